@@ -1,0 +1,1 @@
+"""Artemis, a service registry."""

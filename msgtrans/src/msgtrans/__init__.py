@@ -1,0 +1,1 @@
+"""Move messages: one API over several transports."""
