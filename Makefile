@@ -1,0 +1,60 @@
+# The commands of this repository. `make help` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-pythons test-services lint format bench pins clean
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup: $(READY) ## .venv with both distributions, editable, and the tools; seconds when nothing changed
+
+$(READY): msgtrans/pyproject.toml artemis/pyproject.toml requirements/dev.txt requirements/pins.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/pins.txt \
+	  -e 'msgtrans[all]' -e 'artemis[all]' -r requirements/dev.txt
+	@touch $(READY)
+
+run: setup ## a node on 127.0.0.1:8080 and a small fleet of services that use it; Ctrl-C ends it
+	$(BIN)/artemis demo
+
+test: setup ## every test that needs nothing but Python, with coverage
+	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+test-pythons: ## the same tests on every other Python that is installed (3.12, 3.13, 3.14)
+	@for version in 3.12 3.13 3.14; do \
+	  if command -v python$$version >/dev/null && python$$version -c pass 2>/dev/null; then \
+	    echo "== Python $$version"; \
+	    $(MAKE) --no-print-directory setup VENV=.venv-$$version PYTHON=python$$version && \
+	    .venv-$$version/bin/python -m pytest -q $(ARGS) || exit 1; \
+	  else echo "== Python $$version: not installed, skipped"; fi; \
+	done
+
+lint: setup ## ruff, mypy --strict, the import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy msgtrans/src artemis/src
+	$(BIN)/lint-imports
+
+format: setup ## put the code in its form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## every benchmark, one after the other; about five minutes
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+test-services: setup ## tests against other servers; none is in use yet
+	@echo "No test needs another server yet."
+
+pins: ## renew requirements/pins.txt from what is newest
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet -e 'msgtrans[all]' -e 'artemis[all]' -r requirements/dev.txt
+	(head -1 requirements/pins.txt; $(BIN)/python -m pip freeze --exclude-editable) > requirements/pins.new
+	mv requirements/pins.new requirements/pins.txt
+
+clean: ## remove what the commands made
+	rm -rf $(VENV) .venv-* .coverage* htmlcov .mypy_cache .pytest_cache .ruff_cache .hypothesis
