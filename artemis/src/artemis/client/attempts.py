@@ -1,0 +1,95 @@
+"""The course of one call: after each attempt, deliver the answer, try again after a delay, or give up.
+
+Pure: the outcome of each attempt comes in, a decision goes out, and who carries it out is `artemis.client.caller`.
+It implements the classification of answers in the artemis spec, 1.2, and the repeats of 9.2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from artemis.client.errors import Attempt, UnreachableError
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from artemis.client.nodes import Nodes
+    from artemis.client.options import ClientOptions
+    from artemis.model import ResponseStatus
+
+
+class Verdict(Enum):
+    """What an answer means for the call."""
+
+    FINAL = "final"
+    """The answer goes to the caller, be it yes or no."""
+    RERUN = "rerun"
+    """Ask again; the node is not to blame."""
+    NODE_DOWN = "node down"
+    """The node cannot serve: ask another one."""
+
+
+def judge(status: ResponseStatus) -> Verdict:
+    """Classify the status of an answer (spec 1.2)."""
+    if status.status == "fail":
+        if status.error_code in {"internal-service-error", "service-unavailable"}:
+            return Verdict.NODE_DOWN
+        if status.error_code in {"rate-limited", "unknown"}:
+            return Verdict.RERUN
+    return Verdict.FINAL
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """The call is over: hand the answer to the caller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Wait ``delay`` seconds, then ask the node that is current at that time."""
+
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """The call is over: raise ``error``."""
+
+    error: UnreachableError
+
+
+class Course:
+    """The attempts of one call; make one per call, and tell it how each attempt ended."""
+
+    def __init__(self, operation: str, nodes: Nodes, options: ClientOptions, random: Random) -> None:
+        self._operation = operation
+        self._nodes = nodes
+        self._options = options
+        self._random = random
+        self._tried: list[Attempt] = []
+
+    def answered(self, node: str, status: ResponseStatus, now: float) -> Deliver | Again | GiveUp:
+        """Decide after an answer of ``node``; a call that stays rate limited ends with that answer."""
+        verdict = judge(status)
+        if verdict is Verdict.NODE_DOWN:
+            return self.failed(node, f"{status.error_code}: {status.message or ''}".rstrip(": "), now)
+        self._nodes.answered(node)
+        if verdict is Verdict.RERUN:
+            self._tried.append(Attempt(node, status.error_code or "unknown"))
+            if len(self._tried) < self._options.attempts:
+                return self._again()
+        return Deliver()
+
+    def failed(self, node: str, reason: str, now: float) -> Again | GiveUp:
+        """Decide after an attempt without a usable answer: the client leaves the node, and tries again or gives up."""
+        self._nodes.failed(node, now)
+        self._tried.append(Attempt(node, reason))
+        if len(self._tried) >= self._options.attempts:
+            return GiveUp(UnreachableError(self._operation, self._tried))
+        return self._again()
+
+    def _again(self) -> Again:
+        ceiling = min(self._options.backoff_limit, self._options.backoff * 2 ** (len(self._tried) - 1))
+        return Again(self._random.uniform(0.0, ceiling))

@@ -1,0 +1,49 @@
+"""The tasks that one client runs beside its callers: started once each, all ended when the client closes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from artemis.client.errors import ClosedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+
+class Background:
+    """Owns tasks by name. One that ends with an error goes to the event loop's exception handler, never unseen."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._open = False
+
+    def open(self) -> None:
+        """Allow tasks."""
+        self._open = True
+
+    def ensure(self, name: str, run: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Start ``run`` unless a task of that name is running; ``ClosedError`` when the client is not open."""
+        if not self._open:
+            raise ClosedError
+        if name not in self._tasks:
+            task = asyncio.get_running_loop().create_task(run(), name=f"artemis client {name}")
+            self._tasks[name] = task
+            task.add_done_callback(lambda done: self._ended(name, done))
+
+    async def close(self) -> None:
+        """Cancel every task and wait until all have ended."""
+        self._open = False
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(name, None)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            task.get_loop().call_exception_handler(
+                {"message": f"{task.get_name()} ended with an error", "exception": error, "task": task}
+            )

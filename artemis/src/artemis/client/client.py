@@ -1,0 +1,169 @@
+"""`ArtemisClient`: what a service or a caller holds in its hand. It builds the parts and owns their lives.
+
+The deciding is done in the pure modules of this folder, the sending in its loops; nothing of either is here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from random import Random
+from typing import TYPE_CHECKING, Self
+
+from artemis.client.api import RegistryApi
+from artemis.client.background import Background
+from artemis.client.balancer import Balancer, Strategy
+from artemis.client.caller import Caller
+from artemis.client.connection import Connection, ConnectionState
+from artemis.client.discovery import Discovery, Watch
+from artemis.client.events import EventFeed, Events
+from artemis.client.leases import LeaseBook, completed
+from artemis.client.nodes import Nodes
+from artemis.client.options import ClientOptions
+from artemis.client.registrar import Registrar, Registration
+from artemis.client.services import ServiceBook, ServiceView
+from artemis.client.transport import HttpTransport, Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from artemis.model import Instance
+
+
+class ArtemisClient:
+    """A client of the registry: registers instances and keeps them, finds services and keeps them current.
+
+    ::
+
+        async with ArtemisClient(servers=["http://127.0.0.1:8080"], region_id="local", zone_id="local") as client:
+            async with client.registered(Instance(service_id="orders", ip="127.0.0.1", port=9000)):
+                prices = await client.service("prices")
+
+    - ``servers``: URLs of nodes of one cluster. The client talks to one of them, chosen at random, until it fails.
+    - ``region_id``, ``zone_id``: where the caller is; lookups carry them, and instances that name none get them.
+    - ``options``: timings and bounds, see `ClientOptions`.
+    - ``transport``: how messages travel; HTTP unless given. The client closes it.
+    - ``random``: the source of every random choice, for repeatable tests.
+
+    Entering opens nothing and does not fail for an absent registry: the first call does. Leaving ends everything that
+    the client started; it takes at most ``close_timeout`` seconds and a little. One event loop; all methods may be used
+    concurrently and cancelled. Implements the parts of the artemis spec, 9, that HTTP alone can carry.
+    """
+
+    def __init__(
+        self,
+        *,
+        servers: Sequence[str],
+        region_id: str | None = None,
+        zone_id: str | None = None,
+        options: ClientOptions | None = None,
+        transport: Transport | None = None,
+        random: Random | None = None,
+    ) -> None:
+        if isinstance(servers, str):
+            raise TypeError("servers is a list of URLs, not one text")
+        options = options or ClientOptions()
+        random = random or Random()  # noqa: S311 - spreads load; keeps no secret
+        self._region_id = region_id
+        self._zone_id = zone_id
+        self._random = random
+        self._feed = EventFeed(options.event_buffer)
+        self._connection = Connection(lost_after=options.lost_after, now=time.monotonic())
+        self._background = Background()
+        self._caller = Caller(
+            nodes=Nodes(servers, random=random, rest=options.node_rest),
+            transport=transport or HttpTransport(max_answer_bytes=options.max_answer_bytes),
+            connection=self._connection,
+            feed=self._feed,
+            options=options,
+            random=random,
+            clock=time.monotonic,
+        )
+        self.api = RegistryApi(self._caller, region_id=region_id, zone_id=zone_id)
+        """The plain operations, for tools: nothing cached, nothing renewed."""
+        self._registrar = Registrar(
+            api=self.api,
+            book=LeaseBook(limit=options.max_instances),
+            feed=self._feed,
+            background=self._background,
+            options=options,
+            random=random,
+        )
+        self._discovery = Discovery(
+            api=self.api,
+            book=ServiceBook(limit=options.max_services),
+            feed=self._feed,
+            background=self._background,
+            options=options,
+            random=random,
+            clock=time.monotonic,
+            wall=lambda: time.time_ns() // 1_000_000,
+        )
+        self._entered = False
+
+    async def __aenter__(self) -> Self:
+        if self._entered:
+            raise RuntimeError("a client can be entered once; make a new one")
+        self._entered = True
+        self._caller.open()
+        self._background.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            # The loops end first, so that no heartbeat under way registers again what is about to be taken out.
+            await self._background.close()
+            self._discovery.close()
+            await self._registrar.close()
+        finally:
+            await asyncio.shield(self._caller.close())
+            self._feed.close()
+
+    @property
+    def state(self) -> ConnectionState:
+        """What is known about the registry, see `ConnectionState`; every change of it is an event."""
+        return self._connection.state
+
+    @property
+    def server(self) -> str:
+        """The URL of the node that the next call goes to."""
+        return self._caller.server
+
+    def events(self) -> Events:
+        """Listen to what happens to this client from now on: state, failover, registrations, failed lookups."""
+        return self._feed.listen()
+
+    def registered(self, instance: Instance) -> Registration:
+        """Return a context inside which the instance is registered and its lease renewed.
+
+        Missing region and zone come from the client; a missing ``instance_id`` and ``url`` are derived from ``ip`` and
+        ``port``. Raises ``ValueError`` if something is missing that cannot be derived.
+        """
+        whole = completed(instance, region_id=self._region_id, zone_id=self._zone_id)
+        return Registration(self._registrar, whole)
+
+    async def service(self, service_id: str) -> ServiceView:
+        """Return a service with its live instances, from the live cache after the first use.
+
+        An unknown service has no instances. The first use raises ``UnreachableError`` or ``RefusedError`` if the
+        lookup fails; later ones answer with what was last seen, and ``age`` says how old that is. Raises ``LimitError``
+        if ``max_services`` are being watched.
+        """
+        return await self._discovery.service(service_id)
+
+    def watch(self, service_id: str) -> Watch:
+        """Follow the changes of a service: ``async for change in client.watch("orders")``, see `Watch`.
+
+        A change says its ``change_type`` (``new``, ``change``, ``delete``), the ``instance`` and the ``change_time``.
+        """
+        return self._discovery.watch(service_id)
+
+    def balancer(self, service_id: str, strategy: Strategy = "round-robin") -> Balancer:
+        """Return a chooser among the live instances of a service: ``client.balancer("orders").next()``.
+
+        ``strategy`` is ``round-robin`` (all round-robin balancers of a service take turns together) or ``random``.
+        """
+        return Balancer(self._discovery, service_id, strategy, self._random)

@@ -1,0 +1,69 @@
+"""The state of the client's connection to the registry, as one observable value with few states.
+
+Pure: outcomes of calls and the time come in, changes of state go out. It sends nothing and starts no timer.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from artemis.client.events import StateChanged
+
+
+class ConnectionState(Enum):
+    """What is known about the registry, and what still holds.
+
+    ============= ================================ ============================= ======================================
+    state         meaning                          leases of this client         services looked up
+    ============= ================================ ============================= ======================================
+    ``CONNECTED`` the last call was answered       live                          current, up to the poll interval
+    ``SUSPENDED`` the last call was not answered   live until their time is up   of the last answer; see their ``age``
+    ``LOST``      nothing for ``lost_after``       presumed expired              of the last answer, presumed outdated
+    ============= ================================ ============================= ======================================
+
+    In every state the client goes on trying and comes back by itself: heartbeats that find no lease register again.
+    Before the first answer the state is ``SUSPENDED``.
+    """
+
+    CONNECTED = "connected"
+    SUSPENDED = "suspended"
+    LOST = "lost"
+
+
+class Connection:
+    """Derives the state from the outcomes of calls; times are monotonic seconds."""
+
+    def __init__(self, *, lost_after: float, now: float) -> None:
+        self.state = ConnectionState.SUSPENDED
+        """The state as of the last outcome or tick."""
+        self._lost_after = lost_after
+        self._heard = now
+
+    @property
+    def lost_at(self) -> float | None:
+        """When :meth:`tick` has to be called next, or None while nothing is due."""
+        return self._heard + self._lost_after if self.state is ConnectionState.SUSPENDED else None
+
+    def answered(self, now: float) -> StateChanged | None:
+        """Note that a node answered."""
+        self._heard = now
+        return self._move(ConnectionState.CONNECTED, "a node answered")
+
+    def failed(self, reason: str) -> StateChanged | None:
+        """Note that a call ended without any answer."""
+        if self.state is ConnectionState.CONNECTED:
+            return self._move(ConnectionState.SUSPENDED, reason)
+        return None
+
+    def tick(self, now: float) -> StateChanged | None:
+        """Note that time went by."""
+        if self.state is ConnectionState.SUSPENDED and now - self._heard >= self._lost_after:
+            return self._move(ConnectionState.LOST, f"no answer for {self._lost_after:g} s")
+        return None
+
+    def _move(self, state: ConnectionState, reason: str) -> StateChanged | None:
+        if state is self.state:
+            return None
+        change = StateChanged(self.state, state, reason)
+        self.state = state
+        return change

@@ -1,0 +1,111 @@
+"""What can go wrong for a caller of the SDK, as one tree; what the background loops meet comes as events instead.
+
+::
+
+    ArtemisError
+    ├── UnreachableError            no node gave a usable answer (retriable)
+    ├── RefusedError                a node answered, and the answer is no
+    │   └── RegistrationRefusedError    some of the instances were not accepted
+    ├── NoInstancesError            nothing to choose from (retriable)
+    ├── LimitError                  a bound of this client is reached
+    └── ClosedError                 the client is not open
+
+Foreign exceptions (sockets, HTTP, JSON) never come out of the SDK: they are the ``reason`` of an :class:`Attempt`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from artemis.model import FailedInstance
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of one call: the node's URL, and why it did not end the call."""
+
+    node: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.node}: {self.reason}"
+
+
+class ArtemisError(Exception):
+    """Base of all errors of the SDK.
+
+    ``retriable`` says whether the same call may succeed later without anybody changing it.
+    """
+
+    retriable = False
+
+
+class UnreachableError(ArtemisError):
+    """No node gave a usable answer within the attempts of one call.
+
+    ``operation`` is the path of the operation, ``attempts`` lists every try in order.
+    Check that a node runs at one of the addresses and that they are spelled as the node announces them.
+    """
+
+    retriable = True
+
+    def __init__(self, operation: str, attempts: Sequence[Attempt]) -> None:
+        self.operation = operation
+        self.attempts = tuple(attempts)
+        tried = "; ".join(str(attempt) for attempt in self.attempts)
+        super().__init__(f"no registry node answered {operation} in {len(self.attempts)} attempts ({tried})")
+
+
+class RefusedError(ArtemisError):
+    """A node answered and refused (artemis spec 1.2); trying another node would not help.
+
+    ``node``, ``operation``, ``error_code`` (as on the wire) and ``message`` say who refused what, and why.
+    ``retriable`` is true for ``rate-limited`` alone.
+    """
+
+    def __init__(self, node: str, operation: str, error_code: str, message: str) -> None:
+        self.node = node
+        self.operation = operation
+        self.error_code = error_code
+        self.message = message
+        self.retriable = error_code == "rate-limited"
+        super().__init__(f"{node} refused {operation}: {error_code}{': ' if message else ''}{message}")
+
+
+class RegistrationRefusedError(RefusedError):
+    """A node did not accept some of the instances; ``failed`` holds them with a code and a text each."""
+
+    def __init__(self, node: str, operation: str, failed: Sequence[FailedInstance]) -> None:
+        self.failed = tuple(failed)
+        first = self.failed[0]
+        more = f" (and {len(self.failed) - 1} more)" if len(self.failed) > 1 else ""
+        super().__init__(node, operation, first.error_code or "unknown", f"{first.error_message or ''}{more}")
+
+
+class NoInstancesError(ArtemisError):
+    """A balancer has nothing to choose from; ``service_id`` says of which service, the text says why."""
+
+    retriable = True
+
+    def __init__(self, service_id: str, why: str) -> None:
+        self.service_id = service_id
+        super().__init__(f"no instance of {service_id}: {why}")
+
+
+class LimitError(ArtemisError):
+    """A bound of this client is reached; ``limit`` is its value and the text names the option that sets it."""
+
+    def __init__(self, limit: int, text: str) -> None:
+        self.limit = limit
+        super().__init__(text)
+
+
+class ClosedError(ArtemisError):
+    """The client is not open: use it inside ``async with ArtemisClient(...)``."""
+
+    def __init__(self) -> None:
+        super().__init__("the client is not open; use it inside `async with ArtemisClient(...) as client:`")

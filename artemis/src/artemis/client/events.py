@@ -1,0 +1,164 @@
+"""What happens to a client between calls, as small immutable values, and the bounded feed that carries them.
+
+Consume them with ``match``. They tell of the client itself; changes of services come from ``client.watch``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+from weakref import WeakSet
+
+if TYPE_CHECKING:
+    from artemis.client.connection import ConnectionState
+    from artemis.client.errors import ArtemisError
+    from artemis.model import Instance
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged:
+    """The connection went from ``old`` to ``new``."""
+
+    old: ConnectionState
+    new: ConnectionState
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSwitched:
+    """The client left the node ``old`` for ``new``."""
+
+    old: str
+    new: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The registry accepted the instance; ``again`` if it had lost it before."""
+
+    instance: Instance
+    again: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatFailed:
+    """A heartbeat did not get through; the next one comes by itself."""
+
+    error: ArtemisError
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationRefused:
+    """The registry refuses the instance: nobody can see it while this lasts. It is offered again at each heartbeat."""
+
+    instance: Instance
+    error_code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unregistered:
+    """The instance was taken out; ``error`` says why the registry was not told (its lease ends by itself then)."""
+
+    instance: Instance
+    error: ArtemisError | None
+
+
+@dataclass(frozen=True, slots=True)
+class LookupFailed:
+    """Services could not be refreshed; what they show gets older until the next attempt."""
+
+    service_ids: tuple[str, ...]
+    error: ArtemisError
+
+
+@dataclass(frozen=True, slots=True)
+class EventsMissed:
+    """This listener was too slow: ``count`` events before the next one were dropped."""
+
+    count: int
+
+
+ClientEvent = (
+    StateChanged
+    | NodeSwitched
+    | Registered
+    | HeartbeatFailed
+    | RegistrationRefused
+    | Unregistered
+    | LookupFailed
+    | EventsMissed
+)
+
+
+class Events:
+    """An async iterator over the events of one client, from the moment it was made until the client is closed.
+
+    One consumer at a time. Dropping the iterator ends the subscription; cancelling ``anext`` loses nothing.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._waiting: deque[ClientEvent] = deque()
+        self._missed = 0
+        self._closed = False
+        self._wake = asyncio.Event()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ClientEvent:
+        while True:
+            if self._missed:
+                missed, self._missed = self._missed, 0
+                return EventsMissed(missed)
+            if self._waiting:
+                return self._waiting.popleft()
+            if self._closed:
+                raise StopAsyncIteration
+            self._wake.clear()
+            await self._wake.wait()
+
+    def put(self, event: ClientEvent) -> None:
+        """Hand in an event; if the listener is too slow, the oldest one makes room."""
+        if len(self._waiting) >= self._size:
+            self._waiting.popleft()
+            self._missed += 1
+        self._waiting.append(event)
+        self._wake.set()
+
+    def close(self) -> None:
+        """End the iteration after what is waiting."""
+        self._closed = True
+        self._wake.set()
+
+
+class EventFeed:
+    """Hands each event to every listener; never blocks, never grows beyond ``size`` events per listener."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._closed = False
+        self._listeners: WeakSet[Events] = WeakSet()
+
+    def listen(self) -> Events:
+        """Subscribe to what happens from now on."""
+        events = Events(self._size)
+        if self._closed:
+            events.close()
+        self._listeners.add(events)
+        return events
+
+    def publish(self, event: ClientEvent) -> None:
+        """Hand the event to every listener."""
+        for events in list(self._listeners):
+            events.put(event)
+
+    def close(self) -> None:
+        """End all listeners' iterations after what is waiting for them."""
+        self._closed = True
+        for events in list(self._listeners):
+            events.close()

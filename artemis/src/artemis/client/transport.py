@@ -1,0 +1,81 @@
+"""How one message reaches one node: the seam between the SDK and the network, and its HTTP form.
+
+It moves bytes and maps foreign exceptions; it knows neither what a message says nor whether to try again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+import aiohttp
+
+
+class TransportFailure(Exception):  # noqa: N818 - an outcome that never leaves the SDK, not an error for its users
+    """An attempt ended without an answer; the text says why in words for people."""
+
+
+class Transport(Protocol):
+    """Carries a request to a node and brings the answer back; may be called concurrently."""
+
+    async def call(self, node: str, path: str, body: bytes, timeout: float) -> bytes:  # noqa: ASYNC109 - it is the attempt's bound
+        """Send ``body`` (JSON) to the operation at ``path`` of ``node``; raise ``TransportFailure`` for any trouble.
+
+        ``timeout`` in seconds covers everything from connecting to the last byte.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...
+
+
+class HttpTransport:
+    """Operations as ``POST NODE/api/PATH`` over pooled keep-alive connections (spec 2, 9.2).
+
+    Owns its aiohttp session from the first call until :meth:`close`. Answers over ``max_answer_bytes`` (after
+    inflating) fail.
+    """
+
+    def __init__(self, *, max_answer_bytes: int) -> None:
+        self._max_answer_bytes = max_answer_bytes
+        self._session: aiohttp.ClientSession | None = None
+
+    async def call(self, node: str, path: str, body: bytes, timeout: float) -> bytes:  # noqa: ASYNC109 - see Transport
+        """See :meth:`Transport.call`; a status of 400 or more is a failure too (spec 0.1)."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(headers={"Content-Type": "application/json"})
+        try:
+            async with (
+                asyncio.timeout(timeout),
+                self._session.post(f"{node}/api/{path}", data=body, timeout=aiohttp.ClientTimeout()) as response,
+            ):
+                if response.status >= 400:
+                    raise TransportFailure(f"HTTP {response.status}")
+                return await self._read(response)
+        except TimeoutError:
+            raise TransportFailure(f"no answer within {timeout:g} s") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise TransportFailure(_in_words(error)) from error
+
+    async def close(self) -> None:
+        """Close every connection; a later call opens new ones."""
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        async for part in response.content.iter_any():
+            size += len(part)
+            if size > self._max_answer_bytes:
+                raise TransportFailure(f"an answer of more than {self._max_answer_bytes} bytes")
+            parts.append(part)
+        return b"".join(parts)
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error.strerror or str(error.os_error)
+    return str(error) or type(error).__name__

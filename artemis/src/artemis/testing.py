@@ -1,0 +1,164 @@
+"""A real node for tests: started on a free port, waited for, stopped. Users of the SDK may use it as well.
+
+::
+
+    async def test_orders_are_found() -> None:
+        async with (
+            running_node() as node,
+            ArtemisClient(servers=[node.url], region_id="test", zone_id="test") as client,
+        ):
+            ...
+
+Needs ``artemis-registry[server]``. It is for tests: nothing restarts a node that ends by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import deque
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+OptionValue = str | int | float
+START_TIMEOUT = 20.0
+"""Seconds that a node may take from its start until it is ready."""
+STOP_TIMEOUT = 12.0
+"""Seconds that a node may take from SIGTERM to its end (it promises 10) before it is killed."""
+
+
+class NodeFailedError(RuntimeError):
+    """The node ended or stayed silent instead of becoming ready; the text holds the last lines that it printed."""
+
+
+class RunningNode:
+    """One node in a process of its own; made by `running_node` and `running_node_sync`. Blocking, thread-safe."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        self._arguments = arguments
+        self._listening = threading.Event()
+        self._output: deque[str] = deque(maxlen=50)
+        self.url = ""
+        """The node's address, ``http://HOST:PORT``."""
+        self.process = self._start()
+        """The node's process; a new one after `restart`."""
+
+    @property
+    def output(self) -> str:
+        """The last 50 lines that the node printed."""
+        return "\n".join(self._output)
+
+    @property
+    def port(self) -> int:
+        """The port of ``url``."""
+        return int(self.url.rpartition(":")[2])
+
+    def wait_ready(self, timeout: float = START_TIMEOUT) -> None:
+        """Wait until the node serves; ``NodeFailedError`` after ``timeout`` seconds or when it ended."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                self._reader.join()
+                raise NodeFailedError(f"the node ended with code {self.process.returncode}:\n{self.output}")
+            if self._listening.wait(0.05) and self._answers():
+                return
+            time.sleep(0.02)
+        raise NodeFailedError(f"the node was not ready after {timeout:g} s:\n{self.output}")
+
+    def kill(self) -> None:
+        """End the node at once and without a word, as a crash would (SIGKILL)."""
+        self.process.kill()
+        self._reap()
+
+    def stop(self) -> int:
+        """Ask the node to end (SIGTERM) and return its exit code; one that does not end in time is killed."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        return self._reap()
+
+    def restart(self) -> None:
+        """Start an ended node again on the port that it had, and wait until it is ready."""
+        if self.process.poll() is None:
+            raise RuntimeError("the node is running; kill() or stop() it first")
+        self._arguments[self._arguments.index("--port") + 1] = str(self.port)
+        self._listening.clear()
+        self.process = self._start()
+        self.wait_ready()
+
+    def _start(self) -> subprocess.Popen[str]:
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            [sys.executable, "-m", "artemis", "serve", *self._arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        # A node that nobody listens to would stop at a full pipe; so its lines are read to the end.
+        self._reader = threading.Thread(target=self._read, args=(process,), daemon=True)
+        self._reader.start()
+        return process
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        if process.stdout is None:
+            raise RuntimeError("the node's output is not a pipe")
+        with process.stdout as lines:
+            for line in lines:
+                self._output.append(line.rstrip())
+                if line.startswith("listening "):
+                    self.url = line.split()[1]
+                    self._listening.set()
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/health/ready", timeout=2.0) as response:  # noqa: S310 - http only
+                return bool(response.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def _reap(self) -> int:
+        code = self.process.wait()
+        self._reader.join()
+        return code
+
+
+def _arguments(options: Mapping[str, OptionValue]) -> list[str]:
+    values: dict[str, OptionValue] = {"host": "127.0.0.1", "port": 0, "region": "test", "zone": "test", **options}
+    return [text for name, value in values.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+
+
+@contextmanager
+def running_node_sync(**options: OptionValue) -> Iterator[RunningNode]:
+    """Run a node on a free port of 127.0.0.1 for the length of the block; it is ready when the block starts.
+
+    ``options`` become the options of ``artemis serve``: ``lease_ttl=2`` is ``--lease-ttl 2``. Region and zone are
+    ``test`` unless given. Raises ``NodeFailedError`` with the node's last lines if it does not become ready.
+    """
+    node = RunningNode(_arguments(options))
+    try:
+        node.wait_ready()
+        yield node
+    finally:
+        node.stop()
+
+
+@asynccontextmanager
+async def running_node(**options: OptionValue) -> AsyncIterator[RunningNode]:
+    """Run a node like `running_node_sync`, without holding up the event loop while it starts and stops."""
+    node = RunningNode(_arguments(options))
+    try:
+        await asyncio.to_thread(node.wait_ready)
+        yield node
+    finally:
+        await asyncio.shield(asyncio.to_thread(node.stop))
