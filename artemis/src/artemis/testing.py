@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
-OptionValue = str | int | float
+OptionValue = str | int | float | bool
 START_TIMEOUT = 20.0
 """Seconds that a node may take from its start until it is ready."""
 STOP_TIMEOUT = 12.0
@@ -135,15 +135,23 @@ class RunningNode:
 
 def _arguments(options: Mapping[str, OptionValue]) -> list[str]:
     values: dict[str, OptionValue] = {"host": "127.0.0.1", "port": 0, "region": "test", "zone": "test", **options}
-    return [text for name, value in values.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    arguments: list[str] = []
+    for name, value in values.items():
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            arguments.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            arguments += (f"--{option}", str(value))
+    return arguments
 
 
 @contextmanager
 def running_node_sync(**options: OptionValue) -> Iterator[RunningNode]:
     """Run a node on a free port of 127.0.0.1 for the length of the block; it is ready when the block starts.
 
-    ``options`` become the options of ``artemis serve``: ``lease_ttl=2`` is ``--lease-ttl 2``. Region and zone are
-    ``test`` unless given. Raises ``NodeFailedError`` with the node's last lines if it does not become ready.
+    ``options`` become the options of ``artemis serve``: ``lease_ttl=2`` is ``--lease-ttl 2`` and
+    ``self_preservation=False`` is ``--no-self-preservation``. Region and zone are ``test`` unless given.
+    Raises ``NodeFailedError`` with the node's last lines if it does not become ready.
     """
     node = RunningNode(_arguments(options))
     try:

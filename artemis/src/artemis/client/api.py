@@ -67,12 +67,17 @@ class RegistryApi:
         """Take the instances out; one that is not there counts as taken out."""
         return await self._write(UNREGISTER, instances)
 
-    async def lookup(self, service_ids: Sequence[str]) -> list[Service]:
-        """Look several services up in one message; unknown ones come back without instances."""
+    async def lookup(
+        self, service_ids: Sequence[str], *, region_id: str | None = None, zone_id: str | None = None
+    ) -> list[Service]:
+        """Look several services up in one message; unknown ones come back without instances.
+
+        ``region_id`` and ``zone_id`` say where the caller is, if not where the client is.
+        """
         request = LookupRequest(
             discovery_configs=[DiscoveryConfig(service_id=service_id) for service_id in service_ids],
-            region_id=self._region_id,
-            zone_id=self._zone_id,
+            region_id=region_id or self._region_id,
+            zone_id=zone_id or self._zone_id,
         )
         answer = (await self._caller.call(LOOKUP, request)).value
         return [service for service in answer.services or () if service is not None]

@@ -6,6 +6,7 @@ It moves bytes and maps foreign exceptions; it knows neither what a message says
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Protocol
 
 import aiohttp
@@ -77,5 +78,6 @@ class HttpTransport:
 
 def _in_words(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or str(error.os_error)
+        number = error.os_error.errno
+        return os.strerror(number) if number is not None and number > 0 else str(error.os_error)
     return str(error) or type(error).__name__

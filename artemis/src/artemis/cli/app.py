@@ -1,0 +1,84 @@
+"""Puts the commands together. Commands that need more than the CLI's own libraries are loaded when they are called."""
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from artemis import __version__
+from artemis.cli import queries, registration
+from artemis.cli.output import say
+from artemis.cli.session import USAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+app = typer.Typer(
+    name="artemis",
+    help="A service registry: run a node, see what is registered, register by hand.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"artemis {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    del version  # its callback has done the work
+
+
+app.command()(queries.services)
+app.command()(queries.instances)
+app.command()(queries.watch)
+app.command()(queries.status)
+app.command()(registration.register)
+app.command()(registration.unregister)
+
+
+@app.command(context_settings=_PASS_ON)
+def serve(context: typer.Context) -> None:
+    """Run a node of the registry (needs artemis-registry[server])."""
+    _run_elsewhere(context, "artemis.server.command", "serve", "server")
+
+
+@app.command(context_settings=_PASS_ON)
+def demo(context: typer.Context) -> None:
+    """Run a node and a small fleet of services that find and call each other (needs artemis-registry[server])."""
+    _run_elsewhere(context, "artemis.demo.command", "demo", "server")
+
+
+def _run_elsewhere(context: typer.Context, module: str, name: str, extra: str) -> None:
+    """Hand the rest of the command line to a command that is loaded only now."""
+    try:
+        command: Callable[..., None] = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "artemis":
+            raise
+        say(f"`artemis {context.info_name}` needs {error.name}: pip install 'artemis-registry[{extra}]'")
+        raise typer.Exit(USAGE) from None
+    inner = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    inner.command()(command)
+    inner(args=context.args, prog_name=f"artemis {context.info_name}")
+
+
+def run() -> int:
+    """Run the command line of this process and return its exit code."""
+    try:
+        app(prog_name="artemis")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    return 0

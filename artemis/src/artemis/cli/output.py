@@ -1,0 +1,106 @@
+"""What the commands print: tables for people, JSON for machines on stdout; messages and errors on stderr."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from artemis.client import InstanceChange
+    from artemis.model import Instance, Service, ServiceNodeStatus
+
+
+def say(text: str) -> None:
+    """Tell a person something that is not the result."""
+    Console(stderr=True, highlight=False).print(text, markup=False, soft_wrap=True)
+
+
+def print_json(value: object) -> None:
+    """Print one JSON document on one line of stdout, with the names of the wire."""
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()
+
+
+def print_line(text: str) -> None:
+    """Print one line of a result on stdout."""
+    Console(highlight=False).print(text, markup=False, soft_wrap=True)
+
+
+def services_table(services: Iterable[Service]) -> None:
+    """Print services with the number of their live instances and the zones these are in."""
+    table = _table("SERVICE", "INSTANCES", "ZONES")
+    for service in sorted(services, key=lambda one: (one.service_id or "").lower()):
+        instances = [instance for instance in service.instances or () if instance is not None]
+        zones = sorted({instance.zone_id or "" for instance in instances})
+        table.add_row(*_cells(service.service_id, len(instances), ", ".join(zones)))
+    _print(table)
+
+
+def instances_table(instances: Iterable[Instance]) -> None:
+    """Print instances with what identifies and what reaches them."""
+    table = _table("INSTANCE", "URL", "ZONE", "GROUP", "STATUS", "METADATA")
+    for instance in instances:
+        metadata = " ".join(f"{key}={value}" for key, value in sorted((instance.metadata or {}).items()))
+        row = (instance.instance_id, instance.url, instance.zone_id, instance.group_id, instance.status, metadata)
+        table.add_row(*_cells(*row))
+    _print(table)
+
+
+def status_table(server: str, status: ServiceNodeStatus) -> None:
+    """Print what a node says about itself."""
+    table = _table("NODE", "STATUS", "REGION", "ZONE", "REGISTRY", "DISCOVERY")
+    zone = status.node.zone if status.node is not None else None
+    url = status.node.url if status.node is not None else None
+    table.add_row(
+        *_cells(
+            url or server,
+            status.status,
+            zone.region_id if zone is not None else None,
+            zone.zone_id if zone is not None else None,
+            _serves(status.status, status.can_service_registry),
+            _serves(status.status, status.can_service_discovery),
+        )
+    )
+    _print(table)
+
+
+def change_line(change: InstanceChange) -> str:
+    """Return a change of a service as one line for people."""
+    return f"{change.change_type:<7}{change.instance.instance_id}  {change.instance.url}"
+
+
+def change_document(change: InstanceChange) -> dict[str, object]:
+    """Return a change of a service in the shape of the wire (spec 1.4)."""
+    return {"changeTime": change.change_time, "changeType": change.change_type, "instance": change.instance}
+
+
+def _serves(status: str | None, flag: bool | None) -> str:
+    if status in {"up", "down"}:
+        return "yes" if status == "up" else "no"
+    return "yes" if flag else "no"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _cells(*values: object) -> list[str]:
+    return [escape("-" if value in {None, ""} else str(value)) for value in values]
+
+
+def _print(table: Table) -> None:
+    # A pipe has no width; a line that is cut there would be lost for `grep`.
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=1000)
+    console.print(table)

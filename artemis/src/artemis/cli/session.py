@@ -1,0 +1,117 @@
+"""Runs the body of a command against a registry: one client, and every outcome turned into a sentence and a code."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING
+
+import typer
+
+from artemis.cli.output import say
+from artemis.client import (
+    ArtemisClient,
+    ArtemisError,
+    ClientOptions,
+    HeartbeatFailed,
+    LookupFailed,
+    Registered,
+    RegistrationRefused,
+    StateChanged,
+    UnreachableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+OK = 0
+FAILED = 1
+USAGE = 2
+UNREACHABLE = 3
+
+QUICK = ClientOptions(attempts=3, attempt_timeout=3.0, backoff=0.1)
+"""A person waits: a few tries, then the truth."""
+
+
+def with_client(
+    server: str,
+    work: Callable[[ArtemisClient], Awaitable[None]],
+    *,
+    options: ClientOptions = QUICK,
+) -> None:
+    """Open a client of the node at ``server``, run ``work`` with it, and end the command with the right exit code."""
+    try:
+        client = ArtemisClient(servers=[server], options=options)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--server") from None
+
+    async def run() -> None:
+        async with client:
+            await work(client)
+
+    try:
+        asyncio.run(run())
+    except UnreachableError as error:
+        reasons = sorted({attempt.reason for attempt in error.attempts})
+        say(f"No registry answers at {server}: {'; '.join(reasons)}.")
+        say("Start one with `artemis serve`, or name another one with --server URL or ARTEMIS_SERVER.")
+        raise typer.Exit(UNREACHABLE) from None
+    except ArtemisError as error:
+        say(str(error))
+        raise typer.Exit(FAILED) from None
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+async def place(client: ArtemisClient, region: str, zone: str) -> tuple[str, str]:
+    """Return region and zone: as given, or those of the node that is asked."""
+    if region and zone:
+        return region, zone
+    node = (await client.api.node_status()).node
+    own = node.zone if node is not None else None
+    region = region or ((own.region_id or "") if own is not None else "")
+    zone = zone or ((own.zone_id or "") if own is not None else "")
+    if not region or not zone:
+        raise ValueError("the node does not say where it is; give --region and --zone")
+    return region, zone
+
+
+async def until_interrupted(*works: Coroutine[None, None, None]) -> None:
+    """Run ``works`` side by side until one ends, or Ctrl-C or SIGTERM comes; then cancel them and return."""
+    loop = asyncio.get_running_loop()
+    interrupted = asyncio.Event()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        loop.add_signal_handler(number, interrupted.set)
+    tasks = [loop.create_task(work) for work in works]
+    waiting = loop.create_task(_wait(interrupted))
+    try:
+        done, _ = await asyncio.wait([*tasks, waiting], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in (*tasks, waiting):
+            task.cancel()
+        await asyncio.wait([*tasks, waiting])
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+async def report(client: ArtemisClient) -> None:
+    """Tell on stderr what happens to the client, until cancelled."""
+    async for event in client.events():
+        match event:
+            case StateChanged(new=state, reason=reason):
+                say(f"{state.value}: {reason}")
+            case HeartbeatFailed(error=error) | LookupFailed(error=error):
+                say(str(error))
+            case Registered(instance=instance, again=True):
+                say(f"The registry had lost {instance.service_id}/{instance.instance_id}; registered it again.")
+            case RegistrationRefused(instance=instance, message=message):
+                say(f"The registry refuses {instance.service_id}/{instance.instance_id}: {message}")
+            case _:
+                pass
+
+
+async def _wait(event: asyncio.Event) -> None:
+    await event.wait()
