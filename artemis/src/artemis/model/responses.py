@@ -24,6 +24,7 @@ class ResponseStatus(msgspec.Struct, kw_only=True, gc=False, rename="camel", for
         return self.status == "success"
 
 
+UNSTATED = ResponseStatus()
 SUCCESS = ResponseStatus(status="success", message="", error_code="success")
 PARTIAL_FAIL = ResponseStatus(status="partial_fail", message="", error_code="partial_fail")
 
@@ -51,27 +52,27 @@ class RegistryResponse(WireStruct, kw_only=True):
     """Answer of register, heartbeat and unregister (spec 2.1). `failed_instances` is null when none failed."""
 
     failed_instances: list[FailedInstance | None] | None = None
-    response_status: ResponseStatus | None = None
+    response_status: ResponseStatus = UNSTATED
 
 
 class LookupResponse(WireStruct, kw_only=True):
     """Answer of lookup (spec 2.2): services in the order of the request; null when the request failed."""
 
-    response_status: ResponseStatus | None = None
+    response_status: ResponseStatus = UNSTATED
     services: list[Service | None] | None = None
 
 
 class ServiceResponse(WireStruct, kw_only=True):
     """Answer of service (spec 2.2)."""
 
-    response_status: ResponseStatus | None = None
+    response_status: ResponseStatus = UNSTATED
     service: Service | None = None
 
 
 class ServicesResponse(WireStruct, kw_only=True):
     """Answer of services (spec 2.2): every service with live instances. `version` grows with each visible change."""
 
-    response_status: ResponseStatus | None = None
+    response_status: ResponseStatus = UNSTATED
     services: list[Service | None] | None = None
     version: Int64 = 0
 
@@ -80,4 +81,4 @@ class NodeStatusResponse(WireStruct, kw_only=True):
     """Answer of the node status (spec 2.4)."""
 
     node_status: ServiceNodeStatus | None = None
-    response_status: ResponseStatus | None = None
+    response_status: ResponseStatus = UNSTATED

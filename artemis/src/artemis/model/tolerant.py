@@ -254,6 +254,9 @@ def _struct_reader(struct: type[msgspec.Struct]) -> Reader:
             if found is None:
                 continue
             attribute, wire_name, reader = found
+            if item is None:  # the default is what Java has for a property that is null: null, 0 or false
+                values.pop(attribute, None)
+                continue
             try:
                 values[attribute] = reader(item)
             except _MismatchError as mismatch:

@@ -1,0 +1,15 @@
+"""What callers are shown: answers about services, encoded once and kept until they change. Pure code."""
+
+from artemis.discovery.answers import LookupAnswer, ServiceAnswer, ServicesAnswer
+from artemis.discovery.catalog import Catalog
+from artemis.discovery.views import DiscoveryFilter, ServiceDraft, ServiceView
+
+__all__ = [
+    "Catalog",
+    "DiscoveryFilter",
+    "LookupAnswer",
+    "ServiceAnswer",
+    "ServiceDraft",
+    "ServiceView",
+    "ServicesAnswer",
+]

@@ -1,0 +1,65 @@
+"""How a service is shown: the draft that filters work on and the encoded view that answers are made of (spec 5.1).
+
+Not here: which services exist and when a view is out of date; see `catalog`.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from artemis.model import Service, decode, encode, encode_msgpack
+
+
+class ServiceDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A service on its way through the filters.
+
+    `key` is its id in lower case, `service_id` the spelling shown. `instances` are pairs of instance id in lower case
+    and the instance's JSON, in the order of the ids. `logic_instances` and `route_rules` are JSON values.
+    """
+
+    key: str
+    service_id: str
+    instances: tuple[tuple[str, bytes], ...] = ()
+    logic_instances: tuple[bytes, ...] = ()
+    route_rules: tuple[bytes, ...] = ()
+
+
+DiscoveryFilter = Callable[[ServiceDraft], ServiceDraft]
+"""A step between the registry and the caller (spec 5.1): pure, keeps both ids. One that raises is skipped."""
+
+
+class ServiceView:
+    """A service as it is shown until it changes: encoded once, shared by all answers. Immutable for its readers."""
+
+    __slots__ = ("_msgpack", "instance_count", "json", "service_id")
+
+    def __init__(self, draft: ServiceDraft) -> None:
+        self.service_id = draft.service_id
+        self.instance_count = len(draft.instances)
+        self.json = b"".join(
+            (
+                b'{"instances":[',
+                b",".join([content for _, content in draft.instances]),
+                b'],"logicInstances":[',
+                b",".join(draft.logic_instances),
+                b'],"metadata":null,"routeRules":[',
+                b",".join(draft.route_rules),
+                b'],"serviceId":',
+                encode(draft.service_id),
+                b"}",
+            )
+        )
+        self._msgpack: bytes | None = None
+
+    @property
+    def msgpack(self) -> bytes:
+        """Return the same as MessagePack, encoded at the first use."""
+        if self._msgpack is None:
+            self._msgpack = encode_msgpack(self.service())
+        return self._msgpack
+
+    def service(self) -> Service:
+        """Return the same as a struct of the caller's own."""
+        service = decode(Service, self.json)
+        assert service is not None  # noqa: S101 - the JSON is ours and an object
+        return service

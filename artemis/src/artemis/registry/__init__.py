@@ -1,0 +1,26 @@
+"""The registry proper: records, leases, changes. Pure code; time comes in as integer milliseconds."""
+
+from artemis.registry.errors import InstanceTooLarge, InvalidInstance, RegistryError, TooManyInstances, WrongRegion
+from artemis.registry.leases import Lease, SelfPreservation
+from artemis.registry.records import Change, Origin, Record, Stamp, merge
+from artemis.registry.registry import Registry, RenewalPlan
+from artemis.registry.settings import NodeLimits, NodeTimings
+
+__all__ = [
+    "Change",
+    "InstanceTooLarge",
+    "InvalidInstance",
+    "Lease",
+    "NodeLimits",
+    "NodeTimings",
+    "Origin",
+    "Record",
+    "Registry",
+    "RegistryError",
+    "RenewalPlan",
+    "SelfPreservation",
+    "Stamp",
+    "TooManyInstances",
+    "WrongRegion",
+    "merge",
+]

@@ -1,0 +1,204 @@
+"""Leases: who was heard when, who goes silent, who expires, and self-preservation (design 4.1 "Who expires").
+
+A table keeps its leases in the order in which they were last heard. A heartbeat moves a lease to the end; a tick looks
+at the heads only, so it costs what goes silent or expires, not what exists (defects 3 and 5).
+
+Not here: what an expiry means for a record (`registry`). Time comes in as milliseconds of a monotonic clock.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+
+import msgspec
+
+from artemis.registry.records import Record, Stamp
+
+SHARE_PERCENT = 85
+"""Fewer leases than this share heard within the window: self-preservation (design 4.1, spec 4.5)."""
+
+SMALLEST_PRESERVED = 5
+"""A table with fewer live leases is never preserved (design 4.1)."""
+
+
+class Lease(msgspec.Struct, gc=False, eq=False):
+    """What a node knows about one instance: the record as of its last change and, since then, who was heard when.
+
+    Owned by the registry that made it; others may read it and compare `record` by identity to see whether the lease has
+    changed: a renewal leaves the record, everything else replaces it.
+    """
+
+    record: Record
+    renewed: Stamp
+    heard: int
+    live: bool
+    legacy: bool
+
+
+class SelfPreservation(msgspec.Struct, frozen=True, kw_only=True):
+    """State of self-preservation, with its numbers and reason (design 9). Times in ms, `since` monotonic."""
+
+    enabled: bool
+    active: bool
+    since: int
+    live: int
+    heard: int
+    window: int
+    hold: int
+    reason: str
+
+
+class LeaseTable:
+    """The live leases of one class, in the order in which they were heard. Owned by a registry; not for concurrent use.
+
+    `ttl`, `window` and `hold` are milliseconds: a lease is silent when not heard for `window` and expires when not
+    heard for `ttl`, plus `hold` while self-preservation is active. A lease owned by another member would wait
+    `ttl` plus a grace per rank: it would leave `_silent` for a queue of its rank, in the same order.
+    """
+
+    __slots__ = (
+        "_active",
+        "_due_before",
+        "_fresh",
+        "_fresh_from",
+        "_pardoned",
+        "_silent",
+        "_since",
+        "enabled",
+        "hold",
+        "ttl",
+        "window",
+    )
+
+    def __init__(self, ttl: int, window: int, hold: int, now: int) -> None:
+        self.ttl = ttl
+        self.window = window
+        self.hold = hold
+        self.enabled = True
+        self._fresh: OrderedDict[Lease, None] = OrderedDict()
+        self._silent: OrderedDict[Lease, None] = OrderedDict()
+        # Leases that were silent when self-preservation ended. All count as heard at that moment, and become the silent
+        # ones again, in one step, when the window has passed without a heartbeat.
+        self._pardoned: OrderedDict[Lease, None] = OrderedDict()
+        self._fresh_from = now
+        self._active = False
+        self._since = now
+        self._due_before: int | None = None
+
+    def __len__(self) -> int:
+        """Count the live leases."""
+        return len(self._fresh) + len(self._silent) + len(self._pardoned)
+
+    def add(self, lease: Lease) -> None:
+        """Take in a lease that was heard just now."""
+        self._fresh[lease] = None
+
+    def discard(self, lease: Lease) -> None:
+        """Let go of a lease, wherever it stands."""
+        for part in (self._fresh, self._silent, self._pardoned):
+            if lease in part:
+                del part[lease]
+                return
+
+    def hear(self, lease: Lease, now: int, stamp: Stamp) -> None:
+        """Renew one lease of this table."""
+        lease.heard = now
+        lease.renewed = stamp
+        try:
+            self._fresh.move_to_end(lease)
+        except KeyError:
+            self.discard(lease)
+            self._fresh[lease] = None
+
+    def hear_all(self, leases: Iterable[Lease], now: int, stamp: Stamp) -> None:
+        """Renew many leases of this table; the hot loop of heartbeats that are recognised."""
+        move = self._fresh.move_to_end
+        for lease in leases:
+            lease.heard = now
+            lease.renewed = stamp
+            try:
+                move(lease)
+            except KeyError:
+                self.discard(lease)
+                self._fresh[lease] = None
+
+    def tick(self, now: int, limit: int) -> tuple[list[Lease], bool]:
+        """Return the leases that expire now, at most `limit`, and whether more is due now.
+
+        The returned leases have left the table. Nothing expires before everyone who has gone silent is counted, and one
+        verdict on self-preservation holds for all that is due at that moment, however many ticks it takes.
+        """
+        if self._due_before is None:
+            if not self._silence(now, limit):
+                return [], True
+            self._judge(now)
+            self._due_before = now - self.ttl - (self.hold if self._active else 0)
+        expired: list[Lease] = []
+        while self._silent:
+            lease = next(iter(self._silent))
+            if max(lease.heard, self._fresh_from) >= self._due_before:
+                break
+            if len(expired) == limit:
+                return expired, True
+            del self._silent[lease]
+            expired.append(lease)
+        self._due_before = None
+        return expired, False
+
+    def status(self) -> SelfPreservation:
+        """Tell the state of self-preservation as of the last tick, with current numbers."""
+        live = len(self)
+        silent = len(self._silent)
+        if not self.enabled:
+            reason = "switched off"
+        elif self._active:
+            reason = (
+                f"{silent} of {live} leases were not heard within {self.window} ms, more than {100 - SHARE_PERCENT} %: "
+                f"each is kept {self.hold} ms longer"
+            )
+        elif live < SMALLEST_PRESERVED:
+            reason = f"fewer than {SMALLEST_PRESERVED} live leases are never held"
+        else:
+            reason = f"{live - silent} of {live} leases were heard within {self.window} ms"
+        return SelfPreservation(
+            enabled=self.enabled,
+            active=self._active,
+            since=self._since,
+            live=live,
+            heard=live - silent,
+            window=self.window,
+            hold=self.hold,
+            reason=reason,
+        )
+
+    def _silence(self, now: int, limit: int) -> bool:
+        """Move who was not heard within the window to the silent ones, at most `limit`; False when more are due."""
+        horizon = now - self.window
+        if self._fresh_from >= horizon:
+            return True
+        if self._pardoned:
+            # Nobody can have gone silent since the pardon, so the pardoned are first in the order.
+            self._silent, self._pardoned = self._pardoned, self._silent
+        moved = 0
+        fresh, silent = self._fresh, self._silent
+        while fresh:
+            lease = next(iter(fresh))
+            if lease.heard >= horizon:
+                break
+            if moved == limit:
+                return False
+            del fresh[lease]
+            silent[lease] = None
+            moved += 1
+        return True
+
+    def _judge(self, now: int) -> None:
+        live = len(self)
+        heard = live - len(self._silent)
+        active = self.enabled and live >= SMALLEST_PRESERVED and heard * 100 < SHARE_PERCENT * live
+        if active == self._active:
+            return
+        self._active = active
+        self._since = now
+        if not active:
+            self._fresh_from = now
+            self._silent, self._pardoned = self._pardoned, self._silent

@@ -1,0 +1,97 @@
+"""Records and their merge: what a registry knows about an instance, in a form that any two nodes can join (design 4.1).
+
+Not here: leases and clocks (`leases`), the operations of clients (`registry`), and how changes travel.
+"""
+
+from typing import NamedTuple
+
+import msgspec
+
+Stamp = tuple[int, str]
+"""A hybrid clock value (microseconds of the wall clock, never going back) and the id of the node that gave it."""
+
+Key = tuple[str, str, str]
+"""Region, service and instance id in lower case. A tuple, because joined text lets different triples collide."""
+
+ZERO: Stamp = (0, "")
+"""Before every stamp."""
+
+
+class Origin(NamedTuple):
+    """One life of a node: its id and its epoch, which grows at each start."""
+
+    node: str
+    epoch: int
+
+
+Dot = tuple[Origin, int]
+"""The last sequence number of an origin that touched a record."""
+
+
+class Record(msgspec.Struct, frozen=True, gc=False, eq=False):
+    """All that is replicated about one instance. Immutable; equality is identity, compare fields to compare content.
+
+    `content` is the canonical JSON of the instance, empty for a tombstone. `renewed` is the latest renewal and its
+    owner, `expired` the latest renewal that someone gave up on, `asserted` the latest that travelled in a change.
+    `dots` is sorted by origin and names each origin once.
+    """
+
+    key: Key
+    version: Stamp
+    removed: bool
+    content: bytes
+    renewed: Stamp
+    expired: Stamp
+    asserted: Stamp
+    dots: tuple[Dot, ...]
+
+    @property
+    def live(self) -> bool:
+        """Tell whether callers see the instance: registered and not given up on."""
+        return not self.removed and self.renewed > self.expired
+
+    @property
+    def visible(self) -> bytes | None:
+        """Return the content that callers see, None when they see nothing."""
+        return self.content if self.live else None
+
+
+class Change(msgspec.Struct, frozen=True, gc=False, eq=False):
+    """A sequenced change of this or another origin, as it was taken in (design 4.1 "Changes and cursors").
+
+    `record` is the record after the change; that of an own change carries the change's dot as its only one.
+    `previous` and `visible` are the contents that callers saw before and see now, None for nothing. They are equal when
+    a change makes no difference to callers.
+    """
+
+    origin: Origin
+    seq: int
+    record: Record
+    previous: bytes | None
+    visible: bytes | None
+
+
+def merge(a: Record, b: Record) -> Record:
+    """Return the join of two records of one key: commutative, associative, idempotent (design 4.1 "Records").
+
+    Version, removal and content go together by the larger triple; renewals, expiries, assertions and each dot go by
+    maximum, also across versions.
+    """
+    win = b if (b.version, b.removed, b.content) > (a.version, a.removed, a.content) else a
+    return Record(
+        a.key,
+        win.version,
+        win.removed,
+        win.content,
+        max(a.renewed, b.renewed),
+        max(a.expired, b.expired),
+        max(a.asserted, b.asserted),
+        a.dots if a.dots == b.dots else _join_dots(a.dots, b.dots),
+    )
+
+
+def _join_dots(a: tuple[Dot, ...], b: tuple[Dot, ...]) -> tuple[Dot, ...]:
+    joined = dict(a)
+    for origin, seq in b:
+        joined[origin] = max(seq, joined.get(origin, 0))
+    return tuple(sorted(joined.items()))

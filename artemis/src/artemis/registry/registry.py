@@ -1,0 +1,385 @@
+"""The registry: what clients register, renew and unregister, as records and sequenced changes (spec 4, design 4.1).
+
+Not here: node status, zones and answers (`artemis.server.node`), what callers are shown (`artemis.discovery`), and how
+changes travel to other nodes. Time comes in as milliseconds of a monotonic clock; one event loop owns a registry.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import msgspec
+
+from artemis.model import Instance, encode_canonical
+from artemis.registry.clock import HybridClock
+from artemis.registry.errors import InstanceTooLarge, InvalidInstance, TooManyInstances, WrongRegion
+from artemis.registry.leases import Lease, LeaseTable, SelfPreservation
+from artemis.registry.records import ZERO, Change, Origin, Record, Stamp, merge
+from artemis.registry.settings import NodeLimits, NodeTimings
+
+Listener = Callable[[Change], None]
+
+LEGACY_MARK = "java_registry"
+"""Metadata entry whose non-blank value selects the longer lease (spec 4.4)."""
+
+logger = logging.getLogger(__name__)
+
+
+class ServiceLeases(msgspec.Struct, gc=False, eq=False):
+    """All leases of one service by instance id in lower case, dead ones until they are swept. Read only for others."""
+
+    name: str
+    leases: dict[str, Lease]
+    live: int
+
+
+class RegistryCounters(msgspec.Struct, gc=False):
+    """What happened since the start; every counter only grows."""
+
+    registered: int = 0
+    renewed: int = 0
+    renewed_by_plan: int = 0
+    unregistered: int = 0
+    unknown_leases: int = 0
+    expired: int = 0
+    swept: int = 0
+    swept_early: int = 0
+    refused_invalid: int = 0
+    refused_region: int = 0
+    refused_full: int = 0
+    refused_large: int = 0
+    listener_failures: int = 0
+
+
+class RenewalPlan(msgspec.Struct, frozen=True, gc=False, eq=False):
+    """The leases that a heartbeat message meant, each with the record it saw. Void once any of the records changed.
+
+    Made by `Registry.plan`, kept by whoever recognises the message, honoured by `Registry.renew`. `generation` is the
+    state of the node it was made in; the node checks it.
+    """
+
+    generation: int
+    normal: tuple[Lease, ...]
+    legacy: tuple[Lease, ...]
+    records: list[Record]
+
+
+class Registry:
+    """The instances of one region as this node knows them. Owned by a node and its event loop; nothing here waits.
+
+    `origin` names this life of the node and signs its changes. Every method that takes `now` expects milliseconds of
+    one monotonic clock that never goes back; `wall` is the wall clock, which may.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        region: str,
+        *,
+        timings: NodeTimings | None = None,
+        limits: NodeLimits | None = None,
+        now: int,
+        wall: int,
+    ) -> None:
+        self.origin = origin
+        self.region = region.lower()
+        self.timings = timings = timings or NodeTimings()
+        self.limits = limits or NodeLimits()
+        self.counters = RegistryCounters()
+        self.vector: dict[Origin, int] = {origin: 0}
+        self.floor: dict[Origin, int] = {}
+        self._clock = HybridClock(origin.node, now, wall)
+        self._services: dict[str, ServiceLeases] = {}
+        self._normal = LeaseTable(timings.ttl, timings.ttl - timings.heartbeat, timings.hold, now)
+        self._legacy = LeaseTable(timings.legacy_ttl, timings.legacy_ttl - timings.heartbeat, timings.hold, now)
+        self._dead: OrderedDict[Lease, int] = OrderedDict()
+        self._listeners: list[Listener] = []
+
+    # -- what clients ask
+
+    def register(self, instance: Instance, now: int, known: Stamp | None = None) -> Lease:
+        """Register an instance or replace its content, as a new version (spec 4.3).
+
+        `known` is the version of the client's last answer; the new one is above it. Raises RegistryError.
+        """
+        service, name, content = self._check(instance)
+        lease = self._find(service, name)
+        if (lease is None or not lease.live) and len(self) >= self.limits.max_instances:
+            self.counters.refused_full += 1
+            raise TooManyInstances(self.limits.max_instances)
+        self.counters.registered += 1
+        stamp = self._version(lease, known, now)
+        legacy = _is_legacy(instance)
+        if lease is None:
+            lease = self._adopt(service, name, now, legacy=legacy)
+        lease.heard = now
+        expired = lease.record.expired
+        self._commit(lease, stamp, content, (stamp, expired, stamp), now, legacy=legacy)
+        return lease
+
+    def heartbeat(self, instance: Instance, now: int, known: Stamp | None = None) -> Lease | None:
+        """Renew a lease; None when the client must register: the lease is unknown, removed, or older than `known`.
+
+        An expired lease returns. Without `known`, content that differs from what is registered counts as a register;
+        with it, the content of the message is not looked at. Raises RegistryError.
+        """
+        service, name, region = instance.service_id, instance.instance_id, instance.region_id
+        lease = None if service is None or name is None else self._find(service.lower(), name.lower())
+        if lease is None or lease.record.removed or region is None or region.lower() != self.region:
+            self._check(instance)
+            self.counters.unknown_leases += 1
+            return None
+        record = lease.record
+        if known is None:
+            if encode_canonical(instance) != record.content:
+                return self.register(instance, now)
+        elif record.version < known:
+            self._clock.observe(known)
+            self.counters.unknown_leases += 1
+            return None
+        self.counters.renewed += 1
+        if lease.live:
+            (self._legacy if lease.legacy else self._normal).hear(lease, now, self._clock.current(now))
+            return lease
+        if len(self) >= self.limits.max_instances:
+            self.counters.refused_full += 1
+            raise TooManyInstances(self.limits.max_instances)
+        stamp = self._clock.next(now)
+        lease.heard = now
+        self._commit(lease, record.version, record.content, (stamp, record.expired, stamp), now)
+        return lease
+
+    def unregister(self, instance: Instance, now: int, known: Stamp | None = None) -> Lease:
+        """Remove an instance at once; an unknown one leaves a tombstone (spec 4.3). Raises RegistryError."""
+        service, name, _ = self._check(instance)
+        lease = self._find(service, name)
+        self.counters.unregistered += 1
+        stamp = self._version(lease, known, now)
+        if lease is None:
+            lease = self._adopt(service, name, now, legacy=False)
+        record = lease.record
+        self._commit(lease, stamp, None, (lease.renewed, record.expired, record.asserted), now)
+        return lease
+
+    def plan(self, leases: Sequence[Lease], generation: int) -> RenewalPlan:
+        """Return a plan that renews these leases, all live, as long as none of their records changes."""
+        distinct = dict.fromkeys(leases)
+        normal = tuple(lease for lease in distinct if not lease.legacy)
+        legacy = tuple(lease for lease in distinct if lease.legacy)
+        return RenewalPlan(generation, normal, legacy, [lease.record for lease in (*normal, *legacy)])
+
+    def renew(self, plan: RenewalPlan, now: int) -> bool:
+        """Renew all leases of a plan; False, and nothing is renewed, when any of them changed since it was made."""
+        normal, legacy = plan.normal, plan.legacy
+        # Every change of a lease, its end included, replaces its record, so the same records mean that nothing changed.
+        if [lease.record for lease in (*normal, *legacy)] != plan.records:
+            return False
+        stamp = self._clock.current(now)
+        self._normal.hear_all(normal, now, stamp)
+        if legacy:
+            self._legacy.hear_all(legacy, now, stamp)
+        self.counters.renewed_by_plan += len(plan.records)
+        return True
+
+    # -- what others read
+
+    def __len__(self) -> int:
+        """Count the live instances."""
+        return len(self._normal) + len(self._legacy)
+
+    @property
+    def services(self) -> Mapping[str, ServiceLeases]:
+        """Return all services that have records, dead ones included, by service id in lower case. Do not change."""
+        return self._services
+
+    @property
+    def dead(self) -> int:
+        """Count the removed and expired records that are still remembered."""
+        return len(self._dead)
+
+    def records(self) -> Iterator[Record]:
+        """Yield every record in its current state: as of its last change, with the latest renewal."""
+        for service in self._services.values():
+            for lease in service.leases.values():
+                yield _current(lease)
+
+    def on_change(self, listener: Listener) -> None:
+        """Call `listener` with every change from now on, in order, while it happens.
+
+        It must not call back into the registry's operations. When it raises, the registry logs and counts that and goes
+        on: the change has happened.
+        """
+        self._listeners.append(listener)
+
+    def self_preservation(self) -> tuple[SelfPreservation, SelfPreservation]:
+        """Return the state of self-preservation of normal and of legacy leases."""
+        return self._normal.status(), self._legacy.status()
+
+    def enable_self_preservation(self, enabled: bool) -> None:
+        """Switch self-preservation on or off with the next tick. When it ends, every lease gets a fresh TTL."""
+        self._normal.enabled = self._legacy.enabled = enabled
+
+    # -- time and other nodes
+
+    def tick(self, now: int, wall: int, limit: int) -> bool:
+        """Expire and sweep what is due, at most `limit` leases of each kind; return whether more is due now."""
+        self._clock.adjust(now, wall)
+        more = False
+        for table in (self._normal, self._legacy):
+            expired, rest = table.tick(now, limit)
+            more = more or rest
+            self.counters.expired += len(expired)
+            for lease in expired:
+                self._give_up(lease, now)
+        horizon = now - self.timings.lifetime
+        for _ in range(limit):
+            if not self._dead or next(iter(self._dead.values())) >= horizon:
+                return more
+            self._sweep()
+        return more or (bool(self._dead) and next(iter(self._dead.values())) < horizon)
+
+    def apply(self, origin: Origin, seq: int, record: Record, age: int, now: int) -> bool:
+        """Merge the record of another origin's change; False, and nothing happens, unless `seq` is that origin's next.
+
+        `age` is how many milliseconds ago, on the sender's monotonic clock, its latest renewal was accepted. When the
+        merge leaves a record live although the changes say it expired, a change of our own follows at once: the renewal
+        is asserted if it is younger than the TTL, else given up too [assertion, aged]. The limit on instances does not
+        apply: another node has accepted this one. A lease that was heard long ago joins at the end of the order, so it
+        may go up to `age` later than its TTL, never earlier.
+        """
+        if seq != self.vector.get(origin, 0) + 1:
+            return False
+        self.vector[origin] = seq
+        self._clock.observe(max(record.version, record.renewed))
+        _, service, name = record.key
+        lease = self._find(service, name) or self._adopt(service, name, now - age, legacy=False)
+        mine = _current(lease)
+        merged = merge(mine, record)
+        if merged.renewed > mine.renewed:
+            lease.heard = max(lease.heard, now - age)
+        self._replace(lease, merged, origin, seq, now, legacy=_is_legacy_content(merged.content))
+        if merged.live and merged.asserted <= merged.expired:
+            if now - lease.heard < self._table(lease).ttl:
+                stamps = (merged.renewed, merged.expired, merged.renewed)
+                self._commit(lease, merged.version, merged.content, stamps, now)
+            else:
+                self._give_up(lease, now)
+        return True
+
+    # -- changes
+
+    def _check(self, instance: Instance) -> tuple[str, str, bytes]:
+        """Return service and instance id in lower case and the canonical content; raise RegistryError (spec 1.3)."""
+        if instance.region_id is None or instance.region_id.lower() != self.region:
+            self.counters.refused_region += 1
+            raise WrongRegion(instance.region_id or "", self.region)
+        service = self._filled("serviceId", instance.service_id)
+        name = self._filled("instanceId", instance.instance_id)
+        self._filled("url", instance.url)
+        content = encode_canonical(instance)
+        if len(content) > self.limits.max_content_bytes:
+            self.counters.refused_large += 1
+            raise InstanceTooLarge(len(content), self.limits.max_content_bytes)
+        return service.lower(), name.lower(), content
+
+    def _filled(self, field: str, value: str | None) -> str:
+        if value is None or not value.strip():
+            self.counters.refused_invalid += 1
+            raise InvalidInstance(field)
+        return value
+
+    def _find(self, service: str, name: str) -> Lease | None:
+        entry = self._services.get(service)
+        return None if entry is None else entry.leases.get(name)
+
+    def _table(self, lease: Lease) -> LeaseTable:
+        return self._legacy if lease.legacy else self._normal
+
+    def _version(self, lease: Lease | None, known: Stamp | None, now: int) -> Stamp:
+        """Return a stamp for a new version: above what the client knows and above all of the record."""
+        if known is not None:
+            self._clock.observe(known)
+        stamp = self._clock.current(now)
+        if lease is not None and (stamp <= lease.record.version or stamp <= lease.record.expired):
+            return self._clock.next(now)
+        return stamp
+
+    def _adopt(self, service: str, name: str, heard: int, *, legacy: bool) -> Lease:
+        """Make room for a key: a lease that is dead and older than everything, and is no record yet for anyone else."""
+        entry = self._services.get(service)
+        if entry is None:
+            entry = self._services[service] = ServiceLeases(service, {}, 0)
+        blank = Record((self.region, entry.name, name), ZERO, False, b"", ZERO, ZERO, ZERO, ())
+        lease = entry.leases[name] = Lease(blank, ZERO, heard, live=False, legacy=legacy)
+        return lease
+
+    def _commit(
+        self,
+        lease: Lease,
+        version: Stamp,
+        content: bytes | None,
+        stamps: tuple[Stamp, Stamp, Stamp],
+        now: int,
+        *,
+        legacy: bool | None = None,
+    ) -> None:
+        """Make a change of our own: `content` None is a removal, `stamps` are renewed, expired and asserted."""
+        origin = self.origin
+        seq = self.vector[origin] = self.vector[origin] + 1
+        record = Record(lease.record.key, version, content is None, content or b"", *stamps, ((origin, seq),))
+        self._replace(lease, record, origin, seq, now, legacy=lease.legacy if legacy is None else legacy)
+
+    def _give_up(self, lease: Lease, now: int) -> None:
+        record, renewed = lease.record, lease.renewed
+        self._commit(lease, record.version, record.content, (renewed, renewed, record.asserted), now)
+
+    def _replace(self, lease: Lease, record: Record, origin: Origin, seq: int, now: int, *, legacy: bool) -> None:
+        """Put a record in the place of another, keep tables and counts, and tell the listeners."""
+        previous = lease.record.content if lease.live else None
+        if lease.live:
+            self._table(lease).discard(lease)
+        live = record.live
+        entry = self._services[record.key[1]]
+        entry.live += live - lease.live
+        lease.record, lease.renewed, lease.live, lease.legacy = record, record.renewed, live, legacy
+        if live:
+            self._table(lease).add(lease)
+            self._dead.pop(lease, None)
+        elif lease not in self._dead:
+            self._dead[lease] = now
+            if len(self._dead) > self.limits.max_instances:
+                self.counters.swept_early += 1
+                self._sweep()
+        change = Change(origin, seq, record, previous, record.content if live else None)
+        for listener in self._listeners:
+            try:
+                listener(change)
+            except Exception:
+                self.counters.listener_failures += 1
+                logger.exception("change listener failed: service=%s instance=%s", record.key[1], record.key[2])
+
+    def _sweep(self) -> None:
+        """Forget the record that died first; its dots raise the floor below which no cursor can be served [floor]."""
+        lease, _ = self._dead.popitem(last=False)
+        _, service, name = lease.record.key
+        entry = self._services[service]
+        del entry.leases[name]
+        if not entry.leases:
+            del self._services[service]
+        for origin, seq in lease.record.dots:
+            self.floor[origin] = max(seq, self.floor.get(origin, 0))
+        self.counters.swept += 1
+
+
+def _current(lease: Lease) -> Record:
+    record = lease.record
+    return record if lease.renewed == record.renewed else msgspec.structs.replace(record, renewed=lease.renewed)
+
+
+def _is_legacy(instance: Instance) -> bool:
+    mark = instance.metadata and instance.metadata.get(LEGACY_MARK)
+    return bool(mark and mark.strip())
+
+
+def _is_legacy_content(content: bytes) -> bool:
+    return LEGACY_MARK.encode() in content and _is_legacy(msgspec.json.decode(content, type=Instance))

@@ -1,0 +1,353 @@
+"""A node of the registry: judges requests and answers them (spec 2.1, 2.2, 2.4, 6.3).
+
+Synchronous and pure: requests, milliseconds and wall clock come in, responses go out. Failures are answers, never
+exceptions. Not here: bytes and connections, which are the doors', and the table of operations (`operations`).
+"""
+
+import msgspec
+
+from artemis.discovery import Catalog, LookupAnswer, ServiceAnswer, ServicesAnswer
+from artemis.model import (
+    FailedInstance,
+    Instance,
+    LookupRequest,
+    NodeStatusRequest,
+    NodeStatusResponse,
+    RegistryRequest,
+    RegistryResponse,
+    ResponseStatus,
+    ServiceNode,
+    ServiceNodeStatus,
+    ServiceRequest,
+    ServicesRequest,
+    Zone,
+)
+from artemis.model.instances import instance_text
+from artemis.model.nodes import DOWN, STARTING, UP
+from artemis.model.responses import (
+    BAD_REQUEST,
+    DATA_NOT_FOUND,
+    INTERNAL_SERVICE_ERROR,
+    NO_PERMISSION,
+    PARTIAL_FAIL,
+    SERVICE_UNAVAILABLE,
+    SUCCESS,
+    failure,
+)
+from artemis.registry import (
+    Lease,
+    NodeLimits,
+    NodeTimings,
+    Origin,
+    Registry,
+    RegistryError,
+    RenewalPlan,
+    SelfPreservation,
+    WrongRegion,
+)
+
+__all__ = ["Node", "NodeIdentity", "NodeLimits", "NodeStats", "NodeTimings", "RenewalPlan"]
+
+REGISTRY_SUCCESS = RegistryResponse(response_status=SUCCESS)
+"""The answer of every registry operation in which nothing failed; one object, so that doors keep its bytes."""
+
+NOT_EXISTING = "Instance is not exising! Need re-register."
+"""The original's text, spelt as there."""
+
+
+class NodeIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    """Who a node is. `epoch` grows at each start of the node; `url` is where clients and peers reach it."""
+
+    node_id: str
+    epoch: int
+    region: str
+    zone: str
+    url: str
+
+
+class NodeStats(msgspec.Struct, frozen=True, kw_only=True):
+    """Numbers about a node at one moment. Those from `registered` on count since the start and only grow."""
+
+    status: str
+    instances: int
+    services: int
+    dead_records: int
+    cached_views: int
+    version: int
+    changes: int
+    self_preservation: SelfPreservation
+    legacy_self_preservation: SelfPreservation
+    registered: int
+    renewed: int
+    renewed_by_plan: int
+    unregistered: int
+    unknown_leases: int
+    expired: int
+    swept: int
+    swept_early: int
+    refused_invalid: int
+    refused_region: int
+    refused_zone: int
+    refused_full: int
+    refused_large: int
+    listener_failures: int
+    filter_failures: int
+
+
+class Node:
+    """One node. Owned by the assembly and used from one event loop; nothing here waits.
+
+    `now` is milliseconds of a monotonic clock that never goes back, `wall` milliseconds of the wall clock. Every
+    operation takes the decoded request, None for a literal null, and always returns a response. Instances and lookups
+    from another zone are welcome unless the `allow` switches say no; another region never is (spec 6.5).
+    `generation` changes whenever something changes that the outcome of all requests depends on.
+    """
+
+    def __init__(
+        self,
+        identity: NodeIdentity,
+        *,
+        timings: NodeTimings | None = None,
+        limits: NodeLimits | None = None,
+        allow_registry_from_other_zone: bool = True,
+        allow_discovery_from_other_zone: bool = True,
+        now: int,
+        wall: int,
+    ) -> None:
+        self.identity = identity
+        self.registry = Registry(
+            Origin(identity.node_id, identity.epoch),
+            identity.region,
+            timings=timings,
+            limits=limits,
+            now=now,
+            wall=wall,
+        )
+        self.catalog = Catalog(self.registry, wall=wall)
+        self.status = STARTING
+        self.generation = 0
+        self._region = identity.region.lower()
+        self._zone = identity.zone.lower()
+        self._allow_registry = allow_registry_from_other_zone
+        self._allow_discovery = allow_discovery_from_other_zone
+        self._can_serve: bool | None = None
+        self._refused_zone = 0
+
+    # -- registry
+
+    def register(self, request: RegistryRequest | None, now: int) -> RegistryResponse:
+        """Register instances or replace their content (spec 2.1)."""
+        instances = self._asked(request)
+        if isinstance(instances, ResponseStatus):
+            return RegistryResponse(response_status=instances)
+        failed: list[FailedInstance | None] = []
+        register = self.registry.register
+        for instance in instances:
+            if instance is None:
+                continue
+            try:
+                if self._allow_registry or self._in_zone(instance):
+                    register(instance, now)
+                else:
+                    failed.append(self._refuse_zone(instance))
+            except RegistryError as error:
+                failed.append(_refused(instance, error))
+        return _outcome(failed)
+
+    def heartbeat(self, request: RegistryRequest | None, now: int) -> RegistryResponse:
+        """Renew leases; what must be registered comes back whole with `data-not-found` (spec 2.1, 0.4)."""
+        return self._heartbeat(request, now, None)
+
+    def heartbeat_plan(self, request: RegistryRequest | None, now: int) -> tuple[RegistryResponse, RenewalPlan | None]:
+        """Do what `heartbeat` does and say how to repeat it: the plan is for `renew`, None unless all succeeded."""
+        leases: list[Lease] = []
+        response = self._heartbeat(request, now, leases)
+        return response, self.registry.plan(leases, self.generation) if response is REGISTRY_SUCCESS else None
+
+    def renew(self, plan: RenewalPlan, now: int) -> bool:
+        """Repeat a heartbeat without its message; False, and nothing happened, when something changed meanwhile."""
+        return plan.generation == self.generation and self.registry.renew(plan, now)
+
+    def unregister(self, request: RegistryRequest | None, now: int) -> RegistryResponse:
+        """Remove instances; unknown ones are a success (spec 2.1)."""
+        instances = self._asked(request)
+        if isinstance(instances, ResponseStatus):
+            return RegistryResponse(response_status=instances)
+        failed: list[FailedInstance | None] = []
+        for instance in instances:
+            if instance is None:
+                continue
+            try:
+                if self._allow_registry or self._in_zone(instance):
+                    self.registry.unregister(instance, now)
+                else:
+                    failed.append(self._refuse_zone(instance))
+            except RegistryError as error:
+                failed.append(_refused(instance, error))
+        return _outcome(failed)
+
+    # -- discovery
+
+    def lookup(self, request: LookupRequest | None, now: int) -> LookupAnswer:  # noqa: ARG002
+        """Show several services in the order of the request (spec 2.2, v2 behaviour: failures are visible)."""
+        if request is None or not request.discovery_configs:
+            return LookupAnswer(failure(BAD_REQUEST, "Request is null or request.discoveryConfigs is empty."))
+        refusal = self._refuse_discovery(request.region_id, request.zone_id)
+        if refusal is not None:
+            return LookupAnswer(refusal)
+        view = self.catalog.view
+        views = [
+            view(config.service_id)
+            for config in request.discovery_configs
+            if config is not None and config.service_id and not config.service_id.isspace()
+        ]
+        limit = self.registry.limits.max_lookup_bytes
+        if len(views) > 1 and sum(len(view.json) for view in views) > limit:
+            text = f"The answer would be larger than {limit} bytes. Look up fewer services at once."
+            return LookupAnswer(failure(BAD_REQUEST, text))
+        return LookupAnswer(SUCCESS, views)
+
+    def service(self, request: ServiceRequest | None, now: int) -> ServiceAnswer:  # noqa: ARG002
+        """Show one service; an unknown one is shown empty (spec 2.2)."""
+        config = None if request is None else request.discovery_config
+        if request is None or config is None or not config.service_id or config.service_id.isspace():
+            return ServiceAnswer(failure(BAD_REQUEST, "Request is null or request.discoveryConfig is null."))
+        refusal = self._refuse_discovery(request.region_id, request.zone_id)
+        if refusal is not None:
+            return ServiceAnswer(refusal)
+        return ServiceAnswer(SUCCESS, self.catalog.view(config.service_id))
+
+    def services(self, request: ServicesRequest | None, now: int) -> ServicesAnswer:  # noqa: ARG002
+        """Show all services that have live instances; region and zone of the request are ignored (spec 2.2)."""
+        if not self._can_serve:
+            return ServicesAnswer(self._unavailable("discovery"))
+        return ServicesAnswer(SUCCESS, self.catalog)
+
+    # -- status and time
+
+    def node_status(self, request: NodeStatusRequest | None, now: int) -> NodeStatusResponse:  # noqa: ARG002
+        """Tell the status of this node (spec 2.4, 6.3)."""
+        identity = self.identity
+        zone = Zone(region_id=identity.region, zone_id=identity.zone)
+        status = ServiceNodeStatus(
+            allow_discovery_from_other_zone=self._allow_discovery,
+            allow_registry_from_other_zone=self._allow_registry,
+            can_service_discovery=self._can_serve,
+            can_service_registry=self._can_serve,
+            node=ServiceNode(url=identity.url, zone=zone),
+            status=self.status,
+        )
+        return NodeStatusResponse(node_status=status, response_status=SUCCESS)
+
+    def tick(self, now: int, wall: int, limit: int = 1_000) -> bool:
+        """Do what time has made due, at most `limit` leases of each kind; return whether more is due now.
+
+        The first tick takes a node that has no peers from `starting` to `up` (spec 6.4, defect 11).
+        """
+        if self.status == STARTING:
+            self._become(UP, can_serve=True)
+        return self.registry.tick(now, wall, limit)
+
+    def drain(self, now: int) -> None:  # noqa: ARG002
+        """Stop serving, for good: every request from now on is answered `service-unavailable`."""
+        self._become(DOWN, can_serve=False)
+
+    def stats(self) -> NodeStats:
+        """Return the numbers of this moment."""
+        registry = self.registry
+        normal, legacy = registry.self_preservation()
+        return NodeStats(
+            status=self.status,
+            instances=len(registry),
+            services=sum(1 for service in registry.services.values() if service.live),
+            dead_records=registry.dead,
+            cached_views=self.catalog.cached_views,
+            version=self.catalog.version,
+            changes=registry.vector[registry.origin],
+            self_preservation=normal,
+            legacy_self_preservation=legacy,
+            refused_zone=self._refused_zone,
+            filter_failures=self.catalog.filter_failures,
+            **msgspec.structs.asdict(registry.counters),
+        )
+
+    # -- judging
+
+    def _heartbeat(self, request: RegistryRequest | None, now: int, leases: list[Lease] | None) -> RegistryResponse:
+        instances = self._asked(request)
+        if isinstance(instances, ResponseStatus):
+            return RegistryResponse(response_status=instances)
+        failed: list[FailedInstance | None] = []
+        heartbeat = self.registry.heartbeat
+        for instance in instances:
+            if instance is None:
+                continue
+            try:
+                if not self._allow_registry and not self._in_zone(instance):
+                    failed.append(self._refuse_zone(instance))
+                    continue
+                lease = heartbeat(instance, now)
+            except RegistryError as error:
+                failed.append(_refused(instance, error))
+                continue
+            if lease is None:
+                failed.append(_failed(instance, DATA_NOT_FOUND, NOT_EXISTING))
+            elif leases is not None:
+                leases.append(lease)
+        return _outcome(failed)
+
+    def _asked(self, request: RegistryRequest | None) -> list[Instance | None] | ResponseStatus:
+        """Return the instances of a registry request, or why it is not served at all (spec 2.1 steps 2 and 3)."""
+        if request is None:
+            return failure(BAD_REQUEST, "request is null")
+        if not request.instances:
+            return failure(BAD_REQUEST, "request.instances is null or empty.")
+        if not self._can_serve:
+            return self._unavailable("registry")
+        return request.instances
+
+    def _refuse_discovery(self, region: str | None, zone: str | None) -> ResponseStatus | None:
+        if not self._can_serve:
+            return self._unavailable("discovery")
+        if region is None or region.lower() != self._region:
+            return failure(NO_PERMISSION, f"region {region or ''!r} is not the region {self._region!r} of this node")
+        if not self._allow_discovery and (zone is None or zone.lower() != self._zone):
+            return failure(NO_PERMISSION, f"zone {zone or ''!r} is not the zone {self._zone!r} of this node")
+        return None
+
+    def _unavailable(self, what: str) -> ResponseStatus:
+        text = f"Serivce {what} is not in up state. Current status: {self.status}"
+        return failure(SERVICE_UNAVAILABLE, text)
+
+    def _in_zone(self, instance: Instance) -> bool:
+        return instance.zone_id is not None and instance.zone_id.lower() == self._zone
+
+    def _refuse_zone(self, instance: Instance) -> FailedInstance:
+        """Answer an instance of another zone; a wrong region is named first, as it is nobody's choice."""
+        if instance.region_id is None or instance.region_id.lower() != self._region:
+            self.registry.counters.refused_region += 1
+            return _refused(instance, WrongRegion(instance.region_id or "", self._region))
+        self._refused_zone += 1
+        text = f"zone {instance.zone_id or ''!r} is not the zone {self._zone!r} of this node"
+        return _failed(instance, NO_PERMISSION, text)
+
+    def _become(self, status: str, *, can_serve: bool) -> None:
+        self.status = status
+        self._can_serve = can_serve
+        self.generation += 1
+
+
+def _outcome(failed: list[FailedInstance | None]) -> RegistryResponse:
+    if not failed:
+        return REGISTRY_SUCCESS
+    return RegistryResponse(failed_instances=failed, response_status=PARTIAL_FAIL)
+
+
+def _refused(instance: Instance, error: RegistryError) -> FailedInstance:
+    if isinstance(error, WrongRegion):
+        return _failed(instance, NO_PERMISSION, str(error))
+    return _failed(instance, INTERNAL_SERVICE_ERROR, f"Exception: {error}")
+
+
+def _failed(instance: Instance, code: str, reason: str) -> FailedInstance:
+    return FailedInstance(error_code=code, error_message=f"{instance_text(instance)}: {reason}", instance=instance)
