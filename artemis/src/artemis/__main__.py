@@ -15,7 +15,7 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
-    from artemis.cli import run
+    from artemis.cli.app import run
 
     return run()
 

@@ -3,7 +3,3 @@
 Exit codes, the same for every command: 0 it worked; 1 a node answered, and the answer is no (or the command itself
 failed); 2 the command line is wrong, or something has to be installed first; 3 no node answered.
 """
-
-from artemis.cli.app import run
-
-__all__ = ["run"]

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from artemis.cli import output
+from artemis.cli.interrupts import until_interrupted
 from artemis.cli.parameters import DEFAULT_SERVER, Json, Region, Server, Zone
-from artemis.cli.session import FAILED, place, report, until_interrupted, with_client
+from artemis.cli.session import FAILED, place, report, with_client
 from artemis.client import ArtemisClient, ClientOptions
 
 if TYPE_CHECKING:

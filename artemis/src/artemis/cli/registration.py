@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 import typer
 
 from artemis.cli import output
+from artemis.cli.interrupts import until_interrupted
 from artemis.cli.parameters import DEFAULT_SERVER, Json, Region, Server, Zone
-from artemis.cli.session import QUICK, place, until_interrupted, with_client
+from artemis.cli.session import QUICK, place, with_client
 from artemis.cli.session import report as report_events
 from artemis.client import ArtemisClient, ClientOptions, RegistrationRefusedError
 from artemis.client.leases import completed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from typing import TYPE_CHECKING
 
 import typer
@@ -22,7 +21,7 @@ from artemis.client import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable
 
 OK = 0
 FAILED = 1
@@ -76,27 +75,6 @@ async def place(client: ArtemisClient, region: str, zone: str) -> tuple[str, str
     return region, zone
 
 
-async def until_interrupted(*works: Coroutine[None, None, None]) -> None:
-    """Run ``works`` side by side until one ends, or Ctrl-C or SIGTERM comes; then cancel them and return."""
-    loop = asyncio.get_running_loop()
-    interrupted = asyncio.Event()
-    signals = (signal.SIGINT, signal.SIGTERM)
-    for number in signals:
-        loop.add_signal_handler(number, interrupted.set)
-    tasks = [loop.create_task(work) for work in works]
-    waiting = loop.create_task(_wait(interrupted))
-    try:
-        done, _ = await asyncio.wait([*tasks, waiting], return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in (*tasks, waiting):
-            task.cancel()
-        await asyncio.wait([*tasks, waiting])
-        for number in signals:
-            loop.remove_signal_handler(number)
-
-
 async def report(client: ArtemisClient) -> None:
     """Tell on stderr what happens to the client, until cancelled."""
     async for event in client.events():
@@ -111,7 +89,3 @@ async def report(client: ArtemisClient) -> None:
                 say(f"The registry refuses {instance.service_id}/{instance.instance_id}: {message}")
             case _:
                 pass
-
-
-async def _wait(event: asyncio.Event) -> None:
-    await event.wait()
