@@ -1,0 +1,101 @@
+"""The course of one call: what follows which outcome."""
+
+from random import Random
+
+import pytest
+
+from artemis.client.attempts import Again, Course, Deliver, GiveUp, Verdict, judge
+from artemis.client.errors import Attempt
+from artemis.client.nodes import Nodes
+from artemis.client.options import ClientOptions
+from artemis.model import ResponseStatus
+
+A, B = "http://a:1", "http://b:1"
+
+
+def seeded(seed: int) -> Random:
+    """Return a repeatable source of choices."""
+    return Random(seed)  # noqa: S311 - it spreads load, it keeps no secret
+
+
+def status(name: str, code: str) -> ResponseStatus:
+    """Build a response status."""
+    return ResponseStatus(status=name, error_code=code, message="why")
+
+
+def course(attempts: int = 3, *, urls: tuple[str, ...] = (A, B)) -> tuple[Course, Nodes]:
+    """Build a course over two nodes."""
+    nodes = Nodes(urls, random=seeded(0), rest=10)
+    return Course("op", nodes, ClientOptions(attempts=attempts, backoff=1.0, backoff_limit=3.0), seeded(0)), nodes
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "verdict"),
+    [
+        ("success", "success", Verdict.FINAL),
+        ("partial_fail", "partial_fail", Verdict.FINAL),
+        ("fail", "bad-request", Verdict.FINAL),
+        ("fail", "no-permission", Verdict.FINAL),
+        ("fail", "data-not-found", Verdict.FINAL),
+        ("fail", "rate-limited", Verdict.RERUN),
+        ("fail", "unknown", Verdict.RERUN),
+        ("fail", "service-unavailable", Verdict.NODE_DOWN),
+        ("fail", "internal-service-error", Verdict.NODE_DOWN),
+        ("partial_fail", "internal-service-error", Verdict.FINAL),
+    ],
+)
+def test_answers_are_classified_as_the_specification_says(name: str, code: str, verdict: Verdict) -> None:
+    """Spec 1.2: service down and rerunnable are properties of status and code together."""
+    assert judge(status(name, code)) is verdict
+
+
+def test_an_answer_ends_the_call() -> None:
+    """Yes or no, it is for the caller."""
+    one, nodes = course()
+    assert one.answered(nodes.current, status("fail", "bad-request"), 0.0) == Deliver()
+
+
+def test_a_node_that_is_down_is_left() -> None:
+    """An answer that says that the node cannot serve counts like no answer."""
+    one, nodes = course()
+    first = nodes.current
+    step = one.answered(first, status("fail", "service-unavailable"), 0.0)
+    assert isinstance(step, Again)
+    assert nodes.current != first
+
+
+def test_a_rate_limited_call_is_repeated_at_the_same_node_and_then_delivered() -> None:
+    """The node is not to blame; after the last attempt its answer is the answer."""
+    one, nodes = course(attempts=2)
+    first = nodes.current
+    assert isinstance(one.answered(first, status("fail", "rate-limited"), 0.0), Again)
+    assert nodes.current == first
+    assert one.answered(first, status("fail", "rate-limited"), 0.0) == Deliver()
+
+
+def test_the_error_lists_what_was_tried() -> None:
+    """After the last attempt every one of them is told, in order."""
+    one, nodes = course(attempts=2)
+    first = nodes.current
+    one.failed(first, "refused", 0.0)
+    second = nodes.current
+    step = one.failed(second, "HTTP 503", 0.0)
+    assert isinstance(step, GiveUp)
+    assert step.error.attempts == (Attempt(first, "refused"), Attempt(second, "HTTP 503"))
+    assert str(step.error) == f"no registry node answered op in 2 attempts ({first}: refused; {second}: HTTP 503)"
+    assert step.error.retriable
+
+
+def test_delays_have_full_jitter_below_a_doubling_bound() -> None:
+    """The n-th wait lies anywhere between 0 and the bound, which doubles up to its limit."""
+    delays: list[list[float]] = [[], [], []]
+    for seed in range(200):
+        nodes = Nodes([A], random=seeded(0), rest=10)
+        one = Course("op", nodes, ClientOptions(attempts=9, backoff=1.0, backoff_limit=3.0), seeded(seed))
+        for waits in delays:
+            step = one.failed(A, "refused", 0.0)
+            assert isinstance(step, Again)
+            waits.append(step.delay)
+    for waits, bound in zip(delays, (1.0, 2.0, 3.0), strict=True):
+        assert min(waits) < bound * 0.1
+        assert bound * 0.9 < max(waits) <= bound

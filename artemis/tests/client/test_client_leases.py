@@ -1,0 +1,150 @@
+"""What each answer of the registry means for the instances of a client."""
+
+import pytest
+
+from artemis.client.errors import LimitError
+from artemis.client.leases import LeaseBook, LeaseState, Refusal, completed, instance_key
+from artemis.model import FailedInstance, Instance
+
+
+def instance(name: str = "i1", **fields: str) -> Instance:
+    """Build a whole instance."""
+    return Instance(region_id="R", zone_id="Z", service_id="S", instance_id=name, url="http://x", **fields)  # type: ignore[arg-type]
+
+
+def failed(one: Instance, code: str) -> FailedInstance:
+    """Build an entry of failedInstances."""
+    return FailedInstance(instance=one, error_code=code, error_message="why")
+
+
+def test_identity_ignores_letter_case_and_everything_but_the_key() -> None:
+    """Spec 1.3: region, service and instance id, in any letter case."""
+    assert instance_key(instance("I1", group_id="g")) == instance_key(instance("i1")) == ("r", "s", "i1")
+
+
+def test_missing_parts_are_derived() -> None:
+    """Region and zone from the client, name and url from the address."""
+    whole = completed(Instance(service_id="s", ip="10.0.0.7", port=80), region_id="r", zone_id="z")
+    assert whole == Instance(
+        region_id="r",
+        zone_id="z",
+        service_id="s",
+        ip="10.0.0.7",
+        port=80,
+        instance_id="10.0.0.7:80",
+        url="http://10.0.0.7:80",
+    )
+
+
+def test_what_is_given_stays() -> None:
+    """Deriving never overwrites, and the caller's object is not touched."""
+    given = instance("i1")
+    assert completed(given, region_id="other", zone_id="other") == given
+
+
+def test_the_protocol_and_ipv6_show_in_the_url() -> None:
+    """The derived url is one that a caller can use."""
+    whole = completed(Instance(service_id="s", ip="::1", port=443, protocol="https"), region_id="r", zone_id="z")
+    assert whole.url == "https://[::1]:443"
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        (Instance(ip="h", port=1), "service_id"),
+        (Instance(service_id=" ", ip="h", port=1), "service_id"),
+        (Instance(service_id="s", url="http://h"), "instance_id"),
+        (Instance(service_id="s", instance_id="i", ip="h"), "url"),
+    ],
+)
+def test_what_cannot_be_derived_is_named(given: Instance, missing: str) -> None:
+    """The error names the field."""
+    with pytest.raises(ValueError, match=f"needs an? {missing}"):
+        completed(given, region_id="r", zone_id="z")
+
+
+def test_a_place_is_needed() -> None:
+    """Without a region of its own or of the client there is no key."""
+    with pytest.raises(ValueError, match="region_id and a zone_id"):
+        completed(Instance(service_id="s", ip="h", port=1), region_id=None, zone_id="z")
+
+
+def test_the_same_instance_twice_is_an_error() -> None:
+    """Two owners of one lease in one client would end each other's registration."""
+    book = LeaseBook(limit=10)
+    book.add(instance("i1"))
+    with pytest.raises(ValueError, match="r/s/i1 already"):
+        book.add(instance("I1"))
+
+
+def test_the_number_of_leases_is_bounded() -> None:
+    """The error names the option."""
+    book = LeaseBook(limit=1)
+    book.add(instance("i1"))
+    with pytest.raises(LimitError, match="max_instances=1"):
+        book.add(instance("i2"))
+
+
+def test_heartbeats_carry_what_was_registered_in_bounded_messages() -> None:
+    """A registration under way does not take part, so that a heartbeat never overtakes it."""
+    book = LeaseBook(limit=10)
+    held = [book.add(instance(f"i{number}")) for number in range(3)]
+    book.registered(held, [])
+    book.add(instance("pending"))
+    assert book.batches(2) == [held[:2], held[2:]]
+
+
+def test_a_lease_that_the_registry_lost_is_registered_again() -> None:
+    """Codes data-not-found and unknown ask for it (spec 9.4); the others in the message are renewed."""
+    book = LeaseBook(limit=10)
+    leases = [book.add(instance(f"i{number}")) for number in range(3)]
+    book.registered(leases, [])
+    answer = [failed(instance("I0"), "data-not-found"), failed(instance("i1"), "unknown")]
+    findings = book.renewed(leases, answer)
+    assert findings.register_again == (leases[0], leases[1])
+    assert (findings.refused, findings.accepted) == ((), ())
+
+
+def test_a_refusal_is_news_once_and_ends_with_the_next_acceptance() -> None:
+    """It shows in state and error as long as it lasts."""
+    book = LeaseBook(limit=10)
+    lease = book.add(instance())
+    book.registered([lease], [])
+    refused = book.renewed([lease], [failed(instance(), "no-permission")])
+    assert refused.refused == (Refusal(lease.instance, "no-permission", "why"),)
+    assert (lease.state, lease.error) == (LeaseState.REFUSED, "no-permission: why")
+    assert book.renewed([lease], [failed(instance(), "no-permission")]).refused == ()
+    assert book.renewed([lease], []).accepted == (lease,)
+    assert (lease.state, lease.error) == (LeaseState.HELD, "")
+
+
+def test_a_heartbeat_without_answer_makes_a_lease_uncertain() -> None:
+    """Until the next answer."""
+    book = LeaseBook(limit=10)
+    lease = book.add(instance())
+    book.registered([lease], [])
+    book.unheard([lease], "refused")
+    assert (lease.state, lease.error) == (LeaseState.UNCERTAIN, "refused")
+    book.renewed([lease], [])
+    assert (lease.state, lease.error) == (LeaseState.HELD, "")
+
+
+def test_answers_mean_nothing_for_a_lease_that_has_ended() -> None:
+    """A late data-not-found does not bring an instance back that was taken out meanwhile."""
+    book = LeaseBook(limit=10)
+    lease = book.add(instance())
+    book.registered([lease], [])
+    book.end(lease)
+    assert book.renewed([lease], [failed(instance(), "data-not-found")]).register_again == ()
+    assert lease.state is LeaseState.ENDED
+    assert len(book) == 0
+
+
+def test_an_answer_about_a_former_lease_does_not_touch_its_successor() -> None:
+    """The same instance registered anew is another lease."""
+    book = LeaseBook(limit=10)
+    former = book.add(instance())
+    book.end(former)
+    successor = book.add(instance())
+    book.registered([former], [])
+    assert successor.state is LeaseState.PENDING
