@@ -3,8 +3,6 @@
 Not here: leases and clocks (`leases`), the operations of clients (`registry`), and how changes travel.
 """
 
-from typing import NamedTuple
-
 import msgspec
 
 Stamp = tuple[int, str]
@@ -17,8 +15,11 @@ ZERO: Stamp = (0, "")
 """Before every stamp."""
 
 
-class Origin(NamedTuple):
-    """One life of a node: its id and its epoch, which grows at each start."""
+class Origin(msgspec.Struct, frozen=True, order=True, gc=False):
+    """One life of a node: its id and its epoch, which grows at each start.
+
+    Not a tuple of a class: the garbage collector would look at every dot for ever.
+    """
 
     node: str
     epoch: int

@@ -89,6 +89,7 @@ class Registry:
         self.vector: dict[Origin, int] = {origin: 0}
         self.floor: dict[Origin, int] = {}
         self._clock = HybridClock(origin.node, now, wall)
+        self._live = 0
         self._services: dict[str, ServiceLeases] = {}
         self._normal = LeaseTable(timings.ttl, timings.ttl - timings.heartbeat, timings.hold, now)
         self._legacy = LeaseTable(timings.legacy_ttl, timings.legacy_ttl - timings.heartbeat, timings.hold, now)
@@ -104,7 +105,7 @@ class Registry:
         """
         service, name, content = self._check(instance)
         lease = self._find(service, name)
-        if (lease is None or not lease.live) and len(self) >= self.limits.max_instances:
+        if (lease is None or not lease.live) and self._live >= self.limits.max_instances:
             self.counters.refused_full += 1
             raise TooManyInstances(self.limits.max_instances)
         self.counters.registered += 1
@@ -141,7 +142,7 @@ class Registry:
         if lease.live:
             (self._legacy if lease.legacy else self._normal).hear(lease, now, self._clock.current(now))
             return lease
-        if len(self) >= self.limits.max_instances:
+        if self._live >= self.limits.max_instances:
             self.counters.refused_full += 1
             raise TooManyInstances(self.limits.max_instances)
         stamp = self._clock.next(now)
@@ -185,7 +186,7 @@ class Registry:
 
     def __len__(self) -> int:
         """Count the live instances."""
-        return len(self._normal) + len(self._legacy)
+        return self._live
 
     @property
     def services(self) -> Mapping[str, ServiceLeases]:
@@ -341,6 +342,7 @@ class Registry:
         live = record.live
         entry = self._services[record.key[1]]
         entry.live += live - lease.live
+        self._live += live - lease.live
         lease.record, lease.renewed, lease.live, lease.legacy = record, record.renewed, live, legacy
         if live:
             self._table(lease).add(lease)

@@ -239,7 +239,7 @@ class Node:
         )
         return NodeStatusResponse(node_status=status, response_status=SUCCESS)
 
-    def tick(self, now: int, wall: int, limit: int = 1_000) -> bool:
+    def tick(self, now: int, wall: int, limit: int = 500) -> bool:
         """Do what time has made due, at most `limit` leases of each kind; return whether more is due now.
 
         The first tick takes a node that has no peers from `starting` to `up` (spec 6.4, defect 11).
