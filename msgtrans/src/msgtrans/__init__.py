@@ -1,1 +1,75 @@
-"""Move messages: one API over several transports."""
+"""Move messages: one API over several transports, wire compatible with the Rust crate msgtrans.
+
+`TransportServer` and `TransportClient` are the way in; `Packet`, `encode` and `PacketDecoder` are the protocol alone.
+"""
+
+from msgtrans._version import __version__
+from msgtrans.adapters.unified_port import UnifiedPort
+from msgtrans.client import TransportClient
+from msgtrans.codec import CodecOptions, PacketDecoder, decode, encode
+from msgtrans.config import Address, SessionConfig, TcpClientConfig, TcpServerConfig
+from msgtrans.errors import (
+    BackpressureError,
+    ConfigurationError,
+    ConnectError,
+    LocalProtocolError,
+    ProtocolError,
+    RemoteProtocolError,
+    ResourceError,
+    SessionClosedError,
+    TransportConnectionError,
+    TransportError,
+    TransportTimeoutError,
+)
+from msgtrans.events import Closed, CloseReason, Established, Event, EventStream, MessageReceived, RequestReceived
+from msgtrans.handlers import Context, Reply
+from msgtrans.inbound import SessionState
+from msgtrans.packet import Compression, Flag, Packet, PacketType
+from msgtrans.requests import PendingRequests
+from msgtrans.server import TransportServer
+from msgtrans.session import Session
+from msgtrans.stats import EndpointStats, SessionStats
+
+__all__ = [
+    "Address",
+    "BackpressureError",
+    "CloseReason",
+    "Closed",
+    "CodecOptions",
+    "Compression",
+    "ConfigurationError",
+    "ConnectError",
+    "Context",
+    "EndpointStats",
+    "Established",
+    "Event",
+    "EventStream",
+    "Flag",
+    "LocalProtocolError",
+    "MessageReceived",
+    "Packet",
+    "PacketDecoder",
+    "PacketType",
+    "PendingRequests",
+    "ProtocolError",
+    "RemoteProtocolError",
+    "Reply",
+    "RequestReceived",
+    "ResourceError",
+    "Session",
+    "SessionClosedError",
+    "SessionConfig",
+    "SessionState",
+    "SessionStats",
+    "TcpClientConfig",
+    "TcpServerConfig",
+    "TransportClient",
+    "TransportConnectionError",
+    "TransportError",
+    "TransportServer",
+    "TransportTimeoutError",
+    "UnifiedPort",
+    "__version__",
+    "decode",
+    "encode",
+]

@@ -1,0 +1,213 @@
+"""MsgTrans over TCP (specification 2.1): packets back to back on a stream.
+
+Reads go into one buffer per event loop, which all its connections share: a read is handled to the end before the next
+begins, and what must outlive it is copied. An idle connection therefore keeps no buffer at all.
+Not here: listening and connecting (`server`, `client`), TLS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import weakref
+from typing import TYPE_CHECKING, Final, cast
+
+from msgtrans.codec import PacketDecoder
+from msgtrans.config import Address
+from msgtrans.errors import RemoteProtocolError, TransportConnectionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from msgtrans.codec import CodecOptions
+    from msgtrans.session import Session
+
+READ_SIZE: Final = 256 * 1024
+
+_read_buffers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = weakref.WeakKeyDictionary()
+
+
+class TcpConnection(asyncio.BufferedProtocol):
+    """One TCP connection: the protocol of its transport, and the link of its session.
+
+    `accept` is called with it once connected, and returns its session, or None to turn it away.
+    """
+
+    __slots__ = (
+        "_accept",
+        "_decoder",
+        "_feeding",
+        "_high_water",
+        "_loop",
+        "_nodelay",
+        "_paused",
+        "_session",
+        "_transport",
+        "_view",
+        "peer_address",
+    )
+
+    protocol = "tcp"
+
+    def __init__(
+        self,
+        accept: Callable[[TcpConnection], Session | None],
+        loop: asyncio.AbstractEventLoop,
+        codec: CodecOptions,
+        high_water: int,
+        *,
+        nodelay: bool = True,
+    ) -> None:
+        view = _read_buffers.get(loop)
+        if view is None:
+            view = _read_buffers[loop] = memoryview(bytearray(READ_SIZE))
+        self._accept = accept
+        self._loop = loop
+        self._decoder = PacketDecoder(codec)
+        self._high_water = high_water
+        self._nodelay = nodelay
+        self._view = view
+        self._session: Session | None = None
+        self._transport: asyncio.Transport
+        self._paused = False  # the session wants no packets
+        self._feeding = False  # the decoder has more, and goes on in the next turn
+        self.peer_address: Address | None = None
+
+    # What the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport, and ask for a session."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=self._high_water, low=self._high_water // 4)
+        self.peer_address = _address(transport.get_extra_info("peername"))
+        if not self._nodelay:
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+        self._session = self._accept(self)
+        if self._session is None:
+            self._transport.close()
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
+        """Where the next read goes: the buffer of the loop."""
+        return self._view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Handle everything that one read delivered."""
+        if self._session is not None:
+            self._session.bytes_received += nbytes
+            self._feed(self._session, self._view[:nbytes])
+
+    def eof_received(self) -> bool:
+        """The peer sends no more; True keeps our side open while answers are on their way."""
+        session = self._session
+        if session is None:
+            return False
+        if self._decoder.partial and self._decoder.error is None:
+            session.fail(RemoteProtocolError("the connection ended inside a packet"))
+            return False
+        return session.peer_finished()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        session, self._session = self._session, None
+        if session is not None:
+            error = None
+            if exc is not None:
+                error = TransportConnectionError(f"the connection to {self.peer_address} broke: {exc}")
+                error.__cause__ = exc
+            session.lost(error)
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is above its limit."""
+        if self._session is not None:
+            self._session.pause_writing()
+
+    def resume_writing(self) -> None:
+        """The transport's buffer is well below its limit."""
+        if self._session is not None:
+            self._session.resume_writing()
+
+    # What the session calls
+
+    @property
+    def local_address(self) -> Address | None:
+        """Our own end."""
+        return _address(self._transport.get_extra_info("sockname"))
+
+    def write(self, data: bytes) -> None:
+        """Send `data`."""
+        self._transport.write(data)
+
+    def buffered(self) -> int:
+        """Bytes the system has not taken yet."""
+        return self._transport.get_write_buffer_size()
+
+    def watch_drain(self) -> None:
+        """Report when everything is written."""
+        self._transport.set_write_buffer_limits(high=0)
+
+    def pause_reading(self) -> None:
+        """Read no more for now."""
+        self._paused = True
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        if self._paused:
+            self._paused = False
+            if self._decoder.more:
+                self._feed_soon()
+            elif not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    def finish(self) -> None:
+        """Send FIN after what is queued."""
+        if not self._transport.is_closing():
+            self._transport.write_eof()
+
+    def close(self) -> None:
+        """Close once everything is written."""
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._transport.abort()
+
+    # Its own
+
+    def _feed(self, session: Session, data: memoryview | bytes) -> None:
+        decoder = self._decoder
+        packets = decoder.feed(data)
+        if packets:
+            session.receive(packets)
+        if decoder.bad_compression:
+            session.count_bad_compression(decoder.bad_compression)
+            decoder.bad_compression = 0
+        if decoder.error is not None:
+            session.fail(decoder.error)
+        elif decoder.more:
+            if not self._transport.is_closing():
+                self._transport.pause_reading()
+            if not self._paused:
+                self._feed_soon()
+
+    def _feed_soon(self) -> None:
+        if not self._feeding:
+            self._feeding = True
+            self._loop.call_soon(self._feed_more)
+
+    def _feed_more(self) -> None:
+        self._feeding = False
+        if self._session is None or self._paused:
+            return
+        self._feed(self._session, b"")
+        if not (self._decoder.more or self._paused or self._transport.is_closing()):
+            self._transport.resume_reading()
+
+
+def _address(name: object) -> Address | None:
+    match name:
+        case (str(host), int(port), *_):
+            return Address(host, port)
+        case _:
+            return None

@@ -1,0 +1,272 @@
+"""Packets to bytes and back (specification 1.1 to 1.8), without any I/O.
+
+`encode` gives the bytes of one packet, `decode` reads one packet that fills its bytes (a message-based transport),
+`PacketDecoder` reads a stream that is cut anywhere.
+Not here: sockets, sessions, who answers what.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+from typing import Final, Literal
+
+import msgspec
+
+from msgtrans.compression import deflate, inflate
+from msgtrans.errors import ConfigurationError, LocalProtocolError, RemoteProtocolError, TransportError
+from msgtrans.packet import HEADER_SIZE, PROTOCOL_VERSION, RESPONSE, Compression, Packet
+
+MIB: Final = 1 << 20
+
+# The two bytes version and compression are read as one number: a plain packet of this version is 0x0100.
+_HEADER: Final = struct.Struct(">HBBIHIH")
+_PLAIN: Final = PROTOCOL_VERSION << 8
+logger = logging.getLogger(__name__)
+
+pack_header = _HEADER.pack
+PLAIN_MARKER = _PLAIN
+
+
+class CodecOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits and policies of the codec, the same for every transport (specification 1.3, 1.5, 1.7).
+
+    max_payload_size: bytes of payload, as sent and before compression; default 16 MiB.
+    max_ext_header_size: bytes of ext header; default and most 65 535.
+    max_inflated_size: bytes a compressed payload may become on receive; default 16 MiB.
+    frame_policy: "strict" (default) refuses unknown packet types and compression codes and trailing bytes;
+        "lenient" reads them as the Rust crate 1.0.0 does: as one-way, as uncompressed, ignored.
+    on_bad_compression: "error" (default) refuses a payload that does not inflate; "raw" hands it over unchanged
+        and counts it, for peers that mark payloads as compressed without compressing them.
+    """
+
+    max_payload_size: int = 16 * MIB
+    max_ext_header_size: int = 0xFFFF
+    max_inflated_size: int = 16 * MIB
+    frame_policy: Literal["strict", "lenient"] = "strict"
+    on_bad_compression: Literal["error", "raw"] = "error"
+
+    def __post_init__(self) -> None:
+        """Refuse values outside the protocol's ranges with ConfigurationError."""
+        if not 0 < self.max_payload_size <= 0xFFFF_FFFF:
+            raise ConfigurationError("max_payload_size", "must be 1 to 2**32 - 1 bytes")
+        if not 0 <= self.max_ext_header_size <= 0xFFFF:
+            raise ConfigurationError("max_ext_header_size", "must be 0 to 65535 bytes")
+        if self.max_inflated_size <= 0:
+            raise ConfigurationError("max_inflated_size", "must be positive; there is no unlimited inflating")
+        if self.frame_policy not in {"strict", "lenient"}:
+            raise ConfigurationError("frame_policy", f"is {self.frame_policy!r}; use 'strict' or 'lenient'")
+        if self.on_bad_compression not in {"error", "raw"}:
+            raise ConfigurationError("on_bad_compression", f"is {self.on_bad_compression!r}; use 'error' or 'raw'")
+
+
+DEFAULT_OPTIONS: Final = CodecOptions()
+
+
+def encode(packet: Packet, options: CodecOptions = DEFAULT_OPTIONS) -> bytes:
+    """The bytes of `packet`. Raises LocalProtocolError when a field is out of range or a limit is exceeded."""
+    return encode_fields(
+        packet.packet_type,
+        packet.message_id,
+        packet.payload,
+        packet.biz_type,
+        packet.ext_header,
+        packet.flags,
+        packet.compression,
+        options,
+    )
+
+
+def encode_fields(  # noqa: PLR0917 - once per packet, and keywords cost there
+    packet_type: int,
+    message_id: int,
+    payload: bytes,
+    biz_type: int,
+    ext_header: bytes,
+    flags: int,
+    compression: int,
+    options: CodecOptions,
+) -> bytes:
+    """As `encode`, without a packet object in between.
+
+    A payload that compression does not make smaller travels plain, with code 0: the code never lies.
+    """
+    if len(payload) > options.max_payload_size:
+        raise LocalProtocolError(
+            f"a payload of {len(payload)} bytes exceeds max_payload_size, {options.max_payload_size}"
+        )
+    if len(ext_header) > options.max_ext_header_size:
+        raise LocalProtocolError(
+            f"an ext header of {len(ext_header)} bytes exceeds max_ext_header_size, {options.max_ext_header_size}"
+        )
+    if not 0 <= packet_type <= RESPONSE:
+        raise LocalProtocolError(f"packet type {packet_type} is unknown; use 0 (one-way), 1 (request) or 2 (response)")
+    marker = _PLAIN
+    if compression:
+        body = deflate(compression, payload)
+        if len(body) < len(payload):
+            marker, payload = _PLAIN | compression, body
+    try:
+        head = pack_header(marker, packet_type, biz_type, message_id, len(ext_header), len(payload), flags)
+    except struct.error as error:
+        raise LocalProtocolError(
+            f"a header field is out of range (biz_type {biz_type}, message_id {message_id}, flags {flags}): {error}"
+        ) from error
+    if ext_header:
+        return b"".join((head, ext_header, payload))
+    return head + payload
+
+
+def decode(data: bytes, options: CodecOptions = DEFAULT_OPTIONS) -> Packet:
+    """The packet that fills `data`. Bytes after it are refused when strict and ignored when lenient.
+
+    Raises RemoteProtocolError for everything that is not one whole packet within the limits.
+    """
+    decoder = PacketDecoder(options)
+    packet = next(iter(decoder.feed(data)), None)
+    if packet is None:
+        raise decoder.error or RemoteProtocolError(f"{len(data)} bytes are less than the packet they begin")
+    if options.frame_policy == "strict" and len(data) != decoder.first_size:
+        raise RemoteProtocolError(f"{len(data) - decoder.first_size} bytes follow the packet")
+    return packet
+
+
+class PacketDecoder:
+    """Reads packets from a byte stream that is cut anywhere. Owned by one connection; not for concurrent use.
+
+    Limits are applied to the header, before any of the body is kept. A violation never raises: `feed` returns the
+    packets before it, `error` then holds it, and every later `feed` returns nothing. The caller delivers what it
+    got, then closes. When `more` is true, `feed` stopped early because it has inflated `max_inflated_size` bytes:
+    call `feed(b"")` in a later turn of the loop.
+    """
+
+    __slots__ = ("_head", "_need", "_options", "_rest", "bad_compression", "error", "first_size", "more")
+
+    def __init__(self, options: CodecOptions = DEFAULT_OPTIONS) -> None:
+        self._options = options
+        self._rest: bytearray | None = None
+        self._need = 0  # bytes that _rest must hold before parsing can go on
+        self._head: tuple[int, int, int, int, int, int, int] | None = None
+        self.error: TransportError | None = None
+        self.more = False
+        self.bad_compression = 0
+        self.first_size = 0
+
+    @property
+    def partial(self) -> bool:
+        """Whether the bytes fed so far end inside a packet."""
+        return bool(self._rest)
+
+    def feed(self, data: bytes | bytearray | memoryview) -> list[Packet]:
+        """Take `data` (copied where it must outlive the call) and return the packets that are now complete."""
+        packets: list[Packet] = []
+        if self.error is not None:
+            return packets
+        try:
+            rest = self._rest
+            if rest is not None:
+                rest += data
+                if len(rest) < self._need:
+                    return packets
+                self._rest = None
+                if self._head is None:
+                    data = bytes(rest)
+                else:
+                    data = self._finish(rest, packets)
+                    if self.more:
+                        self._keep(data, 0)
+                        return packets
+            elif type(data) is not bytes:
+                data = bytes(data)
+            self._parse(data, packets)
+        except TransportError as error:
+            self.error = error
+            self._rest = None
+        return packets
+
+    def _parse(self, data: bytes, packets: list[Packet]) -> None:
+        options = self._options
+        max_payload, max_ext = options.max_payload_size, options.max_ext_header_size
+        unpack, append, end, at, inflated = _HEADER.unpack_from, packets.append, len(data), 0, 0
+        self.more = False
+        while end - at >= HEADER_SIZE:
+            marker, kind, biz_type, message_id, ext_size, size, flags = unpack(data, at)
+            if marker != _PLAIN or kind > RESPONSE:
+                marker, kind = self._irregular(marker, kind)
+            if size > max_payload:
+                raise RemoteProtocolError(f"a payload of {size} bytes is announced, max_payload_size is {max_payload}")
+            if ext_size > max_ext:
+                raise RemoteProtocolError(
+                    f"an ext header of {ext_size} bytes is announced, max_ext_header_size is {max_ext}"
+                )
+            body = at + HEADER_SIZE
+            ext_header = b""
+            if ext_size:
+                ext_header = data[body : body + ext_size]
+                body += ext_size
+            stop = body + size
+            if stop > end:
+                self._head = (marker, kind, biz_type, message_id, ext_size, size, flags)
+                self._need = stop - at
+                self._rest = bytearray(data[at:])
+                return
+            payload = data[body:stop]
+            if not at:
+                self.first_size = stop
+            at = stop
+            if marker == _PLAIN:
+                append(Packet(kind, message_id, payload, biz_type, ext_header, flags))
+                continue
+            payload = self._inflate(marker & 0xFF, payload)
+            append(Packet(kind, message_id, payload, biz_type, ext_header, flags, marker & 0xFF))
+            inflated += len(payload)
+            if inflated >= options.max_inflated_size and at < end:
+                self.more = True
+                break
+        self._keep(data, at)
+
+    def _keep(self, data: bytes, at: int) -> None:
+        self._head = None
+        self._need = 0 if self.more else HEADER_SIZE
+        self._rest = bytearray(data[at:]) if at < len(data) else None
+
+    def _finish(self, rest: bytearray, packets: list[Packet]) -> bytes:
+        """Complete the packet whose header is known, straight from the buffer: a large body is copied once."""
+        assert self._head is not None  # noqa: S101 - the caller looked
+        marker, kind, biz_type, message_id, ext_size, _, flags = self._head
+        stop, body = self._need, HEADER_SIZE + ext_size
+        with memoryview(rest) as view:
+            ext_header, payload, data = bytes(view[HEADER_SIZE:body]), bytes(view[body:stop]), bytes(view[stop:])
+        self._head = None
+        if marker != _PLAIN:
+            payload = self._inflate(marker & 0xFF, payload)
+            self.more = len(payload) >= self._options.max_inflated_size and bool(data)
+        packets.append(Packet(kind, message_id, payload, biz_type, ext_header, flags, marker & 0xFF))
+        return data
+
+    def _irregular(self, marker: int, kind: int) -> tuple[int, int]:
+        version, compression = marker >> 8, marker & 0xFF
+        if version != PROTOCOL_VERSION:
+            raise RemoteProtocolError(f"version {version} is not spoken here, only version {PROTOCOL_VERSION}")
+        lenient = self._options.frame_policy == "lenient"
+        if kind > RESPONSE:
+            if not lenient:
+                raise RemoteProtocolError(f"packet type {kind} is unknown")
+            kind = 0
+        if compression > Compression.ZLIB:
+            if not lenient:
+                raise RemoteProtocolError(f"compression code {compression} is unknown")
+            marker = _PLAIN
+        return marker, kind
+
+    def _inflate(self, code: int, payload: bytes) -> bytes:
+        if not payload:
+            return payload  # nothing can be inside; default-built Rust peers mark empty payloads too
+        try:
+            return inflate(code, payload, self._options.max_inflated_size)
+        except TransportError as error:
+            if self._options.on_bad_compression == "error":
+                raise
+            self.bad_compression += 1
+            logger.debug("payload of %d bytes handed over as it came: %s", len(payload), error)
+            return payload

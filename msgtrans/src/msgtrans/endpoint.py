@@ -1,0 +1,197 @@
+"""What servers and clients have in common: handlers, event streams, counters, and the tasks they start.
+
+Not here: connecting, listening, and anything about one session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from copy import copy
+from typing import TYPE_CHECKING, TypeVar
+
+from msgtrans.config import SessionConfig
+from msgtrans.errors import TransportTimeoutError
+from msgtrans.events import Closed, CloseReason, Established, EventHub, EventStream
+from msgtrans.stats import EndpointStats
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from msgtrans.handlers import ConnectHandler, DisconnectHandler, ErrorHandler, MessageHandler, RequestHandler
+    from msgtrans.session import Session
+
+RequestHandlerT = TypeVar("RequestHandlerT", bound="RequestHandler")
+MessageHandlerT = TypeVar("MessageHandlerT", bound="MessageHandler")
+ErrorHandlerT = TypeVar("ErrorHandlerT", bound="ErrorHandler")
+ConnectHandlerT = TypeVar("ConnectHandlerT", bound="ConnectHandler")
+DisconnectHandlerT = TypeVar("DisconnectHandlerT", bound="DisconnectHandler")
+
+logger = logging.getLogger("msgtrans.endpoint")
+
+
+class Endpoint:
+    """Base of `TransportServer` and `TransportClient`. All of it belongs to one event loop.
+
+    Handlers are plain functions, called while the read is handled and answered in the same write, or coroutine
+    functions, each call of which becomes a task. Set them before the first session, or at any time to replace them.
+    """
+
+    def __init__(self, config: SessionConfig | None = None) -> None:
+        self.config = config or SessionConfig()
+        self.codec = self.config.codec
+        self.max_payload_size = self.codec.max_payload_size
+        self.counters = EndpointStats()
+        self.hub = EventHub(self.config.event_queue_size, self._on_room)
+        self.request_handler: RequestHandler | None = None
+        self.message_handler: MessageHandler | None = None
+        self.error_handler: ErrorHandler | None = None
+        self.connect_handler: ConnectHandler | None = None
+        self.disconnect_handler: DisconnectHandler | None = None
+        self.paused: set[Session] = set()
+        self._open: dict[int, Session] = {}
+        self._finishing: set[Session] = set()  # closed, but handlers of theirs still run
+        self._background: set[asyncio.Task[None]] = set()
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._idle_since: dict[Session, tuple[int, float]] = {}
+
+    # Handlers
+
+    def on_request(self, handler: RequestHandlerT) -> RequestHandlerT:
+        """Answer requests with what `handler(context)` returns: bytes, a `Reply`, or None to answer later.
+
+        A handler that raises is logged and counted, and the requester gets no answer (the protocol has no error
+        packet) unless `on_error` gives one.
+        """
+        self.request_handler = handler
+        return handler
+
+    def on_message(self, handler: MessageHandlerT) -> MessageHandlerT:
+        """Call `handler(context)` for each one-way message, in the order of arrival per session."""
+        self.message_handler = handler
+        return handler
+
+    def on_error(self, handler: ErrorHandlerT) -> ErrorHandlerT:
+        """Call `handler(context, error)` when another handler raised; what it returns answers the request."""
+        self.error_handler = handler
+        return handler
+
+    def on_connect(self, handler: ConnectHandlerT) -> ConnectHandlerT:
+        """Call `handler(session)` when a session is open, before any of its messages; a coroutine runs beside them."""
+        self.connect_handler = handler
+        return handler
+
+    def on_disconnect(self, handler: DisconnectHandlerT) -> DisconnectHandlerT:
+        """Call `handler(session, reason)` when a session is closed, once."""
+        self.disconnect_handler = handler
+        return handler
+
+    def events(self) -> EventStream:
+        """A new stream of what happens from now on: `async for event in endpoint.events()`."""
+        return self.hub.open()
+
+    def stats(self) -> EndpointStats:
+        """The counters at this moment, open sessions included. Costs one look at every open session."""
+        stats = copy(self.counters)
+        stats.connections_open = len(self._open)
+        for session in self._open.values():
+            add_session(stats, session)
+        return stats
+
+    # What sessions call
+
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Run `work` as a task of this endpoint."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    def session_opened(self, session: Session) -> None:
+        """A session is open; nothing of it has been delivered yet."""
+        self._open[session.id] = session
+        self.counters.connections_total += 1
+        self._watch_idle()
+        self.hub.emit(Established(session))
+        self._call(self.connect_handler, session)
+
+    def session_closed(self, session: Session) -> None:
+        """A session is closed."""
+        self._idle_since.pop(session, None)
+        if self._open.pop(session.id, None) is None:
+            return  # it ended before it was opened
+        add_session(self.counters, session)
+        self._finishing.add(session)
+        reason = session.close_reason or CloseReason.NORMAL
+        self.hub.emit(Closed(session, reason, session.close_error))
+        self._call(self.disconnect_handler, session, reason)
+
+    def session_finished(self, session: Session) -> None:
+        """The last handler of a closed session has ended."""
+        self._finishing.discard(session)
+
+    # Its own
+
+    def _on_room(self) -> None:
+        for session in self.paused:
+            session.make_room()
+
+    def _call(self, handler: Callable[..., object] | None, *arguments: object) -> None:
+        if handler is None:
+            return
+        try:
+            result = handler(*arguments)
+            if inspect.isawaitable(result):
+                self.spawn(self._guard(result))
+        except Exception:
+            logger.exception("a connection handler failed")
+            self.counters.handler_errors += 1
+
+    async def _guard(self, work: Awaitable[object]) -> None:
+        try:
+            await work
+        except Exception:
+            logger.exception("a connection handler failed")
+            self.counters.handler_errors += 1
+
+    async def _cancel_work(self) -> None:
+        """End every task that still runs."""
+        for session in [*self._open.values(), *self._finishing]:
+            session.cancel_handlers()
+        me = asyncio.current_task()
+        tasks = [task for task in self._background if task is not me]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _watch_idle(self) -> None:
+        timeout = self.config.idle_timeout
+        if timeout is not None and self._idle_timer is None and self._open:
+            self._idle_timer = asyncio.get_running_loop().call_later(timeout / 4, self._sweep_idle, timeout)
+
+    def _sweep_idle(self, timeout: float) -> None:
+        """Close sessions whose packet count has not moved for `timeout`; seen up to a quarter of it late."""
+        now = asyncio.get_running_loop().time()
+        for session in list(self._open.values()):
+            packets = session.packets_sent + session.packets_received
+            before, since = self._idle_since.get(session, (-1, now))
+            if packets != before:
+                self._idle_since[session] = (packets, now)
+            elif now - since >= timeout and session.is_open:
+                self.counters.idle_timeouts += 1
+                session.time_out(TransportTimeoutError("waiting for a packet on an idle session", timeout))
+        self._idle_timer = None
+        self._watch_idle()
+
+    def _stop_watching_idle(self) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+
+
+def add_session(counters: EndpointStats, session: Session) -> None:
+    """Add what a session moved to `counters`."""
+    counters.packets_sent += session.packets_sent
+    counters.packets_received += session.packets_received
+    counters.bytes_sent += session.bytes_sent
+    counters.bytes_received += session.bytes_received

@@ -1,0 +1,125 @@
+"""Every error this package raises on purpose, as one tree.
+
+    TransportError
+    ├── TransportConnectionError  (also ConnectionError)   CONNECTION_ERROR
+    │   ├── ConnectError                could not connect
+    │   └── SessionClosedError          the session ended, or is ending
+    ├── ProtocolError                                       PROTOCOL_ERROR
+    │   ├── LocalProtocolError          our side asked for something the protocol does not allow
+    │   └── RemoteProtocolError         the peer sent something the protocol does not allow
+    ├── TransportTimeoutError     (also TimeoutError)       TIMEOUT_ERROR
+    ├── ConfigurationError        (also ValueError)         CONFIG_ERROR
+    └── ResourceError                                       RESOURCE_ERROR
+        └── BackpressureError           the peer takes less than we give
+
+Codes, retry advice and delays follow section 4.5 of the protocol specification.
+Not here: logging, or any decision to retry; the classes only say whether retrying can help.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class TransportError(Exception):
+    """The root of the tree. `str(error)` is a sentence the reader can act on.
+
+    `code` is stable and meant for machines; `retriable` says whether the same call can succeed later;
+    `retry_delay` is the suggested pause in seconds before that, or None.
+    """
+
+    code: ClassVar[str] = "TRANSPORT_ERROR"
+    advice: ClassVar[str] = "The transport failed; see the chained cause."
+    retry_delay: ClassVar[float | None] = None
+    retriable: bool = False
+
+    def __init__(self, message: str | None = None, *, retriable: bool | None = None) -> None:
+        super().__init__(message or self.advice)
+        if retriable is not None:
+            self.retriable = retriable
+
+
+class TransportConnectionError(TransportError, ConnectionError):
+    """The connection could not be made, or is gone."""
+
+    code = "CONNECTION_ERROR"
+    advice = "There is no connection; connect (again) before using it."
+    retry_delay = 1.0
+    retriable = True
+
+
+class ConnectError(TransportConnectionError):
+    """Connecting failed: refused, unreachable, or the name does not resolve."""
+
+    advice = "Could not connect; check that the server runs and that the address is right."
+
+
+class SessionClosedError(TransportConnectionError):
+    """The session is closed or closing. Requests that were waiting for an answer fail with it at once."""
+
+    advice = "The session is closed; connect again and repeat what may be repeated."
+
+
+class ProtocolError(TransportError):
+    """Something outside the protocol; the subclass says whose fault it is."""
+
+    code = "PROTOCOL_ERROR"
+    advice = "The packet protocol was violated."
+
+
+class LocalProtocolError(ProtocolError):
+    """Our own call asked for something that cannot be sent: a size, an id, a second answer. Nothing was sent."""
+
+    advice = "This cannot be sent; correct the call."
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer sent bytes that are no packet, or more than the limits allow. The session is closed with it."""
+
+    advice = "The peer does not speak this protocol, or not within the limits set here."
+    retry_delay = 0.1
+    retriable = True
+
+
+class TransportTimeoutError(TransportError, TimeoutError):
+    """An operation took longer than it may. `operation` names it, `seconds` is the time it had."""
+
+    code = "TIMEOUT_ERROR"
+    advice = "The operation took too long; the peer may be overloaded, or the timeout too short."
+    retry_delay = 0.2
+    retriable = True
+
+    def __init__(self, operation: str, seconds: float) -> None:
+        super().__init__(f"{operation} took longer than {seconds:g} s; try again, or allow more time")
+        self.operation = operation
+        self.seconds = seconds
+
+
+class ConfigurationError(TransportError, ValueError):
+    """An option, address or installation is wrong. `field` names what to change."""
+
+    code = "CONFIG_ERROR"
+    advice = "An option is wrong."
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+
+
+class ResourceError(TransportError):
+    """A bound was reached. `resource` names it, `current` and `limit` are in its own unit (bytes or a count)."""
+
+    code = "RESOURCE_ERROR"
+    advice = "A limit is reached; wait, or raise it."
+    retry_delay = 0.5
+    retriable = True
+
+    def __init__(self, resource: str, current: int, limit: int) -> None:
+        super().__init__(f"{resource} is at {current}, the limit is {limit}; wait until it falls, or raise the limit")
+        self.resource = resource
+        self.current = current
+        self.limit = limit
+
+
+class BackpressureError(ResourceError):
+    """The peer takes less than we give it, and our outbound buffer is full; `await send()` waits instead."""

@@ -1,0 +1,262 @@
+"""The reading half of a session: packets go to handlers, waiting requests or event streams, and answers go out.
+
+Packets that nobody has room for are held with all requests and messages behind them, and reading pauses while any is
+held. Responses are never held, so two peers that ask each other do not block each other.
+Not here: the wire, and waiting for answers to requests of our own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import sys
+from collections import deque
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from msgtrans.codec import PLAIN_MARKER, pack_header
+from msgtrans.events import MessageReceived, RequestReceived
+from msgtrans.handlers import Context, Reply
+from msgtrans.outbound import Outbound
+from msgtrans.packet import REQUEST, RESPONSE, Packet
+from msgtrans.requests import PendingRequests
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Coroutine, Iterator
+
+    from msgtrans.endpoint import Endpoint
+    from msgtrans.handlers import Answer
+    from msgtrans.link import Link
+
+logger = logging.getLogger("msgtrans.session")
+
+
+class SessionState(Enum):
+    """OPEN -> CLOSING -> CLOSED, or OPEN -> CLOSED when the connection breaks."""
+
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+_OPEN: Final = SessionState.OPEN
+
+
+class Inbound(Outbound):
+    """Base of `Session`, never used alone."""
+
+    __slots__ = ("_held", "_pending", "_state", "_tasks", "bytes_received", "id", "packets_received")
+
+    def __init__(
+        self, session_id: int, link: Link, endpoint: Endpoint, loop: asyncio.AbstractEventLoop, first_message_id: int
+    ) -> None:
+        super().__init__(link, endpoint, loop)
+        config = endpoint.config
+        self.id = session_id
+        self.packets_received = self.bytes_received = 0
+        self._state = _OPEN
+        self._pending: PendingRequests[asyncio.Future[Packet]] = PendingRequests(
+            first_message_id, config.request_timeout, config.max_pending_requests
+        )
+        self._held: deque[Packet] | None = None
+        self._tasks: set[asyncio.Task[None]] | None = None
+
+    def receive(self, packets: list[Packet]) -> None:
+        """Take the packets of one read; everything answered meanwhile leaves in one write."""
+        self.packets_received += len(packets)
+        if self._state is not _OPEN:
+            self._endpoint.counters.discarded += len(packets)
+        elif self._held:
+            self._held.extend(packets)
+        else:
+            self._flush_scheduled = True
+            self._dispatch(iter(packets))
+            self._flush()
+
+    def _dispatch(self, packets: Iterator[Packet]) -> None:
+        endpoint, out = self._endpoint, self._out
+        on_request, on_message, limit = endpoint.request_handler, endpoint.message_handler, endpoint.max_payload_size
+        for packet in packets:
+            kind = packet.packet_type
+            if kind == RESPONSE:
+                waiter = self._pending.pop(packet.message_id)
+                if waiter is None or waiter.done():
+                    endpoint.counters.stray_responses += 1
+                else:
+                    waiter.set_result(packet)
+                continue
+            if (self._congested or self._tasks or on_message is None or on_request is None) and self._must_wait(kind):
+                self._hold(packet, packets)
+                return
+            if self._state is not _OPEN:  # a handler closed it
+                endpoint.counters.discarded += 1
+                continue
+            context = Context(
+                self,  # type: ignore[arg-type]  # only Session derives from this
+                packet.message_id,
+                packet.payload,
+                packet.biz_type,
+                packet.ext_header,
+                packet.flags,
+                packet.compression,
+                kind == REQUEST,
+            )
+            try:
+                if kind != REQUEST:
+                    self._take_message(context)
+                elif on_request is None:
+                    self._offer(RequestReceived(context))
+                else:
+                    answer = on_request(context)
+                    if type(answer) is bytes and context.unanswered and len(answer) <= limit:
+                        context.unanswered = False
+                        frame = (
+                            pack_header(PLAIN_MARKER, RESPONSE, packet.biz_type, packet.message_id, 0, len(answer), 0)
+                            + answer
+                        )
+                        out.append(frame)
+                        self._out_bytes += len(frame)
+                        if self._out_bytes > self._high:
+                            self._congested = True
+                    else:
+                        self._settle(context, answer)
+            except Exception as error:  # noqa: BLE001 - logged and counted there
+                self._failed(context, error)
+
+    def _take_message(self, context: Context) -> None:
+        handler = self._endpoint.message_handler
+        if handler is None:
+            self._offer(MessageReceived(context))
+            return
+        result = handler(context)
+        if result is not None and inspect.isawaitable(result):
+            self._start(context, result)
+
+    def _offer(self, event: MessageReceived | RequestReceived) -> None:
+        if self._endpoint.hub:
+            self._endpoint.hub.emit(event)
+        else:
+            self._endpoint.counters.unhandled += 1
+
+    def _settle(self, context: Context, answer: Answer | Awaitable[Answer]) -> None:
+        if answer is None:
+            return
+        if isinstance(answer, bytes | bytearray | memoryview):
+            answer = Reply(bytes(answer))
+        if isinstance(answer, Reply):
+            if self._state is SessionState.CLOSED:
+                self._endpoint.counters.late_answers += 1
+                return
+            context.respond(
+                answer.payload,
+                ext_header=answer.ext_header,
+                biz_type=answer.biz_type,
+                flags=answer.flags,
+                compression=answer.compression,
+            )
+        elif inspect.isawaitable(answer):
+            self._start(context, answer)
+        else:
+            raise TypeError(f"a request handler returned {type(answer).__name__}; return bytes, a Reply or None")
+
+    def _failed(self, context: Context, error: Exception) -> None:
+        self._endpoint.counters.handler_errors += 1
+        logger.error(
+            "handler failed: session %d, biz_type %d, message %d",
+            self.id,
+            context.biz_type,
+            context.message_id,
+            exc_info=error,
+        )
+        hook = self._endpoint.error_handler
+        if hook is None or not context.unanswered:
+            return
+        try:
+            self._settle(context, hook(context, error))
+        except Exception:
+            logger.exception("the on_error hook failed: session %d, biz_type %d", self.id, context.biz_type)
+
+    def _start(self, context: Context, work: Awaitable[object]) -> None:
+        task = start_task(self._loop, self._run(context, work, request=context.unanswered))
+        if not task.done():
+            if self._tasks is None:
+                self._tasks = set()
+            self._tasks.add(task)
+            task.add_done_callback(self._task_done)
+
+    async def _run(self, context: Context, work: Awaitable[object], *, request: bool) -> None:
+        try:
+            answer = await work
+            if request:
+                self._settle(context, answer)  # type: ignore[arg-type]  # what the handler's type promises
+        except Exception as error:  # noqa: BLE001 - logged and counted there
+            self._failed(context, error)
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        if self._tasks is None:
+            return
+        self._tasks.discard(task)
+        if self._held:
+            self._release()
+        elif not self._tasks and self._state is SessionState.CLOSED:
+            self._endpoint.session_finished(self)  # type: ignore[arg-type]  # as above
+
+    def _must_wait(self, kind: int) -> bool:
+        endpoint = self._endpoint
+        if self._tasks and len(self._tasks) >= endpoint.config.max_concurrent_handlers:
+            return True
+        if kind == REQUEST:
+            # A session with sends of its own goes on answering for longer: its peer may be waiting in the same way.
+            if self._congested:
+                own = bool(self._line) or len(self._pending) > 0
+                if self._outbound() > (endpoint.config.max_outbound if own else self._high):
+                    return True
+            return endpoint.request_handler is None and endpoint.hub.full
+        return endpoint.message_handler is None and endpoint.hub.full
+
+    def _hold(self, packet: Packet, rest: Iterator[Packet]) -> None:
+        self._held = deque((packet,))
+        for later in rest:
+            if later.packet_type == RESPONSE:
+                self._dispatch(iter((later,)))
+            else:
+                self._held.append(later)
+        self._endpoint.counters.read_pauses += 1
+        self._endpoint.paused.add(self)  # type: ignore[arg-type]  # as above
+        self._link.pause_reading()
+
+    def _release(self) -> None:
+        """Go on with what was held, as far as there is room now."""
+        held = self._held
+        if not held or self._state is not _OPEN:
+            return
+        self._flush_scheduled = True
+        while held and not self._must_wait(held[0].packet_type):
+            self._dispatch(iter((held.popleft(),)))
+        if not held:
+            self._held = None
+            self._endpoint.paused.discard(self)
+            self._link.resume_reading()
+        self._flush()
+
+    def make_room(self) -> None:
+        """For the endpoint: an event stream has room again."""
+        self._loop.call_soon(self._release)
+
+    def _eased(self) -> None:
+        if self._held:
+            self._loop.call_soon(self._release)
+
+
+if sys.version_info >= (3, 12):
+
+    def start_task(loop: asyncio.AbstractEventLoop, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """A task that has already run as far as it gets without waiting."""
+        return asyncio.Task(work, loop=loop, eager_start=True)
+
+else:
+
+    def start_task(loop: asyncio.AbstractEventLoop, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """A task; before Python 3.12 it starts in the next turn of the loop."""
+        return loop.create_task(work)

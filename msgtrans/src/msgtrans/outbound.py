@@ -1,0 +1,184 @@
+"""The writing half of a session: frames are gathered, and leave in one write per turn of the loop.
+
+Above `high_water` bytes those who `send` wait in line, first come first served; they go on when the link has caught up.
+A link that makes no progress for `write_timeout` is dropped.
+Not here: what the frames mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections import deque
+from typing import TYPE_CHECKING
+
+from msgtrans.errors import BackpressureError, TransportTimeoutError
+
+if TYPE_CHECKING:
+    from msgtrans.endpoint import Endpoint
+    from msgtrans.errors import TransportError
+    from msgtrans.link import Link
+    from msgtrans.packet import Packet
+
+
+class Outbound(ABC):
+    """Base of `Session`, never used alone."""
+
+    __slots__ = (
+        "_congested",
+        "_drain_waiter",
+        "_endpoint",
+        "_flush_scheduled",
+        "_high",
+        "_line",
+        "_link",
+        "_loop",
+        "_out",
+        "_out_bytes",
+        "_stall_timer",
+        "_write_paused",
+        "bytes_sent",
+        "packets_sent",
+    )
+
+    def __init__(self, link: Link, endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> None:
+        self.packets_sent = self.bytes_sent = 0
+        self._link: Link = link
+        self._endpoint = endpoint
+        self._loop = loop
+        self._high = endpoint.config.high_water
+        self._out: list[bytes] = []
+        self._out_bytes = 0
+        self._flush_scheduled = False
+        self._congested = False  # more than high_water waits to leave, here or in the link
+        self._write_paused = False  # it is the link that has too much
+        # Made when first needed: most sessions are idle most of the time, and there are many.
+        self._line: deque[tuple[bytes, asyncio.Future[Packet] | None, asyncio.Future[None] | None]] | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
+        self._drain_waiter: asyncio.Future[None] | None = None
+
+    # For the session
+
+    def _append(self, frame: bytes) -> None:
+        self._out.append(frame)
+        self._out_bytes += len(frame)
+        if self._out_bytes > self._high:
+            self._congested = True
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_scheduled = False
+        out = self._out
+        if out:
+            data = out[0] if len(out) == 1 else b"".join(out)
+            self.packets_sent += len(out)
+            self.bytes_sent += len(data)
+            out.clear()
+            self._out_bytes = 0
+            self._link.write(data)
+        if self._congested:
+            self._ease()
+
+    def _outbound(self) -> int:
+        return self._out_bytes + self._link.buffered()
+
+    def _check_outbound(self) -> None:
+        if self._congested:
+            outbound, limit = self._outbound(), self._endpoint.config.max_outbound
+            if outbound >= limit:
+                self._endpoint.counters.backpressure_errors += 1
+                raise BackpressureError("outbound bytes", outbound, limit)
+
+    def _stand_in_line(
+        self, frame: bytes, asked: asyncio.Future[Packet] | None, sent: asyncio.Future[None] | None
+    ) -> None:
+        """Queue `frame` until there is room; skipped when the waiter is done by then. One of the two is given."""
+        if self._line is None:
+            self._line = deque()
+        self._line.append((frame, asked, sent))
+
+    def _ease(self) -> None:
+        """Let those in line go on, unless the link is still behind."""
+        if self._write_paused or self._out_bytes > self._high:
+            return
+        self._congested = False
+        while self._line and not self._congested:
+            self._next_in_line(self._line)
+        self._eased()
+
+    def _clear_line(self) -> None:
+        """The session is closing: what stands in line is queued now."""
+        while self._line:
+            self._next_in_line(self._line)
+
+    def _next_in_line(
+        self, line: deque[tuple[bytes, asyncio.Future[Packet] | None, asyncio.Future[None] | None]]
+    ) -> None:
+        frame, asked, sent = line.popleft()
+        if sent is not None:
+            if not sent.done():
+                self._append(frame)
+                sent.set_result(None)
+        elif asked is not None and not asked.done():
+            self._append(frame)
+
+    async def _drained(self) -> None:
+        """Wait until the system has taken everything."""
+        self._flush()
+        if self._link.buffered():
+            self._link.watch_drain()
+            while self._write_paused:
+                self._drain_waiter = self._loop.create_future()
+                await self._drain_waiter
+
+    def _drop_outbound(self) -> None:
+        """The connection is gone."""
+        self._out.clear()
+        self._out_bytes = 0
+        self._write_paused = self._congested = False
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+        self._wake_drained()
+
+    def _wake_drained(self) -> None:
+        if self._drain_waiter is not None and not self._drain_waiter.done():
+            self._drain_waiter.set_result(None)
+
+    # For the link
+
+    def pause_writing(self) -> None:
+        """The link has more to write than `high_water`."""
+        self._write_paused = self._congested = True
+        if self._stall_timer is None:
+            self._watch_progress(None)
+
+    def resume_writing(self) -> None:
+        """The link has caught up."""
+        self._write_paused = False
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+        self._wake_drained()
+        self._ease()
+
+    def _watch_progress(self, before: int | None) -> None:
+        written = self.bytes_sent - self._link.buffered()
+        timeout = self._endpoint.config.write_timeout
+        if written == before:
+            self._endpoint.counters.write_timeouts += 1
+            self._give_up(TransportTimeoutError("writing to a peer that does not read", timeout))
+        else:
+            self._stall_timer = self._loop.call_later(timeout, self._watch_progress, written)
+
+    # What the session adds
+
+    @abstractmethod
+    def _eased(self) -> None:
+        """There is room again."""
+
+    @abstractmethod
+    def _give_up(self, error: TransportError) -> None:
+        """The link makes no progress: drop it."""

@@ -1,0 +1,378 @@
+"""One connection between two peers, whatever carries it (specification 3): its public face and its life.
+
+A session knows packets, requests, handlers and bounds. It knows no sockets: a `Link` moves its bytes. All state belongs
+to one event loop. `inbound` is its reading half, `outbound` its writing half.
+Not here: framing (the link's decoder), and who is connected to whom (the endpoint).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, Final
+
+from msgtrans.codec import encode_fields
+from msgtrans.errors import BackpressureError, SessionClosedError, TransportError, TransportTimeoutError
+from msgtrans.events import CloseReason
+from msgtrans.inbound import Inbound, SessionState
+from msgtrans.link import GoneLink, Link
+from msgtrans.packet import ONE_WAY, REQUEST, RESPONSE, Packet
+from msgtrans.stats import SessionStats
+
+if TYPE_CHECKING:
+    from msgtrans.config import Address
+    from msgtrans.endpoint import Endpoint
+    from msgtrans.handlers import Context
+
+LINGER: Final = 1.0  # seconds a graceful close waits, with everything written, for the peer to close its side too
+_OPEN: Final = SessionState.OPEN
+
+
+class Session(Inbound):
+    """One connection. Made by servers and clients, never by users.
+
+    id: from 1 upward on a server, 1 on a client; never on the wire. data: a slot for the application's own state.
+    packets_sent, packets_received, bytes_sent, bytes_received: on the wire, all types.
+    Sending and requesting may be done concurrently from any task of the loop, and cancelled.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_closed",
+        "_peer_finished",
+        "_timer",
+        "_timer_at",
+        "close_error",
+        "close_reason",
+        "data",
+    )
+
+    def __init__(
+        self, session_id: int, link: Link, endpoint: Endpoint, loop: asyncio.AbstractEventLoop, first_message_id: int
+    ) -> None:
+        super().__init__(session_id, link, endpoint, loop, first_message_id)
+        self.data: object | None = None
+        self.close_reason: CloseReason | None = None
+        self.close_error: TransportError | None = None
+        self._peer_finished = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+        self._closed: asyncio.Event | None = None
+
+    def __repr__(self) -> str:
+        return f"<Session {self.id} {self.protocol} {self.peer_address or ''} {self._state.value}>"
+
+    # What users see
+
+    @property
+    def state(self) -> SessionState:
+        """Where the session is in its life."""
+        return self._state
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can send."""
+        return self._state is _OPEN
+
+    @property
+    def protocol(self) -> str:
+        """The transport's name, as in its URIs."""
+        return self._link.protocol
+
+    @property
+    def peer_address(self) -> Address | None:
+        """Where the peer is, if the transport knows; kept after closing."""
+        return self._link.peer_address
+
+    @property
+    def local_address(self) -> Address | None:
+        """Our own end, if the transport knows; kept after closing."""
+        return self._link.local_address
+
+    def stats(self) -> SessionStats:
+        """The counters at this moment."""
+        return SessionStats(
+            self.packets_sent,
+            self.packets_received,
+            self.bytes_sent,
+            self.bytes_received,
+            len(self._pending),
+            len(self._tasks or ()),
+            self._outbound(),
+            bool(self._held),
+        )
+
+    async def send(
+        self,
+        payload: bytes,
+        *,
+        biz_type: int = 0,
+        ext_header: bytes = b"",
+        flags: int = 0,
+        compression: int = 0,
+        message_id: int | None = None,
+    ) -> int:
+        """Send a one-way message and return its id. Waits while the peer takes less than we give it.
+
+        Returning means queued in order, not received. Cancelled while waiting, it is not sent.
+        Raises SessionClosedError, LocalProtocolError (limits, id in use).
+        """
+        if self._state is not _OPEN:
+            raise self._closed_error()
+        pending = self._pending
+        message_id = pending.next_id() if message_id is None else pending.claim(message_id)
+        frame = encode_fields(
+            ONE_WAY, message_id, payload, biz_type, ext_header, flags, compression, self._endpoint.codec
+        )
+        if self._congested:
+            sent: asyncio.Future[None] = self._loop.create_future()
+            self._stand_in_line(frame, None, sent)
+            await sent
+        else:
+            self._append(frame)
+        return message_id
+
+    def send_nowait(
+        self, payload: bytes, *, biz_type: int = 0, ext_header: bytes = b"", flags: int = 0, compression: int = 0
+    ) -> int:
+        """As `send`, without waiting and ahead of those that wait.
+
+        Raises BackpressureError while `max_outbound` bytes or more are waiting to leave.
+        """
+        if self._state is not _OPEN:
+            raise self._closed_error()
+        self._check_outbound()
+        message_id = self._pending.next_id()
+        self._append(
+            encode_fields(ONE_WAY, message_id, payload, biz_type, ext_header, flags, compression, self._endpoint.codec)
+        )
+        return message_id
+
+    async def request(
+        self,
+        payload: bytes,
+        *,
+        biz_type: int = 0,
+        ext_header: bytes = b"",
+        flags: int = 0,
+        compression: int = 0,
+        timeout: float | None = None,  # noqa: ASYNC109 - one timer per session serves all requests
+        message_id: int | None = None,
+    ) -> Packet:
+        """Send a request and return the response packet; many may be under way at once.
+
+        timeout: seconds from now, waiting to send included; None means `request_timeout`.
+        Raises TransportTimeoutError, SessionClosedError at once when the connection goes, LocalProtocolError (limits,
+        id in use), ResourceError at `max_pending_requests`. Cancelled, it forgets the request; the answer is dropped.
+        """
+        if self._state is not _OPEN:
+            raise self._closed_error()
+        pending = self._pending
+        pending.check_room()
+        message_id = pending.next_id() if message_id is None else pending.claim(message_id)
+        frame = encode_fields(
+            REQUEST, message_id, payload, biz_type, ext_header, flags, compression, self._endpoint.codec
+        )
+        waiter: asyncio.Future[Packet] = self._loop.create_future()
+        deadline = pending.add(message_id, waiter, self._loop.time(), timeout)
+        if deadline < self._timer_at:
+            self._arm(deadline)
+        if self._congested:
+            self._stand_in_line(frame, waiter, None)
+        else:
+            self._append(frame)
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            pending.pop(message_id)
+            raise
+
+    def respond(
+        self,
+        context: Context,
+        payload: bytes,
+        *,
+        ext_header: bytes = b"",
+        biz_type: int | None = None,
+        flags: int = 0,
+        compression: int = 0,
+    ) -> None:
+        """Answer a request of this session; what `Context.respond` does, with the same errors."""
+        if self._state is SessionState.CLOSED:
+            raise self._closed_error()
+        frame = encode_fields(
+            RESPONSE,
+            context.message_id,
+            payload,
+            context.biz_type if biz_type is None else biz_type,
+            ext_header,
+            flags,
+            compression,
+            self._endpoint.codec,
+        )
+        context.unanswered = False
+        self._append(frame)
+
+    async def close(self, *, graceful: bool = True) -> None:
+        """End the session; returns when it is closed. Requests of ours that wait for answers fail at once.
+
+        Graceful: handlers that run finish, everything queued is written and the peer gets time to read it, within
+        `graceful_timeout` (plus one second for a peer that does not close its side). Not graceful: all that is dropped.
+        """
+        if self._state is _OPEN and graceful:
+            await self._close_gracefully()
+        elif not graceful:
+            self.abort()
+        await self.wait_closed()
+
+    def abort(self) -> None:
+        """Drop the connection at once; `Closed` follows in a later turn of the loop, with reason FORCED."""
+        self._end(CloseReason.FORCED)
+        self._out.clear()
+        self._link.abort()
+
+    async def wait_closed(self) -> None:
+        """Wait until the session is closed, by whomever."""
+        if self._state is not SessionState.CLOSED:
+            if self._closed is None:
+                self._closed = asyncio.Event()
+            await self._closed.wait()
+
+    # What endpoint and link call
+
+    def offer_frame(self, frame: bytes) -> bool:
+        """For broadcasts: queue an encoded packet; False when the session is not open or at `max_outbound`."""
+        if self._state is not _OPEN:
+            return False
+        try:
+            self._check_outbound()
+        except BackpressureError:
+            return False
+        self._append(frame)
+        return True
+
+    def peer_finished(self) -> bool:
+        """The peer will send no more. Returns whether the link must stay open, because answers are on their way."""
+        self._peer_finished = True
+        if self._state is not SessionState.CLOSED and self._tasks:
+            if self._state is _OPEN:
+                self._endpoint.spawn(self.close())
+            return True
+        self._end(CloseReason.NORMAL)
+        self._flush()
+        self._limit_closing()
+        return False
+
+    def fail(self, error: TransportError) -> None:
+        """The peer broke the protocol: what is queued is still written, then the link closes."""
+        if self._state is _OPEN:
+            self._endpoint.counters.protocol_errors += 1
+        self._end(CloseReason.ERROR, error)
+        self._flush()
+        self._limit_closing()
+        self._link.close()
+
+    def lost(self, error: TransportError | None) -> None:
+        """The connection is gone, for `error` or as intended."""
+        self._end(CloseReason.ERROR if error else CloseReason.NORMAL, error)
+        self._state = SessionState.CLOSED
+        self._drop_outbound()
+        self._link = GoneLink(self._link)
+        self._endpoint.session_closed(self)
+        if self._closed is not None:
+            self._closed.set()
+        if not self._tasks:
+            self._endpoint.session_finished(self)
+
+    def count_bad_compression(self, packets: int) -> None:
+        """For a link whose decoder handed payloads over as they came."""
+        self._endpoint.counters.bad_compression += packets
+
+    def cancel_handlers(self) -> None:
+        """For an endpoint that stops: end the handlers that still run."""
+        for task in self._tasks or ():
+            task.cancel()
+
+    # Its end
+
+    async def _close_gracefully(self) -> None:
+        self._end(CloseReason.NORMAL)
+        self._link.resume_reading()  # to see the peer's end; what else it sends is discarded
+        me = asyncio.current_task()
+        written = False
+        try:
+            async with asyncio.timeout(self._endpoint.config.graceful_timeout):
+                while others := {task for task in self._tasks or () if task is not me}:
+                    await asyncio.wait(others)
+                await self._drained()
+            written = True
+            if self._peer_finished:
+                self._link.close()
+                return
+            self._link.finish()
+            async with asyncio.timeout(LINGER):
+                await self.wait_closed()
+        except TimeoutError:
+            if written:
+                self._link.close()
+            else:
+                self.close_reason = CloseReason.FORCED
+                self._link.abort()
+        except asyncio.CancelledError:
+            self.abort()
+            raise
+
+    def _give_up(self, error: TransportError) -> None:
+        self._end(CloseReason.TIMEOUT, error)
+        self._link.abort()
+
+    def time_out(self, error: TransportError) -> None:
+        """For the endpoint: drop a session that took too long over something."""
+        self._give_up(error)
+
+    def _end(self, reason: CloseReason, error: TransportError | None = None) -> None:
+        """Leave OPEN, once: the first reason counts. Requests fail, sends in line are queued, held packets dropped."""
+        if self._state is not _OPEN:
+            return
+        self._state = SessionState.CLOSING
+        self.close_reason, self.close_error = reason, error
+        for waiter in self._pending.drain():
+            if not waiter.done():
+                waiter.set_exception(self._closed_error())
+        self._clear_line()
+        if self._held:
+            self._endpoint.counters.discarded += len(self._held)
+            self._endpoint.paused.discard(self)
+            self._held = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _limit_closing(self) -> None:
+        """The link closes when everything is written; a peer that does not read must not delay that for ever."""
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+        self._stall_timer = self._loop.call_later(self._endpoint.config.graceful_timeout, self._link.abort)
+
+    def _closed_error(self) -> SessionClosedError:
+        reason = f"{self.close_reason}: {self.close_error}" if self.close_error else f"{self.close_reason}"
+        return SessionClosedError(f"session {self.id} is {self._state.value} ({reason}); connect again")
+
+    # Timeouts of requests
+
+    def _arm(self, deadline: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = deadline
+        self._timer = self._loop.call_at(deadline, self._expire)
+
+    def _expire(self) -> None:
+        now = self._loop.time()
+        for waiter, timeout in self._pending.expire(now):
+            if not waiter.done():
+                self._endpoint.counters.request_timeouts += 1
+                waiter.set_exception(TransportTimeoutError("request", timeout))
+        self._timer, self._timer_at = None, math.inf
+        deadline = self._pending.next_deadline()
+        if deadline is not None:
+            self._arm(max(deadline, now + 0.001))

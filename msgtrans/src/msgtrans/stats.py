@@ -1,0 +1,59 @@
+"""Counters, and the snapshots that users read (specification 4.4).
+
+Counters of sessions live in the sessions while these are open and are added to their endpoint's when they close.
+Not here: rates, histograms, exporters.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class SessionStats(msgspec.Struct, frozen=True):
+    """One session at one moment. Bytes are bytes on the wire, packets of all types."""
+
+    packets_sent: int
+    packets_received: int
+    bytes_sent: int
+    bytes_received: int
+    pending_requests: int
+    running_handlers: int
+    outbound_bytes: int
+    reading_paused: bool
+
+
+class EndpointStats(msgspec.Struct, kw_only=True):
+    """A server or client over its whole life, closed sessions included.
+
+    connections_open / _total / _refused: sessions now, ever, and those turned away at max_connections.
+    packets_* and bytes_*: on the wire.
+    protocol_errors: sessions closed because the peer broke the protocol.
+    bad_compression: payloads handed over as they came (`on_bad_compression="raw"`).
+    handler_errors: handlers that raised. late_answers: answers whose session was gone.
+    unhandled: requests and messages for which there was neither handler nor event stream.
+    stray_responses: responses nobody waited for. request_timeouts: requests of ours that got no answer in time.
+    discarded: packets that arrived, or were held, while the session was closing.
+    read_pauses: how often reading from a peer stopped because a bound was reached.
+    backpressure_errors: sends refused at max_outbound, broadcasts left out included.
+    write_timeouts / idle_timeouts: sessions dropped because of these.
+    """
+
+    connections_open: int = 0
+    connections_total: int = 0
+    connections_refused: int = 0
+    packets_sent: int = 0
+    packets_received: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    protocol_errors: int = 0
+    bad_compression: int = 0
+    handler_errors: int = 0
+    late_answers: int = 0
+    unhandled: int = 0
+    stray_responses: int = 0
+    request_timeouts: int = 0
+    discarded: int = 0
+    read_pauses: int = 0
+    backpressure_errors: int = 0
+    write_timeouts: int = 0
+    idle_timeouts: int = 0
