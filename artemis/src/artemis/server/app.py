@@ -1,0 +1,203 @@
+"""A node and its doors in one process: listener, clock, start and a designed end.
+
+Everything that decides anything is elsewhere; here is only what binds it to sockets, time and the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from artemis.registry import NodeLimits, NodeTimings
+from artemis.server.binary.door import BinaryDoor
+from artemis.server.config import ServeConfig, own_url
+from artemis.server.http.application import Application
+from artemis.server.http.calls import Calls
+from artemis.server.http.door import HttpDoor
+from artemis.server.http.limits import HttpLimits
+from artemis.server.http.pages import Pages
+from artemis.server.http.routes import Routes
+from artemis.server.identity import identify
+from artemis.server.node import Node, NodeIdentity
+from msgtrans import TransportServer
+from msgtrans.adapters.unified_port import UnifiedPort
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from structlog.typing import FilteringBoundLogger
+
+#: Seconds between two ticks of the node, and leases handled in one turn of the loop (about 5 ms).
+_TICK = 0.1
+_TICK_LIMIT = 500
+#: Seconds that a shutdown waits for answers under way.
+_DRAIN = 5.0
+
+
+class ListenError(Exception):
+    """The port cannot be had; the text says which and what to do."""
+
+
+def now_ms() -> int:
+    """The node's clock: monotonic milliseconds."""
+    return time.monotonic_ns() // 1_000_000
+
+
+def wall_ms() -> int:
+    """The wall clock in milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class NodeServer:
+    """One node with its doors on one port.
+
+    `await start()`, then it serves until `await stop()`; both once. Owns its listener, its connections and its timer
+    and runs on the loop that called `start`. `limits` bounds HTTP connections; the body limit comes from `config`.
+    """
+
+    def __init__(self, config: ServeConfig, log: FilteringBoundLogger, limits: HttpLimits | None = None) -> None:
+        self._config = config
+        self._log = log
+        self._limits = msgspec.structs.replace(limits or HttpLimits(), body_size=config.max_body_size)
+        self.counters: dict[str, Counter[str]] = {"http": Counter(), "binary": Counter()}
+        #: Where it listens: host and port.
+        self.address = (config.host, config.port)
+        self.node: Node
+        self._http: HttpDoor
+        self._binary: TransportServer
+        self._port: UnifiedPort
+        self._listener: asyncio.Server
+        self._timer: asyncio.Handle | None = None
+        self._next_second = 0.0
+
+    @property
+    def url(self) -> str:
+        """The address as a URL."""
+        host, port = self.address
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    async def start(self) -> None:
+        """Bind, make the node and serve.
+
+        Raises `ListenError` when the address cannot be had and `IdentityError` when the data directory cannot be used.
+        """
+        loop = asyncio.get_running_loop()
+        config = self._config
+        try:
+            self._listener = await loop.create_server(
+                self._accept, config.host, config.port, backlog=1024, start_serving=False
+            )
+        except OSError as error:
+            text = f"cannot listen on {config.host}:{config.port}: {error.strerror or error}; choose another --port"
+            raise ListenError(text) from error
+        host, port = self._listener.sockets[0].getsockname()[:2]
+        self.address = (host, port)
+        url = own_url(config, port)
+        identity = identify(config.data_dir, url.partition("//")[2].rstrip("/"), wall_ms())
+        self.node = Node(
+            NodeIdentity(
+                node_id=identity.node_id, epoch=identity.epoch, region=config.region, zone=config.zone, url=url
+            ),
+            timings=NodeTimings(
+                ttl=_ms(config.lease_ttl),
+                legacy_ttl=_ms(config.legacy_lease_ttl),
+                heartbeat=_ms(config.expected_heartbeat),
+                hold=_ms(config.preservation_hold),
+                lifetime=_ms(config.tombstone_lifetime),
+            ),
+            limits=NodeLimits(max_instances=config.max_instances),
+            allow_registry_from_other_zone=config.allow_registry_from_other_zone,
+            allow_discovery_from_other_zone=config.allow_discovery_from_other_zone,
+            now=now_ms(),
+            wall=wall_ms(),
+        )
+        self.node.registry.enable_self_preservation(config.self_preservation)
+        self._open_doors(loop)
+        self._tick()
+        await self._listener.start_serving()
+        self._log.info("node up", url=url, region=config.region, zone=config.zone, node=identity.node_id)
+
+    def _open_doors(self, loop: asyncio.AbstractEventLoop) -> None:
+        routes = Routes()
+        calls = Calls(self.node, now_ms, self._limits.body_size, self._report, self.counters["http"])
+        pages = Pages(self.node, self._counts, self._gauges)
+        application = Application(calls, routes, pages.table())
+        self._http = HttpDoor(calls, routes, application, self._limits, self.counters["http"], loop)
+        self._binary = TransportServer(max_connections=self._config.max_connections)
+        self._binary.on_request(
+            BinaryDoor(
+                self.node,
+                now_ms,
+                self._report,
+                self.counters["binary"],
+                max_answer_size=self._binary.config.codec.max_payload_size,
+            )
+        )
+        self._port = UnifiedPort(
+            msgtrans=self._binary.protocol_factory(), http=self._http, max_connections=self._config.max_connections
+        )
+
+    def _accept(self) -> asyncio.BaseProtocol:
+        return self._port()
+
+    def _report(self, operation: str, trace: str) -> None:
+        self._log.error("operation failed", operation=operation, trace=trace)
+
+    def _counts(self) -> Mapping[str, Mapping[str, float]]:
+        stats = msgspec.structs.asdict(self.node.stats())
+        names = self.node.registry.counters.__struct_fields__
+        binary = msgspec.structs.asdict(self._binary.stats())
+        del binary["connections_open"]
+        return {
+            "http": self.counters["http"],
+            "binary": {**self.counters["binary"], **binary},
+            "port": msgspec.structs.asdict(self._port.stats),
+            "registry": {name: stats[name] for name in names},
+        }
+
+    def _gauges(self) -> Mapping[str, Mapping[str, float]]:
+        stats = self.node.stats()
+        return {
+            "node": {"instances": stats.instances, "services": stats.services, "dead_records": stats.dead_records},
+            "http": {"open_connections": self._http.open_connections},
+            "binary": {"open_sessions": len(self._binary.sessions)},
+        }
+
+    def _tick(self) -> None:
+        """Let time pass in the node and the HTTP door; when much is due, it is done over several turns of the loop."""
+        loop = asyncio.get_running_loop()
+        try:
+            more = self.node.tick(now_ms(), wall_ms(), _TICK_LIMIT)
+        except Exception as error:  # noqa: BLE001 - a node whose clock stops would keep every dead lease for ever
+            more = False
+            self._log.error("tick failed", error=repr(error), exc_info=True)
+        if loop.time() >= self._next_second:
+            self._next_second = loop.time() + 1.0
+            self._http.tick(time.time())
+        self._timer = loop.call_soon(self._tick) if more else loop.call_later(_TICK, self._tick)
+
+    async def stop(self) -> None:
+        """Refuse new work, let what is under way finish for at most 5 s, then close everything."""
+        self._log.info("node draining")
+        self.node.drain(now_ms())
+        self._listener.close()
+        self._port.close()
+        self._http.drain()
+        try:
+            async with asyncio.timeout(_DRAIN):
+                await self._binary.stop()
+                await self._http.wait_closed()
+        except TimeoutError:
+            self._log.warning("drain timed out", open_connections=self._http.open_connections)
+        self._http.abort()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._log.info("node stopped")
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

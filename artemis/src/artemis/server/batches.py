@@ -1,0 +1,52 @@
+"""Requests about thousands of instances, in slices short enough for an event loop.
+
+A batch of 10 000 registrations is one request but tens of milliseconds of work; nobody else may wait that long. The
+doors run such a
+request as a generator, a slice per loop turn. Instances are handled in order and the outcome is that of the request in
+one piece. No I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+
+import msgspec
+
+from artemis.model import RegistryRequest, RegistryResponse
+from artemis.server.node import Node
+from artemis.server.operations import Operation
+
+#: Instances handled between two looks at the rest of the world: about 3 ms of registrations.
+SLICE = 400
+
+#: Bodies up to this many bytes are handled in one piece (64 KiB is about 200 instances).
+SMALL_BODY = 64 * 1024
+
+
+def call_in_slices(
+    operation: Operation, node: Node, request: msgspec.Struct | None, now: Callable[[], int]
+) -> Generator[None, None, object]:
+    """Call `operation` on `node`; yields between slices and returns the response.
+
+    Only requests with many instances are sliced, everything else is called at once. `now` gives the node's monotonic
+    milliseconds anew
+    for every slice. When a slice is refused as a whole (the node stopped serving meanwhile) its answer is the answer.
+    """
+    if not isinstance(request, RegistryRequest) or request.instances is None or len(request.instances) <= SLICE:
+        return operation.call(node, request, now())
+    instances, failed = request.instances, []
+    response: RegistryResponse | None = None
+    for start in range(0, len(instances), SLICE):
+        if start:
+            yield
+        part = operation.call(node, RegistryRequest(instances=instances[start : start + SLICE]), now())
+        assert isinstance(part, RegistryResponse)  # noqa: S101 - a RegistryRequest is answered by a RegistryResponse
+        if part.response_status.status == "fail":
+            return part
+        failed += part.failed_instances or []
+        if response is None or part.failed_instances:
+            response = part
+    assert response is not None  # noqa: S101 - there was at least one slice
+    if failed:
+        return RegistryResponse(failed_instances=failed, response_status=response.response_status)
+    return response

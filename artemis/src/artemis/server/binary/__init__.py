@@ -1,0 +1,1 @@
+"""The binary door: the operations of the node over MsgTrans (docs/protocol.md)."""

@@ -1,0 +1,171 @@
+"""Operations over MsgTrans: biz_type names the operation, the payload is its request in JSON or MessagePack.
+
+The ext header carries options as `name=value` pairs joined by `;`. So far there is one, `format`, `json` (the default)
+or `msgpack`; unknown names are ignored, so that later versions can add some. An answer names its format the same way.
+Every logical and formal failure is an answer with `responseStatus`, as over HTTP. docs/protocol.md is the contract.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
+
+from artemis.model import MalformedBody, ResponseStatus, decode, decode_msgpack, encode, encode_msgpack
+from artemis.model.responses import BAD_REQUEST, INTERNAL_SERVICE_ERROR, failure
+from artemis.model.wire import WireStruct
+from artemis.server.batches import SMALL_BODY, call_in_slices
+from artemis.server.node import REGISTRY_SUCCESS, Node
+from artemis.server.operations import OPERATIONS, Operation
+from artemis.server.recognition import HeartbeatMemory
+from msgtrans import Context, Reply, Session
+
+JSON_HEADER = b"format=json"
+MSGPACK_HEADER = b"format=msgpack"
+
+#: Bytes made between two turns of the loop of an answer that may be large.
+_PIECE = 64 * 1024
+
+
+class BareResponse(WireStruct, kw_only=True):
+    """The answer to what names no operation, or cannot be read."""
+
+    response_status: ResponseStatus | None = None
+
+
+class BinaryDoor:
+    """The request handler of a `TransportServer`; synchronous for small requests, a coroutine for large ones.
+
+    `now` gives the node's monotonic milliseconds. `report` is told of exceptions that no handler expected, as
+    (operation name, traceback text). `counters` counts what went wrong, by name. `max_answer_size`: bytes that fit into
+    one packet.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        now: Callable[[], int],
+        report: Callable[[str, str], None],
+        counters: Counter[str],
+        max_answer_size: int,
+        operations: tuple[Operation, ...] = OPERATIONS,
+    ) -> None:
+        self._node = node
+        self._now = now
+        self._report = report
+        self._counters = counters
+        self._max_answer_size = max_answer_size
+        self._operations = {operation.code: operation for operation in operations}
+
+    def __call__(self, context: Context) -> Reply | Coroutine[None, None, Reply]:
+        """Answer one request."""
+        operation = self._operations.get(context.biz_type)
+        header = context.ext_header
+        packed = bool(header) and header != JSON_HEADER and _format(header) != "json"
+        if operation is None:
+            return self._refuse(f"there is no operation {context.biz_type}", packed=packed)
+        if packed and _format(header) != "msgpack":
+            return self._refuse(f"format {_format(header)!r} is not known; use json or msgpack", packed=False)
+        payload = context.payload
+        if len(payload) > SMALL_BODY or operation.json_pieces is not None:
+            return self._answer_large(operation, payload, packed=packed)
+        digest = 0
+        memory: HeartbeatMemory | None = None
+        if operation.recognisable:
+            memory = _memory(context.session)
+            digest = memory.digest(payload)
+            if memory.renew(self._node, digest, self._now()):
+                return _SUCCESS_MSGPACK if packed else _SUCCESS_JSON
+        try:
+            read = decode_msgpack if packed else decode
+            request = read(operation.request_type, payload)
+        except MalformedBody as error:
+            return self._refuse(str(error), packed=packed)
+        try:
+            response = (
+                operation.call(self._node, request, self._now())
+                if memory is None
+                else memory.heartbeat(self._node, request, digest, self._now())
+            )
+            return _reply(operation, response, packed=packed)
+        except Exception:  # noqa: BLE001 - whatever a handler does, the peer gets an answer and the log the trace
+            return self._failed(operation, packed=packed)
+
+    async def _answer_large(self, operation: Operation, payload: bytes, *, packed: bool) -> Reply:
+        """As above with a turn of the loop for everybody else between slices."""
+        try:
+            request = (
+                decode_msgpack(operation.request_type, payload) if packed else decode(operation.request_type, payload)
+            )
+        except MalformedBody as error:
+            return self._refuse(str(error), packed=packed)
+        await asyncio.sleep(0)
+        try:
+            steps = call_in_slices(operation, self._node, request, self._now)
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as stop:
+                    response = stop.value
+                    break
+                await asyncio.sleep(0)
+            if operation.json_pieces is not None:
+                return await self._collect(operation.json_pieces(response, _PIECE))
+            return _reply(operation, response, packed=packed)
+        except Exception:  # noqa: BLE001 - as in __call__
+            return self._failed(operation, packed=packed)
+
+    async def _collect(self, pieces: Iterator[bytes]) -> Reply:
+        """An answer made bit by bit; always JSON, which is kept encoded for every service."""
+        parts: list[bytes] = []
+        size = 0
+        for piece in pieces:
+            parts.append(piece)
+            size += len(piece)
+            if size > self._max_answer_size:
+                return self._refuse("the answer does not fit into a packet; ask over HTTP", packed=False)
+            await asyncio.sleep(0)
+        return Reply(b"".join(parts), ext_header=JSON_HEADER)
+
+    def _refuse(self, text: str, *, packed: bool) -> Reply:
+        self._counters["malformed_request"] += 1
+        return _encoded(BareResponse(response_status=failure(BAD_REQUEST, text)), packed=packed)
+
+    def _failed(self, operation: Operation, *, packed: bool) -> Reply:
+        self._counters["internal_error"] += 1
+        self._report(operation.name, traceback.format_exc())
+        status = failure(INTERNAL_SERVICE_ERROR, "the server failed; its log has the details")
+        return _encoded(operation.response_type(response_status=status), packed=packed)
+
+
+def _memory(session: Session) -> HeartbeatMemory:
+    """The memory of a session, kept in its slot for application state."""
+    if not isinstance(session.data, HeartbeatMemory):
+        session.data = HeartbeatMemory()
+    return session.data
+
+
+def _reply(operation: Operation, response: object, *, packed: bool) -> Reply:
+    if packed:
+        return Reply(operation.encode_msgpack(response), ext_header=MSGPACK_HEADER)
+    return Reply(operation.encode_json(response), ext_header=JSON_HEADER)
+
+
+def _encoded(response: object, *, packed: bool) -> Reply:
+    if packed:
+        return Reply(encode_msgpack(response), ext_header=MSGPACK_HEADER)
+    return Reply(encode(response), ext_header=JSON_HEADER)
+
+
+def _format(header: bytes) -> str:
+    """The value of `format` in an ext header; json when it is not there."""
+    for pair in header.split(b";"):
+        name, _, value = pair.partition(b"=")
+        if name.strip() == b"format":
+            return value.strip().decode("ascii", "replace")
+    return "json"
+
+
+_SUCCESS_JSON = _encoded(REGISTRY_SUCCESS, packed=False)
+_SUCCESS_MSGPACK = _encoded(REGISTRY_SUCCESS, packed=True)

@@ -1,0 +1,116 @@
+"""`artemis serve`: flags in, a running node, an exit code out."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from artemis.server.app import ListenError, NodeServer
+from artemis.server.config import ConfigError, ServeConfig, load_config
+from artemis.server.identity import IdentityError
+from artemis.server.logs import configure_logging, get_logger
+
+
+def serve(  # noqa: PLR0917 - a flag each
+    host: Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks one [default: 8080]")] = None,
+    region: Annotated[str | None, typer.Option(help="Region of this node [default: local]")] = None,
+    zone: Annotated[str | None, typer.Option(help="Zone of this node [default: zone1]")] = None,
+    self_url: Annotated[
+        str | None, typer.Option(help="URL clients reach this node by [default: bound address]")
+    ] = None,
+    lease_ttl: Annotated[
+        float | None, typer.Option(help="Seconds of silence until a lease expires [default: 20]")
+    ] = None,
+    legacy_lease_ttl: Annotated[
+        float | None, typer.Option(help="The same for instances with metadata java_registry [default: 90]")
+    ] = None,
+    self_preservation: Annotated[
+        bool | None, typer.Option(help="Hold leases longer when many fall silent at once [default: on]")
+    ] = None,
+    heartbeat_interval: Annotated[
+        float | None, typer.Option(help="Seconds between heartbeats clients should keep [default: TTL/4]")
+    ] = None,
+    preservation_hold: Annotated[
+        float | None, typer.Option(help="Seconds self-preservation holds a silent lease longer [default: 60]")
+    ] = None,
+    tombstone_lifetime: Annotated[
+        float | None, typer.Option(help="Seconds a removed or expired instance is remembered [default: 600]")
+    ] = None,
+    allow_registry_from_other_zone: Annotated[
+        bool | None, typer.Option(help="Accept instances of other zones [default: yes]")
+    ] = None,
+    allow_discovery_from_other_zone: Annotated[
+        bool | None, typer.Option(help="Answer lookups from other zones [default: yes]")
+    ] = None,
+    max_instances: Annotated[int | None, typer.Option(help="Instances held [default: 2000000]")] = None,
+    max_body_size: Annotated[int | None, typer.Option(help="Bytes of one request [default: 8388608]")] = None,
+    max_connections: Annotated[int | None, typer.Option(help="Open connections [default: 15000]")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where to keep the node's id and epoch [default: nowhere]")
+    ] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [default: info]")] = None,
+    log_format: Annotated[str | None, typer.Option(help="console or json [default: console]")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with these options as keys")] = None,
+) -> None:
+    """Run a registry node until SIGTERM or Ctrl-C.
+
+    Prints `listening http://HOST:PORT` first. Every option can also stand in the TOML file (`lease-ttl = 10`) or in
+    the environment
+    (ARTEMIS_LEASE_TTL=10); flags win over the environment, the environment over the file.
+    """
+    flags: dict[str, object] = {name: value for name, value in locals().items() if name != "config"}
+    try:
+        settings = load_config(config, flags)
+    except ConfigError as error:
+        typer.echo(f"artemis serve: {error}", err=True)
+        raise typer.Exit(2) from error
+    configure_logging(settings.log_level, settings.log_format)
+    try:
+        _run(settings)
+    except (ListenError, IdentityError) as error:
+        typer.echo(f"artemis serve: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+def _run(settings: ServeConfig) -> None:
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(settings))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's where it exists, else the platform's own."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def _serve(settings: ServeConfig) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        try:
+            loop.add_signal_handler(number, stop.set)
+        except NotImplementedError:  # Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+    server = NodeServer(settings, get_logger())
+    await server.start()
+    sys.stdout.write(f"listening {server.url}\n")
+    sys.stdout.flush()
+    # What is loaded by now stays for good: the collector need not look at it again, and rarely at the rest (design 7).
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 100)
+    try:
+        await stop.wait()
+    finally:
+        await server.stop()

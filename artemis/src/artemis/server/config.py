@@ -1,0 +1,162 @@
+"""Every option of a node: name, default, range. Values come from flags, then ARTEMIS_* variables, then a TOML file,
+then the defaults."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\s/;:,]+$")]
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; the text names the option and says what to do."""
+
+
+class ServeConfig(BaseSettings):
+    """Options of `artemis serve`.
+
+    Sizes are bytes, times seconds. Unknown names in a file are refused, so that a misspelt option is not silently the
+    default.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="ARTEMIS_", extra="forbid", frozen=True, validate_default=True)
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 or :: for all.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    region: Name = Field("local", description="Region of this node; instances and lookups of others are refused.")
+    zone: Name = Field("zone1", description="Zone of this node.")
+    self_url: str | None = Field(None, description="URL that clients reach this node by; default: the bound address.")
+    lease_ttl: float = Field(20.0, ge=1, le=3600, description="Seconds of silence after which a lease expires.")
+    legacy_lease_ttl: float = Field(
+        90.0, ge=1, le=3600, description="The same for instances whose metadata has java_registry (spec 4.4)."
+    )
+    heartbeat_interval: float | None = Field(
+        None,
+        ge=0.25,
+        le=900,
+        description="Seconds between heartbeats that clients are expected to keep; default: TTL/4.",
+    )
+    self_preservation: bool = Field(True, description="Hold leases longer when many fall silent at once.")
+    preservation_hold: float = Field(
+        60.0, ge=0, le=86_400, description="Seconds a silent lease is held longer while self-preservation is active."
+    )
+    tombstone_lifetime: float = Field(
+        600.0, ge=1, le=86_400, description="Seconds a removed or expired instance is remembered; more than the TTLs."
+    )
+    allow_registry_from_other_zone: bool = Field(True, description="Accept instances of other zones of the region.")
+    allow_discovery_from_other_zone: bool = Field(True, description="Answer lookups from other zones of the region.")
+    max_instances: int = Field(2_000_000, ge=1, description="Instances held; further ones are refused.")
+    max_body_size: int = Field(8 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024, description="Bytes of one request.")
+    max_connections: int = Field(15_000, ge=1, description="Open connections; further ones are closed at once.")
+    data_dir: Path | None = Field(None, description="Where the node keeps its id and epoch; default: nowhere.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
+    log_format: Literal["console", "json"] = Field("console", description="How log lines look, on standard error.")
+
+    @property
+    def expected_heartbeat(self) -> float:
+        """The heartbeat interval in seconds, given or derived."""
+        return self.lease_ttl / 4 if self.heartbeat_interval is None else self.heartbeat_interval
+
+    @model_validator(mode="after")
+    def _check_times(self) -> Self:
+        shortest = min(self.lease_ttl, self.legacy_lease_ttl)
+        if self.expected_heartbeat * 2 > shortest:
+            raise ValueError("heartbeat-interval may be half of the shortest lease TTL at most")
+        if self.tombstone_lifetime <= max(self.lease_ttl, self.legacy_lease_ttl):
+            raise ValueError("tombstone-lifetime must be longer than the longest lease TTL")
+        return self
+
+    @field_validator("self_url")
+    @classmethod
+    def _check_self_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("must look like http://host:port/")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags and environment only: no file is read that nobody named."""
+        _ = settings_cls, dotenv_settings, file_secret_settings
+        return (init_settings, env_settings)
+
+
+def load_config(file: Path | None, flags: dict[str, object]) -> ServeConfig:
+    """The configuration from `flags` (None: not given), the environment and a TOML `file` with the options' names as
+    keys.
+
+    Raises `ConfigError`.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        from_environment = ServeConfig().model_dump(exclude_unset=True)
+        from_file = _read_toml(file) if file else {}
+        return ServeConfig(**{**from_file, **from_environment, **given})
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(_explain(error)) from error
+
+
+def _read_toml(file: Path) -> dict[str, object]:
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{file} is not TOML: {error}") from error
+    return {name.replace("-", "_"): value for name, value in table.items()}
+
+
+def _explain(error: ValueError) -> str:
+    errors = getattr(error, "errors", None)
+    if errors is None:
+        return str(error)
+    lines = []
+    for item in errors():
+        name = ".".join(str(part) for part in item["loc"]).replace("_", "-")
+        text = "is not an option" if item["type"] == "extra_forbidden" else item["msg"]
+        lines.append(f"{name}: {text} (got {item['input']!r})")
+    return "; ".join(lines)
+
+
+def own_url(config: ServeConfig, port: int) -> str:
+    """The URL that this node announces: the configured one, else the bound address, else the first site-local IPv4
+    (design 6)."""
+    if config.self_url is not None:
+        return config.self_url
+    host = config.host
+    if host in {"0.0.0.0", "::", ""}:  # noqa: S104 - recognised, not bound
+        host = site_local_address()
+    if ":" in host:
+        host = f"[{host}]"
+    return f"http://{host}:{port}"
+
+
+def site_local_address() -> str:
+    """The first private IPv4 address of this machine, else any other that is not loopback, else 127.0.0.1."""
+    try:
+        found = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
+    except OSError:
+        found = set()
+    addresses = sorted(ipaddress.ip_address(address) for address in found)
+    candidates = [address for address in addresses if not address.is_loopback]
+    private = [address for address in candidates if address.is_private]
+    return str((private or candidates or [ipaddress.ip_address("127.0.0.1")])[0])

@@ -1,0 +1,62 @@
+"""Answers: the one structure both HTTP paths send, and the headers that go with every answer of the API. No I/O."""
+
+from __future__ import annotations
+
+import http
+
+import msgspec
+
+#: The original sends these with every answer (spec section 2). They open what needs no credentials, which is all of
+#: the API so far.
+CORS_FIELDS: tuple[tuple[bytes, bytes], ...] = (
+    (b"Access-Control-Allow-Origin", b"*"),
+    (b"Access-Control-Expose-Headers", b"*"),
+    (b"Access-Control-Allow-Credentials", b"true"),
+)
+JSON_TYPE = b"application/json"
+
+
+class Answer(msgspec.Struct, gc=False):
+    """Status, body and the header fields beyond type, length and CORS. `close`: the connection cannot be used
+    afterwards."""
+
+    status: int = 200
+    body: bytes = b""
+    fields: tuple[tuple[bytes, bytes], ...] = ()
+    content_type: bytes = JSON_TYPE
+    close: bool = False
+
+
+def problem(status: int, message: str, *fields: tuple[bytes, bytes], close: bool = False) -> Answer:
+    """An answer for what is wrong with the transport itself (spec section 1.1): 4xx with a sentence that says what to
+    do."""
+    body = msgspec.json.encode({"error": http.HTTPStatus(status).phrase, "message": message, "status": status})
+    return Answer(status, body, fields, close=close)
+
+
+def preflight(requested_method: bytes, requested_headers: bytes) -> Answer:
+    """The answer to a CORS preflight: 200, the asked-for method and headers echoed (spec section 2)."""
+    fields: list[tuple[bytes, bytes]] = [(b"Access-Control-Max-Age", b"3600")]
+    if requested_method:
+        fields.append((b"Access-Control-Allow-Methods", requested_method))
+    if requested_headers:
+        fields.append((b"Access-Control-Allow-Headers", requested_headers))
+    return Answer(200, b"", tuple(fields))
+
+
+def head_bytes(answer: Answer, date: bytes, *, keep_alive: bool, http_1_0: bool = False) -> bytes:
+    """The status line and all header fields of an answer, up to and with the empty line."""
+    status = http.HTTPStatus(answer.status)
+    lines = [
+        b"HTTP/1.1 %d %b" % (answer.status, status.phrase.encode()),
+        b"Content-Type: " + answer.content_type,
+        *(b"%b: %b" % field for field in CORS_FIELDS),
+        *(b"%b: %b" % field for field in answer.fields),
+        b"Date: " + date,
+        b"Content-Length: %d" % len(answer.body),
+    ]
+    if not keep_alive:
+        lines.append(b"Connection: close")
+    elif http_1_0:
+        lines.append(b"Connection: keep-alive")
+    return b"\r\n".join(lines) + b"\r\n\r\n"

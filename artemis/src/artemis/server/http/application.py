@@ -1,0 +1,162 @@
+"""The ASGI application: every operation once more, and what is not an operation (health, metrics, the front page).
+
+Plain ASGI on purpose: the operations come from the table, and a web framework would only stand between. Management,
+OpenAPI and the
+console are applications of their own that can be mounted here when they come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from artemis.server.http.answer import CORS_FIELDS, Answer, preflight, problem
+from artemis.server.http.calls import PIECE, Outcome, Pieces
+from artemis.server.http.head import HeadError, RequestHead, head_of_scope
+from artemis.server.http.packing import FROM_SIZE
+from artemis.server.http.routes import Routes, too_large
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
+
+    from artemis.server.http.calls import Calls
+    from artemis.server.operations import Operation
+
+#: A page makes its answer at once; it may not wait for anything.
+Page = Callable[[], Answer]
+
+
+class DisconnectedError(Exception):
+    """The peer has gone while its request was read."""
+
+
+class Application:
+    """Answers whatever the hot path does not.
+
+    `pages` maps paths to what GET answers there. A body is held whole, bounded by the limit of `calls`.
+    """
+
+    def __init__(self, calls: Calls, routes: Routes, pages: Mapping[str, Page]) -> None:
+        self._calls = calls
+        self._routes = routes
+        self._pages = {path.encode(): page for path, page in pages.items()}
+
+    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """ASGI 3 entry; only HTTP comes here."""
+        if scope["type"] != "http":
+            return
+        try:
+            head = head_of_scope(scope)  # type: ignore[arg-type]
+        except HeadError as error:
+            await _send(send, problem(400, str(error)), with_body=True)
+            return
+        operation = self._routes.find(head.path)
+        if operation is None:
+            await _send(send, self._page(head), with_body=head.method != b"HEAD")
+            return
+        refusal = self._routes.refuse(operation, head, self._calls.body_limit)
+        if refusal is not None:
+            await _send(send, refusal, with_body=head.method != b"HEAD")
+        elif head.method == b"POST":
+            await self._post(operation, head, receive, send)
+        else:
+            await self._respond(head, self._calls.get(operation, head.query), send)
+
+    def _page(self, head: RequestHead) -> Answer:
+        page = self._pages.get(head.path)
+        if page is None:
+            return problem(
+                404, f"there is nothing at {head.path.decode('ascii', 'replace')}; GET / lists what there is"
+            )
+        if head.method == b"OPTIONS":
+            return preflight(head.preflight_method, head.preflight_headers)
+        if head.method not in {b"GET", b"HEAD"}:
+            return problem(405, "use GET here", (b"Allow", b"GET, HEAD, OPTIONS"))
+        return page()
+
+    async def _post(
+        self, operation: Operation, head: RequestHead, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async for part in _body(receive):
+                size += len(part)
+                if size > self._calls.body_limit:
+                    await _send(send, too_large(self._calls.body_limit), with_body=True)
+                    return
+                parts.append(part)
+        except DisconnectedError:
+            return
+        outcome = self._calls.post(operation, head, b"".join(parts))
+        if isinstance(outcome, Generator):
+            while True:
+                try:
+                    next(outcome)
+                except StopIteration as stop:
+                    outcome = stop.value
+                    break
+                await asyncio.sleep(0)
+        await self._respond(head, outcome, send)
+
+    async def _respond(self, head: RequestHead, outcome: Outcome, send: ASGISendCallable) -> None:
+        with_body = head.method != b"HEAD"
+        if isinstance(outcome, Answer):
+            await _send(send, outcome, with_body=with_body)
+        elif isinstance(outcome, bytes) and (len(outcome) < FROM_SIZE or not head.accepts_gzip):
+            await _send(send, Answer(200, outcome), with_body=with_body)
+        else:
+            pieces = outcome.iterator if isinstance(outcome, Pieces) else _slices(outcome)
+            await _stream(send, pieces, packed=head.accepts_gzip, with_body=with_body)
+
+
+async def _body(receive: ASGIReceiveCallable) -> AsyncIterator[bytes]:
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise DisconnectedError
+        if message["body"]:
+            yield message["body"]
+        if not message["more_body"]:
+            return
+
+
+async def _stream(send: ASGISendCallable, pieces: Iterator[bytes], *, packed: bool, with_body: bool) -> None:
+    """Send an answer bit by bit, with a turn of the loop for everybody else between the pieces."""
+    fields = ((b"Content-Encoding", b"gzip"), (b"Vary", b"Accept-Encoding")) if packed else ()
+    await _start(send, Answer(200, fields=fields), length=None)
+    for piece in (_gzip(pieces) if packed else pieces) if with_body else ():
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await asyncio.sleep(0)
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _slices(body: bytes) -> Iterator[bytes]:
+    view = memoryview(body)
+    for at in range(0, len(body), PIECE):
+        yield bytes(view[at : at + PIECE])
+
+
+def _gzip(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    packer = zlib.compressobj(level=1, wbits=16 + zlib.MAX_WBITS)
+    for piece in pieces:
+        if packed := packer.compress(piece):
+            yield packed
+    yield packer.flush()
+
+
+async def _start(send: ASGISendCallable, answer: Answer, length: int | None) -> None:
+    fields = [(b"content-type", answer.content_type), *CORS_FIELDS, *answer.fields]
+    if length is not None:
+        fields.append((b"content-length", b"%d" % length))
+    if answer.close:
+        fields.append((b"connection", b"close"))
+    headers = [(name.lower(), value) for name, value in fields]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers, "trailers": False})
+
+
+async def _send(send: ASGISendCallable, answer: Answer, *, with_body: bool) -> None:
+    await _start(send, answer, len(answer.body))
+    await send({"type": "http.response.body", "body": answer.body if with_body else b"", "more_body": False})

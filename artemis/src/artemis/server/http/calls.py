@@ -1,0 +1,159 @@
+"""From a request's head and body to the bytes of its answer: decode, call the node, encode. No I/O.
+
+Small requests are answered at once. Large ones - thousands of instances, bodies that unpack to megabytes - come back
+as a generator that
+the caller advances once per loop turn, so that nobody else waits for them.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+
+from artemis.model import MalformedBody, decode, encode
+from artemis.model.responses import INTERNAL_SERVICE_ERROR, failure
+from artemis.server.batches import SMALL_BODY, call_in_slices
+from artemis.server.http.answer import Answer, problem
+from artemis.server.http.head import RequestHead
+from artemis.server.http.inflate import GzipError, TooLargeError, inflate, inflate_steps
+from artemis.server.http.routes import query_fields, too_large
+from artemis.server.node import REGISTRY_SUCCESS, Node
+from artemis.server.operations import MissingParameter, Operation
+from artemis.server.recognition import HeartbeatMemory
+
+#: Packed bodies up to this many bytes are unpacked in one piece.
+_SMALL_PACKED = 8 * 1024
+
+#: Bytes of one piece of an answer that is streamed.
+PIECE = 64 * 1024
+
+
+class Pieces:
+    """The JSON of an answer that is made while it is sent; only operations that are not hot have such answers."""
+
+    __slots__ = ("iterator",)
+
+    def __init__(self, iterator: Iterator[bytes]) -> None:
+        self.iterator = iterator
+
+
+Outcome = bytes | Answer | Pieces
+Steps = Generator[None, None, Outcome]
+
+_HEARTBEAT_SUCCESS = encode(REGISTRY_SUCCESS)
+
+
+class Calls:
+    """Calls operations of one node for the HTTP paths.
+
+    `now` gives the node's monotonic milliseconds; `body_limit` bounds a body in bytes, unpacked; `report` is told of
+    exceptions that no
+    handler expected, as (operation name, traceback text). `counters` counts what went wrong, by name.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        now: Callable[[], int],
+        body_limit: int,
+        report: Callable[[str, str], None],
+        counters: Counter[str],
+    ) -> None:
+        self.node = node
+        self.body_limit = body_limit
+        self._now = now
+        self._report = report
+        self._counters = counters
+
+    def get(self, operation: Operation, query: bytes) -> Outcome:
+        """Answer a GET; 400 when a required query parameter is missing."""
+        assert operation.from_query is not None  # noqa: S101 - the routes have refused the others
+        try:
+            request = operation.from_query(query_fields(query))
+        except MissingParameter as error:
+            self._counters["bad_query"] += 1
+            return problem(400, str(error))
+        try:
+            return _encoded(operation, operation.call(self.node, request, self._now()))
+        except Exception:  # noqa: BLE001 - whatever a handler does, the peer gets an answer and the log the trace
+            return self._failed(operation)
+
+    def post(
+        self, operation: Operation, head: RequestHead, body: bytes, memory: HeartbeatMemory | None = None
+    ) -> Outcome | Steps:
+        """Answer a POST with its whole body. With `memory` a heartbeat that repeats the last one is renewed without
+        parsing."""
+        digest = 0
+        if memory is not None and operation.recognisable:
+            digest = memory.digest(body)
+            if memory.renew(self.node, digest, self._now()):
+                return _HEARTBEAT_SUCCESS
+        if head.encoding in {b"gzip", b"x-gzip"}:
+            if len(body) > _SMALL_PACKED:
+                return self._unpack_and_answer(operation, body)
+            try:
+                body = inflate(body, self.body_limit)
+            except TooLargeError:
+                return self._too_large()
+            except GzipError as error:
+                return self._malformed(f"the body is not gzip: {error}")
+        if len(body) > SMALL_BODY:
+            return self._answer_steps(operation, body)
+        try:
+            request = decode(operation.request_type, body)
+        except MalformedBody as error:
+            return self._malformed(str(error))
+        try:
+            response = (
+                memory.heartbeat(self.node, request, digest, self._now())
+                if memory is not None and operation.recognisable
+                else operation.call(self.node, request, self._now())
+            )
+            return _encoded(operation, response)
+        except Exception:  # noqa: BLE001 - whatever a handler does, the peer gets an answer and the log the trace
+            return self._failed(operation)
+
+    def _unpack_and_answer(self, operation: Operation, packed: bytes) -> Steps:
+        try:
+            body = yield from inflate_steps(packed, self.body_limit)
+        except TooLargeError:
+            return self._too_large()
+        except GzipError as error:
+            return self._malformed(f"the body is not gzip: {error}")
+        return (yield from self._answer_steps(operation, body))
+
+    def _answer_steps(self, operation: Operation, body: bytes) -> Steps:
+        if len(body) > self.body_limit:
+            return self._too_large()
+        try:
+            request = decode(operation.request_type, body)
+        except MalformedBody as error:
+            return self._malformed(str(error))
+        yield
+        try:
+            response = yield from call_in_slices(operation, self.node, request, self._now)
+            return operation.encode_json(response)
+        except Exception:  # noqa: BLE001 - whatever a handler does, the peer gets an answer and the log the trace
+            return self._failed(operation)
+
+    def _too_large(self) -> Answer:
+        self._counters["body_too_large"] += 1
+        return too_large(self.body_limit)
+
+    def _malformed(self, text: str) -> Answer:
+        self._counters["malformed_body"] += 1
+        return problem(400, text)
+
+    def _failed(self, operation: Operation) -> bytes:
+        """`internal-service-error` in a 200, as every logical outcome (spec 1.2)."""
+        self._counters["internal_error"] += 1
+        self._report(operation.name, traceback.format_exc())
+        status = failure(INTERNAL_SERVICE_ERROR, "the server failed; its log has the details")
+        return encode(operation.response_type(response_status=status))
+
+
+def _encoded(operation: Operation, response: object) -> bytes | Pieces:
+    if operation.json_pieces is not None:
+        return Pieces(operation.json_pieces(response, PIECE))
+    return operation.encode_json(response)

@@ -1,0 +1,108 @@
+"""What the HTTP connections of one node share: limits, counters, ready-made answer heads, and the clock that ends slow
+ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+from artemis.server.http.answer import Answer, head_bytes
+from artemis.server.http.cold import ColdServer
+from artemis.server.http.connection import HttpConnection
+from artemis.server.http.limits import HttpLimits
+from artemis.server.http.packing import PackedAnswers
+from artemis.server.http.routes import Routes
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
+
+    from artemis.server.http.calls import Calls
+    from artemis.server.http.cold import ColdRequests
+
+
+class HttpDoor:
+    """Makes the protocol of each HTTP connection. Owned by the node's server, which calls `tick` once a second.
+
+    `calls` answers hot operations, `application` is the ASGI application for everything else, `counters` is shared
+    with `calls`.
+    """
+
+    def __init__(
+        self,
+        calls: Calls,
+        routes: Routes,
+        application: ASGI3Application,
+        limits: HttpLimits,
+        counters: Counter[str],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.calls = calls
+        self.routes = routes
+        self.limits = limits
+        self.counters = counters
+        #: Requests read whole.
+        self.answered = 0
+        self.loop = loop
+        self.packed = PackedAnswers()
+        self._cold = ColdServer(application)
+        self._connections: set[HttpConnection] = set()
+        self._all_closed: asyncio.Future[None] | None = None
+        self.date = b""
+        self.ok_head = b""
+        self.idle_until = 0.0
+        self.body_until = 0.0
+        self.tick(0.0)
+
+    def __call__(self) -> HttpConnection:
+        """A protocol for a new connection."""
+        return HttpConnection(self)
+
+    def cold_requests(self, connection: HttpConnection) -> ColdRequests:
+        """The ASGI side of a connection."""
+        return self._cold.accept(connection)
+
+    def opened(self, connection: HttpConnection) -> None:
+        """A connection begins."""
+        self.counters["connections"] += 1
+        self._connections.add(connection)
+
+    def closed(self, connection: HttpConnection) -> None:
+        """A connection has ended."""
+        self._connections.discard(connection)
+        if not self._connections and self._all_closed is not None and not self._all_closed.done():
+            self._all_closed.set_result(None)
+
+    @property
+    def open_connections(self) -> int:
+        """How many HTTP connections there are now."""
+        return len(self._connections)
+
+    def tick(self, wall_seconds: float) -> None:
+        """Once a second: renew the Date field and end the connections whose deadline has passed."""
+        self.date = formatdate(wall_seconds, usegmt=True).encode()
+        self._cold.set_date(self.date)
+        whole = head_bytes(Answer(200), self.date, keep_alive=True)
+        self.ok_head = whole.removesuffix(b"0\r\n\r\n")
+        now = self.loop.time()
+        self.idle_until = now + self.limits.idle_deadline
+        self.body_until = now + self.limits.body_deadline
+        for connection in [c for c in self._connections if c.deadline < now]:
+            connection.overdue()
+
+    def drain(self) -> None:
+        """Shutdown: end idle connections, and the others after their answers."""
+        for connection in list(self._connections):
+            connection.drain()
+
+    async def wait_closed(self) -> None:
+        """Wait until there is no connection; called once, after `drain`."""
+        if self._connections:
+            self._all_closed = self.loop.create_future()
+            await self._all_closed
+
+    def abort(self) -> None:
+        """Shutdown, out of time: cut what is left."""
+        for connection in list(self._connections):
+            connection.transport.abort()

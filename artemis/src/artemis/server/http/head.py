@@ -1,0 +1,170 @@
+"""Request heads: from the bytes of a head, or the fields of an ASGI scope, to the one structure that both HTTP paths
+decide on.
+
+Syntax is httptools' business; here is only what the registry wants to know of a head. No I/O, and no bodies: see
+`framing`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import httptools
+import msgspec
+
+END_OF_HEAD = b"\r\n\r\n"
+
+#: A header line that asks for another protocol. WebSocket upgrades never come this far (the port sends them
+#: elsewhere); what does come is
+#: `Upgrade: h2c` of JDK clients, which makes the parser take the body for bytes of the other protocol. We do not speak
+#: h2c, so the line goes.
+_UPGRADE_LINE = re.compile(rb"\r\nupgrade[ \t]*:[^\r\n]*", re.IGNORECASE)
+
+_JSON_TYPES = frozenset({b"application/json", b"text/json"})
+
+
+class HeadError(Exception):
+    """The head is not HTTP as RFC 9112 wants it. The connection cannot go on; the text says what was wrong."""
+
+
+class RequestHead(msgspec.Struct, gc=False):
+    """What the registry needs to know of one request's head.
+
+    `target` is the path with its query; `body_length` is None for a chunked body and 0 without one. `json_body` is
+    false only when every
+    `Content-Type` that was given names something else (v1 Java clients send the header twice). `encoding` is the
+    lower-cased
+    `Content-Encoding`, empty for none. `plain`: HTTP/1.1, keep-alive and not HEAD, so that the ready-made head of an
+    answer fits. `raw` is the head in bytes, `Upgrade` lines removed.
+    """
+
+    method: bytes = b""
+    target: bytes = b""
+    raw: bytes = b""
+    body_length: int | None = 0
+    keep_alive: bool = True
+    plain: bool = False
+    http_1_0: bool = False
+    json_body: bool = True
+    encoding: bytes = b""
+    accepts_gzip: bool = False
+    expects_continue: bool = False
+    fields: int = 0
+    preflight_method: bytes = b""
+    preflight_headers: bytes = b""
+
+    @property
+    def path(self) -> bytes:
+        """The target without its query."""
+        return self.target.partition(b"?")[0]
+
+    @property
+    def query(self) -> bytes:
+        """The query without its question mark."""
+        return self.target.partition(b"?")[2]
+
+    def read_fields(self, fields: Iterable[tuple[bytes, bytes]]) -> None:
+        """Take in header fields, names in any letter case. Raises `HeadError` for a `Content-Length` that is no
+        number."""
+        types: list[bytes] = []
+        chunked = False
+        for name, value in fields:
+            self.fields += 1
+            match name.lower():
+                case b"content-type":
+                    # A proxy may have joined repeated headers with a comma.
+                    types += [part.partition(b";")[0].strip().lower() for part in value.split(b",")]
+                case b"content-length":
+                    if not value.isdigit() or len(value) > 18:
+                        raise HeadError("Content-Length is not a number")
+                    self.body_length = int(value)
+                case b"transfer-encoding":
+                    chunked = value.strip().lower() == b"chunked"
+                    if not chunked:
+                        raise HeadError("only chunked is understood as Transfer-Encoding")
+                case b"content-encoding":
+                    self.encoding = value.strip().lower()
+                case b"accept-encoding":
+                    self.accepts_gzip = self.accepts_gzip or _accepts_gzip(value)
+                case b"expect":
+                    self.expects_continue = value.strip().lower() == b"100-continue"
+                case b"access-control-request-method":
+                    self.preflight_method = value
+                case b"access-control-request-headers":
+                    self.preflight_headers = value
+                case _:
+                    pass
+        if chunked:
+            self.body_length = None
+        if types:
+            self.json_body = any(kind in _JSON_TYPES or kind.endswith(b"+json") for kind in types)
+
+
+def _accepts_gzip(value: bytes) -> bool:
+    """Whether an Accept-Encoding value takes gzip (RFC 9110 section 12.5.3, weights other than zero are equal to
+    us)."""
+    for part in value.lower().split(b","):
+        coding, _, weight = part.partition(b";")
+        if coding.strip() in {b"gzip", b"x-gzip", b"*"}:
+            return weight.replace(b" ", b"") not in {b"q=0", b"q=0.0", b"q=0.00", b"q=0.000"}
+    return False
+
+
+class _Collector:
+    """The callbacks of one head."""
+
+    __slots__ = ("complete", "fields", "target")
+
+    def __init__(self) -> None:
+        self.target = b""
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.complete = False
+
+    def on_url(self, url: bytes) -> None:
+        self.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+
+def parse_head(raw: bytes) -> RequestHead:
+    """Parse one whole head, up to and with its empty line. Raises `HeadError`."""
+    raw = _UPGRADE_LINE.sub(b"", raw)
+    seen = _Collector()
+    parser = httptools.HttpRequestParser(seen)
+    try:
+        parser.feed_data(raw)
+    except httptools.HttpParserUpgrade:
+        pass  # CONNECT; the method is refused later like any other that no path has
+    except httptools.HttpParserError as error:
+        raise HeadError(str(error) or "not an HTTP request") from error
+    if not seen.complete:
+        raise HeadError("the head ends before its empty line")
+    head = RequestHead(method=parser.get_method(), target=seen.target, raw=raw)
+    version = parser.get_http_version()
+    if version not in {"1.0", "1.1"}:
+        raise HeadError(f"HTTP/{version} is not spoken here")
+    head.http_1_0 = version == "1.0"
+    head.read_fields(seen.fields)
+    # The parser's verdict is only valid for a message without a body once it is complete, so the rule of RFC 9112
+    # section 9.3 stands here.
+    connection = b",".join(value for name, value in seen.fields if name.lower() == b"connection").lower()
+    tokens = {token.strip() for token in connection.split(b",")}
+    head.keep_alive = b"close" not in tokens and (not head.http_1_0 or b"keep-alive" in tokens)
+    head.plain = head.keep_alive and not head.http_1_0 and head.method != b"HEAD"
+    return head
+
+
+def head_of_scope(scope: dict[str, object]) -> RequestHead:
+    """The same structure from an ASGI scope, for requests that came through the ASGI server."""
+    method, path, query, fields = scope["method"], scope["raw_path"], scope["query_string"], scope["headers"]
+    assert isinstance(method, str)  # noqa: S101 - the shapes are those of the ASGI specification
+    assert isinstance(path, bytes)  # noqa: S101
+    assert isinstance(query, bytes)  # noqa: S101
+    head = RequestHead(method=method.encode("ascii"), target=path + b"?" + query if query else path)
+    head.read_fields(fields)  # type: ignore[arg-type]
+    return head

@@ -1,0 +1,71 @@
+"""What GET answers beside the operations: health, metrics, and a front page that says what is here. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+from prometheus_client import generate_latest
+from prometheus_client.core import CollectorRegistry, CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from artemis._version import __version__
+from artemis.server.http.answer import Answer
+from artemis.server.http.routes import PREFIXES
+from artemis.server.node import Node
+from artemis.server.operations import OPERATIONS
+
+#: Sources of numbers: name of the part -> its counters or gauges.
+Numbers = Callable[[], Mapping[str, Mapping[str, float]]]
+
+
+class Pages:
+    """Pages about one node. `counters` and `gauges` are asked at each scrape."""
+
+    def __init__(self, node: Node, counters: Numbers, gauges: Numbers) -> None:
+        self._node = node
+        self._counters = counters
+        self._gauges = gauges
+        self._metrics = CollectorRegistry(auto_describe=False)
+        self._metrics.register(self)
+
+    def table(self) -> dict[str, Callable[[], Answer]]:
+        """Path -> page."""
+        return {"/": self.front, "/health/live": self.live, "/health/ready": self.ready, "/metrics": self.metrics}
+
+    def front(self) -> Answer:
+        """The list of what can be asked for."""
+        prefix = PREFIXES[0].decode()
+        operations = {
+            prefix + op.path: {"methods": ["GET", "POST"] if op.from_query else ["POST"], "operation": op.name}
+            for op in OPERATIONS
+        }
+        page = {
+            "artemis": __version__,
+            "operations": operations,
+            "pages": sorted(self.table()),
+            "protocols": ["http/1.1", "msgtrans/1"],
+        }
+        return Answer(200, msgspec.json.format(msgspec.json.encode(page), indent=2) + b"\n")
+
+    def live(self) -> Answer:
+        """200 as long as the event loop turns."""
+        return Answer(200, b'{"status":"live"}')
+
+    def ready(self) -> Answer:
+        """200 when the node serves clients, else 503 with its status (spec 6.3)."""
+        status = self._node.status
+        return Answer(200 if status == "up" else 503, msgspec.json.encode({"status": status}))
+
+    def metrics(self) -> Answer:
+        """All counters and gauges in the Prometheus text format."""
+        return Answer(200, generate_latest(self._metrics), content_type=CONTENT_TYPE_LATEST.encode())
+
+    def collect(self) -> Iterable[Metric]:
+        """For prometheus_client: `artemis_<part>_<name>`, counters with `_total`."""
+        for part, numbers in self._counters().items():
+            for name, value in sorted(numbers.items()):
+                yield CounterMetricFamily(f"artemis_{part}_{name}", f"{name} of {part}", value=value)
+        for part, numbers in self._gauges().items():
+            for name, value in sorted(numbers.items()):
+                yield GaugeMetricFamily(f"artemis_{part}_{name}", f"{name} of {part}", value=value)

@@ -1,0 +1,66 @@
+"""Which operation a request names: paths and methods, from the operation table. No I/O."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+from artemis.server.http.answer import Answer, preflight, problem
+from artemis.server.http.head import RequestHead
+from artemis.server.operations import OPERATIONS, Operation
+
+#: v1 clients speak below the node URL, v2 clients below /artemis (spec section 2).
+PREFIXES = (b"/api/", b"/artemis/api/")
+
+
+class Routes:
+    """Path -> operation, and the checks that come before a body is looked at."""
+
+    def __init__(self, operations: tuple[Operation, ...] = OPERATIONS) -> None:
+        self._by_path = {prefix + op.path.encode(): op for prefix in PREFIXES for op in operations}
+
+    def find(self, path: bytes) -> Operation | None:
+        """The operation at exactly this path, or None."""
+        return self._by_path.get(path)
+
+    def refuse(self, operation: Operation, head: RequestHead, body_limit: int) -> Answer | None:
+        """What to answer without reading the body, or None when the request may go on.
+
+        405 with `Allow` for other methods, 415 for a body that says it is not JSON or is packed in an unknown way, 413
+        for a length over
+        `body_limit` bytes; a CORS preflight gets its 200 here.
+        """
+        allowed = b"GET, HEAD, OPTIONS, POST" if operation.from_query else b"OPTIONS, POST"
+        match head.method:
+            case b"POST":
+                pass
+            case b"GET" | b"HEAD" if operation.from_query:
+                return None
+            case b"OPTIONS":
+                return preflight(head.preflight_method, head.preflight_headers)
+            case _:
+                text = f"{head.method.decode('ascii', 'replace')} is not possible here; use {allowed.decode()}"
+                return problem(405, text, (b"Allow", allowed))
+        if not head.json_body:
+            return problem(415, "the body must be JSON: send Content-Type: application/json")
+        if head.encoding not in {b"", b"identity", b"gzip", b"x-gzip"}:
+            return problem(415, "the body may be packed with gzip only: send Content-Encoding: gzip or none")
+        if head.body_length is not None and head.body_length > body_limit:
+            return too_large(body_limit)
+        return None
+
+
+def too_large(body_limit: int) -> Answer:
+    """413, for a body beyond the limit in bytes, packed or unpacked. The rest of it is not read, so the connection
+    ends."""
+    text = f"the body may have {body_limit} bytes at most, also after unpacking; send fewer instances per request"
+    return problem(413, text, close=True)
+
+
+def query_fields(query: bytes) -> dict[str, str]:
+    """A query as a dict; of a repeated name the first value stands. Undecodable bytes become U+FFFD."""
+    fields: dict[str, str] = {}
+    for name, value in parse_qsl(
+        query.decode("utf-8", "replace"), keep_blank_values=True, encoding="utf-8", errors="replace"
+    ):
+        fields.setdefault(name, value)
+    return fields
