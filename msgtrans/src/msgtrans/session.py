@@ -75,6 +75,11 @@ class Session(Inbound):
         return self._state is _OPEN
 
     @property
+    def congested(self) -> bool:
+        """Whether `send` would wait, because the peer takes less than we give it."""
+        return self._congested
+
+    @property
     def protocol(self) -> str:
         """The transport's name, as in its URIs."""
         return self._link.protocol
