@@ -1,6 +1,7 @@
 """The feed that carries what happens to a client."""
 
 import asyncio
+import gc
 
 from artemis.client.connection import ConnectionState
 from artemis.client.events import EventFeed, EventsMissed, StateChanged
@@ -41,6 +42,25 @@ async def test_a_waiting_listener_wakes() -> None:
     await asyncio.sleep(0)
     feed.publish(event("1"))
     assert await waiting == event("1")
+
+
+async def test_a_listener_whose_task_nobody_keeps_stays_alive() -> None:
+    """Waiting for an event is reason enough to live."""
+    feed = EventFeed(2)
+    heard: list[object] = []
+    ended = asyncio.Event()
+
+    async def listen() -> None:
+        heard.extend([item async for item in feed.listen()])
+        ended.set()
+
+    asyncio.get_running_loop().create_task(listen())
+    await asyncio.sleep(0)
+    gc.collect()
+    feed.publish(event("1"))
+    feed.close()
+    await ended.wait()
+    assert heard == [event("1")]
 
 
 async def test_listening_to_a_closed_feed_ends_at_once() -> None:

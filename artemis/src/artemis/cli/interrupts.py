@@ -15,8 +15,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 async def until_interrupted(*works: Coroutine[None, None, None], seconds: float | None = None) -> None:
     """Run ``works`` until one of them ends, Ctrl-C or SIGTERM comes, or ``seconds`` have passed; then cancel the rest.
 
-    Returns when all have ended, and raises what the first one raised. While the rest ends, the signals have their usual
-    effect again: whoever presses Ctrl-C twice does not wait.
+    Returns when all have ended, and raises what the first one raised. Further signals change nothing while the rest
+    ends (tools like timeout(1) send two at once), so works have to end in bounded time when they are cancelled.
     """
     loop = asyncio.get_running_loop()
     interrupted = asyncio.Event()
@@ -26,11 +26,11 @@ async def until_interrupted(*works: Coroutine[None, None, None], seconds: float 
     try:
         done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
     for task in (*done, *tasks):
         if not task.cancelled():
             task.result()

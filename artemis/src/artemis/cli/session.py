@@ -12,6 +12,7 @@ from artemis.client import (
     ArtemisClient,
     ArtemisError,
     ClientOptions,
+    ConnectionState,
     HeartbeatFailed,
     LookupFailed,
     Registered,
@@ -77,9 +78,14 @@ async def place(client: ArtemisClient, region: str, zone: str) -> tuple[str, str
 
 async def report(client: ArtemisClient) -> None:
     """Tell on stderr what happens to the client, until cancelled."""
+    troubled = False
     async for event in client.events():
         match event:
+            case StateChanged(new=ConnectionState.CONNECTED):
+                if troubled:
+                    say("connected again")
             case StateChanged(new=state, reason=reason):
+                troubled = True
                 say(f"{state.value}: {reason}")
             case HeartbeatFailed(error=error) | LookupFailed(error=error):
                 say(str(error))

@@ -66,7 +66,7 @@ class Watch:
                 self._waiting.extend(differences(self._seen, now, self._discovery.wall()))
                 self._seen = now
             if not self._waiting:
-                await self._wake.wait()
+                await self._discovery.hold(self, self._wake)
 
     def concerns(self, entry: Followed) -> bool:
         """Say whether it watches that service."""
@@ -113,6 +113,7 @@ class Discovery:
         self._wanted = asyncio.Event()
         self._first: weakref.WeakKeyDictionary[Followed, asyncio.Lock] = weakref.WeakKeyDictionary()
         self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()
+        self._held: set[Watch] = set()
 
     async def service(self, service_id: str) -> ServiceView:
         """Return the service: from the live cache, or by a lookup if this is its first use."""
@@ -151,6 +152,14 @@ class Discovery:
                 if entry.instances is None:
                     entry.instances = ()  # the answer left it out, which is how a node says that it has none
                     entry.confirmed = self._clock()
+
+    async def hold(self, watch: Watch, wake: asyncio.Event) -> None:
+        """Wait on behalf of a watch, and keep it: the task that waits may be referred to by nobody else."""
+        self._held.add(watch)
+        try:
+            await wake.wait()
+        finally:
+            self._held.discard(watch)
 
     def close(self) -> None:
         """End all watches."""

@@ -15,6 +15,7 @@ Foreign exceptions (sockets, HTTP, JSON) never come out of the SDK: they are the
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -56,8 +57,9 @@ class UnreachableError(ArtemisError):
     def __init__(self, operation: str, attempts: Sequence[Attempt]) -> None:
         self.operation = operation
         self.attempts = tuple(attempts)
-        tried = "; ".join(str(attempt) for attempt in self.attempts)
-        super().__init__(f"no registry node answered {operation} in {len(self.attempts)} attempts ({tried})")
+        counted = Counter(str(attempt) for attempt in self.attempts)
+        tried = "; ".join(text if count == 1 else f"{count} times {text}" for text, count in counted.items())
+        super().__init__(f"no registry node answered {operation}: {tried}")
 
 
 class RefusedError(ArtemisError):

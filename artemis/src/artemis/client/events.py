@@ -100,8 +100,9 @@ class Events:
     One consumer at a time. Dropping the iterator ends the subscription; cancelling ``anext`` loses nothing.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, held: set[Events]) -> None:
         self._size = size
+        self._held = held
         self._waiting: deque[ClientEvent] = deque()
         self._missed = 0
         self._closed = False
@@ -120,7 +121,12 @@ class Events:
             if self._closed:
                 raise StopAsyncIteration
             self._wake.clear()
-            await self._wake.wait()
+            # Whoever waits here may be referred to by nobody else, as a task that was just started and not kept.
+            self._held.add(self)
+            try:
+                await self._wake.wait()
+            finally:
+                self._held.discard(self)
 
     def put(self, event: ClientEvent) -> None:
         """Hand in an event; if the listener is too slow, the oldest one makes room."""
@@ -143,10 +149,11 @@ class EventFeed:
         self._size = size
         self._closed = False
         self._listeners: WeakSet[Events] = WeakSet()
+        self._held: set[Events] = set()
 
     def listen(self) -> Events:
         """Subscribe to what happens from now on."""
-        events = Events(self._size)
+        events = Events(self._size, self._held)
         if self._closed:
             events.close()
         self._listeners.add(events)

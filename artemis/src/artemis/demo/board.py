@@ -55,6 +55,7 @@ class Board:
         self.happenings: deque[Happening] = deque(maxlen=200)
         self.told = 0
         """How many happenings there were in all."""
+        self._noted: set[tuple[str, str]] = set()
 
     @property
     def complete(self) -> bool:
@@ -74,6 +75,7 @@ class Board:
 
     def ended(self, instance_id: str) -> None:
         """Note that the process of an instance is gone."""
+        self._noted.clear()
         row = self.rows[instance_id]
         row.running = False
         row.served_rate = 0.0
@@ -92,7 +94,10 @@ class Board:
         row.url = ""
 
     def report(self, report: Report, at: float) -> None:
-        """Take in the counters of an instance; tells of calls that had to be repeated on another instance."""
+        """Take in the counters of an instance.
+
+        Calls that it had to repeat on another instance are all counted, and told once per caller, service and outage.
+        """
         row = self.rows[report.instance_id]
         last, row.last = row.last, report
         elapsed, row.last_at = at - row.last_at, at
@@ -108,8 +113,15 @@ class Board:
             retried = count - last.retried.get(service_id, 0)
             if retried > 0:
                 row.retried += retried
-                calls = "a call" if retried == 1 else f"{retried} calls"
-                self.tell(at, f"{report.instance_id} repeated {calls} to {service_id} on another instance")
+                if (report.instance_id, service_id) not in self._noted:
+                    self._noted.add((report.instance_id, service_id))
+                    what = f"got no answer from {service_id} and repeated the call on another instance"
+                    self.tell(at, f"{report.instance_id} {what}")
+
+    @property
+    def repeated(self) -> int:
+        """How many calls were repeated on another instance, in all."""
+        return sum(row.retried for row in self.rows.values())
 
     def call_rates(self) -> dict[tuple[str, str], float]:
         """Return calls a second from service to service."""

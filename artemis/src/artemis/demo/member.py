@@ -147,6 +147,10 @@ async def run(arguments: argparse.Namespace) -> None:
             instance = Instance(
                 service_id=arguments.service, instance_id=arguments.instance, ip="127.0.0.1", port=port, status="up"
             )
+            for service_id in arguments.calls:
+                await anext(
+                    client.watch(service_id)
+                )  # who cannot serve yet does not register: wait for somebody to call
             async with client.registered(instance):
                 load = [member.generate_load(arguments.load)] if arguments.load > 0 else []
                 await until_interrupted(member.report(), *load)

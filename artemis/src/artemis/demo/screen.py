@@ -55,8 +55,8 @@ def summary(board: Board) -> str:
     """Return the state of the fleet in one line."""
     rows = board.rows.values()
     up = sum(row.running and row.listed for row in rows)
-    repeated, failed = sum(row.retried for row in rows), sum(row.failed for row in rows)
-    return f"{up} of {len(rows)} instances up; {describe_calls(board)}; repeated {repeated}, failed {failed}"
+    failed = sum(row.failed for row in rows)
+    return f"{up} of {len(rows)} instances up; {describe_calls(board)}; repeated {board.repeated}, failed {failed}"
 
 
 def _cells(row: Row) -> list[Text]:

@@ -115,6 +115,7 @@ class Supervisor:
 
     async def _outage(self, plan: MemberPlan, tasks: asyncio.TaskGroup) -> None:
         row = self._board.rows[plan.instance_id]
+        repeated = self._board.repeated
         if row.running:
             self._members[plan.instance_id].kill()
             self._tell(f"{plan.instance_id} killed (SIGKILL); it could not say goodbye, its lease still lives")
@@ -123,6 +124,7 @@ class Supervisor:
         await self._start(plan, tasks)
         self._tell(f"{plan.instance_id} started again")
         await self._until(lambda: row.listed)
+        self._tell(f"meanwhile callers repeated {self._board.repeated - repeated} calls on other instances")
 
     async def _start(self, plan: MemberPlan, tasks: asyncio.TaskGroup) -> None:
         load = LOAD if plan.service_id == ENTRANCE else 0.0
