@@ -107,7 +107,7 @@ class NodeServer:
                 legacy_ttl=_ms(config.legacy_lease_ttl),
                 heartbeat=_ms(config.expected_heartbeat),
                 hold=_ms(config.preservation_hold),
-                lifetime=_ms(config.tombstone_lifetime),
+                lifetime=_ms(config.record_lifetime),
             ),
             limits=NodeLimits(max_instances=config.max_instances),
             allow_registry_from_other_zone=config.allow_registry_from_other_zone,

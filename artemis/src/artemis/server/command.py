@@ -36,13 +36,15 @@ def serve(  # noqa: PLR0917 - a flag each
         bool | None, typer.Option(help="Hold leases longer when many fall silent at once [default: on]")
     ] = None,
     heartbeat_interval: Annotated[
-        float | None, typer.Option(help="Seconds between heartbeats clients should keep [default: TTL/4]")
+        float | None,
+        typer.Option(help="Seconds between heartbeats clients should keep [default: a quarter of the TTL]"),
     ] = None,
     preservation_hold: Annotated[
         float | None, typer.Option(help="Seconds self-preservation holds a silent lease longer [default: 60]")
     ] = None,
     tombstone_lifetime: Annotated[
-        float | None, typer.Option(help="Seconds a removed or expired instance is remembered [default: 600]")
+        float | None,
+        typer.Option(help="Seconds a removed or expired instance is remembered [default: 600, or twice the TTL]"),
     ] = None,
     allow_registry_from_other_zone: Annotated[
         bool | None, typer.Option(help="Accept instances of other zones [default: yes]")

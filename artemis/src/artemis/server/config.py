@@ -48,8 +48,11 @@ class ServeConfig(BaseSettings):
     preservation_hold: float = Field(
         60.0, ge=0, le=86_400, description="Seconds a silent lease is held longer while self-preservation is active."
     )
-    tombstone_lifetime: float = Field(
-        600.0, ge=1, le=86_400, description="Seconds a removed or expired instance is remembered; more than the TTLs."
+    tombstone_lifetime: float | None = Field(
+        None,
+        ge=1,
+        le=86_400,
+        description="Seconds a removed or expired instance is remembered; default: 600, or twice the longest TTL.",
     )
     allow_registry_from_other_zone: bool = Field(True, description="Accept instances of other zones of the region.")
     allow_discovery_from_other_zone: bool = Field(True, description="Answer lookups from other zones of the region.")
@@ -63,15 +66,27 @@ class ServeConfig(BaseSettings):
     @property
     def expected_heartbeat(self) -> float:
         """The heartbeat interval in seconds, given or derived."""
-        return self.lease_ttl / 4 if self.heartbeat_interval is None else self.heartbeat_interval
+        return self._shortest_ttl / 4 if self.heartbeat_interval is None else self.heartbeat_interval
+
+    @property
+    def record_lifetime(self) -> float:
+        """The tombstone lifetime in seconds, given or derived."""
+        return max(600.0, 2 * self._longest_ttl) if self.tombstone_lifetime is None else self.tombstone_lifetime
+
+    @property
+    def _shortest_ttl(self) -> float:
+        return min(self.lease_ttl, self.legacy_lease_ttl)
+
+    @property
+    def _longest_ttl(self) -> float:
+        return max(self.lease_ttl, self.legacy_lease_ttl)
 
     @model_validator(mode="after")
     def _check_times(self) -> Self:
-        shortest = min(self.lease_ttl, self.legacy_lease_ttl)
-        if self.expected_heartbeat * 2 > shortest:
-            raise ValueError("heartbeat-interval may be half of the shortest lease TTL at most")
-        if self.tombstone_lifetime <= max(self.lease_ttl, self.legacy_lease_ttl):
-            raise ValueError("tombstone-lifetime must be longer than the longest lease TTL")
+        if self.expected_heartbeat * 2 > self._shortest_ttl:
+            raise ValueError(f"heartbeat-interval: may be {self._shortest_ttl / 2:g} at most, half of the shortest TTL")
+        if self.record_lifetime <= self._longest_ttl:
+            raise ValueError(f"tombstone-lifetime: must be more than {self._longest_ttl:g}, the longest TTL")
         return self
 
     @field_validator("self_url")
@@ -132,6 +147,9 @@ def _explain(error: ValueError) -> str:
     lines = []
     for item in errors():
         name = ".".join(str(part) for part in item["loc"]).replace("_", "-")
+        if not name:
+            lines.append(str(item["ctx"]["error"]))
+            continue
         text = "is not an option" if item["type"] == "extra_forbidden" else item["msg"]
         lines.append(f"{name}: {text} (got {item['input']!r})")
     return "; ".join(lines)

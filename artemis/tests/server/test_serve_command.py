@@ -1,0 +1,149 @@
+"""`artemis serve` as a process: its first line, its options from flags, environment and file, and its end."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+SERVE = [sys.executable, "-m", "artemis", "serve"]
+
+
+@contextmanager
+def node(*options: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A running node and the URL it printed first."""
+    process = subprocess.Popen(
+        [*SERVE, "--port", "0", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    try:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        assert first.startswith("listening http://"), first + process.communicate()[1]
+        yield process, first.split()[1]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def read(url: str) -> dict[str, object]:
+    """GET JSON."""
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - the URL is our own node's
+        decoded: dict[str, object] = json.load(answer)
+        return decoded
+
+
+def refused(*options: str, **environment: str) -> tuple[int, str]:
+    """Exit code and standard error of a node that does not start."""
+    done = subprocess.run(
+        [*SERVE, *options], capture_output=True, text=True, timeout=30, check=False, env={**os.environ, **environment}
+    )
+    assert "" == done.stdout
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_drains_and_ends_with_0(number):
+    """A node says where it listens, is ready, and ends well when told to, with a client still connected."""
+    with node() as (process, url):
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as idle:
+            idle.sendall(b"GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n")
+            answer = b""
+            while not answer.endswith(b'{"status":"up"}'):
+                answer += idle.recv(4096)
+            process.send_signal(number)
+            assert 0 == process.wait(10)
+            assert b"" == idle.recv(4096)
+
+
+def test_without_a_data_directory_no_file_is_written(tmp_path: Path):
+    """A node without --data-dir leaves its working directory empty."""
+    process = subprocess.Popen(
+        [*SERVE, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=tmp_path
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("listening")
+    process.terminate()
+    process.communicate()
+    assert (0, []) == (process.returncode, list(tmp_path.iterdir()))
+
+
+def test_a_data_directory_keeps_the_id_and_counts_the_starts(tmp_path: Path):
+    """The id stays although the port changes; the epoch grows."""
+    kept = []
+    for _ in range(2):
+        with node("--data-dir", str(tmp_path / "data")):
+            kept.append(json.loads((tmp_path / "data" / "node.json").read_text()))
+    assert kept[0]["node_id"] == kept[1]["node_id"]
+    assert kept[0]["epoch"] < kept[1]["epoch"]
+
+
+def test_flags_beat_the_environment_and_that_the_file(tmp_path: Path):
+    """Each option can stand in three places; the order is the documented one."""
+    file = tmp_path / "artemis.toml"
+    file.write_text('region = "from-file"\nzone = "from-file"\nself-url = "http://from-file:1/x"\n')
+    with node("--config", str(file), "--region", "from-flag", ARTEMIS_ZONE="from-env", ARTEMIS_REGION="from-env") as (
+        _,
+        url,
+    ):
+        status = read(url + "/api/status/node.json")["nodeStatus"]
+        zone = {"metadata": None, "regionId": "from-flag", "zoneId": "from-env"}
+        assert {"url": "http://from-file:1/x", "zone": zone} == status["node"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--port", "99999"], "port"),
+        (["--lease-ttl", "0"], "lease-ttl"),
+        (["--lease-ttl", "4", "--heartbeat-interval", "3"], "heartbeat-interval"),
+        (["--lease-ttl", "700", "--tombstone-lifetime", "600"], "tombstone-lifetime: must be more than 700"),
+        (["--self-url", "nonsense"], "self-url"),
+        (["--region", "a b"], "region"),
+        (["--log-level", "loud"], "log-level"),
+        (["--config", "/does/not/exist.toml"], "/does/not/exist.toml"),
+        (["--no-such-option"], "no-such-option"),
+    ],
+)
+def test_options_that_cannot_be_used_end_with_2(options, says):
+    """A bad option is named with what is wrong about it, and nothing starts."""
+    code, text = refused(*options)
+    assert 2 == code
+    assert says in text
+    assert "Traceback" not in text
+
+
+def test_a_misspelt_option_in_the_file_is_refused(tmp_path: Path):
+    """A name that is no option is not silently the default."""
+    file = tmp_path / "artemis.toml"
+    file.write_text("leese-ttl = 5\n")
+    code, text = refused("--config", str(file))
+    assert 2 == code
+    assert "leese-ttl: is not an option" in text
+
+
+def test_a_port_in_use_ends_with_1():
+    """The message names the port and what to do."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, text = refused("--port", str(taken.getsockname()[1]))
+    assert 1 == code
+    assert "choose another --port" in text
+
+
+def test_a_data_directory_that_cannot_be_used_ends_with_1(tmp_path: Path):
+    """A damaged identity is named, not replaced."""
+    (tmp_path / "node.json").write_text("{")
+    code, text = refused("--port", "0", "--data-dir", str(tmp_path))
+    assert 1 == code
+    assert "node.json is damaged" in text
