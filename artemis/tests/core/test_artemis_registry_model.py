@@ -152,7 +152,7 @@ class RegistryMachine(RuleBasedStateMachine):
             assert service.leases
 
 
-RegistryMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+RegistryMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 TestRegistryMachine = RegistryMachine.TestCase
 
 ACTIONS = st.lists(
@@ -192,7 +192,7 @@ class Pair:
             assert self.nodes[side].apply(change.origin, change.seq, change.record, self.now - heard, self.now)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ACTIONS)
 def test_two_registries_show_the_same_once_all_is_delivered(actions: list[tuple[int, str, int, int]]):
     """Whatever clients do on either side and whenever changes arrive, both sides end with the same view."""

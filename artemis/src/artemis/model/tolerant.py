@@ -130,7 +130,7 @@ def _kind(value: object) -> str:
     return names.get(type(value), f"a {type(value).__name__}")
 
 
-# -- readers, one per type, built once
+# -- readers, one per type, built once; null never reaches those of numbers, flags, arrays and maps
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,64}")
 
@@ -169,7 +169,7 @@ def _parse_integer(value: object) -> int | None:
 
 def _integer_reader(low: int, high: int, absent: int | None) -> Reader:
     def read(value: object) -> int | None:
-        if value is None or (isinstance(value, str) and value.strip() in {"", "null"}):
+        if isinstance(value, str) and value.strip() in {"", "null"}:
             return absent
         number = _parse_integer(value)
         if number is None or not low <= number <= high:
@@ -183,8 +183,6 @@ def _boolean_reader(absent: bool | None) -> Reader:
     words = {"true": True, "false": False, "": absent, "null": absent}
 
     def read(value: object) -> bool | None:
-        if value is None:
-            return absent
         if isinstance(value, bool):
             return value
         if isinstance(value, str) and not isinstance(value, _Number) and value.strip().lower() in words:
@@ -197,9 +195,7 @@ def _boolean_reader(absent: bool | None) -> Reader:
 
 
 def _list_reader(element: Reader) -> Reader:
-    def read(value: object) -> list[object] | None:
-        if value is None:
-            return None
+    def read(value: object) -> list[object]:
         if not isinstance(value, list) or isinstance(value, _Object):
             raise _MismatchError("an array", value)
         result: list[object] = []
@@ -215,9 +211,7 @@ def _list_reader(element: Reader) -> Reader:
 
 
 def _map_reader() -> Reader:
-    def read(value: object) -> dict[str, str | None] | None:
-        if value is None:
-            return None
+    def read(value: object) -> dict[str, str | None]:
         result: dict[str, str | None] = {}
         for name, item in _pairs(value):
             try:
