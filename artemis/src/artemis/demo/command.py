@@ -50,9 +50,10 @@ async def _show(settings: DemoSettings, *, seconds: float | None, plain: bool) -
 
 
 async def _screen(board: Board, supervisor: Supervisor) -> None:
-    with Live(console=Console(), auto_refresh=False, vertical_overflow="crop") as live:
+    console = Console()
+    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
-            live.update(picture(board, supervisor.url, supervisor.elapsed()), refresh=True)
+            live.update(picture(board, supervisor.url, supervisor.elapsed(), console.height), refresh=True)
             await asyncio.sleep(0.5)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-REGION = "demo"
-ZONE = "local"
+REGION = "local"
+ZONE = "zone1"
+"""Where it all is; the defaults of `artemis serve`, so that the examples work beside the fleet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.console import Group
 from rich.panel import Panel
 from rich.table import Table
@@ -12,14 +13,15 @@ from rich.text import Text
 if TYPE_CHECKING:
     from artemis.demo.board import Board, Row
 
-SHOWN_HAPPENINGS = 10
+_OTHER_LINES = 20
+"""Lines of the screen that are not happenings; these get the rest."""
 
 _COLOURS = {"up": "green", "starting": "yellow", "dead, lease still live": "red", "gone, lease expired": "dim"}
 
 
-def picture(board: Board, node: str, at: float) -> Group:
-    """Return the whole screen: instances, call rates, what happened last, what to try."""
-    table = Table(expand=True, header_style="bold", title=f"registry {node}   {at:.0f} s", title_justify="left")
+def picture(board: Board, node: str, at: float, height: int) -> Group:
+    """Return the whole screen, ``height`` lines high: instances, call rates, what happened last, what to try."""
+    table = Table(expand=True, box=box.SIMPLE_HEAD, title=f"registry {node}   {at:.0f} s", title_justify="left")
     for column in ("service", "instance", "state", "address"):
         table.add_column(column, no_wrap=True)
     for column in ("served/s", "calls/s", "repeated", "failed"):
@@ -27,17 +29,15 @@ def picture(board: Board, node: str, at: float) -> Group:
     previous = ""
     for row in board.rows.values():
         service_id = row.plan.service_id
-        if previous and service_id != previous:
-            table.add_section()
         table.add_row(service_id if service_id != previous else "", *_cells(row))
         previous = service_id
-    happened = Text("\n").join(
-        Text(f"{one.at:6.1f} s  {one.text}") for one in list(board.happenings)[-SHOWN_HAPPENINGS:]
+    latest = list(board.happenings)[-max(3, height - _OTHER_LINES) :]
+    happened = Text("\n", overflow="ellipsis", no_wrap=True).join(
+        Text(f"{one.at:6.1f} s  {one.text}") for one in latest
     )
     entrance = next((row.url for row in board.rows.values() if row.listed), "")
     hints = Text(
-        f"In another terminal: artemis services --server {node}   artemis watch orders --server {node}   "
-        f"curl {entrance or 'URL'}\nCtrl-C ends everything.",
+        f"Ctrl-C ends everything. In another terminal: artemis watch orders --server {node}   curl {entrance or 'URL'}",
         style="dim",
     )
     calls = Text("calls: " + describe_calls(board))

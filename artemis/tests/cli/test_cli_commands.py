@@ -1,0 +1,173 @@
+"""The commands against a real node: what goes to stdout, what goes to stderr, which code ends them."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from typer.testing import Result
+
+from artemis import __version__
+
+Run = Callable[..., Result]
+
+
+def register(run: Run, service_id: str, *more: str) -> Result:
+    """Register an instance of a service."""
+    return run("register", "--service", service_id, "--ip", "10.0.0.7", "--port", "80", *more)
+
+
+def test_register_derives_what_is_left_out(run: Run, fresh_service: str) -> None:
+    """Region and zone are the node's, the name and the url those of the address; stdout stays empty without --json."""
+    result = register(run, fresh_service, "--metadata", "a=1", "--metadata", "b=x=y")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert f"Registered {fresh_service}/10.0.0.7:80 at http://10.0.0.7:80." in result.stderr
+    assert "lease" in result.stderr
+    [instance] = json.loads(run("instances", fresh_service, "--json").stdout)["instances"]
+    del instance["machineName"]
+    assert instance == {
+        "groupId": None,
+        "healthCheckUrl": None,
+        "instanceId": "10.0.0.7:80",
+        "ip": "10.0.0.7",
+        "metadata": {"a": "1", "b": "x=y"},
+        "port": 80,
+        "protocol": None,
+        "regionId": "r",
+        "serviceId": fresh_service,
+        "status": "up",
+        "url": "http://10.0.0.7:80",
+        "zoneId": "z",
+    }
+
+
+def test_register_takes_the_address_from_the_url(run: Run, fresh_service: str) -> None:
+    """A url alone is enough; without a port in it the scheme's own counts."""
+    result = run("register", "--service", fresh_service, "--url", "https://shop.example/orders", "--json")
+    [instance] = json.loads(result.stdout)["registered"]
+    assert (instance["ip"], instance["port"], instance["instanceId"]) == ("shop.example", 443, "shop.example:443")
+    assert instance["url"] == "https://shop.example/orders"
+
+
+def test_everything_about_an_instance_can_be_given(run: Run, fresh_service: str) -> None:
+    """What is given is not derived."""
+    register(run, fresh_service, "--instance", "i1", "--group", "g", "--status", "starting", "--region", "R")
+    [instance] = json.loads(run("instances", fresh_service, "--json").stdout)["instances"]
+    fields = ("instanceId", "groupId", "status", "regionId")
+    assert [instance[field] for field in fields] == ["i1", "g", "starting", "R"]
+
+
+def test_tables_are_for_people(run: Run, fresh_service: str) -> None:
+    """One line an instance or service, complete also in a pipe."""
+    register(run, fresh_service, "--metadata", "version=[1]")
+    lines = [line.split() for line in run("instances", fresh_service).stdout.splitlines()]
+    assert lines == [
+        ["INSTANCE", "URL", "ZONE", "GROUP", "STATUS", "METADATA"],
+        ["10.0.0.7:80", "http://10.0.0.7:80", "z", "-", "up", "version=[1]"],
+    ]
+    services = [line.split() for line in run("services").stdout.splitlines()]
+    assert services[0] == ["SERVICE", "INSTANCES", "ZONES"]
+    assert [fresh_service, "1", "z"] in services
+
+
+def test_services_for_machines_are_those_of_the_wire(run: Run, fresh_service: str) -> None:
+    """Each with its instances."""
+    register(run, fresh_service)
+    services = json.loads(run("services", "--json").stdout)["services"]
+    [service] = [service for service in services if service["serviceId"] == fresh_service]
+    assert [instance["instanceId"] for instance in service["instances"]] == ["10.0.0.7:80"]
+
+
+def test_a_service_without_instances_is_no_failure(run: Run, fresh_service: str) -> None:
+    """People get a sentence, machines an empty list."""
+    result = run("instances", fresh_service)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert f"{fresh_service} has no live instances." in result.stderr
+    expected = {"serviceId": fresh_service, "instances": []}
+    assert json.loads(run("instances", fresh_service, "--json").stdout) == expected
+
+
+def test_unregister_takes_out_and_says_whether_there_was_anything(run: Run, fresh_service: str) -> None:
+    """Letter case does not matter; a repetition succeeds."""
+    register(run, fresh_service, "--instance", "i1")
+    arguments = ("unregister", "--service", fresh_service, "--instance", "I1")
+    first, second = run(*arguments), run(*arguments, "--json")
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert f"Unregistered {fresh_service}/I1." in first.stderr
+    assert "There was no live" in second.stderr
+    key = {"regionId": "r", "serviceId": fresh_service, "instanceId": "I1"}
+    assert json.loads(second.stdout) == {"unregistered": [key]}
+    assert json.loads(run("instances", fresh_service, "--json").stdout)["instances"] == []
+
+
+def test_status_shows_the_node(run: Run, cli_node_url: str) -> None:
+    """Where it is, and that it serves."""
+    result = run("status")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[1].split() == [cli_node_url, "up", "r", "z", "yes", "yes"]
+    document = json.loads(run("status", "--json").stdout)
+    assert (document["server"], document["nodeStatus"]["status"]) == (cli_node_url, "up")
+
+
+def test_a_refusal_ends_with_code_1_and_the_reason(run: Run, fresh_service: str) -> None:
+    """A node answered, and the answer is no."""
+    result = register(run, fresh_service, "--region", "elsewhere")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "no-permission" in result.stderr
+    assert run("instances", fresh_service, "--region", "elsewhere", "--zone", "z").exit_code == 1
+    unregister = ("unregister", "--service", fresh_service, "--instance", "i", "--region", "elsewhere", "--zone", "z")
+    assert run(*unregister).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("services",),
+        ("instances", "s"),
+        ("status",),
+        ("watch", "s"),
+        ("register", "--service", "s", "--port", "1"),
+        ("unregister", "--service", "s", "--instance", "i"),
+    ],
+)
+def test_without_a_node_every_command_ends_with_code_3_and_says_what_to_do(
+    run: Run, unused_tcp_port: int, arguments: tuple[str, ...]
+) -> None:
+    """Nothing on stdout; the address, the reason and the way out on stderr."""
+    server = f"http://127.0.0.1:{unused_tcp_port}"
+    result = run(*arguments, server=server)
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert f"No registry answers at {server}: Connection refused." in result.stderr
+    assert "artemis serve" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("services", "--server", "nonsense"), "not the URL of a node"),
+        (("register", "--service", "s"), "needs an instance_id"),
+        (("register", "--service", " ", "--port", "1"), "needs a service_id"),
+        (("register", "--service", "s", "--port", "1", "--metadata", "novalue"), "is not KEY=VALUE"),
+        (("register", "--service", "s", "--url", "http://h:99999"), "--url"),
+        (("register", "--service", "s", "--port", "70000"), "--port"),
+        (("instances",), "Missing argument"),
+        (("nonsense",), "No such command"),
+    ],
+)
+def test_a_wrong_command_line_ends_with_code_2(run: Run, arguments: tuple[str, ...], complaint: str) -> None:
+    """The message names what is wrong."""
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert complaint in " ".join(result.stderr.split())
+
+
+def test_the_version_is_told(run: Run) -> None:
+    """For people and scripts alike."""
+    result = run("--version")
+    assert (result.exit_code, result.stdout) == (0, f"artemis {__version__}\n")
+
+
+def test_the_help_names_every_command(run: Run) -> None:
+    """Without loading what only one of them needs."""
+    output = run("--help").stdout
+    for command in ("services", "instances", "watch", "status", "register", "unregister", "serve", "demo"):
+        assert f"  {command} " in output

@@ -1,0 +1,115 @@
+"""The command as a process: commands that stay, signals, what is missing."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+PATIENCE = 20.0
+ARTEMIS = (sys.executable, "-m", "artemis")
+
+
+async def start(environment: dict[str, str], *arguments: str) -> asyncio.subprocess.Process:
+    """Start ``artemis ARGUMENTS``."""
+    return await asyncio.create_subprocess_exec(
+        *ARTEMIS, *arguments, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+
+
+async def line(stream: asyncio.StreamReader | None) -> str:
+    """Read one line of a process."""
+    assert stream is not None
+    async with asyncio.timeout(PATIENCE):
+        return (await stream.readline()).decode().rstrip()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_register_keep_renews_until_it_is_told_to_stop_and_watch_sees_it(
+    environment: dict[str, str], fresh_service: str, number: signal.Signals
+) -> None:
+    """Ctrl-C and SIGTERM unregister, and end with code 0."""
+    watch = await start(environment, "watch", fresh_service, "--interval", "0.1", "--json")
+    keep = await start(environment, "register", "--service", fresh_service, "--port", "81", "--keep")
+    assert await line(keep.stderr) == (
+        f"Registered {fresh_service}/127.0.0.1:81 at http://127.0.0.1:81; renewing it until Ctrl-C."
+    )
+    came = json.loads(await line(watch.stdout))
+    assert (came["changeType"], came["instance"]["instanceId"]) == ("new", "127.0.0.1:81")
+    keep.send_signal(number)
+    assert await line(keep.stderr) == f"Unregistered {fresh_service}/127.0.0.1:81."
+    assert await keep.wait() == 0
+    assert json.loads(await line(watch.stdout))["changeType"] == "delete"
+    watch.send_signal(number)
+    assert await watch.wait() == 0
+
+
+async def test_watch_for_people_is_one_line_a_change(environment: dict[str, str], fresh_service: str) -> None:
+    """What happened, who, where."""
+    registered = await start(environment, "register", "--service", fresh_service, "--port", "82")
+    assert await registered.wait() == 0
+    watch = await start(environment, "watch", fresh_service)
+    assert (await line(watch.stdout)).split() == ["new", "127.0.0.1:82", "http://127.0.0.1:82"]
+    watch.terminate()
+    assert await watch.wait() == 0
+
+
+def hide(*modules: str) -> str:
+    """Return a program that runs ``artemis`` as if some modules were not installed."""
+    return (
+        "import sys; sys.modules.update(dict.fromkeys("
+        f"{modules!r})); from artemis.__main__ import main; sys.argv[0] = 'artemis'; sys.exit(main())"
+    )
+
+
+def test_without_the_cli_extra_the_command_says_what_to_install() -> None:
+    """The light client SDK has the command too, but not its libraries."""
+    result = subprocess.run(
+        [sys.executable, "-c", hide("typer"), "services"], capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "pip install 'artemis-registry[cli]'" in result.stderr
+
+
+def test_without_the_server_extra_serve_says_what_to_install() -> None:
+    """The other commands work without it."""
+    result = subprocess.run(
+        [sys.executable, "-c", hide("pydantic_settings", "structlog"), "serve"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "pip install 'artemis-registry[server]'" in result.stderr
+    helped = subprocess.run(
+        [sys.executable, "-c", hide("pydantic_settings", "structlog"), "--help"],
+        capture_output=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    assert helped.returncode == 0
+
+
+def test_serve_and_demo_have_their_own_help() -> None:
+    """The options are those of the command that is loaded for it."""
+    for command, option in (("serve", "--lease-ttl"), ("demo", "--kill-every")):
+        result = subprocess.run(
+            [*ARTEMIS, command, "--help"], capture_output=True, text=True, check=False, timeout=PATIENCE
+        )
+        assert result.returncode == 0
+        assert option in result.stdout
+        assert f"Usage: artemis {command}" in result.stdout
+
+
+def test_importing_the_words_of_the_sdk_loads_no_server_and_no_cli() -> None:
+    """``pip install artemis-registry`` alone is enough for a service or a caller."""
+    program = (
+        "import sys, artemis; from artemis import ArtemisClient, Instance; "
+        "print(sorted({name.split('.')[0] for name in sys.modules} & "
+        "{'typer', 'rich', 'uvicorn', 'structlog', 'pydantic', 'httptools'}), 'artemis.server' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout == "[] False\n"
