@@ -42,6 +42,7 @@ class Session(Inbound):
         "_peer_finished",
         "_timer",
         "_timer_at",
+        "_written",
         "close_error",
         "close_reason",
         "data",
@@ -54,7 +55,8 @@ class Session(Inbound):
         self.data: object | None = None
         self.close_reason: CloseReason | None = None
         self.close_error: TransportError | None = None
-        self._peer_finished = False
+        self._peer_finished = False  # it has sent all it ever will
+        self._written = False  # and so have we
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._closed: asyncio.Event | None = None
@@ -259,7 +261,7 @@ class Session(Inbound):
     def peer_finished(self) -> bool:
         """The peer will send no more. Returns whether the link must stay open, because answers are on their way."""
         self._peer_finished = True
-        if self._state is not SessionState.CLOSED and self._tasks:
+        if self._tasks and not self._written:
             if self._state is _OPEN:
                 self._endpoint.spawn(self.close())
             return True
@@ -304,13 +306,12 @@ class Session(Inbound):
         self._end(CloseReason.NORMAL)
         self._link.resume_reading()  # to see the peer's end; what else it sends is discarded
         me = asyncio.current_task()
-        written = False
         try:
             async with asyncio.timeout(self._endpoint.config.graceful_timeout):
                 while others := {task for task in self._tasks or () if task is not me}:
                     await asyncio.wait(others)
                 await self._drained()
-            written = True
+            self._written = True
             if self._peer_finished:
                 self._link.close()
                 return
@@ -318,7 +319,7 @@ class Session(Inbound):
             async with asyncio.timeout(LINGER):
                 await self.wait_closed()
         except TimeoutError:
-            if written:
+            if self._written:
                 self._link.close()
             else:
                 self.close_reason = CloseReason.FORCED

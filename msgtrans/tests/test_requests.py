@@ -1,0 +1,115 @@
+"""Message ids and waiting requests, without a clock."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from msgtrans import ConfigurationError, LocalProtocolError, PendingRequests, ResourceError
+from msgtrans.requests import rounded
+
+
+def pending(first_id: int = 1, timeout: float = 10.0, limit: int = 100) -> PendingRequests[str]:
+    return PendingRequests(first_id, timeout, limit)
+
+
+def test_ids_wrap_and_skip_zero_and_pending_ones() -> None:
+    """After 2**32 - 1 comes 1, and an id that still waits is passed over."""
+    requests = pending(first_id=0xFFFFFFFE)
+    requests.add(requests.claim(1), "one", 0.0)
+    requests.add(requests.claim(3), "three", 0.0, timeout=1.0)
+    assert [0xFFFFFFFE, 0xFFFFFFFF, 2, 4] == [requests.next_id() for _ in range(4)]
+
+
+def test_a_chosen_id_must_be_free_and_in_range() -> None:
+    """A caller's own id is refused when it is pending, 0, or beyond 32 bits."""
+    requests = pending()
+    requests.add(requests.claim(7), "seven", 0.0)
+    for wrong in (7, 0, 1 << 32):
+        with pytest.raises(LocalProtocolError):
+            requests.claim(wrong)
+
+
+def test_answers_come_in_any_order_and_once() -> None:
+    """Each waiter is taken once; a stray or late id gives nothing."""
+    requests = pending()
+    for number in range(1, 1001):
+        requests.limit = 1001
+        requests.add(number, str(number), 0.0, timeout=None if number % 2 else 3.0)
+    assert len(requests) == 1000
+    assert ["1000", "1", "500"] == [requests.pop(number) for number in (1000, 1, 500)]
+    assert requests.pop(500) is None
+    assert requests.pop(5000) is None
+    assert len(requests) == 997
+
+
+def test_expiry_takes_only_what_is_due() -> None:
+    """Waiters go at their deadline, whatever their timeout, with the timeout they had."""
+    requests = pending(timeout=10.0)
+    requests.add(1, "default", 0.0)
+    requests.add(2, "short", 0.0, timeout=0.5)
+    requests.add(3, "later short", 1.0, timeout=0.5)
+    assert requests.next_deadline() == 0.5
+    assert requests.expire(0.4) == []
+    assert requests.expire(0.5) == [("short", 0.5)]
+    assert requests.next_deadline() == 1.5
+    assert requests.expire(10.0) == [("default", 10.0), ("later short", 0.5)]
+    assert requests.next_deadline() is None
+    assert len(requests) == 0
+
+
+def test_the_number_of_waiting_requests_is_bounded() -> None:
+    """At the limit the error names the resource, how many there are and how many there may be."""
+    requests = pending(limit=2)
+    for number in (1, 2):
+        requests.check_room()
+        requests.add(number, "x", 0.0)
+    with pytest.raises(ResourceError) as caught:
+        requests.check_room()
+    assert (caught.value.current, caught.value.limit) == (2, 2)
+
+
+def test_draining_gives_every_waiter() -> None:
+    """When a session ends, all its waiters come out, whatever their timeout."""
+    requests = pending()
+    requests.add(1, "one", 0.0)
+    requests.add(2, "two", 0.0, timeout=1.0)
+    assert sorted(requests.drain()) == ["one", "two"]
+    assert len(requests) == 0
+    assert requests.pop(2) is None
+
+
+@pytest.mark.parametrize("timeout", [0, -1.0, math.inf, math.nan])
+def test_senseless_timeouts_are_refused(timeout: float) -> None:
+    """A timeout is a positive, finite number of seconds."""
+    with pytest.raises(ConfigurationError, match="timeout"):
+        pending().add(1, "x", 0.0, timeout=timeout)
+
+
+@given(st.floats(1e-6, 1e6))
+def test_rounding_is_upward_and_small(timeout: float) -> None:
+    """A timeout is never shortened, and lengthened by at most 1/64."""
+    assert timeout <= rounded(timeout) <= timeout * (1 + 1 / 64)
+
+
+@given(st.lists(st.tuples(st.sampled_from([None, 0.25, 0.3, 7.0]), st.booleans(), st.floats(0, 2)), max_size=60))
+def test_against_a_plain_model(steps: list[tuple[float | None, bool, float]]) -> None:
+    """Adding, answering and expiring agree with a dict of deadlines."""
+    requests, model, now = pending(timeout=1.0), {}, 0.0
+    for number, (timeout, answer_oldest, advance) in enumerate(steps, start=1):
+        model[number] = requests.add(number, str(number), now, timeout)
+        assert model[number] == now + (1.0 if timeout is None else rounded(timeout))
+        if answer_oldest:
+            oldest = min(model)
+            del model[oldest]
+            assert requests.pop(oldest) == str(oldest)
+        now += advance
+        due = {str(key) for key, deadline in model.items() if deadline <= now}
+        assert due == {waiter for waiter, _ in requests.expire(now)}
+        model = {key: deadline for key, deadline in model.items() if deadline > now}
+        assert requests.next_deadline() == min(model.values(), default=None)
+        assert len(requests) == len(model)
+        assert all(number in requests for number in model)
