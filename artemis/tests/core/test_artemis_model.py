@@ -277,8 +277,10 @@ def test_what_cannot_be_read_as_msgpack_is_malformed(body: bytes, match: str):
 
 def test_msgpack_is_as_tolerant_as_json():
     """MessagePack is read with the same tolerance: letter case, unknown and non-text names, numbers for text."""
-    body = encode_msgpack({"INSTANCES": [{"Port": "81", "ip": 1.5, 7: 1, "zoneId": True, "METADATA": {1: 2}}]})
+    body = encode_msgpack({"INSTANCES": [{"Port": "81", "ip": 1.5, 7: 1, "zoneId": True, "x": {}, "METADATA": {1: 2}}]})
     expected = Instance(port=81, ip="1.5", zone_id="true", metadata={"1": "2"})
+    assert Instance(port=80) == decode_msgpack(Instance, encode_msgpack({"PORT": 80.9}))
+    assert Instance(port=80) == decode_msgpack(Instance, encode_msgpack({"PORT": 80}))
     assert RegistryRequest(instances=[expected]) == decode_msgpack(RegistryRequest, body)
 
 

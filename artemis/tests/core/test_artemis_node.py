@@ -282,6 +282,14 @@ def test_one_lookup_cannot_multiply_a_large_service_without_bound(make_node, mak
     assert SUCCESS == node.lookup(lookup("demo.orders"), 0).response_status
 
 
+def test_one_lookup_names_a_bounded_number_of_services(make_node):
+    """A lookup of more services than the limit is refused."""
+    node = make_node(limits=NodeLimits(max_lookup_services=2))
+    text = "One lookup may name 2 services at most. Look up fewer at once."
+    assert failure("bad-request", text) == node.lookup(lookup("a", "b", "c"), 0).response_status
+    assert SUCCESS == node.lookup(lookup("a", "b"), 0).response_status
+
+
 def test_node_status_tells_the_life_of_the_node(make_node):
     """A node is starting with unknown abilities, up with its first tick, and down after drain."""
     node = make_node(started=False, allow_registry_from_other_zone=False)

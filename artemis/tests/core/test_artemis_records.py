@@ -4,12 +4,14 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artemis.registry import Origin, Record, merge
+from artemis.registry import Dot, Origin, Record, merge
 from artemis.registry.clock import HybridClock
 
 STAMPS = st.tuples(st.integers(0, 3), st.sampled_from(["a", "b"]))
 ORIGINS = st.builds(Origin, st.sampled_from(["a", "b"]), st.integers(1, 2))
-DOTS = st.dictionaries(ORIGINS, st.integers(1, 3), max_size=3).map(lambda dots: tuple(sorted(dots.items())))
+DOTS = st.dictionaries(ORIGINS, st.integers(1, 3), max_size=3).map(
+    lambda dots: tuple(Dot(*dot) for dot in sorted(dots.items()))
+)
 RECORDS = st.builds(
     Record,
     key=st.just(("r", "s", "i")),
@@ -53,7 +55,8 @@ def test_merge_never_goes_back(a: Record, b: Record):
         assert joined.renewed >= side.renewed
         assert joined.expired >= side.expired
         assert joined.asserted >= side.asserted
-        assert all(dict(joined.dots)[origin] >= seq for origin, seq in side.dots)
+        reached = {dot.origin: dot.seq for dot in joined.dots}
+        assert all(reached[dot.origin] >= dot.seq for dot in side.dots)
 
 
 @given(RECORDS)

@@ -8,6 +8,7 @@ import pytest
 from artemis.model import Instance, decode, encode_canonical
 from artemis.registry import (
     Change,
+    Dot,
     InstanceTooLarge,
     InvalidInstance,
     NodeLimits,
@@ -60,7 +61,7 @@ def test_register_shows_the_instance_as_a_change(registry, changes, make_instanc
     assert record is lease.record
     assert ("r1", "demo.orders", "10.0.0.1") == record.key
     assert ((WALL + 5) * 1_000, "n1") == record.version == record.renewed == record.asserted
-    assert (((Origin("n1", 1), 1),), ZERO) == (record.dots, record.expired)
+    assert ((Dot(Origin("n1", 1), 1),), ZERO) == (record.dots, record.expired)
     assert (1, {Origin("n1", 1): 1}) == (len(registry), registry.vector)
 
 

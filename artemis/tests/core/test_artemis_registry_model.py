@@ -150,6 +150,7 @@ class RegistryMachine(RuleBasedStateMachine):
         for service in self.registry.services.values():
             assert sum(lease.live for lease in service.leases.values()) == service.live
             assert service.leases
+        assert sum(service.live > 0 for service in self.registry.services.values()) == self.registry.live_services
 
 
 RegistryMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30)

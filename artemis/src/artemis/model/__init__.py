@@ -24,6 +24,7 @@ from artemis.model.responses import (
     ServicesResponse,
 )
 from artemis.model.services import RouteRule, Service, ServiceGroup
+from artemis.model.steps import decode_steps
 from artemis.model.tolerant import MalformedBody
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "Zone",
     "decode",
     "decode_msgpack",
+    "decode_steps",
     "encode",
     "encode_canonical",
     "encode_msgpack",

@@ -248,6 +248,9 @@ def _struct_reader(struct: type[msgspec.Struct]) -> Reader:
             if found is None:
                 continue
             attribute, wire_name, reader = found
+            if reader is _read_text and type(item) is str and item.isascii():  # by far the most values
+                values[attribute] = item
+                continue
             if item is None:  # the default is what Java has for a property that is null: null, 0 or false
                 values.pop(attribute, None)
                 continue

@@ -2,12 +2,13 @@
 
 from artemis.registry.errors import InstanceTooLarge, InvalidInstance, RegistryError, TooManyInstances, WrongRegion
 from artemis.registry.leases import Lease, SelfPreservation
-from artemis.registry.records import Change, Origin, Record, Stamp, merge
+from artemis.registry.records import Change, Dot, Origin, Record, Stamp, merge
 from artemis.registry.registry import Registry, RenewalPlan
 from artemis.registry.settings import NodeLimits, NodeTimings
 
 __all__ = [
     "Change",
+    "Dot",
     "InstanceTooLarge",
     "InvalidInstance",
     "Lease",

@@ -18,15 +18,18 @@ ZERO: Stamp = (0, "")
 class Origin(msgspec.Struct, frozen=True, order=True, gc=False):
     """One life of a node: its id and its epoch, which grows at each start.
 
-    Not a tuple of a class: the garbage collector would look at every dot for ever.
+    Like a dot it is a struct, which is smaller than a tuple and which the garbage collector need not visit.
     """
 
     node: str
     epoch: int
 
 
-Dot = tuple[Origin, int]
-"""The last sequence number of an origin that touched a record."""
+class Dot(msgspec.Struct, frozen=True, order=True, gc=False):
+    """The last sequence number of an origin that touched a record."""
+
+    origin: Origin
+    seq: int
 
 
 class Record(msgspec.Struct, frozen=True, gc=False, eq=False):
@@ -92,7 +95,7 @@ def merge(a: Record, b: Record) -> Record:
 
 
 def _join_dots(a: tuple[Dot, ...], b: tuple[Dot, ...]) -> tuple[Dot, ...]:
-    joined = dict(a)
-    for origin, seq in b:
-        joined[origin] = max(seq, joined.get(origin, 0))
-    return tuple(sorted(joined.items()))
+    joined = {dot.origin: dot for dot in a}
+    for dot in b:
+        joined[dot.origin] = max(dot, joined.get(dot.origin, dot))
+    return tuple(sorted(joined.values()))

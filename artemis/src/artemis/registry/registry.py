@@ -14,7 +14,7 @@ from artemis.model import Instance, encode_canonical
 from artemis.registry.clock import HybridClock
 from artemis.registry.errors import InstanceTooLarge, InvalidInstance, TooManyInstances, WrongRegion
 from artemis.registry.leases import Lease, LeaseTable, SelfPreservation
-from artemis.registry.records import ZERO, Change, Origin, Record, Stamp, merge
+from artemis.registry.records import ZERO, Change, Dot, Origin, Record, Stamp, merge
 from artemis.registry.settings import NodeLimits, NodeTimings
 
 Listener = Callable[[Change], None]
@@ -89,6 +89,7 @@ class Registry:
         self.vector: dict[Origin, int] = {origin: 0}
         self.floor: dict[Origin, int] = {}
         self._clock = HybridClock(origin.node, now, wall)
+        self.live_services = 0
         self._live = 0
         self._services: dict[str, ServiceLeases] = {}
         self._normal = LeaseTable(timings.ttl, timings.ttl - timings.heartbeat, timings.hold, now)
@@ -327,7 +328,7 @@ class Registry:
         """Make a change of our own: `content` None is a removal, `stamps` are renewed, expired and asserted."""
         origin = self.origin
         seq = self.vector[origin] = self.vector[origin] + 1
-        record = Record(lease.record.key, version, content is None, content or b"", *stamps, ((origin, seq),))
+        record = Record(lease.record.key, version, content is None, content or b"", *stamps, (Dot(origin, seq),))
         self._replace(lease, record, origin, seq, now, legacy=lease.legacy if legacy is None else legacy)
 
     def _give_up(self, lease: Lease, now: int) -> None:
@@ -341,8 +342,12 @@ class Registry:
             self._table(lease).discard(lease)
         live = record.live
         entry = self._services[record.key[1]]
-        entry.live += live - lease.live
-        self._live += live - lease.live
+        if live != lease.live:
+            step = 1 if live else -1
+            entry.live += step
+            self._live += step
+            if entry.live == (1 if live else 0):
+                self.live_services += step
         lease.record, lease.renewed, lease.live, lease.legacy = record, record.renewed, live, legacy
         if live:
             self._table(lease).add(lease)
@@ -368,8 +373,8 @@ class Registry:
         del entry.leases[name]
         if not entry.leases:
             del self._services[service]
-        for origin, seq in lease.record.dots:
-            self.floor[origin] = max(seq, self.floor.get(origin, 0))
+        for dot in lease.record.dots:
+            self.floor[dot.origin] = max(dot.seq, self.floor.get(dot.origin, 0))
         self.counters.swept += 1
 
 

@@ -40,11 +40,13 @@ class NodeLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     `max_instances`: live instances; as many dead records may be remembered beside them, older ones are swept early.
     `max_content_bytes`: JSON size of one instance.
+    `max_lookup_services`: services that one lookup may name.
     `max_lookup_bytes`: JSON size of one lookup answer about several services.
     """
 
     max_instances: int = 1_000_000
     max_content_bytes: int = 65_536
+    max_lookup_services: int = 5_000
     max_lookup_bytes: int = 67_108_864
 
     def __post_init__(self) -> None:

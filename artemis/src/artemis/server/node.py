@@ -195,15 +195,18 @@ class Node:
         refusal = self._refuse_discovery(request.region_id, request.zone_id)
         if refusal is not None:
             return LookupAnswer(refusal)
+        limits = self.registry.limits
+        if len(request.discovery_configs) > limits.max_lookup_services:
+            text = f"One lookup may name {limits.max_lookup_services} services at most. Look up fewer at once."
+            return LookupAnswer(failure(BAD_REQUEST, text))
         view = self.catalog.view
         views = [
             view(config.service_id)
             for config in request.discovery_configs
             if config is not None and config.service_id and not config.service_id.isspace()
         ]
-        limit = self.registry.limits.max_lookup_bytes
-        if len(views) > 1 and sum(len(view.json) for view in views) > limit:
-            text = f"The answer would be larger than {limit} bytes. Look up fewer services at once."
+        if len(views) > 1 and sum(len(view.json) for view in views) > limits.max_lookup_bytes:
+            text = f"The answer would be larger than {limits.max_lookup_bytes} bytes. Look up fewer services at once."
             return LookupAnswer(failure(BAD_REQUEST, text))
         return LookupAnswer(SUCCESS, views)
 
@@ -259,7 +262,7 @@ class Node:
         return NodeStats(
             status=self.status,
             instances=len(registry),
-            services=sum(1 for service in registry.services.values() if service.live),
+            services=registry.live_services,
             dead_records=registry.dead,
             cached_views=self.catalog.cached_views,
             version=self.catalog.version,
