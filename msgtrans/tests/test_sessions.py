@@ -536,7 +536,7 @@ async def test_closing_by_id_and_all_at_once(server: TransportServer, until: Unt
 async def test_answering_after_the_session_closed(until: Until) -> None:
     """A plain late answer is counted; respond() on a closed session says so."""
     contexts: list[Context] = []
-    server = TransportServer(tcp=\"127.0.0.1:0\", session=SessionConfig(graceful_timeout=0.1))
+    server = TransportServer(tcp="127.0.0.1:0", session=SessionConfig(graceful_timeout=0.1))
     await server.start()
     gone = asyncio.Event()
 
