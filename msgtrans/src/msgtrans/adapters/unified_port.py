@@ -87,7 +87,7 @@ class UnifiedPort:
     @property
     def connections(self) -> int:
         """Open connections of the port, those handed over included."""
-        return len(self._open)
+        return sum(not transport.is_closing() for transport in self._open)
 
     def close(self) -> None:
         """Drop the connections that have not said what they are. Stop listening first."""

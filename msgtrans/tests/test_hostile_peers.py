@@ -1,0 +1,298 @@
+"""Peers that send garbage, too much, or vanish: a clean close, a counter, nobody else disturbed."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+
+from msgtrans import (
+    Closed,
+    CloseReason,
+    CodecOptions,
+    Context,
+    Established,
+    Packet,
+    RemoteProtocolError,
+    SessionConfig,
+    TransportClient,
+    TransportConnectionError,
+    TransportServer,
+    encode,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from msgtrans import Event, EventStream
+
+    from .conftest import RawPeer, Until
+
+    ConnectRaw = Callable[[int], AbstractAsyncContextManager[RawPeer]]
+
+V2 = bytes.fromhex("01 00 01 00 00000001 0000 00000002 0000 6869")
+V3 = bytes.fromhex("01 00 02 00 00000001 0000 00000002 0000 6869")
+
+
+async def events_of_one_session(events: EventStream) -> list[Event]:
+    """All events up to Closed."""
+    seen: list[Event] = []
+    async for event in events:
+        seen.append(event)
+        if isinstance(event, Closed):
+            break
+    return seen
+
+
+async def test_vector_v2_is_answered(server: TransportServer, connect_raw: ConnectRaw) -> None:
+    """The bytes of vector V2 give back those of V3."""
+    async with connect_raw(server.tcp_address.port) as peer:
+        peer.send(V2)
+        assert await peer.read(18) == V3
+
+
+async def test_a_thousand_packets_in_one_write(server: TransportServer, connect_raw: ConnectRaw) -> None:
+    """1000 requests in one write give 1000 answers, in order."""
+    async with connect_raw(server.tcp_address.port) as peer:
+        peer.send(b"".join(encode(Packet(1, number, b"%d" % number)) for number in range(1000)))
+        expected = b"".join(encode(Packet(2, number, b"%d" % number)) for number in range(1000))
+        assert expected == await peer.read(len(expected))
+
+
+async def test_one_byte_at_a_time(server: TransportServer, connect_raw: ConnectRaw) -> None:
+    """Requests that arrive byte by byte are answered like any other."""
+    async with connect_raw(server.tcp_address.port) as peer:
+        peer.writer.transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        packet = encode(Packet(1, 9, b"drop by drop", 3, b"ext"))
+        for number in range(3):
+            for at in range(len(packet)):
+                peer.send(packet[at : at + 1])
+                await asyncio.sleep(0)
+            assert encode(Packet(2, 9, b"drop by drop", 3)) == await peer.read(28), number
+
+
+@pytest.mark.parametrize("size", [8192, 8193, 65_536, 1 << 20, 16 << 20])
+async def test_packets_of_critical_sizes(client: TransportClient, size: int) -> None:
+    """Packets around the sizes of buffers and limits come back whole."""
+    payload = bytes(range(256)) * ((size - 16) // 256) + b"y" * ((size - 16) % 256)
+    assert (await client.request(payload, timeout=20)).payload == payload
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x02" + V2[1:],
+        b"\x00" * 64,
+        b"\xff" * 5000,
+        bytes.fromhex("01 00 07 00 00000001 0000 00000000 0000"),
+        bytes.fromhex("01 09 00 00 00000001 0000 00000000 0000"),
+        bytes.fromhex("01 02 00 00 00000002 0000 00000017 0000 68656c6c6f2068656c6c6f2068656c6c6f2068656c6c6f"),
+    ],
+    ids=["http", "version", "zeros", "ones", "type", "compression", "mislabelled"],
+)
+async def test_garbage_closes_the_session_and_no_other(
+    server: TransportServer, client: TransportClient, connect_raw: ConnectRaw, garbage: bytes
+) -> None:
+    """Garbage ends its session with an error; packets before it are answered; others go on."""
+    await client.request(b"")
+    events = server.events()
+    async with connect_raw(server.tcp_address.port) as peer:
+        peer.send(V2 + garbage)
+        assert await peer.read_to_end() in {V3, b""}
+    established, closed = await events_of_one_session(events)
+    assert isinstance(established, Established)
+    assert isinstance(closed, Closed)
+    assert closed.reason == CloseReason.ERROR
+    assert isinstance(closed.error, RemoteProtocolError)
+    assert closed.session.packets_received == 1
+    assert server.stats().protocol_errors == 1
+    assert (await client.request(b"undisturbed")).payload == b"undisturbed"
+
+
+async def test_an_announcement_over_the_limit_is_refused_before_the_body(connect_raw: ConnectRaw) -> None:
+    """A header that announces limit + 1 closes the session without waiting for the body."""
+    config = SessionConfig(codec=CodecOptions(max_payload_size=1000))
+    async with TransportServer(tcp="127.0.0.1:0", session=config) as server:
+        events = server.events()
+        async with connect_raw(server.tcp_address.port) as peer:
+            peer.send(struct.pack(">BBBBIHIH", 1, 0, 1, 0, 1, 0, 1001, 0))
+            assert await peer.read_to_end() == b""
+        closed = (await events_of_one_session(events))[-1]
+        assert isinstance(closed, Closed)
+        assert "1001" in str(closed.error)
+
+
+async def test_a_bomb_is_refused(connect_raw: ConnectRaw) -> None:
+    """A payload that inflates beyond the cap closes its session."""
+    config = SessionConfig(codec=CodecOptions(max_inflated_size=100_000))
+    bomb = encode(Packet(1, 1, bytes(1_000_000), compression=2))
+    async with TransportServer(tcp="127.0.0.1:0", session=config) as server:
+        server.on_request(lambda context: context.payload)
+        async with connect_raw(server.tcp_address.port) as peer:
+            peer.send(bomb)
+            assert await peer.read_to_end() == b""
+        assert server.stats().protocol_errors == 1
+
+
+async def test_many_compressed_packets_are_inflated_over_several_turns(connect_raw: ConnectRaw) -> None:
+    """Compressed packets that together exceed the cap are all answered, in order, a cap's worth per turn."""
+    config = SessionConfig(codec=CodecOptions(max_inflated_size=10_000))
+    seen: list[int] = []
+    turns: set[int] = set()
+    async with TransportServer(tcp="127.0.0.1:0", session=config) as server:
+        turn = 0
+
+        def tick() -> None:
+            nonlocal turn
+            turn += 1
+            asyncio.get_running_loop().call_soon(tick)
+
+        @server.on_request
+        def answer(context: Context) -> bytes:
+            turns.add(turn)
+            seen.append(context.message_id)
+            return b""
+
+        tick()
+        async with connect_raw(server.tcp_address.port) as peer:
+            stream = b"".join(encode(Packet(1, number, bytes(9_000), compression=2)) for number in range(50))
+            peer.send(stream)
+            await peer.read(16 * 50)
+            peer.send(encode(Packet(1, 50)))
+            await peer.read(16)
+    assert list(range(51)) == seen
+    assert len(turns) >= 25
+
+
+async def test_mislabelled_payloads_under_raw_are_counted(connect_raw: ConnectRaw) -> None:
+    """Under `raw`, vector V8 reaches the handler unchanged and is counted."""
+    config = SessionConfig(codec=CodecOptions(on_bad_compression="raw"))
+    async with TransportServer(tcp="127.0.0.1:0", session=config) as server:
+        server.on_request(lambda context: context.payload)
+        async with connect_raw(server.tcp_address.port) as peer:
+            peer.send(b"\x01\x02\x01" + encode(Packet(0, 2, b"plain"))[3:])
+            assert await peer.read(21) == encode(Packet(2, 2, b"plain"))
+        assert server.stats().bad_compression == 1
+
+
+async def test_half_close_is_a_normal_end(server: TransportServer, connect_raw: ConnectRaw) -> None:
+    """A peer that sends, closes its side and waits gets its answers, also those of coroutines, then the end."""
+
+    @server.on_request
+    async def answer(context: Context) -> bytes:
+        await asyncio.sleep(0.01)
+        return context.payload
+
+    events = server.events()
+    async with connect_raw(server.tcp_address.port) as peer:
+        peer.send(V2)
+        peer.writer.write_eof()
+        assert await peer.read_to_end() == V3
+    seen = await events_of_one_session(events)
+    assert [Established, Closed] == [type(event) for event in seen]
+    assert isinstance(seen[-1], Closed)
+    assert (seen[-1].reason, seen[-1].error) == (CloseReason.NORMAL, None)
+
+
+async def test_a_reset_is_an_error(server: TransportServer, connect_raw: ConnectRaw) -> None:
+    """A peer that resets the connection gives one Closed with reason ERROR."""
+    events = server.events()
+    async with connect_raw(server.tcp_address.port) as peer:
+        peer.send(V2)
+        await peer.read(18)
+        peer.writer.transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )
+        peer.abort()
+        closed = (await events_of_one_session(events))[-1]
+    assert isinstance(closed, Closed)
+    assert closed.reason == CloseReason.ERROR
+    assert isinstance(closed.error, TransportConnectionError)
+
+
+async def test_vanishing_inside_a_packet_is_an_error(server: TransportServer, connect_raw: ConnectRaw) -> None:
+    """A connection that ends inside a packet gives one Closed with reason ERROR that says so."""
+    events = server.events()
+    async with connect_raw(server.tcp_address.port) as peer:
+        peer.send(V2 + V2[:17])
+        await peer.read(18)
+        peer.writer.write_eof()
+        assert await peer.read_to_end() == b""
+    seen = await events_of_one_session(events)
+    assert [Established, Closed] == [type(event) for event in seen]
+    assert isinstance(seen[-1], Closed)
+    assert seen[-1].reason == CloseReason.ERROR
+    assert "inside a packet" in str(seen[-1].error)
+
+
+async def test_a_peer_that_only_asks_is_bounded(connect_raw: ConnectRaw, until: Until) -> None:
+    """A peer that asks and never reads: its requests stop being read, memory stays bounded, others are served."""
+    config = SessionConfig(high_water=100_000, write_timeout=60)
+    async with TransportServer(tcp="127.0.0.1:0", session=config) as server:
+        server.on_request(lambda _: bytes(10_000))
+        async with connect_raw(server.tcp_address.port) as peer:
+            peer.writer.transport.pause_reading()
+            peer.send(encode(Packet(1, 1)) * 20_000)
+            await until(lambda: server.sessions and server.sessions[1].stats().reading_paused)
+            async with TransportClient(f"tcp://{server.tcp_address}") as other:
+                for _ in range(100):
+                    await other.request(b"")
+                stats = server.sessions[1].stats()
+                assert stats.outbound_bytes <= 2 * 100_000 + 10_016  # high_water here, and in the link
+            peer.writer.transport.resume_reading()
+            assert await peer.read(10_016 * 20_000) == encode(Packet(2, 1, bytes(10_000))) * 20_000
+
+
+async def test_a_peer_that_never_reads_is_dropped(connect_raw: ConnectRaw) -> None:
+    """After write_timeout without progress, the session ends with reason TIMEOUT and is counted."""
+    config = SessionConfig(high_water=100_000, write_timeout=0.1)
+    async with TransportServer(tcp="127.0.0.1:0", session=config) as server:
+        events = server.events()
+        server.on_request(lambda _: bytes(100_000))
+        async with connect_raw(server.tcp_address.port) as peer:
+            peer.writer.transport.pause_reading()
+            peer.send(encode(Packet(1, 1)) * 1000)
+            closed = (await asyncio.wait_for(events_of_one_session(events), 10))[-1]
+        assert isinstance(closed, Closed)
+        assert closed.reason == CloseReason.TIMEOUT
+        assert server.stats().write_timeouts == 1
+
+
+async def test_a_peer_that_breaks_the_protocol_and_does_not_read_is_dropped(
+    connect_raw: ConnectRaw, until: Until
+) -> None:
+    """Writing what is left to a peer that broke the protocol is bounded by graceful_timeout."""
+    config = SessionConfig(graceful_timeout=0.1, high_water=50_000_000, max_outbound=50_000_000)
+    async with TransportServer(tcp="127.0.0.1:0", session=config) as server:
+        server.on_request(lambda _: bytes(1_000_000))
+        async with connect_raw(server.tcp_address.port) as peer:
+            peer.writer.transport.pause_reading()
+            peer.send(encode(Packet(1, 1)) * 20 + b"garbage, 16 bytes or more")
+            await until(lambda: server.stats().protocol_errors and not server.sessions)
+
+
+async def test_pipelined_coroutines_are_bounded(connect_raw: ConnectRaw) -> None:
+    """At most max_concurrent_handlers run; the rest wait unread and are all answered."""
+    running = most = 0
+    config = SessionConfig(max_concurrent_handlers=10)
+    async with TransportServer(tcp="127.0.0.1:0", session=config) as server:
+
+        @server.on_request
+        async def answer(context: Context) -> bytes:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0)
+            running -= 1
+            return context.payload
+
+        async with connect_raw(server.tcp_address.port) as peer:
+            peer.send(encode(Packet(1, 1, b"ab")) * 1000)
+            assert await peer.read(18_000) == encode(Packet(2, 1, b"ab")) * 1000
+    assert most == 10
+    assert server.stats().read_pauses > 0

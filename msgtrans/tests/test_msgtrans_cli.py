@@ -1,0 +1,141 @@
+"""The commands, run as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+V2 = bytes.fromhex("01 00 01 00 00000001 0000 00000002 0000 6869")
+V3 = bytes.fromhex("01 00 02 00 00000001 0000 00000002 0000 6869")
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "msgtrans", *words]
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*words), capture_output=True, text=True, timeout=30, check=False)
+
+
+@pytest.fixture(scope="module")
+def echo() -> Iterator[str]:
+    """The URI of a running serve-echo, which must end well."""
+    with subprocess.Popen(command("serve-echo", "--tcp", "127.0.0.1:0"), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        first, _, uri = process.stdout.readline().strip().partition(" ")
+        assert first == "listening"
+        yield uri
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
+
+
+def test_serve_echo_answers_and_sends_back(echo: str) -> None:
+    """A request is answered with its payload; a one-way message comes back one-way."""
+    host, _, port = echo.removeprefix("tcp://").rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as peer:
+        one_way = bytes.fromhex("01 00 00 07 00000005 0000 00000003 0000 616263")
+        peer.sendall(V2 + one_way)
+        peer.shutdown(socket.SHUT_WR)
+        got = b""
+        while part := peer.recv(1000):
+            got += part
+    assert got == V3 + one_way[:4] + (20_000).to_bytes(4, "big") + one_way[8:]
+
+
+def test_sigint_stops_with_an_open_connection() -> None:
+    """SIGINT stops the server with exit code 0, although a peer is still connected."""
+    with subprocess.Popen(command("serve-echo", "--tcp", "localhost:0"), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline().rpartition(":")[2])
+        with socket.create_connection(("localhost", port), timeout=10) as peer:
+            peer.sendall(V2)
+            assert peer.recv(100) == V3
+            process.send_signal(signal.SIGINT)
+            assert process.wait(15) == 0
+
+
+def test_ping(echo: str) -> None:
+    """Ping prints a line for each request and a summary."""
+    done = run("ping", echo, "--count", "2", "--interval", "0")
+    assert done.returncode == 0
+    assert "32 bytes, request 2: " in done.stdout
+    assert "2 requests, 2 answers" in done.stdout
+
+
+def test_ping_for_machines(echo: str) -> None:
+    """With --json ping prints one object."""
+    done = run("ping", echo, "--count", "2", "--interval", "0", "--json")
+    result = json.loads(done.stdout)
+    assert (result["sent"], result["answered"]) == (2, 2)
+    assert 0 < result["min_ms"] <= result["median_ms"] <= result["max_ms"]
+
+
+@pytest.mark.parametrize("options", [[], ["--one-way"], ["--connections", "3", "--in-flight", "5", "--size", "1000"]])
+def test_bench(echo: str, options: list[str]) -> None:
+    """Bench loads the server and reports, for people and for machines."""
+    done = run("bench", echo, "--duration", "0.3", "--json", *options)
+    result = json.loads(done.stdout)
+    assert result["count"] > 0
+    assert result["errors"] == 0
+    assert ("--one-way" in options) == (result["p99_ms"] == 0)
+    shown = run("bench", echo, "--duration", "0.1", *options)
+    assert "per second" in shown.stdout
+    assert ("p99.9" in shown.stdout) == ("--one-way" not in options)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["ping", "tcp://127.0.0.1:1"], 1, "nothing listens there"),
+        (["bench", "tcp://name.invalid:1"], 1, "does not resolve"),
+        (["ping", "ws://127.0.0.1:1"], 2, "scheme 'ws' is not known"),
+        (["ping", "here"], 2, "write tcp://HOST:PORT"),
+        (["serve-echo", "--tcp", "here"], 2, "bind_address"),
+        (["bench", "tcp://127.0.0.1:1", "--in-flight", "0"], 2, "--in-flight"),
+    ],
+)
+def test_errors_say_what_to_do(words: list[str], code: int, told: str) -> None:
+    """Wrong command lines exit with 2, failures with 1, both with a sentence on stderr."""
+    done = run(*words)
+    assert done.returncode == code
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_taken_port(echo: str) -> None:
+    """serve-echo on a port in use exits with 1 and says so."""
+    done = run("serve-echo", "--tcp", echo.removeprefix("tcp://"))
+    assert (done.returncode, "port is in use" in done.stderr) == (1, True)
+
+
+def test_ping_without_answers() -> None:
+    """Ping a port that accepts but never answers: exit code 1."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        done = run("ping", f"tcp://127.0.0.1:{silent.getsockname()[1]}", "--count", "1", "--timeout", "0.1")
+    assert done.returncode == 1
+    assert "no request was answered" in done.stderr
+
+
+def test_version_and_help() -> None:
+    """--version prints the version; no command prints the commands."""
+    assert run("--version").stdout.startswith("msgtrans ")
+    assert "serve-echo" in run("--help").stdout
+
+
+def test_missing_extra_is_explained() -> None:
+    """Without typer the command says what to install."""
+    script = (
+        "import sys; sys.modules['typer'] = None; sys.argv = ['msgtrans']; from msgtrans.__main__ import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert "pip install 'msgtrans[cli]'" in done.stderr
