@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from artemis.testing import running_node
+
 PATIENCE = 20.0
 ARTEMIS = (sys.executable, "-m", "artemis")
 
@@ -44,6 +46,25 @@ async def test_register_keep_renews_until_it_is_told_to_stop_and_watch_sees_it(
     assert json.loads(await line(watch.stdout))["changeType"] == "delete"
     watch.send_signal(number)
     assert await watch.wait() == 0
+
+
+async def test_register_keep_tells_of_trouble_and_of_its_end(environment: dict[str, str]) -> None:
+    """The node is killed and comes back: three sentences on stderr, nothing on stdout."""
+    async with running_node() as node:
+        environment = {**environment, "ARTEMIS_SERVER": node.url}
+        arguments = ("register", "--service", "orders", "--port", "81", "--keep", "--heartbeat", "0.2")
+        keep = await start(environment, *arguments)
+        assert (await line(keep.stderr)).startswith("Registered orders/127.0.0.1:81")
+        await asyncio.to_thread(node.kill)
+        told = await line(keep.stderr)
+        assert told.startswith(f"suspended: no registry node answered registry/heartbeat.json: 3 times {node.url}")
+        await asyncio.to_thread(node.restart)
+        while told != "connected again":
+            told = await line(keep.stderr)
+        assert await line(keep.stderr) == "The registry had lost orders/127.0.0.1:81; registered it again."
+        keep.terminate()
+        output, _ = await keep.communicate()
+        assert (output, keep.returncode) == (b"", 0)
 
 
 async def test_watch_for_people_is_one_line_a_change(environment: dict[str, str], fresh_service: str) -> None:

@@ -15,7 +15,15 @@ from artemis import (
     RegistrationRefusedError,
     UnreachableError,
 )
-from artemis.client import ClosedError, HeartbeatFailed, NodeSwitched, Registered, StateChanged, Unregistered
+from artemis.client import (
+    ClosedError,
+    HeartbeatFailed,
+    NodeSwitched,
+    Registered,
+    RegistrationRefused,
+    StateChanged,
+    Unregistered,
+)
 from artemis.testing import RunningNode, running_node
 
 T = TypeVar("T")
@@ -221,6 +229,19 @@ async def test_a_registry_that_stays_away_is_lost_and_leaving_is_still_quick() -
             await first(events, StateChanged, lambda event: event.new is ConnectionState.LOST)
         left = await first(events, Unregistered)
         assert isinstance(left.error, UnreachableError)
+
+
+async def test_a_registration_that_is_refused_later_shows_it(quick: ClientOptions) -> None:
+    """Another region answers at the same address: state, error and one event tell; leaving still works."""
+    async with running_node() as node, client_of(node, quick) as client:
+        events = client.events()
+        async with client.registered(Instance(service_id="orders", ip="127.0.0.1", port=1)) as registration:
+            await asyncio.to_thread(node.kill)
+            async with running_node(port=node.port, region="elsewhere"):
+                refused = await first(events, RegistrationRefused)
+                assert (refused.instance, refused.error_code) == (registration.instance, "no-permission")
+                assert registration.state is LeaseState.REFUSED
+                assert registration.error.startswith("no-permission: ")
 
 
 async def test_the_client_moves_to_another_node_and_takes_its_instances_along(quick: ClientOptions) -> None:

@@ -133,3 +133,26 @@ async def test_it_ends_when_its_node_ends() -> None:
         assert process.returncode == 1
         assert b"the node ended by itself with code -9" in errors
         await asyncio.to_thread(wait_for_end, started)
+
+
+async def test_a_terminal_gets_a_live_screen() -> None:
+    """A table that is drawn again and again; Ctrl-C ends it with code 0."""
+    ours, theirs = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *DEMO[:-1], "--port", "0", stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    )
+    os.close(theirs)
+    screen = b""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while b"what happens" not in screen or b"storefront-2" not in screen:
+                screen += await asyncio.to_thread(os.read, ours, 65536)
+            process.send_signal(signal.SIGINT)
+            while b"no process is left" not in screen:
+                screen += await asyncio.to_thread(os.read, ours, 65536)
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        os.close(ours)

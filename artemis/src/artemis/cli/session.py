@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 import typer
@@ -44,6 +45,9 @@ def with_client(
         client = ArtemisClient(servers=[server], options=options)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--server") from None
+
+    # What the client logs is told as its events; both would be twice.
+    logging.getLogger("artemis.client").addHandler(logging.NullHandler())
 
     async def run() -> None:
         async with client:

@@ -150,7 +150,6 @@ def _read(kind: type[AnswerT], raw: bytes) -> tuple[AnswerT, ResponseStatus]:
         answer = decode(kind, raw)
     except MalformedBody as error:
         raise TransportFailure(f"the answer is not one of a registry node ({error})") from error
-    status = answer.response_status if answer is not None else None
-    if answer is None or status is None:
+    if answer is None or answer.response_status.status is None:
         raise TransportFailure("the answer has no responseStatus; is this a registry node?")
-    return answer, status
+    return answer, answer.response_status

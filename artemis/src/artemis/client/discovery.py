@@ -183,15 +183,20 @@ class Discovery:
                 await self._refresh(missing=False)
             else:
                 self._wanted.clear()
-                await self._refresh(missing=True)
+                if not await self._refresh(missing=True):
+                    # Whoever asks a balancer over and over must not make the client ask the registry as often.
+                    await asyncio.sleep(self._random.uniform(0.0, min(interval, self._options.backoff_limit)))
 
-    async def _refresh(self, *, missing: bool) -> None:
+    async def _refresh(self, *, missing: bool) -> bool:
+        succeeded = True
         for batch in self._book.batches(self._options.batch_size, missing=missing):
             try:
                 await self._look_up(batch)
             except ArtemisError as error:
                 self._feed.publish(LookupFailed(tuple(entry.service_id for entry in batch), error))
                 logger.warning("lookup failed: %s", error)
+                succeeded = False
+        return succeeded
 
     async def _look_up(self, entries: list[Followed]) -> None:
         services = await self._api.lookup([entry.service_id for entry in entries])
