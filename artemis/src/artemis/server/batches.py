@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator
 
 import msgspec
 
-from artemis.model import RegistryRequest, RegistryResponse
+from artemis.model import RegistryRequest, RegistryResponse, decode_steps
 from artemis.server.node import Node
 from artemis.server.operations import Operation
 
@@ -21,6 +21,14 @@ SLICE = 400
 
 #: Bodies up to this many bytes are handled in one piece (64 KiB is about 200 instances).
 SMALL_BODY = 64 * 1024
+
+
+def read_and_call(
+    operation: Operation, node: Node, body: bytes, now: Callable[[], int], *, msgpack: bool = False
+) -> Generator[None, None, object]:
+    """Read the body of a request and call its operation, in slices; returns the response. Raises MalformedBody."""
+    request = yield from decode_steps(operation.request_type, body, msgpack=msgpack)
+    return (yield from call_in_slices(operation, node, request, now))
 
 
 def call_in_slices(

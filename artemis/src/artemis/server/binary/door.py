@@ -15,10 +15,11 @@ from collections.abc import Callable, Coroutine, Iterator
 from artemis.model import MalformedBody, ResponseStatus, decode, decode_msgpack, encode, encode_msgpack
 from artemis.model.responses import BAD_REQUEST, INTERNAL_SERVICE_ERROR, failure
 from artemis.model.wire import WireStruct
-from artemis.server.batches import SMALL_BODY, call_in_slices
+from artemis.server.batches import SMALL_BODY, read_and_call
 from artemis.server.node import REGISTRY_SUCCESS, Node
 from artemis.server.operations import OPERATIONS, Operation
 from artemis.server.recognition import HeartbeatMemory
+from artemis.server.turns import in_turns
 from msgtrans import Context, Reply, Session
 
 JSON_HEADER = b"format=json"
@@ -95,24 +96,13 @@ class BinaryDoor:
     async def _answer_large(self, operation: Operation, payload: bytes, *, packed: bool) -> Reply:
         """As above with a turn of the loop for everybody else between slices."""
         try:
-            request = (
-                decode_msgpack(operation.request_type, payload) if packed else decode(operation.request_type, payload)
-            )
-        except MalformedBody as error:
-            return self._refuse(str(error), packed=packed)
-        await asyncio.sleep(0)
-        try:
-            steps = call_in_slices(operation, self._node, request, self._now)
-            while True:
-                try:
-                    next(steps)
-                except StopIteration as stop:
-                    response = stop.value
-                    break
-                await asyncio.sleep(0)
+            steps = read_and_call(operation, self._node, payload, self._now, msgpack=packed)
+            response = await in_turns(steps)
             if operation.json_pieces is not None:
                 return await self._collect(operation.json_pieces(response, _PIECE))
             return _reply(operation, response, packed=packed)
+        except MalformedBody as error:
+            return self._refuse(str(error), packed=packed)
         except Exception:  # noqa: BLE001 - as in __call__
             return self._failed(operation, packed=packed)
 

@@ -17,6 +17,7 @@ from artemis.server.http.calls import PIECE, Outcome, Pieces
 from artemis.server.http.head import HeadError, RequestHead, head_of_scope
 from artemis.server.http.packing import FROM_SIZE
 from artemis.server.http.routes import Routes, too_large
+from artemis.server.turns import in_turns
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
@@ -92,13 +93,7 @@ class Application:
             return
         outcome = self._calls.post(operation, head, b"".join(parts))
         if isinstance(outcome, Generator):
-            while True:
-                try:
-                    next(outcome)
-                except StopIteration as stop:
-                    outcome = stop.value
-                    break
-                await asyncio.sleep(0)
+            outcome = await in_turns(outcome)
         await self._respond(head, outcome, send)
 
     async def _respond(self, head: RequestHead, outcome: Outcome, send: ASGISendCallable) -> None:

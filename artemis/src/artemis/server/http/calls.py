@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterator
 
 from artemis.model import MalformedBody, decode, encode
 from artemis.model.responses import INTERNAL_SERVICE_ERROR, failure
-from artemis.server.batches import SMALL_BODY, call_in_slices
+from artemis.server.batches import SMALL_BODY, read_and_call
 from artemis.server.http.answer import Answer, problem
 from artemis.server.http.head import RequestHead
 from artemis.server.http.inflate import GzipError, TooLargeError, inflate, inflate_steps
@@ -127,13 +127,9 @@ class Calls:
         if len(body) > self.body_limit:
             return self._too_large()
         try:
-            request = decode(operation.request_type, body)
+            return _encoded(operation, (yield from read_and_call(operation, self.node, body, self._now)))
         except MalformedBody as error:
             return self._malformed(str(error))
-        yield
-        try:
-            response = yield from call_in_slices(operation, self.node, request, self._now)
-            return operation.encode_json(response)
         except Exception:  # noqa: BLE001 - whatever a handler does, the peer gets an answer and the log the trace
             return self._failed(operation)
 
