@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from artemis.model import Instance, decode, encode_canonical
@@ -14,6 +15,7 @@ from artemis.registry import (
     NodeLimits,
     NodeTimings,
     Origin,
+    Record,
     Registry,
     TooManyInstances,
     WrongRegion,
@@ -439,3 +441,54 @@ def test_a_renewal_older_than_the_ttl_is_given_up_with_the_others(make_registry,
     expiry = to_a[-1]
     a.apply(expiry.origin, expiry.seq, expiry.record, 0, 30_000)
     assert (0, None) == (len(a), to_b[-1].visible)
+
+
+def foreign(registry: Registry, **fields: object) -> Record:
+    """Return the record of the only key of a registry as another node may have it."""
+    (mine,) = registry.records()
+    return msgspec.structs.replace(mine, dots=(Dot(Origin("n2", 1), 1),), **fields)
+
+
+def test_what_ends_a_lease_names_its_latest_renewal(registry, changes, make_instance):
+    """Expiry gives up the renewal of the last heartbeat, and a removal keeps it."""
+    lease = registry.register(make_instance(), 0)
+    registry.heartbeat(make_instance(), 5_000)
+    renewed = lease.renewed
+    assert renewed > lease.record.renewed
+    tick(registry, 5_000 + TTL + 1)
+    assert renewed == lease.record.expired == lease.record.renewed
+    registry.heartbeat(make_instance(), 30_000)
+    registry.heartbeat(make_instance(), 35_000)
+    renewed = lease.renewed
+    registry.unregister(make_instance(), 40_000)
+    assert renewed == lease.record.renewed
+
+
+@pytest.mark.parametrize("operation", ["register", "heartbeat"])
+def test_a_lease_returns_in_the_millisecond_in_which_others_gave_it_up(registry, make_instance, operation):
+    """A renewal is above the expiry it voids, also when both meet in one millisecond."""
+    lease = registry.register(make_instance(), 0)
+    registry.heartbeat(make_instance(), 5)
+    registry.apply(Origin("n2", 1), 1, foreign(registry, expired=lease.renewed), 0, 5)
+    assert 0 == len(registry)
+    getattr(registry, operation)(make_instance(), 5)
+    assert (1, True) == (len(registry), lease.record.renewed > lease.record.expired)
+
+
+def test_a_foreign_renewal_counts_as_heard(registry, make_instance):
+    """A change that brings a newer renewal renews the lease here too, as long ago as its age says."""
+    lease = registry.register(make_instance(), 0)
+    record = foreign(registry, renewed=(lease.renewed[0] + 1, "n2"))
+    registry.apply(Origin("n2", 1), 1, record, 2_000, 17_000)
+    tick(registry, 15_000 + TTL)
+    assert 1 == len(registry)
+    tick(registry, 15_001 + TTL)
+    assert 0 == len(registry)
+
+
+def test_own_stamps_are_above_foreign_renewals(registry, make_instance):
+    """The clock passes every stamp of a foreign record."""
+    registry.register(make_instance(), 0)
+    far = (10**18, "n2")
+    registry.apply(Origin("n2", 1), 1, foreign(registry, renewed=far), 0, 1)
+    assert registry.register(make_instance("other"), 1).record.version > far

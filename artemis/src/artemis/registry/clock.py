@@ -31,10 +31,12 @@ class HybridClock:
 
     def next(self, now: int) -> Stamp:
         """Return a stamp above all others."""
-        self._value = max(self._value + 1, (now + self._offset) * 1000)
-        self._at = now
-        self.latest = (self._value, self._node)
-        return self.latest
+        value = (now + self._offset) * 1000
+        if value <= self._value:
+            value = self._value + 1
+        self._value, self._at = value, now
+        self.latest = stamp = (value, self._node)
+        return stamp
 
     def current(self, now: int) -> Stamp:
         """Return the stamp of this millisecond: above all others or the latest one given.

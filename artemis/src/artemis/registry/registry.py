@@ -328,7 +328,9 @@ class Registry:
         """Make a change of our own: `content` None is a removal, `stamps` are renewed, expired and asserted."""
         origin = self.origin
         seq = self.vector[origin] = self.vector[origin] + 1
-        record = Record(lease.record.key, version, content is None, content or b"", *stamps, (Dot(origin, seq),))
+        renewed, expired, asserted = stamps
+        key, dots = lease.record.key, (Dot(origin, seq),)
+        record = Record(key, version, content is None, content or b"", renewed, expired, asserted, dots)
         self._replace(lease, record, origin, seq, now, legacy=lease.legacy if legacy is None else legacy)
 
     def _give_up(self, lease: Lease, now: int) -> None:
