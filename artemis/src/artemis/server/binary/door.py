@@ -1,7 +1,8 @@
 """Operations over MsgTrans: biz_type names the operation, the payload is its request in JSON or MessagePack.
 
 The ext header carries options as `name=value` pairs joined by `;`. So far there is one, `format`, `json` (the default)
-or `msgpack`; unknown names are ignored, so that later versions can add some. An answer names its format the same way.
+or `msgpack`; unknown names are ignored, so that later versions can add some. An answer names its format the same way,
+so that of an answer in JSON is empty, which is also the cheapest to send.
 Every logical and formal failure is an answer with `responseStatus`, as over HTTP. docs/protocol.md is the contract.
 """
 
@@ -16,13 +17,12 @@ from artemis.model import MalformedBody, ResponseStatus, decode, decode_msgpack,
 from artemis.model.responses import BAD_REQUEST, INTERNAL_SERVICE_ERROR, failure
 from artemis.model.wire import WireStruct
 from artemis.server.batches import SMALL_BODY, read_and_call
-from artemis.server.node import REGISTRY_SUCCESS, Node
+from artemis.server.node import Node
 from artemis.server.operations import OPERATIONS, Operation
 from artemis.server.recognition import HeartbeatMemory
 from artemis.server.turns import in_turns
 from msgtrans import Context, Reply, Session
 
-JSON_HEADER = b"format=json"
 MSGPACK_HEADER = b"format=msgpack"
 
 #: Bytes made between two turns of the loop of an answer that may be large.
@@ -59,11 +59,11 @@ class BinaryDoor:
         self._max_answer_size = max_answer_size
         self._operations = {operation.code: operation for operation in operations}
 
-    def __call__(self, context: Context) -> Reply | Coroutine[None, None, Reply]:
+    def __call__(self, context: Context) -> bytes | Reply | Coroutine[None, None, bytes | Reply]:
         """Answer one request."""
         operation = self._operations.get(context.biz_type)
         header = context.ext_header
-        packed = bool(header) and header != JSON_HEADER and _format(header) != "json"
+        packed = bool(header) and _format(header) != "json"
         if operation is None:
             return self._refuse(f"there is no operation {context.biz_type}", packed=packed)
         if packed and _format(header) != "msgpack":
@@ -77,7 +77,7 @@ class BinaryDoor:
             memory = _memory(context.session)
             digest = memory.digest(payload)
             if memory.renew(self._node, digest, self._now()):
-                return _SUCCESS_MSGPACK if packed else _SUCCESS_JSON
+                return Reply(operation.success_msgpack, ext_header=MSGPACK_HEADER) if packed else operation.success_json
         try:
             read = decode_msgpack if packed else decode
             request = read(operation.request_type, payload)
@@ -93,7 +93,7 @@ class BinaryDoor:
         except Exception:  # noqa: BLE001 - whatever a handler does, the peer gets an answer and the log the trace
             return self._failed(operation, packed=packed)
 
-    async def _answer_large(self, operation: Operation, payload: bytes, *, packed: bool) -> Reply:
+    async def _answer_large(self, operation: Operation, payload: bytes, *, packed: bool) -> bytes | Reply:
         """As above with a turn of the loop for everybody else between slices."""
         try:
             steps = read_and_call(operation, self._node, payload, self._now, msgpack=packed)
@@ -106,7 +106,7 @@ class BinaryDoor:
         except Exception:  # noqa: BLE001 - as in __call__
             return self._failed(operation, packed=packed)
 
-    async def _collect(self, pieces: Iterator[bytes]) -> Reply:
+    async def _collect(self, pieces: Iterator[bytes]) -> bytes | Reply:
         """An answer made bit by bit; always JSON, which is kept encoded for every service."""
         parts: list[bytes] = []
         size = 0
@@ -116,13 +116,13 @@ class BinaryDoor:
             if size > self._max_answer_size:
                 return self._refuse("the answer does not fit into a packet; ask over HTTP", packed=False)
             await asyncio.sleep(0)
-        return Reply(b"".join(parts), ext_header=JSON_HEADER)
+        return b"".join(parts)
 
-    def _refuse(self, text: str, *, packed: bool) -> Reply:
+    def _refuse(self, text: str, *, packed: bool) -> bytes | Reply:
         self._counters["malformed_request"] += 1
         return _encoded(BareResponse(response_status=failure(BAD_REQUEST, text)), packed=packed)
 
-    def _failed(self, operation: Operation, *, packed: bool) -> Reply:
+    def _failed(self, operation: Operation, *, packed: bool) -> bytes | Reply:
         self._counters["internal_error"] += 1
         self._report(operation.name, traceback.format_exc())
         status = failure(INTERNAL_SERVICE_ERROR, "the server failed; its log has the details")
@@ -136,16 +136,16 @@ def _memory(session: Session) -> HeartbeatMemory:
     return session.data
 
 
-def _reply(operation: Operation, response: object, *, packed: bool) -> Reply:
+def _reply(operation: Operation, response: object, *, packed: bool) -> bytes | Reply:
     if packed:
         return Reply(operation.encode_msgpack(response), ext_header=MSGPACK_HEADER)
-    return Reply(operation.encode_json(response), ext_header=JSON_HEADER)
+    return operation.encode_json(response)
 
 
-def _encoded(response: object, *, packed: bool) -> Reply:
+def _encoded(response: object, *, packed: bool) -> bytes | Reply:
     if packed:
         return Reply(encode_msgpack(response), ext_header=MSGPACK_HEADER)
-    return Reply(encode(response), ext_header=JSON_HEADER)
+    return encode(response)
 
 
 def _format(header: bytes) -> str:
@@ -155,7 +155,3 @@ def _format(header: bytes) -> str:
         if name.strip() == b"format":
             return value.strip().decode("ascii", "replace")
     return "json"
-
-
-_SUCCESS_JSON = _encoded(REGISTRY_SUCCESS, packed=False)
-_SUCCESS_MSGPACK = _encoded(REGISTRY_SUCCESS, packed=True)

@@ -18,7 +18,7 @@ from artemis.server.http.answer import Answer, problem
 from artemis.server.http.head import RequestHead
 from artemis.server.http.inflate import GzipError, TooLargeError, inflate, inflate_steps
 from artemis.server.http.routes import query_fields, too_large
-from artemis.server.node import REGISTRY_SUCCESS, Node
+from artemis.server.node import Node
 from artemis.server.operations import MissingParameter, Operation
 from artemis.server.recognition import HeartbeatMemory
 
@@ -40,8 +40,6 @@ class Pieces:
 
 Outcome = bytes | Answer | Pieces
 Steps = Generator[None, None, Outcome]
-
-_HEARTBEAT_SUCCESS = encode(REGISTRY_SUCCESS)
 
 
 class Calls:
@@ -88,7 +86,7 @@ class Calls:
         if memory is not None and operation.recognisable:
             digest = memory.digest(body)
             if memory.renew(self.node, digest, self._now()):
-                return _HEARTBEAT_SUCCESS
+                return operation.success_json
         if head.encoding in {b"gzip", b"x-gzip"}:
             if len(body) > _SMALL_PACKED:
                 return self._unpack_and_answer(operation, body)
