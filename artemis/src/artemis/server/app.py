@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from artemis.model.nodes import UP
 from artemis.registry import NodeLimits, NodeTimings
 from artemis.server.binary.door import BinaryDoor
 from artemis.server.config import ServeConfig, own_url
@@ -73,6 +74,7 @@ class NodeServer:
         self._listener: asyncio.Server
         self._timer: asyncio.Handle | None = None
         self._next_second = 0.0
+        self._preserved = {"leases": False, "legacy leases": False}
 
     @property
     def url(self) -> str:
@@ -162,7 +164,14 @@ class NodeServer:
     def _gauges(self) -> Mapping[str, Mapping[str, float]]:
         stats = self.node.stats()
         return {
-            "node": {"instances": stats.instances, "services": stats.services, "dead_records": stats.dead_records},
+            "node": {
+                "instances": stats.instances,
+                "services": stats.services,
+                "dead_records": stats.dead_records,
+                "up": stats.status == UP,
+                "self_preservation_active": stats.self_preservation.active,
+                "legacy_self_preservation_active": stats.legacy_self_preservation.active,
+            },
             "http": {"open_connections": self._http.open_connections},
             "binary": {"open_sessions": len(self._binary.sessions)},
         }
@@ -178,7 +187,18 @@ class NodeServer:
         if loop.time() >= self._next_second:
             self._next_second = loop.time() + 1.0
             self._http.tick(time.time())
+            self._tell_self_preservation()
         self._timer = loop.call_soon(self._tick) if more else loop.call_later(_TICK, self._tick)
+
+    def _tell_self_preservation(self) -> None:
+        """Log when self-preservation begins or ends, with its numbers and reason."""
+        states = dict(zip(("leases", "legacy leases"), self.node.registry.self_preservation(), strict=True))
+        for name, state in states.items():
+            if state.active != self._preserved[name]:
+                self._preserved[name] = state.active
+                log = self._log.warning if state.active else self._log.info
+                action = "self-preservation began" if state.active else "self-preservation ended"
+                log(action, of=name, reason=state.reason, live=state.live, heard=state.heard, hold_ms=state.hold)
 
     async def stop(self) -> None:
         """Refuse new work, let what is under way finish for at most 5 s, then close everything."""

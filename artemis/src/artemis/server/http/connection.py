@@ -366,7 +366,7 @@ class HttpConnection(asyncio.Protocol):
         packed = b""
         if head.accepts_gzip and len(body) >= door.packed.from_size:
             body, packed = door.packed.pack(body)
-        if not packed and head.plain:
+        if not packed and head.plain and not self._asked_to_close:
             size = len(body)
             self._out.append(b"%b%d\r\n\r\n%b" % (door.ok_head, size, body))
             self._out_size += size
@@ -378,7 +378,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _answer(self, answer: Answer) -> None:
         head = self._head
-        keep_alive = head.keep_alive and not answer.close
+        keep_alive = head.keep_alive and not answer.close and not self._asked_to_close
         start = head_bytes(answer, self.door.date, keep_alive=keep_alive, http_1_0=head.http_1_0)
         self._send(start if head.method == b"HEAD" else start + answer.body)
         if not keep_alive:
@@ -471,9 +471,7 @@ class HttpConnection(asyncio.Protocol):
 
     def drain(self) -> None:
         """Shutdown: an idle connection ends now, another one after its answer."""
-        if self.phase is Phase.BUSY:
-            self._head.keep_alive = False
-        elif self._cold is not None and self._cold.unanswered:
-            self._asked_to_close = True
-        elif self.phase is not Phase.LINGER:
+        if self.phase is Phase.IDLE and not (self._cold is not None and self._cold.unanswered):
             self.close()
+        else:
+            self._asked_to_close = True
