@@ -16,7 +16,6 @@ from msgtrans import (
     SessionConfig,
     TransportClient,
     TransportServer,
-    TransportTimeoutError,
     encode,
 )
 
@@ -84,26 +83,6 @@ async def test_send_nowait_and_broadcast_are_refused_at_the_limit(connect_raw: C
         assert server.stats().backpressure_errors >= 100
         await session.close(graceful=False)
         assert server.broadcast(b"news") == 0
-
-
-async def test_a_request_in_line_times_out(connect_raw: ConnectRaw, until: Until) -> None:
-    """The timeout of a request covers waiting to be sent; when it fires the request is never sent."""
-    async with (
-        TransportServer(tcp="127.0.0.1:0", session=SMALL) as server,
-        connect_raw(server.tcp_address.port) as peer,
-    ):
-        peer.writer.transport.pause_reading()
-        await until(lambda: server.sessions)
-        session = server.sessions[1]
-        filling = asyncio.create_task(fill(session.send))
-        await until(lambda: session.congested and session.stats().outbound_bytes > 50_000)
-        with pytest.raises(TransportTimeoutError):
-            await session.request(b"never sent", timeout=0.02)
-        filling.cancel()
-        sent = session.packets_sent
-        peer.writer.transport.resume_reading()
-        await until(lambda: not session.congested)
-        assert session.packets_sent - sent <= 10
 
 
 async def fill(send: Callable[[bytes], asyncio.Future[int]]) -> None:

@@ -19,15 +19,15 @@ def pending(first_id: int = 1, timeout: float = 10.0, limit: int = 100) -> Pendi
 def test_ids_wrap_and_skip_zero_and_pending_ones() -> None:
     """After 2**32 - 1 comes 1, and an id that still waits is passed over."""
     requests = pending(first_id=0xFFFFFFFE)
-    requests.add(requests.claim(1), "one", 0.0)
-    requests.add(requests.claim(3), "three", 0.0, timeout=1.0)
+    requests.add("one", 0.0, message_id=1)
+    requests.add("three", 0.0, timeout=1.0, message_id=3)
     assert [0xFFFFFFFE, 0xFFFFFFFF, 2, 4] == [requests.next_id() for _ in range(4)]
 
 
 def test_a_chosen_id_must_be_free_and_in_range() -> None:
     """A caller's own id is refused when it is pending, 0, or beyond 32 bits."""
     requests = pending()
-    requests.add(requests.claim(7), "seven", 0.0)
+    requests.add("seven", 0.0, message_id=7)
     for wrong in (7, 0, 1 << 32):
         with pytest.raises(LocalProtocolError):
             requests.claim(wrong)
@@ -38,7 +38,7 @@ def test_answers_come_in_any_order_and_once() -> None:
     requests = pending()
     for number in range(1, 1001):
         requests.limit = 1001
-        requests.add(number, str(number), 0.0, timeout=None if number % 2 else 3.0)
+        assert requests.add(str(number), 0.0, timeout=None if number % 2 else 3.0)[0] == number
     assert len(requests) == 1000
     assert ["1000", "1", "500"] == [requests.pop(number) for number in (1000, 1, 500)]
     assert requests.pop(500) is None
@@ -49,9 +49,9 @@ def test_answers_come_in_any_order_and_once() -> None:
 def test_expiry_takes_only_what_is_due() -> None:
     """Waiters go at their deadline, whatever their timeout, with the timeout they had."""
     requests = pending(timeout=10.0)
-    requests.add(1, "default", 0.0)
-    requests.add(2, "short", 0.0, timeout=0.5)
-    requests.add(3, "later short", 1.0, timeout=0.5)
+    requests.add("default", 0.0)
+    requests.add("short", 0.0, timeout=0.5)
+    requests.add("later short", 1.0, timeout=0.5)
     assert requests.next_deadline() == 0.5
     assert requests.expire(0.4) == []
     assert requests.expire(0.5) == [("short", 0.5)]
@@ -64,19 +64,18 @@ def test_expiry_takes_only_what_is_due() -> None:
 def test_the_number_of_waiting_requests_is_bounded() -> None:
     """At the limit the error names the resource, how many there are and how many there may be."""
     requests = pending(limit=2)
-    for number in (1, 2):
-        requests.check_room()
-        requests.add(number, "x", 0.0)
+    requests.add("x", 0.0)
+    requests.add("x", 0.0, timeout=1.0)
     with pytest.raises(ResourceError) as caught:
-        requests.check_room()
+        requests.add("x", 0.0)
     assert (caught.value.current, caught.value.limit) == (2, 2)
 
 
 def test_draining_gives_every_waiter() -> None:
     """When a session ends, all its waiters come out, whatever their timeout."""
     requests = pending()
-    requests.add(1, "one", 0.0)
-    requests.add(2, "two", 0.0, timeout=1.0)
+    requests.add("one", 0.0)
+    requests.add("two", 0.0, timeout=1.0)
     assert sorted(requests.drain()) == ["one", "two"]
     assert len(requests) == 0
     assert requests.pop(2) is None
@@ -86,7 +85,7 @@ def test_draining_gives_every_waiter() -> None:
 def test_senseless_timeouts_are_refused(timeout: float) -> None:
     """A timeout is a positive, finite number of seconds."""
     with pytest.raises(ConfigurationError, match="timeout"):
-        pending().add(1, "x", 0.0, timeout=timeout)
+        pending().add("x", 0.0, timeout=timeout)
 
 
 @given(st.floats(1e-6, 1e6))
@@ -100,7 +99,8 @@ def test_against_a_plain_model(steps: list[tuple[float | None, bool, float]]) ->
     """Adding, answering and expiring agree with a dict of deadlines."""
     requests, model, now = pending(timeout=1.0), {}, 0.0
     for number, (timeout, answer_oldest, advance) in enumerate(steps, start=1):
-        model[number] = requests.add(number, str(number), now, timeout)
+        message_id, model[number] = requests.add(str(number), now, timeout)
+        assert message_id == number
         assert model[number] == now + (1.0 if timeout is None else rounded(timeout))
         if answer_oldest:
             oldest = min(model)

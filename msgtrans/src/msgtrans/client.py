@@ -21,6 +21,8 @@ from msgtrans.server import keep_alive
 from msgtrans.session import Session
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from msgtrans.link import Link
     from msgtrans.packet import Packet
 
@@ -53,9 +55,7 @@ class TransportClient(Endpoint):
         try:
             async with asyncio.timeout(config.connect_timeout):
                 transport, connection = await loop.create_connection(
-                    lambda: TcpConnection(
-                        self._admit, loop, self.codec, self.config.high_water, nodelay=config.nodelay
-                    ),
+                    lambda: TcpConnection(self._admit, loop, self.codec, nodelay=config.nodelay),
                     host,
                     port,
                     local_addr=local,
@@ -104,7 +104,7 @@ class TransportClient(Endpoint):
             raise SessionClosedError("not connected; call connect() first or use `async with`")
         return self._session
 
-    async def request(
+    def request(
         self,
         payload: bytes,
         *,
@@ -112,11 +112,11 @@ class TransportClient(Endpoint):
         ext_header: bytes = b"",
         flags: int = 0,
         compression: int = 0,
-        timeout: float | None = None,  # noqa: ASYNC109 - as Session.request
+        timeout: float | None = None,
         message_id: int | None = None,
-    ) -> Packet:
-        """`Session.request` of the session."""
-        return await self.session.request(
+    ) -> Coroutine[object, object, Packet]:
+        """`Session.request` of the session: await it."""
+        return self.session.request(
             payload,
             biz_type=biz_type,
             ext_header=ext_header,
@@ -126,7 +126,7 @@ class TransportClient(Endpoint):
             message_id=message_id,
         )
 
-    async def send(
+    def send(
         self,
         payload: bytes,
         *,
@@ -135,9 +135,9 @@ class TransportClient(Endpoint):
         flags: int = 0,
         compression: int = 0,
         message_id: int | None = None,
-    ) -> int:
-        """`Session.send` of the session."""
-        return await self.session.send(
+    ) -> Coroutine[object, object, int]:
+        """`Session.send` of the session: await it."""
+        return self.session.send(
             payload,
             biz_type=biz_type,
             ext_header=ext_header,

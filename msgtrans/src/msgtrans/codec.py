@@ -24,6 +24,7 @@ _HEADER: Final = struct.Struct(">HBBIHIH")
 _PLAIN: Final = PROTOCOL_VERSION << 8
 logger = logging.getLogger(__name__)
 
+_unpack_header = _HEADER.unpack_from
 pack_header = _HEADER.pack
 PLAIN_MARKER = _PLAIN
 
@@ -91,6 +92,11 @@ def encode_fields(  # noqa: PLR0917 - once per packet, and keywords cost there
 
     A payload that compression does not make smaller travels plain, with code 0: the code never lies.
     """
+    if not (ext_header or compression) and 0 <= packet_type <= RESPONSE and len(payload) <= options.max_payload_size:
+        try:  # the way of nearly all packets
+            return pack_header(_PLAIN, packet_type, biz_type, message_id, 0, len(payload), flags) + payload
+        except struct.error as error:
+            raise out_of_range(biz_type, message_id, flags) from error
     if len(payload) > options.max_payload_size:
         raise LocalProtocolError(
             f"a payload of {len(payload)} bytes exceeds max_payload_size, {options.max_payload_size}"
@@ -109,12 +115,16 @@ def encode_fields(  # noqa: PLR0917 - once per packet, and keywords cost there
     try:
         head = pack_header(marker, packet_type, biz_type, message_id, len(ext_header), len(payload), flags)
     except struct.error as error:
-        raise LocalProtocolError(
-            f"a header field is out of range (biz_type {biz_type}, message_id {message_id}, flags {flags}): {error}"
-        ) from error
-    if ext_header:
-        return b"".join((head, ext_header, payload))
-    return head + payload
+        raise out_of_range(biz_type, message_id, flags) from error
+    return b"".join((head, ext_header, payload))
+
+
+def out_of_range(biz_type: int, message_id: int, flags: int) -> LocalProtocolError:
+    """The error for header fields that their bits cannot hold."""
+    return LocalProtocolError(
+        f"a header field is out of range: biz_type {biz_type} (8 bits), message_id {message_id} (32 bits), "
+        f"flags {flags} (16 bits)"
+    )
 
 
 def decode(data: bytes, options: CodecOptions = DEFAULT_OPTIONS) -> Packet:
@@ -137,19 +147,35 @@ class PacketDecoder:
     Limits are applied to the header, before any of the body is kept. A violation never raises: `feed` returns the
     packets before it, `error` then holds it, and every later `feed` returns nothing. The caller delivers what it
     got, then closes. When `more` is true, `feed` stopped early because it has inflated `max_inflated_size` bytes:
-    call `feed(b"")` in a later turn of the loop.
+    call `feed(b"")` in a later turn of the loop. `bad_compression` counts payloads handed over as they came. While
+    `halted` is false, none of the three needs a look.
     """
 
-    __slots__ = ("_head", "_need", "_options", "_rest", "bad_compression", "error", "first_size", "more")
+    __slots__ = (
+        "_head",
+        "_max_ext",
+        "_max_payload",
+        "_need",
+        "_options",
+        "_rest",
+        "bad_compression",
+        "error",
+        "first_size",
+        "halted",
+        "more",
+    )
 
     def __init__(self, options: CodecOptions = DEFAULT_OPTIONS) -> None:
         self._options = options
+        self._max_payload = options.max_payload_size
+        self._max_ext = options.max_ext_header_size
         self._rest: bytearray | None = None
         self._need = 0  # bytes that _rest must hold before parsing can go on
         self._head: tuple[int, int, int, int, int, int, int] | None = None
         self.error: TransportError | None = None
         self.more = False
         self.bad_compression = 0
+        self.halted = False
         self.first_size = 0
 
     @property
@@ -174,6 +200,7 @@ class PacketDecoder:
                 else:
                     data = self._finish(rest, packets)
                     if self.more:
+                        self.halted = True
                         self._keep(data, 0)
                         return packets
             elif type(data) is not bytes:
@@ -181,13 +208,13 @@ class PacketDecoder:
             self._parse(data, packets)
         except TransportError as error:
             self.error = error
+            self.halted = True
             self._rest = None
         return packets
 
     def _parse(self, data: bytes, packets: list[Packet]) -> None:
-        options = self._options
-        max_payload, max_ext = options.max_payload_size, options.max_ext_header_size
-        unpack, append, end, at, inflated = _HEADER.unpack_from, packets.append, len(data), 0, 0
+        max_payload = self._max_payload
+        unpack, end, at, inflated = _unpack_header, len(data), 0, 0
         self.more = False
         while end - at >= HEADER_SIZE:
             marker, kind, biz_type, message_id, ext_size, size, flags = unpack(data, at)
@@ -195,9 +222,9 @@ class PacketDecoder:
                 marker, kind = self._irregular(marker, kind)
             if size > max_payload:
                 raise RemoteProtocolError(f"a payload of {size} bytes is announced, max_payload_size is {max_payload}")
-            if ext_size > max_ext:
+            if ext_size > self._max_ext:
                 raise RemoteProtocolError(
-                    f"an ext header of {ext_size} bytes is announced, max_ext_header_size is {max_ext}"
+                    f"an ext header of {ext_size} bytes is announced, max_ext_header_size is {self._max_ext}"
                 )
             body = at + HEADER_SIZE
             ext_header = b""
@@ -215,20 +242,21 @@ class PacketDecoder:
                 self.first_size = stop
             at = stop
             if marker == _PLAIN:
-                append(Packet(kind, message_id, payload, biz_type, ext_header, flags))
+                packets.append(Packet(kind, message_id, payload, biz_type, ext_header, flags))
                 continue
             payload = self._inflate(marker & 0xFF, payload)
-            append(Packet(kind, message_id, payload, biz_type, ext_header, flags, marker & 0xFF))
+            packets.append(Packet(kind, message_id, payload, biz_type, ext_header, flags, marker & 0xFF))
             inflated += len(payload)
-            if inflated >= options.max_inflated_size and at < end:
-                self.more = True
+            if inflated >= self._options.max_inflated_size and at < end:
+                self.more = self.halted = True
                 break
-        self._keep(data, at)
+        if at < end:
+            self._keep(data, at)
 
     def _keep(self, data: bytes, at: int) -> None:
         self._head = None
         self._need = 0 if self.more else HEADER_SIZE
-        self._rest = bytearray(data[at:]) if at < len(data) else None
+        self._rest = bytearray(data[at:])
 
     def _finish(self, rest: bytearray, packets: list[Packet]) -> bytes:
         """Complete the packet whose header is known, straight from the buffer: a large body is copied once."""
@@ -268,5 +296,6 @@ class PacketDecoder:
             if self._options.on_bad_compression == "error":
                 raise
             self.bad_compression += 1
+            self.halted = True
             logger.debug("payload of %d bytes handed over as it came: %s", len(payload), error)
             return payload

@@ -48,7 +48,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     graceful_timeout: seconds a graceful close may take to finish handlers and write what is queued; default 5.
     write_timeout: seconds without any progress in writing after which a peer that does not read is dropped; default 30.
     idle_timeout: seconds without any packet in either direction after which a session is closed; default None, never.
-    high_water: bytes of outbound data above which `send` waits; default 256 KiB. It goes on below a quarter of it.
+    high_water: bytes of outbound data above which `send` waits until the system has taken them; default 256 KiB.
     max_outbound: bytes of outbound data above which `send_nowait` raises, default 16 MiB.
         A session that only answers stops taking requests at high_water already.
     max_pending_requests: requests of ours that may wait for answers at once; default 65 536.

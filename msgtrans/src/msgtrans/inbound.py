@@ -15,7 +15,8 @@ from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from msgtrans.codec import PLAIN_MARKER, pack_header
+from msgtrans.codec import PLAIN_MARKER as _PLAIN
+from msgtrans.codec import pack_header
 from msgtrans.events import MessageReceived, RequestReceived
 from msgtrans.handlers import Context, Reply
 from msgtrans.outbound import Outbound
@@ -23,10 +24,9 @@ from msgtrans.packet import REQUEST, RESPONSE, Packet
 from msgtrans.requests import PendingRequests
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Coroutine, Iterator
+    from collections.abc import Awaitable, Coroutine, Iterable, Iterator
 
     from msgtrans.endpoint import Endpoint
-    from msgtrans.handlers import Answer
     from msgtrans.link import Link
 
 logger = logging.getLogger("msgtrans.session")
@@ -68,25 +68,29 @@ class Inbound(Outbound):
         if self._state is not _OPEN:
             self._endpoint.counters.discarded += len(packets)
         elif self._held:
-            self._held.extend(packets)
+            self._hold_behind(self._held, packets)
         else:
             self._flush_scheduled = True
             self._dispatch(iter(packets))
-            self._flush()
+            if self._out:
+                self._flush()
+            else:
+                self._flush_scheduled = False
 
     def _dispatch(self, packets: Iterator[Packet]) -> None:
-        endpoint, out = self._endpoint, self._out
+        endpoint, pending = self._endpoint, self._pending
         on_request, on_message, limit = endpoint.request_handler, endpoint.message_handler, endpoint.max_payload_size
         for packet in packets:
             kind = packet.packet_type
             if kind == RESPONSE:
-                waiter = self._pending.pop(packet.message_id)
+                waiter = pending.pop(packet.message_id)
                 if waiter is None or waiter.done():
                     endpoint.counters.stray_responses += 1
                 else:
                     waiter.set_result(packet)
                 continue
-            if (self._congested or self._tasks or on_message is None or on_request is None) and self._must_wait(kind):
+            handler = on_request if kind == REQUEST else on_message
+            if (handler is None or self._congested or self._tasks) and self._must_wait(kind):
                 self._hold(packet, packets)
                 return
             if self._state is not _OPEN:  # a handler closed it
@@ -103,48 +107,37 @@ class Inbound(Outbound):
                 kind == REQUEST,
             )
             try:
-                if kind != REQUEST:
-                    self._take_message(context)
-                elif on_request is None:
-                    self._offer(RequestReceived(context))
-                else:
-                    answer = on_request(context)
-                    if type(answer) is bytes and context.unanswered and len(answer) <= limit:
-                        context.unanswered = False
-                        frame = (
-                            pack_header(PLAIN_MARKER, RESPONSE, packet.biz_type, packet.message_id, 0, len(answer), 0)
-                            + answer
-                        )
-                        out.append(frame)
-                        self._out_bytes += len(frame)
-                        if self._out_bytes > self._high:
-                            self._congested = True
-                    else:
-                        self._settle(context, answer)
+                if handler is None:
+                    self._offer(context)
+                    continue
+                answer = handler(context)
+                if type(answer) is bytes and context.unanswered and len(answer) <= limit:
+                    context.unanswered = False
+                    frame = (
+                        pack_header(_PLAIN, RESPONSE, packet.biz_type, packet.message_id, 0, len(answer), 0) + answer
+                    )
+                    self._out.append(frame)
+                    self._out_bytes += len(frame)
+                    if self._out_bytes > self._high:
+                        self._congested = True
+                elif answer is not None:
+                    self._settle(context, answer, request=kind == REQUEST)
             except Exception as error:  # noqa: BLE001 - logged and counted there
                 self._failed(context, error)
 
-    def _take_message(self, context: Context) -> None:
-        handler = self._endpoint.message_handler
-        if handler is None:
-            self._offer(MessageReceived(context))
-            return
-        result = handler(context)
-        if result is not None and inspect.isawaitable(result):
-            self._start(context, result)
-
-    def _offer(self, event: MessageReceived | RequestReceived) -> None:
+    def _offer(self, context: Context) -> None:
         if self._endpoint.hub:
-            self._endpoint.hub.emit(event)
+            self._endpoint.hub.emit(RequestReceived(context) if context.unanswered else MessageReceived(context))
         else:
             self._endpoint.counters.unhandled += 1
 
-    def _settle(self, context: Context, answer: Answer | Awaitable[Answer]) -> None:
-        if answer is None:
-            return
+    def _settle(self, context: Context, answer: object, *, request: bool) -> None:
+        """Do what a handler returned; of a one-way message only work that goes on matters."""
         if isinstance(answer, bytes | bytearray | memoryview):
             answer = Reply(bytes(answer))
         if isinstance(answer, Reply):
+            if not request:
+                return
             if self._state is SessionState.CLOSED:
                 self._endpoint.counters.late_answers += 1
                 return
@@ -156,8 +149,8 @@ class Inbound(Outbound):
                 compression=answer.compression,
             )
         elif inspect.isawaitable(answer):
-            self._start(context, answer)
-        else:
+            self._start(context, answer, request=request)
+        elif request and answer is not None:
             raise TypeError(f"a request handler returned {type(answer).__name__}; return bytes, a Reply or None")
 
     def _failed(self, context: Context, error: Exception) -> None:
@@ -173,12 +166,12 @@ class Inbound(Outbound):
         if hook is None or not context.unanswered:
             return
         try:
-            self._settle(context, hook(context, error))
+            self._settle(context, hook(context, error), request=True)
         except Exception:
             logger.exception("the on_error hook failed: session %d, biz_type %d", self.id, context.biz_type)
 
-    def _start(self, context: Context, work: Awaitable[object]) -> None:
-        task = start_task(self._loop, self._run(context, work, request=context.unanswered))
+    def _start(self, context: Context, work: Awaitable[object], *, request: bool) -> None:
+        task = start_task(self._loop, self._run(context, work, request=request))
         if not task.done():
             if self._tasks is None:
                 self._tasks = set()
@@ -189,7 +182,7 @@ class Inbound(Outbound):
         try:
             answer = await work
             if request:
-                self._settle(context, answer)  # type: ignore[arg-type]  # what the handler's type promises
+                self._settle(context, answer, request=True)
         except Exception as error:  # noqa: BLE001 - logged and counted there
             self._failed(context, error)
 
@@ -217,14 +210,17 @@ class Inbound(Outbound):
 
     def _hold(self, packet: Packet, rest: Iterator[Packet]) -> None:
         self._held = deque((packet,))
-        for later in rest:
-            if later.packet_type == RESPONSE:
-                self._dispatch(iter((later,)))
-            else:
-                self._held.append(later)
+        self._hold_behind(self._held, rest)
         self._endpoint.counters.read_pauses += 1
         self._endpoint.paused.add(self)  # type: ignore[arg-type]  # as above
         self._link.pause_reading()
+
+    def _hold_behind(self, held: deque[Packet], packets: Iterable[Packet]) -> None:
+        for packet in packets:
+            if packet.packet_type == RESPONSE:
+                self._dispatch(iter((packet,)))
+            else:
+                held.append(packet)
 
     def _release(self) -> None:
         """Go on with what was held, as far as there is room now."""

@@ -33,15 +33,14 @@ class Link(Protocol):
         ...
 
     def write(self, data: bytes) -> None:
-        """Send `data` after all that was written before; does not block."""
+        """Send `data` after all that was written before; does not block.
+
+        If not all of it leaves at once, calls `pause_writing`, and `resume_writing` once nothing is left.
+        """
         ...
 
     def buffered(self) -> int:
         """Bytes written that the system has not taken yet."""
-        ...
-
-    def watch_drain(self) -> None:
-        """Call `pause_writing` now unless nothing is buffered, and `resume_writing` once nothing is."""
         ...
 
     def pause_reading(self) -> None:
@@ -81,9 +80,6 @@ class GoneLink:
     def buffered(self) -> int:
         """Nothing is."""
         return 0
-
-    def watch_drain(self) -> None:
-        """Nothing."""
 
     def pause_reading(self) -> None:
         """Nothing."""

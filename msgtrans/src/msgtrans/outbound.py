@@ -50,8 +50,8 @@ class Outbound(ABC):
         self._out: list[bytes] = []
         self._out_bytes = 0
         self._flush_scheduled = False
-        self._congested = False  # more than high_water waits to leave, here or in the link
-        self._write_paused = False  # it is the link that has too much
+        self._congested = False  # more than high_water waits here
+        self._write_paused = False  # the link has not passed on all it was given; it gets no more until then
         # Made when first needed: most sessions are idle most of the time, and there are many.
         self._line: deque[tuple[bytes, asyncio.Future[Packet] | None, asyncio.Future[None] | None]] | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
@@ -69,17 +69,24 @@ class Outbound(ABC):
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
+        """Give the link everything, unless it is behind; it may pause writing meanwhile."""
         self._flush_scheduled = False
         out = self._out
-        if out:
+        if out and not self._write_paused:
             data = out[0] if len(out) == 1 else b"".join(out)
             self.packets_sent += len(out)
             self.bytes_sent += len(data)
             out.clear()
             self._out_bytes = 0
             self._link.write(data)
-        if self._congested:
-            self._ease()
+            if self._congested:
+                self._ease()
+
+    def _flush_all(self) -> None:
+        """Give the link everything, however much it has, because it will close behind that."""
+        behind, self._write_paused = self._write_paused, False
+        self._flush()
+        self._write_paused = self._write_paused or behind
 
     def _outbound(self) -> int:
         return self._out_bytes + self._link.buffered()
@@ -100,9 +107,7 @@ class Outbound(ABC):
         self._line.append((frame, asked, sent))
 
     def _ease(self) -> None:
-        """Let those in line go on, unless the link is still behind."""
-        if self._write_paused or self._out_bytes > self._high:
-            return
+        """Let those in line go on, as far as there is room."""
         self._congested = False
         while self._line and not self._congested:
             self._next_in_line(self._line)
@@ -126,12 +131,10 @@ class Outbound(ABC):
 
     async def _drained(self) -> None:
         """Wait until the system has taken everything."""
-        self._flush()
-        if self._link.buffered():
-            self._link.watch_drain()
-            while self._write_paused:
-                self._drain_waiter = self._loop.create_future()
-                await self._drain_waiter
+        self._flush_all()
+        while self._write_paused:
+            self._drain_waiter = self._loop.create_future()
+            await self._drain_waiter
 
     def _drop_outbound(self) -> None:
         """The connection is gone."""
@@ -150,19 +153,19 @@ class Outbound(ABC):
     # For the link
 
     def pause_writing(self) -> None:
-        """The link has more to write than `high_water`."""
-        self._write_paused = self._congested = True
+        """The link could not pass on everything at once."""
+        self._write_paused = True
         if self._stall_timer is None:
             self._watch_progress(None)
 
     def resume_writing(self) -> None:
-        """The link has caught up."""
+        """The link has passed on everything."""
         self._write_paused = False
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None
         self._wake_drained()
-        self._ease()
+        self._flush()
 
     def _watch_progress(self, before: int | None) -> None:
         written = self.bytes_sent - self._link.buffered()

@@ -62,21 +62,34 @@ class PendingRequests(Generic[W]):
         self._crowded = True
         return message_id
 
-    def check_room(self) -> None:
-        """Raise ResourceError when `limit` requests are waiting."""
+    def add(
+        self, waiter: W, now: float, timeout: float | None = None, message_id: int | None = None
+    ) -> tuple[int, float]:
+        """Remember a request; its id, fresh unless chosen, and its deadline.
+
+        `now` must not go backwards; a timeout of None is the default. Raises ResourceError when `limit` requests wait,
+        ConfigurationError for a timeout that is not positive and finite, LocalProtocolError as `claim`.
+        """
+        default = self._default
+        fresh = self._next
+        usual = timeout is None and message_id is None and not self._others and not self._crowded
+        if usual and len(default) < self.limit and fresh < MAX_MESSAGE_ID:
+            self._next = fresh + 1
+            deadline = now + self.timeout
+            default[fresh] = (waiter, deadline)
+            return fresh, deadline
         if len(self) >= self.limit:
             raise ResourceError("pending requests", len(self), self.limit)
+        if timeout is not None:
+            timeout = rounded(timeout) if timeout != self.timeout else None
+        message_id = self.next_id() if message_id is None else self.claim(message_id)
+        if timeout is not None:
+            return message_id, self._add_other(message_id, waiter, now, timeout)
+        deadline = now + self.timeout
+        default[message_id] = (waiter, deadline)
+        return message_id, deadline
 
-    def add(self, message_id: int, waiter: W, now: float, timeout: float | None = None) -> float:
-        """Remember a request and return its deadline. `now` must not go backwards; a timeout of None is the default.
-
-        Raises ConfigurationError for a timeout that is not positive and finite.
-        """
-        if timeout is None or timeout == self.timeout:
-            deadline = now + self.timeout
-            self._default[message_id] = (waiter, deadline)
-            return deadline
-        timeout = rounded(timeout)
+    def _add_other(self, message_id: int, waiter: W, now: float, timeout: float) -> float:
         if self._others is None or self._others_of is None:
             self._others, self._others_of = {}, {}
         deadline = now + timeout

@@ -178,7 +178,7 @@ class TransportServer(Endpoint):
         loop = asyncio.get_running_loop()
 
         def factory() -> asyncio.BufferedProtocol:
-            return TcpConnection(self._admit, loop, self.codec, self.config.high_water, nodelay=nodelay)
+            return TcpConnection(self._admit, loop, self.codec, nodelay=nodelay)
 
         return factory
 

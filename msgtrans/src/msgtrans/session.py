@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+import struct
 from typing import TYPE_CHECKING, Final
 
-from msgtrans.codec import encode_fields
+from msgtrans.codec import PLAIN_MARKER, encode_fields, out_of_range, pack_header
 from msgtrans.errors import BackpressureError, SessionClosedError, TransportError, TransportTimeoutError
 from msgtrans.events import CloseReason
 from msgtrans.inbound import Inbound, SessionState
@@ -174,14 +175,21 @@ class Session(Inbound):
         """
         if self._state is not _OPEN:
             raise self._closed_error()
-        pending = self._pending
-        pending.check_room()
-        message_id = pending.next_id() if message_id is None else pending.claim(message_id)
-        frame = encode_fields(
-            REQUEST, message_id, payload, biz_type, ext_header, flags, compression, self._endpoint.codec
-        )
-        waiter: asyncio.Future[Packet] = self._loop.create_future()
-        deadline = pending.add(message_id, waiter, self._loop.time(), timeout)
+        loop, pending = self._loop, self._pending
+        waiter: asyncio.Future[Packet] = asyncio.Future(loop=loop)
+        message_id, deadline = pending.add(waiter, loop.time(), timeout, message_id)
+        try:
+            if ext_header or compression or len(payload) > self._endpoint.max_payload_size:
+                frame = encode_fields(
+                    REQUEST, message_id, payload, biz_type, ext_header, flags, compression, self._endpoint.codec
+                )
+            else:  # nearly always; the call costs as much as the work
+                frame = pack_header(PLAIN_MARKER, REQUEST, biz_type, message_id, 0, len(payload), flags) + payload
+        except BaseException as error:
+            pending.pop(message_id)
+            if isinstance(error, struct.error):
+                raise out_of_range(biz_type, message_id, flags) from error
+            raise
         if deadline < self._timer_at:
             self._arm(deadline)
         if self._congested:
@@ -266,7 +274,7 @@ class Session(Inbound):
                 self._endpoint.spawn(self.close())
             return True
         self._end(CloseReason.NORMAL)
-        self._flush()
+        self._flush_all()
         self._limit_closing()
         return False
 
@@ -275,7 +283,7 @@ class Session(Inbound):
         if self._state is _OPEN:
             self._endpoint.counters.protocol_errors += 1
         self._end(CloseReason.ERROR, error)
-        self._flush()
+        self._flush_all()
         self._limit_closing()
         self._link.close()
 

@@ -37,7 +37,6 @@ class TcpConnection(asyncio.BufferedProtocol):
         "_accept",
         "_decoder",
         "_feeding",
-        "_high_water",
         "_loop",
         "_nodelay",
         "_paused",
@@ -45,6 +44,7 @@ class TcpConnection(asyncio.BufferedProtocol):
         "_transport",
         "_view",
         "peer_address",
+        "write",
     )
 
     protocol = "tcp"
@@ -54,7 +54,6 @@ class TcpConnection(asyncio.BufferedProtocol):
         accept: Callable[[TcpConnection], Session | None],
         loop: asyncio.AbstractEventLoop,
         codec: CodecOptions,
-        high_water: int,
         *,
         nodelay: bool = True,
     ) -> None:
@@ -64,7 +63,6 @@ class TcpConnection(asyncio.BufferedProtocol):
         self._accept = accept
         self._loop = loop
         self._decoder = PacketDecoder(codec)
-        self._high_water = high_water
         self._nodelay = nodelay
         self._view = view
         self._session: Session | None = None
@@ -78,7 +76,9 @@ class TcpConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport, and ask for a session."""
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=self._high_water, low=self._high_water // 4)
+        self.write: Callable[[bytes], None] = self._transport.write
+        # The session queues for itself. And at 0, uvloop writes at once instead of at the end of the loop's turn.
+        self._transport.set_write_buffer_limits(high=0)
         self.peer_address = _address(transport.get_extra_info("peername"))
         if not self._nodelay:
             transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
@@ -92,9 +92,14 @@ class TcpConnection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Handle everything that one read delivered."""
-        if self._session is not None:
-            self._session.bytes_received += nbytes
-            self._feed(self._session, self._view[:nbytes])
+        session = self._session
+        if session is not None:
+            session.bytes_received += nbytes
+            packets = self._decoder.feed(self._view[:nbytes])
+            if packets:
+                session.receive(packets)
+            if self._decoder.halted:
+                self._halted(session)
 
     def eof_received(self) -> bool:
         """The peer sends no more; True keeps our side open while answers are on their way."""
@@ -117,12 +122,12 @@ class TcpConnection(asyncio.BufferedProtocol):
             session.lost(error)
 
     def pause_writing(self) -> None:
-        """The transport's buffer is above its limit."""
+        """The system takes no more at the moment."""
         if self._session is not None:
             self._session.pause_writing()
 
     def resume_writing(self) -> None:
-        """The transport's buffer is well below its limit."""
+        """The system has taken everything."""
         if self._session is not None:
             self._session.resume_writing()
 
@@ -133,17 +138,9 @@ class TcpConnection(asyncio.BufferedProtocol):
         """Our own end."""
         return _address(self._transport.get_extra_info("sockname"))
 
-    def write(self, data: bytes) -> None:
-        """Send `data`."""
-        self._transport.write(data)
-
     def buffered(self) -> int:
         """Bytes the system has not taken yet."""
         return self._transport.get_write_buffer_size()
-
-    def watch_drain(self) -> None:
-        """Report when everything is written."""
-        self._transport.set_write_buffer_limits(high=0)
 
     def pause_reading(self) -> None:
         """Read no more for now."""
@@ -175,11 +172,10 @@ class TcpConnection(asyncio.BufferedProtocol):
 
     # Its own
 
-    def _feed(self, session: Session, data: memoryview | bytes) -> None:
+    def _halted(self, session: Session) -> None:
+        """The decoder did not go on as usual."""
         decoder = self._decoder
-        packets = decoder.feed(data)
-        if packets:
-            session.receive(packets)
+        decoder.halted = decoder.more
         if decoder.bad_compression:
             session.count_bad_compression(decoder.bad_compression)
             decoder.bad_compression = 0
@@ -198,9 +194,14 @@ class TcpConnection(asyncio.BufferedProtocol):
 
     def _feed_more(self) -> None:
         self._feeding = False
-        if self._session is None or self._paused:
+        session = self._session
+        if session is None or self._paused:
             return
-        self._feed(self._session, b"")
+        packets = self._decoder.feed(b"")
+        if packets:
+            session.receive(packets)
+        if self._decoder.halted:
+            self._halted(session)
         if not (self._decoder.more or self._paused or self._transport.is_closing()):
             self._transport.resume_reading()
 

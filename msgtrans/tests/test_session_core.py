@@ -1,0 +1,273 @@
+"""The session over a link in memory: what holds whatever carries it, with every pause under the test's control."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from msgtrans import (
+    CloseReason,
+    Context,
+    Packet,
+    PacketDecoder,
+    SessionClosedError,
+    SessionConfig,
+    SessionState,
+    TransportTimeoutError,
+)
+from msgtrans.endpoint import Endpoint
+from msgtrans.session import Session
+
+
+class MemoryLink:
+    """Keeps what is written; takes nothing while `blocked`."""
+
+    protocol = "memory"
+    peer_address = None
+    local_address = None
+
+    def __init__(self) -> None:
+        self.session: Session
+        self.decoder = PacketDecoder()
+        self.writes: list[bytes] = []
+        self.waiting = 0
+        self.blocked = False
+        self.calls: list[str] = []
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+        if self.blocked:
+            self.waiting += len(data)
+            self.session.pause_writing()
+
+    def unblock(self) -> None:
+        self.blocked, self.waiting = False, 0
+        self.session.resume_writing()
+
+    def buffered(self) -> int:
+        return self.waiting
+
+    def pause_reading(self) -> None:
+        self.calls.append("pause")
+
+    def resume_reading(self) -> None:
+        self.calls.append("resume")
+
+    def finish(self) -> None:
+        self.calls.append("finish")
+        asyncio.get_running_loop().call_soon(self.session.lost, None)
+
+    def close(self) -> None:
+        self.calls.append("close")
+        asyncio.get_running_loop().call_soon(self.session.lost, None)
+
+    def abort(self) -> None:
+        self.calls.append("abort")
+        asyncio.get_running_loop().call_soon(self.session.lost, None)
+
+    def sent(self) -> list[Packet]:
+        return [packet for data in self.writes for packet in self.decoder.feed(data)]
+
+
+def open_session(config: SessionConfig | None = None) -> tuple[Session, MemoryLink, Endpoint]:
+    endpoint, link = Endpoint(config), MemoryLink()
+    link.session = Session(1, link, endpoint, asyncio.get_running_loop(), 1)
+    endpoint.session_opened(link.session)
+    return link.session, link, endpoint
+
+
+async def turn() -> None:
+    """Let everything that is due happen."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_one_write_per_turn() -> None:
+    """What one turn of the loop sends leaves in one write, in order."""
+    session, link, _ = open_session()
+    asked = [asyncio.create_task(session.request(b"%d" % number)) for number in range(5)]
+    await asyncio.gather(*(session.send(b"message") for _ in range(5)))
+    await turn()
+    assert len(link.writes) == 1
+    assert sorted(packet.message_id for packet in link.sent()) == list(range(1, 11))
+    for task in asked:
+        task.cancel()
+
+
+async def test_one_write_per_read() -> None:
+    """All answers of plain handlers to one read leave in one write."""
+    session, link, endpoint = open_session()
+    endpoint.on_request(lambda context: context.payload)
+    session.receive([Packet(1, number, b"x", biz_type=3) for number in range(100)])
+    assert len(link.writes) == 1
+    assert [Packet(2, number, b"x", biz_type=3) for number in range(100)] == link.sent()
+
+
+async def test_a_request_in_line_times_out_and_is_never_sent() -> None:
+    """The timeout of a request covers waiting to be sent; the next in line goes on."""
+    session, link, endpoint = open_session(SessionConfig(high_water=100))
+    link.blocked = True
+    for _ in range(2):
+        await session.send(bytes(100))
+        await turn()
+    assert session.congested
+    with pytest.raises(TransportTimeoutError):
+        await session.request(b"never sent", timeout=0.01)
+    cancelled, last = (asyncio.create_task(session.send(payload)) for payload in (b"cancelled", b"last"))
+    await turn()
+    cancelled.cancel()
+    link.unblock()
+    await last
+    await turn()
+    assert [bytes(100), bytes(100), b"last"] == [packet.payload for packet in link.sent()]
+    assert endpoint.stats().request_timeouts == 1
+
+
+async def test_a_blocked_link_gets_no_more_until_it_is_free() -> None:
+    """While the link is behind, frames are gathered here, and follow in one write."""
+    session, link, _ = open_session()
+    link.blocked = True
+    for number in range(5):
+        await session.send(b"%d" % number)
+        await turn()
+    assert len(link.writes) == 1
+    link.unblock()
+    assert len(link.writes) == 2
+    assert [b"0", b"1", b"2", b"3", b"4"] == [packet.payload for packet in link.sent()]
+
+
+async def test_answers_stop_at_high_water_for_a_session_that_only_answers() -> None:
+    """Requests behind high_water of answers are held, reading pauses, and all goes on when the link is free."""
+    session, link, endpoint = open_session(SessionConfig(high_water=1000))
+    endpoint.on_request(lambda _: bytes(400))
+    link.blocked = True
+    session.receive([Packet(1, number) for number in range(10)])
+    await turn()
+    assert link.calls == ["pause"]
+    assert session.stats().outbound_bytes <= 2 * (1000 + 416)  # high_water here, and in the link
+    while link.calls[-1] == "pause":
+        link.unblock()
+        await turn()
+    assert list(range(10)) == [packet.message_id for packet in link.sent()]
+    assert link.calls == ["pause", "resume"]
+
+
+async def test_responses_pass_held_requests() -> None:
+    """A response is never stuck behind requests that wait for a handler."""
+    session, link, endpoint = open_session(SessionConfig(max_concurrent_handlers=1))
+    go_on = asyncio.Event()
+
+    @endpoint.on_request
+    async def answer(context: Context) -> bytes:
+        await go_on.wait()
+        return context.payload
+
+    asked = asyncio.create_task(session.request(b""))
+    await turn()
+    session.receive([Packet(1, 1, b"a"), Packet(1, 2, b"b"), Packet(2, 1, b"answer")])
+    assert (await asked).payload == b"answer"
+    later = asyncio.create_task(session.request(b""))
+    await turn()
+    session.receive([Packet(1, 3, b"c"), Packet(2, 2, b"answer")])
+    assert (await later).payload == b"answer"
+    go_on.set()
+    for _ in range(3):
+        await turn()
+    assert [b"a", b"b", b"c"] == [packet.payload for packet in link.sent() if packet.packet_type == 2]
+
+
+async def test_progress_keeps_a_slow_link_alive() -> None:
+    """write_timeout ends a link that stands still, not one that is slow."""
+    session, link, endpoint = open_session(SessionConfig(write_timeout=0.05))
+    link.blocked = True
+    await session.send(bytes(1000))
+    for _ in range(10):
+        await asyncio.sleep(0.02)
+        link.waiting -= 10
+    assert session.is_open
+    await asyncio.wait_for(session.wait_closed(), 10)
+    assert session.close_reason == CloseReason.TIMEOUT
+    assert endpoint.stats().write_timeouts == 1
+
+
+async def test_a_graceful_close_writes_what_stands_in_line() -> None:
+    """Closing gracefully sends what is queued and in line, and only then says that it is finished."""
+    session, link, _ = open_session(SessionConfig(high_water=100))
+    link.blocked = True
+    await session.send(bytes(200))
+    sending = asyncio.create_task(session.send(b"in line"))
+    await turn()
+    closing = asyncio.create_task(session.close())
+    await turn()
+    assert "finish" not in link.calls
+    link.unblock()
+    await sending
+    await closing
+    assert [bytes(200), b"in line"] == [packet.payload for packet in link.sent()]
+    assert link.calls[-1] == "finish"
+    assert session.state == SessionState.CLOSED
+
+
+async def test_a_graceful_close_that_cannot_write_is_forced() -> None:
+    """When the link stays blocked, closing ends with an abort after graceful_timeout."""
+    session, link, _ = open_session(SessionConfig(graceful_timeout=0.05))
+    link.blocked = True
+    await session.send(b"stuck")
+    await session.close()
+    assert link.calls[-1] == "abort"
+    assert session.close_reason == CloseReason.FORCED
+
+
+async def test_a_cancelled_close_is_forced() -> None:
+    """Whoever cancels a graceful close gets the session closed all the same."""
+    session, link, _ = open_session()
+    link.blocked = True
+    await session.send(b"stuck")
+    closing = asyncio.create_task(session.close())
+    await turn()
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    await session.wait_closed()
+    assert link.calls[-1] == "abort"
+
+
+async def test_packets_after_the_close_began_are_discarded() -> None:
+    """What arrives while closing is counted, not handled; so is the rest of a read whose handler closed."""
+    session, _, endpoint = open_session()
+    seen: list[bytes] = []
+
+    @endpoint.on_message
+    def take(context: Context) -> None:
+        seen.append(context.payload)
+        context.session.abort()
+
+    session.receive([Packet(0, 1, b"first"), Packet(0, 2, b"second")])
+    session.receive([Packet(0, 3, b"third")])
+    await session.wait_closed()
+    assert seen == [b"first"]
+    assert endpoint.stats().discarded == 2
+    with pytest.raises(SessionClosedError, match="forced"):
+        await session.send(b"")
+
+
+async def test_requests_refused_by_the_codec_are_forgotten() -> None:
+    """A request that cannot be encoded leaves nothing behind."""
+    session, _, _ = open_session()
+    for wrong in ({"biz_type": 256}, {"ext_header": bytes(70_000)}, {"flags": -1}):
+        with pytest.raises(Exception, match=r"biz_type|ext header"):
+            await session.request(b"", **wrong)
+    assert session.stats().pending_requests == 0
+
+
+async def test_a_gone_link_is_harmless() -> None:
+    """After closing, everything on a session is refused or does nothing."""
+    session, link, endpoint = open_session()
+    await session.close()
+    session.abort()
+    await session.close(graceful=False)
+    assert not session.stats().outbound_bytes
+    assert (session.protocol, session.peer_address, session.local_address) == ("memory", None, None)
+    assert endpoint.stats().connections_open == 0
+    assert link.calls.count("abort") == 0
