@@ -96,7 +96,7 @@ def encode_fields(  # noqa: PLR0917 - once per packet, and keywords cost there
         try:  # the way of nearly all packets
             return pack_header(_PLAIN, packet_type, biz_type, message_id, 0, len(payload), flags) + payload
         except struct.error as error:
-            raise out_of_range(biz_type, message_id, flags) from error
+            raise _out_of_range(biz_type, message_id, flags) from error
     if len(payload) > options.max_payload_size:
         raise LocalProtocolError(
             f"a payload of {len(payload)} bytes exceeds max_payload_size, {options.max_payload_size}"
@@ -115,12 +115,11 @@ def encode_fields(  # noqa: PLR0917 - once per packet, and keywords cost there
     try:
         head = pack_header(marker, packet_type, biz_type, message_id, len(ext_header), len(payload), flags)
     except struct.error as error:
-        raise out_of_range(biz_type, message_id, flags) from error
+        raise _out_of_range(biz_type, message_id, flags) from error
     return b"".join((head, ext_header, payload))
 
 
-def out_of_range(biz_type: int, message_id: int, flags: int) -> LocalProtocolError:
-    """The error for header fields that their bits cannot hold."""
+def _out_of_range(biz_type: int, message_id: int, flags: int) -> LocalProtocolError:
     return LocalProtocolError(
         f"a header field is out of range: biz_type {biz_type} (8 bits), message_id {message_id} (32 bits), "
         f"flags {flags} (16 bits)"

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-import struct
 from typing import TYPE_CHECKING, Final
 
-from msgtrans.codec import PLAIN_MARKER, encode_fields, out_of_range, pack_header
+from msgtrans.codec import encode_fields
 from msgtrans.errors import BackpressureError, SessionClosedError, TransportError, TransportTimeoutError
 from msgtrans.events import CloseReason
 from msgtrans.inbound import Inbound, SessionState
@@ -179,16 +178,11 @@ class Session(Inbound):
         waiter: asyncio.Future[Packet] = asyncio.Future(loop=loop)
         message_id, deadline = pending.add(waiter, loop.time(), timeout, message_id)
         try:
-            if ext_header or compression or len(payload) > self._endpoint.max_payload_size:
-                frame = encode_fields(
-                    REQUEST, message_id, payload, biz_type, ext_header, flags, compression, self._endpoint.codec
-                )
-            else:  # nearly always; the call costs as much as the work
-                frame = pack_header(PLAIN_MARKER, REQUEST, biz_type, message_id, 0, len(payload), flags) + payload
-        except BaseException as error:
+            frame = encode_fields(
+                REQUEST, message_id, payload, biz_type, ext_header, flags, compression, self._endpoint.codec
+            )
+        except BaseException:
             pending.pop(message_id)
-            if isinstance(error, struct.error):
-                raise out_of_range(biz_type, message_id, flags) from error
             raise
         if deadline < self._timer_at:
             self._arm(deadline)
