@@ -169,6 +169,23 @@ async def test_many_compressed_packets_are_inflated_over_several_turns(connect_r
     assert len(turns) >= 25
 
 
+async def test_inflating_waits_for_handlers(connect_raw: ConnectRaw) -> None:
+    """Compressed packets over the cap are also inflated no faster than coroutine handlers take them."""
+    config = SessionConfig(codec=CodecOptions(max_inflated_size=10_000), max_concurrent_handlers=1)
+    async with TransportServer(tcp="127.0.0.1:0", session=config) as server:
+
+        @server.on_request
+        async def answer(context: Context) -> bytes:
+            await asyncio.sleep(0)
+            return context.payload[:2]
+
+        async with connect_raw(server.tcp_address.port) as peer:
+            for _ in range(2):
+                peer.send(b"".join(encode(Packet(1, n, bytes(9_000), compression=2)) for n in range(50)))
+                expected = b"".join(encode(Packet(2, n, bytes(2))) for n in range(50))
+                assert expected == await peer.read(len(expected))
+
+
 async def test_mislabelled_payloads_under_raw_are_counted(connect_raw: ConnectRaw) -> None:
     """Under `raw`, vector V8 reaches the handler unchanged and is counted."""
     config = SessionConfig(codec=CodecOptions(on_bad_compression="raw"))

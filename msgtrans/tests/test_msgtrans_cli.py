@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import signal
 import socket
 import subprocess
@@ -109,6 +111,23 @@ def test_errors_say_what_to_do(words: list[str], code: int, told: str) -> None:
     assert done.returncode == code
     assert told in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_bench_shows_progress_on_a_terminal(echo: str) -> None:
+    """Where stderr is a terminal, a progress bar runs there, and stdout has only the result."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        command("bench", echo, "--duration", "0.6"), stdout=subprocess.PIPE, stderr=theirs, text=True
+    ) as process:
+        os.close(theirs)
+        assert process.stdout is not None
+        result = process.stdout.read()
+        assert process.wait(15) == 0
+    shown = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert "loading" in shown
+    assert "loading" not in result
+    assert "per second" in result
 
 
 def test_a_taken_port(echo: str) -> None:

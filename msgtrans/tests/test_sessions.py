@@ -353,6 +353,41 @@ async def test_nothing_is_missed_right_after_connecting() -> None:
                     break
 
 
+async def test_connections_made_while_starting_wait_for_the_starter(
+    server: TransportServer, connect_raw: Callable[[int], AbstractAsyncContextManager[RawPeer]], until: Until
+) -> None:
+    """A peer that connects before start() has returned is established afterwards, unless it ended meanwhile."""
+    server._starting = True
+    async with connect_raw(server.tcp_address.port) as gone, connect_raw(server.tcp_address.port) as peer:
+        peer.send(encode(Packet(1, 1, b"early")))
+        await until(lambda: len(server._early) == 2)
+        server._early[0][0].abort()
+        assert await gone.read_to_end() == b""
+        assert not server.sessions
+        events = server.events()
+        server._admit_early()
+        assert await peer.read(21) == encode(Packet(2, 1, b"early"))
+        assert isinstance(await anext(events), Established)
+        assert server.stats().connections_total == 1
+
+
+async def test_what_a_message_handler_returns_is_no_answer(server: TransportServer, client: TransportClient) -> None:
+    """Answers to one-way messages are ignored, from plain functions and from coroutines."""
+    done = asyncio.Event()
+
+    async def later(context: Context) -> bytes:
+        done.set()
+        return b"ignored"
+
+    for handler in (lambda _: Reply(b"ignored"), lambda _: 17, later):
+        server.on_message(handler)
+        await client.send(b"")
+        await client.request(b"")
+    await done.wait()
+    assert server.stats().handler_errors == 0
+    assert client.stats().packets_received == 3
+
+
 async def test_a_slow_event_consumer_loses_nothing(server: TransportServer) -> None:
     """With room for 4 events, 200 messages all arrive, because reading pauses meanwhile."""
     async with TransportClient(uri(server), session=SessionConfig(event_queue_size=4)) as client:

@@ -101,6 +101,7 @@ class TransportServer(Endpoint):
         self._stopping = True
         if self._listener is not None:
             self._listener.close()
+        self._admit_early()
         await self.close_all(graceful=graceful)
         await self._cancel_work()
         self._stop_watching_idle()
