@@ -156,13 +156,14 @@ class Endpoint:
 
     async def _cancel_work(self) -> None:
         """End every task that still runs."""
+        tasks = [*self._background]
         for session in [*self._open.values(), *self._finishing]:
-            session.cancel_handlers()
+            tasks += session.running_handlers()
         me = asyncio.current_task()
-        tasks = [task for task in self._background if task is not me]
-        for task in tasks:
+        others = [task for task in tasks if task is not me]
+        for task in others:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*others, return_exceptions=True)
 
     def _watch_idle(self) -> None:
         timeout = self.config.idle_timeout

@@ -297,10 +297,9 @@ class Session(Inbound):
         """For a link whose decoder handed payloads over as they came."""
         self._endpoint.counters.bad_compression += packets
 
-    def cancel_handlers(self) -> None:
-        """For an endpoint that stops: end the handlers that still run."""
-        for task in self._tasks or ():
-            task.cancel()
+    def running_handlers(self) -> list[asyncio.Task[None]]:
+        """For an endpoint that stops: the handlers that still run."""
+        return list(self._tasks or ())
 
     # Its end
 
