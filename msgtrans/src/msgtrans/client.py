@@ -13,11 +13,10 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, Final, Self
 
-from msgtrans.adapters.tcp import TcpConnection
+from msgtrans.adapters.tcp import TcpConnection, keep_alive
 from msgtrans.config import Address, SessionConfig, TcpClientConfig, parse_address
 from msgtrans.endpoint import Endpoint
 from msgtrans.errors import ConnectError, SessionClosedError, TransportTimeoutError
-from msgtrans.server import keep_alive
 from msgtrans.session import Session
 
 if TYPE_CHECKING:

@@ -16,12 +16,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import socket
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Self
 
-from msgtrans.adapters.tcp import TcpConnection
+from msgtrans.adapters.tcp import TcpConnection, keep_alive
 from msgtrans.codec import encode_fields
 from msgtrans.config import Address, TcpServerConfig, parse_address
 from msgtrans.endpoint import Endpoint
@@ -30,7 +29,6 @@ from msgtrans.packet import MAX_MESSAGE_ID, ONE_WAY
 from msgtrans.session import Session
 
 if TYPE_CHECKING:
-    from asyncio.trsock import TransportSocket
     from collections.abc import Callable
 
     from msgtrans.config import SessionConfig
@@ -211,13 +209,6 @@ class TransportServer(Endpoint):
             if session.is_open:
                 self.session_opened(session)
                 link.resume_reading()
-
-
-def keep_alive(connection: socket.socket | TransportSocket, seconds: int) -> None:
-    """Let the system probe a peer that has been silent for `seconds`."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if hasattr(socket, "TCP_KEEPIDLE"):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
 
 
 def _bind_advice(error: OSError) -> str:

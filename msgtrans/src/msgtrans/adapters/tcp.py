@@ -17,6 +17,7 @@ from msgtrans.config import Address
 from msgtrans.errors import RemoteProtocolError, TransportConnectionError
 
 if TYPE_CHECKING:
+    from asyncio.trsock import TransportSocket
     from collections.abc import Callable
 
     from msgtrans.codec import CodecOptions
@@ -204,6 +205,13 @@ class TcpConnection(asyncio.BufferedProtocol):
             self._halted(session)
         if not (self._decoder.more or self._paused or self._transport.is_closing()):
             self._transport.resume_reading()
+
+
+def keep_alive(connection: socket.socket | TransportSocket, seconds: int) -> None:
+    """Let the system probe a peer that has been silent for `seconds`."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
 
 
 def _address(name: object) -> Address | None:
