@@ -14,6 +14,7 @@ help: ## list the commands
 setup: $(READY) ## .venv with both distributions, editable, and the tools; seconds when nothing changed
 
 $(READY): msgtrans/pyproject.toml artemis/pyproject.toml requirements/dev.txt requirements/pins.txt
+	@echo "Installing into $(VENV); about a minute the first time."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/pins.txt \
 	  -e 'msgtrans[all]' -e 'artemis[all]' -r requirements/dev.txt

@@ -146,11 +146,11 @@ def main() -> None:
         return
     pin_self(1)
     with server(__file__, "--serve", core=0) as (process, address):
-        gauge(address, "artemis_node_instances")
+        gauge(address, "artemis_instances")
         empty = resident(process)
         latencies = uvloop.run(heartbeats(address, options.instances, options.seconds))
         full = resident(process)
-        expired = gauge(address, "artemis_registry_expired_total")
+        expired = gauge(address, "artemis_registry_events_total{event=\"expired\"}")
         process.send_signal(signal.SIGTERM)
         assert process.stdout is not None
         stall = json.loads(process.stdout.readline())

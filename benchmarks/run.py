@@ -1,6 +1,6 @@
 """Every benchmark of this folder, one after the other, each in a process of its own: what `make bench` runs.
 
-    python benchmarks/run.py [NAME ...]
+python benchmarks/run.py [NAME ...]
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ async def test_a_packet_that_announces_too_much_ends_its_connection_only(server,
     assert b"" == await bad.closed()
     await good.send(get("/health/ready"))
     assert 200 == (await good.answer())[0]
-    assert b"artemis_binary_protocol_errors_total 1.0\n" in await metrics(good)
+    assert b'artemis_msgtrans_events_total{event="protocol_errors"} 1.0\n' in await metrics(good)
 
 
 async def test_an_error_in_a_handler_is_an_answer(server, call, monkeypatch):
@@ -132,7 +132,7 @@ async def test_an_error_in_a_handler_is_an_answer(server, call, monkeypatch):
     monkeypatch.setattr(server.node, "register", fail)
     answer = await call(REGISTER, {"instances": [instance()]})
     assert "internal-service-error" == answer["responseStatus"]["errorCode"]
-    assert 1 == server.counters["binary"]["internal_error"]
+    assert 1 == server.counters["msgtrans"]["internal_error"]
     assert "up" == (await call(STATUS, {}))["nodeStatus"]["status"]
 
 

@@ -73,6 +73,9 @@ async def test_empty_requests_are_a_logical_outcome(wire, body, says):
     [
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"x" * 600 + b"\r\n\r\n", 400),
         (b"GARBAGE\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00", 400),
+        (b"hello there\r\n", 400),
+        (b"\x02\x00\x01", 400),
         (b"GET / HTTP/1.1\r\nbroken\r\n\r\n", 400),
         (b"POST " + REGISTER.encode() + b" HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
         (b"POST " + REGISTER.encode() + b" HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),

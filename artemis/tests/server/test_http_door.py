@@ -260,4 +260,4 @@ async def test_pages(wire):
     status, fields, body = await wire.answer()
     assert 200 == status
     assert fields["content-type"].startswith("text/plain")
-    assert b"artemis_node_instances 0.0\n" in body
+    assert b"artemis_instances 0.0\n" in body

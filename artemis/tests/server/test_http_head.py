@@ -2,12 +2,12 @@
 
 import pytest
 
-from artemis.server.http.head import HeadError, parse_head
+from artemis.server.http.head import HeadError, check_beginning, parse_head
 
 
 def head(*lines: bytes) -> bytes:
-    """A head of these lines."""
-    return b"\r\n".join(lines) + b"\r\n\r\n"
+    """A head of these lines, and a Host."""
+    return b"\r\n".join([*lines, b"Host: x"]) + b"\r\n\r\n"
 
 
 def test_the_head_of_a_java_client():
@@ -101,6 +101,25 @@ def test_keep_alive(version, connection, expected):
 
 
 @pytest.mark.parametrize(
+    "data",
+    [b"", b"\r", b"G", b"GET ", b"GET /a%20b HTT", b"GET / HTTP/1.1\r", b"POST /x HTTP/1.0\r\nHo"],
+)
+def test_the_beginning_of_a_request_may_go_on(data):
+    """What can still become a head is waited for."""
+    check_beginning(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\x16\x03\x01", b"\x02\x00", b"\xff", b" ", b"hello there\r\n", b"GET  / HTTP/1.1\r\n", b"A" * 33, b"GET /\n\n"],
+)
+def test_garbage_is_told_from_its_first_bytes(data):
+    """What cannot become a head any more need not be waited for."""
+    with pytest.raises(HeadError):
+        check_beginning(data)
+
+
+@pytest.mark.parametrize(
     "raw",
     [
         b"\x16\x03\x01\x02\x00\r\n\r\n",
@@ -116,7 +135,8 @@ def test_keep_alive(version, connection, expected):
         b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
         b"POST / HTTP/1.1\r\nTransfer-Encoding: identity\r\n\r\n",
-        b"GET / HTTP/1.1\r\nA: b\x00c\r\n\r\n",
+        b"GET / HTTP/1.1\r\nA: b\x00c\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nNo-Host: x\r\n\r\n",
     ],
 )
 def test_bad_heads_are_refused(raw):

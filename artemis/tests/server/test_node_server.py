@@ -38,7 +38,7 @@ async def test_self_preservation_is_told_in_metrics_and_log(connect):
             await wire.post("/api/registry/register.json", {"instances": [instance(n) for n in range(10)]})
             await until(lambda: any(line["event"] == "self-preservation began" for line in lines))
             await wire.send(get("/metrics"))
-            assert b"artemis_node_self_preservation_active 1.0\n" in (await wire.answer())[2]
+            assert b"artemis_self_preservation_active 1.0\n" in (await wire.answer())[2]
             assert 10 == len(server.node.registry)
         finally:
             await server.stop()

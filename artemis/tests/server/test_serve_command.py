@@ -93,7 +93,9 @@ def test_flags_beat_the_environment_and_that_the_file(tmp_path: Path):
     """Each option can stand in three places; the order is the documented one."""
     file = tmp_path / "artemis.toml"
     file.write_text('region = "from-file"\nzone = "from-file"\nself-url = "http://from-file:1/x"\n')
-    with node("--config", str(file), "--region", "from-flag", ARTEMIS_ZONE="from-env", ARTEMIS_REGION="from-env") as (
+    with node(
+        "--config", str(file), "--region", "from-flag", ARTEMIS_SERVE_ZONE="from-env", ARTEMIS_SERVE_REGION="from-env"
+    ) as (
         _,
         url,
     ):
@@ -107,6 +109,7 @@ def test_flags_beat_the_environment_and_that_the_file(tmp_path: Path):
     [
         (["--port", "99999"], "port"),
         (["--lease-ttl", "0"], "lease-ttl"),
+        (["--lease-ttl", "nan"], "lease-ttl"),
         (["--lease-ttl", "4", "--heartbeat-interval", "3"], "heartbeat-interval"),
         (["--lease-ttl", "700", "--tombstone-lifetime", "600"], "tombstone-lifetime: must be more than 700"),
         (["--self-url", "nonsense"], "self-url"),
@@ -122,6 +125,24 @@ def test_options_that_cannot_be_used_end_with_2(options, says):
     assert 2 == code
     assert says in text
     assert "Traceback" not in text
+
+
+def test_what_kubernetes_puts_into_the_environment_is_harmless():
+    """Beside a service called artemis every container has ARTEMIS_PORT=tcp://...; that is not an option of ours."""
+    with node("--log-level", "DEBUG", ARTEMIS_PORT="tcp://10.0.0.1:8080", ARTEMIS_SERVICE_HOST="10.0.0.1") as (_, url):
+        assert "up" == read(url + "/api/status/node.json")["nodeStatus"]["status"]
+
+
+def test_listening_is_the_first_line_even_beside_the_log():
+    """Whoever reads output and log as one stream still gets the address first."""
+    process = subprocess.Popen(
+        [*SERVE, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+    )
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    process.terminate()
+    process.communicate()
+    assert b"listening http://127.0.0.1:" == first[:27]
 
 
 def test_a_misspelt_option_in_the_file_is_refused(tmp_path: Path):

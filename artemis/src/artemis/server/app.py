@@ -6,6 +6,7 @@ Everything that decides anything is elsewhere; here is only what binds it to soc
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -23,13 +24,12 @@ from artemis.server.http.limits import HttpLimits
 from artemis.server.http.pages import Pages
 from artemis.server.http.routes import Routes
 from artemis.server.identity import identify
+from artemis.server.metrics import Metrics, Snapshot
 from artemis.server.node import Node, NodeIdentity
 from msgtrans import TransportServer
 from msgtrans.adapters.unified_port import UnifiedPort
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from structlog.typing import FilteringBoundLogger
 
 #: Seconds between two ticks of the node, and leases handled in one turn of the loop (about 5 ms).
@@ -64,7 +64,8 @@ class NodeServer:
         self._config = config
         self._log = log
         self._limits = msgspec.structs.replace(limits or HttpLimits(), body_size=config.max_body_size)
-        self.counters: dict[str, Counter[str]] = {"http": Counter(), "binary": Counter()}
+        self.counters: dict[str, Counter[str]] = {"http": Counter(), "msgtrans": Counter()}
+        self._requests: dict[str, Counter[str]] = {"http": Counter(), "msgtrans": Counter()}
         #: Where it listens: host and port.
         self.address = (config.host, config.port)
         self.node: Node
@@ -94,7 +95,8 @@ class NodeServer:
                 self._accept, config.host, config.port, backlog=1024, start_serving=False
             )
         except OSError as error:
-            text = f"cannot listen on {config.host}:{config.port}: {error.strerror or error}; choose another --port"
+            advice = "choose another --host" if isinstance(error, socket.gaierror) else "choose another --port"
+            text = f"cannot listen on {config.host}:{config.port}: {error.strerror or error}; {advice}"
             raise ListenError(text) from error
         host, port = self._listener.sockets[0].getsockname()[:2]
         self.address = (host, port)
@@ -121,13 +123,14 @@ class NodeServer:
         self._open_doors(loop)
         self._tick()
         await self._listener.start_serving()
-        self._log.info("node up", url=url, region=config.region, zone=config.zone, node=identity.node_id)
 
     def _open_doors(self, loop: asyncio.AbstractEventLoop) -> None:
         routes = Routes()
-        calls = Calls(self.node, now_ms, self._limits.body_size, self._report, self.counters["http"])
-        pages = Pages(self.node, self._counts, self._gauges)
-        application = Application(calls, routes, pages.table())
+        calls = Calls(
+            self.node, now_ms, self._limits.body_size, self._report, self.counters["http"], self._requests["http"]
+        )
+        pages = Pages(self.node, Metrics(self._snapshot))
+        application = Application(calls, routes, pages.table(), self.counters["http"])
         self._http = HttpDoor(calls, routes, application, self._limits, self.counters["http"], loop)
         self._binary = TransportServer(max_connections=self._config.max_connections)
         self._binary.on_request(
@@ -135,7 +138,8 @@ class NodeServer:
                 self.node,
                 now_ms,
                 self._report,
-                self.counters["binary"],
+                self.counters["msgtrans"],
+                self._requests["msgtrans"],
                 max_answer_size=self._binary.config.codec.max_payload_size,
             )
         )
@@ -149,22 +153,18 @@ class NodeServer:
     def _report(self, operation: str, trace: str) -> None:
         self._log.error("operation failed", operation=operation, trace=trace)
 
-    def _counts(self) -> Mapping[str, Mapping[str, float]]:
-        stats = msgspec.structs.asdict(self.node.stats())
-        names = self.node.registry.counters.__struct_fields__
-        binary = msgspec.structs.asdict(self._binary.stats())
-        del binary["connections_open"]
-        return {
-            "http": self.counters["http"],
-            "binary": {**self.counters["binary"], **binary},
-            "port": msgspec.structs.asdict(self._port.stats),
-            "registry": {name: stats[name] for name in names},
-        }
-
-    def _gauges(self) -> Mapping[str, Mapping[str, float]]:
+    def _snapshot(self) -> Snapshot:
         stats = self.node.stats()
-        return {
-            "node": {
+        sessions = msgspec.structs.asdict(self._binary.stats())
+        open_sessions = sessions.pop("connections_open")
+        return Snapshot(
+            requests=self._requests,
+            rejected=self.counters,
+            connections=msgspec.structs.asdict(self._port.stats),
+            sessions=sessions,
+            registry=msgspec.structs.asdict(self.node.registry.counters),
+            open_connections={"http": self._http.open_connections, "msgtrans": open_sessions},
+            node={
                 "instances": stats.instances,
                 "services": stats.services,
                 "dead_records": stats.dead_records,
@@ -172,9 +172,7 @@ class NodeServer:
                 "self_preservation_active": stats.self_preservation.active,
                 "legacy_self_preservation_active": stats.legacy_self_preservation.active,
             },
-            "http": {"open_connections": self._http.open_connections},
-            "binary": {"open_sessions": len(self._binary.sessions)},
-        }
+        )
 
     def _tick(self) -> None:
         """Let time pass in the node and the HTTP door; when much is due, it is done over several turns of the loop."""

@@ -66,7 +66,7 @@ def serve(  # noqa: PLR0917 - a flag each
 
     Prints `listening http://HOST:PORT` first. Every option can also stand in the TOML file (`lease-ttl = 10`) or in
     the environment
-    (ARTEMIS_LEASE_TTL=10); flags win over the environment, the environment over the file.
+    (ARTEMIS_SERVE_LEASE_TTL=10); flags win over the environment, the environment over the file.
     """
     flags: dict[str, object] = {name: value for name, value in locals().items() if name != "config"}
     try:
@@ -104,10 +104,14 @@ async def _serve(settings: ServeConfig) -> None:
             loop.add_signal_handler(number, stop.set)
         except NotImplementedError:  # Windows
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
-    server = NodeServer(settings, get_logger())
+    log = get_logger()
+    server = NodeServer(settings, log)
     await server.start()
+    # Machines wait for this line, so it comes before any line of the log.
     sys.stdout.write(f"listening {server.url}\n")
     sys.stdout.flush()
+    identity = server.node.identity
+    log.info("node up", url=identity.url, region=identity.region, zone=identity.zone, node=identity.node_id)
     # What is loaded by now stays for good: the collector need not look at it again, and rarely at the rest (design 7).
     gc.collect()
     gc.freeze()

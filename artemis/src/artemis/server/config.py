@@ -1,5 +1,7 @@
-"""Every option of a node: name, default, range. Values come from flags, then ARTEMIS_* variables, then a TOML file,
-then the defaults."""
+"""Every option of a node: name, default, range.
+
+Values come from flags, then ARTEMIS_SERVE_* variables, then a TOML file, then the defaults.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,10 @@ class ServeConfig(BaseSettings):
     default.
     """
 
-    model_config = SettingsConfigDict(env_prefix="ARTEMIS_", extra="forbid", frozen=True, validate_default=True)
+    # Not ARTEMIS_: beside a service called artemis, Kubernetes sets ARTEMIS_PORT=tcp://... in every container.
+    model_config = SettingsConfigDict(
+        env_prefix="ARTEMIS_SERVE_", allow_inf_nan=False, extra="forbid", frozen=True, validate_default=True
+    )
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 or :: for all.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
@@ -88,6 +93,11 @@ class ServeConfig(BaseSettings):
         if self.record_lifetime <= self._longest_ttl:
             raise ValueError(f"tombstone-lifetime: must be more than {self._longest_ttl:g}, the longest TTL")
         return self
+
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
 
     @field_validator("self_url")
     @classmethod

@@ -39,7 +39,8 @@ class BinaryDoor:
     """The request handler of a `TransportServer`; synchronous for small requests, a coroutine for large ones.
 
     `now` gives the node's monotonic milliseconds. `report` is told of exceptions that no handler expected, as
-    (operation name, traceback text). `counters` counts what went wrong, by name. `max_answer_size`: bytes that fit into
+    (operation name, traceback text). `counters` counts what went wrong, by name, `requests` all
+    requests by operation. `max_answer_size`: bytes that fit into
     one packet.
     """
 
@@ -49,6 +50,7 @@ class BinaryDoor:
         now: Callable[[], int],
         report: Callable[[str, str], None],
         counters: Counter[str],
+        requests: Counter[str],
         max_answer_size: int,
         operations: tuple[Operation, ...] = OPERATIONS,
     ) -> None:
@@ -56,6 +58,7 @@ class BinaryDoor:
         self._now = now
         self._report = report
         self._counters = counters
+        self._requests = requests
         self._max_answer_size = max_answer_size
         self._operations = {operation.code: operation for operation in operations}
 
@@ -68,6 +71,7 @@ class BinaryDoor:
             return self._refuse(f"there is no operation {context.biz_type}", packed=packed)
         if packed and _format(header) != "msgpack":
             return self._refuse(f"format {_format(header)!r} is not known; use json or msgpack", packed=False)
+        self._requests[operation.name] += 1
         payload = context.payload
         if len(payload) > SMALL_BODY or operation.json_pieces is not None:
             return self._answer_large(operation, payload, packed=packed)

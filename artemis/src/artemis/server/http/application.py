@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -37,11 +38,13 @@ class Application:
     """Answers whatever the hot path does not.
 
     `pages` maps paths to what GET answers there. A body is held whole, bounded by the limit of `calls`.
+    `counters` counts refusals by status.
     """
 
-    def __init__(self, calls: Calls, routes: Routes, pages: Mapping[str, Page]) -> None:
+    def __init__(self, calls: Calls, routes: Routes, pages: Mapping[str, Page], counters: Counter[str]) -> None:
         self._calls = calls
         self._routes = routes
+        self._counters = counters
         self._pages = {path.encode(): page for path, page in pages.items()}
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
@@ -59,6 +62,8 @@ class Application:
             return
         refusal = self._routes.refuse(operation, head, self._calls.body_limit)
         if refusal is not None:
+            if refusal.status >= 400:
+                self._counters[f"status_{refusal.status}"] += 1
             await _send(send, refusal, with_body=head.method != b"HEAD")
         elif head.method == b"POST":
             await self._post(operation, head, receive, send)
@@ -68,6 +73,7 @@ class Application:
     def _page(self, head: RequestHead) -> Answer:
         page = self._pages.get(head.path)
         if page is None:
+            self._counters["status_404"] += 1
             return problem(
                 404, f"there is nothing at {head.path.decode('ascii', 'replace')}; GET / lists what there is"
             )
@@ -86,6 +92,7 @@ class Application:
             async for part in _body(receive):
                 size += len(part)
                 if size > self._calls.body_limit:
+                    self._counters["status_413"] += 1
                     await _send(send, too_large(self._calls.body_limit), with_body=True)
                     return
                 parts.append(part)

@@ -47,7 +47,8 @@ class Calls:
 
     `now` gives the node's monotonic milliseconds; `body_limit` bounds a body in bytes, unpacked; `report` is told of
     exceptions that no
-    handler expected, as (operation name, traceback text). `counters` counts what went wrong, by name.
+    handler expected, as (operation name, traceback text). `counters` counts what went wrong, by name,
+    `requests` all requests by operation.
     """
 
     def __init__(
@@ -57,15 +58,18 @@ class Calls:
         body_limit: int,
         report: Callable[[str, str], None],
         counters: Counter[str],
+        requests: Counter[str],
     ) -> None:
         self.node = node
         self.body_limit = body_limit
         self._now = now
         self._report = report
         self._counters = counters
+        self._requests = requests
 
     def get(self, operation: Operation, query: bytes) -> Outcome:
         """Answer a GET; 400 when a required query parameter is missing."""
+        self._requests[operation.name] += 1
         assert operation.from_query is not None  # noqa: S101 - the routes have refused the others
         try:
             request = operation.from_query(query_fields(query))
@@ -82,6 +86,7 @@ class Calls:
     ) -> Outcome | Steps:
         """Answer a POST with its whole body. With `memory` a heartbeat that repeats the last one is renewed without
         parsing."""
+        self._requests[operation.name] += 1
         digest = 0
         if memory is not None and operation.recognisable:
             digest = memory.digest(body)
@@ -132,7 +137,7 @@ class Calls:
             return self._failed(operation)
 
     def _too_large(self) -> Answer:
-        self._counters["body_too_large"] += 1
+        self._counters["status_413"] += 1
         return too_large(self.body_limit)
 
     def _malformed(self, text: str) -> Answer:

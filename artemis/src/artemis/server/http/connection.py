@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from artemis.server.http.answer import Answer, head_bytes, problem
 from artemis.server.http.framing import ChunkedBody, ChunkError
-from artemis.server.http.head import END_OF_HEAD, HeadError, RequestHead, parse_head
+from artemis.server.http.head import END_OF_HEAD, HeadError, RequestHead, check_beginning, parse_head
 from artemis.server.http.routes import too_large
 from artemis.server.recognition import HeartbeatMemory
 
@@ -211,13 +211,14 @@ class HttpConnection(asyncio.Protocol):
         if len(data) > self.door.limits.head_size:
             self._head_too_large()
             return
+        check_beginning(data)
         if data and self.phase is not Phase.HEAD:
             self.phase = Phase.HEAD
             self.deadline = self._loop.time() + self.door.limits.head_deadline
         self._rest = data
 
     def _head_too_large(self) -> None:
-        self.door.counters["head_too_large"] += 1
+        self.door.counters["status_431"] += 1
         limits = self.door.limits
         text = f"a request's head may have {limits.head_size} bytes and {limits.head_fields} fields at most"
         self._refuse(problem(431, text, close=True))
@@ -262,7 +263,8 @@ class HttpConnection(asyncio.Protocol):
             return True
         refusal = door.routes.refuse(operation, head, door.limits.body_size)
         if refusal is not None:
-            door.counters[f"refused_{refusal.status}"] += refusal.status >= 400
+            if refusal.status >= 400:
+                door.counters[f"status_{refusal.status}"] += 1
             if refusal.close or head.expects_continue:
                 self._refuse(refusal)
                 return False
@@ -286,7 +288,7 @@ class HttpConnection(asyncio.Protocol):
                 chunks.data.clear()
                 self._cold.take_body(data[at : at + used])
             elif chunks.size > self.door.limits.body_size:
-                self.door.counters["body_too_large"] += 1
+                self.door.counters["status_413"] += 1
                 self._refuse(too_large(self.door.limits.body_size))
             if chunks.done and self.phase is Phase.BODY:
                 self._chunks = None

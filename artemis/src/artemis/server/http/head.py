@@ -21,6 +21,10 @@ END_OF_HEAD = b"\r\n\r\n"
 #: h2c, so the line goes.
 _UPGRADE_LINE = re.compile(rb"\r\nupgrade[ \t]*:[^\r\n]*", re.IGNORECASE)
 
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+_REQUEST_LINE = re.compile(rb"%b{1,32} [^ \x00-\x20\x7f]+ HTTP/\d\.\d" % _TOKEN)
+_REQUEST_LINE_BEGINS = re.compile(rb"%b{1,32}(?: [^\x00-\x1f\x7f]*\r?)?" % _TOKEN)
+
 _JSON_TYPES = frozenset({b"application/json", b"text/json"})
 
 
@@ -131,6 +135,18 @@ class _Collector:
         self.complete = True
 
 
+def check_beginning(data: bytes) -> None:
+    """Tell early whether `data` can still become a head, so that garbage need not wait for a deadline.
+
+    Raises `HeadError` when the first line, or what there is of it, is not that of a request.
+    """
+    if data in {b"", b"\r"}:  # half of an empty line, which may stand before a request
+        return
+    line, end, _ = data.partition(b"\r\n")
+    if not (_REQUEST_LINE if end else _REQUEST_LINE_BEGINS).fullmatch(line):
+        raise HeadError("the first line is not METHOD TARGET HTTP/VERSION")
+
+
 def parse_head(raw: bytes) -> RequestHead:
     """Parse one whole head, up to and with its empty line. Raises `HeadError`."""
     raw = _UPGRADE_LINE.sub(b"", raw)
@@ -150,6 +166,8 @@ def parse_head(raw: bytes) -> RequestHead:
         raise HeadError(f"HTTP/{version} is not spoken here")
     head.http_1_0 = version == "1.0"
     head.read_fields(seen.fields)
+    if not head.http_1_0 and not any(name.lower() == b"host" for name, _ in seen.fields):
+        raise HeadError("HTTP/1.1 asks for a Host header")
     # The parser's verdict is only valid for a message without a body once it is complete, so the rule of RFC 9112
     # section 9.3 stands here.
     connection = b",".join(value for name, value in seen.fields if name.lower() == b"connection").lower()

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 
 import msgspec
-from prometheus_client import generate_latest
-from prometheus_client.core import CollectorRegistry, CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from artemis._version import __version__
 from artemis.server.http.answer import Answer
 from artemis.server.http.routes import PREFIXES
+from artemis.server.metrics import Metrics
 from artemis.server.node import Node
 from artemis.server.operations import OPERATIONS
 
-#: Sources of numbers: name of the part -> its counters or gauges.
-Numbers = Callable[[], Mapping[str, Mapping[str, float]]]
-
 
 class Pages:
-    """Pages about one node. `counters` and `gauges` are asked at each scrape."""
+    """Pages about one node and its metrics."""
 
-    def __init__(self, node: Node, counters: Numbers, gauges: Numbers) -> None:
+    def __init__(self, node: Node, metrics: Metrics) -> None:
         self._node = node
-        self._counters = counters
-        self._gauges = gauges
-        self._metrics = CollectorRegistry(auto_describe=False)
-        self._metrics.register(self)
+        self._metrics = metrics
 
     def table(self) -> dict[str, Callable[[], Answer]]:
         """Path -> page."""
@@ -59,13 +52,4 @@ class Pages:
 
     def metrics(self) -> Answer:
         """All counters and gauges in the Prometheus text format."""
-        return Answer(200, generate_latest(self._metrics), content_type=CONTENT_TYPE_LATEST.encode())
-
-    def collect(self) -> Iterable[Metric]:
-        """For prometheus_client: `artemis_<part>_<name>`, counters with `_total`."""
-        for part, numbers in self._counters().items():
-            for name, value in sorted(numbers.items()):
-                yield CounterMetricFamily(f"artemis_{part}_{name}", f"{name} of {part}", value=value)
-        for part, numbers in self._gauges().items():
-            for name, value in sorted(numbers.items()):
-                yield GaugeMetricFamily(f"artemis_{part}_{name}", f"{name} of {part}", value=value)
+        return Answer(200, self._metrics.render(), content_type=CONTENT_TYPE_LATEST.encode())

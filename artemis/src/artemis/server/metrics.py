@@ -1,0 +1,108 @@
+"""The numbers of a node in the Prometheus text format: which families there are, and what their words mean. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+from prometheus_client import generate_latest
+from prometheus_client.core import CollectorRegistry, CounterMetricFamily, GaugeMetricFamily, Metric
+
+Numbers = Mapping[str, float]
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The numbers at one moment. Counters only grow; they start at zero with the process."""
+
+    requests: Mapping[str, Numbers]
+    rejected: Mapping[str, Numbers]
+    connections: Numbers
+    sessions: Numbers
+    registry: Numbers
+    open_connections: Numbers
+    node: Numbers
+
+
+_COUNTERS = {
+    "connections": (
+        "artemis_port_connections",
+        "fate",
+        (
+            "Connections of the port by what became of them: handed to http, msgtrans or websocket; refused at the "
+            "limit; silent until the deadline; unknown protocol; gone before they said what they are."
+        ),
+    ),
+    "sessions": (
+        "artemis_msgtrans_events",
+        "event",
+        "What happened on MsgTrans sessions: packets and bytes, errors, timeouts, pauses because a bound was reached.",
+    ),
+    "registry": (
+        "artemis_registry_events",
+        "event",
+        (
+            "What happened in the registry: instances registered, renewed (by_plan: recognised by their bytes), "
+            "unregistered, expired, swept (early: to stay within the limit), refused; unknown_leases: heartbeats "
+            "answered with data-not-found."
+        ),
+    ),
+}
+
+
+class Metrics:
+    """Renders snapshots; `take` is asked at each scrape."""
+
+    def __init__(self, take: Callable[[], Snapshot]) -> None:
+        self._take = take
+        self._collectors = CollectorRegistry(auto_describe=False)
+        self._collectors.register(self)
+
+    def render(self) -> bytes:
+        """The text of `/metrics`."""
+        return generate_latest(self._collectors)
+
+    def collect(self) -> Iterable[Metric]:
+        """For prometheus_client."""
+        now = self._take()
+        yield _by_two(
+            "artemis_requests",
+            ("door", "operation"),
+            "Requests answered by operation, whatever the outcome.",
+            now.requests,
+        )
+        yield _by_two(
+            "artemis_rejected",
+            ("door", "reason"),
+            "Requests and connections turned away: status_N: answered with that HTTP status; malformed; slow; "
+            "internal_error: the node failed, see its log.",
+            now.rejected,
+        )
+        for field, (name, label, text) in _COUNTERS.items():
+            family = CounterMetricFamily(name, text, labels=[label])
+            for word, value in sorted(getattr(now, field).items()):
+                family.add_metric([word], value)
+            yield family
+        gauge = GaugeMetricFamily("artemis_open_connections", "Open connections by door.", labels=["door"])
+        for door, value in now.open_connections.items():
+            gauge.add_metric([door], value)
+        yield gauge
+        for name, value in now.node.items():
+            yield GaugeMetricFamily(f"artemis_{name}", _NODE[name], value=value)
+
+
+_NODE = {
+    "instances": "Live instances.",
+    "services": "Services with live instances.",
+    "dead_records": "Removed and expired instances that are still remembered.",
+    "up": "1 when the node serves clients.",
+    "self_preservation_active": "1 while silent leases are held longer because many fell silent at once.",
+    "legacy_self_preservation_active": "The same for instances whose metadata has java_registry.",
+}
+
+
+def _by_two(name: str, labels: tuple[str, str], text: str, numbers: Mapping[str, Numbers]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for first, inner in numbers.items():
+        for second, value in sorted(inner.items()):
+            family.add_metric([first, second], value)
+    return family
