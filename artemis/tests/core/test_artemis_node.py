@@ -248,12 +248,15 @@ def test_discovery_checks_status_then_region_then_zone(make_node, operation, ask
     unstarted = make_node(started=False)
     assert failure("service-unavailable", DISCOVERY_UNAVAILABLE + "starting") == status(unstarted, "r2")
     opened, closed = make_node(), make_node(allow_discovery_from_other_zone=False)
-    for region in ("r2", None):
-        text = f"region {region or ''!r} is not the region 'r1' of this node"
+    texts = {
+        "r2": "region 'r2' is not the region 'r1' of this node",
+        None: "regionId is missing; this node serves the region 'r1'",
+    }
+    for region, text in texts.items():
         assert failure("no-permission", text) == status(opened, region) == status(closed, region)
     assert SUCCESS == status(opened, "R1", "z2") == status(opened, "r1", None) == status(closed, "r1", "Z1")
     assert failure("no-permission", "zone 'z2' is not the zone 'z1' of this node") == status(closed, "r1", "z2")
-    assert failure("no-permission", "zone '' is not the zone 'z1' of this node") == status(closed, "r1", None)
+    assert failure("no-permission", "zoneId is missing; this node serves the zone 'z1'") == status(closed, "r1", None)
 
 
 def test_service_shows_one_service(node, make_instance):

@@ -313,9 +313,9 @@ class Node:
         if not self._can_serve:
             return self._unavailable("discovery")
         if region is None or region.lower() != self._region:
-            return failure(NO_PERMISSION, f"region {region or ''!r} is not the region {self._region!r} of this node")
+            return failure(NO_PERMISSION, _not_ours("region", region, self.identity.region))
         if not self._allow_discovery and (zone is None or zone.lower() != self._zone):
-            return failure(NO_PERMISSION, f"zone {zone or ''!r} is not the zone {self._zone!r} of this node")
+            return failure(NO_PERMISSION, _not_ours("zone", zone, self.identity.zone))
         return None
 
     def _unavailable(self, what: str) -> ResponseStatus:
@@ -338,6 +338,12 @@ class Node:
         self.status = status
         self._can_serve = can_serve
         self.generation += 1
+
+
+def _not_ours(what: str, asked: str | None, ours: str) -> str:
+    if not asked:
+        return f"{what}Id is missing; this node serves the {what} {ours!r}"
+    return f"{what} {asked!r} is not the {what} {ours!r} of this node"
 
 
 def _outcome(failed: list[FailedInstance | None]) -> RegistryResponse:
