@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgtrans.codec import PLAIN_MARKER as _PLAIN
 from msgtrans.codec import pack_header
+from msgtrans.errors import SessionClosedError
 from msgtrans.events import MessageReceived, RequestReceived
 from msgtrans.handlers import Context, Reply
 from msgtrans.outbound import Outbound
@@ -138,16 +139,16 @@ class Inbound(Outbound):
         if isinstance(answer, Reply):
             if not request:
                 return
-            if self._state is SessionState.CLOSED:
+            try:
+                context.respond(
+                    answer.payload,
+                    ext_header=answer.ext_header,
+                    biz_type=answer.biz_type,
+                    flags=answer.flags,
+                    compression=answer.compression,
+                )
+            except SessionClosedError:
                 self._endpoint.counters.late_answers += 1
-                return
-            context.respond(
-                answer.payload,
-                ext_header=answer.ext_header,
-                biz_type=answer.biz_type,
-                flags=answer.flags,
-                compression=answer.compression,
-            )
         elif inspect.isawaitable(answer):
             self._start(context, answer, request=request)
         elif request and answer is not None:

@@ -56,7 +56,7 @@ class Session(Inbound):
         self.close_reason: CloseReason | None = None
         self.close_error: TransportError | None = None
         self._peer_finished = False  # it has sent all it ever will
-        self._written = False  # and so have we
+        self._written = False  # and so have we: the link takes nothing more
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._closed: asyncio.Event | None = None
@@ -207,7 +207,7 @@ class Session(Inbound):
         compression: int = 0,
     ) -> None:
         """Answer a request of this session; what `Context.respond` does, with the same errors."""
-        if self._state is SessionState.CLOSED:
+        if self._state is SessionState.CLOSED or self._written:
             raise self._closed_error()
         frame = encode_fields(
             RESPONSE,

@@ -161,7 +161,10 @@ class TcpConnection(asyncio.BufferedProtocol):
     def finish(self) -> None:
         """Send FIN after what is queued."""
         if not self._transport.is_closing():
-            self._transport.write_eof()
+            try:
+                self._transport.write_eof()
+            except OSError:  # the peer has reset the connection, and asyncio has not read that yet
+                self._transport.abort()
 
     def close(self) -> None:
         """Close once everything is written."""
