@@ -46,7 +46,7 @@ async def test_send_waits_and_keeps_its_order(connect_raw: ConnectRaw, until: Un
         for _ in range(100):
             await asyncio.sleep(0)
         assert not all(task.done() for task in sending)
-        assert session.stats().outbound_bytes < 100_000
+        assert session.stats().outbound_bytes <= 2 * (50_000 + 20_024)  # high_water and a packet, here and in the link
         cancelled = sending[500]
         cancelled.cancel()
         peer.writer.transport.resume_reading()
@@ -75,12 +75,13 @@ async def test_send_nowait_and_broadcast_are_refused_at_the_limit(connect_raw: C
         assert caught.value.retriable
         assert session.stats().outbound_bytes <= 250_016
         assert server.broadcast(b"news") in {0, 1}
-        for _ in range(100):
+
+        def refused() -> bool:
             with suppress(BackpressureError):
                 overfill(session)
-            await asyncio.sleep(0)
-        assert server.broadcast(b"news") == 0
-        assert server.stats().backpressure_errors >= 100
+            return server.stats().backpressure_errors >= 100 and not server.broadcast(b"news")
+
+        await until(refused)  # the system takes what its own buffers hold, which differs from machine to machine
         await session.close(graceful=False)
         assert server.broadcast(b"news") == 0
 

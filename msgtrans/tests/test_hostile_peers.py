@@ -260,7 +260,7 @@ async def test_a_peer_that_only_asks_is_bounded(connect_raw: ConnectRaw, until: 
                 for _ in range(100):
                     await other.request(b"")
                 stats = server.sessions[1].stats()
-                assert stats.outbound_bytes <= 2 * 100_000 + 10_016  # high_water here, and in the link
+                assert stats.outbound_bytes <= 2 * (100_000 + 10_016)  # high_water and a packet, here and in the link
             peer.writer.transport.resume_reading()
             assert await peer.read(10_016 * 20_000) == encode(Packet(2, 1, bytes(10_000))) * 20_000
 
