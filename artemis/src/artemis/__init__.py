@@ -1,7 +1,8 @@
 """Artemis, a service registry: the words of the client SDK, loaded when first used.
 
-``from artemis import ArtemisClient, Instance`` is all that a service or a caller needs. Importing the package alone
-loads nothing else, so that tools which need only a part stay quick. The node lives in `artemis.server`.
+``from artemis import ArtemisClient, Instance`` is all that most services and callers need; every error to catch and
+every event to match is here too. Importing the package alone loads nothing else, so that tools which need only a part
+stay quick. The node lives in `artemis.server`.
 """
 
 from importlib import import_module
@@ -13,37 +14,82 @@ if TYPE_CHECKING:
     from artemis.client import (
         ArtemisClient,
         ArtemisError,
+        Attempt,
+        Balancer,
+        ClientEvent,
         ClientOptions,
+        ClosedError,
         ConnectionState,
+        Events,
+        EventsMissed,
+        HeartbeatFailed,
+        HttpTransport,
         InstanceChange,
         LeaseState,
+        LimitError,
+        LookupFailed,
+        NodeSwitched,
         NoInstancesError,
         RefusedError,
+        Registered,
+        Registration,
+        RegistrationRefused,
         RegistrationRefusedError,
+        ServiceView,
+        StateChanged,
+        Strategy,
+        Transport,
+        TransportFailure,
         UnreachableError,
+        Unregistered,
+        Watch,
     )
-    from artemis.model import Instance
+    from artemis.model import FailedInstance, Instance
 
 __all__ = [
     "ArtemisClient",
     "ArtemisError",
+    "Attempt",
+    "Balancer",
+    "ClientEvent",
     "ClientOptions",
+    "ClosedError",
     "ConnectionState",
+    "Events",
+    "EventsMissed",
+    "FailedInstance",
+    "HeartbeatFailed",
+    "HttpTransport",
     "Instance",
     "InstanceChange",
     "LeaseState",
+    "LimitError",
+    "LookupFailed",
     "NoInstancesError",
+    "NodeSwitched",
     "RefusedError",
+    "Registered",
+    "Registration",
+    "RegistrationRefused",
     "RegistrationRefusedError",
+    "ServiceView",
+    "StateChanged",
+    "Strategy",
+    "Transport",
+    "TransportFailure",
     "UnreachableError",
+    "Unregistered",
+    "Watch",
     "__version__",
 ]
+
+_OF_THE_MODEL = {"FailedInstance", "Instance"}
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module("artemis.model" if name == "Instance" else "artemis.client"), name)
+    value: object = getattr(import_module("artemis.model" if name in _OF_THE_MODEL else "artemis.client"), name)
     globals()[name] = value
     return value
 
