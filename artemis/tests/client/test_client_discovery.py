@@ -213,6 +213,35 @@ async def test_an_unknown_strategy_is_an_error(client: ArtemisClient) -> None:
         client.balancer("orders", "weighted")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("service_id", "kind", "complaint"),
+    [(None, TypeError, "service_id must be text, not None"), (" ", ValueError, "service_id must not be blank")],
+)
+async def test_a_wrong_name_of_a_service_is_an_error_at_once(
+    client: ArtemisClient, service_id: str, kind: type[Exception], complaint: str
+) -> None:
+    """Wherever it is given."""
+    with pytest.raises(kind, match=complaint):
+        await client.service(service_id)
+    with pytest.raises(kind, match=complaint):
+        client.watch(service_id)
+    with pytest.raises(kind, match=complaint):
+        client.balancer(service_id)
+
+
+async def test_a_client_without_a_region_says_what_lookups_need(node_url: str) -> None:
+    """Before anything is sent; whoever gives a region with the call needs none in the client."""
+    async with ArtemisClient(servers=[node_url]) as client:
+        for look_up in (client.service, client.api.lookup):
+            with pytest.raises(ValueError, match=r"region_id=.* --region"):
+                await look_up("orders")
+        with pytest.raises(ValueError, match="region_id="):
+            client.watch("orders")
+        with pytest.raises(ValueError, match="region_id="):
+            client.balancer("orders").next()
+        assert [service.instances for service in await client.api.lookup(["orders"], region_id="test")] == [[]]
+
+
 async def test_too_many_watched_services_are_refused(node_url: str) -> None:
     """The bound is on what is watched; a watch that nobody holds any more makes room."""
     options = ClientOptions(max_services=1)

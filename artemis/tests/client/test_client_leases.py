@@ -3,7 +3,7 @@
 import pytest
 
 from artemis.client.errors import LimitError
-from artemis.client.leases import LeaseBook, LeaseState, Refusal, completed, instance_key
+from artemis.client.leases import LeaseBook, LeaseState, Refusal, instance_key
 from artemis.model import FailedInstance, Instance
 
 
@@ -20,53 +20,6 @@ def failed(one: Instance, code: str) -> FailedInstance:
 def test_identity_ignores_letter_case_and_everything_but_the_key() -> None:
     """Spec 1.3: region, service and instance id, in any letter case."""
     assert instance_key(instance("I1", group_id="g")) == instance_key(instance("i1")) == ("r", "s", "i1")
-
-
-def test_missing_parts_are_derived() -> None:
-    """Region and zone from the client, name and url from the address."""
-    whole = completed(Instance(service_id="s", ip="10.0.0.7", port=80), region_id="r", zone_id="z")
-    assert whole == Instance(
-        region_id="r",
-        zone_id="z",
-        service_id="s",
-        ip="10.0.0.7",
-        port=80,
-        instance_id="10.0.0.7:80",
-        url="http://10.0.0.7:80",
-    )
-
-
-def test_what_is_given_stays() -> None:
-    """Deriving never overwrites, and the caller's object is not touched."""
-    given = instance("i1")
-    assert completed(given, region_id="other", zone_id="other") == given
-
-
-def test_the_protocol_and_ipv6_show_in_the_url() -> None:
-    """The derived url is one that a caller can use."""
-    whole = completed(Instance(service_id="s", ip="::1", port=443, protocol="https"), region_id="r", zone_id="z")
-    assert whole.url == "https://[::1]:443"
-
-
-@pytest.mark.parametrize(
-    ("given", "missing"),
-    [
-        (Instance(ip="h", port=1), "service_id"),
-        (Instance(service_id=" ", ip="h", port=1), "service_id"),
-        (Instance(service_id="s", url="http://h"), "instance_id"),
-        (Instance(service_id="s", instance_id="i", ip="h"), "url"),
-    ],
-)
-def test_what_cannot_be_derived_is_named(given: Instance, missing: str) -> None:
-    """The error names the field."""
-    with pytest.raises(ValueError, match=f"needs an? {missing}"):
-        completed(given, region_id="r", zone_id="z")
-
-
-def test_a_place_is_needed() -> None:
-    """Without a region of its own or of the client there is no key."""
-    with pytest.raises(ValueError, match="region_id and a zone_id"):
-        completed(Instance(service_id="s", ip="h", port=1), region_id=None, zone_id="z")
 
 
 def test_the_same_instance_twice_is_an_error() -> None:

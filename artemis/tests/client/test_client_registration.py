@@ -57,7 +57,7 @@ async def test_an_instance_is_visible_at_once_and_gone_after_the_block(
     async with client.registered(Instance(service_id=service_id, ip="127.0.0.1", port=1)) as registration:
         assert await seen(other, service_id) == ["127.0.0.1:1"]
         assert (registration.state, registration.error) == (LeaseState.HELD, "")
-        assert registration.instance.region_id == "test"
+        assert (registration.instance.region_id, registration.instance.status) == ("test", "up")
     assert await seen(other, service_id) == []
     assert registration.state is LeaseState.ENDED
 

@@ -54,7 +54,7 @@ def test_an_entry_is_one_for_all_spellings() -> None:
 
 def test_a_blank_name_is_an_error() -> None:
     """There is no such service."""
-    with pytest.raises(ValueError, match="not blank"):
+    with pytest.raises(ValueError, match="must not be blank"):
         ServiceBook(limit=10).use("  ", 0.0)
 
 

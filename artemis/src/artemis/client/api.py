@@ -72,8 +72,10 @@ class RegistryApi:
     ) -> list[Service]:
         """Look several services up in one message; unknown ones come back without instances.
 
-        ``region_id`` and ``zone_id`` say where the caller is, if not where the client is.
+        ``region_id`` and ``zone_id`` say where the caller is, if not where the client is. ``ValueError`` without any
+        region: a node answers callers of its own region alone (spec 6.5).
         """
+        self.check_region(region_id)
         request = LookupRequest(
             discovery_configs=[DiscoveryConfig(service_id=service_id) for service_id in service_ids],
             region_id=region_id or self._region_id,
@@ -81,6 +83,14 @@ class RegistryApi:
         )
         answer = (await self._caller.call(LOOKUP, request)).value
         return [service for service in answer.services or () if service is not None]
+
+    def check_region(self, region_id: str | None = None) -> None:
+        """Raise ``ValueError`` if neither the call nor the client says which region the caller is in."""
+        if not region_id and not self._region_id:
+            raise ValueError(
+                "a lookup needs the caller's region: ArtemisClient(region_id=...), the same as the node's --region "
+                "(`artemis status` shows it)"
+            )
 
     async def services(self) -> list[Service]:
         """Return every service that has live instances."""

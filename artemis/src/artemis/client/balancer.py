@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, get_args
 
 from artemis.client.errors import NoInstancesError
+from artemis.client.instances import check_text
 from artemis.client.leases import instance_key
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Balancer:
     def __init__(self, discovery: Discovery, service_id: str, strategy: Strategy, random: Random) -> None:
         if strategy not in get_args(Strategy):
             raise ValueError(f"no such strategy: {strategy!r} (there are {', '.join(get_args(Strategy))})")
-        self.service_id = service_id
+        self.service_id = check_text("service_id", service_id)
         self.strategy = strategy
         self._discovery = discovery
         self._random = random

@@ -17,7 +17,8 @@ from artemis.client.caller import Caller
 from artemis.client.connection import Connection, ConnectionState
 from artemis.client.discovery import Discovery, Watch
 from artemis.client.events import EventFeed, Events
-from artemis.client.leases import LeaseBook, completed
+from artemis.client.instances import completed
+from artemis.client.leases import LeaseBook
 from artemis.client.nodes import Nodes
 from artemis.client.options import ClientOptions
 from artemis.client.registrar import Registrar, Registration
@@ -36,12 +37,13 @@ class ArtemisClient:
 
     ::
 
-        async with ArtemisClient(servers=["http://127.0.0.1:8080"], region_id="local", zone_id="local") as client:
+        async with ArtemisClient(servers=["http://127.0.0.1:8080"], region_id="local", zone_id="zone1") as client:
             async with client.registered(Instance(service_id="orders", ip="127.0.0.1", port=9000)):
                 prices = await client.service("prices")
 
     - ``servers``: URLs of nodes of one cluster. The client talks to one of them, chosen at random, until it fails.
-    - ``region_id``, ``zone_id``: where the caller is; lookups carry them, and instances that name none get them.
+    - ``region_id``, ``zone_id``: where the caller is, as the node's ``--region`` and ``--zone``; lookups need the
+      region and carry both, and instances that name none get them.
     - ``options``: timings and bounds, see `ClientOptions`.
     - ``transport``: how messages travel; HTTP unless given. The client closes it.
     - ``random``: the source of every random choice, for repeatable tests.
@@ -124,7 +126,10 @@ class ArtemisClient:
 
     @property
     def state(self) -> ConnectionState:
-        """What is known about the registry, see `ConnectionState`; every change of it is an event."""
+        """What is known about the registry, see `ConnectionState`; every change of it is an event.
+
+        Before the first call it is ``SUSPENDED``: nobody has answered yet.
+        """
         return self._connection.state
 
     @property
@@ -140,7 +145,8 @@ class ArtemisClient:
         """Return a context inside which the instance is registered and its lease renewed.
 
         Missing region and zone come from the client; a missing ``instance_id`` and ``url`` are derived from ``ip`` and
-        ``port``. Raises ``ValueError`` if something is missing that cannot be derived.
+        ``port``; a missing ``status`` is ``up``. Raises ``ValueError`` or ``TypeError`` naming the field that is
+        missing and cannot be derived, out of range or of a wrong type.
         """
         whole = completed(instance, region_id=self._region_id, zone_id=self._zone_id)
         return Registration(self._registrar, whole)
@@ -150,7 +156,8 @@ class ArtemisClient:
 
         An unknown service has no instances. The first use raises ``UnreachableError`` or ``RefusedError`` if the
         lookup fails; later ones answer with what was last seen, and ``age`` says how old that is. Raises ``LimitError``
-        if ``max_services`` are being watched.
+        if ``max_services`` are being watched, ``ValueError`` or ``TypeError`` if ``service_id`` is blank or no text,
+        and ``ValueError`` if the client has no ``region_id``; so do ``watch`` and a balancer's methods.
         """
         return await self._discovery.service(service_id)
 

@@ -22,7 +22,10 @@ class ConnectionState(Enum):
     ============= ================================ ============================= ======================================
 
     In every state the client goes on trying and comes back by itself: heartbeats that find no lease register again.
-    Before the first answer the state is ``SUSPENDED``.
+
+    A client that has asked nothing yet is ``SUSPENDED``: a client makes no connection before its first call, so nothing
+    is known, nothing is held, and there is nothing to be seen. The first answer makes it ``CONNECTED``. Without one it
+    stays, and becomes ``LOST`` when a call has failed and ``lost_after`` seconds have passed since it was made.
     """
 
     CONNECTED = "connected"

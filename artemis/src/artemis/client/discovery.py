@@ -167,6 +167,7 @@ class Discovery:
             watch.close()
 
     def _use(self, service_id: str) -> Followed:
+        self._api.check_region()
         entry = self._book.use(service_id, self._clock())
         self._background.ensure("lookups", self._poll)
         return entry

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from artemis.client.errors import LimitError
 
 if TYPE_CHECKING:
@@ -29,36 +27,6 @@ def instance_key(instance: Instance) -> Key:
         (instance.service_id or "").lower(),
         (instance.instance_id or "").lower(),
     )
-
-
-def completed(instance: Instance, *, region_id: str | None, zone_id: str | None) -> Instance:
-    """Return a copy with what can be derived filled in: region, zone, ``instance_id`` = ``ip:port``, ``url``.
-
-    The url is derived as ``PROTOCOL://IP:PORT`` with ``http`` for a missing protocol. Values that are there stay.
-    Raises ``ValueError`` naming the field that is missing and cannot be derived.
-    """
-
-    def given(text: str | None) -> bool:
-        return bool(text and text.strip())
-
-    if not given(instance.service_id):
-        raise ValueError("an instance needs a service_id")
-    region = instance.region_id if given(instance.region_id) else region_id
-    zone = instance.zone_id if given(instance.zone_id) else zone_id
-    if not given(region) or not given(zone):
-        raise ValueError("an instance needs a region_id and a zone_id, of its own or from the client")
-    has_address = given(instance.ip) and instance.port > 0
-    instance_id, url = instance.instance_id, instance.url
-    if not given(instance_id):
-        if not has_address:
-            raise ValueError("an instance needs an instance_id, or an ip and a port to derive it from")
-        instance_id = f"{instance.ip}:{instance.port}"
-    if not given(url):
-        if not has_address:
-            raise ValueError("an instance needs a url, or an ip and a port to derive it from")
-        host = f"[{instance.ip}]" if ":" in (instance.ip or "") else instance.ip
-        url = f"{instance.protocol or 'http'}://{host}:{instance.port}"
-    return msgspec.structs.replace(instance, region_id=region, zone_id=zone, instance_id=instance_id, url=url)
 
 
 class LeaseState(Enum):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from artemis.client.errors import LimitError
+from artemis.client.instances import check_text
 from artemis.client.leases import instance_key
 
 if TYPE_CHECKING:
@@ -90,15 +91,15 @@ class ServiceBook:
     def use(self, service_id: str, now: float) -> Followed:
         """Return the entry of a service and mark it used; the letter case of the id does not matter.
 
-        Raises ``ValueError`` for a blank id and ``LimitError`` if all places are taken by watched services.
+        Raises ``ValueError`` for a blank id, ``TypeError`` for one that is no text, and ``LimitError`` if all places
+        are taken by watched services.
         """
-        key = service_id.strip().lower()
-        if not key:
-            raise ValueError("a service has a name that is not blank")
+        name = check_text("service_id", service_id)
+        key = name.lower()
         entry = self._followed.get(key)
         if entry is None:
             self._make_room()
-            entry = self._followed[key] = Followed(service_id.strip(), now)
+            entry = self._followed[key] = Followed(name, now)
         entry.used = now
         return entry
 

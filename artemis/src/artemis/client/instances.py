@@ -1,0 +1,103 @@
+"""An instance as its owner describes it: checked at the border of the SDK, and completed with what can be derived.
+
+Pure. Not here: its identity and its lease; see `artemis.client.leases`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from artemis.model import Instance
+
+UP: Final = "up"
+"""The status of an instance that names none."""
+
+_TEXTS: Final = (
+    "group_id",
+    "health_check_url",
+    "instance_id",
+    "ip",
+    "machine_name",
+    "protocol",
+    "region_id",
+    "service_id",
+    "status",
+    "url",
+    "zone_id",
+)
+
+
+def check_text(name: str, value: object) -> str:
+    """Return ``value`` without surrounding space; ``TypeError`` if it is no text, ``ValueError`` if it is blank.
+
+    Both name the field.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be text, not {value!r}")
+    text = value.strip()
+    if not text:
+        raise ValueError(f"{name} must not be blank")
+    return text
+
+
+def completed(instance: Instance, *, region_id: str | None, zone_id: str | None) -> Instance:
+    """Return a copy with what can be derived filled in: region, zone, ``instance_id``, ``url`` and ``status``.
+
+    ``instance_id`` is derived as ``IP:PORT``, the url as ``PROTOCOL://IP:PORT`` with ``http`` for a missing protocol,
+    the status is ``up``. Values that are there stay. Raises ``ValueError`` naming the field that is out of range, or
+    missing and not to be derived, and ``TypeError`` naming the field of a wrong type.
+    """
+    _check_fields(instance)
+    if not _given(instance.service_id):
+        raise ValueError("an instance needs a service_id")
+    region = instance.region_id if _given(instance.region_id) else region_id
+    zone = instance.zone_id if _given(instance.zone_id) else zone_id
+    if not _given(region) or not _given(zone):
+        raise ValueError("an instance needs a region_id and a zone_id, of its own or from the client")
+    has_address = _given(instance.ip) and instance.port > 0
+    instance_id, url = instance.instance_id, instance.url
+    if not _given(instance_id):
+        if not has_address:
+            raise ValueError("an instance needs an instance_id, or an ip and a port to derive it from")
+        instance_id = f"{instance.ip}:{instance.port}"
+    if not _given(url):
+        if not has_address:
+            raise ValueError("an instance needs a url, or an ip and a port to derive it from")
+        host = f"[{instance.ip}]" if ":" in (instance.ip or "") else instance.ip
+        url = f"{instance.protocol or 'http'}://{host}:{instance.port}"
+    status = instance.status if _given(instance.status) else UP
+    return msgspec.structs.replace(
+        instance, region_id=region, zone_id=zone, instance_id=instance_id, url=url, status=status
+    )
+
+
+def _given(text: str | None) -> bool:
+    return bool(text and text.strip())
+
+
+def _check_fields(instance: Instance) -> None:
+    # Structs take whatever their constructor is given; only decoding checks. A wrong field would fail later, elsewhere
+    # or at the registry, and there for the whole message.
+    for name in _TEXTS:
+        value: object = getattr(instance, name)
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"an instance's {name} must be text or None, not {value!r}")
+    port: object = instance.port
+    if not isinstance(port, int) or isinstance(port, bool):
+        raise TypeError(f"an instance's port must be a whole number, not {port!r}")
+    if not 0 <= port <= 65535:
+        raise ValueError(f"an instance's port must be from 0 (unknown) to 65535, not {port}")
+    _check_metadata(instance.metadata)
+
+
+def _check_metadata(metadata: object) -> None:
+    if metadata is None:
+        return
+    if not isinstance(metadata, dict):
+        raise TypeError(f"an instance's metadata must be a dict or None, not {metadata!r}")
+    for key, value in metadata.items():
+        if not isinstance(key, str) or not (value is None or isinstance(value, str)):
+            raise TypeError(f"an instance's metadata must map text to text, not {key!r} to {value!r}")
