@@ -313,3 +313,24 @@ async def test_pipelined_coroutines_are_bounded(connect_raw: ConnectRaw) -> None
             assert await peer.read(18_000) == encode(Packet(2, 1, b"ab")) * 1000
     assert most == 10
     assert server.stats().read_pauses > 0
+
+
+@pytest.mark.parametrize("begun", [b"\x01", encode(Packet(1, 1, bytes(100)))[:19]], ids=["header", "body"])
+async def test_a_packet_that_never_ends_closes_its_session(connect_raw: ConnectRaw, begun: bytes) -> None:
+    """A packet that begins and does not go on ends the session with TIMEOUT; one that waits between packets stays."""
+    async with TransportServer(tcp="127.0.0.1:0", session=SessionConfig(packet_timeout=0.1)) as server:
+        server.on_request(lambda context: context.payload)
+        async with (
+            TransportClient(f"tcp://{server.tcp_address}") as between_packets,
+            connect_raw(server.tcp_address.port) as peer,
+        ):
+            await between_packets.request(b"")
+            events = server.events()
+            peer.send(V2 + begun)
+            assert await peer.read_to_end() == V3
+            closed = (await events_of_one_session(events))[-1]
+            assert isinstance(closed, Closed)
+            assert closed.reason == CloseReason.TIMEOUT
+            assert "the rest of a packet" in str(closed.error)
+            assert (await between_packets.request(b"still there")).payload == b"still there"
+        assert server.stats().packet_timeouts == 1

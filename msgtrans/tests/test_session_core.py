@@ -26,6 +26,7 @@ class MemoryLink:
     protocol = "memory"
     peer_address = None
     local_address = None
+    inside_packet = False
 
     def __init__(self) -> None:
         self.session: Session
@@ -189,6 +190,35 @@ async def test_progress_keeps_a_slow_link_alive() -> None:
     await asyncio.wait_for(session.wait_closed(), 10)
     assert session.close_reason == CloseReason.TIMEOUT
     assert endpoint.stats().write_timeouts == 1
+
+
+async def test_an_unfinished_packet_must_grow() -> None:
+    """packet_timeout begins anew with every 64 KiB, with every packet, and while we are the ones who do not read."""
+    session, link, endpoint = open_session(SessionConfig(event_queue_size=1))
+    events = endpoint.events()
+    link.inside_packet = True
+
+    def sweep(now: float) -> None:
+        endpoint._sweep_unfinished(now, 30.0)
+
+    for now in range(0, 1000, 20):  # a large packet that goes on, or many small ones
+        session.bytes_received += 40_000
+        if now > 500:
+            session.receive([Packet(2, 1)])
+            session.bytes_received -= 39_000
+        sweep(now)
+    session.receive([Packet(0, 1, b"first"), Packet(0, 2, b"held")])
+    for now in range(1000, 1100, 20):
+        sweep(now)
+    await anext(events)
+    await turn()
+    for now in (1100, 1129):
+        sweep(now)
+    assert session.is_open
+    sweep(1131)
+    await session.wait_closed()
+    assert session.close_reason == CloseReason.TIMEOUT
+    assert endpoint.stats().packet_timeouts == 1
 
 
 async def test_a_graceful_close_writes_what_stands_in_line() -> None:

@@ -626,7 +626,11 @@ async def test_connecting_to_nothing() -> None:
     """A refused connection and an unknown name are ConnectErrors that name the address."""
     async with TransportServer(tcp="127.0.0.1:0") as server:
         address = uri(server)
-    for target, told in ((address, "nothing listens there"), ("tcp://name.invalid:1", "does not resolve")):
+    for target, told in (
+        (address, "nothing listens there"),
+        ("tcp://name.invalid:1", "does not resolve"),
+        ("tcp://a..b:1", "cannot be one"),
+    ):
         with pytest.raises(ConnectError, match=told):
             await TransportClient(target).connect()
     with pytest.raises(SessionClosedError, match="not connected"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -93,6 +94,21 @@ async def test_packets_are_told_by_their_first_byte(listen: Callable[..., asynci
     async with TransportClient(f"tcp://127.0.0.1:{here.number}") as client:
         assert (await client.request(b"hello")).payload == b"hello"
     assert here.port.stats.msgtrans == 1
+
+
+async def test_connections_through_the_port_are_probed(listen: Callable[..., asyncio.Future[Listening]]) -> None:
+    """The system probes silent peers of an embedded server too, after 60 s or as told."""
+    async with TransportServer() as packets:
+        for options, seconds in (({}, 60), ({"keepalive": 33}, 33)):
+            here = await listen(msgtrans=packets.protocol_factory(**options))
+            async with TransportClient(f"tcp://127.0.0.1:{here.number}") as client:
+                packets.on_request(lambda context: context.payload)
+                await client.request(b"")
+                (session,) = packets.sessions.values()
+                connection = session._link._transport.get_extra_info("socket")
+                assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == seconds
+                await session.close(graceful=False)
 
 
 async def test_packets_sent_byte_by_byte(

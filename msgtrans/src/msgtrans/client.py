@@ -13,7 +13,7 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, Final, Self
 
-from msgtrans.adapters.tcp import TcpConnection, keep_alive
+from msgtrans.adapters.tcp import TcpConnection
 from msgtrans.config import Address, SessionConfig, TcpClientConfig, parse_address
 from msgtrans.endpoint import Endpoint
 from msgtrans.errors import ConnectError, SessionClosedError, TransportTimeoutError
@@ -53,14 +53,18 @@ class TransportClient(Endpoint):
         local = parse_address(config.local_bind_address) if config.local_bind_address else None
         try:
             async with asyncio.timeout(config.connect_timeout):
-                transport, connection = await loop.create_connection(
-                    lambda: TcpConnection(self._admit, loop, self.codec, nodelay=config.nodelay),
+                _, connection = await loop.create_connection(
+                    lambda: TcpConnection(
+                        self._admit, loop, self.codec, nodelay=config.nodelay, keepalive=config.keepalive
+                    ),
                     host,
                     port,
                     local_addr=local,
                 )
         except socket.gaierror as error:
             raise ConnectError(f"the name {host!r} does not resolve: {error.strerror}") from error
+        except UnicodeError as error:
+            raise ConnectError(f"the name {host!r} does not resolve: it cannot be one") from error
         except TimeoutError as error:
             raise TransportTimeoutError(f"connecting to {host}:{port}", config.connect_timeout or 0) from error
         except OSError as error:
@@ -72,8 +76,6 @@ class TransportClient(Endpoint):
         session = self._session
         if session is None or not session.is_open:
             raise ConnectError(f"tcp://{Address(host, port)} closed the connection at once; it may be full or stopping")
-        if config.keepalive is not None:
-            keep_alive(transport.get_extra_info("socket"), config.keepalive)
         self.session_opened(session)
         connection.resume_reading()
 
@@ -82,7 +84,7 @@ class TransportClient(Endpoint):
         if self._session is not None:
             await self._session.close(graceful=graceful)
         await self._cancel_work()
-        self._stop_watching_idle()
+        self._stop_watching()
 
     async def __aenter__(self) -> Self:
         await self.connect()

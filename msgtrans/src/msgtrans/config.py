@@ -48,6 +48,8 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     graceful_timeout: seconds a graceful close may take to finish handlers and write what is queued; default 5.
     write_timeout: seconds without any progress in writing after which a peer that does not read is dropped; default 30.
     idle_timeout: seconds without any packet in either direction after which a session is closed; default None, never.
+    packet_timeout: seconds in which a packet that has begun must arrive in full or grow by 64 KiB, else the session is
+        closed; default 30, None for never. Seen up to half of it late. Time in which we do not read does not count.
     high_water: bytes of outbound data above which `send` waits until the system has taken them; default 256 KiB.
     max_outbound: bytes of outbound data above which `send_nowait` raises, default 16 MiB.
         A session that only answers stops taking requests at high_water already.
@@ -61,6 +63,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     graceful_timeout: float = 5.0
     write_timeout: float = 30.0
     idle_timeout: float | None = None
+    packet_timeout: float | None = 30.0
     high_water: int = 256 * 1024
     max_outbound: int = 16 * 1024 * 1024
     max_pending_requests: int = 65_536
@@ -69,8 +72,10 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""
-        for field in ("request_timeout", "graceful_timeout", "write_timeout", "idle_timeout"):
-            _positive(self, field, None if field == "idle_timeout" else ...)
+        for field in ("request_timeout", "graceful_timeout", "write_timeout"):
+            _positive(self, field)
+        for field in ("idle_timeout", "packet_timeout"):
+            _positive(self, field, None)
         for field in ("high_water", "max_pending_requests", "max_concurrent_handlers", "event_queue_size"):
             _positive(self, field)
         if self.max_outbound < self.high_water:

@@ -9,7 +9,7 @@ import asyncio
 import inspect
 import logging
 from copy import copy
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgtrans.config import SessionConfig
 from msgtrans.errors import TransportTimeoutError
@@ -28,6 +28,7 @@ ErrorHandlerT = TypeVar("ErrorHandlerT", bound="ErrorHandler")
 ConnectHandlerT = TypeVar("ConnectHandlerT", bound="ConnectHandler")
 DisconnectHandlerT = TypeVar("DisconnectHandlerT", bound="DisconnectHandler")
 
+PROGRESS: Final = 64 * 1024  # bytes by which an unfinished packet must grow within packet_timeout
 logger = logging.getLogger("msgtrans.endpoint")
 
 
@@ -53,8 +54,9 @@ class Endpoint:
         self._open: dict[int, Session] = {}
         self._finishing: set[Session] = set()  # closed, but handlers of theirs still run
         self._background: set[asyncio.Task[None]] = set()
-        self._idle_timer: asyncio.TimerHandle | None = None
+        self._watch_timer: asyncio.TimerHandle | None = None
         self._idle_since: dict[Session, tuple[int, float]] = {}
+        self._unfinished: dict[Session, tuple[int, int, float]] = {}  # packets and bytes then, and when that was
 
     # Handlers
 
@@ -111,7 +113,7 @@ class Endpoint:
         """A session is open; nothing of it has been delivered yet."""
         self._open[session.id] = session
         self.counters.connections_total += 1
-        self._watch_idle()
+        self._watch()
         self.hub.emit(Established(session))
         self._call(self.connect_handler, session)
 
@@ -165,14 +167,30 @@ class Endpoint:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
 
-    def _watch_idle(self) -> None:
-        timeout = self.config.idle_timeout
-        if timeout is not None and self._idle_timer is None and self._open:
-            self._idle_timer = asyncio.get_running_loop().call_later(timeout / 4, self._sweep_idle, timeout)
+    def _watch(self) -> None:
+        """Look at all sessions now and then: one timer, however many there are."""
+        timeouts = [
+            seconds for seconds in (self.config.idle_timeout, self.config.packet_timeout) if seconds is not None
+        ]
+        if timeouts and self._watch_timer is None and self._open:
+            self._watch_timer = asyncio.get_running_loop().call_later(min(timeouts) / 4, self._sweep)
 
-    def _sweep_idle(self, timeout: float) -> None:
-        """Close sessions whose packet count has not moved for `timeout`; seen up to a quarter of it late."""
+    def _stop_watching(self) -> None:
+        if self._watch_timer is not None:
+            self._watch_timer.cancel()
+            self._watch_timer = None
+
+    def _sweep(self) -> None:
         now = asyncio.get_running_loop().time()
+        if self.config.idle_timeout is not None:
+            self._sweep_idle(now, self.config.idle_timeout)
+        if self.config.packet_timeout is not None:
+            self._sweep_unfinished(now, self.config.packet_timeout)
+        self._watch_timer = None
+        self._watch()
+
+    def _sweep_idle(self, now: float, timeout: float) -> None:
+        """Close sessions whose packet count has not moved for `timeout`."""
         for session in list(self._open.values()):
             packets = session.packets_sent + session.packets_received
             before, since = self._idle_since.get(session, (-1, now))
@@ -181,13 +199,19 @@ class Endpoint:
             elif now - since >= timeout and session.is_open:
                 self.counters.idle_timeouts += 1
                 session.time_out(TransportTimeoutError("waiting for a packet on an idle session", timeout))
-        self._idle_timer = None
-        self._watch_idle()
 
-    def _stop_watching_idle(self) -> None:
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
-            self._idle_timer = None
+    def _sweep_unfinished(self, now: float, timeout: float) -> None:
+        """Close sessions whose peer has begun a packet and neither ends it nor goes on with it for `timeout`."""
+        before, self._unfinished = self._unfinished, {}
+        for session in [session for session in self._open.values() if session.awaits_rest]:
+            packets, size, since = before.get(session, (-1, 0, now))
+            if session.packets_received != packets or session.bytes_received - size >= PROGRESS:
+                self._unfinished[session] = (session.packets_received, session.bytes_received, now)
+            elif now - since < timeout:
+                self._unfinished[session] = (packets, size, since)
+            elif session.is_open:
+                self.counters.packet_timeouts += 1
+                session.time_out(TransportTimeoutError("receiving the rest of a packet", timeout))
 
 
 def add_session(counters: EndpointStats, session: Session) -> None:

@@ -32,6 +32,11 @@ class Link(Protocol):
         """Our own end, if the transport knows."""
         ...
 
+    @property
+    def inside_packet(self) -> bool:
+        """Whether what has arrived ends inside a packet."""
+        ...
+
     def write(self, data: bytes) -> None:
         """Send `data` after all that was written before; does not block.
 
@@ -68,6 +73,8 @@ class GoneLink:
     """The link of a closed session: remembers the addresses, does nothing."""
 
     __slots__ = ("local_address", "peer_address", "protocol")
+
+    inside_packet = False
 
     def __init__(self, link: Link) -> None:
         self.protocol = link.protocol

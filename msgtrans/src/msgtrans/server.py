@@ -79,14 +79,14 @@ class TransportServer(Endpoint):
         self._starting = True
         try:
             self._listener = await loop.create_server(
-                self.protocol_factory(nodelay=config.nodelay),
+                self.protocol_factory(nodelay=config.nodelay, keepalive=None),
                 host,
                 port,
                 backlog=config.backlog,
                 reuse_address=True,
                 reuse_port=config.reuse_port or None,
             )
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter for names that cannot be one
             self._starting = False
             raise ConnectError(f"cannot listen on {config.bind_address}: {_bind_advice(error)}") from error
         if config.keepalive is not None:
@@ -102,7 +102,7 @@ class TransportServer(Endpoint):
         self._admit_early()
         await self.close_all(graceful=graceful)
         await self._cancel_work()
-        self._stop_watching_idle()
+        self._stop_watching()
         if self._listener is not None:
             await self._listener.wait_closed()
             self._listener = None
@@ -168,16 +168,19 @@ class TransportServer(Endpoint):
 
     # Embedding
 
-    def protocol_factory(self, *, nodelay: bool = True) -> Callable[[], asyncio.BufferedProtocol]:
+    def protocol_factory(
+        self, *, nodelay: bool = True, keepalive: int | None = 60
+    ) -> Callable[[], asyncio.BufferedProtocol]:
         """What to give `loop.create_server`, `UnifiedPort`, or `transport.set_protocol` of an accepted connection.
 
-        Each call of it makes the protocol of one connection. When bytes were read already: set the protocol, call its
+        Each call of it makes the protocol of one connection. nodelay, keepalive: as in `TcpServerConfig`; a keepalive
+        of None leaves the sockets as they are. When bytes were read already: set the protocol, call its
         `connection_made(transport)`, then hand them over with `unified_port.hand_over`.
         """
         loop = asyncio.get_running_loop()
 
         def factory() -> asyncio.BufferedProtocol:
-            return TcpConnection(self._admit, loop, self.codec, nodelay=nodelay)
+            return TcpConnection(self._admit, loop, self.codec, nodelay=nodelay, keepalive=keepalive)
 
         return factory
 
@@ -211,8 +214,8 @@ class TransportServer(Endpoint):
                 link.resume_reading()
 
 
-def _bind_advice(error: OSError) -> str:
-    match error.errno:
+def _bind_advice(error: OSError | UnicodeError) -> str:
+    match getattr(error, "errno", None):
         case errno.EADDRINUSE:
             return "the port is in use; choose another, or port 0 for any"
         case errno.EACCES:

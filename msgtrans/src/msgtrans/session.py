@@ -297,6 +297,11 @@ class Session(Inbound):
         """For a link whose decoder handed payloads over as they came."""
         self._endpoint.counters.bad_compression += packets
 
+    @property
+    def awaits_rest(self) -> bool:
+        """For the endpoint: whether it is the peer's turn to send the rest of a packet."""
+        return self._link.inside_packet and not self._held
+
     def running_handlers(self) -> list[asyncio.Task[None]]:
         """For an endpoint that stops: the handlers that still run."""
         return list(self._tasks or ())

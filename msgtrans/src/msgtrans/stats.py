@@ -35,7 +35,7 @@ class EndpointStats(msgspec.Struct, kw_only=True):
     discarded: packets that arrived, or were held, while the session was closing.
     read_pauses: how often reading from a peer stopped because a bound was reached.
     backpressure_errors: sends refused at max_outbound, broadcasts left out included.
-    write_timeouts / idle_timeouts: sessions dropped because of these.
+    write_timeouts / idle_timeouts / packet_timeouts: sessions dropped because of these.
     """
 
     connections_open: int = 0
@@ -57,3 +57,4 @@ class EndpointStats(msgspec.Struct, kw_only=True):
     backpressure_errors: int = 0
     write_timeouts: int = 0
     idle_timeouts: int = 0
+    packet_timeouts: int = 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import weakref
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, cast
 
 from msgtrans.codec import PacketDecoder
@@ -31,13 +32,15 @@ _read_buffers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] 
 class TcpConnection(asyncio.BufferedProtocol):
     """One TCP connection: the protocol of its transport, and the link of its session.
 
-    `accept` is called with it once connected, and returns its session, or None to turn it away.
+    `accept` is called with it once connected, and returns its session, or None to turn it away. nodelay, keepalive: as
+    in `TcpServerConfig`; a keepalive of None leaves the socket as it is.
     """
 
     __slots__ = (
         "_accept",
         "_decoder",
         "_feeding",
+        "_keepalive",
         "_loop",
         "_nodelay",
         "_paused",
@@ -57,6 +60,7 @@ class TcpConnection(asyncio.BufferedProtocol):
         codec: CodecOptions,
         *,
         nodelay: bool = True,
+        keepalive: int | None = None,
     ) -> None:
         view = _read_buffers.get(loop)
         if view is None:
@@ -65,6 +69,7 @@ class TcpConnection(asyncio.BufferedProtocol):
         self._loop = loop
         self._decoder = PacketDecoder(codec)
         self._nodelay = nodelay
+        self._keepalive = keepalive
         self._view = view
         self._session: Session | None = None
         self._transport: asyncio.Transport
@@ -81,8 +86,8 @@ class TcpConnection(asyncio.BufferedProtocol):
         # The session queues for itself. And at 0, uvloop writes at once instead of at the end of the loop's turn.
         self._transport.set_write_buffer_limits(high=0)
         self.peer_address = _address(transport.get_extra_info("peername"))
-        if not self._nodelay:
-            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+        if self._keepalive is not None or not self._nodelay:
+            self._set_options(transport.get_extra_info("socket"))
         self._session = self._accept(self)
         if self._session is None:
             self._transport.close()
@@ -135,6 +140,11 @@ class TcpConnection(asyncio.BufferedProtocol):
     # What the session calls
 
     @property
+    def inside_packet(self) -> bool:
+        """Whether the decoder waits for the rest of a packet, rather than we for our turn."""
+        return self._decoder.partial and not self._decoder.more
+
+    @property
     def local_address(self) -> Address | None:
         """Our own end."""
         return _address(self._transport.get_extra_info("sockname"))
@@ -175,6 +185,13 @@ class TcpConnection(asyncio.BufferedProtocol):
         self._transport.abort()
 
     # Its own
+
+    def _set_options(self, connection: TransportSocket) -> None:
+        with suppress(OSError):  # gone already, on systems that tell so here; connection_lost follows
+            if not self._nodelay:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+            if self._keepalive is not None:
+                keep_alive(connection, self._keepalive)
 
     def _halted(self, session: Session) -> None:
         """The decoder did not go on as usual."""
