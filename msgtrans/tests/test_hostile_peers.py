@@ -293,6 +293,19 @@ async def test_a_peer_that_breaks_the_protocol_and_does_not_read_is_dropped(
             await until(lambda: server.stats().protocol_errors and not server.sessions)
 
 
+async def test_connections_come_and_go_while_nobody_reads_the_events(connect_raw: ConnectRaw, until: Until) -> None:
+    """An event stream stays small however many connections came and went, and nobody is turned away for it."""
+    async with TransportServer(tcp="127.0.0.1:0", session=SessionConfig(event_queue_size=10)) as server:
+        events = server.events()
+        for number in range(1, 201):
+            async with connect_raw(server.tcp_address.port):
+                await until(lambda number=number: server.counters.connections_total == number)
+            await until(lambda: not server.sessions)
+        assert len(events) <= 12
+        stats = server.stats()
+        assert (stats.connections_refused, 2 * stats.unseen_sessions) == (0, 400 - len(events))
+
+
 async def test_pipelined_coroutines_are_bounded(connect_raw: ConnectRaw) -> None:
     """At most max_concurrent_handlers run; the rest wait unread and are all answered."""
     running = most = 0

@@ -7,8 +7,11 @@ import asyncio
 import pytest
 
 from msgtrans import (
+    Closed,
     CloseReason,
     Context,
+    Established,
+    MessageReceived,
     Packet,
     PacketDecoder,
     SessionClosedError,
@@ -219,6 +222,50 @@ async def test_an_unfinished_packet_must_grow() -> None:
     await session.wait_closed()
     assert session.close_reason == CloseReason.TIMEOUT
     assert endpoint.stats().packet_timeouts == 1
+
+
+async def test_sessions_that_come_and_go_unseen_are_left_out() -> None:
+    """A stream that nobody reads stays bounded and loses no message; who is seen to come is seen to go."""
+    endpoint = Endpoint(SessionConfig(event_queue_size=4))
+    events, loop = endpoint.events(), asyncio.get_running_loop()
+
+    def come(number: int) -> Session:
+        link = MemoryLink()
+        link.session = Session(number, link, endpoint, loop, 1)
+        endpoint.session_opened(link.session)
+        return link.session
+
+    first, second = come(1), come(2)
+    assert (await anext(events)).session is first
+    second.receive([Packet(0, 1, b"kept"), Packet(0, 2, b"kept"), Packet(0, 3, b"kept"), Packet(0, 4, b"held")])
+    for number in range(3, 1003):
+        come(number).lost(None)
+    first.lost(None)
+    second.lost(None)
+    endpoint.hub.end()
+    seen = [(type(event), getattr(event, "session", second).id) async for event in events]
+    expected = [(Established, 2), *[(MessageReceived, 2)] * 3, (Closed, 1), (Closed, 2)]
+    assert expected == seen
+    assert endpoint.stats().unseen_sessions == 1000
+
+
+async def test_leaving_out_makes_room() -> None:
+    """A session that waits because of a full stream goes on when the stream shrinks by leaving another out."""
+    endpoint = Endpoint(SessionConfig(event_queue_size=1))
+    events = endpoint.events()
+    sessions = []
+    for number in (1, 2):
+        link = MemoryLink()
+        link.session = Session(number, link, endpoint, asyncio.get_running_loop(), 1)
+        endpoint.session_opened(link.session)
+        sessions.append(link.session)
+    sessions[0].receive([Packet(0, 1, b"waits")])
+    sessions[1].lost(None)
+    assert isinstance(await anext(events), Established)
+    await turn()
+    event = await anext(events)
+    assert isinstance(event, MessageReceived)
+    assert event.context.payload == b"waits"
 
 
 async def test_a_graceful_close_writes_what_stands_in_line() -> None:

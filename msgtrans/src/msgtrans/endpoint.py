@@ -44,7 +44,7 @@ class Endpoint:
         self.codec = self.config.codec
         self.max_payload_size = self.codec.max_payload_size
         self.counters = EndpointStats()
-        self.hub = EventHub(self.config.event_queue_size, self._on_room)
+        self.hub = EventHub(self.config.event_queue_size, self._on_room, self._on_left_out)
         self.request_handler: RequestHandler | None = None
         self.message_handler: MessageHandler | None = None
         self.error_handler: ErrorHandler | None = None
@@ -137,6 +137,9 @@ class Endpoint:
     def _on_room(self) -> None:
         for session in self.paused:
             session.make_room()
+
+    def _on_left_out(self) -> None:
+        self.counters.unseen_sessions += 1
 
     def _call(self, handler: Callable[..., object] | None, *arguments: object) -> None:
         if handler is None:

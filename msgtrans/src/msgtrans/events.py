@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections import deque
+from collections import OrderedDict
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -69,15 +69,20 @@ class EventStream:
     """An asynchronous iterator over events, for one consumer. Ends when its server stops or its client disconnects.
 
     Holds at most `capacity` messages; then reading from the peers pauses until the consumer has caught up by half.
+    In a stream that has no room, a session that came and goes unseen (its Established unread, no message of it
+    waiting) is left out as a whole, and counted. So messages are never lost, every Established that is read is followed
+    by its Closed, and the stream never holds more than 3 `capacity` events and two for each session that may be open.
     A stream that nobody refers to any more is forgotten by its hub.
     """
 
-    __slots__ = ("__weakref__", "_capacity", "_ended", "_hub", "_queue", "_waiter")
+    __slots__ = ("__weakref__", "_arrivals", "_capacity", "_ended", "_hub", "_queue", "_sequence", "_waiter")
 
     def __init__(self, hub: EventHub, capacity: int) -> None:
         self._hub = hub
         self._capacity = capacity
-        self._queue: deque[Event] = deque()
+        self._queue: OrderedDict[int, Event] = OrderedDict()  # by sequence number, to take out of the middle
+        self._arrivals: dict[Session, int] = {}  # sessions of which nothing but Established waits here: its number
+        self._sequence = 0
         self._waiter: asyncio.Future[None] | None = None
         self._ended = False
 
@@ -101,9 +106,10 @@ class EventStream:
                 await self._waiter
             finally:
                 self._waiter = None
-        event = self._queue.popleft()
-        if len(self._queue) == self._capacity // 2:
-            self._hub.room()
+        _, event = self._queue.popitem(last=False)
+        if isinstance(event, Established):
+            self._arrivals.pop(event.session, None)
+        self._shrunk()
         return event
 
     def close(self) -> None:
@@ -113,9 +119,26 @@ class EventStream:
         self._wake()
 
     def put(self, event: Event) -> None:
-        """For the hub: append one event."""
-        self._queue.append(event)
+        """For the hub: append one event, or leave its session out."""
+        match event:
+            case Established(session):
+                self._arrivals[session] = self._sequence
+            case Closed(session):
+                arrival = self._arrivals.pop(session, None)
+                if arrival is not None and self.full:
+                    del self._queue[arrival]
+                    self._hub.leave_out()
+                    self._shrunk()
+                    return
+            case MessageReceived(context) | RequestReceived(context):
+                self._arrivals.pop(context.session, None)
+        self._queue[self._sequence] = event
+        self._sequence += 1
         self._wake()
+
+    def _shrunk(self) -> None:
+        if len(self._queue) == self._capacity // 2:
+            self._hub.room()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -123,11 +146,15 @@ class EventStream:
 
 
 class EventHub:
-    """Hands each event to every stream. Owned by one server or client; `on_room` is called when a full one has room."""
+    """Hands each event to every stream. Owned by one server or client.
 
-    def __init__(self, capacity: int, on_room: Callable[[], None]) -> None:
+    `on_room` is called when a full stream has room, `on_left_out` when one leaves out a session that came and went.
+    """
+
+    def __init__(self, capacity: int, on_room: Callable[[], None], on_left_out: Callable[[], None]) -> None:
         self._capacity = capacity
         self._on_room = on_room
+        self._on_left_out = on_left_out
         self._streams: list[weakref.ref[EventStream]] = []
 
     def __bool__(self) -> bool:
@@ -137,11 +164,6 @@ class EventHub:
     def full(self) -> bool:
         """Whether any stream has no room for a message."""
         return any(stream.full for stream in self._live())
-
-    @property
-    def longest(self) -> int:
-        """Events in the longest queue."""
-        return max((len(stream) for stream in self._live()), default=0)
 
     def open(self) -> EventStream:
         """A new stream of everything from now on."""
@@ -167,6 +189,10 @@ class EventHub:
     def room(self) -> None:
         """For a stream: it has caught up."""
         self._on_room()
+
+    def leave_out(self) -> None:
+        """For a stream: it has left out a session."""
+        self._on_left_out()
 
     def _gone(self, reference: weakref.ref[EventStream]) -> None:
         self._streams = [other for other in self._streams if other is not reference]

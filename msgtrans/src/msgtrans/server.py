@@ -186,8 +186,7 @@ class TransportServer(Endpoint):
 
     def _admit(self, link: Link) -> Session | None:
         taken = len(self._open) + len(self._finishing) + len(self._early)
-        unread = self.hub.longest if self.hub else 0
-        if self._stopping or taken >= self.max_connections or unread > self._most_unread:
+        if self._stopping or taken >= self.max_connections:
             self.counters.connections_refused += 1
             return None
         self._last_id += 1
@@ -198,11 +197,6 @@ class TransportServer(Endpoint):
         else:
             self.session_opened(session)
         return session
-
-    @property
-    def _most_unread(self) -> int:
-        """Events a consumer may be behind before connections are turned away: messages, and two of each session."""
-        return self.config.event_queue_size + 2 * self.max_connections
 
     def _admit_early(self) -> None:
         """Open what connected while `start` ran, now that its caller had a turn to set up handlers and streams."""

@@ -34,6 +34,7 @@ class EndpointStats(msgspec.Struct, kw_only=True):
     stray_responses: responses nobody waited for. request_timeouts: requests of ours that got no answer in time.
     discarded: packets that arrived, or were held, while the session was closing.
     read_pauses: how often reading from a peer stopped because a bound was reached.
+    unseen_sessions: sessions left out of an event stream, which had no room, because they came and went unseen.
     backpressure_errors: sends refused at max_outbound, broadcasts left out included.
     write_timeouts / idle_timeouts / packet_timeouts: sessions dropped because of these.
     """
@@ -54,6 +55,7 @@ class EndpointStats(msgspec.Struct, kw_only=True):
     request_timeouts: int = 0
     discarded: int = 0
     read_pauses: int = 0
+    unseen_sessions: int = 0
     backpressure_errors: int = 0
     write_timeouts: int = 0
     idle_timeouts: int = 0
