@@ -5,7 +5,7 @@
     async def test_orders_are_found() -> None:
         async with (
             running_node() as node,
-            ArtemisClient(servers=[node.url], region_id="test", zone_id="test") as client,
+            ArtemisClient(servers=[node.url], region_id="local", zone_id="zone1") as client,
         ):
             ...
 
@@ -134,7 +134,7 @@ class RunningNode:
 
 
 def _arguments(options: Mapping[str, OptionValue]) -> list[str]:
-    values: dict[str, OptionValue] = {"host": "127.0.0.1", "port": 0, "region": "test", "zone": "test", **options}
+    values: dict[str, OptionValue] = {"host": "127.0.0.1", "port": 0, **options}
     arguments: list[str] = []
     for name, value in values.items():
         option = name.replace("_", "-")
@@ -150,8 +150,8 @@ def running_node_sync(**options: OptionValue) -> Iterator[RunningNode]:
     """Run a node on a free port of 127.0.0.1 for the length of the block; it is ready when the block starts.
 
     ``options`` become the options of ``artemis serve``: ``lease_ttl=2`` is ``--lease-ttl 2`` and
-    ``self_preservation=False`` is ``--no-self-preservation``. Region and zone are ``test`` unless given.
-    Raises ``NodeFailedError`` with the node's last lines if it does not become ready.
+    ``self_preservation=False`` is ``--no-self-preservation``. What is not given is the node's own default, as region
+    ``local`` and zone ``zone1``. Raises ``NodeFailedError`` with the node's last lines if it does not become ready.
     """
     node = RunningNode(_arguments(options))
     try:

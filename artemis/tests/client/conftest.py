@@ -33,12 +33,12 @@ def quick() -> ClientOptions:
 @pytest.fixture
 async def client(node_url: str, quick: ClientOptions) -> AsyncIterator[ArtemisClient]:
     """Open a client of the node."""
-    async with ArtemisClient(servers=[node_url], region_id="test", zone_id="test", options=quick) as one:
+    async with ArtemisClient(servers=[node_url], region_id="local", zone_id="zone1", options=quick) as one:
         yield one
 
 
 @pytest.fixture
 async def other(node_url: str, quick: ClientOptions) -> AsyncIterator[ArtemisClient]:
     """Open a second client of the node."""
-    async with ArtemisClient(servers=[node_url], region_id="test", zone_id="test", options=quick) as one:
+    async with ArtemisClient(servers=[node_url], region_id="local", zone_id="zone1", options=quick) as one:
         yield one

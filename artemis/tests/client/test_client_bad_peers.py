@@ -142,7 +142,7 @@ async def test_a_broken_node_is_left_for_one_that_works(serve: Serve, node_url: 
     while seen != {broken, node_url}:
         options = ClientOptions(attempts=2, backoff=0.01)
         async with ArtemisClient(
-            servers=[broken, node_url], region_id="test", zone_id="test", options=options
+            servers=[broken, node_url], region_id="local", zone_id="zone1", options=options
         ) as client:
             seen.add(client.server)
             events = client.events()

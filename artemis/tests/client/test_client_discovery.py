@@ -16,8 +16,8 @@ def instance(service_id: str, port: int = 1, **fields: str) -> Instance:
     """Build an instance that can be registered as it is."""
     name = f"i{port}"
     return Instance(
-        region_id="test",
-        zone_id="test",
+        region_id="local",
+        zone_id="zone1",
         service_id=service_id,
         instance_id=name,
         url=f"http://127.0.0.1:{port}",
@@ -27,7 +27,7 @@ def instance(service_id: str, port: int = 1, **fields: str) -> Instance:
 
 def client_of(node: RunningNode, options: ClientOptions) -> ArtemisClient:
     """Make a client of a node."""
-    return ArtemisClient(servers=[node.url], region_id="test", zone_id="test", options=options)
+    return ArtemisClient(servers=[node.url], region_id="local", zone_id="zone1", options=options)
 
 
 async def step(watch: Watch) -> InstanceChange:
@@ -239,13 +239,13 @@ async def test_a_client_without_a_region_says_what_lookups_need(node_url: str) -
             client.watch("orders")
         with pytest.raises(ValueError, match="region_id="):
             client.balancer("orders").next()
-        assert [service.instances for service in await client.api.lookup(["orders"], region_id="test")] == [[]]
+        assert [service.instances for service in await client.api.lookup(["orders"], region_id="local")] == [[]]
 
 
 async def test_too_many_watched_services_are_refused(node_url: str) -> None:
     """The bound is on what is watched; a watch that nobody holds any more makes room."""
     options = ClientOptions(max_services=1)
-    async with ArtemisClient(servers=[node_url], region_id="test", zone_id="test", options=options) as client:
+    async with ArtemisClient(servers=[node_url], region_id="local", zone_id="zone1", options=options) as client:
         watch = client.watch("one")
         with pytest.raises(LimitError, match="max_services=1"):
             client.watch("two")

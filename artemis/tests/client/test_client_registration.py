@@ -47,7 +47,7 @@ async def seen(client: ArtemisClient, service_id: str) -> list[str | None]:
 
 def client_of(node: RunningNode, options: ClientOptions) -> ArtemisClient:
     """Make a client of a node."""
-    return ArtemisClient(servers=[node.url], region_id="test", zone_id="test", options=options)
+    return ArtemisClient(servers=[node.url], region_id="local", zone_id="zone1", options=options)
 
 
 async def test_an_instance_is_visible_at_once_and_gone_after_the_block(
@@ -57,7 +57,7 @@ async def test_an_instance_is_visible_at_once_and_gone_after_the_block(
     async with client.registered(Instance(service_id=service_id, ip="127.0.0.1", port=1)) as registration:
         assert await seen(other, service_id) == ["127.0.0.1:1"]
         assert (registration.state, registration.error) == (LeaseState.HELD, "")
-        assert (registration.instance.region_id, registration.instance.status) == ("test", "up")
+        assert (registration.instance.region_id, registration.instance.status) == ("local", "up")
     assert await seen(other, service_id) == []
     assert registration.state is LeaseState.ENDED
 
@@ -77,7 +77,7 @@ async def test_unregistering_early_is_allowed_and_leaving_repeats_nothing(
 async def test_heartbeats_keep_an_instance_beyond_its_lease(quick: ClientOptions) -> None:
     """What nobody renews expires; what this client holds, registered earlier, is still there then."""
     unrenewed = Instance(
-        region_id="test", zone_id="test", service_id="orders", instance_id="unrenewed", url="http://127.0.0.1:2"
+        region_id="local", zone_id="zone1", service_id="orders", instance_id="unrenewed", url="http://127.0.0.1:2"
     )
     renewed = Instance(service_id="orders", ip="127.0.0.1", port=1)
     async with running_node(lease_ttl=2) as node, client_of(node, quick) as client, client.registered(renewed):
@@ -93,7 +93,7 @@ async def test_heartbeats_keep_an_instance_beyond_its_lease(quick: ClientOptions
 async def test_many_instances_are_renewed_in_bounded_messages(node_url: str, service_id: str) -> None:
     """One client can hold more instances than fit into a message."""
     options = ClientOptions(heartbeat_interval=0.2, batch_size=2)
-    async with ArtemisClient(servers=[node_url], region_id="test", zone_id="test", options=options) as client:
+    async with ArtemisClient(servers=[node_url], region_id="local", zone_id="zone1", options=options) as client:
         async with asyncio.TaskGroup() as group:
             entered = [
                 group.create_task(
@@ -156,7 +156,7 @@ async def test_the_same_instance_cannot_be_registered_twice_at_a_time(client: Ar
 
 async def test_a_client_that_is_not_open_says_so(node_url: str) -> None:
     """Before and after its block nothing is sent."""
-    client = ArtemisClient(servers=[node_url], region_id="test", zone_id="test")
+    client = ArtemisClient(servers=[node_url], region_id="local", zone_id="zone1")
     with pytest.raises(ClosedError):
         await client.registered(Instance(service_id="s", ip="h", port=1)).__aenter__()
     async with client:
@@ -248,7 +248,7 @@ async def test_the_client_moves_to_another_node_and_takes_its_instances_along(qu
     """Two nodes that know nothing of each other: what the first one held, the second one is told."""
     async with running_node() as one, running_node() as two:
         nodes = {one.url: one, two.url: two}
-        async with ArtemisClient(servers=list(nodes), region_id="test", zone_id="test", options=quick) as client:
+        async with ArtemisClient(servers=list(nodes), region_id="local", zone_id="zone1", options=quick) as client:
             events = client.events()
             async with client.registered(Instance(service_id="orders", ip="127.0.0.1", port=1)):
                 left = client.server
@@ -263,7 +263,7 @@ async def test_a_node_that_is_asked_to_end_says_goodbye_and_clients_move_on(quic
     """A drained node is as good a reason to move as a dead one, and nobody sees an error."""
     async with running_node() as one, running_node() as two:
         nodes = {one.url: one, two.url: two}
-        async with ArtemisClient(servers=list(nodes), region_id="test", zone_id="test", options=quick) as client:
+        async with ArtemisClient(servers=list(nodes), region_id="local", zone_id="zone1", options=quick) as client:
             events = client.events()
             async with client.registered(Instance(service_id="orders", ip="127.0.0.1", port=1)):
                 assert await asyncio.to_thread(nodes[client.server].stop) == 0

@@ -21,7 +21,6 @@ def test_the_example_in_python_runs():
     assert program is not None
     with running_node_sync() as node:
         source = program[1].replace("127.0.0.1:8080", node.url.removeprefix("http://"))
-        source = source.replace('"local"', '"test"').replace('"zone1"', '"test"')
         done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=False, timeout=60)
     assert "{'errorCode': 'success', 'message': '', 'status': 'success'}\n" == done.stdout, done.stderr
 
