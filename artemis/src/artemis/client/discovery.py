@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 from artemis.client.errors import ArtemisError
 from artemis.client.events import LookupFailed
 from artemis.client.services import differences
+from artemis.client.trouble import Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,6 +111,7 @@ class Discovery:
         self._options = options
         self._random = random
         self._clock = clock
+        self._trouble = Trouble("lookup", logger)
         self._wanted = asyncio.Event()
         self._first: weakref.WeakKeyDictionary[Followed, asyncio.Lock] = weakref.WeakKeyDictionary()
         self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()
@@ -190,13 +192,16 @@ class Discovery:
 
     async def _refresh(self, *, missing: bool) -> bool:
         succeeded = True
-        for batch in self._book.batches(self._options.batch_size, missing=missing):
+        batches = self._book.batches(self._options.batch_size, missing=missing)
+        for batch in batches:
             try:
                 await self._look_up(batch)
             except ArtemisError as error:
                 self._feed.publish(LookupFailed(tuple(entry.service_id for entry in batch), error))
-                logger.warning("lookup failed: %s", error)
+                self._trouble.met(error)
                 succeeded = False
+        if batches and succeeded and not missing:
+            self._trouble.over()
         return succeeded
 
     async def _look_up(self, entries: list[Followed]) -> None:

@@ -13,6 +13,7 @@ from artemis.client.api import REGISTER, UNREGISTER
 from artemis.client.errors import ArtemisError, Attempt, RegistrationRefusedError, UnreachableError
 from artemis.client.events import HeartbeatFailed, Registered, RegistrationRefused, Unregistered
 from artemis.client.leases import LeaseState
+from artemis.client.trouble import Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,6 +95,7 @@ class Registrar:
         self._background = background
         self._options = options
         self._random = random
+        self._trouble = Trouble("heartbeat", logger)
         # Writes go out one after another: a registration that an unregister overtakes would bring the instance back.
         self._writing = asyncio.Lock()
 
@@ -161,14 +163,17 @@ class Registrar:
             heard = await self._renew_all()
 
     async def _renew_all(self) -> bool:
-        for batch in self._book.batches(self._options.batch_size):
+        batches = self._book.batches(self._options.batch_size)
+        for batch in batches:
             try:
                 await self._renew(batch)
             except ArtemisError as error:
                 self._book.unheard(batch, str(error))
                 self._feed.publish(HeartbeatFailed(error))
-                logger.warning("heartbeat failed: %s", error)
+                self._trouble.met(error)
                 return not error.retriable
+        if batches:
+            self._trouble.over()
         return True
 
     async def _renew(self, batch: list[Lease]) -> None:
