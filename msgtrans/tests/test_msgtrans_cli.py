@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -142,6 +143,63 @@ def test_ping_without_answers() -> None:
         done = run("ping", f"tcp://127.0.0.1:{silent.getsockname()[1]}", "--count", "1", "--timeout", "0.1")
     assert done.returncode == 1
     assert "no request was answered" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("says", "told"),
+    [
+        (b"", "closed the connection without an answer; is it a MsgTrans server?"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "is no MsgTrans packet"),
+        (V3, "closed the connection after 1 answers"),
+    ],
+    ids=["closes", "greets", "leaves"],
+)
+@pytest.mark.parametrize("words", [["ping"], ["bench"], ["bench", "--one-way"]])
+def test_servers_of_another_kind(words: list[str], says: bytes, told: str) -> None:
+    """A server that closes, or speaks something else, is told apart from one of ours, with exit code 1."""
+    with socket.create_server(("127.0.0.1", 0)) as other, ThreadPoolExecutor(1) as threads:
+
+        def serve() -> None:
+            with other.accept()[0] as peer:
+                if peer.recv(1):
+                    peer.sendall(says)
+                    peer.shutdown(socket.SHUT_WR)
+                    while peer.recv(1 << 16):
+                        pass
+
+        serving = threads.submit(serve)
+        done = run(words[0], f"tcp://127.0.0.1:{other.getsockname()[1]}", *words[1:])
+        serving.result(15)
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert "per second" not in done.stdout
+
+
+def test_bench_beyond_the_usual_limit(echo: str) -> None:
+    """Bench keeps as many requests under way as it is told, also above the default of max_pending_requests."""
+    done = run("bench", echo, "--in-flight", "70000", "--duration", "0.1", "--json")
+    result = json.loads(done.stdout)
+    assert result["count"] + result["errors"] >= 70_000
+
+
+def test_bench_without_answers() -> None:
+    """A run in which no request was answered prints no figures, and exits with 1."""
+    script = (
+        "import sys, msgspec; from msgtrans.cli import load; from msgtrans.config import SessionConfig; "
+        "load.SessionConfig = lambda: SessionConfig(request_timeout=0.2); "
+        "from msgtrans.__main__ import main; main()"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        done = subprocess.run(
+            [sys.executable, "-c", script, "bench", uri, "--duration", "0.1", "--json"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "each of 64 requests took longer than 0.2 s" in done.stderr
 
 
 def test_version_and_help() -> None:

@@ -367,7 +367,12 @@ class Session(Inbound):
         self._stall_timer = self._loop.call_later(self._endpoint.config.graceful_timeout, self._link.abort)
 
     def _closed_error(self) -> SessionClosedError:
-        reason = f"{self.close_reason}: {self.close_error}" if self.close_error else f"{self.close_reason}"
+        if self.close_error is not None:
+            reason = f"{self.close_reason}: {self.close_error}"
+        elif self._peer_finished and self.close_reason == CloseReason.NORMAL:
+            reason = f"{self.close_reason}: the peer ended it"
+        else:
+            reason = str(self.close_reason)
         return SessionClosedError(f"session {self.id} is {self._state.value} ({reason}); connect again")
 
     # Timeouts of requests

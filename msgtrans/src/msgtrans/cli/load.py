@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -17,10 +17,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from msgtrans.client import TransportClient
-from msgtrans.errors import TransportTimeoutError
+from msgtrans.config import SessionConfig
+from msgtrans.errors import RemoteProtocolError, SessionClosedError, TransportConnectionError, TransportTimeoutError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 class PingResult(msgspec.Struct, frozen=True):
@@ -69,37 +70,76 @@ async def ping(
     """Send `count` requests one after another; `seen` is called with number and milliseconds (None: no answer)."""
     spent: list[float] = []
     async with TransportClient(uri) as client:
-        for sequence in range(1, count + 1):
-            start = time.perf_counter()
-            try:
-                await client.request(b"x" * size, timeout=timeout)
-            except TransportTimeoutError:
-                seen(sequence, None)
-            else:
-                spent.append((time.perf_counter() - start) * 1e3)
-                seen(sequence, spent[-1])
-            if sequence < count:
-                await asyncio.sleep(interval)
+        with told_plainly(client, uri):
+            await _ping(client, count, interval, b"x" * size, timeout, spent, seen)
     return PingResult(
         count, len(spent), min(spent, default=0.0), median(spent) if spent else 0.0, max(spent, default=0.0)
     )
 
 
-async def bench(uri: str, plan: BenchPlan, *, progress: bool = False) -> BenchResult:
-    """Carry out `plan`. One-way messages are counted once a last request behind them is answered."""
-    load = _Load(plan)
-    async with AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(TransportClient(uri)) for _ in range(plan.connections)]
-        bar = asyncio.create_task(_show(load)) if progress else None
+async def _ping(
+    client: TransportClient,
+    count: int,
+    interval: float,
+    payload: bytes,
+    timeout: float,  # noqa: ASYNC109 - of each request
+    spent: list[float],
+    seen: Callable[[int, float | None], None],
+) -> None:
+    for sequence in range(1, count + 1):
         start = time.perf_counter()
-        load.stop = start + plan.duration
-        if plan.one_way:
-            await asyncio.gather(*(load.send(client) for client in clients))
+        try:
+            await client.request(payload, timeout=timeout)
+        except TransportTimeoutError:
+            seen(sequence, None)
         else:
-            await asyncio.gather(*(load.ask(client) for client in clients for _ in range(plan.in_flight)))
+            spent.append((time.perf_counter() - start) * 1e3)
+            seen(sequence, spent[-1])
+        if sequence < count:
+            await asyncio.sleep(interval)
+
+
+@contextmanager
+def told_plainly(client: TransportClient, uri: str) -> Iterator[None]:
+    """Turn the end of the session into a sentence for who typed the command."""
+    try:
+        yield
+    except SessionClosedError as error:
+        session = client.session
+        if isinstance(session.close_error, RemoteProtocolError):
+            told = f"what {uri} sent is no MsgTrans packet ({session.close_error}); is it a MsgTrans server?"
+        elif session.packets_received:
+            told = f"{uri} closed the connection after {session.packets_received} answers ({session.close_reason})"
+        else:
+            told = f"{uri} closed the connection without an answer; is it a MsgTrans server?"
+        raise TransportConnectionError(told) from error
+
+
+async def bench(uri: str, plan: BenchPlan, *, progress: bool = False) -> BenchResult:
+    """Carry out `plan`. One-way messages are counted once a last request behind them is answered.
+
+    Raises TransportTimeoutError when nothing was answered: there is nothing to report then.
+    """
+    load = _Load(plan)
+    config = SessionConfig()
+    config = config.replace(max_pending_requests=max(config.max_pending_requests, plan.in_flight))
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(TransportClient(uri, session=config)) for _ in range(plan.connections)
+        ]
+        bar = asyncio.create_task(_show(load)) if progress else None
+        if plan.one_way:
+            loading = asyncio.gather(*(load.send(client, uri) for client in clients))
+        else:
+            loading = asyncio.gather(*(load.ask(client, uri) for client in clients for _ in range(plan.in_flight)))
+        start = time.perf_counter()  # making many tasks takes time, and none of them has begun
+        load.stop = start + plan.duration
+        await loading
         seconds = time.perf_counter() - start
         if bar is not None:
             await bar
+    if load.errors and not load.spent:
+        raise TransportTimeoutError(f"each of {load.errors:,} requests", config.request_timeout)
     return load.result(seconds)
 
 
@@ -112,26 +152,31 @@ class _Load:
         self.errors = 0
         self.spent: Counter[int] = Counter()  # microseconds -> requests
 
-    async def ask(self, client: TransportClient) -> None:
+    async def ask(self, client: TransportClient, uri: str) -> None:
         payload, spent, clock = self.payload, self.spent, time.perf_counter
         now = clock()
-        while now < self.stop:
-            try:
-                await client.request(payload)
-            except TransportTimeoutError:
-                self.errors += 1
-                now = clock()
-                continue
-            start, now = now, clock()
-            spent[int((now - start) * 1e6)] += 1
+        with told_plainly(client, uri):
+            while True:  # once at least, so that in_flight is what it says however short the run
+                start = now
+                try:
+                    await client.request(payload)
+                except TransportTimeoutError:
+                    self.errors += 1
+                    now = clock()
+                else:
+                    now = clock()
+                    spent[int((now - start) * 1e6)] += 1
+                if now >= self.stop:
+                    break
 
-    async def send(self, client: TransportClient) -> None:
+    async def send(self, client: TransportClient, uri: str) -> None:
         payload, batch = self.payload, range(100)
-        while time.perf_counter() < self.stop:
-            for _ in batch:
-                await client.send(payload)
-            self.sent += len(batch)
-        await client.request(b"", timeout=60.0)
+        with told_plainly(client, uri):
+            while time.perf_counter() < self.stop:
+                for _ in batch:
+                    await client.send(payload)
+                self.sent += len(batch)
+            await client.request(b"", timeout=60.0)
 
     def result(self, seconds: float) -> BenchResult:
         answered = self.spent.total()
