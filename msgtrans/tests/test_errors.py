@@ -40,6 +40,24 @@ def test_every_error_has_its_code_kin_and_sentence(
     assert (error.retry_delay is not None) == retriable
 
 
+@pytest.mark.parametrize(
+    ("error", "severity"),
+    [
+        (ConnectError(), "medium"),
+        (ConnectError(retriable=False), "high"),
+        (RemoteProtocolError(), "medium"),
+        (TransportTimeoutError("request", 1), "medium"),
+        (ConfigurationError("port", "is missing"), "critical"),
+        (ResourceError("places", 100, 100), "critical"),
+        (ResourceError("places", 90, 100), "high"),
+        (ResourceError("places", 80, 100), "medium"),
+    ],
+)
+def test_severities(error: TransportError, severity: str) -> None:
+    """Each error says how bad it is, as specification 4.5 has it."""
+    assert severity == error.severity
+
+
 def test_retriable_can_be_said_otherwise() -> None:
     """One error object may differ from its class."""
     assert not ConnectError("for good", retriable=False).retriable

@@ -18,14 +18,24 @@ Not here: logging, or any decision to retry; the classes only say whether retryi
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import ClassVar
+
+
+class Severity(StrEnum):
+    """How bad an error is for operation (specification 4.5)."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
 
 
 class TransportError(Exception):
     """The root of the tree. `str(error)` is a sentence the reader can act on.
 
     `code` is stable and meant for machines; `retriable` says whether the same call can succeed later;
-    `retry_delay` is the suggested pause in seconds before that, or None.
+    `retry_delay` is the suggested pause in seconds before that, or None; `severity` is how bad it is.
     """
 
     code: ClassVar[str] = "TRANSPORT_ERROR"
@@ -38,6 +48,14 @@ class TransportError(Exception):
         if retriable is not None:
             self.retriable = retriable
 
+    @property
+    def severity(self) -> Severity:
+        """MEDIUM; an error of the connection that retrying cannot help is HIGH, of the configuration CRITICAL.
+
+        A resource is CRITICAL above 90 % of its limit and HIGH above 80 %.
+        """
+        return Severity.MEDIUM
+
 
 class TransportConnectionError(TransportError, ConnectionError):
     """The connection could not be made, or is gone."""
@@ -46,6 +64,11 @@ class TransportConnectionError(TransportError, ConnectionError):
     advice = "There is no connection; connect (again) before using it."
     retry_delay = 1.0
     retriable = True
+
+    @property
+    def severity(self) -> Severity:
+        """MEDIUM if retriable, else HIGH."""
+        return Severity.MEDIUM if self.retriable else Severity.HIGH
 
 
 class ConnectError(TransportConnectionError):
@@ -105,6 +128,11 @@ class ConfigurationError(TransportError, ValueError):
         super().__init__(f"{field}: {reason}")
         self.field = field
 
+    @property
+    def severity(self) -> Severity:
+        """CRITICAL: nothing works before it is corrected."""
+        return Severity.CRITICAL
+
 
 class ResourceError(TransportError):
     """A bound was reached. `resource` names it, `current` and `limit` are in its own unit (bytes or a count)."""
@@ -119,6 +147,13 @@ class ResourceError(TransportError):
         self.resource = resource
         self.current = current
         self.limit = limit
+
+    @property
+    def severity(self) -> Severity:
+        """By how much of the limit is in use."""
+        if self.current > self.limit * 0.9:
+            return Severity.CRITICAL
+        return Severity.HIGH if self.current > self.limit * 0.8 else Severity.MEDIUM
 
 
 class BackpressureError(ResourceError):
