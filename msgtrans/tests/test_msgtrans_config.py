@@ -41,6 +41,14 @@ def test_wrong_addresses(text: str) -> None:
     assert caught.value.code == "CONFIG_ERROR"
 
 
+def test_addresses_of_a_wrong_type() -> None:
+    """What is neither text nor a configuration is refused, naming the option."""
+    with pytest.raises(ConfigurationError, match=r"^tcp: is 5; use 'HOST:PORT'"):
+        TransportServer(tcp=5)
+    with pytest.raises(ConfigurationError, match=r"^target_address: is None"):
+        TransportClient(None)
+
+
 def test_a_client_needs_a_port() -> None:
     """Port 0 is only for servers."""
     with pytest.raises(ConfigurationError, match="port 0"):

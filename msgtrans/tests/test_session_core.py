@@ -338,6 +338,30 @@ async def test_requests_refused_by_the_codec_are_forgotten() -> None:
     assert session.stats().pending_requests == 0
 
 
+@pytest.mark.parametrize(("wrong", "name"), [("text", "str; encode it"), (None, "NoneType"), ([1], "list")])
+async def test_payloads_of_a_wrong_type(wrong: object, name: str) -> None:
+    """What is not bytes is a TypeError that says which argument; nothing is sent."""
+    session, link, _ = open_session()
+    with pytest.raises(TypeError, match=f"payload must be bytes, not {name}"):
+        await session.request(wrong)
+    with pytest.raises(TypeError, match="payload must be bytes"):
+        session.send_nowait(wrong)
+    with pytest.raises(TypeError, match=f"ext_header must be bytes, not {name}" if wrong else "payload"):
+        await session.send(b"" if wrong else wrong, ext_header=wrong)
+    await turn()
+    assert (session.stats().pending_requests, link.writes) == (0, [])
+
+
+async def test_payloads_like_bytes() -> None:
+    """bytearray and memoryview are sent as the bytes they hold, whatever their items are."""
+    session, link, _ = open_session()
+    for payload in (bytearray(b"abcd"), memoryview(b"abcd"), memoryview(b"abcd").cast("I")):
+        session.send_nowait(payload, ext_header=payload)
+        session.send_nowait(payload)
+    await turn()
+    assert [(b"abcd", b"abcd"), (b"abcd", b"")] * 3 == [(packet.payload, packet.ext_header) for packet in link.sent()]
+
+
 async def test_a_gone_link_is_harmless() -> None:
     """After closing, everything on a session is refused or does nothing."""
     session, link, endpoint = open_session()

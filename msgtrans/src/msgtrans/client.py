@@ -38,7 +38,7 @@ class TransportClient(Endpoint):
 
     def __init__(self, target: str | TcpClientConfig, *, session: SessionConfig | None = None) -> None:
         super().__init__(session)
-        self._tcp = TcpClientConfig(target_address=target) if isinstance(target, str) else target
+        self._tcp = target if isinstance(target, TcpClientConfig) else TcpClientConfig(target_address=target)
         self._session: Session | None = None
 
     async def connect(self) -> None:

@@ -91,12 +91,17 @@ def encode_fields(  # noqa: PLR0917 - once per packet, and keywords cost there
     """As `encode`, without a packet object in between.
 
     A payload that compression does not make smaller travels plain, with code 0: the code never lies.
+    bytearray and memoryview are taken too; anything else is a TypeError that names the field.
     """
+    if type(payload) is not bytes:
+        payload = _as_bytes("payload", payload)
     if not (ext_header or compression) and 0 <= packet_type <= RESPONSE and len(payload) <= options.max_payload_size:
         try:  # the way of nearly all packets
             return pack_header(_PLAIN, packet_type, biz_type, message_id, 0, len(payload), flags) + payload
         except struct.error as error:
             raise _out_of_range(biz_type, message_id, flags) from error
+    if type(ext_header) is not bytes:
+        ext_header = _as_bytes("ext_header", ext_header)
     if len(payload) > options.max_payload_size:
         raise LocalProtocolError(
             f"a payload of {len(payload)} bytes exceeds max_payload_size, {options.max_payload_size}"
@@ -117,6 +122,13 @@ def encode_fields(  # noqa: PLR0917 - once per packet, and keywords cost there
     except struct.error as error:
         raise _out_of_range(biz_type, message_id, flags) from error
     return b"".join((head, ext_header, payload))
+
+
+def _as_bytes(field: str, value: object) -> bytes:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
+    advice = "; encode it" if isinstance(value, str) else ""
+    raise TypeError(f"{field} must be bytes, not {type(value).__name__}{advice}")
 
 
 def _out_of_range(biz_type: int, message_id: int, flags: int) -> LocalProtocolError:

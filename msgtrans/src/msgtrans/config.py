@@ -31,6 +31,8 @@ class Address(NamedTuple):
 
 def parse_address(text: str, *, field: str = "address") -> Address:
     """Read "tcp://host:port" or "host:port". Raises ConfigurationError naming `field`."""
+    if not isinstance(text, str):
+        raise ConfigurationError(field, f"is {text!r}; write an address as text, HOST:PORT")
     scheme, separator, rest = text.partition("://")
     if separator and scheme.lower() != "tcp":
         raise ConfigurationError(field, f"scheme {scheme!r} is not known; this version speaks tcp://HOST:PORT")

@@ -56,7 +56,11 @@ class TransportServer(Endpoint):
         if max_connections < 1:
             raise ConfigurationError("max_connections", f"is {max_connections}; use a positive number")
         self.max_connections = max_connections
-        self._tcp = TcpServerConfig(bind_address=tcp.removeprefix("tcp://")) if isinstance(tcp, str) else tcp
+        if isinstance(tcp, str):
+            tcp = TcpServerConfig(bind_address=tcp)
+        elif not isinstance(tcp, TcpServerConfig | None):
+            raise ConfigurationError("tcp", f"is {tcp!r}; use 'HOST:PORT', a TcpServerConfig or None")
+        self._tcp = tcp
         self._listener: asyncio.Server | None = None
         self._last_id = 0
         self._last_broadcast = FIRST_MESSAGE_ID - 1
