@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from typing import Protocol
 
 import aiohttp
@@ -77,7 +78,15 @@ class HttpTransport:
 
 
 def _in_words(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"its certificate is not accepted ({error.certificate_error})"
     if isinstance(error, aiohttp.ClientConnectorError):
-        number = error.os_error.errno
-        return os.strerror(number) if number is not None and number > 0 else str(error.os_error)
+        return _in_system_words(error.os_error)
     return str(error) or type(error).__name__
+
+
+def _in_system_words(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        reason = (error.reason or str(error)).replace("_", " ").lower()
+        return f"no TLS there ({reason}); a plain node is reached by http://, not https://"
+    return os.strerror(error.errno) if error.errno is not None and error.errno > 0 else str(error)
