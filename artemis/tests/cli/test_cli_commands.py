@@ -44,8 +44,41 @@ def test_register_takes_the_address_from_the_url(run: Run, fresh_service: str) -
     """A url alone is enough; without a port in it the scheme's own counts."""
     result = run("register", "--service", fresh_service, "--url", "https://shop.example/orders", "--json")
     [instance] = json.loads(result.stdout)["registered"]
-    assert (instance["ip"], instance["port"], instance["instanceId"]) == ("shop.example", 443, "shop.example:443")
+    assert (instance["ip"], instance["port"], instance["instanceId"]) == (None, 443, "shop.example:443")
     assert instance["url"] == "https://shop.example/orders"
+
+
+@pytest.mark.parametrize("option", [("--port", "81"), ("--url", "tcp://broker")])
+def test_a_port_or_a_url_is_all_that_is_needed(run: Run, fresh_service: str, option: tuple[str, str]) -> None:
+    """As the help says; everything else is derived."""
+    assert run("register", "--service", fresh_service, *option).exit_code == 0
+    [instance] = json.loads(run("instances", fresh_service, "--json").stdout)["instances"]
+    shown = (instance["instanceId"], instance["url"], instance["port"])
+    assert shown == (("127.0.0.1:81", "http://127.0.0.1:81", 81) if option[0] == "--port" else ("broker", option[1], 0))
+
+
+def test_zones_can_be_looked_at_alone(run: Run, fresh_service: str) -> None:
+    """In any letter case; a zone without instances is no failure."""
+    for number, zone in enumerate(("z", "z2")):
+        run("register", "--service", fresh_service, "--instance", f"i{number}", "--port", "1", "--zone", zone)
+
+    def names(*more: str) -> list[str]:
+        found = json.loads(run("instances", fresh_service, "--json", *more).stdout)["instances"]
+        return [instance["instanceId"] for instance in found]
+
+    assert names() == ["i0", "i1"]
+    assert names("--zone", "Z2") == ["i1"]
+    result = run("instances", fresh_service, "--zone", "z3")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert f"{fresh_service} has no live instances in zone z3." in result.stderr
+
+
+def test_https_at_a_plain_port_is_said(run: Run, cli_node_url: str) -> None:
+    """With the way out."""
+    result = run("services", server=cli_node_url.replace("http:", "https:"))
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "no TLS there" in result.stderr
+    assert "http://, not https://" in result.stderr
 
 
 def test_everything_about_an_instance_can_be_given(run: Run, fresh_service: str) -> None:
@@ -113,8 +146,9 @@ def test_a_refusal_ends_with_code_1_and_the_reason(run: Run, fresh_service: str)
     result = register(run, fresh_service, "--region", "elsewhere")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "no-permission" in result.stderr
-    assert run("instances", fresh_service, "--region", "elsewhere", "--zone", "z").exit_code == 1
-    unregister = ("unregister", "--service", fresh_service, "--instance", "i", "--region", "elsewhere", "--zone", "z")
+    assert "Leave --region elsewhere out" in result.stderr
+    assert run("instances", fresh_service, "--region", "elsewhere").exit_code == 1
+    unregister = ("unregister", "--service", fresh_service, "--instance", "i", "--region", "elsewhere")
     assert run(*unregister).exit_code == 1
 
 
@@ -144,8 +178,20 @@ def test_without_a_node_every_command_ends_with_code_3_and_says_what_to_do(
     ("arguments", "complaint"),
     [
         (("services", "--server", "nonsense"), "not the URL of a node"),
-        (("register", "--service", "s"), "needs an instance_id"),
-        (("register", "--service", " ", "--port", "1"), "needs a service_id"),
+        (("register", "--service", "s"), "--port / --url: one of them is needed"),
+        (
+            ("register", "--service", "s", "--instance", "i", "--ip", "10.0.0.1"),
+            "--port / --url: one of them is needed",
+        ),
+        (("register", "--service", "s", "--port", "1", "--ip", "not an ip"), "--ip: 'not an ip' is not an IP address"),
+        (("register", "--service", "s", "--url", "garbage", "--instance", "x"), "--url: 'garbage' is not a URL"),
+        (("register", "--service", "s", "--url", "http://a b"), "--url: 'http://a b' is not a URL"),
+        (("register", "--service", "s", "--url", "http://h:0"), "--url: 'http://h:0' names port 0"),
+        (("register", "--service", " ", "--port", "1"), "--service: must not be blank"),
+        (("unregister", "--service", "s", "--instance", ""), "--instance: must not be blank"),
+        (("unregister", "--service", "s", "--instance", "i", "--zone", "z"), "No such option: --zone"),
+        (("instances", " "), "must not be blank"),
+        (("watch", " "), "must not be blank"),
         (("register", "--service", "s", "--port", "1", "--metadata", "novalue"), "is not KEY=VALUE"),
         (("register", "--service", "s", "--url", "http://h:99999"), "--url"),
         (("register", "--service", "s", "--port", "70000"), "--port"),
@@ -158,6 +204,12 @@ def test_a_wrong_command_line_ends_with_code_2(run: Run, arguments: tuple[str, .
     result = run(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert complaint in " ".join(result.stderr.split())
+
+
+def test_the_help_of_register_shows_one_default_each(run: Run) -> None:
+    """What is derived is not shown as 0 as well."""
+    lines = " ".join(run("register", "--help").stdout.split())
+    assert "--port PORT Its port. [default: from --url] [1<=x<=65535]" in lines
 
 
 def test_the_version_is_told(run: Run) -> None:

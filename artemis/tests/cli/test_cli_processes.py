@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +77,70 @@ async def test_watch_for_people_is_one_line_a_change(environment: dict[str, str]
     assert (await line(watch.stdout)).split() == ["new", "127.0.0.1:82", "http://127.0.0.1:82"]
     watch.terminate()
     assert await watch.wait() == 0
+
+
+async def test_register_keep_says_when_it_could_not_unregister(environment: dict[str, str]) -> None:
+    """The registry is away for good: the lease ends by itself, and the command with code 0."""
+    async with running_node() as node:
+        environment = {**environment, "ARTEMIS_SERVER": node.url}
+        keep = await start(environment, "register", "--service", "orders", "--port", "81", "--keep")
+        assert (await line(keep.stderr)).startswith("Registered orders/127.0.0.1:81")
+        await asyncio.to_thread(node.kill)
+        keep.terminate()
+        assert (await line(keep.stderr)).startswith(
+            "Could not unregister orders/127.0.0.1:81; its lease ends by itself: no registry node answered"
+        )
+        assert await keep.wait() == 0
+
+
+async def test_watch_can_be_of_one_zone(environment: dict[str, str], fresh_service: str) -> None:
+    """Others do not show; who moves out is gone."""
+
+    async def register(name: str, zone: str) -> None:
+        arguments = ("register", "--service", fresh_service, "--instance", name, "--port", "82", "--zone", zone)
+        assert await (await start(environment, *arguments)).wait() == 0
+
+    await register("other", "z1")
+    await register("ours", "z2")
+    watch = await start(environment, "watch", fresh_service, "--interval", "0.1", "--zone", "z2")
+    assert (await line(watch.stdout)).split()[:2] == ["new", "ours"]
+    await register("ours", "z1")
+    assert (await line(watch.stdout)).split()[:2] == ["delete", "ours"]
+    watch.terminate()
+    assert await watch.wait() == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full device")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [("status",), ("status", "--json"), ("--help",), ("--version",)])
+def test_a_full_disk_is_one_line_and_code_1(
+    environment: dict[str, str], arguments: tuple[str, ...], unbuffered: str
+) -> None:
+    """Whatever was to be written, buffered or not."""
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [*ARTEMIS, *arguments],
+            env={**environment, "PYTHONUNBUFFERED": unbuffered},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+    assert (result.returncode, result.stderr) == (1, "artemis: cannot write the result: No space left on device\n")
+
+
+def test_a_reader_that_has_seen_enough_is_no_trouble(environment: dict[str, str]) -> None:
+    """As with head: not a word."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        result = subprocess.run(
+            [*ARTEMIS, "status"], env=environment, stdout=writer, stderr=subprocess.PIPE, check=False, timeout=PATIENCE
+        )
+    finally:
+        os.close(writer)
+    assert (result.returncode, result.stderr) == (1, b"")
 
 
 def hide(*modules: str) -> str:

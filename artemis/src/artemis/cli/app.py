@@ -1,6 +1,8 @@
 """Puts the commands together. Commands that need more than the CLI's own libraries are loaded when they are called."""
 
+import errno
 import importlib
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +11,7 @@ import typer
 from artemis import __version__
 from artemis.cli import queries, registration
 from artemis.cli.output import say
-from artemis.cli.session import USAGE
+from artemis.cli.session import FAILED, USAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,6 +79,21 @@ def _run_elsewhere(context: typer.Context, module: str, name: str, extra: str) -
 
 def run() -> int:
     """Run the command line of this process and return its exit code."""
+    try:
+        code = _run()
+        sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EFBIG, errno.EDQUOT}:
+            raise
+        # What could not be written must not be tried again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno != errno.EPIPE:  # whoever reads only the beginning, as head does, knows
+            say(f"artemis: cannot write the result: {error.strerror}")
+        return FAILED
+    return code
+
+
+def _run() -> int:
     try:
         app(prog_name="artemis")
     except SystemExit as end:

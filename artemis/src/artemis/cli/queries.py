@@ -6,8 +6,9 @@ import typer
 
 from artemis.cli import output
 from artemis.cli.interrupts import until_interrupted
-from artemis.cli.parameters import DEFAULT_SERVER, Json, Region, Server, Zone
+from artemis.cli.parameters import DEFAULT_SERVER, Json, OnlyZone, Region, Server, named
 from artemis.cli.session import FAILED, place, report, with_client
+from artemis.cli.zones import ZoneView, in_zone
 from artemis.client import ArtemisClient, ClientOptions
 
 if TYPE_CHECKING:
@@ -37,26 +38,27 @@ def instances(
     *,
     server: Server = DEFAULT_SERVER,
     region: Region = "",
-    zone: Zone = "",
+    zone: OnlyZone = "",
     json: Json = False,
 ) -> None:
     """List the live instances of one service.
 
     --json: {"serviceId": ID, "instances": [Instance, ...]}, each as on the wire.
     """
+    service = named(service, "SERVICE")
 
     async def work(client: ArtemisClient) -> None:
-        where = await place(client, region, zone)
+        where = await place(client, region)
         found = (await client.api.lookup([service], region_id=where[0], zone_id=where[1]))[:1]
-        live = [instance for one in found for instance in one.instances or () if instance is not None]
+        live = [one for each in found for one in each.instances or () if one is not None and in_zone(one, zone)]
         if json:
             output.print_json({"serviceId": service, "instances": live})
         elif live:
             output.instances_table(live)
         else:
-            output.say(f"{service} has no live instances.")
+            output.say(f"{service} has no live instances{f' in zone {zone}' if zone else ''}.")
 
-    with_client(server, work)
+    with_client(server, work, region=region)
 
 
 def watch(
@@ -64,29 +66,36 @@ def watch(
     *,
     server: Server = DEFAULT_SERVER,
     region: Region = "",
-    zone: Zone = "",
-    interval: Annotated[float, typer.Option("--interval", min=0.1, help="Seconds between two lookups.")] = 1.0,
+    zone: OnlyZone = "",
+    interval: Annotated[
+        float, typer.Option("--interval", metavar="SECONDS", min=0.1, help="Seconds between two lookups.")
+    ] = 1.0,
     json: Json = False,
 ) -> None:
     """Follow the changes of one service until Ctrl-C; the instances that are live already come first, as new.
 
     --json: one {"changeTime", "changeType", "instance"} a line.
     """
+    service = named(service, "SERVICE")
 
     async def follow(client: ArtemisClient) -> None:
-        async for change in client.watch(service):
+        shown = ZoneView(zone)
+        async for seen in client.watch(service):
+            change = shown.of(seen)
+            if change is None:
+                continue
             if json:
                 output.print_json(output.change_document(change))
             else:
                 output.print_line(output.change_line(change))
 
     async def work(client: ArtemisClient) -> None:
-        where = await place(client, region, zone)
+        where = await place(client, region)
         options = ClientOptions(poll_interval=interval)
         async with ArtemisClient(servers=[server], region_id=where[0], zone_id=where[1], options=options) as follower:
             await until_interrupted(follow(follower), report(follower))
 
-    with_client(server, work)
+    with_client(server, work, region=region)
 
 
 def status(server: Server = DEFAULT_SERVER, json: Json = False) -> None:

@@ -2,16 +2,16 @@
 
 import socket
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import typer
 
 from artemis.cli import output
+from artemis.cli.address import address
 from artemis.cli.interrupts import until_interrupted
-from artemis.cli.parameters import DEFAULT_SERVER, Json, Region, Server, Zone
+from artemis.cli.parameters import DEFAULT_SERVER, Json, Region, Server, Zone, named
 from artemis.cli.session import QUICK, place, with_client
 from artemis.cli.session import report as report_events
-from artemis.client import ArtemisClient, ClientOptions, RegistrationRefusedError
+from artemis.client import ArtemisClient, ClientOptions, RegistrationRefusedError, Unregistered
 from artemis.client.instances import completed
 from artemis.model import Instance
 
@@ -20,19 +20,25 @@ def register(
     *,
     service: Annotated[str, typer.Option("--service", metavar="ID", help="The service it belongs to.")],
     instance: Annotated[
-        str, typer.Option("--instance", metavar="ID", help="Its name within the service. [default: IP:PORT]")
+        str, typer.Option("--instance", metavar="ID", help="Its name within the service. [default: HOST:PORT]")
     ] = "",
-    ip: Annotated[str, typer.Option("--ip", help="Its address. [default: from --url, else 127.0.0.1]")] = "",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Its port. [default: from --url]")] = 0,
-    url: Annotated[str, typer.Option("--url", help="Where it can be reached. [default: http://IP:PORT]")] = "",
+    ip: Annotated[
+        str, typer.Option("--ip", metavar="ADDRESS", help="Its IP address. [default: from --url, else 127.0.0.1]")
+    ] = "",
+    port: Annotated[
+        int | None, typer.Option("--port", metavar="PORT", min=1, max=65535, help="Its port. [default: from --url]")
+    ] = None,
+    url: Annotated[
+        str, typer.Option("--url", metavar="URL", help="Where it can be reached. [default: http://IP:PORT]")
+    ] = "",
     metadata: Annotated[
         list[str] | None, typer.Option("--metadata", metavar="KEY=VALUE", help="May be repeated.")
     ] = None,
     group: Annotated[str, typer.Option("--group", metavar="ID", help="Its group within the zone.")] = "",
-    status: Annotated[str, typer.Option("--status", help="Free text, shown to callers.")] = "up",
+    status: Annotated[str, typer.Option("--status", metavar="TEXT", help="Free text, shown to callers.")] = "up",
     keep: Annotated[bool, typer.Option("--keep", help="Renew the lease until Ctrl-C, then unregister.")] = False,
     heartbeat: Annotated[
-        float, typer.Option("--heartbeat", min=0.1, help="Seconds between two renewals with --keep.")
+        float, typer.Option("--heartbeat", metavar="SECONDS", min=0.1, help="Seconds between two renewals with --keep.")
     ] = 5.0,
     region: Region = "",
     zone: Zone = "",
@@ -43,13 +49,13 @@ def register(
 
     --json: {"registered": [Instance]}, as on the wire.
     """
-    address = _address(ip, port, url)
+    where = address(ip.strip(), port, url.strip())
     described = Instance(
-        service_id=service,
-        instance_id=instance or None,
-        ip=address[0],
-        port=address[1],
-        url=url or None,
+        service_id=named(service, "--service"),
+        instance_id=instance.strip() or where.name,
+        ip=where.ip,
+        port=where.port,
+        url=where.url,
         group_id=group or None,
         machine_name=socket.gethostname(),
         metadata=_pairs(metadata or []),
@@ -60,29 +66,19 @@ def register(
     async def work(client: ArtemisClient) -> None:
         region_id, zone_id = await place(client, region, zone)
         whole = completed(described, region_id=region_id, zone_id=zone_id)
-        name = f"{whole.service_id}/{whole.instance_id}"
-
-        def report() -> None:
-            if json:
-                output.print_json({"registered": [whole]})
-
         if keep:
-            async with client.registered(whole):
-                report()
-                output.say(f"Registered {name} at {whole.url}; renewing it until Ctrl-C.")
-                await until_interrupted(report_events(client))
-            output.say(f"Unregistered {name}.")
-        else:
-            node, failed = await client.api.register([whole])
-            if failed:
-                raise RegistrationRefusedError(node, "registry/register.json", failed)
-            report()
-            output.say(
-                f"Registered {name} at {whole.url}. Nobody renews it: it disappears when its lease ends "
-                "(20 s unless the node was started with another --lease-ttl). Use --keep to stay."
-            )
+            await _keep(client, whole, json=json)
+            return
+        node, failed = await client.api.register([whole])
+        if failed:
+            raise RegistrationRefusedError(node, "registry/register.json", failed)
+        _report(whole, json=json)
+        output.say(
+            f"Registered {_name(whole)} at {whole.url}. Nobody renews it: it disappears when its lease ends "
+            "(20 s unless the node was started with another --lease-ttl). Use --keep to stay."
+        )
 
-    with_client(server, work, options=options)
+    with_client(server, work, options=options, region=region)
 
 
 def unregister(
@@ -90,17 +86,17 @@ def unregister(
     service: Annotated[str, typer.Option("--service", metavar="ID", help="The service it belongs to.")],
     instance: Annotated[str, typer.Option("--instance", metavar="ID", help="Its name within the service.")],
     region: Region = "",
-    zone: Zone = "",
     server: Server = DEFAULT_SERVER,
     json: Json = False,
 ) -> None:
-    """Take an instance out; its owner may still bring it back by a heartbeat that finds it missing.
+    """Take an instance out, whatever its zone; its owner may bring it back by a heartbeat that finds it missing.
 
     --json: {"unregistered": [{"regionId", "serviceId", "instanceId"}]}.
     """
+    service, instance = named(service, "--service"), named(instance, "--instance")
 
     async def work(client: ArtemisClient) -> None:
-        region_id, zone_id = await place(client, region, zone)
+        region_id, zone_id = await place(client, region)
         # The key alone decides; the registry wants a url in every instance all the same.
         target = Instance(
             region_id=region_id, zone_id=zone_id, service_id=service, instance_id=instance, url="http://unregistered"
@@ -116,17 +112,42 @@ def unregister(
         there = instance.lower() in names
         output.say(f"{'Unregistered' if there else 'There was no live'} {service}/{instance}.")
 
-    with_client(server, work)
+    with_client(server, work, region=region)
 
 
-def _address(ip: str, port: int, url: str) -> tuple[str, int]:
-    """Return ip and port as given, or those of the url."""
-    try:
-        parts = urlsplit(url)
-        implied = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
-    except ValueError as error:
-        raise typer.BadParameter(f"{url!r}: {error}", param_hint="--url") from None
-    return ip or parts.hostname or "127.0.0.1", port or implied
+async def _keep(client: ArtemisClient, instance: Instance, *, json: bool) -> None:
+    """Register the instance and renew it until the process is told to stop; then say what became of it."""
+    registered = False
+    events = client.events()
+
+    async def hold() -> None:
+        nonlocal registered
+        async with client.registered(instance):
+            registered = True
+            _report(instance, json=json)
+            output.say(f"Registered {_name(instance)} at {instance.url}; renewing it until Ctrl-C.")
+            await report_events(client)
+
+    # Signals are answered from before the instance is there: none may come between it and its end.
+    await until_interrupted(hold())
+    if not registered:
+        return
+    async for event in events:
+        if isinstance(event, Unregistered):
+            if event.error is None:
+                output.say(f"Unregistered {_name(instance)}.")
+            else:
+                output.say(f"Could not unregister {_name(instance)}; its lease ends by itself: {event.error}")
+            return
+
+
+def _report(instance: Instance, *, json: bool) -> None:
+    if json:
+        output.print_json({"registered": [instance]})
+
+
+def _name(instance: Instance) -> str:
+    return f"{instance.service_id}/{instance.instance_id}"
 
 
 def _pairs(texts: list[str]) -> dict[str, str | None] | None:

@@ -16,6 +16,7 @@ from artemis.client import (
     ConnectionState,
     HeartbeatFailed,
     LookupFailed,
+    RefusedError,
     Registered,
     RegistrationRefused,
     StateChanged,
@@ -39,8 +40,12 @@ def with_client(
     work: Callable[[ArtemisClient], Awaitable[None]],
     *,
     options: ClientOptions = QUICK,
+    region: str = "",
 ) -> None:
-    """Open a client of the node at ``server``, run ``work`` with it, and end the command with the right exit code."""
+    """Open a client of the node at ``server``, run ``work`` with it, and end the command with the right exit code.
+
+    ``region`` is what ``--region`` gave, for the hint when the node refuses it.
+    """
     try:
         client = ArtemisClient(servers=[server], options=options)
     except ValueError as error:
@@ -62,12 +67,14 @@ def with_client(
         raise typer.Exit(UNREACHABLE) from None
     except ArtemisError as error:
         say(str(error))
+        if region and isinstance(error, RefusedError) and error.error_code == "no-permission":
+            say(f"Leave --region {region} out to use the node's own region, or name a node there with --server.")
         raise typer.Exit(FAILED) from None
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 
 
-async def place(client: ArtemisClient, region: str, zone: str) -> tuple[str, str]:
+async def place(client: ArtemisClient, region: str, zone: str = "") -> tuple[str, str]:
     """Return region and zone: as given, or those of the node that is asked."""
     if region and zone:
         return region, zone
