@@ -20,7 +20,7 @@ from artemis.model import (
     encode,
     encode_msgpack,
 )
-from artemis.model.steps import MAX_TOLERANT_BYTES
+from artemis.model.steps import MAX_ELEMENTS, MAX_TOLERANT_BYTES
 
 Steps = Generator[None, None, msgspec.Struct | None]
 
@@ -47,11 +47,11 @@ def test_ten_thousand_instances_pause_every_size(make_instance: Callable[..., In
 @pytest.mark.parametrize("msgpack", [False, True])
 def test_each_element_is_read_with_tolerance(msgpack: bool):
     """An element with unknown names or nulls is read as ever, also in a body that is large as a whole."""
-    elements = [None, {"IP": "a", "unknown": [1]}, {"port": None}] * 12_000
+    elements = [None, {"IP": "a", "unknown": ["x" * 40]}, {"port": None}] * 6_000
     body = (encode_msgpack if msgpack else msgspec.json.encode)({"instances": elements})
     assert len(body) > MAX_TOLERANT_BYTES
     request, _ = run(decode_steps(RegistryRequest, body, msgpack=msgpack))
-    assert RegistryRequest(instances=[None, Instance(ip="a"), Instance()] * 12_000) == request
+    assert RegistryRequest(instances=[None, Instance(ip="a"), Instance()] * 6_000) == request
 
 
 def test_other_fields_are_kept():
@@ -70,7 +70,7 @@ def test_small_bodies_are_read_with_tolerance():
 
 def test_large_bodies_must_be_exact_in_their_outline():
     """A large body with another spelling outside its elements is refused instead of holding up everyone."""
-    body = b'{"INSTANCES":[%b]}' % b",".join([b"null"] * MAX_TOLERANT_BYTES)
+    body = b'{"INSTANCES":[%b]}' % b",".join([b"null" + b" " * 100] * 3000)
     with pytest.raises(MalformedBody, match=r"\$: more than 262144 bytes must be exact"):
         run(decode_steps(RegistryRequest, body))
 
@@ -82,10 +82,31 @@ def test_large_elements_must_be_exact(msgpack: bool):
     text = "x" * MAX_TOLERANT_BYTES
     exact = pack({"instances": [None, {"url": text}]})
     request = RegistryRequest(instances=[None, Instance(url=text)])
-    assert (request, 0) == run(decode_steps(RegistryRequest, exact, msgpack=msgpack))
+    assert request == run(decode_steps(RegistryRequest, exact, msgpack=msgpack))[0]
     loose = pack({"instances": [None, {"URL": text}]})
     with pytest.raises(MalformedBody, match=r"\$\.instances\[1\]: more than 262144 bytes must be exact"):
         run(decode_steps(RegistryRequest, loose, msgpack=msgpack))
+
+
+@pytest.mark.parametrize("count", [MAX_ELEMENTS, MAX_ELEMENTS + 1, 500_000])
+@pytest.mark.parametrize("msgpack", [False, True])
+@pytest.mark.parametrize("name", ["instances", "INSTANCES"])
+def test_elements_are_counted(msgpack: bool, count: int, name: str):
+    """A request may have 20 000 elements; more are refused, however small they are and however the list is spelt."""
+    body = (encode_msgpack if msgpack else msgspec.json.encode)({name: [None] * count})
+    if count > MAX_ELEMENTS:
+        with pytest.raises(MalformedBody):
+            run(decode_steps(RegistryRequest, body, msgpack=msgpack))
+    else:
+        assert RegistryRequest(instances=[None] * count) == run(decode_steps(RegistryRequest, body, msgpack=msgpack))[0]
+
+
+@pytest.mark.parametrize("loose", [False, True])
+def test_large_elements_pause_by_their_bytes(loose: bool):
+    """Few but large elements pause too; those that need the tolerant reader count more, as they cost more."""
+    element = {"URL" if loose else "url": "x" * 20_000}
+    _, pauses = run(decode_steps(RegistryRequest, msgspec.json.encode({"instances": [element] * 100})))
+    assert (100 if loose else 7) == pauses
 
 
 def test_a_bad_element_is_named():

@@ -113,6 +113,42 @@ async def test_bad_requests_are_answered(server, operation, payload, header, say
         )
 
 
+@pytest.mark.parametrize("name", ["json", "msgpack"])
+async def test_an_answer_that_fits_no_packet_is_refused_with_advice(server, name):
+    """What cannot be sent is said, instead of leaving the caller to wait."""
+    host, port = server.address
+    async with TransportClient(f"tcp://{host}:{port}") as client:
+        call = Caller(client, name)
+        for part in range(3):
+            instances = [
+                instance(serviceId=f"s{part}", instanceId=f"i{n}", metadata={"k": "x" * 60_000}) for n in range(100)
+            ]
+            for at in range(0, 100, 50):
+                await call(REGISTER, {"instances": instances[at : at + 50]})
+        answer = await call(SERVICES, {}, expected_format="json")
+        assert "does not fit" in answer["responseStatus"]["message"]
+        answer = await call(SERVICE, {"discoveryConfig": {"serviceId": "s1"}, "regionId": "r1"})
+        assert "success" == answer["responseStatus"]["status"]
+
+
+async def test_a_request_over_the_body_limit_is_refused(start):
+    """The limit on bodies holds on this door too, also for what unpacks to more."""
+    async with start(max_body_size=10_000) as server:
+        host, port = server.address
+        async with TransportClient(f"tcp://{host}:{port}") as client:
+            answer = await client.request(b" " * 10_001, biz_type=REGISTER)
+            assert "10000 bytes at most" in json.loads(answer.payload)["responseStatus"]["message"]
+
+
+async def test_countless_elements_in_messagepack_are_refused(server):
+    """A million empty instances in a packet of a kilobyte cost nothing."""
+    host, port = server.address
+    body = b"\x81\xa9instances\xdd" + (1_000_000).to_bytes(4, "big") + b"\x80" * 1_000_000
+    async with TransportClient(f"tcp://{host}:{port}") as client:
+        answer = await client.request(body, biz_type=REGISTER, ext_header=b"format=msgpack", compression=2)
+    assert "bad-request" == msgspec.msgpack.decode(answer.payload)["responseStatus"]["errorCode"]
+
+
 async def test_a_packet_that_announces_too_much_ends_its_connection_only(server, connect):
     """A header over the limit closes without waiting for the body; HTTP on the same port goes on."""
     bad, good = await connect(server), await connect(server)

@@ -127,9 +127,10 @@ async def test_slow_heads_slow_bodies_and_silent_connections_end(start, connect)
         assert 200 == (await idle.answer())[0]
         assert 408 == (await head.answer())[0]
         assert 408 == (await body.answer())[0]
+        assert 408 == (await cold.answer())[0]
         for wire in (head, body, cold, idle):
             assert b"" == await wire.closed()
-        assert 2 == server.counters["http"]["slow_request"]
+        assert 3 == server.counters["http"]["slow_request"]
 
 
 async def test_a_peer_that_does_not_read_is_dropped(start, connect):
@@ -193,3 +194,88 @@ async def test_an_error_in_a_handler_is_an_answer_and_a_log_line(server, wire, m
     assert "internal-service-error" == answer["responseStatus"]["errorCode"]
     assert 1 == server.counters["http"]["internal_error"]
     await wire.post("/api/registry/heartbeat.json", {"instances": [instance()]})
+
+
+async def test_a_repeated_hot_request_waits_for_the_answer_before_it(wire):
+    """The same hot request in a read of its own, while a streamed answer is on its way, does not cut into it."""
+    instances = [instance(serviceId=f"s{n % 100}", instanceId=f"i{n}") for n in range(5000)]
+    await wire.post(REGISTER, {"instances": instances})
+    hot = get("/api/status/node.json")
+    await wire.send(hot)
+    await wire.answer()
+    for _ in range(10):
+        await wire.send(get("/api/discovery/services.json"))
+        await asyncio.sleep(0)
+        await wire.send(hot)
+        assert b'"version":' in (await wire.answer())[2][-40:]
+        assert b'"nodeStatus"' in (await wire.answer())[2]
+
+
+async def test_trailers_of_a_chunked_body_change_nothing(server, wire):
+    """A `Connection: close` among the trailers is not a header; the request behind it is answered."""
+    head = b"POST /nope HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    await wire.send(head + b"2\r\n{}\r\n0\r\nConnection: close\r\n\r\n" + get("/health/live"))
+    assert 404 == (await wire.answer())[0]
+    assert 200 == (await wire.answer())[0]
+
+
+@pytest.mark.parametrize("target", [REGISTER, "/api/discovery/services.json", "/nothing"])
+async def test_broken_chunks_are_answered_on_every_path(wire, target):
+    """A body whose framing breaks gets its 400 at once and the connection ends, whoever would have answered it."""
+    await wire.send(post(target, b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked") + b"zz\r\n")
+    assert 400 == (await wire.answer())[0]
+    assert b"" == await wire.closed()
+
+
+async def test_an_announced_body_is_waited_for(wire):
+    """A GET that announces a body is answered once, after the body."""
+    await wire.send(get("/", "Content-Length: 5"))
+    await wire.send(b"12345" + get("/health/live"))
+    assert b'"artemis"' in (await wire.answer())[2]
+    assert b'{"status":"live"}' == (await wire.answer())[2]
+
+
+async def test_a_flood_of_requests_for_pages_is_taken_one_at_a_time(server, wire, connect):
+    """Thousands of pipelined requests for the application are answered in order, and others have their turns."""
+    other = await connect(server)
+    count = 3000
+    await wire.send(get("/health/live") * count)
+    for _ in range(20):
+        await other.send(get("/api/status/node.json"))
+        assert 200 == (await other.answer())[0]
+    for _ in range(count):
+        assert 200 == (await wire.answer())[0]
+
+
+async def test_pipelined_gzip_bodies_share_the_loop(server, wire, connect):
+    """Small packed bodies that unpack to megabytes are worked on in steps, one after the other."""
+    other = await connect(server)
+    body = gzip.compress(b'{"instances":null}' + b" " * (4 << 20))
+    await wire.send(post(REGISTER, body, "Content-Encoding: gzip") * 10)
+    served = 0
+    for _ in range(10):
+        await other.send(get("/api/status/node.json"))
+        await other.answer()
+        served += 1
+    for _ in range(10):
+        status, _, answer = await wire.answer()
+        assert (200, "bad-request") == (status, json.loads(answer)["responseStatus"]["errorCode"])
+    assert 10 == served
+
+
+@pytest.mark.parametrize("element", [b"{}", b"null", b"1"])
+async def test_a_request_may_not_name_countless_instances(wire, element):
+    """Half a million empty elements in a small body are refused before they cost anything."""
+    await wire.send(post(REGISTER, b'{"instances":[' + b",".join([element] * 500_000) + b"]}"))
+    status, _, body = await wire.answer()
+    assert 400 == status
+    assert "20000" in json.loads(body)["message"]
+
+
+async def test_a_lookup_is_bounded(wire):
+    """Looking one large service up many times at once is refused with what to do."""
+    await wire.post(REGISTER, {"instances": [instance(n) for n in range(100)]})
+    configs = [{"serviceId": "demo.orders"}] * 900
+    answer = await wire.post("/api/discovery/lookup.json", {"regionId": "r1", "discoveryConfigs": configs})
+    assert "bad-request" == answer["responseStatus"]["errorCode"]
+    assert "fewer" in answer["responseStatus"]["message"]

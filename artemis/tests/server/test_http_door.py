@@ -116,9 +116,10 @@ async def test_a_pipeline_keeps_its_order_across_hot_and_other_requests(wire):
 
 
 async def test_garbage_behind_a_request_that_is_not_hot_does_not_overtake_its_answer(wire):
-    """The request before the garbage is answered, then the connection ends."""
+    """The request before the garbage is answered, then the garbage, then the connection ends."""
     await wire.send(get("/health/live") + b"GARBAGE\r\n\r\n")
     assert 200 == (await wire.answer())[0]
+    assert 400 == (await wire.answer())[0]
     assert b"" == await wire.closed()
 
 

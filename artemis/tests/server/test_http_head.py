@@ -22,7 +22,6 @@ def test_the_head_of_a_java_client():
             b"Content-Encoding: gzip",
             b"Accept-Encoding: gzip,deflate",
             b"Transfer-Encoding: chunked",
-            b"Host: localhost:8080",
             b"Connection: Keep-Alive",
         )
     )
@@ -137,6 +136,8 @@ def test_garbage_is_told_from_its_first_bytes(data):
         b"POST / HTTP/1.1\r\nTransfer-Encoding: identity\r\n\r\n",
         b"GET / HTTP/1.1\r\nA: b\x00c\r\nHost: x\r\n\r\n",
         b"GET / HTTP/1.1\r\nNo-Host: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+        b"POST / HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
     ],
 )
 def test_bad_heads_are_refused(raw):

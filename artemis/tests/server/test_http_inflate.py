@@ -1,14 +1,40 @@
 """Unpacking within a budget, packing once."""
 
 import gzip
+import os
 import zlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artemis.server.http.inflate import STEP, GzipError, TooLargeError, inflate, inflate_steps
+from artemis.server.http.inflate import STEP, GzipError, TooLargeError, inflate_steps
 from artemis.server.http.packing import PackedAnswers
+
+
+def inflate(packed: bytes, budget: int) -> bytes:
+    """All steps at once."""
+    steps = inflate_steps(packed, budget)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            whole: bytes = stop.value
+            return whole
+
+
+def test_countless_empty_members_are_refused():
+    """Members that add nothing cost time; a few are allowed."""
+    empty = gzip.compress(b"", mtime=0)
+    assert b"x" == inflate(empty * 15 + gzip.compress(b"x"), 10)
+    with pytest.raises(GzipError):
+        inflate(empty * 100_000, 10)
+
+
+def test_large_members_in_a_row():
+    """Members of any size may follow each other, wherever their ends fall in the windows that are read."""
+    bodies = [bytes([n]) * 1000 + os.urandom(n * 40_000) for n in range(1, 6)]
+    assert b"".join(bodies) == inflate(b"".join(map(gzip.compress, bodies)), 1_000_000)
 
 
 @given(st.lists(st.binary(max_size=500), min_size=1, max_size=3))

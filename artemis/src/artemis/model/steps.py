@@ -8,7 +8,7 @@ Not here: requests that are read in one piece; see `codec`, whose rules are the 
 
 from collections.abc import Generator
 from functools import cache
-from typing import TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -23,6 +23,13 @@ MAX_TOLERANT_BYTES = 262_144
 """Above this size a request's outline, or one of its elements, must please the strict reader: names spelt exactly, no
 unknown ones. The tolerant reader takes tens of milliseconds for a megabyte and cannot be interrupted."""
 
+MAX_ELEMENTS = 20_000
+"""Elements of one list of a request. What is larger is sent in several requests."""
+
+_MAX_COMMAS = 20 * MAX_ELEMENTS
+_STEP_BYTES = 256 * 1024
+_TOLERANT_COST = 16
+
 
 def decode_steps(
     struct: type[T], body: bytes | bytearray | memoryview, *, size: int = 200, msgpack: bool = False
@@ -32,41 +39,55 @@ def decode_steps(
     The generator returns the struct, None for null. It raises MalformedBody for what `codec` refuses, and for what only
     the tolerant reader could read if that is larger than MAX_TOLERANT_BYTES.
     """
+    if not msgpack and bytes(body).count(b",") > _MAX_COMMAS:
+        # The scan of an outline cannot be interrupted, so what would make it long is told from a much cheaper one.
+        raise _too_many()
     read = decode_msgpack if msgpack else decode
+    strict: Any = msgspec.msgpack.decode if msgpack else msgspec.json.decode
     outline, elements = _outline(struct)
     try:
-        scanned = (msgspec.msgpack.decode if msgpack else msgspec.json.decode)(body, type=outline)
+        scanned = strict(body, type=outline)
     except _REFUSALS as error:
+        if isinstance(error, msgspec.ValidationError) and f"of length <= {MAX_ELEMENTS}" in str(error):
+            raise _too_many() from error
         if len(body) > MAX_TOLERANT_BYTES:
             raise _too_large("$", error) from error
-        return read(struct, body)
+        whole = read(struct, body)
+        if any(len(getattr(whole, name, None) or ()) > MAX_ELEMENTS for name, _, _ in elements):
+            raise _too_many() from error
+        return whole
     values = msgspec.structs.asdict(scanned)
-    done = 0
+    done = spent = 0
     for name, wire_name, element in elements:
         items = values[name]
         if items is None:
             continue
         result = values[name] = []
         for item in items:
-            place = f"$.{wire_name}[{len(result)}]"
-            if len(item) > MAX_TOLERANT_BYTES:
-                result.append(_strict(element, item, place, msgpack=msgpack))
-            else:
+            try:
+                result.append(strict(item, type=element))
+                spent += len(item)
+            except _REFUSALS as error:
+                place = f"$.{wire_name}[{len(result)}]"
+                if len(item) > MAX_TOLERANT_BYTES:
+                    raise _too_large(place, error) from error
+                spent += _TOLERANT_COST * len(item)
                 try:
                     result.append(read(element, item))
-                except MalformedBody as error:
-                    raise MalformedBody(place + str(error).removeprefix("$")) from error
+                except MalformedBody as reason:
+                    raise MalformedBody(place + str(reason).removeprefix("$")) from reason
             done += 1
-            if done % size == 0:
+            if done % size == 0 or spent >= _STEP_BYTES:
+                spent = 0
                 yield
     return struct(**values)
 
 
-def _strict(element: type[msgspec.Struct], item: msgspec.Raw, place: str, *, msgpack: bool) -> msgspec.Struct:
-    try:
-        return (msgspec.msgpack.decode if msgpack else msgspec.json.decode)(item, type=element)
-    except _REFUSALS as error:
-        raise _too_large(place, error) from error
+_Bounded = Annotated[list[msgspec.Raw], msgspec.Meta(max_length=MAX_ELEMENTS)]
+
+
+def _too_many() -> MalformedBody:
+    return MalformedBody(f"$: too many values for one request; send {MAX_ELEMENTS} at most")
 
 
 def _too_large(place: str, error: Exception) -> MalformedBody:
@@ -83,7 +104,7 @@ def _outline(struct: type[msgspec.Struct]) -> tuple[type[msgspec.Struct], list[t
         if element is None:
             fields.append((field.name, field.type, field.default))
         else:
-            fields.append((field.name, list[msgspec.Raw] | None, None))
+            fields.append((field.name, _Bounded | None, None))
             lists.append((field.name, field.encode_name, element))
     return msgspec.defstruct(struct.__name__, fields, rename="camel", forbid_unknown_fields=True), lists
 

@@ -46,8 +46,8 @@ class NodeLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     max_instances: int = 1_000_000
     max_content_bytes: int = 65_536
-    max_lookup_services: int = 5_000
-    max_lookup_bytes: int = 67_108_864
+    max_lookup_services: int = 1_000
+    max_lookup_bytes: int = 8_388_608
 
     def __post_init__(self) -> None:
         """Check that every bound leaves room for something."""

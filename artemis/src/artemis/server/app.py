@@ -26,7 +26,7 @@ from artemis.server.http.routes import Routes
 from artemis.server.identity import identify
 from artemis.server.metrics import Metrics, Snapshot
 from artemis.server.node import Node, NodeIdentity
-from msgtrans import TransportServer
+from msgtrans import CodecOptions, SessionConfig, TransportServer
 from msgtrans.adapters.unified_port import UnifiedPort
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 #: Seconds between two ticks of the node, and leases handled in one turn of the loop (about 5 ms).
 _TICK = 0.1
 _TICK_LIMIT = 500
+#: Seconds without a packet after which a MsgTrans session ends.
+_SESSION_IDLE = 300.0
 #: Seconds that a shutdown waits for answers under way.
 _DRAIN = 5.0
 
@@ -132,7 +134,12 @@ class NodeServer:
         pages = Pages(self.node, Metrics(self._snapshot))
         application = Application(calls, routes, pages.table(), self.counters["http"])
         self._http = HttpDoor(calls, routes, application, self._limits, self.counters["http"], loop)
-        self._binary = TransportServer(max_connections=self._config.max_connections)
+        self._binary = TransportServer(
+            session=SessionConfig(
+                codec=CodecOptions(max_inflated_size=self._limits.body_size), idle_timeout=_SESSION_IDLE
+            ),
+            max_connections=self._config.max_connections,
+        )
         self._binary.on_request(
             BinaryDoor(
                 self.node,
@@ -140,6 +147,7 @@ class NodeServer:
                 self._report,
                 self.counters["msgtrans"],
                 self._requests["msgtrans"],
+                max_body_size=self._limits.body_size,
                 max_answer_size=self._binary.config.codec.max_payload_size,
             )
         )

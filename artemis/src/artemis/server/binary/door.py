@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from artemis.model import MalformedBody, ResponseStatus, decode, decode_msgpack, encode, encode_msgpack
 from artemis.model.responses import BAD_REQUEST, INTERNAL_SERVICE_ERROR, failure
 from artemis.model.wire import WireStruct
-from artemis.server.batches import SMALL_BODY, read_and_call
+from artemis.server.batches import SMALL_BODY, is_large, read_and_call
 from artemis.server.node import Node
 from artemis.server.operations import OPERATIONS, Operation
 from artemis.server.recognition import HeartbeatMemory
@@ -24,6 +24,8 @@ from artemis.server.turns import in_turns
 from msgtrans import Context, Reply, Session
 
 MSGPACK_HEADER = b"format=msgpack"
+
+_TOO_LARGE_ANSWER = "the answer does not fit into a packet; ask for less at once, or over HTTP"
 
 #: Bytes made between two turns of the loop of an answer that may be large.
 _PIECE = 64 * 1024
@@ -40,8 +42,8 @@ class BinaryDoor:
 
     `now` gives the node's monotonic milliseconds. `report` is told of exceptions that no handler expected, as
     (operation name, traceback text). `counters` counts what went wrong, by name, `requests` all
-    requests by operation. `max_answer_size`: bytes that fit into
-    one packet.
+    requests by operation. `max_body_size`: bytes of a request. `max_answer_size`: bytes
+    that fit into one packet.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class BinaryDoor:
         report: Callable[[str, str], None],
         counters: Counter[str],
         requests: Counter[str],
+        max_body_size: int,
         max_answer_size: int,
         operations: tuple[Operation, ...] = OPERATIONS,
     ) -> None:
@@ -59,6 +62,7 @@ class BinaryDoor:
         self._report = report
         self._counters = counters
         self._requests = requests
+        self._max_body_size = max_body_size
         self._max_answer_size = max_answer_size
         self._operations = {operation.code: operation for operation in operations}
 
@@ -73,6 +77,8 @@ class BinaryDoor:
             return self._refuse(f"format {_format(header)!r} is not known; use json or msgpack", packed=False)
         self._requests[operation.name] += 1
         payload = context.payload
+        if len(payload) > self._max_body_size:
+            return self._refuse(f"a request may have {self._max_body_size} bytes at most", packed=packed)
         if len(payload) > SMALL_BODY or operation.json_pieces is not None:
             return self._answer_large(operation, payload, packed=packed)
         digest = 0
@@ -87,13 +93,15 @@ class BinaryDoor:
             request = read(operation.request_type, payload)
         except MalformedBody as error:
             return self._refuse(str(error), packed=packed)
+        if is_large(request):
+            return self._answer_large(operation, payload, packed=packed)
         try:
             response = (
                 operation.call(self._node, request, self._now())
                 if memory is None
                 else memory.heartbeat(self._node, request, digest, self._now())
             )
-            return _reply(operation, response, packed=packed)
+            return self._reply(operation, response, packed=packed)
         except Exception:  # noqa: BLE001 - whatever a handler does, the peer gets an answer and the log the trace
             return self._failed(operation, packed=packed)
 
@@ -104,7 +112,7 @@ class BinaryDoor:
             response = await in_turns(steps)
             if operation.json_pieces is not None:
                 return await self._collect(operation.json_pieces(response, _PIECE))
-            return _reply(operation, response, packed=packed)
+            return self._reply(operation, response, packed=packed)
         except MalformedBody as error:
             return self._refuse(str(error), packed=packed)
         except Exception:  # noqa: BLE001 - as in __call__
@@ -118,9 +126,15 @@ class BinaryDoor:
             parts.append(piece)
             size += len(piece)
             if size > self._max_answer_size:
-                return self._refuse("the answer does not fit into a packet; ask over HTTP", packed=False)
+                return self._refuse(_TOO_LARGE_ANSWER, packed=False)
             await asyncio.sleep(0)
         return b"".join(parts)
+
+    def _reply(self, operation: Operation, response: object, *, packed: bool) -> bytes | Reply:
+        answer = operation.encode_msgpack(response) if packed else operation.encode_json(response)
+        if len(answer) > self._max_answer_size:
+            return self._refuse(_TOO_LARGE_ANSWER, packed=packed)
+        return Reply(answer, ext_header=MSGPACK_HEADER) if packed else answer
 
     def _refuse(self, text: str, *, packed: bool) -> bytes | Reply:
         self._counters["malformed_request"] += 1
@@ -138,12 +152,6 @@ def _memory(session: Session) -> HeartbeatMemory:
     if not isinstance(session.data, HeartbeatMemory):
         session.data = HeartbeatMemory()
     return session.data
-
-
-def _reply(operation: Operation, response: object, *, packed: bool) -> bytes | Reply:
-    if packed:
-        return Reply(operation.encode_msgpack(response), ext_header=MSGPACK_HEADER)
-    return operation.encode_json(response)
 
 
 def _encoded(response: object, *, packed: bool) -> bytes | Reply:

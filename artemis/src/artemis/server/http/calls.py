@@ -11,19 +11,18 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 
+import msgspec
+
 from artemis.model import MalformedBody, decode, encode
 from artemis.model.responses import INTERNAL_SERVICE_ERROR, failure
-from artemis.server.batches import SMALL_BODY, read_and_call
+from artemis.server.batches import SMALL_BODY, call_in_slices, is_large, read_and_call
 from artemis.server.http.answer import Answer, problem
 from artemis.server.http.head import RequestHead
-from artemis.server.http.inflate import GzipError, TooLargeError, inflate, inflate_steps
+from artemis.server.http.inflate import GzipError, TooLargeError, inflate_steps
 from artemis.server.http.routes import query_fields, too_large
 from artemis.server.node import Node
 from artemis.server.operations import MissingParameter, Operation
 from artemis.server.recognition import HeartbeatMemory
-
-#: Packed bodies up to this many bytes are unpacked in one piece.
-_SMALL_PACKED = 8 * 1024
 
 #: Bytes of one piece of an answer that is streamed.
 PIECE = 64 * 1024
@@ -93,20 +92,15 @@ class Calls:
             if memory.renew(self.node, digest, self._now()):
                 return operation.success_json
         if head.encoding in {b"gzip", b"x-gzip"}:
-            if len(body) > _SMALL_PACKED:
-                return self._unpack_and_answer(operation, body)
-            try:
-                body = inflate(body, self.body_limit)
-            except TooLargeError:
-                return self._too_large()
-            except GzipError as error:
-                return self._malformed(f"the body is not gzip: {error}")
+            return self._unpack_and_answer(operation, body)
         if len(body) > SMALL_BODY:
             return self._answer_steps(operation, body)
         try:
             request = decode(operation.request_type, body)
         except MalformedBody as error:
             return self._malformed(str(error))
+        if is_large(request):
+            return self._call_steps(operation, request)
         try:
             response = (
                 memory.heartbeat(self.node, request, digest, self._now())
@@ -134,6 +128,12 @@ class Calls:
         except MalformedBody as error:
             return self._malformed(str(error))
         except Exception:  # noqa: BLE001 - whatever a handler does, the peer gets an answer and the log the trace
+            return self._failed(operation)
+
+    def _call_steps(self, operation: Operation, request: msgspec.Struct | None) -> Steps:
+        try:
+            return _encoded(operation, (yield from call_in_slices(operation, self.node, request, self._now)))
+        except Exception:  # noqa: BLE001 - as above
             return self._failed(operation)
 
     def _too_large(self) -> Answer:

@@ -1,20 +1,21 @@
-"""Requests that are not hot, on uvicorn's HTTP protocol and an ASGI application, fed message by message from our
-connection.
+"""Requests that are not hot, on uvicorn's HTTP protocol and an ASGI application, fed one whole request at a time.
 
-uvicorn gives us a complete, well-kept ASGI server protocol; what it lacks - bounds on heads, deadlines - the
-connection in front of it has.
-Its protocol class is not documented as public, so the dependency is pinned and this module is the only one that
-touches it.
+uvicorn gives us a complete, well-kept ASGI server protocol; what it lacks - bounds on heads and bodies, deadlines, a
+bound on its pipeline - the connection in front of it has. Its protocol class is not documented as public, so the
+dependency is pinned and this module is the only one that touches it.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
+
+from artemis.server.http.head import RequestHead
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 # What uvicorn warns about (odd upgrades, broken requests) our own counters tell; its errors still reach the log.
 logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+
+#: The body comes whole, so these say nothing true any more. The head was parsed strictly: no line is folded.
+_FRAMING_LINE = re.compile(rb"\r\n(?:content-length|transfer-encoding|expect)[ \t]*:[^\r\n]*", re.IGNORECASE)
 
 
 class ColdServer:
@@ -53,34 +57,25 @@ class ColdServer:
 
 
 class ColdRequests(HttpToolsProtocol):
-    """uvicorn's protocol behind our connection, which owns the transport and calls it with whole heads and measured
-    bodies."""
+    """uvicorn's protocol behind our connection, which owns the transport and gives it one request at a time."""
 
     def __init__(self, config: uvicorn.Config, state: ServerState, owner: HttpConnection) -> None:
         super().__init__(config, state, app_state={}, _loop=owner.door.loop)
         self._owner = owner
-        #: Requests given to the application whose answer has not been sent whole.
-        self.unanswered = 0
         self.connection_made(owner.transport)
 
-    def take_head(self, head: bytes) -> None:
-        """One complete head; its body follows by `take_body`."""
-        self.unanswered += 1
-        self.data_received(head)
-
-    def take_body(self, piece: bytes) -> None:
-        """A piece of the body, in its transfer encoding."""
-        if self.parser is not None:
-            self.data_received(piece)
+    def take(self, head: RequestHead, body: bytes) -> None:
+        """A whole request; the next one may come after its answer."""
+        raw = _FRAMING_LINE.sub(b"", head.raw)
+        self.data_received(b"%b\r\nContent-Length: %d\r\n\r\n%b" % (raw[:-4], len(body), body))
 
     def on_response_complete(self) -> None:
         """Called by the request's cycle; ours is the only keep-alive timer."""
         super().on_response_complete()
         self._unset_keepalive_if_required()
-        self.unanswered -= 1
         self._owner.cold_answered()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the applications that are still answering."""
+        """Tell the application that is still answering."""
         super().connection_lost(exc)
         self._unset_keepalive_if_required()

@@ -42,8 +42,6 @@ class HttpDoor:
         self.routes = routes
         self.limits = limits
         self.counters = counters
-        #: Requests read whole.
-        self.answered = 0
         self.loop = loop
         self.packed = PackedAnswers()
         self._cold = ColdServer(application)
@@ -52,7 +50,6 @@ class HttpDoor:
         self.date = b""
         self.ok_head = b""
         self.idle_until = 0.0
-        self.body_until = 0.0
         self.tick(0.0)
 
     def __call__(self) -> HttpConnection:
@@ -87,7 +84,6 @@ class HttpDoor:
         self.ok_head = whole.removesuffix(b"0\r\n\r\n")
         now = self.loop.time()
         self.idle_until = now + self.limits.idle_deadline
-        self.body_until = now + self.limits.body_deadline
         for connection in [c for c in self._connections if c.deadline < now]:
             connection.overdue()
 

@@ -166,8 +166,11 @@ def parse_head(raw: bytes) -> RequestHead:
         raise HeadError(f"HTTP/{version} is not spoken here")
     head.http_1_0 = version == "1.0"
     head.read_fields(seen.fields)
-    if not head.http_1_0 and not any(name.lower() == b"host" for name, _ in seen.fields):
-        raise HeadError("HTTP/1.1 asks for a Host header")
+    hosts = sum(name.lower() == b"host" for name, _ in seen.fields)
+    if hosts > 1 or not (hosts or head.http_1_0):
+        raise HeadError("HTTP/1.1 asks for one Host header")
+    if head.http_1_0 and head.body_length is None:
+        raise HeadError("HTTP/1.0 has no Transfer-Encoding")
     # The parser's verdict is only valid for a message without a body once it is complete, so the rule of RFC 9112
     # section 9.3 stands here.
     connection = b",".join(value for name, value in seen.fields if name.lower() == b"connection").lower()

@@ -16,7 +16,9 @@ class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
     head_fields: int = 100
     body_size: int = 8 * 1024 * 1024
     head_deadline: float = 10.0
+    #: For a body, and again for each `body_progress` bytes of it that arrive in time.
     body_deadline: float = 30.0
+    body_progress: int = 64 * 1024
     idle_deadline: float = 75.0
     #: A peer that does not read its answers is dropped after this long without progress.
     write_deadline: float = 60.0
