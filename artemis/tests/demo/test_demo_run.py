@@ -79,7 +79,7 @@ async def test_services_call_each_other_one_is_killed_expires_and_comes_back() -
         r"the registry listens at http://127\.0\.0\.1:\d+",
         r"all 9 instances are registered",
         r"orders-2 killed",
-        r"storefront-\d got no answer from orders and repeated the call on another instance",
+        r"storefront-\d got no answer from orders and asked another instance",
         r"lease of orders-2 expired",
         r"orders-2 started again",
         r"orders-2 is back",

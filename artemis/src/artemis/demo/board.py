@@ -115,7 +115,7 @@ class Board:
                 row.retried += retried
                 if (report.instance_id, service_id) not in self._noted:
                     self._noted.add((report.instance_id, service_id))
-                    what = f"got no answer from {service_id} and repeated the call on another instance"
+                    what = f"got no answer from {service_id} and asked another instance"
                     self.tell(at, f"{report.instance_id} {what}")
 
     @property

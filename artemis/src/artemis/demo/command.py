@@ -1,7 +1,9 @@
 """`artemis demo`: flags in, a fleet to look at, an exit code out."""
 
 import asyncio
+import shutil
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -51,9 +53,11 @@ async def _show(settings: DemoSettings, *, seconds: float | None, plain: bool) -
 
 async def _screen(board: Board, supervisor: Supervisor) -> None:
     console = Console()
+    command = this_command(sys.argv[0])
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
-            live.update(picture(board, supervisor.url, supervisor.elapsed(), console.height), refresh=True)
+            size = (console.width, console.height)
+            live.update(picture(board, supervisor.url, supervisor.elapsed(), size, command), refresh=True)
             await asyncio.sleep(0.5)
 
 
@@ -69,3 +73,22 @@ async def _lines(board: Board, supervisor: Supervisor) -> None:
             sys.stdout.write(f"{supervisor.elapsed():6.1f} s  {summary(board)}\n")
         sys.stdout.flush()
         await asyncio.sleep(0.2)
+
+
+def this_command(program: str) -> str:
+    """Return how the running command is called from here; ``program`` is ``sys.argv[0]``.
+
+    By its name where the shell finds it, else by its path: what ``make run`` starts is on nobody's PATH.
+    """
+    path = Path(program)
+    if path.name == "__main__.py":
+        return f"{_from_here(Path(sys.executable))} -m artemis"
+    found = shutil.which(path.name)
+    if found is not None and path.exists() and Path(found).samefile(path):
+        return path.name
+    return _from_here(path)
+
+
+def _from_here(path: Path) -> str:
+    short = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return str(short) if len(short.parts) > 1 else f"./{short}"

@@ -144,9 +144,7 @@ async def run(arguments: argparse.Namespace) -> None:
         try:
             await web.TCPSite(runner, "127.0.0.1", 0).start()
             port = runner.addresses[0][1]
-            instance = Instance(
-                service_id=arguments.service, instance_id=arguments.instance, ip="127.0.0.1", port=port, status="up"
-            )
+            instance = Instance(service_id=arguments.service, instance_id=arguments.instance, ip="127.0.0.1", port=port)
             for service_id in arguments.calls:
                 await anext(
                     client.watch(service_id)

@@ -118,7 +118,7 @@ class Supervisor:
         repeated = self._board.repeated
         if row.running:
             self._members[plan.instance_id].kill()
-            self._tell(f"{plan.instance_id} killed (SIGKILL); it could not say goodbye, its lease still lives")
+            self._tell(f"{plan.instance_id} killed (SIGKILL) without goodbye; its lease lives on")
         await self._until(lambda: not row.running and not row.listed)
         await asyncio.sleep(AWAY)
         await self._start(plan, tasks)
