@@ -1,7 +1,7 @@
 """The shortest service that registers itself: python examples/service.py [URL of the registry]."""
 
 import asyncio
-import contextlib
+import signal
 import sys
 
 from aiohttp import web
@@ -14,6 +14,9 @@ async def hello(request: web.Request) -> web.Response:
 
 
 async def main(registry: str) -> None:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
     app = web.Application()
     app.router.add_get("/hello", hello)
     runner = web.AppRunner(app)
@@ -21,8 +24,7 @@ async def main(registry: str) -> None:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     me = Instance(service_id="greetings", ip="127.0.0.1", port=runner.addresses[0][1])
     async with ArtemisClient(servers=[registry], region_id="local", zone_id="zone1") as client, client.registered(me):
-        await asyncio.Event().wait()
+        await stop.wait()  # leaving the block unregisters, on Ctrl-C and on SIGTERM
 
 
-with contextlib.suppress(KeyboardInterrupt):
-    asyncio.run(main(*sys.argv[1:] or ["http://127.0.0.1:8080"]))
+asyncio.run(main(*sys.argv[1:] or ["http://127.0.0.1:8080"]))

@@ -5,6 +5,8 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
+
 from artemis import ArtemisClient, ClientOptions
 from artemis.testing import running_node
 
@@ -12,10 +14,13 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 PATIENCE = 20.0
 
 
-async def test_the_service_registers_itself_and_the_caller_finds_it(quick: ClientOptions) -> None:
-    """Both need nothing but the address of the registry; Ctrl-C takes the service out again."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_the_service_registers_itself_and_the_caller_finds_it(
+    quick: ClientOptions, number: signal.Signals
+) -> None:
+    """Both need nothing but the address of the registry; Ctrl-C and SIGTERM take the service out again."""
     async with (
-        running_node(region="local", zone="zone1") as node,
+        running_node() as node,
         ArtemisClient(servers=[node.url], region_id="local", zone_id="zone1", options=quick) as client,
         asyncio.timeout(PATIENCE),
     ):
@@ -27,7 +32,7 @@ async def test_the_service_registers_itself_and_the_caller_finds_it(quick: Clien
         output, _ = await caller.communicate()
         assert output.decode().splitlines() == [f"hello from {change.instance.url}/hello"] * 3
         assert caller.returncode == 0
-        service.send_signal(signal.SIGINT)
+        service.send_signal(number)
         assert await service.wait() == 0
         [left] = await client.api.lookup(["greetings"])
         assert left.instances == []
