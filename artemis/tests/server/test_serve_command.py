@@ -133,6 +133,21 @@ def test_what_kubernetes_puts_into_the_environment_is_harmless():
         assert "up" == read(url + "/api/status/node.json")["nodeStatus"]["status"]
 
 
+def test_too_few_open_files_are_told():
+    """A node whose limit on open files is below its limit on connections says so, with what to do."""
+    process = subprocess.Popen(
+        ["sh", "-c", f"ulimit -n 200 && exec {sys.executable} -m artemis serve --port 0"],  # noqa: S607
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.terminate()
+    _, log = process.communicate()
+    assert (0, True) == (process.returncode, "set --max-connections to 136" in log)
+
+
 def test_listening_is_the_first_line_even_beside_the_log():
     """Whoever reads output and log as one stream still gets the address first."""
     process = subprocess.Popen(

@@ -17,6 +17,9 @@ from artemis.server.config import ConfigError, ServeConfig, load_config
 from artemis.server.identity import IdentityError
 from artemis.server.logs import configure_logging, get_logger
 
+#: Open files that are not connections: listener, event loop, log.
+_OWN_FILES = 64
+
 
 def serve(  # noqa: PLR0917 - a flag each
     host: Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1]")] = None,
@@ -96,6 +99,19 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
+def _raise_file_limit() -> int | None:
+    """Take as many open files as the system lets us have; returns how many, None where there is no such limit."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        return hard
+    return None
+
+
 async def _serve(settings: ServeConfig) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -105,6 +121,7 @@ async def _serve(settings: ServeConfig) -> None:
         except NotImplementedError:  # Windows
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
     log = get_logger()
+    files = _raise_file_limit()
     server = NodeServer(settings, log)
     await server.start()
     # Machines wait for this line, so it comes before any line of the log.
@@ -112,6 +129,9 @@ async def _serve(settings: ServeConfig) -> None:
     sys.stdout.flush()
     identity = server.node.identity
     log.info("node up", url=identity.url, region=identity.region, zone=identity.zone, node=identity.node_id)
+    if files is not None and files < settings.max_connections + _OWN_FILES:
+        advice = f"raise the limit (ulimit -n) or set --max-connections to {max(files - _OWN_FILES, 1)}"
+        log.warning("too few open files", limit=files, max_connections=settings.max_connections, advice=advice)
     # What is loaded by now stays for good: the collector need not look at it again, and rarely at the rest (design 7).
     gc.collect()
     gc.freeze()
