@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +24,7 @@ from msgtrans import (
     TransportServer,
     encode,
 )
+from msgtrans.adapters.tcp import READ_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,6 +169,27 @@ async def test_many_compressed_packets_are_inflated_over_several_turns(connect_r
             await peer.read(16)
     assert list(range(51)) == seen
     assert len(turns) >= 25
+
+
+async def test_a_flood_of_small_packets_leaves_turns_to_others(connect_raw: ConnectRaw) -> None:
+    """However much a peer sends at once, one turn of the loop handles at most one read of it."""
+    handled: Counter[int] = Counter()
+    turn = 0
+
+    def tick() -> None:
+        nonlocal turn
+        turn += 1
+        asyncio.get_running_loop().call_soon(tick)
+
+    async with TransportServer(tcp="127.0.0.1:0") as server:
+        server.on_message(lambda _: handled.update((turn,)))
+        server.on_request(lambda context: context.payload)
+        async with connect_raw(server.tcp_address.port) as peer:
+            peer.send(encode(Packet(0, 1)) * 100_000 + V2)
+            tick()
+            assert await peer.read(18) == V3
+    assert handled.total() == 100_000
+    assert max(handled.values()) <= READ_SIZE // 16
 
 
 async def test_inflating_waits_for_handlers(connect_raw: ConnectRaw) -> None:

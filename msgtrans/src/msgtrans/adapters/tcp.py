@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from msgtrans.codec import CodecOptions
     from msgtrans.session import Session
 
-READ_SIZE: Final = 256 * 1024
+READ_SIZE: Final = 64 * 1024
+TURN: Final = 1024  # packets of one read after which the other connections come first
 
 _read_buffers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = weakref.WeakKeyDictionary()
 
@@ -104,6 +105,8 @@ class TcpConnection(asyncio.BufferedProtocol):
             packets = self._decoder.feed(self._view[:nbytes])
             if packets:
                 session.receive(packets)
+                if len(packets) > TURN:
+                    self._yield_turn()
             if self._decoder.halted:
                 self._halted(session)
 
@@ -203,10 +206,14 @@ class TcpConnection(asyncio.BufferedProtocol):
         if decoder.error is not None:
             session.fail(decoder.error)
         elif decoder.more:
-            if not self._transport.is_closing():
-                self._transport.pause_reading()
-            if not self._paused:
-                self._feed_soon()
+            self._yield_turn()
+
+    def _yield_turn(self) -> None:
+        """Go on in the next turn of the loop: uvloop reads up to 32 times in one while a peer fills every read."""
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+        if not self._paused:
+            self._feed_soon()
 
     def _feed_soon(self) -> None:
         if not self._feeding:
