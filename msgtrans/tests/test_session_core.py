@@ -99,6 +99,18 @@ async def test_one_write_per_turn() -> None:
         task.cancel()
 
 
+async def test_what_follows_a_single_packet_leaves_at_once() -> None:
+    """After a read of one packet the first frame does not wait for the end of the turn; the others are gathered."""
+    session, link, _ = open_session()
+    session.receive([Packet(2, 1)])
+    for number in range(3):
+        session.send_nowait(b"%d" % number)
+    assert len(link.writes) == 1
+    await turn()
+    assert len(link.writes) == 2
+    assert [b"0", b"1", b"2"] == [packet.payload for packet in link.sent()]
+
+
 async def test_one_write_per_read() -> None:
     """All answers of plain handlers to one read leave in one write."""
     session, link, endpoint = open_session()

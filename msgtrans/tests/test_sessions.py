@@ -543,13 +543,14 @@ async def test_forced_close_drops_what_is_queued(
 ) -> None:
     """A forced close ends both sides at once; the reason is FORCED here."""
     await client.request(b"")
+    client.send_nowait(b"leaves at once, behind a read of a single packet")
     client.send_nowait(b"never sent")
     await client.close(graceful=False)
     assert client.session.close_reason == CloseReason.FORCED
     assert client.session.state == SessionState.CLOSED
     await client.close()
     await until(lambda: not server.sessions)
-    assert server.stats().packets_received == 1
+    assert server.stats().packets_received <= 2
 
 
 async def test_closing_by_id_and_all_at_once(server: TransportServer, until: Until) -> None:

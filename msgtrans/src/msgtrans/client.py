@@ -117,7 +117,7 @@ class TransportClient(Endpoint):
         message_id: int | None = None,
     ) -> Coroutine[object, object, Packet]:
         """`Session.request` of the session: await it."""
-        return self.session.request(
+        return (self._session or self.session).request(
             payload,
             biz_type=biz_type,
             ext_header=ext_header,
@@ -138,7 +138,7 @@ class TransportClient(Endpoint):
         message_id: int | None = None,
     ) -> Coroutine[object, object, int]:
         """`Session.send` of the session: await it."""
-        return self.session.send(
+        return (self._session or self.session).send(
             payload,
             biz_type=biz_type,
             ext_header=ext_header,

@@ -78,7 +78,7 @@ def encode(packet: Packet, options: CodecOptions = DEFAULT_OPTIONS) -> bytes:
     )
 
 
-def encode_fields(  # noqa: PLR0917 - once per packet, and keywords cost there
+def encode_fields(
     packet_type: int,
     message_id: int,
     payload: bytes,
@@ -196,11 +196,26 @@ class PacketDecoder:
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[Packet]:
         """Take `data` (copied where it must outlive the call) and return the packets that are now complete."""
+        rest = self._rest
+        if rest is None and len(data) >= HEADER_SIZE and self.error is None:
+            # The way of a read that holds exactly one plain packet, as of peers that ask one thing at a time.
+            if type(data) is not bytes:
+                data = bytes(data)
+            marker, kind, biz_type, message_id, ext_size, size, flags = _unpack_header(data)
+            stop = HEADER_SIZE + size
+            if (
+                marker == _PLAIN
+                and stop == len(data)
+                and not ext_size
+                and kind <= RESPONSE
+                and size <= self._max_payload
+            ):
+                self.first_size = stop
+                return [Packet(kind, message_id, data[HEADER_SIZE:], biz_type, b"", flags)]
         packets: list[Packet] = []
         if self.error is not None:
             return packets
         try:
-            rest = self._rest
             if rest is not None:
                 rest += data
                 if len(rest) < self._need:

@@ -65,7 +65,9 @@ class Inbound(Outbound):
 
     def receive(self, packets: list[Packet]) -> None:
         """Take the packets of one read; everything answered meanwhile leaves in one write."""
-        self.packets_received += len(packets)
+        received = len(packets)
+        self.packets_received += received
+        self._alone = received == 1
         if self._state is not _OPEN:
             self._endpoint.counters.discarded += len(packets)
         elif self._held:

@@ -1,5 +1,7 @@
 """The writing half of a session: frames are gathered, and leave in one write per turn of the loop.
 
+After a read of a single packet, the first frame leaves at once: a peer that asks one thing at a time need not wait for
+company that will not come. Whatever else the turn sends is gathered as always.
 Above `high_water` bytes those who `send` wait in line, first come first served; they go on when the link has caught up.
 A link that makes no progress for `write_timeout` is dropped.
 Not here: what the frames mean.
@@ -25,6 +27,7 @@ class Outbound(ABC):
     """Base of `Session`, never used alone."""
 
     __slots__ = (
+        "_alone",
         "_congested",
         "_drain_waiter",
         "_endpoint",
@@ -50,6 +53,7 @@ class Outbound(ABC):
         self._out: list[bytes] = []
         self._out_bytes = 0
         self._flush_scheduled = False
+        self._alone = False  # the last read was a single packet: what it leads to will hardly have company
         self._congested = False  # more than high_water waits here
         self._write_paused = False  # the link has not passed on all it was given; it gets no more until then
         # Made when first needed: most sessions are idle most of the time, and there are many.
@@ -65,8 +69,12 @@ class Outbound(ABC):
         if self._out_bytes > self._high:
             self._congested = True
         if not self._flush_scheduled:
-            self._flush_scheduled = True
-            self._loop.call_soon(self._flush)
+            if self._alone:
+                self._alone = False
+                self._flush()
+            else:
+                self._flush_scheduled = True
+                self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         """Give the link everything, unless it is behind; it may pause writing meanwhile."""
