@@ -8,8 +8,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from aiohttp import web
 
-from artemis import ArtemisClient, ClientOptions, RefusedError, UnreachableError
-from artemis.client import NodeSwitched
+from artemis import (
+    ArtemisClient,
+    ClientOptions,
+    ConnectionState,
+    Instance,
+    LookupFailed,
+    NodeSwitched,
+    RefusedError,
+    RegistrationRefusedError,
+    UnreachableError,
+)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Serve = Callable[[Handler], Awaitable[str]]
@@ -47,6 +56,35 @@ def answer(status: int = 200, body: bytes = b"") -> Handler:
 def refusal(code: str) -> bytes:
     """Return the body of an answer that is no."""
     return json.dumps({"responseStatus": {"status": "fail", "errorCode": code, "message": "why"}}).encode()
+
+
+def wire_instance(**fields: object) -> dict[str, object]:
+    """Return an instance of `orders` as on the wire."""
+    whole = {
+        "regionId": "r",
+        "zoneId": "z",
+        "serviceId": "orders",
+        "instanceId": "i1",
+        "url": "http://x",
+        "status": "up",
+    }
+    return {**whole, **fields}
+
+
+def instance() -> Instance:
+    """Build the same instance."""
+    return Instance(region_id="r", zone_id="z", service_id="orders", instance_id="i1", url="http://x", status="up")
+
+
+def whole_answer(**fields: object) -> bytes:
+    """Return the body of an answer that every operation can take for a success."""
+    whole = {
+        "responseStatus": {"status": "success", "errorCode": "success", "message": ""},
+        "services": [{"serviceId": "orders", "instances": [wire_instance()]}],
+        "nodeStatus": {"status": "up"},
+        "failedInstances": None,
+    }
+    return json.dumps({**whole, **fields}).encode()
 
 
 def client_of(*servers: str, **options: float) -> ArtemisClient:
@@ -167,10 +205,236 @@ async def test_a_node_below_a_prefix_is_reached_there(serve: Serve) -> None:
     assert paths == ["/artemis-service/api/discovery/lookup.json"]
 
 
-async def test_an_answer_without_a_node_status_is_a_refusal(serve: Serve) -> None:
-    """A success that says nothing is not passed on as None."""
-    body = json.dumps({"responseStatus": {"status": "success", "errorCode": "success", "message": ""}}).encode()
-    async with client_of(await serve(answer(200, body))) as client:
-        with pytest.raises(RefusedError, match="no nodeStatus"):
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_a_failed_attempt_that_names_its_target(serve: Serve, status: int) -> None:
+    """A registry never redirects (spec 2): nothing is sent where nobody configured it."""
+    asked: list[str] = []
+
+    async def note(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(body=whole_answer())
+
+    elsewhere = f"{await serve(note)}/elsewhere"
+
+    async def redirect(request: web.Request) -> web.Response:
+        await request.read()
+        return web.Response(status=status, headers={"Location": elsewhere})
+
+    async with client_of(await serve(redirect)) as client:
+        with pytest.raises(UnreachableError) as caught:
+            await client.service("orders")
+    assert [attempt.reason for attempt in caught.value.attempts] == [f"HTTP {status}, a redirect to '{elsewhere}'"] * 2
+    assert asked == []
+
+
+async def test_a_redirect_without_a_target_and_an_endless_one_are_told_briefly(serve: Serve) -> None:
+    """What a broken peer writes there does not flood a log."""
+
+    async def bare(request: web.Request) -> web.Response:
+        await request.read()
+        return web.Response(status=304)
+
+    async def endless(request: web.Request) -> web.Response:
+        await request.read()
+        return web.Response(status=307, headers={"Location": "/" + "x" * 5000})
+
+    async with client_of(await serve(bare), attempts=1) as client:
+        with pytest.raises(UnreachableError, match=r"HTTP 304$"):
+            await client.service("orders")
+    async with client_of(await serve(endless), attempts=1) as client:
+        with pytest.raises(UnreachableError) as caught:
+            await client.service("orders")
+    assert caught.value.attempts[0].reason == f"HTTP 307, a redirect to '/{'x' * 199}'"
+
+
+WEIRD = [
+    ({"status": "weird"}, "status is 'weird'"),
+    ({"status": 5}, "status is '5'"),
+    ({"status": "SUCCESS"}, "status is 'SUCCESS'"),
+    ({"status": "unknown"}, "status is 'unknown'"),
+    ({"status": ""}, "status is ''"),
+    ({"status": None}, "no responseStatus"),
+    (None, "no responseStatus"),
+]
+
+
+@pytest.mark.parametrize(("status", "reason"), WEIRD)
+async def test_a_status_that_is_none_of_the_three_is_a_failed_attempt(
+    serve: Serve, status: object, reason: str
+) -> None:
+    """Whatever the operation, and however complete the rest of the answer (spec 1.2)."""
+    async with client_of(await serve(answer(body=whole_answer(responseStatus=status)))) as client:
+        for call in (
+            client.service("orders"),
+            client.api.services(),
+            client.api.node_status(),
+            client.api.register([instance()]),
+            client.api.heartbeat([instance()]),
+            client.api.unregister([instance()]),
+        ):
+            with pytest.raises(UnreachableError, match=f"2 times .*{reason}"):
+                await call
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"services": None}, "does not show the service 'orders'"),
+        ({"services": []}, "does not show the service 'orders'"),
+        ({"services": [None, {}]}, "does not show the service 'orders'"),
+        ({"services": [{"serviceId": "prices", "instances": []}]}, "does not show the service 'orders'"),
+        ({"responseStatus": {"status": "partial_fail"}}, "a partial_fail"),
+    ],
+)
+async def test_a_lookup_that_does_not_show_what_was_asked_for_is_a_failed_attempt(
+    serve: Serve, content: dict[str, object], reason: str
+) -> None:
+    """It is not a service without instances; a node names that one too (spec 2.2)."""
+    async with client_of(await serve(answer(body=whole_answer(**content)))) as client:
+        with pytest.raises(UnreachableError, match=f"2 times .*{reason}"):
+            await client.service("orders")
+        with pytest.raises(UnreachableError):
+            await anext(client.watch("orders"))
+        with pytest.raises(UnreachableError):
+            await client.balancer("orders").ready()
+        assert client.state is not ConnectionState.CONNECTED
+
+
+async def test_a_lookup_has_to_show_every_service_asked_for(serve: Serve) -> None:
+    """The reason names the first that is missing and counts the others."""
+    async with client_of(await serve(answer(body=whole_answer()))) as client:
+        with pytest.raises(UnreachableError, match=r"does not show the service 'prices' \(and 1 more\)"):
+            await client.api.lookup(["orders", "prices", "stock"])
+
+
+async def test_a_lookup_returns_what_was_asked_for_in_that_order(serve: Serve) -> None:
+    """What nobody asked for is left out; of two answers for one service the first counts."""
+    services = [
+        {"serviceId": "other", "instances": [wire_instance(serviceId="other")]},
+        {"serviceId": "Prices", "instances": None},
+        None,
+        {"serviceId": "orders", "instances": [wire_instance()]},
+        {"serviceId": "orders", "instances": []},
+    ]
+    async with client_of(await serve(answer(body=whole_answer(services=services)))) as client:
+        found = await client.api.lookup(["orders", "prices", "ORDERS"])
+    assert [(one.service_id, one.instances) for one in found] == [
+        ("orders", [instance()]),
+        ("Prices", None),
+        ("orders", [instance()]),
+    ]
+
+
+async def test_the_list_of_services_has_to_be_there(serve: Serve) -> None:
+    """An empty list is an answer, none is not."""
+    async with client_of(await serve(answer(body=whole_answer(services=None)))) as client:
+        with pytest.raises(UnreachableError, match="has no services"):
+            await client.api.services()
+    async with client_of(await serve(answer(body=whole_answer(services=[])))) as client:
+        assert await client.api.services() == []
+
+
+@pytest.mark.parametrize("node_status", [None, {}, {"status": " "}])
+async def test_a_node_status_has_to_be_there(serve: Serve, node_status: object) -> None:
+    """A success that says nothing is not passed on."""
+    async with client_of(await serve(answer(body=whole_answer(nodeStatus=node_status)))) as client:
+        with pytest.raises(UnreachableError, match=r"2 times .*has no nodeStatus"):
             await client.api.node_status()
-        assert (await client.service("orders")).instances == ()
+
+
+@pytest.mark.parametrize(
+    ("failed", "reason"),
+    [
+        (None, "does not say which instances failed"),
+        ([], "does not say which instances failed"),
+        ([None], "an instance that was not in the request"),
+        ([{"errorCode": "no-permission"}], "an instance that was not in the request"),
+        ([{"instance": {}, "errorCode": "no-permission"}], "an instance that was not in the request"),
+    ],
+)
+async def test_a_partial_failure_that_names_nobody_is_a_failed_attempt(
+    serve: Serve, failed: object, reason: str
+) -> None:
+    """It does not mean that the instance is registered."""
+    body = whole_answer(responseStatus={"status": "partial_fail"}, failedInstances=failed)
+    async with client_of(await serve(answer(body=body))) as client:
+        with pytest.raises(UnreachableError, match=f"2 times .*{reason}"):
+            async with client.registered(instance()):
+                raise AssertionError
+        for call in (client.api.heartbeat, client.api.unregister):
+            with pytest.raises(UnreachableError, match=reason):
+                await call([instance()])
+
+
+async def test_an_instance_that_is_named_as_failed_is_refused(serve: Serve) -> None:
+    """By its identity, in any letter case (spec 1.3)."""
+    failed = [{"instance": wire_instance(instanceId="I1"), "errorCode": "no-permission", "errorMessage": "why"}]
+    body = whole_answer(responseStatus={"status": "partial_fail"}, failedInstances=failed)
+    async with client_of(await serve(answer(body=body))) as client:
+        with pytest.raises(RegistrationRefusedError, match="no-permission: why"):
+            async with client.registered(instance()):
+                raise AssertionError
+
+
+async def test_an_answer_to_another_question_never_replaces_a_view(serve: Serve) -> None:
+    """The last good answer stands and gets older; the next good one is believed again."""
+    bodies = [
+        whole_answer(),
+        whole_answer(responseStatus={"status": "weird"}, services=[{"serviceId": "orders", "instances": []}]),
+        whole_answer(services=None),
+        whole_answer(services=[{"serviceId": "prices", "instances": []}]),
+        whole_answer(services=[{"serviceId": "orders", "instances": [wire_instance(instanceId="i2")]}]),
+    ]
+
+    async def next_one(request: web.Request) -> web.Response:
+        await request.read()
+        return web.Response(body=bodies.pop(0) if len(bodies) > 1 else bodies[0])
+
+    async with client_of(await serve(next_one), attempts=1, poll_interval=0.05) as client:
+        events = client.events()
+        watch = client.watch("orders")
+        async with asyncio.timeout(20):
+            changes = [await anext(watch) for _ in range(3)]
+    assert [(change.change_type, change.instance.instance_id) for change in changes] == [
+        ("new", "i1"),
+        ("delete", "i1"),
+        ("new", "i2"),
+    ]
+    reasons = [event.error.attempts[0].reason async for event in events if isinstance(event, LookupFailed)]  # type: ignore[attr-defined]
+    assert len(reasons) == 3
+
+
+async def test_a_node_that_answers_another_question_is_left_for_one_that_works(serve: Serve) -> None:
+    """Within the same call."""
+    wrong, right = await serve(answer(body=whole_answer(services=[]))), await serve(answer(body=whole_answer()))
+    seen: set[str] = set()
+    while seen != {wrong, right}:
+        async with client_of(wrong, right) as client:
+            seen.add(client.server)
+            assert (await client.service("orders")).instances == (instance(),)
+            assert client.server == right
+
+
+async def test_incomplete_instances_are_left_out_counted_and_logged_once(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody can call them: without a name, a service of their own or an address."""
+    broken = [
+        None,
+        {},
+        wire_instance(instanceId=None),
+        wire_instance(serviceId=" "),
+        wire_instance(serviceId="prices"),
+        wire_instance(url=""),
+    ]
+    services: list[object] = [{"serviceId": "orders", "instances": [*broken, wire_instance()]}, None, {"instances": []}]
+    url = await serve(answer(body=whole_answer(services=services)))
+    async with client_of(url, poll_interval=1000.0) as client:
+        assert (await client.service("orders")).instances == (instance(),)
+        assert client.api.dropped == 6
+        assert [service.instances for service in await client.api.services()] == [[instance()]]
+        assert [service.instances for service in await client.api.lookup(["orders"])] == [[instance()]]
+        assert client.api.dropped == 20
+    what = "instances without an id, url or service, as of 'orders'"
+    told = f"{url} shows {what}; they are left out, and from here on only counted"
+    assert [record.getMessage() for record in caplog.records] == [told]

@@ -5,10 +5,12 @@ For tools and for the loops of the SDK. It renews nothing by itself and caches n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+from typing import TYPE_CHECKING, cast
 
-from artemis.client.caller import Endpoint
-from artemis.client.errors import RefusedError
+from artemis.client.answers import Endpoint, check_listed, check_looked_up, check_told, check_written
+from artemis.client.services import service_key
+from artemis.client.sieve import Sieve
 from artemis.model import (
     DiscoveryConfig,
     LookupRequest,
@@ -27,18 +29,22 @@ if TYPE_CHECKING:
     from artemis.client.caller import Caller
     from artemis.model import FailedInstance, Instance, Service, ServiceNodeStatus
 
-REGISTER = Endpoint("registry/register.json", RegistryResponse)
-HEARTBEAT = Endpoint("registry/heartbeat.json", RegistryResponse)
-UNREGISTER = Endpoint("registry/unregister.json", RegistryResponse)
-LOOKUP = Endpoint("discovery/lookup.json", LookupResponse)
-SERVICES = Endpoint("discovery/services.json", ServicesResponse)
-NODE_STATUS = Endpoint("status/node.json", NodeStatusResponse)
+REGISTER = Endpoint("registry/register.json", RegistryResponse, check_written)
+HEARTBEAT = Endpoint("registry/heartbeat.json", RegistryResponse, check_written)
+UNREGISTER = Endpoint("registry/unregister.json", RegistryResponse, check_written)
+LOOKUP = Endpoint("discovery/lookup.json", LookupResponse, check_looked_up)
+SERVICES = Endpoint("discovery/services.json", ServicesResponse, check_listed)
+NODE_STATUS = Endpoint("status/node.json", NodeStatusResponse, check_told)
+
+logger = logging.getLogger("artemis.client")
 
 
 class RegistryApi:
     """Plain calls to the registry, with the client's failover and repeats (artemis spec 2.1-2.4).
 
     Every call raises ``UnreachableError`` when no node gave a usable answer and ``RefusedError`` when one refused.
+    An answer without what was asked for is not usable. Entries of an answer that nobody can use, as an instance without
+    an id or a url, are left out: see ``dropped``.
     May be used concurrently; cancelling a call leaves open whether the node carried it out.
     """
 
@@ -46,11 +52,17 @@ class RegistryApi:
         self._caller = caller
         self._region_id = region_id
         self._zone_id = zone_id
+        self._sieve = Sieve(logger)
 
     @property
     def server(self) -> str:
         """The URL of the node that the next call goes to."""
         return self._caller.server
+
+    @property
+    def dropped(self) -> int:
+        """How many entries were left out of answers; one that comes with every answer counts each time."""
+        return self._sieve.dropped
 
     async def register(self, instances: Sequence[Instance]) -> tuple[str, list[FailedInstance]]:
         """Register the instances once; return the node that answered and those it did not accept."""
@@ -70,7 +82,9 @@ class RegistryApi:
     async def lookup(
         self, service_ids: Sequence[str], *, region_id: str | None = None, zone_id: str | None = None
     ) -> list[Service]:
-        """Look several services up in one message; unknown ones come back without instances.
+        """Look several services up in one message; return them in the order of ``service_ids``.
+
+        Unknown ones come back without instances, blank ids not at all (spec 2.2).
 
         ``region_id`` and ``zone_id`` say where the caller is, if not where the client is. ``ValueError`` without any
         region: a node answers callers of its own region alone (spec 6.5).
@@ -81,8 +95,15 @@ class RegistryApi:
             region_id=region_id or self._region_id,
             zone_id=zone_id or self._zone_id,
         )
-        answer = (await self._caller.call(LOOKUP, request)).value
-        return [service for service in answer.services or () if service is not None]
+        answered = await self._caller.call(LOOKUP, request)
+        shown: dict[str, Service] = {}
+        for service in answered.value.services or ():
+            if service is not None:
+                shown.setdefault(service_key(service.service_id), service)
+        keys = [service_key(service_id) for service_id in service_ids]
+        usable = self._sieve.services(answered.node, [shown[key] for key in dict.fromkeys(keys) if key])
+        found = {service_key(service.service_id): service for service in usable}
+        return [found[key] for key in keys if key]
 
     def check_region(self, region_id: str | None = None) -> None:
         """Raise ``ValueError`` if neither the call nor the client says which region the caller is in."""
@@ -95,18 +116,16 @@ class RegistryApi:
     async def services(self) -> list[Service]:
         """Return every service that has live instances."""
         request = ServicesRequest(region_id=self._region_id, zone_id=self._zone_id)
-        answer = (await self._caller.call(SERVICES, request)).value
-        return [service for service in answer.services or () if service is not None]
+        answered = await self._caller.call(SERVICES, request)
+        return self._sieve.services(answered.node, answered.value.services or ())
 
     async def node_status(self) -> ServiceNodeStatus:
         """Return the state of the node that the client talks to."""
-        answered = await self._caller.call(NODE_STATUS, NodeStatusRequest())
-        if answered.value.node_status is None:
-            raise RefusedError(answered.node, NODE_STATUS.path, "data-not-found", "the answer has no nodeStatus")
-        return answered.value.node_status
+        told = (await self._caller.call(NODE_STATUS, NodeStatusRequest())).value.node_status
+        return cast("ServiceNodeStatus", told)  # an answer without one is not usable, see `check_told`
 
     async def _write(
-        self, endpoint: Endpoint[RegistryResponse], instances: Sequence[Instance]
+        self, endpoint: Endpoint[RegistryRequest, RegistryResponse], instances: Sequence[Instance]
     ) -> tuple[str, list[FailedInstance]]:
         answered = await self._caller.call(endpoint, RegistryRequest(instances=list(instances)))
         return answered.node, [failed for failed in answered.value.failed_instances or () if failed is not None]

@@ -4,43 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic
 
+from artemis.client.answers import AnswerT, RequestT, UnusableAnswer
 from artemis.client.attempts import Again, Course, Deliver, GiveUp
 from artemis.client.errors import ClosedError, RefusedError, UnreachableError
 from artemis.client.events import NodeSwitched
 from artemis.client.transport import TransportFailure
-from artemis.model import (
-    LookupResponse,
-    MalformedBody,
-    NodeStatusResponse,
-    RegistryResponse,
-    ServicesResponse,
-    decode,
-    encode,
-)
+from artemis.model import encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
+    from artemis.client.answers import Endpoint
     from artemis.client.connection import Connection
     from artemis.client.events import EventFeed, StateChanged
     from artemis.client.nodes import Nodes
     from artemis.client.options import ClientOptions
     from artemis.client.transport import Transport
-    from artemis.model import ResponseStatus
-
-
-AnswerT = TypeVar("AnswerT", RegistryResponse, LookupResponse, ServicesResponse, NodeStatusResponse)
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint(Generic[AnswerT]):
-    """An operation of the nodes: its path below ``/api/`` and the type of its answer."""
-
-    path: str
-    answer: type[AnswerT]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +73,7 @@ class Caller:
             self._timer.cancel()
         await self._transport.close()
 
-    async def call(self, endpoint: Endpoint[AnswerT], request: object) -> Answered[AnswerT]:
+    async def call(self, endpoint: Endpoint[RequestT, AnswerT], request: RequestT) -> Answered[AnswerT]:
         """Ask the current node; on trouble wait, switch and repeat, as the spec says in 1.2 and 9.2.
 
         Raises ``UnreachableError`` after the last attempt, ``RefusedError`` for an answer with status ``fail``,
@@ -105,11 +87,12 @@ class Caller:
             node = self._nodes.current
             try:
                 raw = await self._transport.call(node, endpoint.path, body, self._options.attempt_timeout)
-                answer, status = _read(endpoint.answer, raw)
-            except TransportFailure as failure:
+                answer = endpoint.read(request, raw)
+            except (TransportFailure, UnusableAnswer) as failure:
                 reason = str(failure)
                 step: Deliver | Again | GiveUp = course.failed(node, reason, self._clock())
             else:
+                status = answer.response_status
                 reason = status.message or status.error_code or ""
                 step = course.answered(node, status, self._clock())
                 if isinstance(step, Deliver):
@@ -143,13 +126,3 @@ class Caller:
     def _tell(self, change: StateChanged | None) -> None:
         if change is not None:
             self._feed.publish(change)
-
-
-def _read(kind: type[AnswerT], raw: bytes) -> tuple[AnswerT, ResponseStatus]:
-    try:
-        answer = decode(kind, raw)
-    except MalformedBody as error:
-        raise TransportFailure(f"the answer is not one of a registry node ({error})") from error
-    if answer is None or answer.response_status.status is None:
-        raise TransportFailure("the answer has no responseStatus; is this a registry node?")
-    return answer, answer.response_status

@@ -151,9 +151,6 @@ class Discovery:
         async with lock:
             if entry.instances is None:
                 await self._look_up([entry])
-                if entry.instances is None:
-                    entry.instances = ()  # the answer left it out, which is how a node says that it has none
-                    entry.confirmed = self._clock()
 
     async def hold(self, watch: Watch, wake: asyncio.Event) -> None:
         """Wait on behalf of a watch, and keep it: the task that waits may be referred to by nobody else."""

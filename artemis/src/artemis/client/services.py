@@ -43,6 +43,11 @@ class InstanceChange:
     change_time: int
 
 
+def service_key(service_id: str | None) -> str:
+    """Return what makes a service the same one: its id in lower case, without surrounding space (spec 1.4)."""
+    return (service_id or "").strip().lower()
+
+
 def differences(old: Iterable[Instance], new: Iterable[Instance], wall: int) -> list[InstanceChange]:
     """Say what leads from one list of instances to another: first ``delete``, then ``new`` and ``change``.
 
@@ -95,7 +100,7 @@ class ServiceBook:
         are taken by watched services.
         """
         name = check_text("service_id", service_id)
-        key = name.lower()
+        key = service_key(name)
         entry = self._followed.get(key)
         if entry is None:
             self._make_room()
@@ -114,10 +119,10 @@ class ServiceBook:
 
         A service that the answer leaves out keeps what was known, and gets older.
         """
-        wanted = {entry.service_id.lower(): entry for entry in asked}
+        wanted = {service_key(entry.service_id): entry for entry in asked}
         changed: list[Followed] = []
         for service in services:
-            entry = wanted.pop((service.service_id or "").strip().lower(), None) if service is not None else None
+            entry = wanted.pop(service_key(service.service_id), None) if service is not None else None
             if service is None or entry is None:
                 continue
             instances = tuple(instance for instance in service.instances or () if instance is not None)

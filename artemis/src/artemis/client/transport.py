@@ -44,16 +44,21 @@ class HttpTransport:
         self._session: aiohttp.ClientSession | None = None
 
     async def call(self, node: str, path: str, body: bytes, timeout: float) -> bytes:  # noqa: ASYNC109 - see Transport
-        """See :meth:`Transport.call`; a status of 400 or more is a failure too (spec 0.1)."""
+        """See :meth:`Transport.call`; a status of 300 or more is a failure too (spec 0.1).
+
+        Redirects are not followed: a registry never sends one (spec 2), and the request is for the configured nodes.
+        """
         if self._session is None:
             self._session = aiohttp.ClientSession(headers={"Content-Type": "application/json"})
         try:
             async with (
                 asyncio.timeout(timeout),
-                self._session.post(f"{node}/api/{path}", data=body, timeout=aiohttp.ClientTimeout()) as response,
+                self._session.post(
+                    f"{node}/api/{path}", data=body, timeout=aiohttp.ClientTimeout(), allow_redirects=False
+                ) as response,
             ):
-                if response.status >= 400:
-                    raise TransportFailure(f"HTTP {response.status}")
+                if response.status >= 300:
+                    raise TransportFailure(_refusal(response))
                 return await self._read(response)
         except TimeoutError:
             raise TransportFailure(f"no answer within {timeout:g} s") from None
@@ -75,6 +80,13 @@ class HttpTransport:
                 raise TransportFailure(f"an answer of more than {self._max_answer_bytes} bytes")
             parts.append(part)
         return b"".join(parts)
+
+
+def _refusal(response: aiohttp.ClientResponse) -> str:
+    location = response.headers.get("Location")
+    if response.status >= 400 or location is None:
+        return f"HTTP {response.status}"
+    return f"HTTP {response.status}, a redirect to {location[:200]!r}"
 
 
 def _in_words(error: Exception) -> str:
