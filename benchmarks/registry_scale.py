@@ -150,7 +150,7 @@ def main() -> None:
         empty = resident(process)
         latencies = uvloop.run(heartbeats(address, options.instances, options.seconds))
         full = resident(process)
-        expired = gauge(address, "artemis_registry_events_total{event=\"expired\"}")
+        expired = gauge(address, 'artemis_registry_events_total{event="expired"}')
         process.send_signal(signal.SIGTERM)
         assert process.stdout is not None
         stall = json.loads(process.stdout.readline())

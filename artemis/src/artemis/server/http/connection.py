@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from artemis.server.http.calls import Outcome, Steps
     from artemis.server.http.cold import ColdRequests
     from artemis.server.http.door import HttpDoor
+    from artemis.server.operations import Operation
 
 #: Work of one connection in one turn of the loop, in requests; 512 bytes of body count as one more, and the first step
 #: of a long answer as half of all.
@@ -131,7 +132,7 @@ class HttpConnection(asyncio.Protocol):
         ):
             # Nearly every read of a busy connection is exactly one request with the same head as the one before.
             self.deadline = self.door.idle_until
-            self._answer_hot(Request(known.head, known.operation, data[len(known.raw) :], None))
+            self._answer_hot(known.head, known.operation, data[len(known.raw) :])
             self._flush()
         elif self.phase is Phase.READING and not self.write_paused:
             reader.feed(data)
@@ -168,7 +169,7 @@ class HttpConnection(asyncio.Protocol):
                     self._answer(request.refusal)
                 elif request.operation is None:
                     self._give_away(request)
-                elif self._answer_hot(request):
+                elif self._answer_hot(request.head, request.operation, request.body):
                     work += _WORK_PER_TURN // 2
         except (HeadError, ChunkError) as error:
             self._refuse("malformed_request", problem(400, f"not a request of HTTP: {error}"))
@@ -192,17 +193,15 @@ class HttpConnection(asyncio.Protocol):
             self._flush()
             self.transport.write(_CONTINUE)
 
-    def _answer_hot(self, request: Request) -> bool:
+    def _answer_hot(self, head: RequestHead, operation: Operation, body: bytes) -> bool:
         """Answer a hot request, or begin to; whether that took a step of a long answer."""
-        head, operation, body, _ = request
-        assert operation is not None  # noqa: S101 - that is what makes it hot
         self._head = head
         calls = self.door.calls
         if head.method == b"POST":
             outcome = calls.post(operation, head, body, self.memory)
         else:
             outcome = calls.get(operation, head.query)
-        if isinstance(outcome, Generator):
+        if type(outcome) is not bytes and isinstance(outcome, Generator):
             self._step(outcome)
             return True
         self._send_outcome(outcome)
@@ -265,10 +264,10 @@ class HttpConnection(asyncio.Protocol):
     # Answering
 
     def _send_outcome(self, outcome: Outcome) -> None:
-        if isinstance(outcome, Answer):
+        if type(outcome) is not bytes:
+            assert isinstance(outcome, Answer)  # noqa: S101 - hot operations are not answered in pieces
             self._answer(outcome)
             return
-        assert isinstance(outcome, bytes)  # noqa: S101 - hot operations are not answered in pieces
         head, door = self._head, self.door
         body, packed = outcome, b""
         if head.accepts_gzip and len(body) >= door.packed.from_size:
