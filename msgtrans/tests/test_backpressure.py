@@ -185,3 +185,40 @@ async def test_a_stopping_server_flushes_to_a_slow_reader(connect_raw: ConnectRa
             assert len(await peer.read_to_end()) == 10_000_016
             peer.abort()
             await stopping
+
+
+async def test_handlers_that_ask_back_get_their_answers() -> None:
+    """More requests than handlers may run, each handler asking its peer back, are all answered."""
+    async with TransportServer(tcp="127.0.0.1:0", session=SessionConfig(max_concurrent_handlers=4)) as server:
+
+        @server.on_request
+        async def ask_back(context: Context) -> bytes:
+            return (await context.session.request(context.payload)).payload
+
+        async with TransportClient(f"tcp://{server.tcp_address}") as client:
+            client.on_request(lambda context: context.payload.upper())
+            answers = await asyncio.gather(*(client.request(b"n%d" % n, timeout=5) for n in range(100)))
+    assert [b"N%d" % n for n in range(100)] == [answer.payload for answer in answers]
+    assert server.stats().request_timeouts == 0
+
+
+async def test_a_one_way_sender_that_does_not_read_is_held_up(connect_raw: ConnectRaw, until: Until) -> None:
+    """Messages sent back to a peer that does not read them are not read without end, however large they are."""
+    async with (
+        TransportServer(tcp="127.0.0.1:0", session=SMALL) as server,
+        connect_raw(server.tcp_address.port) as peer,
+    ):
+
+        @server.on_message
+        async def send_back(context: Context) -> None:
+            with suppress(SessionClosedError):
+                await context.session.send(context.payload)
+
+        peer.writer.transport.pause_reading()
+        peer.send(encode(Packet(0, 1, bytes(100_000))) * 500)
+        await until(lambda: server.sessions and server.sessions[1].stats().reading_paused)
+        stats = server.sessions[1].stats()
+        assert stats.outbound_bytes + stats.waiting_bytes <= 4_000_000  # of 50: uvloop reads 32 times 64 KiB in a turn
+        peer.writer.transport.resume_reading()
+        for _ in range(500):
+            await peer.read(100_016)

@@ -63,6 +63,7 @@ def test_a_client_needs_a_port() -> None:
         {"write_timeout": float("inf")},
         {"idle_timeout": 0},
         {"packet_timeout": -0.5},
+        {"max_inbound": 0},
         {"high_water": 0},
         {"max_outbound": 1},
         {"max_pending_requests": 0},

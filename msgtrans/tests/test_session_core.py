@@ -20,6 +20,7 @@ from msgtrans import (
     TransportTimeoutError,
 )
 from msgtrans.endpoint import Endpoint
+from msgtrans.inbound import RELEASE
 from msgtrans.session import Session
 
 
@@ -384,3 +385,113 @@ async def test_a_gone_link_is_harmless() -> None:
     assert (session.protocol, session.peer_address, session.local_address) == ("memory", None, None)
     assert endpoint.stats().connections_open == 0
     assert link.calls.count("abort") == 0
+
+
+async def test_who_does_not_wait_any_more_leaves_the_line() -> None:
+    """What timed-out and cancelled requests and sends had in line is dropped, and nothing of it is sent."""
+    session, link, _ = open_session(SessionConfig(high_water=1000))
+    link.blocked = True
+    for payload in (bytes(2000), bytes(3000)):  # the first for the link, which takes no more then
+        session.send_nowait(payload)
+        await turn()
+    assert session.congested
+    waiting = [asyncio.create_task(session.request(bytes(984), timeout=0.01)) for _ in range(3)]
+    waiting += [asyncio.create_task(session.request(bytes(984))) for _ in range(3)]
+    sending = asyncio.create_task(session.send(bytes(984)))
+    await turn()
+    assert session.stats().waiting_bytes == 7000
+    for task in waiting[:3]:
+        with pytest.raises(TransportTimeoutError):
+            await task
+    assert session.stats().waiting_bytes == 4000
+    for task in (*waiting[3:], sending):
+        task.cancel()
+    await turn()
+    assert session.stats().waiting_bytes == 0
+    assert session.stats().pending_requests == 0
+    link.unblock()
+    await turn()
+    assert [2000, 3000] == [len(packet.payload) for packet in link.sent()]
+
+
+async def test_an_answer_before_its_request_has_left_drops_that() -> None:
+    """A response to a request that stands in line ends the request, which is not sent any more."""
+    session, link, _ = open_session(SessionConfig(high_water=1000))
+    link.blocked = True
+    for _ in range(2):
+        session.send_nowait(bytes(2000))
+        await turn()
+    asking = asyncio.create_task(session.request(b"?", message_id=77))
+    await turn()
+    session.receive([Packet(2, 77, b"!")])
+    assert (await asking).payload == b"!"
+    assert session.stats().waiting_bytes == 0
+
+
+async def test_reading_goes_on_for_awaited_answers_up_to_a_bound() -> None:
+    """Held packets stop reading when no answer is awaited, or when they reach max_inbound; else reading goes on."""
+    session, link, endpoint = open_session(SessionConfig(max_concurrent_handlers=1, max_inbound=10_000))
+    gate = asyncio.Event()
+
+    @endpoint.on_message
+    async def take(_: Context) -> None:
+        await gate.wait()
+
+    session.receive([Packet(0, 1, b"taken"), Packet(0, 2, b"held")])
+    assert link.calls == ["pause"]
+    asking = asyncio.create_task(session.request(b"?"))
+    await turn()
+    assert link.calls == ["pause", "resume"]
+    session.receive([Packet(0, 3, bytes(9_000))])
+    assert not session.stats().reading_paused
+    session.receive([Packet(0, 4, bytes(1_000)), Packet(2, 1, b"!")])
+    assert link.calls == ["pause", "resume", "pause"]
+    assert (await asking).payload == b"!"
+    gate.set()
+    for _ in range(3):
+        await turn()
+    assert link.calls == ["pause", "resume", "pause", "resume"]
+    assert endpoint.stats().read_pauses == 2
+
+
+async def test_running_handlers_are_bounded_in_bytes() -> None:
+    """No more coroutine handlers run at once than max_inbound bytes of messages allow, and one in any case."""
+    session, _, endpoint = open_session(SessionConfig(max_inbound=10_000))
+    gate = asyncio.Event()
+
+    @endpoint.on_request
+    async def answer(_: Context) -> bytes:
+        await gate.wait()
+        return b""
+
+    session.receive([Packet(1, number, bytes(4_000)) for number in range(1, 11)])
+    assert session.stats().running_handlers == 3
+    assert session.stats().reading_paused
+    gate.set()
+    for _ in range(3):
+        await turn()
+    gate.clear()
+    session.receive([Packet(1, 11, bytes(20_000)), Packet(1, 12)])
+    assert session.stats().running_handlers == 1
+    gate.set()
+    await turn()
+
+
+async def test_what_was_held_is_handled_over_several_turns() -> None:
+    """However much is held, one turn of the loop handles a bounded part of it."""
+    session, _, endpoint = open_session(SessionConfig(event_queue_size=1))
+    events, handled = endpoint.events(), 0
+    session.receive([Packet(0, 0)] * 5001)
+
+    @endpoint.on_message
+    def count(_: Context) -> None:
+        nonlocal handled
+        handled += 1
+
+    await anext(events)
+    parts = []
+    while handled < 5000:
+        before = handled
+        await asyncio.sleep(0)
+        parts.append(handled - before)
+    assert max(parts) <= RELEASE

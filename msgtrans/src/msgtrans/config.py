@@ -56,6 +56,10 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_outbound: bytes of outbound data above which `send_nowait` raises, default 16 MiB.
         A session that only answers stops taking requests at high_water already.
     max_pending_requests: requests of ours that may wait for answers at once; default 65 536.
+    max_inbound: bytes of messages that coroutine handlers may work on at once, default 16 MiB; above it reading pauses.
+        For one-way messages it is high_water while the peer does not take what we send. Also bytes of messages held
+        while we read on for answers to requests of ours. A message counts with 160 bytes more than payload and ext
+        header.
     max_concurrent_handlers: coroutine handlers that may run at once; above it reading pauses; default 1024.
     event_queue_size: messages an event stream holds for its consumer; above it reading pauses; default 1024.
     """
@@ -68,6 +72,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     packet_timeout: float | None = 30.0
     high_water: int = 256 * 1024
     max_outbound: int = 16 * 1024 * 1024
+    max_inbound: int = 16 * 1024 * 1024
     max_pending_requests: int = 65_536
     max_concurrent_handlers: int = 1024
     event_queue_size: int = 1024
@@ -78,7 +83,9 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
             _positive(self, field)
         for field in ("idle_timeout", "packet_timeout"):
             _positive(self, field, None)
-        for field in ("high_water", "max_pending_requests", "max_concurrent_handlers", "event_queue_size"):
+        for field in ("high_water", "max_inbound", "max_pending_requests"):
+            _positive(self, field)
+        for field in ("max_concurrent_handlers", "event_queue_size"):
             _positive(self, field)
         if self.max_outbound < self.high_water:
             raise ConfigurationError("max_outbound", f"must be at least high_water, {self.high_water} bytes")

@@ -1,7 +1,9 @@
 """The reading half of a session: packets go to handlers, waiting requests or event streams, and answers go out.
 
 Packets that nobody has room for are held with all requests and messages behind them, and reading pauses while any is
-held. Responses are never held, so two peers that ask each other do not block each other.
+held. Responses are never held: while answers to requests of ours are awaited, as by handlers that ask their peer back,
+reading goes on, and holds what comes before them up to `max_inbound` bytes. At that bound it pauses all the same; then
+the timeouts of these requests are what lets the session go on.
 Not here: the wire, and waiting for answers to requests of our own.
 """
 
@@ -42,12 +44,25 @@ class SessionState(Enum):
 
 
 _OPEN: Final = SessionState.OPEN
+PACKET_COST: Final = 160  # bytes a small packet in memory takes beside its payload and ext header, rounded up
+RELEASE: Final = 1024  # held packets handled in one turn of the loop
 
 
 class Inbound(Outbound):
     """Base of `Session`, never used alone."""
 
-    __slots__ = ("_held", "_pending", "_state", "_tasks", "bytes_received", "id", "packets_received")
+    __slots__ = (
+        "_held",
+        "_held_bytes",
+        "_pending",
+        "_reading_paused",
+        "_running_bytes",
+        "_state",
+        "_tasks",
+        "bytes_received",
+        "id",
+        "packets_received",
+    )
 
     def __init__(
         self, session_id: int, link: Link, endpoint: Endpoint, loop: asyncio.AbstractEventLoop, first_message_id: int
@@ -61,7 +76,10 @@ class Inbound(Outbound):
             first_message_id, config.request_timeout, config.max_pending_requests
         )
         self._held: deque[Packet] | None = None
-        self._tasks: set[asyncio.Task[None]] | None = None
+        self._held_bytes = 0
+        self._reading_paused = False
+        self._tasks: dict[asyncio.Task[None], int] | None = None  # and what their messages take, in bytes
+        self._running_bytes = 0  # the sum of these
 
     def receive(self, packets: list[Packet]) -> None:
         """Take the packets of one read; everything answered meanwhile leaves in one write."""
@@ -177,8 +195,9 @@ class Inbound(Outbound):
         task = start_task(self._loop, self._run(context, work, request=request))
         if not task.done():
             if self._tasks is None:
-                self._tasks = set()
-            self._tasks.add(task)
+                self._tasks = {}
+            size = self._tasks[task] = _cost(context)
+            self._running_bytes += size
             task.add_done_callback(self._task_done)
 
     async def _run(self, context: Context, work: Awaitable[object], *, request: bool) -> None:
@@ -192,7 +211,7 @@ class Inbound(Outbound):
     def _task_done(self, task: asyncio.Task[None]) -> None:
         if self._tasks is None:
             return
-        self._tasks.discard(task)
+        self._running_bytes -= self._tasks.pop(task, 0)
         if self._held:
             self._release()
         elif not self._tasks and self._state is SessionState.CLOSED:
@@ -200,8 +219,13 @@ class Inbound(Outbound):
 
     def _must_wait(self, kind: int) -> bool:
         endpoint = self._endpoint
-        if self._tasks and len(self._tasks) >= endpoint.config.max_concurrent_handlers:
-            return True
+        if self._tasks:
+            config = endpoint.config
+            if len(self._tasks) >= config.max_concurrent_handlers or self._running_bytes >= config.max_inbound:
+                return True
+            # Handlers of messages may be waiting to send: what they hold counts as what the peer does not take.
+            if self._congested and kind != REQUEST and self._running_bytes >= self._high:
+                return True
         if kind == REQUEST:
             # A session with sends of its own goes on answering for longer: its peer may be waiting in the same way.
             if self._congested:
@@ -213,10 +237,9 @@ class Inbound(Outbound):
 
     def _hold(self, packet: Packet, rest: Iterator[Packet]) -> None:
         self._held = deque((packet,))
-        self._hold_behind(self._held, rest)
-        self._endpoint.counters.read_pauses += 1
+        self._held_bytes = _cost(packet)
         self._endpoint.paused.add(self)  # type: ignore[arg-type]  # as above
-        self._link.pause_reading()
+        self._hold_behind(self._held, rest)
 
     def _hold_behind(self, held: deque[Packet], packets: Iterable[Packet]) -> None:
         for packet in packets:
@@ -224,6 +247,20 @@ class Inbound(Outbound):
                 self._dispatch(iter((packet,)))
             else:
                 held.append(packet)
+                self._held_bytes += _cost(packet)
+        self._balance_reading()
+
+    def _balance_reading(self) -> None:
+        """While packets are held, read on only for answers that are awaited, and only up to `max_inbound`."""
+        limit = self._endpoint.config.max_inbound
+        if self._reading_paused:
+            if not self._held or (len(self._pending) and self._held_bytes <= limit // 2):
+                self._reading_paused = False
+                self._link.resume_reading()
+        elif self._held and (not len(self._pending) or self._held_bytes >= limit):
+            self._reading_paused = True
+            self._endpoint.counters.read_pauses += 1
+            self._link.pause_reading()
 
     def _release(self) -> None:
         """Go on with what was held, as far as there is room now."""
@@ -231,12 +268,19 @@ class Inbound(Outbound):
         if not held or self._state is not _OPEN:
             return
         self._flush_scheduled = True
-        while held and not self._must_wait(held[0].packet_type):
-            self._dispatch(iter((held.popleft(),)))
+        turn = RELEASE
+        while held and self._held is held and not self._must_wait(held[0].packet_type):
+            if not turn:
+                self._loop.call_soon(self._release)
+                break
+            turn -= 1
+            packet = held.popleft()
+            self._held_bytes -= _cost(packet)
+            self._dispatch(iter((packet,)))
         if not held:
             self._held = None
             self._endpoint.paused.discard(self)
-            self._link.resume_reading()
+        self._balance_reading()
         self._flush()
 
     def make_room(self) -> None:
@@ -246,6 +290,11 @@ class Inbound(Outbound):
     def _eased(self) -> None:
         if self._held:
             self._loop.call_soon(self._release)
+
+
+def _cost(message: Packet | Context) -> int:
+    """Bytes of memory a message takes, about."""
+    return len(message.payload) + len(message.ext_header) + PACKET_COST
 
 
 if sys.version_info >= (3, 12):

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections import deque
-from typing import TYPE_CHECKING
+from collections import OrderedDict
+from typing import TYPE_CHECKING, TypeAlias
 
 from msgtrans.errors import BackpressureError, TransportTimeoutError
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from msgtrans.errors import TransportError
     from msgtrans.link import Link
     from msgtrans.packet import Packet
+
+Waiter: TypeAlias = "asyncio.Future[Packet] | asyncio.Future[None]"
 
 
 class Outbound(ABC):
@@ -34,6 +36,7 @@ class Outbound(ABC):
         "_flush_scheduled",
         "_high",
         "_line",
+        "_line_bytes",
         "_link",
         "_loop",
         "_out",
@@ -57,7 +60,8 @@ class Outbound(ABC):
         self._congested = False  # more than high_water waits here
         self._write_paused = False  # the link has not passed on all it was given; it gets no more until then
         # Made when first needed: most sessions are idle most of the time, and there are many.
-        self._line: deque[tuple[bytes, asyncio.Future[Packet] | None, asyncio.Future[None] | None]] | None = None
+        self._line: OrderedDict[Waiter, tuple[bytes, asyncio.Future[None] | None]] | None = None
+        self._line_bytes = 0
         self._stall_timer: asyncio.TimerHandle | None = None
         self._drain_waiter: asyncio.Future[None] | None = None
 
@@ -106,13 +110,18 @@ class Outbound(ABC):
                 self._endpoint.counters.backpressure_errors += 1
                 raise BackpressureError("outbound bytes", outbound, limit)
 
-    def _stand_in_line(
-        self, frame: bytes, asked: asyncio.Future[Packet] | None, sent: asyncio.Future[None] | None
-    ) -> None:
-        """Queue `frame` until there is room; skipped when the waiter is done by then. One of the two is given."""
+    def _stand_in_line(self, frame: bytes, waiter: Waiter, sent: asyncio.Future[None] | None) -> None:
+        """Queue `frame` until there is room; `sent` is told then. Who does not wait any more must leave the line."""
         if self._line is None:
-            self._line = deque()
-        self._line.append((frame, asked, sent))
+            self._line = OrderedDict()
+        self._line[waiter] = (frame, sent)
+        self._line_bytes += len(frame)
+
+    def _leave_line(self, waiter: Waiter) -> None:
+        """Drop the frame of a waiter, unless it has gone already."""
+        if self._line:
+            frame, _ = self._line.pop(waiter, (b"", None))
+            self._line_bytes -= len(frame)
 
     def _ease(self) -> None:
         """Let those in line go on, as far as there is room."""
@@ -126,16 +135,13 @@ class Outbound(ABC):
         while self._line:
             self._next_in_line(self._line)
 
-    def _next_in_line(
-        self, line: deque[tuple[bytes, asyncio.Future[Packet] | None, asyncio.Future[None] | None]]
-    ) -> None:
-        frame, asked, sent = line.popleft()
-        if sent is not None:
-            if not sent.done():
-                self._append(frame)
-                sent.set_result(None)
-        elif asked is not None and not asked.done():
+    def _next_in_line(self, line: OrderedDict[Waiter, tuple[bytes, asyncio.Future[None] | None]]) -> None:
+        waiter, (frame, sent) = line.popitem(last=False)
+        self._line_bytes -= len(frame)
+        if not waiter.done():
             self._append(frame)
+            if sent is not None:
+                sent.set_result(None)
 
     async def _drained(self) -> None:
         """Wait until the system has taken everything."""

@@ -106,7 +106,8 @@ class Session(Inbound):
             len(self._pending),
             len(self._tasks or ()),
             self._outbound(),
-            bool(self._held),
+            self._line_bytes,
+            self._reading_paused,
         )
 
     async def send(
@@ -133,8 +134,11 @@ class Session(Inbound):
         )
         if self._congested:
             sent: asyncio.Future[None] = self._loop.create_future()
-            self._stand_in_line(frame, None, sent)
-            await sent
+            self._stand_in_line(frame, sent, sent)
+            try:
+                await sent
+            finally:
+                self._leave_line(sent)
         else:
             self._append(frame)
         return message_id
@@ -190,11 +194,17 @@ class Session(Inbound):
             self._stand_in_line(frame, waiter, None)
         else:
             self._append(frame)
+        if self._held:
+            self._balance_reading()
         try:
             return await waiter
         except asyncio.CancelledError:
             pending.pop(message_id)
             raise
+        finally:
+            if self._line:
+                self._leave_line(waiter)
+            del waiter, frame  # its exception has this call in its traceback: a cycle that would keep the frame alive
 
     def respond(
         self,
@@ -300,7 +310,7 @@ class Session(Inbound):
     @property
     def awaits_rest(self) -> bool:
         """For the endpoint: whether it is the peer's turn to send the rest of a packet."""
-        return self._link.inside_packet and not self._held
+        return self._link.inside_packet and not self._reading_paused
 
     def running_handlers(self) -> list[asyncio.Task[None]]:
         """For an endpoint that stops: the handlers that still run."""
@@ -356,6 +366,7 @@ class Session(Inbound):
             self._endpoint.counters.discarded += len(self._held)
             self._endpoint.paused.discard(self)
             self._held = None
+        self._reading_paused = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -389,6 +400,7 @@ class Session(Inbound):
             if not waiter.done():
                 self._endpoint.counters.request_timeouts += 1
                 waiter.set_exception(TransportTimeoutError("request", timeout))
+                self._leave_line(waiter)
         self._timer, self._timer_at = None, math.inf
         deadline = self._pending.next_deadline()
         if deadline is not None:

@@ -10,7 +10,11 @@ import msgspec
 
 
 class SessionStats(msgspec.Struct, frozen=True):
-    """One session at one moment. Bytes are bytes on the wire, packets of all types."""
+    """One session at one moment. Bytes are bytes on the wire, packets of all types.
+
+    outbound_bytes: queued, and not taken by the system yet. waiting_bytes: of sends and requests that wait for room
+    there, in line. reading_paused: whether a bound is reached.
+    """
 
     packets_sent: int
     packets_received: int
@@ -19,6 +23,7 @@ class SessionStats(msgspec.Struct, frozen=True):
     pending_requests: int
     running_handlers: int
     outbound_bytes: int
+    waiting_bytes: int
     reading_paused: bool
 
 
