@@ -265,6 +265,28 @@ async def test_the_port_is_bounded(
         assert await silent.read(6) == b"http:Q"
 
 
+async def test_a_flood_of_refused_connections_looks_at_the_others_now_and_then() -> None:
+    """At the limit, connections turned away do not cost a look at every open one each."""
+    looks = 0
+
+    class Open(asyncio.Transport):
+        def is_closing(self) -> bool:
+            nonlocal looks
+            looks += 1
+            return False
+
+        def close(self) -> None:
+            """Nothing is there to close."""
+
+    port = UnifiedPort(msgtrans=None, max_connections=10_000)
+    transports = [Open() for _ in range(11_000)]
+    for transport in transports:
+        port().connection_made(transport)
+    assert port.stats.refused == 1000
+    assert looks < 1_000_000  # of ten million, one look at all being 10_000
+    port.close()
+
+
 def test_heads() -> None:
     """Only an Upgrade header with websocket among its values counts."""
     assert wants_websocket(b"GET / HTTP/1.1\r\nUPGRADE:websocket")

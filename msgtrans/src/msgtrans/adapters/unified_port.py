@@ -23,6 +23,7 @@ ProtocolFactory: TypeAlias = "Callable[[], asyncio.BaseProtocol]"
 
 _GET: Final = b"GET "
 _HEAD_END: Final = b"\r\n\r\n"
+LOOK: Final = 2e-5  # seconds between two looks for closed connections, per open one; a look takes 1/20 of that
 
 
 class UnifiedPortStats(msgspec.Struct):
@@ -74,6 +75,7 @@ class UnifiedPort:
         self._undecided: dict[FirstBytes, float] = {}  # in the order of their deadlines
         self._timer: asyncio.TimerHandle | None = None
         self._open: weakref.WeakSet[asyncio.BaseTransport] = weakref.WeakSet()
+        self._next_look = 0.0  # when looking for closed ones among them may be worth its time again
 
     def __call__(self) -> asyncio.Protocol:
         """The first protocol of a new connection."""
@@ -100,13 +102,13 @@ class UnifiedPort:
 
     def admit(self, connection: FirstBytes, transport: asyncio.BaseTransport) -> bool:
         """For a new connection: count it, and watch its deadline; False turns it away."""
+        loop = asyncio.get_running_loop()
         if len(self._open) >= self.max_connections:
-            self._open = weakref.WeakSet(other for other in self._open if not other.is_closing())
+            self._forget_closed(loop.time())
             if len(self._open) >= self.max_connections:
                 self.stats.refused += 1
                 return False
         self._open.add(transport)
-        loop = asyncio.get_running_loop()
         self._undecided[connection] = loop.time() + self.deadline
         if self._timer is None:
             self._timer = loop.call_later(self.deadline, self._sweep)
@@ -115,6 +117,15 @@ class UnifiedPort:
     def decided(self, connection: FirstBytes) -> bool:
         """For a connection: it needs no deadline any more; False when it had none left."""
         return self._undecided.pop(connection, None) is not None
+
+    def _forget_closed(self, now: float) -> None:
+        """Let go of transports that are closed and still referred to; those nobody refers to are gone by themselves.
+
+        The rest of its time is for the connections: a flood of refused ones must not buy a look at all others each.
+        """
+        if now >= self._next_look:
+            self._open = weakref.WeakSet(other for other in self._open if not other.is_closing())
+            self._next_look = now + LOOK * len(self._open)
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
