@@ -37,6 +37,7 @@ class HttpLoad(asyncio.Protocol):
     def __init__(self, requests: Iterator[bytes], result: Result) -> None:
         self.requests, self.result = requests, result
         self.rest, self.running = b"", False
+        self.size = 0  # of an answer, once one was parsed; all answers of a case are of one size
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: asyncio.Transport = transport  # type: ignore[assignment]
@@ -48,24 +49,31 @@ class HttpLoad(asyncio.Protocol):
         self.transport.write(next(self.requests))
 
     def data_received(self, data: bytes) -> None:
-        if self.rest:
+        if len(data) != self.size or not data.startswith(b"HTTP/1.1 200"):
             data = self.rest + data
-        end = data.find(b"\r\n\r\n")
-        at = data.find(b"ontent-") if end >= 0 else -1
-        while at >= 0 and data[at + 7 : at + 13].lower() != b"length":
-            at = data.find(b"ontent-", at + 7, end)
-        if end < 0 or len(data) < end + 4 + int(data[at + 15 : data.index(b"\r", at)]):
-            self.rest = data
-            return
-        if not data.startswith(b"HTTP/1.1 200"):
-            raise SystemExit(f"unexpected answer: {data[:200]!r}")
-        self.rest = b""
+            if not self.whole(data):
+                self.rest = data
+                return
+            self.rest = b""
         now = time.perf_counter()
         self.result.latencies.append(now - self.sent)
         self.result.answers += 1
         if self.running:
             self.sent = now
             self.transport.write(next(self.requests))
+
+    def whole(self, data: bytes) -> bool:
+        """Whether this is one whole answer; anything but a 200 ends the benchmark."""
+        head, end, body = data.partition(b"\r\n\r\n")
+        if not end:
+            return False
+        if not data.startswith(b"HTTP/1.1 200"):
+            raise SystemExit(f"unexpected answer: {data[:200]!r}")
+        fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+        if len(body) < int(fields[b"content-length"]):
+            return False
+        self.size = len(data)
+        return True
 
 
 class PacketLoad(asyncio.Protocol):

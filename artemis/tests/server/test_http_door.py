@@ -52,6 +52,28 @@ async def test_a_repeated_heartbeat_notices_what_happened_between(wire):
     assert ["10.0.0.2"] == [f["instance"]["instanceId"] for f in answer["failedInstances"]]
 
 
+async def test_a_large_heartbeat_that_repeats_renews_all_of_it(server, wire):
+    """A message that is worked on in slices is never taken for one of its slices."""
+    both = {"instances": [instance(instanceId=f"i{n}") for n in range(700)]}
+    await wire.post("/api/registry/register.json", both)
+    renewed = server.node.registry.counters.renewed
+    for _ in range(4):
+        await wire.post("/api/registry/heartbeat.json", both)
+    counters = server.node.registry.counters
+    assert 4 * 700 == counters.renewed + counters.renewed_by_plan - renewed
+
+
+async def test_a_packed_heartbeat_is_recognised(server, wire):
+    """The bytes on the wire are what is recognised, so packed messages are too."""
+    both = {"instances": [instance(instanceId=f"i{n}") for n in range(150)]}
+    await wire.post("/api/registry/register.json", both)
+    body = gzip.compress(json.dumps(both).encode(), mtime=0)
+    for _ in range(4):
+        await wire.send(post("/api/registry/heartbeat.json", body, "Content-Encoding: gzip"))
+        assert SUCCESS == json.loads((await wire.answer())[2])["responseStatus"]
+    assert 2 * 150 == server.node.registry.counters.renewed_by_plan
+
+
 async def test_as_a_java_client_sends_it(wire):
     """gzip, chunked, repeated Content-Type and Accept headers, names in any letter case."""
     body = gzip.compress(json.dumps({"INSTANCES": [instance()], "unknownName": 1}).encode())

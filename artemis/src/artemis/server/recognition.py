@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import msgspec
 
-from artemis.model import RegistryRequest, RegistryResponse
+from artemis.model import RegistryRequest
+from artemis.server.batches import Call
 from artemis.server.node import Node, RenewalPlan
 
 
@@ -34,11 +35,23 @@ class HeartbeatMemory:
         plan = self._plan
         return plan is not None and digest == self._digest and node.renew(plan, now)
 
-    def heartbeat(self, node: Node, request: msgspec.Struct | None, digest: int, now: int) -> RegistryResponse:
-        """Do what the message `request` says; when the same message came last already, learn its plan."""
-        assert request is None or isinstance(request, RegistryRequest)  # noqa: S101 - the operation table says so
-        if digest != self._digest:
-            self._digest, self._plan = digest, None
+    def caller(self, node: Node, digest: int) -> Call:
+        """What to call with the request of a message that was not recognised; when it came last already, it is learnt.
+
+        A request in many slices is never learnt: no slice of it is the message.
+        """
+        again = digest == self._digest
+        self._digest, self._plan = digest, None
+
+        def plain(request: msgspec.Struct | None, now: int) -> object:
+            assert request is None or isinstance(request, RegistryRequest)  # noqa: S101 - the operation table says so
             return node.heartbeat(request, now)
-        response, self._plan = node.heartbeat_plan(request, now)
-        return response
+
+        def learning(request: msgspec.Struct | None, now: int) -> object:
+            assert request is None or isinstance(request, RegistryRequest)  # noqa: S101 - the operation table says so
+            response, plan = node.heartbeat_plan(request, now)
+            if self._digest == digest:
+                self._plan = plan
+            return response
+
+        return Call(learning if again else plain, plain)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from artemis.model import MalformedBody, ResponseStatus, decode, decode_msgpack, encode, encode_msgpack
 from artemis.model.responses import BAD_REQUEST, INTERNAL_SERVICE_ERROR, failure
 from artemis.model.wire import WireStruct
-from artemis.server.batches import SMALL_BODY, is_large, read_and_call
+from artemis.server.batches import SMALL_BODY, Call, is_large, read_and_call
 from artemis.server.node import Node
 from artemis.server.operations import OPERATIONS, Operation
 from artemis.server.recognition import HeartbeatMemory
@@ -64,6 +64,7 @@ class BinaryDoor:
         self._requests = requests
         self._max_body_size = max_body_size
         self._max_answer_size = max_answer_size
+        self._calls = {operation.code: Call.of(operation, node) for operation in operations}
         self._operations = {operation.code: operation for operation in operations}
 
     def __call__(self, context: Context) -> bytes | Reply | Coroutine[None, None, bytes | Reply]:
@@ -79,37 +80,31 @@ class BinaryDoor:
         payload = context.payload
         if len(payload) > self._max_body_size:
             return self._refuse(f"a request may have {self._max_body_size} bytes at most", packed=packed)
-        if len(payload) > SMALL_BODY or operation.json_pieces is not None:
-            return self._answer_large(operation, payload, packed=packed)
-        digest = 0
-        memory: HeartbeatMemory | None = None
         if operation.recognisable:
             memory = _memory(context.session)
             digest = memory.digest(payload)
             if memory.renew(self._node, digest, self._now()):
                 return Reply(operation.success_msgpack, ext_header=MSGPACK_HEADER) if packed else operation.success_json
+            call = memory.caller(self._node, digest)
+        else:
+            call = self._calls[operation.code]
+        if len(payload) > SMALL_BODY or operation.json_pieces is not None:
+            return self._answer_large(operation, call, payload, packed=packed)
         try:
-            read = decode_msgpack if packed else decode
-            request = read(operation.request_type, payload)
+            request = (decode_msgpack if packed else decode)(operation.request_type, payload)
         except MalformedBody as error:
             return self._refuse(str(error), packed=packed)
         if is_large(request):
-            return self._answer_large(operation, payload, packed=packed)
+            return self._answer_large(operation, call, payload, packed=packed)
         try:
-            response = (
-                operation.call(self._node, request, self._now())
-                if memory is None
-                else memory.heartbeat(self._node, request, digest, self._now())
-            )
-            return self._reply(operation, response, packed=packed)
+            return self._reply(operation, call.whole(request, self._now()), packed=packed)
         except Exception:  # noqa: BLE001 - whatever a handler does, the peer gets an answer and the log the trace
             return self._failed(operation, packed=packed)
 
-    async def _answer_large(self, operation: Operation, payload: bytes, *, packed: bool) -> bytes | Reply:
+    async def _answer_large(self, operation: Operation, call: Call, payload: bytes, *, packed: bool) -> bytes | Reply:
         """As above with a turn of the loop for everybody else between slices."""
         try:
-            steps = read_and_call(operation, self._node, payload, self._now, msgpack=packed)
-            response = await in_turns(steps)
+            response = await in_turns(read_and_call(operation, call, payload, self._now, msgpack=packed))
             if operation.json_pieces is not None:
                 return await self._collect(operation.json_pieces(response, _PIECE))
             return self._reply(operation, response, packed=packed)

@@ -15,7 +15,7 @@ import msgspec
 
 from artemis.model import MalformedBody, decode, encode
 from artemis.model.responses import INTERNAL_SERVICE_ERROR, failure
-from artemis.server.batches import SMALL_BODY, call_in_slices, is_large, read_and_call
+from artemis.server.batches import SMALL_BODY, Call, call_in_slices, is_large, read_and_call
 from artemis.server.http.answer import Answer, problem
 from artemis.server.http.head import RequestHead
 from artemis.server.http.inflate import GzipError, TooLargeError, inflate_steps
@@ -65,6 +65,7 @@ class Calls:
         self._report = report
         self._counters = counters
         self._requests = requests
+        self._calls: dict[str, Call] = {}
 
     def get(self, operation: Operation, query: bytes) -> Outcome:
         """Answer a GET; 400 when a required query parameter is missing."""
@@ -86,53 +87,52 @@ class Calls:
         """Answer a POST with its whole body. With `memory` a heartbeat that repeats the last one is renewed without
         parsing."""
         self._requests[operation.name] += 1
-        digest = 0
         if memory is not None and operation.recognisable:
             digest = memory.digest(body)
             if memory.renew(self.node, digest, self._now()):
                 return operation.success_json
+            call = memory.caller(self.node, digest)
+        else:
+            call = self._calls.get(operation.name) or self._calls.setdefault(
+                operation.name, Call.of(operation, self.node)
+            )
         if head.encoding in {b"gzip", b"x-gzip"}:
-            return self._unpack_and_answer(operation, body)
+            return self._unpack_and_answer(operation, call, body)
         if len(body) > SMALL_BODY:
-            return self._answer_steps(operation, body)
+            return self._answer_steps(operation, call, body)
         try:
             request = decode(operation.request_type, body)
         except MalformedBody as error:
             return self._malformed(str(error))
         if is_large(request):
-            return self._call_steps(operation, request)
+            return self._call_steps(operation, call, request)
         try:
-            response = (
-                memory.heartbeat(self.node, request, digest, self._now())
-                if memory is not None and operation.recognisable
-                else operation.call(self.node, request, self._now())
-            )
-            return _encoded(operation, response)
+            return _encoded(operation, call.whole(request, self._now()))
         except Exception:  # noqa: BLE001 - whatever a handler does, the peer gets an answer and the log the trace
             return self._failed(operation)
 
-    def _unpack_and_answer(self, operation: Operation, packed: bytes) -> Steps:
+    def _unpack_and_answer(self, operation: Operation, call: Call, packed: bytes) -> Steps:
         try:
             body = yield from inflate_steps(packed, self.body_limit)
         except TooLargeError:
             return self._too_large()
         except GzipError as error:
             return self._malformed(f"the body is not gzip: {error}")
-        return (yield from self._answer_steps(operation, body))
+        return (yield from self._answer_steps(operation, call, body))
 
-    def _answer_steps(self, operation: Operation, body: bytes) -> Steps:
+    def _answer_steps(self, operation: Operation, call: Call, body: bytes) -> Steps:
         if len(body) > self.body_limit:
             return self._too_large()
         try:
-            return _encoded(operation, (yield from read_and_call(operation, self.node, body, self._now)))
+            return _encoded(operation, (yield from read_and_call(operation, call, body, self._now)))
         except MalformedBody as error:
             return self._malformed(str(error))
         except Exception:  # noqa: BLE001 - whatever a handler does, the peer gets an answer and the log the trace
             return self._failed(operation)
 
-    def _call_steps(self, operation: Operation, request: msgspec.Struct | None) -> Steps:
+    def _call_steps(self, operation: Operation, call: Call, request: msgspec.Struct | None) -> Steps:
         try:
-            return _encoded(operation, (yield from call_in_slices(operation, self.node, request, self._now)))
+            return _encoded(operation, (yield from call_in_slices(call, request, self._now)))
         except Exception:  # noqa: BLE001 - as above
             return self._failed(operation)
 
