@@ -370,3 +370,40 @@ async def test_a_packet_that_never_ends_closes_its_session(connect_raw: ConnectR
             assert "the rest of a packet" in str(closed.error)
             assert (await between_packets.request(b"still there")).payload == b"still there"
         assert server.stats().packet_timeouts == 1
+
+
+async def test_incomplete_packets_of_all_sessions_are_bounded(connect_raw: ConnectRaw, until: Until) -> None:
+    """The session whose incomplete packet would exceed max_buffered is closed and counted; the others go on."""
+    config = SessionConfig(codec=CodecOptions(max_payload_size=1_000_000))
+    async with TransportServer(tcp="127.0.0.1:0", session=config, max_buffered=1_100_000) as server:
+        server.on_request(lambda context: context.payload[:2])
+        begun = encode(Packet(1, 1, bytes(1_000_000)))
+        async with connect_raw(server.tcp_address.port) as first, connect_raw(server.tcp_address.port) as second:
+            first.send(begun[:900_000])
+            await until(lambda: server.kept == 900_000)
+            second.send(begun[:300_000])
+            assert await second.read_to_end() == b""
+            await until(lambda: server.kept == 900_000)
+            first.send(begun[900_000:])
+            assert await first.read(18) == encode(Packet(2, 1, bytes(2)))
+            assert server.kept == 0
+            first.send(begun[:900_000])
+            await until(lambda: server.kept == 900_000)
+        await until(lambda: not server.sessions)
+        assert server.kept == 0
+    assert server.stats().kept_overflows == 1
+
+
+async def test_a_dripping_peer_is_closed(connect_raw: ConnectRaw, until: Until) -> None:
+    """A packet that grows by a byte now and then makes no progress that counts."""
+    async with TransportServer(tcp="127.0.0.1:0", session=SessionConfig(packet_timeout=0.1)) as server:
+        async with connect_raw(server.tcp_address.port) as peer:
+            peer.send(encode(Packet(1, 1, bytes(100_000)))[:20])
+            await until(lambda: server.sessions)
+
+            def dripped() -> bool:
+                peer.send(b".")
+                return not server.sessions
+
+            await until(dripped)
+        assert server.stats().packet_timeouts == 1

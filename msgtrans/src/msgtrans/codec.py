@@ -194,6 +194,11 @@ class PacketDecoder:
         """Whether the bytes fed so far end inside a packet."""
         return bool(self._rest)
 
+    @property
+    def kept(self) -> int:
+        """Bytes it keeps of what is not a whole packet yet."""
+        return len(self._rest) if self._rest is not None else 0
+
     def feed(self, data: bytes | bytearray | memoryview) -> list[Packet]:
         """Take `data` (copied where it must outlive the call) and return the packets that are now complete."""
         rest = self._rest

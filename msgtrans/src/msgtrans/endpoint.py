@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import sys
 from copy import copy
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -51,6 +52,8 @@ class Endpoint:
         self.connect_handler: ConnectHandler | None = None
         self.disconnect_handler: DisconnectHandler | None = None
         self.paused: set[Session] = set()
+        self.kept = 0  # bytes of incomplete packets, over all sessions
+        self.max_kept = sys.maxsize
         self._open: dict[int, Session] = {}
         self._finishing: set[Session] = set()  # closed, but handlers of theirs still run
         self._background: set[asyncio.Task[None]] = set()

@@ -25,7 +25,7 @@ from msgtrans.codec import encode_fields
 from msgtrans.config import Address, TcpServerConfig, parse_address
 from msgtrans.endpoint import Endpoint
 from msgtrans.errors import ConfigurationError, ConnectError
-from msgtrans.packet import MAX_MESSAGE_ID, ONE_WAY
+from msgtrans.packet import HEADER_SIZE, MAX_MESSAGE_ID, ONE_WAY
 from msgtrans.session import Session
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class TransportServer(Endpoint):
 
     tcp: "host:port", "tcp://host:port" or a TcpServerConfig; None listens nowhere.
     session: what holds for each session. max_connections: how many may be open; more are closed at once and counted.
+    max_buffered: bytes of incomplete packets, over all sessions, default 256 MiB, at least one packet of the greatest
+    size; the session that would exceed it is closed with a ResourceError and counted.
     Start and stop it from the loop it serves on; a stopped server can be started again.
     """
 
@@ -51,11 +53,18 @@ class TransportServer(Endpoint):
         *,
         session: SessionConfig | None = None,
         max_connections: int = 10_000,
+        max_buffered: int = 256 * 1024 * 1024,
     ) -> None:
         super().__init__(session)
         if max_connections < 1:
             raise ConfigurationError("max_connections", f"is {max_connections}; use a positive number")
         self.max_connections = max_connections
+        largest = HEADER_SIZE + self.codec.max_ext_header_size + self.codec.max_payload_size
+        if max_buffered < largest:
+            raise ConfigurationError(
+                "max_buffered", f"must be at least {largest} bytes, the size of the largest packet"
+            )
+        self.max_kept = max_buffered
         if isinstance(tcp, str):
             tcp = TcpServerConfig(bind_address=tcp)
         elif not isinstance(tcp, TcpServerConfig | None):

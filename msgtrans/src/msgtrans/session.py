@@ -12,7 +12,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from msgtrans.codec import encode_fields
-from msgtrans.errors import BackpressureError, SessionClosedError, TransportError, TransportTimeoutError
+from msgtrans.errors import BackpressureError, ResourceError, SessionClosedError, TransportError, TransportTimeoutError
 from msgtrans.events import CloseReason
 from msgtrans.inbound import Inbound, SessionState
 from msgtrans.link import GoneLink, Link
@@ -306,6 +306,15 @@ class Session(Inbound):
     def count_bad_compression(self, packets: int) -> None:
         """For a link whose decoder handed payloads over as they came."""
         self._endpoint.counters.bad_compression += packets
+
+    def count_kept(self, more: int) -> None:
+        """For a link: it keeps `more` bytes of incomplete packets, or less; ends the session when all keep too many."""
+        endpoint = self._endpoint
+        endpoint.kept += more
+        if more > 0 and endpoint.kept > endpoint.max_kept and self._state is _OPEN:
+            endpoint.counters.kept_overflows += 1
+            self._end(CloseReason.ERROR, ResourceError("bytes of incomplete packets", endpoint.kept, endpoint.max_kept))
+            self._link.abort()
 
     @property
     def awaits_rest(self) -> bool:

@@ -42,6 +42,7 @@ class EndpointStats(msgspec.Struct, kw_only=True):
     unseen_sessions: sessions left out of an event stream, which had no room, because they came and went unseen.
     backpressure_errors: sends refused at max_outbound, broadcasts left out included.
     write_timeouts / idle_timeouts / packet_timeouts: sessions dropped because of these.
+    kept_overflows: sessions dropped because incomplete packets of all sessions together reached `max_buffered`.
     """
 
     connections_open: int = 0
@@ -65,3 +66,4 @@ class EndpointStats(msgspec.Struct, kw_only=True):
     write_timeouts: int = 0
     idle_timeouts: int = 0
     packet_timeouts: int = 0
+    kept_overflows: int = 0

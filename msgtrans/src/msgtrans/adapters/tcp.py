@@ -42,6 +42,7 @@ class TcpConnection(asyncio.BufferedProtocol):
         "_decoder",
         "_feeding",
         "_keepalive",
+        "_kept",
         "_loop",
         "_nodelay",
         "_paused",
@@ -73,6 +74,7 @@ class TcpConnection(asyncio.BufferedProtocol):
         self._keepalive = keepalive
         self._view = view
         self._session: Session | None = None
+        self._kept = 0  # bytes of an incomplete packet that the endpoint knows of
         self._transport: asyncio.Transport
         self._paused = False  # the session wants no packets
         self._feeding = False  # the decoder has more, and goes on in the next turn
@@ -109,6 +111,8 @@ class TcpConnection(asyncio.BufferedProtocol):
                     self._yield_turn()
             if self._decoder.halted:
                 self._halted(session)
+            if self._kept or self._decoder.partial:
+                self._tell_kept(session, self._decoder.kept)
 
     def eof_received(self) -> bool:
         """The peer sends no more; True keeps our side open while answers are on their way."""
@@ -124,6 +128,7 @@ class TcpConnection(asyncio.BufferedProtocol):
         """The connection is gone."""
         session, self._session = self._session, None
         if session is not None:
+            self._tell_kept(session, 0)
             error = None
             if exc is not None:
                 error = TransportConnectionError(f"the connection to {self.peer_address} broke: {exc}")
@@ -208,6 +213,11 @@ class TcpConnection(asyncio.BufferedProtocol):
         elif decoder.more:
             self._yield_turn()
 
+    def _tell_kept(self, session: Session, kept: int) -> None:
+        """Count what is kept with that of all sessions."""
+        more, self._kept = kept - self._kept, kept
+        session.count_kept(more)
+
     def _yield_turn(self) -> None:
         """Go on in the next turn of the loop: uvloop reads up to 32 times in one while a peer fills every read."""
         if not self._transport.is_closing():
@@ -230,6 +240,7 @@ class TcpConnection(asyncio.BufferedProtocol):
             session.receive(packets)
         if self._decoder.halted:
             self._halted(session)
+        self._tell_kept(session, self._decoder.kept)
         if not (self._decoder.more or self._paused or self._transport.is_closing()):
             self._transport.resume_reading()
 
