@@ -107,7 +107,8 @@ class TcpConnection(asyncio.BufferedProtocol):
             packets = self._decoder.feed(self._view[:nbytes])
             if packets:
                 session.receive(packets)
-                if len(packets) > TURN:
+                # A peer that fills reads faster than we empty them would keep the loop to itself.
+                if nbytes == READ_SIZE or len(packets) > TURN:
                     self._yield_turn()
             if self._decoder.halted:
                 self._halted(session)
