@@ -30,8 +30,10 @@ class HeartbeatMemory:
         return hash((message, len(message)))
 
     def renew(self, node: Node, digest: int, now: int) -> bool:
-        """Renew all leases the message meant. False: not the message we know, or something it depends on has changed;
-        parse it."""
+        """Renew all leases the message meant.
+
+        False: it is not the message we know, or something it depends on has changed; parse it.
+        """
         plan = self._plan
         return plan is not None and digest == self._digest and node.renew(plan, now)
 

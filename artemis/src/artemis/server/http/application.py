@@ -17,7 +17,7 @@ from artemis.server.http.answer import CORS_FIELDS, Answer, preflight, problem
 from artemis.server.http.calls import PIECE, Outcome, Pieces
 from artemis.server.http.head import HeadError, RequestHead, head_of_scope
 from artemis.server.http.packing import FROM_SIZE
-from artemis.server.http.routes import Routes, too_large
+from artemis.server.http.routes import Routes
 from artemis.server.turns import in_turns
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class DisconnectedError(Exception):
 class Application:
     """Answers whatever the hot path does not.
 
-    `pages` maps paths to what GET answers there. A body is held whole, bounded by the limit of `calls`.
+    `pages` maps paths to what GET answers there. The connection in front bounds heads and bodies.
     `counters` counts refusals by status.
     """
 
@@ -80,25 +80,18 @@ class Application:
         if head.method == b"OPTIONS":
             return preflight(head.preflight_method, head.preflight_headers)
         if head.method not in {b"GET", b"HEAD"}:
+            self._counters["status_405"] += 1
             return problem(405, "use GET here", (b"Allow", b"GET, HEAD, OPTIONS"))
         return page()
 
     async def _post(
         self, operation: Operation, head: RequestHead, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> None:
-        parts: list[bytes] = []
-        size = 0
         try:
-            async for part in _body(receive):
-                size += len(part)
-                if size > self._calls.body_limit:
-                    self._counters["status_413"] += 1
-                    await _send(send, too_large(self._calls.body_limit), with_body=True)
-                    return
-                parts.append(part)
+            body = b"".join([part async for part in _body(receive)])
         except DisconnectedError:
             return
-        outcome = self._calls.post(operation, head, b"".join(parts))
+        outcome = self._calls.post(operation, head, body)
         if isinstance(outcome, Generator):
             outcome = await in_turns(outcome)
         await self._respond(head, outcome, send)

@@ -45,9 +45,8 @@ class Calls:
     """Calls operations of one node for the HTTP paths.
 
     `now` gives the node's monotonic milliseconds; `body_limit` bounds a body in bytes, unpacked; `report` is told of
-    exceptions that no
-    handler expected, as (operation name, traceback text). `counters` counts what went wrong, by name,
-    `requests` all requests by operation.
+    exceptions that no handler expected, as (operation name, traceback text). `counters` counts what went wrong, by
+    name, `requests` all requests by operation.
     """
 
     def __init__(
@@ -84,8 +83,10 @@ class Calls:
     def post(
         self, operation: Operation, head: RequestHead, body: bytes, memory: HeartbeatMemory | None = None
     ) -> Outcome | Steps:
-        """Answer a POST with its whole body. With `memory` a heartbeat that repeats the last one is renewed without
-        parsing."""
+        """Answer a POST with its whole body.
+
+        With `memory` a heartbeat that repeats the last one is renewed without parsing.
+        """
         self._requests[operation.name] += 1
         if memory is not None and operation.recognisable:
             digest = memory.digest(body)
