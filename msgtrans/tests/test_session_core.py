@@ -32,7 +32,10 @@ class MemoryLink:
     local_address = None
     inside_packet = False
 
-    def __init__(self) -> None:
+    http_request = None
+
+    def __init__(self, config: SessionConfig) -> None:
+        self.config = config
         self.session: Session
         self.decoder = PacketDecoder()
         self.writes: list[bytes] = []
@@ -40,7 +43,12 @@ class MemoryLink:
         self.blocked = False
         self.calls: list[str] = []
 
-    def write(self, data: bytes) -> None:
+    def get_extra_info(self, name: str) -> object:
+        return None
+
+    def write(self, packets: list[bytes]) -> None:
+        data = b"".join(packets)
+        self.session.bytes_sent += len(data)
         self.writes.append(data)
         if self.blocked:
             self.waiting += len(data)
@@ -76,7 +84,8 @@ class MemoryLink:
 
 
 def open_session(config: SessionConfig | None = None) -> tuple[Session, MemoryLink, Endpoint]:
-    endpoint, link = Endpoint(config), MemoryLink()
+    endpoint = Endpoint(config)
+    link = MemoryLink(endpoint.config)
     link.session = Session(1, link, endpoint, asyncio.get_running_loop(), 1)
     endpoint.session_opened(link.session)
     return link.session, link, endpoint
@@ -215,7 +224,7 @@ async def test_an_unfinished_packet_must_grow() -> None:
     link.inside_packet = True
 
     def sweep(now: float) -> None:
-        endpoint._sweep_unfinished(now, 30.0)
+        endpoint._sweep_unfinished(now)
 
     for now in range(0, 1000, 20):  # a large packet that goes on, or many small ones
         session.bytes_received += 40_000
@@ -243,7 +252,7 @@ async def test_sessions_that_come_and_go_unseen_are_left_out() -> None:
     events, loop = endpoint.events(), asyncio.get_running_loop()
 
     def come(number: int) -> Session:
-        link = MemoryLink()
+        link = MemoryLink(endpoint.config)
         link.session = Session(number, link, endpoint, loop, 1)
         endpoint.session_opened(link.session)
         return link.session
@@ -268,7 +277,7 @@ async def test_leaving_out_makes_room() -> None:
     events = endpoint.events()
     sessions = []
     for number in (1, 2):
-        link = MemoryLink()
+        link = MemoryLink(endpoint.config)
         link.session = Session(number, link, endpoint, asyncio.get_running_loop(), 1)
         endpoint.session_opened(link.session)
         sessions.append(link.session)

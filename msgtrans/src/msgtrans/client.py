@@ -4,26 +4,28 @@
         answer = await client.request(b"what time is it?")
         print(answer.payload)
 
-Not here: what a session does, reconnecting, pools; and transports other than TCP.
+Not here: what a session does, what its bytes travel on, reconnecting, pools.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
+import random
 from typing import TYPE_CHECKING, Final, Self
 
-from msgtrans.adapters.tcp import TcpConnection
-from msgtrans.config import Address, SessionConfig, TcpClientConfig, parse_address
+from msgtrans.adapters.registry import TransportRegistry, transports
 from msgtrans.endpoint import Endpoint
-from msgtrans.errors import ConnectError, SessionClosedError, TransportTimeoutError
+from msgtrans.errors import ConnectError, SessionClosedError, TransportError
+from msgtrans.flow.retry import Pauses
 from msgtrans.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from msgtrans.config import SessionConfig
     from msgtrans.link import Link
     from msgtrans.packet import Packet
+    from msgtrans.transport import ClientConfig
 
 FIRST_MESSAGE_ID: Final = 1
 SESSION_ID: Final = 1
@@ -32,52 +34,55 @@ SESSION_ID: Final = 1
 class TransportClient(Endpoint):
     """A connection to a server. Connects when entered; can connect again after it was closed.
 
-    target: "tcp://host:port", "host:port" or a TcpClientConfig. session: what holds for the session.
+    target: a URI, as "tcp://host:port" or "wss://host/path", "host:port" for TCP, or a config, as TcpClientConfig.
+    session: what holds for the session. registry: the transports to choose from; default all, plug-ins included.
     All methods may be called concurrently from tasks of the same loop.
     """
 
-    def __init__(self, target: str | TcpClientConfig, *, session: SessionConfig | None = None) -> None:
+    def __init__(
+        self,
+        target: str | ClientConfig,
+        *,
+        session: SessionConfig | None = None,
+        registry: TransportRegistry = transports,
+    ) -> None:
         super().__init__(session)
-        self._tcp = target if isinstance(target, TcpClientConfig) else TcpClientConfig(target_address=target)
+        self._target = registry.client_config(target)
+        self._transport = registry.get(self._target.transport)
         self._session: Session | None = None
+
+    @property
+    def uri(self) -> str:
+        """Where it connects to."""
+        return self._target.uri
 
     async def connect(self) -> None:
         """Connect. Handlers and streams set up before the next `await` miss nothing the server says.
 
+        Tries again as the config's `retry_config` says, if that can help.
         Raises ConnectError (refused, unreachable, unknown name), TransportTimeoutError after `connect_timeout`.
         """
         if self.is_connected:
             return
-        config, loop = self._tcp, asyncio.get_running_loop()
-        host, port = parse_address(config.target_address)
-        local = parse_address(config.local_bind_address) if config.local_bind_address else None
-        try:
-            async with asyncio.timeout(config.connect_timeout):
-                _, connection = await loop.create_connection(
-                    lambda: TcpConnection(
-                        self._admit, loop, self.codec, nodelay=config.nodelay, keepalive=config.keepalive
-                    ),
-                    host,
-                    port,
-                    local_addr=local,
-                )
-        except socket.gaierror as error:
-            raise ConnectError(f"the name {host!r} does not resolve: {error.strerror}") from error
-        except UnicodeError as error:
-            raise ConnectError(f"the name {host!r} does not resolve: it cannot be one") from error
-        except TimeoutError as error:
-            raise TransportTimeoutError(f"connecting to {host}:{port}", config.connect_timeout or 0) from error
-        except OSError as error:
-            reason = "nothing listens there" if isinstance(error, ConnectionRefusedError) else str(error)
-            raise ConnectError(
-                f"cannot connect to tcp://{Address(host, port)}: {reason}; "
-                "check that the server runs and the address is right"
-            ) from error
+        pauses = Pauses(self._target.retry_config)
+        while True:
+            try:
+                await self._connect()
+            except TransportError as error:
+                pause = pauses.next(random.random()) if error.retriable else None  # noqa: S311 - no secret
+                if pause is None:
+                    raise
+            else:
+                return
+            await asyncio.sleep(pause)
+
+    async def _connect(self) -> None:
+        link = await self._transport.connect(self._target, self)
         session = self._session
         if session is None or not session.is_open:
-            raise ConnectError(f"tcp://{Address(host, port)} closed the connection at once; it may be full or stopping")
+            raise ConnectError(f"{self.uri} closed the connection at once; it may be full or stopping")
         self.session_opened(session)
-        connection.resume_reading()
+        link.resume_reading()
 
     async def close(self, *, graceful: bool = True) -> None:
         """Disconnect, as `Session.close` does; nothing happens when not connected."""
@@ -160,7 +165,8 @@ class TransportClient(Endpoint):
         super().session_closed(session)
         self.hub.end()
 
-    def _admit(self, link: Link) -> Session:
+    def admit(self, link: Link) -> Session:
+        """For transports: the session of the connection that was made."""
         self._session = Session(SESSION_ID, link, self, asyncio.get_running_loop(), FIRST_MESSAGE_ID)
         link.pause_reading()  # until connect() returns
         return self._session

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import math
 import sys
 from copy import copy
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -58,6 +59,7 @@ class Endpoint:
         self._finishing: set[Session] = set()  # closed, but handlers of theirs still run
         self._background: set[asyncio.Task[None]] = set()
         self._watch_timer: asyncio.TimerHandle | None = None
+        self._shortest = math.inf  # seconds, of all timeouts that the watch is for
         self._idle_since: dict[Session, tuple[int, float]] = {}
         self._unfinished: dict[Session, tuple[int, int, float]] = {}  # packets and bytes then, and when that was
 
@@ -116,6 +118,10 @@ class Endpoint:
         """A session is open; nothing of it has been delivered yet."""
         self._open[session.id] = session
         self.counters.connections_total += 1
+        for timeout in (session.config.idle_timeout, session.config.packet_timeout):
+            if timeout is not None and timeout < self._shortest:
+                self._shortest = timeout
+                self._stop_watching()
         self._watch()
         self.hub.emit(Established(session))
         self._call(self.connect_handler, session)
@@ -175,11 +181,8 @@ class Endpoint:
 
     def _watch(self) -> None:
         """Look at all sessions now and then: one timer, however many there are."""
-        timeouts = [
-            seconds for seconds in (self.config.idle_timeout, self.config.packet_timeout) if seconds is not None
-        ]
-        if timeouts and self._watch_timer is None and self._open:
-            self._watch_timer = asyncio.get_running_loop().call_later(min(timeouts) / 4, self._sweep)
+        if self._watch_timer is None and self._open and self._shortest < math.inf:
+            self._watch_timer = asyncio.get_running_loop().call_later(self._shortest / 4, self._sweep)
 
     def _stop_watching(self) -> None:
         if self._watch_timer is not None:
@@ -188,16 +191,17 @@ class Endpoint:
 
     def _sweep(self) -> None:
         now = asyncio.get_running_loop().time()
-        if self.config.idle_timeout is not None:
-            self._sweep_idle(now, self.config.idle_timeout)
-        if self.config.packet_timeout is not None:
-            self._sweep_unfinished(now, self.config.packet_timeout)
+        self._sweep_idle(now)
+        self._sweep_unfinished(now)
         self._watch_timer = None
         self._watch()
 
-    def _sweep_idle(self, now: float, timeout: float) -> None:
-        """Close sessions whose packet count has not moved for `timeout`."""
+    def _sweep_idle(self, now: float) -> None:
+        """Close sessions whose packet count has not moved for their `idle_timeout`."""
         for session in list(self._open.values()):
+            timeout = session.config.idle_timeout
+            if timeout is None:
+                continue
             packets = session.packets_sent + session.packets_received
             before, since = self._idle_since.get(session, (-1, now))
             if packets != before:
@@ -206,10 +210,13 @@ class Endpoint:
                 self.counters.idle_timeouts += 1
                 session.time_out(TransportTimeoutError("waiting for a packet on an idle session", timeout))
 
-    def _sweep_unfinished(self, now: float, timeout: float) -> None:
-        """Close sessions whose peer has begun a packet and neither ends it nor goes on with it for `timeout`."""
+    def _sweep_unfinished(self, now: float) -> None:
+        """Close sessions whose peer has begun a packet and neither ends nor continues it for their `packet_timeout`."""
         before, self._unfinished = self._unfinished, {}
         for session in [session for session in self._open.values() if session.awaits_rest]:
+            timeout = session.config.packet_timeout
+            if timeout is None:
+                continue
             packets, size, since = before.get(session, (-1, 0, now))
             if session.packets_received != packets or session.bytes_received - size >= PROGRESS:
                 self._unfinished[session] = (session.packets_received, session.bytes_received, now)

@@ -68,7 +68,7 @@ class Inbound(Outbound):
         self, session_id: int, link: Link, endpoint: Endpoint, loop: asyncio.AbstractEventLoop, first_message_id: int
     ) -> None:
         super().__init__(link, endpoint, loop)
-        config = endpoint.config
+        config = self._config
         self.id = session_id
         self.packets_received = self.bytes_received = 0
         self._state = _OPEN
@@ -220,7 +220,7 @@ class Inbound(Outbound):
     def _must_wait(self, kind: int) -> bool:
         endpoint = self._endpoint
         if self._tasks:
-            config = endpoint.config
+            config = self._config
             if len(self._tasks) >= config.max_concurrent_handlers or self._running_bytes >= config.max_inbound:
                 return True
             # Handlers of messages may be waiting to send: what they hold counts as what the peer does not take.
@@ -230,7 +230,7 @@ class Inbound(Outbound):
             # A session with sends of its own goes on answering for longer: its peer may be waiting in the same way.
             if self._congested:
                 own = bool(self._line) or len(self._pending) > 0
-                if self._outbound() > (endpoint.config.max_outbound if own else self._high):
+                if self._outbound() > (self._config.max_outbound if own else self._high):
                     return True
             return endpoint.request_handler is None and endpoint.hub.full
         return endpoint.message_handler is None and endpoint.hub.full
@@ -252,7 +252,7 @@ class Inbound(Outbound):
 
     def _balance_reading(self) -> None:
         """While packets are held, read on only for answers that are awaited, and only up to `max_inbound`."""
-        limit = self._endpoint.config.max_inbound
+        limit = self._config.max_inbound
         if self._reading_paused:
             if not self._held or (len(self._pending) and self._held_bytes <= limit // 2):
                 self._reading_paused = False

@@ -5,10 +5,26 @@ Not here: framing and sockets.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 if TYPE_CHECKING:
-    from msgtrans.config import Address
+    from msgtrans.config import Address, SessionConfig
+
+
+class HttpRequest(msgspec.Struct, frozen=True):
+    """The request that opened a WebSocket connection.
+
+    path: without query, as on the wire. query: what follows "?", may be empty. headers: names in lower case, values of
+    a repeated header joined by ", ". subprotocol: the one chosen, None without.
+    """
+
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    subprotocol: str | None = None
 
 
 class Link(Protocol):
@@ -37,10 +53,25 @@ class Link(Protocol):
         """Whether what has arrived ends inside a packet."""
         ...
 
-    def write(self, data: bytes) -> None:
-        """Send `data` after all that was written before; does not block.
+    @property
+    def config(self) -> SessionConfig:
+        """What holds for the session."""
+        ...
 
-        If not all of it leaves at once, calls `pause_writing`, and `resume_writing` once nothing is left.
+    @property
+    def http_request(self) -> HttpRequest | None:
+        """The request that opened the connection, where there was one."""
+        ...
+
+    def get_extra_info(self, name: str) -> object:
+        """What asyncio's transport knows by that name, as "ssl_object" or "socket"; None without it."""
+        ...
+
+    def write(self, packets: list[bytes]) -> None:
+        """Send packets, each of them whole, after all that was written before; does not block, does not keep the list.
+
+        Adds what that makes on the wire to the session's `bytes_sent` first. If not all of it leaves at once, calls
+        `pause_writing`, and `resume_writing` once nothing is left.
         """
         ...
 
@@ -70,18 +101,24 @@ class Link(Protocol):
 
 
 class GoneLink:
-    """The link of a closed session: remembers the addresses, does nothing."""
+    """The link of a closed session: remembers the addresses and the request, does nothing."""
 
-    __slots__ = ("local_address", "peer_address", "protocol")
+    __slots__ = ("config", "http_request", "local_address", "peer_address", "protocol")
 
     inside_packet = False
 
     def __init__(self, link: Link) -> None:
         self.protocol = link.protocol
+        self.config = link.config
+        self.http_request = link.http_request
         self.peer_address = link.peer_address
         self.local_address = link.local_address
 
-    def write(self, data: bytes) -> None:
+    def get_extra_info(self, name: str) -> object:  # noqa: ARG002 - as a link has it
+        """Nothing is known any more."""
+        return None
+
+    def write(self, packets: list[bytes]) -> None:
         """Nothing."""
 
     def buffered(self) -> int:

@@ -30,6 +30,7 @@ class Outbound(ABC):
 
     __slots__ = (
         "_alone",
+        "_config",
         "_congested",
         "_drain_waiter",
         "_endpoint",
@@ -52,7 +53,8 @@ class Outbound(ABC):
         self._link: Link = link
         self._endpoint = endpoint
         self._loop = loop
-        self._high = endpoint.config.high_water
+        self._config = config = link.config
+        self._high = config.high_water
         self._out: list[bytes] = []
         self._out_bytes = 0
         self._flush_scheduled = False
@@ -85,12 +87,10 @@ class Outbound(ABC):
         self._flush_scheduled = False
         out = self._out
         if out and not self._write_paused:
-            data = out[0] if len(out) == 1 else b"".join(out)
             self.packets_sent += len(out)
-            self.bytes_sent += len(data)
-            out.clear()
             self._out_bytes = 0
-            self._link.write(data)
+            self._link.write(out)
+            out.clear()
             if self._congested:
                 self._ease()
 
@@ -105,7 +105,7 @@ class Outbound(ABC):
 
     def _check_outbound(self) -> None:
         if self._congested:
-            outbound, limit = self._outbound(), self._endpoint.config.max_outbound
+            outbound, limit = self._outbound(), self._config.max_outbound
             if outbound >= limit:
                 self._endpoint.counters.backpressure_errors += 1
                 raise BackpressureError("outbound bytes", outbound, limit)
@@ -183,7 +183,7 @@ class Outbound(ABC):
 
     def _watch_progress(self, before: int | None) -> None:
         written = self.bytes_sent - self._link.buffered()
-        timeout = self._endpoint.config.write_timeout
+        timeout = self._config.write_timeout
         if written == before:
             self._endpoint.counters.write_timeouts += 1
             self._give_up(TransportTimeoutError("writing to a peer that does not read", timeout))

@@ -9,55 +9,66 @@
     async with server:
         await server.serve_forever()
 
-Not here: what a session does; and transports other than TCP.
+Not here: what a session does, and what its bytes travel on.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Self
 
-from msgtrans.adapters.tcp import TcpConnection, keep_alive
+from msgtrans.adapters.registry import TransportRegistry, transports
+from msgtrans.adapters.stream import StreamConnection
 from msgtrans.codec import encode_fields
-from msgtrans.config import Address, TcpServerConfig, parse_address
 from msgtrans.endpoint import Endpoint
-from msgtrans.errors import ConfigurationError, ConnectError
+from msgtrans.errors import ConfigurationError, ConnectError, TransportError, TransportTimeoutError
 from msgtrans.packet import HEADER_SIZE, MAX_MESSAGE_ID, ONE_WAY
 from msgtrans.session import Session
+from msgtrans.transport import Terms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from msgtrans.config import SessionConfig
+    from msgtrans.config import Address, SessionConfig, TcpServerConfig, WebSocketServerConfig
     from msgtrans.link import Link
+    from msgtrans.transport import Listener, ServerConfig
 
 FIRST_MESSAGE_ID: Final = 20_000  # as the Rust crate; nothing depends on it (specification 1.6)
 
 
 class TransportServer(Endpoint):
-    """Serves sessions on a port of its own, or inside another server through `protocol_factory`.
+    """Serves sessions on ports of its own, or inside another server through `protocol_factory`.
 
-    tcp: "host:port", "tcp://host:port" or a TcpServerConfig; None listens nowhere.
-    session: what holds for each session. max_connections: how many may be open; more are closed at once and counted.
+    tcp, ws: an address, "host:port" or a URI with a scheme of that transport, or a config, as TcpServerConfig.
+    listen: further listeners, of any transport: URIs or configs. Without any, it listens nowhere by itself.
+    session: what holds for each session, unless a listener says otherwise. max_connections: how many may be open over
+    all listeners; more are closed at once and counted; default 10 000.
     max_buffered: bytes of incomplete packets, over all sessions, default 256 MiB, at least one packet of the greatest
     size; the session that would exceed it is closed with a ResourceError and counted.
+    bind_timeout: seconds that starting to listen may take; default 10.
+    registry: the transports to choose from; default all, plug-ins included.
     Start and stop it from the loop it serves on; a stopped server can be started again.
     """
 
     def __init__(
         self,
         tcp: str | TcpServerConfig | None = None,
+        ws: str | WebSocketServerConfig | None = None,
         *,
+        listen: Iterable[str | ServerConfig] = (),
         session: SessionConfig | None = None,
         max_connections: int = 10_000,
         max_buffered: int = 256 * 1024 * 1024,
+        bind_timeout: float = 10.0,
+        registry: TransportRegistry = transports,
     ) -> None:
         super().__init__(session)
         if max_connections < 1:
             raise ConfigurationError("max_connections", f"is {max_connections}; use a positive number")
+        if not bind_timeout > 0:
+            raise ConfigurationError("bind_timeout", f"is {bind_timeout}; use a positive number")
         self.max_connections = max_connections
         largest = HEADER_SIZE + self.codec.max_ext_header_size + self.codec.max_payload_size
         if max_buffered < largest:
@@ -65,12 +76,18 @@ class TransportServer(Endpoint):
                 "max_buffered", f"must be at least {largest} bytes, the size of the largest packet"
             )
         self.max_kept = max_buffered
-        if isinstance(tcp, str):
-            tcp = TcpServerConfig(bind_address=tcp)
-        elif not isinstance(tcp, TcpServerConfig | None):
-            raise ConfigurationError("tcp", f"is {tcp!r}; use 'HOST:PORT', a TcpServerConfig or None")
-        self._tcp = tcp
-        self._listener: asyncio.Server | None = None
+        self._bind_timeout = bind_timeout
+        self._registry = registry
+        self._configs: list[ServerConfig] = []
+        for field, name, target in (("tcp", "tcp", tcp), ("ws", "websocket", ws)):
+            if target is not None:
+                self._configs.append(registry.server_config(target, field))
+                if self._configs[-1].transport != name:
+                    raise ConfigurationError(
+                        field, f"is {target!r}, which is for another transport; put it in `listen`"
+                    )
+        self._configs += map(registry.server_config, [listen] if isinstance(listen, str) else listen)
+        self._listeners: list[tuple[str, Listener]] = []  # and the transport's name
         self._last_id = 0
         self._last_broadcast = FIRST_MESSAGE_ID - 1
         self._starting = False
@@ -82,43 +99,38 @@ class TransportServer(Endpoint):
     async def start(self) -> None:
         """Listen. Handlers and streams set up before the next `await` miss nothing.
 
-        Raises ConnectError when the address cannot be bound.
+        Raises ConnectError when an address cannot be bound, TransportTimeoutError after `bind_timeout`,
+        ConfigurationError when a certificate cannot be used; nothing listens then.
         """
         self._stopping = False
-        if self._tcp is None or self._listener is not None:
+        if not self._configs or self._listeners:
             return
-        config, loop = self._tcp, asyncio.get_running_loop()
-        host, port = parse_address(config.bind_address, field="bind_address")
         self._starting = True
         try:
-            self._listener = await loop.create_server(
-                self.protocol_factory(nodelay=config.nodelay, keepalive=None),
-                host,
-                port,
-                backlog=config.backlog,
-                reuse_address=True,
-                reuse_port=config.reuse_port or None,
-            )
-        except (OSError, UnicodeError) as error:  # the latter for names that cannot be one
+            async with asyncio.timeout(self._bind_timeout):
+                for config in self._configs:
+                    transport = self._registry.get(config.transport)
+                    self._listeners.append((config.transport, await transport.listen(config, self)))
+        except BaseException as error:
             self._starting = False
-            raise ConnectError(f"cannot listen on {config.bind_address}: {_bind_advice(error)}") from error
-        if config.keepalive is not None:
-            for listening in self._listener.sockets:
-                keep_alive(listening, config.keepalive)  # accepted sockets inherit it
-        loop.call_soon(self._admit_early)
+            await self.stop(graceful=False)
+            if isinstance(error, TimeoutError) and not isinstance(error, TransportError):
+                raise TransportTimeoutError("starting to listen", self._bind_timeout) from error
+            raise
+        asyncio.get_running_loop().call_soon(self._admit_early)
 
     async def stop(self, *, graceful: bool = True) -> None:
-        """Stop listening, then close every session at once, as `Session.close` does; ends the event streams."""
+        """Stop listening, then close every session as `close_all` does; ends the event streams."""
         self._stopping = True
-        if self._listener is not None:
-            self._listener.close()
+        for _, listener in self._listeners:
+            listener.close()
         self._admit_early()
         await self.close_all(graceful=graceful)
         await self._cancel_work()
         self._stop_watching()
-        if self._listener is not None:
-            await self._listener.wait_closed()
-            self._listener = None
+        for _, listener in self._listeners:
+            await listener.wait_closed()
+        self._listeners = []
         self.hub.end()
 
     async def serve_forever(self) -> None:
@@ -140,16 +152,23 @@ class TransportServer(Endpoint):
 
     @property
     def tcp_address(self) -> Address:
-        """Where it listens; after binding port 0 the port it got. Raises ConnectError when it does not listen."""
-        for address in self.addresses:
-            return address
-        raise ConnectError("the server does not listen; start it first")
+        """Where it listens for TCP; after binding port 0 the port it got. Raises ConnectError when it does not."""
+        return self._address_of("tcp")
+
+    @property
+    def ws_address(self) -> Address:
+        """Where it listens for WebSocket, as `tcp_address`."""
+        return self._address_of("websocket")
 
     @property
     def addresses(self) -> list[Address]:
-        """All addresses it listens on; a host name can have several."""
-        sockets = self._listener.sockets if self._listener is not None else ()
-        return [Address(*listening.getsockname()[:2]) for listening in sockets]
+        """All hosts and ports it listens on; a host name can have several."""
+        return [address for _, listener in self._listeners for address in listener.addresses]
+
+    @property
+    def uris(self) -> list[str]:
+        """Everything it listens on, as URIs."""
+        return [uri for _, listener in self._listeners for uri in listener.uris]
 
     @property
     def sessions(self) -> Mapping[int, Session]:
@@ -163,8 +182,11 @@ class TransportServer(Endpoint):
             await session.close(graceful=graceful)
 
     async def close_all(self, *, graceful: bool = True) -> None:
-        """Close all sessions at the same time; returns when they are closed."""
-        await asyncio.gather(*(session.close(graceful=graceful) for session in list(self._open.values())))
+        """Close all sessions at the same time; returns when they are closed, after `graceful_timeout` and a second at
+        most: those that take longer are dropped.
+        """
+        closing = [asyncio.ensure_future(session.close(graceful=graceful)) for session in list(self._open.values())]
+        await asyncio.gather(*closing)
 
     def broadcast(
         self, payload: bytes, *, biz_type: int = 0, ext_header: bytes = b"", flags: int = 0, compression: int = 0
@@ -190,14 +212,15 @@ class TransportServer(Endpoint):
         of None leaves the sockets as they are. When bytes were read already: set the protocol, call its
         `connection_made(transport)`, then hand them over with `unified_port.hand_over`.
         """
-        loop = asyncio.get_running_loop()
+        terms = Terms(self, self.config, "tcp")
 
         def factory() -> asyncio.BufferedProtocol:
-            return TcpConnection(self._admit, loop, self.codec, nodelay=nodelay, keepalive=keepalive)
+            return StreamConnection(terms, nodelay=nodelay, keepalive=keepalive)
 
         return factory
 
-    def _admit(self, link: Link) -> Session | None:
+    def admit(self, link: Link) -> Session | None:
+        """For transports: the session of a new connection, None at `max_connections` or while stopping."""
         taken = len(self._open) + len(self._finishing) + len(self._early)
         if self._stopping or taken >= self.max_connections:
             self.counters.connections_refused += 1
@@ -211,6 +234,12 @@ class TransportServer(Endpoint):
             self.session_opened(session)
         return session
 
+    def _address_of(self, transport: str) -> Address:
+        for name, listener in self._listeners:
+            if name == transport and listener.addresses:
+                return listener.addresses[0]
+        raise ConnectError(f"the server does not listen on {transport}; configure it and start it first")
+
     def _admit_early(self) -> None:
         """Open what connected while `start` ran, now that its caller had a turn to set up handlers and streams."""
         self._starting = False
@@ -219,15 +248,3 @@ class TransportServer(Endpoint):
             if session.is_open:
                 self.session_opened(session)
                 link.resume_reading()
-
-
-def _bind_advice(error: OSError | UnicodeError) -> str:
-    match getattr(error, "errno", None):
-        case errno.EADDRINUSE:
-            return "the port is in use; choose another, or port 0 for any"
-        case errno.EACCES:
-            return "no permission; ports below 1024 need privileges"
-        case errno.EADDRNOTAVAIL:
-            return "no interface of this machine has that address"
-        case _:
-            return str(error)

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import math
+import ssl
 from typing import TYPE_CHECKING, Final
 
 from msgtrans.codec import encode_fields
 from msgtrans.errors import BackpressureError, ResourceError, SessionClosedError, TransportError, TransportTimeoutError
 from msgtrans.events import CloseReason
 from msgtrans.inbound import Inbound, SessionState
-from msgtrans.link import GoneLink, Link
+from msgtrans.link import GoneLink, HttpRequest, Link
 from msgtrans.packet import ONE_WAY, REQUEST, RESPONSE, Packet
 from msgtrans.stats import SessionStats
 
 if TYPE_CHECKING:
-    from msgtrans.config import Address
+    from collections.abc import Mapping
+
+    from msgtrans.config import Address, SessionConfig
     from msgtrans.endpoint import Endpoint
     from msgtrans.handlers import Context
 
@@ -80,6 +83,27 @@ class Session(Inbound):
     def congested(self) -> bool:
         """Whether `send` would wait, because the peer takes less than we give it."""
         return self._congested
+
+    @property
+    def config(self) -> SessionConfig:
+        """What holds for it."""
+        return self._config
+
+    @property
+    def http_request(self) -> HttpRequest | None:
+        """The request that opened a WebSocket connection, None for others; kept after closing."""
+        return self._link.http_request
+
+    @property
+    def peer_certificate(self) -> Mapping[str, object] | None:
+        """The peer's verified TLS certificate as `ssl.SSLSocket.getpeercert` gives it, None without one.
+
+        While the session is open; copy what you need for later.
+        """
+        connection = self._link.get_extra_info("ssl_object")
+        if isinstance(connection, ssl.SSLObject | ssl.SSLSocket):
+            return connection.getpeercert() or None
+        return None
 
     @property
     def protocol(self) -> str:
@@ -332,7 +356,7 @@ class Session(Inbound):
         self._link.resume_reading()  # to see the peer's end; what else it sends is discarded
         me = asyncio.current_task()
         try:
-            async with asyncio.timeout(self._endpoint.config.graceful_timeout):
+            async with asyncio.timeout(self._config.graceful_timeout):
                 while others := {task for task in self._tasks or () if task is not me}:
                     await asyncio.wait(others)
                 await self._drained()
@@ -384,7 +408,7 @@ class Session(Inbound):
         """The link closes when everything is written; a peer that does not read must not delay that for ever."""
         if self._stall_timer is not None:
             self._stall_timer.cancel()
-        self._stall_timer = self._loop.call_later(self._endpoint.config.graceful_timeout, self._link.abort)
+        self._stall_timer = self._loop.call_later(self._config.graceful_timeout, self._link.abort)
 
     def _closed_error(self) -> SessionClosedError:
         if self.close_error is not None:

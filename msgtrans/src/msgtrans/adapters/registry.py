@@ -1,0 +1,125 @@
+"""Which transports there are: the built-in ones, those registered by hand, and those installed as plug-ins.
+
+A plug-in is a distribution with an entry point in the group `msgtrans.transports` that names a factory of a
+`transport.Transport`. Plug-ins are loaded when a scheme or config is not known otherwise, or the list is asked for.
+Not here: any transport.
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Final
+
+from msgtrans.adapters.tcp import TcpTransport
+from msgtrans.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from msgtrans.transport import ClientConfig, ServerConfig, Transport, TransportInfo
+
+GROUP: Final = "msgtrans.transports"
+logger = logging.getLogger("msgtrans.registry")
+
+
+class TransportRegistry:
+    """Transports by name and URI scheme. `transports` is the one that servers and clients use unless given another.
+
+    plugins: also look for installed ones; default on.
+    """
+
+    def __init__(self, *, plugins: bool = True) -> None:
+        self._by_name: dict[str, Transport] = {}
+        self._by_scheme: dict[str, Transport] = {}
+        self._plugins = plugins
+        for transport in (TcpTransport(),):
+            self.register(transport)
+
+    def register(self, transport: Transport, *, override: bool = False) -> None:
+        """Add a transport. With `override` it takes the place of those with its name and schemes.
+
+        Raises ConfigurationError when its name or one of its schemes is taken.
+        """
+        info = transport.info
+        taken = [scheme for scheme in info.schemes if scheme in self._by_scheme]
+        if not override and (taken or info.name in self._by_name):
+            raise ConfigurationError(
+                "transport", f"{info.name!r} or one of its schemes {taken} is registered already; say override=True"
+            )
+        if info.name in self._by_name:
+            self.unregister(info.name)
+        self._by_name[info.name] = transport
+        for scheme in info.schemes:
+            self._by_scheme[scheme.lower()] = transport
+
+    def unregister(self, name: str) -> None:
+        """Take a transport out. Raises ConfigurationError for an unknown name."""
+        transport = self.get(name)
+        del self._by_name[name]
+        self._by_scheme = {scheme: other for scheme, other in self._by_scheme.items() if other is not transport}
+
+    def get(self, name: str) -> Transport:
+        """The transport of that name. Raises ConfigurationError naming those that exist."""
+        if name not in self._by_name:
+            self._load_plugins()
+        try:
+            return self._by_name[name]
+        except KeyError:
+            known = ", ".join(sorted(self._by_name))
+            raise ConfigurationError("transport", f"{name!r} is not known; there are {known}") from None
+
+    def by_scheme(self, scheme: str) -> Transport:
+        """The transport of URIs that begin with `scheme`. Raises ConfigurationError naming the schemes that exist."""
+        scheme = scheme.lower()
+        if scheme not in self._by_scheme:
+            self._load_plugins()
+        try:
+            return self._by_scheme[scheme]
+        except KeyError:
+            raise ConfigurationError(
+                "uri", f"scheme {scheme!r} is not known; there are {', '.join(sorted(self._by_scheme))}"
+            ) from None
+
+    def list(self) -> list[TransportInfo]:
+        """What is known of all transports, plug-ins included, by name."""
+        self._load_plugins()
+        return [self._by_name[name].info for name in sorted(self._by_name)]
+
+    def server_config(self, target: str | ServerConfig, scheme: str = "tcp") -> ServerConfig:
+        """`target` itself, or the default options of a listener there. scheme: of an address without one."""
+        if not isinstance(target, str):
+            self.get(transport_name(target))
+            return target
+        found, separator, _ = target.partition("://")
+        return self.by_scheme(found if separator else scheme).server_config(target)
+
+    def client_config(self, target: str | ClientConfig, scheme: str = "tcp") -> ClientConfig:
+        """`target` itself, or the default options of a connection to it. scheme: of an address without one."""
+        if not isinstance(target, str):
+            self.get(transport_name(target))
+            return target
+        found, separator, _ = target.partition("://")
+        return self.by_scheme(found if separator else scheme).client_config(target)
+
+    def _load_plugins(self) -> None:
+        if not self._plugins:
+            return
+        self._plugins = False
+        for entry in entry_points(group=GROUP):
+            try:
+                self.register(entry.load()())
+            except Exception:  # a broken plug-in must not take the others with it
+                logger.exception("the transport plug-in %r cannot be used", entry.name)
+
+
+def transport_name(config: object) -> str:
+    """The name of the transport that `config` belongs to. Raises ConfigurationError for what is no config."""
+    name = getattr(config, "transport", None)
+    if not isinstance(name, str):
+        raise ConfigurationError(
+            "config", f"is {config!r}; use an address, a URI, or the config of a transport, as TcpServerConfig"
+        )
+    return name
+
+
+transports: Final = TransportRegistry()
+"""The registry that servers and clients use unless given another."""

@@ -1,0 +1,295 @@
+"""Packets back to back on a byte stream (specification 2.1): TCP, TLS, Unix sockets, and what plug-ins bring.
+
+Reads go into one buffer per event loop, which all its connections share: a read is handled to the end before the next
+begins, and what must outlive it is copied. An idle connection therefore keeps no buffer at all.
+Not here: listening and connecting (`adapters.tcp`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import weakref
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, cast
+
+from msgtrans.codec import PacketDecoder
+from msgtrans.config import Address
+from msgtrans.errors import RemoteProtocolError, TransportConnectionError
+
+if TYPE_CHECKING:
+    from asyncio.trsock import TransportSocket
+    from collections.abc import Callable
+
+    from msgtrans.config import SessionConfig
+    from msgtrans.session import Session
+    from msgtrans.transport import Terms
+
+READ_SIZE: Final = 64 * 1024
+TURN: Final = 1024  # packets of one read after which the other connections come first
+
+_read_buffers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = weakref.WeakKeyDictionary()
+
+
+class StreamConnection(asyncio.BufferedProtocol):
+    """One connection that is a byte stream: the protocol of its transport, and the link of its session.
+
+    Made per connection, by whoever listens or connects. terms: what it has in common with others. read_size: bytes
+    taken from the system at once, at most 64 KiB. nodelay, keepalive: as in `TcpServerConfig`; a nodelay of True and a
+    keepalive of None leave the socket as it is.
+    """
+
+    __slots__ = (
+        "_counted",
+        "_decoder",
+        "_feeding",
+        "_keepalive",
+        "_kept",
+        "_nodelay",
+        "_paused",
+        "_session",
+        "_terms",
+        "_transport",
+        "_view",
+        "_write",
+        "peer_address",
+    )
+
+    def __init__(
+        self, terms: Terms, *, read_size: int = READ_SIZE, nodelay: bool = True, keepalive: int | None = None
+    ) -> None:
+        self._terms = terms
+        self._decoder = PacketDecoder(terms.codec)
+        self._nodelay = nodelay
+        self._keepalive = keepalive
+        self._view = read_buffer(terms.loop, read_size)
+        self._session: Session | None = None
+        self._kept = 0  # bytes of an incomplete packet that the endpoint knows of
+        self._transport: asyncio.Transport
+        self._paused = False  # the session wants no packets
+        self._feeding = False  # the decoder has more, and goes on in the next turn
+        self._counted = False  # among the connections of its terms
+        self.peer_address: Address | None = None
+
+    # What the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport, and ask for a session."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._write: Callable[[bytes], None] = self._transport.write
+        # The session queues for itself. And at 0, uvloop writes at once instead of at the end of the loop's turn.
+        self._transport.set_write_buffer_limits(high=0)
+        self.peer_address = socket_address(transport.get_extra_info("peername"))
+        if self._keepalive is not None or not self._nodelay:
+            self._set_options(transport.get_extra_info("socket"))
+        self._counted = self._terms.take()
+        if self._counted:
+            self._session = self._terms.host.admit(self)
+        if self._session is None:
+            self._transport.close()
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
+        """Where the next read goes: the buffer of the loop."""
+        return self._view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Handle everything that one read delivered."""
+        session = self._session
+        if session is not None:
+            session.bytes_received += nbytes
+            packets = self._decoder.feed(self._view[:nbytes])
+            if packets:
+                session.receive(packets)
+                # A peer that fills reads faster than we empty them would keep the loop to itself.
+                if nbytes == len(self._view) or len(packets) > TURN:
+                    self._yield_turn()
+            if self._decoder.halted:
+                self._halted(session)
+            if self._kept or self._decoder.partial:
+                self._tell_kept(session, self._decoder.kept)
+
+    def eof_received(self) -> bool:
+        """The peer sends no more; True keeps our side open while answers are on their way."""
+        session = self._session
+        if session is None:
+            return False
+        if self._decoder.partial and self._decoder.error is None:
+            session.fail(RemoteProtocolError("the connection ended inside a packet"))
+            return False
+        # Inside TLS there is no half-closing: the transport closes whatever we say.
+        return session.peer_finished() and self._transport.can_write_eof()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        if self._counted:
+            self._counted = False
+            self._terms.give_back()
+        session, self._session = self._session, None
+        if session is not None:
+            self._tell_kept(session, 0)
+            error = None
+            if exc is not None:
+                error = TransportConnectionError(f"the connection to {self.peer_address} broke: {exc}")
+                error.__cause__ = exc
+            session.lost(error)
+
+    def pause_writing(self) -> None:
+        """The system takes no more at the moment."""
+        if self._session is not None:
+            self._session.pause_writing()
+
+    def resume_writing(self) -> None:
+        """The system has taken everything."""
+        if self._session is not None:
+            self._session.resume_writing()
+
+    # What the session calls
+
+    @property
+    def protocol(self) -> str:
+        """The transport's name."""
+        return self._terms.protocol
+
+    @property
+    def config(self) -> SessionConfig:
+        """What holds for the session."""
+        return self._terms.session
+
+    @property
+    def http_request(self) -> None:
+        """None: there was none."""
+        return None
+
+    @property
+    def inside_packet(self) -> bool:
+        """Whether the decoder waits for the rest of a packet, rather than we for our turn."""
+        return self._decoder.partial and not self._decoder.more
+
+    @property
+    def local_address(self) -> Address | None:
+        """Our own end."""
+        return socket_address(self._transport.get_extra_info("sockname"))
+
+    def get_extra_info(self, name: str) -> object:
+        """What asyncio's transport knows by that name, as "ssl_object" or "socket"; None without it."""
+        return self._transport.get_extra_info(name)
+
+    def write(self, packets: list[bytes]) -> None:
+        """Send packets, one behind the other in a single write."""
+        data = packets[0] if len(packets) == 1 else b"".join(packets)
+        if self._session is not None:
+            self._session.bytes_sent += len(data)
+        self._write(data)
+
+    def buffered(self) -> int:
+        """Bytes the system has not taken yet."""
+        return self._transport.get_write_buffer_size()
+
+    def pause_reading(self) -> None:
+        """Read no more for now."""
+        self._paused = True
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        if self._paused:
+            self._paused = False
+            if self._decoder.more:
+                self._feed_soon()
+            elif not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    def finish(self) -> None:
+        """Send FIN after what is queued; inside TLS, close."""
+        if not self._transport.is_closing():
+            try:
+                if self._transport.can_write_eof():
+                    self._transport.write_eof()
+                else:
+                    self._transport.close()
+            except OSError:  # the peer has reset the connection, and asyncio has not read that yet
+                self._transport.abort()
+
+    def close(self) -> None:
+        """Close once everything is written."""
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._transport.abort()
+
+    # Its own
+
+    def _set_options(self, connection: TransportSocket) -> None:
+        with suppress(OSError):  # gone already, on systems that tell so here; connection_lost follows
+            if not self._nodelay:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+            if self._keepalive is not None:
+                keep_alive(connection, self._keepalive)
+
+    def _halted(self, session: Session) -> None:
+        """The decoder did not go on as usual."""
+        decoder = self._decoder
+        decoder.halted = decoder.more
+        if decoder.bad_compression:
+            session.count_bad_compression(decoder.bad_compression)
+            decoder.bad_compression = 0
+        if decoder.error is not None:
+            session.fail(decoder.error)
+        elif decoder.more:
+            self._yield_turn()
+
+    def _tell_kept(self, session: Session, kept: int) -> None:
+        """Count what is kept with that of all sessions."""
+        more, self._kept = kept - self._kept, kept
+        session.count_kept(more)
+
+    def _yield_turn(self) -> None:
+        """Go on in the next turn of the loop: uvloop reads up to 32 times in one while a peer fills every read."""
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+        if not self._paused:
+            self._feed_soon()
+
+    def _feed_soon(self) -> None:
+        if not self._feeding:
+            self._feeding = True
+            self._terms.loop.call_soon(self._feed_more)
+
+    def _feed_more(self) -> None:
+        self._feeding = False
+        session = self._session
+        if session is None or self._paused:
+            return
+        packets = self._decoder.feed(b"")
+        if packets:
+            session.receive(packets)
+        if self._decoder.halted:
+            self._halted(session)
+        self._tell_kept(session, self._decoder.kept)
+        if not (self._decoder.more or self._paused or self._transport.is_closing()):
+            self._transport.resume_reading()
+
+
+def read_buffer(loop: asyncio.AbstractEventLoop, size: int) -> memoryview:
+    """The first `size` bytes of the buffer that all connections of `loop` read into."""
+    view = _read_buffers.get(loop)
+    if view is None:
+        view = _read_buffers[loop] = memoryview(bytearray(READ_SIZE))
+    return view if size >= READ_SIZE else view[:size]
+
+
+def keep_alive(connection: socket.socket | TransportSocket, seconds: int) -> None:
+    """Let the system probe a peer that has been silent for `seconds`."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
+
+
+def socket_address(name: object) -> Address | None:
+    match name:
+        case (str(host), int(port), *_):
+            return Address(host, port)
+        case _:
+            return None

@@ -1,0 +1,25 @@
+"""The room for options: immutable, validated values with default and range. Each of them acts.
+
+`config.replace(option=value)` gives a changed copy.
+"""
+
+from msgtrans.config.address import Address, parse_address
+from msgtrans.config.retry import NO_RETRY, RetryConfig
+from msgtrans.config.session import SessionConfig
+from msgtrans.config.tcp import TcpClientConfig, TcpServerConfig
+from msgtrans.config.tls import TlsClientConfig, TlsServerConfig
+from msgtrans.config.websocket import WebSocketClientConfig, WebSocketServerConfig
+
+__all__ = [
+    "NO_RETRY",
+    "Address",
+    "RetryConfig",
+    "SessionConfig",
+    "TcpClientConfig",
+    "TcpServerConfig",
+    "TlsClientConfig",
+    "TlsServerConfig",
+    "WebSocketClientConfig",
+    "WebSocketServerConfig",
+    "parse_address",
+]

@@ -1,0 +1,1 @@
+"""The room for what paces things: retries, rates, batches. Plain code; time and randomness come in as arguments."""
