@@ -34,6 +34,8 @@ class CodecOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     max_payload_size: bytes of payload, as sent and before compression; default 16 MiB.
     max_ext_header_size: bytes of ext header; default and most 65 535.
+    max_packet_size: bytes of a whole packet that is sent, header and ext header included; default None, what the other
+        two add up to. Peers with a small buffer need it.
     max_inflated_size: bytes a compressed payload may become on receive; default 16 MiB.
     frame_policy: "strict" (default) refuses unknown packet types and compression codes and trailing bytes;
         "lenient" reads them as the Rust crate 1.0.0 does: as one-way, as uncompressed, ignored.
@@ -43,6 +45,7 @@ class CodecOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     max_payload_size: int = 16 * MIB
     max_ext_header_size: int = 0xFFFF
+    max_packet_size: int | None = None
     max_inflated_size: int = 16 * MIB
     frame_policy: Literal["strict", "lenient"] = "strict"
     on_bad_compression: Literal["error", "raw"] = "error"
@@ -53,6 +56,10 @@ class CodecOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigurationError("max_payload_size", "must be 1 to 2**32 - 1 bytes")
         if not 0 <= self.max_ext_header_size <= 0xFFFF:
             raise ConfigurationError("max_ext_header_size", "must be 0 to 65535 bytes")
+        if self.max_packet_size is not None and self.max_packet_size < HEADER_SIZE + self.max_payload_size:
+            raise ConfigurationError(
+                "max_packet_size", f"must be at least {HEADER_SIZE} bytes more than max_payload_size; lower that too"
+            )
         if self.max_inflated_size <= 0:
             raise ConfigurationError("max_inflated_size", "must be positive; there is no unlimited inflating")
         if self.frame_policy not in {"strict", "lenient"}:
@@ -109,6 +116,11 @@ def encode_fields(
     if len(ext_header) > options.max_ext_header_size:
         raise LocalProtocolError(
             f"an ext header of {len(ext_header)} bytes exceeds max_ext_header_size, {options.max_ext_header_size}"
+        )
+    packet_size, most = HEADER_SIZE + len(ext_header) + len(payload), options.max_packet_size
+    if most is not None and packet_size > most:
+        raise LocalProtocolError(
+            f"a packet of {packet_size} bytes, ext header included, exceeds max_packet_size, {most}"
         )
     if not 0 <= packet_type <= RESPONSE:
         raise LocalProtocolError(f"packet type {packet_type} is unknown; use 0 (one-way), 1 (request) or 2 (response)")

@@ -44,7 +44,6 @@ class Endpoint:
     def __init__(self, config: SessionConfig | None = None) -> None:
         self.config = config or SessionConfig()
         self.codec = self.config.codec
-        self.max_payload_size = self.codec.max_payload_size
         self.counters = EndpointStats()
         self.hub = EventHub(self.config.event_queue_size, self._on_room, self._on_left_out)
         self.request_handler: RequestHandler | None = None

@@ -100,7 +100,8 @@ class Inbound(Outbound):
 
     def _dispatch(self, packets: Iterator[Packet]) -> None:
         endpoint, pending = self._endpoint, self._pending
-        on_request, on_message, limit = endpoint.request_handler, endpoint.message_handler, endpoint.max_payload_size
+        on_request, on_message = endpoint.request_handler, endpoint.message_handler
+        limit = self._config.codec.max_payload_size
         for packet in packets:
             kind = packet.packet_type
             if kind == RESPONSE:

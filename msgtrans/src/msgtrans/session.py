@@ -154,7 +154,7 @@ class Session(Inbound):
         pending = self._pending
         message_id = pending.next_id() if message_id is None else pending.claim(message_id)
         frame = encode_fields(
-            ONE_WAY, message_id, payload, biz_type, ext_header, flags, compression, self._endpoint.codec
+            ONE_WAY, message_id, payload, biz_type, ext_header, flags, compression, self._config.codec
         )
         if self._congested:
             sent: asyncio.Future[None] = self._loop.create_future()
@@ -179,7 +179,7 @@ class Session(Inbound):
         self._check_outbound()
         message_id = self._pending.next_id()
         self._append(
-            encode_fields(ONE_WAY, message_id, payload, biz_type, ext_header, flags, compression, self._endpoint.codec)
+            encode_fields(ONE_WAY, message_id, payload, biz_type, ext_header, flags, compression, self._config.codec)
         )
         return message_id
 
@@ -207,7 +207,7 @@ class Session(Inbound):
         message_id, deadline = pending.add(waiter, loop.time(), timeout, message_id)
         try:
             frame = encode_fields(
-                REQUEST, message_id, payload, biz_type, ext_header, flags, compression, self._endpoint.codec
+                REQUEST, message_id, payload, biz_type, ext_header, flags, compression, self._config.codec
             )
         except BaseException:
             pending.pop(message_id)
@@ -251,7 +251,7 @@ class Session(Inbound):
             ext_header,
             flags,
             compression,
-            self._endpoint.codec,
+            self._config.codec,
         )
         context.unanswered = False
         self._append(frame)

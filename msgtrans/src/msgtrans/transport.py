@@ -139,13 +139,12 @@ class Terms:
     max_connections: how many may be open at once. open: how many are.
     """
 
-    __slots__ = ("__weakref__", "codec", "host", "loop", "max_connections", "open", "protocol", "session")
+    __slots__ = ("__weakref__", "host", "loop", "max_connections", "open", "protocol", "session")
 
     def __init__(
         self, host: Host, session: SessionConfig, protocol: str, *, max_connections: int = sys.maxsize
     ) -> None:
         self.host = host
-        self.codec = host.codec
         self.session = session
         self.protocol = protocol
         self.max_connections = max_connections

@@ -59,7 +59,7 @@ class StreamConnection(asyncio.BufferedProtocol):
         self, terms: Terms, *, read_size: int = READ_SIZE, nodelay: bool = True, keepalive: int | None = None
     ) -> None:
         self._terms = terms
-        self._decoder = PacketDecoder(terms.codec)
+        self._decoder = PacketDecoder(terms.session.codec)
         self._nodelay = nodelay
         self._keepalive = keepalive
         self._view = read_buffer(terms.loop, read_size)
