@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import struct
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 import msgspec
+from msgspec.structs import replace
 
 from msgtrans.compression import deflate, inflate
 from msgtrans.errors import ConfigurationError, LocalProtocolError, RemoteProtocolError, TransportError
@@ -66,6 +67,10 @@ class CodecOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigurationError("frame_policy", f"is {self.frame_policy!r}; use 'strict' or 'lenient'")
         if self.on_bad_compression not in {"error", "raw"}:
             raise ConfigurationError("on_bad_compression", f"is {self.on_bad_compression!r}; use 'error' or 'raw'")
+
+    def replace(self, **changes: object) -> Self:
+        """A copy with other values, validated again."""
+        return replace(self, **changes)
 
 
 DEFAULT_OPTIONS: Final = CodecOptions()

@@ -9,6 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from msgtrans.adapters import sockets
+from msgtrans.adapters.paced import PacedConnection
 from msgtrans.adapters.stream import StreamConnection
 from msgtrans.config import TcpClientConfig, TcpServerConfig, parse_address
 from msgtrans.errors import ConfigurationError
@@ -49,6 +50,8 @@ class TcpTransport:
         )
 
         def connection() -> StreamConnection:
+            if config.pacing is not None:
+                return PacedConnection(terms, config.pacing, read_size=config.read_buffer_size)
             return StreamConnection(terms, read_size=config.read_buffer_size, nodelay=config.nodelay)
 
         return await sockets.listen(config, connection, SCHEMES)
@@ -61,6 +64,10 @@ class TcpTransport:
         terms = Terms(host, config.session_config(host.config), _name(tls))
 
         def connection() -> StreamConnection:
+            if config.pacing is not None:
+                return PacedConnection(
+                    terms, config.pacing, read_size=config.read_buffer_size, keepalive=config.keepalive
+                )
             return StreamConnection(
                 terms, read_size=config.read_buffer_size, nodelay=config.nodelay, keepalive=config.keepalive
             )

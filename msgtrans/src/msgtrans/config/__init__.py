@@ -4,6 +4,7 @@
 """
 
 from msgtrans.config.address import Address, parse_address
+from msgtrans.config.pacing import Pacing
 from msgtrans.config.retry import NO_RETRY, RetryConfig
 from msgtrans.config.session import SessionConfig
 from msgtrans.config.tcp import TcpClientConfig, TcpServerConfig
@@ -13,6 +14,7 @@ from msgtrans.config.websocket import WebSocketClientConfig, WebSocketServerConf
 __all__ = [
     "NO_RETRY",
     "Address",
+    "Pacing",
     "RetryConfig",
     "SessionConfig",
     "TcpClientConfig",

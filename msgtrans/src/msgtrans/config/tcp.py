@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from msgtrans.config.address import parse_address
 from msgtrans.config.checks import positive, whole
+from msgtrans.config.pacing import Pacing
 from msgtrans.config.retry import RetryConfig
 from msgtrans.config.tls import TlsClientConfig, TlsServerConfig
 from msgtrans.errors import ConfigurationError
@@ -35,6 +36,7 @@ class TcpServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     direction after which a session is closed, default 300, None for never; `SessionConfig.idle_timeout` goes before it.
     reuse_port: let several processes listen on the port; default off. reuse_addr: listen although old connections of
     the port linger in the system; default on. backlog: connections the system queues; default 1024.
+    pacing: write as peers with a poor reader need it; default None. It needs nodelay.
     """
 
     transport: ClassVar[str] = "tcp"
@@ -51,6 +53,7 @@ class TcpServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     reuse_port: bool = False
     reuse_addr: bool = True
     backlog: int = 1024
+    pacing: Pacing | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""
@@ -63,6 +66,7 @@ class TcpServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         whole(self, "keepalive", "write_buffer_size", none=True)
         positive(self, "accept_timeout")
         positive(self, "idle_timeout", none=True)
+        _check_pacing(self.pacing, nodelay=self.nodelay)
 
     def replace(self, **changes: object) -> Self:
         """A copy with other values, validated again."""
@@ -71,7 +75,8 @@ class TcpServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     def session_config(self, base: SessionConfig) -> SessionConfig:
         """`base`, with what this listener says of its sessions."""
         idle = self.idle_timeout if base.idle_timeout is None else base.idle_timeout
-        return base.with_buffer(self.write_buffer_size).replace(idle_timeout=idle)
+        config = base.with_buffer(self.write_buffer_size).replace(idle_timeout=idle)
+        return config if self.pacing is None else self.pacing.session_config(config)
 
 
 class TcpClientConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +88,7 @@ class TcpClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     nodelay, keepalive, read_buffer_size, write_buffer_size: as for the server.
     read_timeout, write_timeout: `SessionConfig.packet_timeout` and `write_timeout` of this connection; default None
     leaves them as they are there, 30 s. local_bind_address: the address to connect from, default any.
+    pacing: as for the server; Rust servers 1.0.0 to 1.0.3 need it.
     """
 
     transport: ClassVar[str] = "tcp"
@@ -98,6 +104,7 @@ class TcpClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     write_timeout: float | None = None
     retry_config: RetryConfig = RetryConfig()
     local_bind_address: str | None = None
+    pacing: Pacing | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""
@@ -106,6 +113,7 @@ class TcpClientConfig(msgspec.Struct, frozen=True, kw_only=True):
         if self.local_bind_address is not None:
             parse_address(self.local_bind_address, field="local_bind_address")
         positive(self, "connect_timeout", "read_timeout", "write_timeout", none=True)
+        _check_pacing(self.pacing, nodelay=self.nodelay)
         whole(self, "read_buffer_size", most=64 * 1024)
         whole(self, "keepalive", "write_buffer_size", none=True)
 
@@ -152,4 +160,11 @@ class TcpClientConfig(msgspec.Struct, frozen=True, kw_only=True):
         config = base.with_buffer(self.write_buffer_size)
         if self.read_timeout is not None:
             config = config.replace(packet_timeout=self.read_timeout)
+        if self.pacing is not None:
+            config = self.pacing.session_config(config)
         return config if self.write_timeout is None else config.replace(write_timeout=self.write_timeout)
+
+
+def _check_pacing(pacing: Pacing | None, *, nodelay: bool) -> None:
+    if pacing is not None and not nodelay:
+        raise ConfigurationError("nodelay", "must be on with pacing: without it the system joins packets")
