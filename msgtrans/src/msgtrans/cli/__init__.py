@@ -1,12 +1,14 @@
-"""The command line: `msgtrans serve-echo | ping | bench`. Needs the extra `cli`.
+"""The command line: `msgtrans serve-echo | ping | bench | transports`. Needs the extra `cli`.
 
+Move messages over TCP and WebSocket, and see how fast.
 Exit codes: 0 done, 1 it did not work out (refused, timed out), 2 the command line is wrong.
-Not here: measuring itself (`load`), and anything a program would import.
+Not here: what the commands do (`echo`, `ping`, `load`), and anything a program would import.
 """
 
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import msgspec
@@ -15,26 +17,32 @@ from rich.console import Console
 from rich.table import Table
 
 from msgtrans import __version__
-from msgtrans.cli.echo import serve_echo
-from msgtrans.cli.load import BenchPlan, bench, ping
+from msgtrans.adapters.registry import transports
+from msgtrans.cli.echo import echo_server, serve, server_tls
+from msgtrans.cli.files import raise_file_limit
+from msgtrans.cli.load import BenchPlan, BenchResult, Load, bench
 from msgtrans.cli.loop import run
+from msgtrans.cli.options import Ca, ClientCertificate, ClientKey, Headers, Insecure, Json, Uri
+from msgtrans.cli.ping import PingResult, ping
+from msgtrans.cli.progress import shown
+from msgtrans.cli.target import TargetOptions, client_config, plain
 from msgtrans.errors import ConfigurationError, TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+    from contextlib import AbstractAsyncContextManager
     from typing import TypeVar
 
     T = TypeVar("T")
 
+PURPOSE = "Move messages over TCP and WebSocket, and see how fast."
+
 app = typer.Typer(
-    help="Move messages over TCP, and see how fast.",
+    help=PURPOSE,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-
-Uri = Annotated[str, typer.Argument(metavar="URI", help="tcp://HOST:PORT")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
 
 
 def _version(wanted: bool) -> None:
@@ -43,42 +51,72 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(help=PURPOSE)
 def _main(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Move messages over TCP, and see how fast."""
+    pass
 
 
 @app.command("serve-echo")
 def serve_echo_command(
     tcp: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Where to listen; port 0 picks one.")
-    ] = "127.0.0.1:8001",
+        str | None, typer.Option(metavar="HOST:PORT", help="Where to listen for TCP; port 0 picks one.")
+    ] = None,
+    ws: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where to listen for WebSocket; port 0 picks one.")
+    ] = None,
+    certificate: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Serve tls:// and wss:// with this certificate, PEM.")
+    ] = None,
+    key: Annotated[str | None, typer.Option(metavar="FILE", help="Its private key, if not in the same file.")] = None,
+    client_ca: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Ask clients for a certificate of these authorities.")
+    ] = None,
 ) -> None:
-    """Answer each request with its payload, and send each one-way message back."""
-    _run(serve_echo(tcp, ready=typer.echo))
+    """Answer each request with its payload, and send each one-way message back.
+
+    Listens on 127.0.0.1:8001 for TCP and on 127.0.0.1:8002 for WebSocket, or only where it is told.
+    """
+    if tcp is None and ws is None:
+        tcp, ws = "127.0.0.1:8001", "127.0.0.1:8002"
+
+    async def work() -> None:
+        await serve(echo_server(tcp, ws, server_tls(certificate, key, client_ca)), ready=typer.echo)
+
+    _run(work())
 
 
 @app.command("ping")
 def ping_command(
     uri: Uri,
+    *,
     count: Annotated[int, typer.Option(min=1, help="Requests to send.")] = 4,
     interval: Annotated[float, typer.Option(min=0, help="Seconds between them.")] = 1.0,
     size: Annotated[int, typer.Option(min=0, help="Bytes of payload.")] = 32,
     timeout: Annotated[float, typer.Option(min=0.001, help="Seconds to wait for an answer.")] = 5.0,
     json: Json = False,
+    ca: Ca = None,
+    insecure: Insecure = False,
+    client_certificate: ClientCertificate = None,
+    client_key: ClientKey = None,
+    header: Headers = None,
 ) -> None:
     """Measure the round trip to a server that answers requests."""
+    options = _options(ca, insecure, client_certificate, client_key, header)
 
     def show(sequence: int, milliseconds: float | None) -> None:
         if not json:
             told = "no answer" if milliseconds is None else f"{milliseconds:.3f} ms"
             typer.echo(f"{uri}: {size} bytes, request {sequence}: {told}")
 
-    result = _run(ping(uri, count=count, interval=interval, size=size, timeout=timeout, seen=show))
+    async def work() -> PingResult:
+        config = client_config(uri, options)
+        return await ping(config, count=count, interval=interval, size=size, timeout=timeout, seen=show)
+
+    result = _run(work())
     if json:
         typer.echo(msgspec.json.encode(result))
     else:
@@ -93,46 +131,102 @@ def ping_command(
 @app.command("bench")
 def bench_command(
     uri: Uri,
+    *,
     in_flight: Annotated[int, typer.Option(min=1, help="Requests under way at once on each connection.")] = 64,
     size: Annotated[int, typer.Option(min=0, help="Bytes of payload.")] = 32,
     duration: Annotated[float, typer.Option(min=0.1, help="Seconds.")] = 5.0,
+    warm_up: Annotated[float, typer.Option(min=0, help="Seconds of load before anything is counted.")] = 0.5,
     connections: Annotated[int, typer.Option(min=1, help="Connections to open.")] = 1,
     one_way: Annotated[bool, typer.Option("--one-way", help="Send one-way messages instead of requests.")] = False,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds each request may take.")] = 10.0,
     json: Json = False,
+    ca: Ca = None,
+    insecure: Insecure = False,
+    client_certificate: ClientCertificate = None,
+    client_key: ClientKey = None,
+    header: Headers = None,
 ) -> None:
     """Load a server that answers requests, and print rate and latency."""
-    plan = BenchPlan(in_flight=in_flight, size=size, duration=duration, connections=connections, one_way=one_way)
-    result = _run(bench(uri, plan, progress=not json and sys.stderr.isatty()))
+    options = _options(ca, insecure, client_certificate, client_key, header)
+    plan = BenchPlan(
+        in_flight=in_flight,
+        size=size,
+        duration=duration,
+        warm_up=warm_up,
+        connections=connections,
+        one_way=one_way,
+        timeout=timeout,
+    )
+
+    def watch(load: Load) -> AbstractAsyncContextManager[None]:
+        return shown(load) if not json and sys.stderr.isatty() else nullcontext()
+
+    async def work() -> BenchResult:
+        return await bench(client_config(uri, options), plan, watch)
+
+    result = _run(work())
     if json:
         typer.echo(msgspec.json.encode(result))
-        return
-    typer.echo(f"{uri}: payloads of {size} bytes, connections: {connections}")
-    table = Table()
+    else:
+        Console().print(_bench_table(result))
+
+
+def _bench_table(result: BenchResult) -> Table:
+    """What people want to see of a bench."""
+    table = Table(
+        title=f"{result.uri}: payloads of {result.size} bytes, connections: {result.connections}", title_justify="left"
+    )
     table.add_column("what")
     table.add_column("figure", justify="right")
-    table.add_row("one-way messages" if one_way else f"requests, {in_flight} in flight each", f"{result.count:,}")
+    what = "one-way messages" if result.one_way else f"requests, {result.in_flight} in flight each"
+    table.add_row(what, f"{result.count:,}")
     table.add_row("per second", f"{result.per_second:,.0f}")
-    if not one_way:
+    if not result.one_way:
         for name, milliseconds in (
             ("p50", result.p50_ms),
             ("p90", result.p90_ms),
+            ("p95", result.p95_ms),
             ("p99", result.p99_ms),
             ("p99.9", result.p999_ms),
             ("slowest", result.max_ms),
         ):
             table.add_row(name, f"{milliseconds:.3f} ms")
     if result.errors:
-        table.add_row("failed", f"{result.errors:,}")
+        table.add_row("not answered", f"{result.errors:,}")
+    return table
+
+
+@app.command("transports")
+def transports_command(json: Json = False) -> None:
+    """List the transports there are, plug-ins included."""
+    known = transports.list()
+    if json:
+        typer.echo(msgspec.json.encode(known))
+        return
+    table = Table()
+    for column in ("transport", "schemes", "port", "what it is"):
+        table.add_column(column)
+    for info in known:
+        table.add_row(info.name, " ".join(info.schemes), str(info.default_port or "-"), info.description)
     Console().print(table)
 
 
+def _options(
+    ca: str | None, insecure: bool, certificate: str | None, key: str | None, headers: list[str] | None
+) -> TargetOptions:
+    if insecure:
+        typer.echo("warning: --insecure takes any certificate; whoever is in between can read along", err=True)
+    return TargetOptions(ca=ca, insecure=insecure, certificate=certificate, key=key, headers=tuple(headers or ()))
+
+
 def _run(work: Coroutine[object, object, T]) -> T:
+    raise_file_limit()
     try:
         return run(work)
     except ConfigurationError as error:
         _fail(str(error), 2)
     except TransportError as error:
-        _fail(str(error), 1)
+        _fail(plain(error), 1)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from msgtrans.config import TcpServerConfig, TlsServerConfig, WebSocketServerConfig
+from msgtrans.errors import ConfigurationError
 from msgtrans.server import TransportServer
 
 if TYPE_CHECKING:
@@ -17,10 +19,19 @@ if TYPE_CHECKING:
 
     from msgtrans.handlers import Context
 
+MAX_CONNECTIONS: Final = 20_000  # of each listener and of all; a server to try things on must not be full too soon
 
-def echo_server(tcp: str) -> TransportServer:
-    """A server that answers a request with its payload, and sends a one-way message back one-way."""
-    server = TransportServer(tcp=tcp)
+
+def echo_server(tcp: str | None, ws: str | None = None, tls: TlsServerConfig | None = None) -> TransportServer:
+    """A server that answers a request with its payload, and sends a one-way message back one-way.
+
+    tcp, ws: "HOST:PORT" to listen on, None for not. tls: inside TLS, both.
+    """
+    server = TransportServer(
+        tcp=TcpServerConfig(bind_address=tcp, tls=tls, max_connections=MAX_CONNECTIONS) if tcp else None,
+        ws=WebSocketServerConfig(bind_address=ws, tls=tls, max_connections=MAX_CONNECTIONS) if ws else None,
+        max_connections=MAX_CONNECTIONS,
+    )
 
     @server.on_request
     def answer(context: Context) -> bytes:
@@ -37,13 +48,30 @@ def echo_server(tcp: str) -> TransportServer:
     return server
 
 
-async def serve_echo(tcp: str, ready: Callable[[str], object]) -> None:
-    """Serve until SIGTERM or SIGINT, then stop gracefully. `ready` is told "listening tcp://HOST:PORT" first."""
-    server = echo_server(tcp)
+def server_tls(certificate: str | None, key: str | None, client_ca: str | None) -> TlsServerConfig | None:
+    """The TLS of the files named on a command line, None without any. Raises ConfigurationError without certificate."""
+    if certificate is not None:
+        return TlsServerConfig(certificate_file=certificate, key_file=key, client_ca_file=client_ca)
+    if key is not None or client_ca is not None:
+        raise ConfigurationError("--certificate", "is missing, but --key or --client-ca is given; TLS needs all it has")
+    return None
+
+
+async def serve(server: TransportServer, ready: Callable[[str], object]) -> None:
+    """Serve until SIGTERM or SIGINT, then stop gracefully.
+
+    `ready` is told "listening URI" of each listener first, TCP before WebSocket.
+    """
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):  # Windows: the default handlers interrupt
             loop.add_signal_handler(number, stop.set)
     async with server:
-        ready(f"listening tcp://{server.tcp_address}")
+        for uri in one_for_each_listener(server.uris):
+            ready(f"listening {uri}")
         await stop.wait()
+
+
+def one_for_each_listener(uris: list[str]) -> list[str]:
+    """The first URI of each scheme: a host name can have several addresses, and an echo listens once per scheme."""
+    return list({uri.partition(":")[0]: uri for uri in reversed(uris)}.values())[::-1]

@@ -1,6 +1,6 @@
-"""Loading a server and measuring it: what `msgtrans ping` and `msgtrans bench` do.
+"""What `msgtrans bench` does: loading a server and measuring it.
 
-Not here: printing, except for the progress bar.
+Not here: printing, and the progress bar (`progress`).
 """
 
 from __future__ import annotations
@@ -8,154 +8,169 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from contextlib import AsyncExitStack, contextmanager
-from statistics import median
-from typing import TYPE_CHECKING
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING, Final
 
 import msgspec
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from msgtrans.cli.files import out_of_files
+from msgtrans.cli.target import told_plainly
 from msgtrans.client import TransportClient
 from msgtrans.config import SessionConfig
-from msgtrans.errors import RemoteProtocolError, SessionClosedError, TransportConnectionError, TransportTimeoutError
+from msgtrans.errors import TransportConnectionError, TransportError, TransportTimeoutError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable
 
+    from msgtrans.transport import ClientConfig
 
-class PingResult(msgspec.Struct, frozen=True):
-    """What `ping` saw; milliseconds, 0 when nothing was answered."""
-
-    sent: int
-    answered: int
-    min_ms: float
-    median_ms: float
-    max_ms: float
+OPENING: Final = 64  # connections that are being opened at once
+BATCH: Final = 100  # one-way messages between two looks at the clock
+BARRIER: Final = 60.0  # seconds for the server to work off the one-way messages it was sent
 
 
 class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What `bench` does: seconds, bytes, and requests under way per connection."""
+    """What `bench` does: requests under way per connection, bytes, and seconds.
+
+    warm_up: seconds of the same load before anything is counted. timeout: seconds each request may take.
+    """
 
     in_flight: int = 64
     size: int = 32
     duration: float = 5.0
+    warm_up: float = 0.5
     connections: int = 1
     one_way: bool = False
+    timeout: float = 10.0
 
 
 class BenchResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What `bench` saw. Latencies in milliseconds, one microsecond fine; 0 for one-way messages."""
+    """What `bench` saw. Latencies in milliseconds, one microsecond fine; 0 for one-way messages.
 
+    count: requests answered, or one-way messages sent, in `seconds`. errors: requests not answered in time.
+    connections, in_flight, size, one_way: of the plan, so that a result tells what it is of.
+    """
+
+    uri: str
+    connections: int
+    in_flight: int
+    size: int
+    one_way: bool
     count: int
     seconds: float
     per_second: float
     errors: int
     p50_ms: float = 0.0
     p90_ms: float = 0.0
+    p95_ms: float = 0.0
     p99_ms: float = 0.0
     p999_ms: float = 0.0
     max_ms: float = 0.0
 
 
-async def ping(
-    uri: str,
-    *,
-    count: int,
-    interval: float,
-    size: int,
-    timeout: float,  # noqa: ASYNC109 - of each request
-    seen: Callable[[int, float | None], None],
-) -> PingResult:
-    """Send `count` requests one after another; `seen` is called with number and milliseconds (None: no answer)."""
-    spent: list[float] = []
-    async with TransportClient(uri) as client:
-        with told_plainly(client, uri):
-            await _ping(client, count, interval, b"x" * size, timeout, spent, seen)
-    return PingResult(
-        count, len(spent), min(spent, default=0.0), median(spent) if spent else 0.0, max(spent, default=0.0)
-    )
-
-
-async def _ping(
-    client: TransportClient,
-    count: int,
-    interval: float,
-    payload: bytes,
-    timeout: float,  # noqa: ASYNC109 - of each request
-    spent: list[float],
-    seen: Callable[[int, float | None], None],
-) -> None:
-    for sequence in range(1, count + 1):
-        start = time.perf_counter()
-        try:
-            await client.request(payload, timeout=timeout)
-        except TransportTimeoutError:
-            seen(sequence, None)
-        else:
-            spent.append((time.perf_counter() - start) * 1e3)
-            seen(sequence, spent[-1])
-        if sequence < count:
-            await asyncio.sleep(interval)
-
-
-@contextmanager
-def told_plainly(client: TransportClient, uri: str) -> Iterator[None]:
-    """Turn the end of the session into a sentence for who typed the command."""
-    try:
-        yield
-    except SessionClosedError as error:
-        session = client.session
-        if isinstance(session.close_error, RemoteProtocolError):
-            told = f"what {uri} sent is no MsgTrans packet ({session.close_error}); is it a MsgTrans server?"
-        elif session.packets_received:
-            told = f"{uri} closed the connection after {session.packets_received} answers ({session.close_reason})"
-        else:
-            told = f"{uri} closed the connection without an answer; is it a MsgTrans server?"
-        raise TransportConnectionError(told) from error
-
-
-async def bench(uri: str, plan: BenchPlan, *, progress: bool = False) -> BenchResult:
+async def bench(
+    config: ClientConfig,
+    plan: BenchPlan,
+    watch: Callable[[Load], AbstractAsyncContextManager[None]] = lambda load: nullcontext(),  # noqa: ARG005
+) -> BenchResult:
     """Carry out `plan`. One-way messages are counted once a last request behind them is answered.
 
-    Raises TransportTimeoutError when nothing was answered: there is nothing to report then.
+    watch: something that looks at the load while it runs. Raises TransportConnectionError when a connection cannot be
+    opened or is closed, TransportTimeoutError when nothing was answered: there is nothing to report then.
     """
-    load = _Load(plan)
-    config = SessionConfig()
-    config = config.replace(max_pending_requests=max(config.max_pending_requests, plan.in_flight))
-    async with AsyncExitStack() as stack:
-        clients = [
-            await stack.enter_async_context(TransportClient(uri, session=config)) for _ in range(plan.connections)
-        ]
-        bar = asyncio.create_task(_show(load)) if progress else None
-        if plan.one_way:
-            loading = asyncio.gather(*(load.send(client, uri) for client in clients))
-        else:
-            loading = asyncio.gather(*(load.ask(client, uri) for client in clients for _ in range(plan.in_flight)))
-        start = time.perf_counter()  # making many tasks takes time, and none of them has begun
-        load.stop = start + plan.duration
-        await loading
-        seconds = time.perf_counter() - start
-        if bar is not None:
-            await bar
-    if load.errors and not load.spent:
-        raise TransportTimeoutError(f"each of {load.errors:,} requests", config.request_timeout)
+    load = Load(config.uri, plan)
+    async with watch(load), load.connections(config):
+        if plan.warm_up:
+            await load.run("warming up", plan.warm_up)
+        seconds = await load.run("loading", plan.duration)
     return load.result(seconds)
 
 
-class _Load:
-    def __init__(self, plan: BenchPlan) -> None:
-        self.payload = b"x" * plan.size
-        self.duration = plan.duration
-        self.stop = 0.0
+class Load:
+    """The connections of one bench, and what was seen on them.
+
+    stage: what it is doing, in a word or two. done: connections opened, or messages and answers seen in this stage.
+    """
+
+    def __init__(self, uri: str, plan: BenchPlan) -> None:
+        self.uri = uri
+        self.plan = plan
+        self.stage = "connecting"
+        self.opened = 0
         self.sent = 0
         self.errors = 0
         self.spent: Counter[int] = Counter()  # microseconds -> requests
+        self._payload = b"x" * plan.size
+        self._clients: list[TransportClient] = []
+        self._seconds = 1.0
+        self._stop = 0.0
 
-    async def ask(self, client: TransportClient, uri: str) -> None:
-        payload, spent, clock = self.payload, self.spent, time.perf_counter
+    @property
+    def done(self) -> int:
+        """How many."""
+        return self.opened if self.stage == "connecting" else self.spent.total() or self.sent
+
+    def share(self, now: float) -> float:
+        """How far it is in its stage, from 0 to 1."""
+        if self.stage == "connecting":
+            return self.opened / self.plan.connections
+        return min(max(1 - (self._stop - now) / self._seconds, 0.0), 1.0)
+
+    @asynccontextmanager
+    async def connections(self, config: ClientConfig) -> AsyncIterator[None]:
+        """Open all connections of the plan, and close them in the end."""
+        session = SessionConfig(request_timeout=self.plan.timeout)
+        session = session.replace(max_pending_requests=max(session.max_pending_requests, self.plan.in_flight))
+        self._clients = [TransportClient(config, session=session) for _ in range(self.plan.connections)]
+        waiting = iter(self._clients)
+        try:
+            try:
+                workers = range(min(OPENING, self.plan.connections))
+                await together([asyncio.create_task(self._open(waiting)) for _ in workers])
+            except TransportError as error:
+                told = self._not_opened(error)
+                if told is None:
+                    raise
+                raise TransportConnectionError(told) from error
+            yield
+        finally:
+            await asyncio.gather(*(client.close() for client in self._clients))
+
+    async def _open(self, clients: Iterable[TransportClient]) -> None:
+        for client in clients:
+            await client.connect()
+            self.opened += 1
+
+    def _not_opened(self, error: TransportError) -> str | None:
+        files = out_of_files(error)
+        if files is None and not self.opened:
+            return None  # the error itself says it all
+        wanted = self.plan.connections
+        return f"only {self.opened:,} of {wanted:,} connections to {self.uri} could be opened: {files or error}"
+
+    async def run(self, stage: str, seconds: float) -> float:
+        """Load for `seconds`, counted anew; returns the seconds until the last answer was there.
+
+        Raises TransportTimeoutError when there was none.
+        """
+        plan = self.plan
+        self.sent = self.errors = 0
+        self.spent.clear()
+        one = self._send if plan.one_way else self._ask
+        each = range(1 if plan.one_way else plan.in_flight)
+        tasks = [asyncio.create_task(one(client)) for client in self._clients for _ in each]
+        self.stage, self._seconds = stage, seconds
+        start = time.perf_counter()  # making many tasks takes time, and none of them has begun
+        self._stop = start + seconds
+        await together(tasks)
+        if self.errors and not self.spent:
+            raise TransportTimeoutError(f"each of {self.errors:,} requests", plan.timeout)
+        return time.perf_counter() - start
+
+    async def _ask(self, client: TransportClient) -> None:
+        payload, spent, clock, stop = self._payload, self.spent, time.perf_counter, self._stop
         now = clock()
-        with told_plainly(client, uri):
+        with told_plainly(client):
             while True:  # once at least, so that in_flight is what it says however short the run
                 start = now
                 try:
@@ -166,33 +181,50 @@ class _Load:
                 else:
                     now = clock()
                     spent[int((now - start) * 1e6)] += 1
-                if now >= self.stop:
+                if now >= stop:
                     break
 
-    async def send(self, client: TransportClient, uri: str) -> None:
-        payload, batch = self.payload, range(100)
-        with told_plainly(client, uri):
-            while time.perf_counter() < self.stop:
+    async def _send(self, client: TransportClient) -> None:
+        payload, batch, stop = self._payload, range(BATCH), self._stop
+        with told_plainly(client):
+            while time.perf_counter() < stop:
                 for _ in batch:
                     await client.send(payload)
-                self.sent += len(batch)
-            await client.request(b"", timeout=60.0)
+                self.sent += BATCH
+            await client.request(b"", timeout=BARRIER)
 
     def result(self, seconds: float) -> BenchResult:
-        answered = self.spent.total()
-        count = answered or self.sent
-        at = percentiles(self.spent, (0.5, 0.9, 0.99, 0.999, 1.0))
+        """What was seen in the last stage, which took `seconds`."""
+        plan = self.plan
+        count = self.sent if plan.one_way else self.spent.total()
+        at = percentiles(self.spent, (0.5, 0.9, 0.95, 0.99, 0.999, 1.0))
         return BenchResult(
+            uri=self.uri,
+            connections=plan.connections,
+            in_flight=plan.in_flight,
+            size=plan.size,
+            one_way=plan.one_way,
             count=count,
             seconds=seconds,
             per_second=count / seconds,
             errors=self.errors,
             p50_ms=at[0],
             p90_ms=at[1],
-            p99_ms=at[2],
-            p999_ms=at[3],
-            max_ms=at[4],
+            p95_ms=at[2],
+            p99_ms=at[3],
+            p999_ms=at[4],
+            max_ms=at[5],
         )
+
+
+async def together(tasks: list[asyncio.Task[None]]) -> None:
+    """Wait for all of them; the first error ends the rest, and is raised."""
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def percentiles(spent: Counter[int], shares: tuple[float, ...]) -> list[float]:
@@ -205,16 +237,3 @@ def percentiles(spent: Counter[int], shares: tuple[float, ...]) -> list[float]:
         while len(found) < len(wanted) and seen >= wanted[len(found)]:
             found.append(microseconds / 1e3)
     return found + [0.0] * (len(shares) - len(found))
-
-
-async def _show(load: _Load) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), TextColumn("{task.fields[rate]}"))
-    with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as progress:
-        task = progress.add_task("loading", total=load.duration, rate="")
-        before = 0
-        while (left := load.stop - time.perf_counter()) > 0:
-            count = load.spent.total() or load.sent
-            progress.update(task, completed=load.duration - left, rate=f"{(count - before) * 4:,}/s")
-            progress.refresh()
-            before = count
-            await asyncio.sleep(min(0.25, left))
