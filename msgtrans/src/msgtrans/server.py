@@ -189,17 +189,24 @@ class TransportServer(Endpoint):
         await asyncio.gather(*closing)
 
     def broadcast(
-        self, payload: bytes, *, biz_type: int = 0, ext_header: bytes = b"", flags: int = 0, compression: int = 0
+        self,
+        payload: bytes,
+        *,
+        to: Iterable[Session] | None = None,
+        biz_type: int = 0,
+        ext_header: bytes = b"",
+        flags: int = 0,
+        compression: int = 0,
     ) -> int:
-        """Queue a one-way message, encoded once, to every open session; returns to how many.
+        """Queue a one-way message, encoded once, to every open session, or to those of `to`; returns to how many.
 
-        Sessions at `max_outbound` are left out and counted as backpressure_errors.
+        Sessions at `max_outbound` are left out and counted as backpressure_errors; closed ones are left out.
         """
         self._last_broadcast = self._last_broadcast + 1 if self._last_broadcast < MAX_MESSAGE_ID else 1
         frame = encode_fields(
             ONE_WAY, self._last_broadcast, payload, biz_type, ext_header, flags, compression, self.codec
         )
-        return sum(session.offer_frame(frame) for session in self._open.values())
+        return sum(session.offer_frame(frame) for session in (self._open.values() if to is None else to))
 
     # Embedding
 
