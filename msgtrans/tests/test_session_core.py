@@ -18,6 +18,8 @@ from msgtrans import (
     SessionConfig,
     SessionState,
     TransportTimeoutError,
+    decode,
+    encode,
 )
 from msgtrans.endpoint import Endpoint
 from msgtrans.inbound import RELEASE
@@ -504,3 +506,36 @@ async def test_what_was_held_is_handled_over_several_turns() -> None:
         await asyncio.sleep(0)
         parts.append(handled - before)
     assert max(parts) <= RELEASE
+
+
+async def test_a_lost_session_tells_what_was_written() -> None:
+    """Requests fail with `written`: True once given to the link, False in our queue or line, and those never leave."""
+    session, link, _ = open_session(SessionConfig(high_water=100))
+    link.blocked = True
+    tasks = []
+    for payload in (b"written", bytes(200), b"in line"):  # the second is queued behind a link that takes no more
+        tasks.append(asyncio.create_task(session.request(payload)))
+        await turn()
+    session.peer_finished()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [True, False, False] == [isinstance(e, SessionClosedError) and e.written for e in results]
+    assert [b"written"] == [packet.payload for packet in link.sent()]
+
+
+async def test_an_ending_session_hands_over_messages_that_never_left() -> None:
+    """In `session_ending` an endpoint takes unwritten one-way messages, queued or in line; the answers still leave."""
+    session, link, endpoint = open_session(SessionConfig(high_water=100))
+    taken: list[bytes] = []
+    endpoint.session_ending = lambda ending: taken.extend(ending.take_messages())
+    link.blocked = True
+    await session.send(b"written")
+    await turn()
+    endpoint.on_request(lambda context: context.payload)
+    session.receive([Packet(1, 9, b"answer")])
+    await session.send(bytes(200))
+    in_line = asyncio.create_task(session.forward(encode(Packet(0, 77, b"in line"))))
+    await turn()
+    session.peer_finished()
+    assert [bytes(200), b"in line"] == [decode(frame).payload for frame in taken]
+    await in_line
+    assert [b"written", b"answer"] == [packet.payload for packet in link.sent()]

@@ -76,6 +76,12 @@ class CodecOptions(msgspec.Struct, frozen=True, kw_only=True):
 DEFAULT_OPTIONS: Final = CodecOptions()
 
 
+def type_and_id(frame: bytes) -> tuple[int, int]:
+    """The packet type and message id of an encoded packet."""
+    fields: tuple[int, ...] = _unpack_header(frame)
+    return fields[1], fields[3]
+
+
 def encode(packet: Packet, options: CodecOptions = DEFAULT_OPTIONS) -> bytes:
     """The bytes of `packet`. Raises LocalProtocolError when a field is out of range or a limit is exceeded."""
     return encode_fields(

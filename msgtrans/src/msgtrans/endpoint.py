@@ -125,6 +125,12 @@ class Endpoint:
         self.hub.emit(Established(session))
         self._call(self.connect_handler, session)
 
+    def session_ending(self, session: Session) -> None:
+        """A session sends and requests no more, and is about to write what it has queued: `take_messages` is for now.
+
+        Called once per session, also for one that was never opened; must not call other methods of it.
+        """
+
     def session_closed(self, session: Session) -> None:
         """A session is closed."""
         self._idle_since.pop(session, None)

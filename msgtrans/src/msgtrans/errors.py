@@ -78,9 +78,17 @@ class ConnectError(TransportConnectionError):
 
 
 class SessionClosedError(TransportConnectionError):
-    """The session is closed or closing. Requests that were waiting for an answer fail with it at once."""
+    """The session is closed or closing. Requests that were waiting for an answer fail with it at once.
+
+    written: of a call that failed, whether anything of it may have reached the peer: True when it was given to the
+    connection, False when it certainly never was, so that it can be repeated safely.
+    """
 
     advice = "The session is closed; connect again and repeat what may be repeated."
+
+    def __init__(self, message: str | None = None, *, retriable: bool | None = None, written: bool = False) -> None:
+        super().__init__(message, retriable=retriable)
+        self.written = written
 
 
 class ProtocolError(TransportError):

@@ -150,6 +150,11 @@ class Outbound(ABC):
             self._drain_waiter = self._loop.create_future()
             await self._drain_waiter
 
+    def _keep_queued(self, frames: list[bytes]) -> None:
+        """Queue `frames` instead of what is queued."""
+        self._out[:] = frames
+        self._out_bytes = sum(map(len, frames))
+
     def _drop_outbound(self) -> None:
         """The connection is gone."""
         self._out.clear()

@@ -12,8 +12,15 @@ import math
 import ssl
 from typing import TYPE_CHECKING, Final
 
-from msgtrans.codec import encode_fields
-from msgtrans.errors import BackpressureError, ResourceError, SessionClosedError, TransportError, TransportTimeoutError
+from msgtrans.codec import encode_fields, type_and_id
+from msgtrans.errors import (
+    BackpressureError,
+    LocalProtocolError,
+    ResourceError,
+    SessionClosedError,
+    TransportError,
+    TransportTimeoutError,
+)
 from msgtrans.events import CloseReason
 from msgtrans.inbound import Inbound, SessionState
 from msgtrans.link import GoneLink, HttpRequest, Link
@@ -83,6 +90,11 @@ class Session(Inbound):
     def congested(self) -> bool:
         """Whether `send` would wait, because the peer takes less than we give it."""
         return self._congested
+
+    @property
+    def pending_requests(self) -> int:
+        """Requests of ours that wait for answers."""
+        return len(self._pending)
 
     @property
     def config(self) -> SessionConfig:
@@ -294,6 +306,30 @@ class Session(Inbound):
         self._append(frame)
         return True
 
+    async def forward(self, frame: bytes) -> None:
+        """For endpoints: queue an encoded one-way message as `send` does, with the same errors."""
+        if self._state is not _OPEN:
+            raise self._closed_error()
+        most = self._config.codec.max_packet_size
+        if most is not None and len(frame) > most:
+            raise LocalProtocolError(f"a packet of {len(frame)} bytes exceeds max_packet_size, {most}")
+        if self._congested:
+            sent: asyncio.Future[None] = self._loop.create_future()
+            self._stand_in_line(frame, sent, sent)
+            try:
+                await sent
+            finally:
+                self._leave_line(sent)
+        else:
+            self._append(frame)
+
+    def take_messages(self) -> list[bytes]:
+        """For the endpoint, in `session_ending`: take out the one-way messages that were never given to the link."""
+        taken = [frame for frame in self._out if type_and_id(frame)[0] == ONE_WAY]
+        if taken:
+            self._keep_queued([frame for frame in self._out if type_and_id(frame)[0] != ONE_WAY])
+        return taken
+
     def peer_finished(self) -> bool:
         """The peer will send no more. Returns whether the link must stay open, because answers are on their way."""
         self._peer_finished = True
@@ -391,10 +427,9 @@ class Session(Inbound):
             return
         self._state = SessionState.CLOSING
         self.close_reason, self.close_error = reason, error
-        for waiter in self._pending.drain():
-            if not waiter.done():
-                waiter.set_exception(self._closed_error())
+        self._fail_requests()
         self._clear_line()
+        self._endpoint.session_ending(self)
         if self._held:
             self._endpoint.counters.discarded += len(self._held)
             self._endpoint.paused.discard(self)
@@ -404,20 +439,40 @@ class Session(Inbound):
             self._timer.cancel()
             self._timer = None
 
+    def _fail_requests(self) -> None:
+        """No answer can come any more: requests that have not left do not leave, and all callers learn which it was."""
+        pending = self._pending
+        if not len(pending):
+            return
+        here = {key for key in map(type_and_id, self._out) if key[0] == REQUEST and key[1] in pending}
+        if here:
+            self._keep_queued([frame for frame in self._out if type_and_id(frame) not in here])
+        unwritten = [waiter for _, message_id in here if (waiter := pending.pop(message_id)) is not None]
+        for waiter in pending.drain():
+            if self._line and waiter in self._line:
+                unwritten.append(waiter)
+            elif not waiter.done():
+                waiter.set_exception(self._closed_error(written=True))
+        for waiter in unwritten:
+            if not waiter.done():
+                waiter.set_exception(self._closed_error())
+
     def _limit_closing(self) -> None:
         """The link closes when everything is written; a peer that does not read must not delay that for ever."""
         if self._stall_timer is not None:
             self._stall_timer.cancel()
         self._stall_timer = self._loop.call_later(self._config.graceful_timeout, self._link.abort)
 
-    def _closed_error(self) -> SessionClosedError:
+    def _closed_error(self, *, written: bool = False) -> SessionClosedError:
         if self.close_error is not None:
             reason = f"{self.close_reason}: {self.close_error}"
         elif self._peer_finished and self.close_reason == CloseReason.NORMAL:
             reason = f"{self.close_reason}: the peer ended it"
         else:
             reason = str(self.close_reason)
-        return SessionClosedError(f"session {self.id} is {self._state.value} ({reason}); connect again")
+        return SessionClosedError(
+            f"session {self.id} is {self._state.value} ({reason}); connect again", written=written
+        )
 
     # Timeouts of requests
 
