@@ -1,0 +1,107 @@
+"""The commands inside TLS, run as a user runs them."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+import trustme
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Files(NamedTuple):
+    """PEM files of one authority: its own, and what it issued for a server and for a client."""
+
+    ca: str
+    server: str
+    client: str
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "msgtrans", *words]
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*words), capture_output=True, text=True, timeout=30, check=False)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """Fresh certificates."""
+    folder: Path = tmp_path_factory.mktemp("certificates")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
+    authority.issue_cert("someone").private_key_and_cert_chain_pem.write_to_path(folder / "client.pem")
+    return Files(*(str(folder / name) for name in ("ca.pem", "server.pem", "client.pem")))
+
+
+@pytest.fixture(scope="module")
+def echo(files: Files) -> Iterator[str]:
+    """The URI of a running serve-echo with a certificate."""
+    words = command("serve-echo", "--tcp", "127.0.0.1:0", "--certificate", files.server)
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().split()[1]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
+
+
+def test_ping_trusts_the_authority_it_is_given(echo: str, files: Files) -> None:
+    """With --ca the certificate is checked, and is fine."""
+    assert echo.startswith("tls://127.0.0.1:")
+    done = run("ping", echo, "--ca", files.ca, "--count", "1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "1 requests, 1 answers" in done.stdout
+
+
+def test_a_certificate_of_nobody_known(echo: str) -> None:
+    """Without --ca the certificate is refused, and the sentence names the options that help."""
+    done = run("ping", echo, "--count", "1")
+    assert done.returncode == 1
+    assert "is not trusted" in done.stderr
+    assert "--ca FILE" in done.stderr
+
+
+def test_insecure_warns(echo: str) -> None:
+    """--insecure takes any certificate, and says what that means."""
+    done = run("ping", echo, "--count", "1", "--insecure")
+    assert done.returncode == 0
+    assert "warning: --insecure" in done.stderr
+
+
+def test_a_server_that_wants_a_certificate(files: Files) -> None:
+    """With --client-ca only clients with a certificate of that authority are served."""
+    words = command("serve-echo", "--tcp", "127.0.0.1:0", "--certificate", files.server, "--client-ca", files.ca)
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        uri = process.stdout.readline().split()[1]
+        with_one = run("ping", uri, "--ca", files.ca, "--client-certificate", files.client, "--count", "1")
+        without = run("ping", uri, "--ca", files.ca, "--count", "1")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
+    assert (with_one.returncode, without.returncode) == (0, 1)
+    assert "Traceback" not in without.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["ping", "tcp://127.0.0.1:1", "--insecure"], "write tls:// or wss://"),
+        (["ping", "tcp://127.0.0.1:1", "--header", "A: b"], "is for ws:// and wss://"),
+        (["ping", "tls://127.0.0.1:1", "--ca", "/nowhere.pem"], "/nowhere.pem"),
+        (["serve-echo", "--tcp", "127.0.0.1:0", "--key", "key.pem"], "--certificate: is missing"),
+        (["serve-echo", "--tcp", "127.0.0.1:0", "--certificate", "/nowhere.pem"], "does not exist"),
+    ],
+)
+def test_options_that_do_not_fit(words: list[str], told: str) -> None:
+    """Options that mean nothing for the address, or name files that are not there, are wrong command lines."""
+    done = run(*words)
+    assert (done.returncode, told in done.stderr) == (2, True), done.stderr
+    assert "Traceback" not in done.stderr
