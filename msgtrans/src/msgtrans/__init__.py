@@ -16,6 +16,7 @@ from msgtrans.errors import (
     ProtocolError,
     RemoteProtocolError,
     ResourceError,
+    AuthenticationError,
     SessionClosedError,
     Severity,
     TransportConnectionError,
@@ -24,7 +25,7 @@ from msgtrans.errors import (
 )
 from msgtrans.events import Closed, CloseReason, Established, Event, EventStream, MessageReceived, RequestReceived
 from msgtrans.handlers import Context, Reply
-from msgtrans.inbound import SessionState
+from msgtrans.info import ConnectionInfo, SessionState
 from msgtrans.packet import Compression, Flag, Packet, PacketType
 from msgtrans.requests import PendingRequests
 from msgtrans.server import TransportServer
@@ -41,6 +42,7 @@ __all__ = [
     "ConfigurationError",
     "ConnectError",
     "Context",
+    "AuthenticationError",
     "EndpointStats",
     "Established",
     "Event",
@@ -48,6 +50,7 @@ __all__ = [
     "Flag",
     "LocalProtocolError",
     "MessageReceived",
+    "ConnectionInfo",
     "Packet",
     "PacketDecoder",
     "PacketType",

@@ -20,10 +20,11 @@ from msgtrans.flow.retry import Pauses
 from msgtrans.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterable
 
     from msgtrans.config import SessionConfig
     from msgtrans.link import Link
+    from msgtrans.middleware import Middleware
     from msgtrans.packet import Packet
     from msgtrans.transport import ClientConfig
 
@@ -35,7 +36,8 @@ class TransportClient(Endpoint):
     """A connection to a server. Connects when entered; can connect again after it was closed.
 
     target: a URI, as "tcp://host:port" or "wss://host/path", "host:port" for TCP, or a config, as TcpClientConfig.
-    session: what holds for the session. registry: the transports to choose from; default all, plug-ins included.
+    session: what holds for the session. middleware: what `use` takes into use, the outermost first.
+    registry: the transports to choose from; default all, plug-ins included.
     All methods may be called concurrently from tasks of the same loop.
     """
 
@@ -44,9 +46,10 @@ class TransportClient(Endpoint):
         target: str | ClientConfig,
         *,
         session: SessionConfig | None = None,
+        middleware: Iterable[Middleware] = (),
         registry: TransportRegistry = transports,
     ) -> None:
-        super().__init__(session)
+        super().__init__(session, middleware)
         self._target = registry.client_config(target)
         self._transport = registry.get(self._target.transport)
         self._session: Session | None = None
@@ -81,7 +84,8 @@ class TransportClient(Endpoint):
         session = self._session
         if session is None or not session.is_open:
             raise ConnectError(f"{self.uri} closed the connection at once; it may be full or stopping")
-        self.session_opened(session)
+        if not self.session_opened(session):
+            raise session.close_error or ConnectError("a middleware refused the connection")
         link.resume_reading()
 
     async def close(self, *, graceful: bool = True) -> None:

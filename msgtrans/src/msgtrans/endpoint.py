@@ -1,4 +1,4 @@
-"""What servers and clients have in common: handlers, event streams, counters, and the tasks they start.
+"""What servers and clients have in common: handlers, middleware, event streams, counters, and the tasks they start.
 
 Not here: connecting, listening, and anything about one session.
 """
@@ -10,18 +10,37 @@ import inspect
 import logging
 import math
 import sys
+import time
 from copy import copy
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgtrans.config import SessionConfig
-from msgtrans.errors import TransportTimeoutError
-from msgtrans.events import Closed, CloseReason, Established, EventHub, EventStream
+from msgtrans.errors import ConfigurationError, TransportError, TransportTimeoutError
+from msgtrans.events import (
+    Closed,
+    CloseReason,
+    Established,
+    EventHub,
+    EventStream,
+    MessageReceived,
+    RequestReceived,
+)
+from msgtrans.middleware.chain import Chain
 from msgtrans.stats import EndpointStats
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 
-    from msgtrans.handlers import ConnectHandler, DisconnectHandler, ErrorHandler, MessageHandler, RequestHandler
+    from msgtrans.handlers import (
+        ConnectHandler,
+        Context,
+        DisconnectHandler,
+        ErrorHandler,
+        MessageHandler,
+        RequestHandler,
+    )
+    from msgtrans.middleware.base import Middleware
     from msgtrans.session import Session
 
 RequestHandlerT = TypeVar("RequestHandlerT", bound="RequestHandler")
@@ -39,9 +58,11 @@ class Endpoint:
 
     Handlers are plain functions, called while the read is handled and answered in the same write, or coroutine
     functions, each call of which becomes a task. Set them before the first session, or at any time to replace them.
+    request_handler, message_handler: what sessions call, middleware included; None without a handler, then
+    offer_request and offer_message take the message to the event streams.
     """
 
-    def __init__(self, config: SessionConfig | None = None) -> None:
+    def __init__(self, config: SessionConfig | None = None, middleware: Iterable[Middleware] = ()) -> None:
         self.config = config or SessionConfig()
         self.codec = self.config.codec
         self.counters = EndpointStats()
@@ -51,6 +72,10 @@ class Endpoint:
         self.error_handler: ErrorHandler | None = None
         self.connect_handler: ConnectHandler | None = None
         self.disconnect_handler: DisconnectHandler | None = None
+        self.offer_request: RequestHandler = self._offer_request
+        self.offer_message: MessageHandler = self._offer_message
+        self.middleware = Chain(self._on_handler_error)
+        self.started_at = time.time()
         self.paused: set[Session] = set()
         self.kept = 0  # bytes of incomplete packets, over all sessions
         self.max_kept = sys.maxsize
@@ -61,6 +86,10 @@ class Endpoint:
         self._shortest = math.inf  # seconds, of all timeouts that the watch is for
         self._idle_since: dict[Session, tuple[int, float]] = {}
         self._unfinished: dict[Session, tuple[int, int, float]] = {}  # packets and bytes then, and when that was
+        self._bare_request: RequestHandler | None = None  # without the middleware
+        self._bare_message: MessageHandler | None = None
+        for link in middleware:
+            self.use(link)
 
     # Handlers
 
@@ -70,12 +99,14 @@ class Endpoint:
         A handler that raises is logged and counted, and the requester gets no answer (the protocol has no error
         packet) unless `on_error` gives one.
         """
-        self.request_handler = handler
+        self._bare_request = handler
+        self.request_handler = self.middleware.request(handler)
         return handler
 
     def on_message(self, handler: MessageHandlerT) -> MessageHandlerT:
         """Call `handler(context)` for each one-way message, in the order of arrival per session."""
-        self.message_handler = handler
+        self._bare_message = handler
+        self.message_handler = self.middleware.message(handler)
         return handler
 
     def on_error(self, handler: ErrorHandlerT) -> ErrorHandlerT:
@@ -92,6 +123,31 @@ class Endpoint:
         """Call `handler(session, reason)` when a session is closed, once."""
         self.disconnect_handler = handler
         return handler
+
+    def use(self, middleware: Middleware) -> None:
+        """Put `middleware` around all handlers and event streams, inside of what is used already.
+
+        Also an argument of the constructor. Raises ConfigurationError while sessions are open.
+        """
+        if self._open:
+            raise ConfigurationError("middleware", f"{middleware.name} comes too late; use it before the first session")
+        self.middleware.add(middleware)
+        if self._bare_request is not None:
+            self.request_handler = self.middleware.request(self._bare_request)
+        if self._bare_message is not None:
+            self.message_handler = self.middleware.message(self._bare_message)
+        self.offer_request = self.middleware.request(self._offer_request)
+        self.offer_message = self.middleware.message(self._offer_message)
+
+    @property
+    def sessions(self) -> Mapping[int, Session]:
+        """The open sessions by id, live and read-only."""
+        return MappingProxyType(self._open)
+
+    @property
+    def uris(self) -> list[str]:
+        """Everything it listens on, as URIs; nothing on a client."""
+        return []
 
     def events(self) -> EventStream:
         """A new stream of what happens from now on: `async for event in endpoint.events()`."""
@@ -113,8 +169,14 @@ class Endpoint:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    def session_opened(self, session: Session) -> None:
-        """A session is open; nothing of it has been delivered yet."""
+    def session_opened(self, session: Session) -> bool:
+        """A session is open; nothing of it has been delivered yet. False: a middleware refused it, and it is closed."""
+        if self.middleware:
+            try:
+                self.middleware.connected(session)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the session must not get in
+                self._turn_away(session, error)
+                return False
         self._open[session.id] = session
         self.counters.connections_total += 1
         for timeout in (session.config.idle_timeout, session.config.packet_timeout):
@@ -124,6 +186,7 @@ class Endpoint:
         self._watch()
         self.hub.emit(Established(session))
         self._call(self.connect_handler, session)
+        return True
 
     def session_ending(self, session: Session) -> None:
         """A session sends and requests no more, and is about to write what it has queued: `take_messages` is for now.
@@ -139,6 +202,8 @@ class Endpoint:
         add_session(self.counters, session)
         self._finishing.add(session)
         reason = session.close_reason or CloseReason.NORMAL
+        if self.middleware:
+            self.middleware.disconnected(session, reason)
         self.hub.emit(Closed(session, reason, session.close_error))
         self._call(self.disconnect_handler, session, reason)
 
@@ -147,6 +212,31 @@ class Endpoint:
         self._finishing.discard(session)
 
     # Its own
+
+    def _turn_away(self, session: Session, error: Exception) -> None:
+        self.counters.connections_refused += 1
+        if isinstance(error, TransportError):
+            logger.debug("session %d from %s refused: %s", session.id, session.peer_address, error)
+            session.dismiss(error)
+        else:
+            logger.error("middleware failed: session %d is refused", session.id, exc_info=error)
+            self.counters.handler_errors += 1
+            session.dismiss(TransportError("a middleware failed, so the session was refused; see the log there"))
+
+    def _offer_request(self, context: Context) -> None:
+        if self.hub:
+            self.hub.emit(RequestReceived(context))
+        else:
+            self.counters.unhandled += 1
+
+    def _offer_message(self, context: Context) -> None:
+        if self.hub:
+            self.hub.emit(MessageReceived(context))
+        else:
+            self.counters.unhandled += 1
+
+    def _on_handler_error(self) -> None:
+        self.counters.handler_errors += 1
 
     def _on_room(self) -> None:
         for session in self.paused:

@@ -7,6 +7,7 @@
     ├── ProtocolError                                       PROTOCOL_ERROR
     │   ├── LocalProtocolError          our side asked for something the protocol does not allow
     │   └── RemoteProtocolError         the peer sent something the protocol does not allow
+    ├── AuthenticationError                                 AUTHENTICATION_ERROR
     ├── TransportTimeoutError     (also TimeoutError)       TIMEOUT_ERROR
     ├── ConfigurationError        (also ValueError)         CONFIG_ERROR
     └── ResourceError                                       RESOURCE_ERROR
@@ -36,12 +37,15 @@ class TransportError(Exception):
 
     `code` is stable and meant for machines; `retriable` says whether the same call can succeed later;
     `retry_delay` is the suggested pause in seconds before that, or None; `severity` is how bad it is.
+    `refusal`, set on the way through middleware: True when a middleware turned a message away with it, False when it
+    came from the handler; None otherwise.
     """
 
     code: ClassVar[str] = "TRANSPORT_ERROR"
     advice: ClassVar[str] = "The transport failed; see the chained cause."
     retry_delay: ClassVar[float | None] = None
     retriable: bool = False
+    refusal: bool | None = None
 
     def __init__(self, message: str | None = None, *, retriable: bool | None = None) -> None:
         super().__init__(message or self.advice)
@@ -110,6 +114,18 @@ class RemoteProtocolError(ProtocolError):
     advice = "The peer does not speak this protocol, or not within the limits set here."
     retry_delay = 0.1
     retriable = True
+
+
+class AuthenticationError(TransportError):
+    """The peer did not prove who it is. Never says what it sent."""
+
+    code = "AUTHENTICATION_ERROR"
+    advice = "The peer is not known here; check its token or certificate."
+
+    @property
+    def severity(self) -> Severity:
+        """HIGH: the same attempt fails again."""
+        return Severity.HIGH
 
 
 class TransportTimeoutError(TransportError, TimeoutError):

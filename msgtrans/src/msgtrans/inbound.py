@@ -14,14 +14,13 @@ import inspect
 import logging
 import sys
 from collections import deque
-from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from msgtrans.codec import PLAIN_MARKER as _PLAIN
 from msgtrans.codec import pack_header
-from msgtrans.errors import SessionClosedError
-from msgtrans.events import MessageReceived, RequestReceived
+from msgtrans.errors import SessionClosedError, TransportError
 from msgtrans.handlers import Context, Reply
+from msgtrans.info import SessionState
 from msgtrans.outbound import Outbound
 from msgtrans.packet import REQUEST, RESPONSE, Packet
 from msgtrans.requests import PendingRequests
@@ -33,14 +32,6 @@ if TYPE_CHECKING:
     from msgtrans.link import Link
 
 logger = logging.getLogger("msgtrans.session")
-
-
-class SessionState(Enum):
-    """OPEN -> CLOSING -> CLOSED, or OPEN -> CLOSED when the connection breaks."""
-
-    OPEN = "open"
-    CLOSING = "closing"
-    CLOSED = "closed"
 
 
 _OPEN: Final = SessionState.OPEN
@@ -85,6 +76,7 @@ class Inbound(Outbound):
         """Take the packets of one read; everything answered meanwhile leaves in one write."""
         received = len(packets)
         self.packets_received += received
+        self._active_at = self._loop.time()
         self._alone = received == 1
         if self._state is not _OPEN:
             self._endpoint.counters.discarded += len(packets)
@@ -148,10 +140,10 @@ class Inbound(Outbound):
                 self._failed(context, error)
 
     def _offer(self, context: Context) -> None:
-        if self._endpoint.hub:
-            self._endpoint.hub.emit(RequestReceived(context) if context.unanswered else MessageReceived(context))
-        else:
-            self._endpoint.counters.unhandled += 1
+        request, endpoint = context.unanswered, self._endpoint
+        answer = endpoint.offer_request(context) if request else endpoint.offer_message(context)
+        if answer is not None:
+            self._settle(context, answer, request=request)
 
     def _settle(self, context: Context, answer: object, *, request: bool) -> None:
         """Do what a handler returned; of a one-way message only work that goes on matters."""
@@ -176,14 +168,13 @@ class Inbound(Outbound):
             raise TypeError(f"a request handler returned {type(answer).__name__}; return bytes, a Reply or None")
 
     def _failed(self, context: Context, error: Exception) -> None:
-        self._endpoint.counters.handler_errors += 1
-        logger.error(
-            "handler failed: session %d, biz_type %d, message %d",
-            self.id,
-            context.biz_type,
-            context.message_id,
-            exc_info=error,
-        )
+        where = (self.id, context.biz_type, context.message_id)
+        if isinstance(error, TransportError) and error.refusal:
+            self._endpoint.counters.refused += 1
+            logger.debug("refused: session %d, biz_type %d, message %d: %s", *where, error)
+        else:
+            self._endpoint.counters.handler_errors += 1
+            logger.error("handler failed: session %d, biz_type %d, message %d", *where, exc_info=error)
         hook = self._endpoint.error_handler
         if hook is None or not context.unanswered:
             return

@@ -29,6 +29,7 @@ class Outbound(ABC):
     """Base of `Session`, never used alone."""
 
     __slots__ = (
+        "_active_at",
         "_alone",
         "_config",
         "_congested",
@@ -53,6 +54,7 @@ class Outbound(ABC):
         self._link: Link = link
         self._endpoint = endpoint
         self._loop = loop
+        self._active_at = loop.time()
         self._config = config = link.config
         self._high = config.high_water
         self._out: list[bytes] = []
@@ -89,6 +91,7 @@ class Outbound(ABC):
         if out and not self._write_paused:
             self.packets_sent += len(out)
             self._out_bytes = 0
+            self._active_at = self._loop.time()
             self._link.write(out)
             out.clear()
             if self._congested:

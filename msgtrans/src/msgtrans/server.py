@@ -15,8 +15,7 @@ Not here: what a session does, and what its bytes travel on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from types import MappingProxyType
+import time
 from typing import TYPE_CHECKING, Final, Self
 
 from msgtrans.adapters.registry import TransportRegistry, transports
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
     from msgtrans.config import Address, SessionConfig, TcpServerConfig, WebSocketServerConfig
     from msgtrans.link import Link
+    from msgtrans.middleware import Middleware
     from msgtrans.transport import Listener, ServerConfig
 
 FIRST_MESSAGE_ID: Final = 20_000  # as the Rust crate; nothing depends on it (specification 1.6)
@@ -43,7 +43,8 @@ class TransportServer(Endpoint):
 
     tcp, ws: an address, "host:port" or a URI with a scheme of that transport, or a config, as TcpServerConfig.
     listen: further listeners, of any transport: URIs or configs. Without any, it listens nowhere by itself.
-    session: what holds for each session, unless a listener says otherwise. max_connections: how many may be open over
+    session: what holds for each session, unless a listener says otherwise.
+    middleware: what `use` takes into use, the outermost first. max_connections: how many may be open over
     all listeners; more are closed at once and counted; default 10 000.
     max_buffered: bytes of incomplete packets, over all sessions, default 256 MiB, at least one packet of the greatest
     size; the session that would exceed it is closed with a ResourceError and counted.
@@ -59,12 +60,13 @@ class TransportServer(Endpoint):
         *,
         listen: Iterable[str | ServerConfig] = (),
         session: SessionConfig | None = None,
+        middleware: Iterable[Middleware] = (),
         max_connections: int = 10_000,
         max_buffered: int = 256 * 1024 * 1024,
         bind_timeout: float = 10.0,
         registry: TransportRegistry = transports,
     ) -> None:
-        super().__init__(session)
+        super().__init__(session, middleware)
         if max_connections < 1:
             raise ConfigurationError("max_connections", f"is {max_connections}; use a positive number")
         if not bind_timeout > 0:
@@ -103,6 +105,7 @@ class TransportServer(Endpoint):
         ConfigurationError when a certificate cannot be used; nothing listens then.
         """
         self._stopping = False
+        self.started_at = time.time()
         if not self._configs or self._listeners:
             return
         self._starting = True
@@ -169,11 +172,6 @@ class TransportServer(Endpoint):
     def uris(self) -> list[str]:
         """Everything it listens on, as URIs."""
         return [uri for _, listener in self._listeners for uri in listener.uris]
-
-    @property
-    def sessions(self) -> Mapping[int, Session]:
-        """The open sessions by id, live and read-only."""
-        return MappingProxyType(self._open)
 
     async def close_session(self, session_id: int, *, graceful: bool = True) -> None:
         """Close one session; an unknown id is closed already."""
@@ -252,6 +250,5 @@ class TransportServer(Endpoint):
         self._starting = False
         early, self._early = self._early, []
         for session, link in early:
-            if session.is_open:
-                self.session_opened(session)
+            if session.is_open and self.session_opened(session):
                 link.resume_reading()

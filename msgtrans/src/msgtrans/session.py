@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import ssl
+import time
 from typing import TYPE_CHECKING, Final
 
 from msgtrans.codec import encode_fields, type_and_id
@@ -22,7 +23,8 @@ from msgtrans.errors import (
     TransportTimeoutError,
 )
 from msgtrans.events import CloseReason
-from msgtrans.inbound import Inbound, SessionState
+from msgtrans.inbound import Inbound
+from msgtrans.info import ConnectionInfo, SessionState
 from msgtrans.link import GoneLink, HttpRequest, Link
 from msgtrans.packet import ONE_WAY, REQUEST, RESPONSE, Packet
 from msgtrans.stats import SessionStats
@@ -42,6 +44,7 @@ class Session(Inbound):
     """One connection. Made by servers and clients, never by users.
 
     id: from 1 upward on a server, 1 on a client; never on the wire. data: a slot for the application's own state.
+    identity: who the peer proved to be, set by middleware; None until then.
     packets_sent, packets_received, bytes_sent, bytes_received: on the wire, all types.
     Sending and requesting may be done concurrently from any task of the loop, and cancelled.
     """
@@ -49,13 +52,17 @@ class Session(Inbound):
     __slots__ = (
         "__weakref__",
         "_closed",
+        "_closed_at",
+        "_established_at",
         "_peer_finished",
+        "_secure",
         "_timer",
         "_timer_at",
         "_written",
         "close_error",
         "close_reason",
         "data",
+        "identity",
     )
 
     def __init__(
@@ -63,6 +70,10 @@ class Session(Inbound):
     ) -> None:
         super().__init__(session_id, link, endpoint, loop, first_message_id)
         self.data: object | None = None
+        self.identity: object | None = None
+        self._established_at = time.time()
+        self._closed_at: float | None = None
+        self._secure = link.get_extra_info("ssl_object") is not None
         self.close_reason: CloseReason | None = None
         self.close_error: TransportError | None = None
         self._peer_finished = False  # it has sent all it ever will
@@ -95,6 +106,11 @@ class Session(Inbound):
     def pending_requests(self) -> int:
         """Requests of ours that wait for answers."""
         return len(self._pending)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The server or client it belongs to."""
+        return self._endpoint
 
     @property
     def config(self) -> SessionConfig:
@@ -131,6 +147,25 @@ class Session(Inbound):
     def local_address(self) -> Address | None:
         """Our own end, if the transport knows; kept after closing."""
         return self._link.local_address
+
+    def info(self) -> ConnectionInfo:
+        """What is known of the connection, also after it closed."""
+        return ConnectionInfo(
+            session_id=self.id,
+            protocol=self.protocol,
+            secure=self._secure,
+            local_address=self.local_address,
+            peer_address=self.peer_address,
+            state=self._state,
+            established_at=self._established_at,
+            closed_at=self._closed_at,
+            last_activity=time.time() - (self._loop.time() - self._active_at),
+            packets_sent=self.packets_sent,
+            packets_received=self.packets_received,
+            bytes_sent=self.bytes_sent,
+            bytes_received=self.bytes_received,
+            identity=self.identity,
+        )
 
     def stats(self) -> SessionStats:
         """The counters at this moment."""
@@ -343,9 +378,13 @@ class Session(Inbound):
         return False
 
     def fail(self, error: TransportError) -> None:
-        """The peer broke the protocol: what is queued is still written, then the link closes."""
+        """The peer broke the protocol: as `dismiss`, and counted."""
         if self._state is _OPEN:
             self._endpoint.counters.protocol_errors += 1
+        self.dismiss(error)
+
+    def dismiss(self, error: TransportError) -> None:
+        """End the session with reason ERROR: what is queued is still written, within `graceful_timeout`."""
         self._end(CloseReason.ERROR, error)
         self._flush_all()
         self._limit_closing()
@@ -355,6 +394,7 @@ class Session(Inbound):
         """The connection is gone, for `error` or as intended."""
         self._end(CloseReason.ERROR if error else CloseReason.NORMAL, error)
         self._state = SessionState.CLOSED
+        self._closed_at = time.time()
         self._drop_outbound()
         self._link = GoneLink(self._link)
         self._endpoint.session_closed(self)

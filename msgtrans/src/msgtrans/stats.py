@@ -30,11 +30,15 @@ class SessionStats(msgspec.Struct, frozen=True):
 class EndpointStats(msgspec.Struct, kw_only=True):
     """A server or client over its whole life, closed sessions included.
 
-    connections_open / _total / _refused: sessions now, ever, and those turned away at max_connections.
+    connections_open / _total / _refused: sessions now, ever, and those turned away at max_connections or by middleware.
+    handshake_failures: connections that ended before their TLS handshake was done; those of which the loop never hears
+    again count when it lets go of them. certificate_reloads / _failures: certificates read again, and those that could
+    not be used.
     packets_* and bytes_*: on the wire.
     protocol_errors: sessions closed because the peer broke the protocol.
     bad_compression: payloads handed over as they came (`on_bad_compression="raw"`).
-    handler_errors: handlers that raised. late_answers: answers whose session was gone.
+    handler_errors: handlers that raised, and middleware that failed. refused: requests and messages that middleware
+    turned away. late_answers: answers whose session was gone.
     unhandled: requests and messages for which there was neither handler nor event stream.
     stray_responses: responses nobody waited for. request_timeouts: requests of ours that got no answer in time.
     discarded: packets that arrived, or were held, while the session was closing.
@@ -58,6 +62,7 @@ class EndpointStats(msgspec.Struct, kw_only=True):
     late_answers: int = 0
     unhandled: int = 0
     stray_responses: int = 0
+    refused: int = 0
     request_timeouts: int = 0
     discarded: int = 0
     read_pauses: int = 0

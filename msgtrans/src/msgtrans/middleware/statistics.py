@@ -1,0 +1,137 @@
+"""What a server tells of itself to whoever asks it over the protocol: `msgtrans top` does (specification 4.4).
+
+A request of the chosen biz_type whose ext header is `msgtrans.statistics` is answered with a `ServerStatistics` as
+JSON; everything else passes. Off unless used; put it inside of authentication if not everybody may ask.
+Not here: the counters themselves (`stats`).
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
+
+import msgspec
+
+from msgtrans._version import __version__
+from msgtrans.errors import ConfigurationError
+from msgtrans.middleware.base import Middleware
+from msgtrans.stats import EndpointStats
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from msgtrans.client import TransportClient
+    from msgtrans.endpoint import Endpoint
+    from msgtrans.handlers import Answer, Context, RequestHandler
+    from msgtrans.session import Session
+
+BIZ_TYPE: Final = 255
+EXT_HEADER: Final = b"msgtrans.statistics"
+LISTED: Final = 50  # sessions told of at most
+FRESH: Final = 0.5  # seconds for which an answer is given again, so that asking often costs nothing
+
+
+class SessionSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One open session. peer: "host:port", empty where the transport knows no addresses; seconds: since it opened.
+
+    outbound_bytes: queued, and not taken by the system yet. pending: requests of the server's own not answered yet.
+    """
+
+    id: int
+    protocol: str
+    peer: str
+    seconds: float
+    packets_sent: int
+    packets_received: int
+    bytes_sent: int
+    bytes_received: int
+    outbound_bytes: int
+    pending: int
+
+
+class ServerStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """A server at one moment. time: Unix seconds; uptime: seconds since it started; listeners: URIs.
+
+    sessions: the open ones with the most packets, 50 at most, busiest first; `counters.connections_open` counts all.
+    """
+
+    name: str
+    version: str
+    time: float
+    uptime: float
+    listeners: list[str]
+    counters: EndpointStats
+    sessions: list[SessionSummary]
+
+
+class StatisticsMiddleware(Middleware):
+    """Answers requests for statistics. name: how the server calls itself, default "msgtrans".
+
+    biz_type: that of the requests it answers, default 255. An answer is at most half a second old; making one looks at
+    every open session, so a new one is made at most twice a second, however many ask.
+    """
+
+    def __init__(self, biz_type: int = BIZ_TYPE, *, name: str = "msgtrans") -> None:
+        if not 0 <= biz_type <= 255:
+            raise ConfigurationError("biz_type", f"is {biz_type}; use 0 to 255")
+        self._biz_type = biz_type
+        self._name = name
+        self._answers: WeakKeyDictionary[Endpoint, tuple[float, bytes]] = WeakKeyDictionary()
+
+    def request(self, context: Context, call: RequestHandler) -> Answer | Awaitable[Answer]:
+        """Answer if it asks for statistics."""
+        if context.biz_type != self._biz_type or context.ext_header != EXT_HEADER:
+            return call(context)
+        endpoint, now = context.session.endpoint, time.monotonic()
+        made, answer = self._answers.get(endpoint, (-FRESH, b""))
+        if now - made >= FRESH:
+            answer = msgspec.json.encode(statistics_of(endpoint, self._name))
+            self._answers[endpoint] = (now, answer)
+        return answer
+
+
+def statistics_of(endpoint: Endpoint, name: str = "msgtrans") -> ServerStatistics:
+    """What `StatisticsMiddleware` tells of `endpoint` now."""
+    now = time.time()
+    busiest = heapq.nlargest(
+        LISTED, endpoint.sessions.values(), key=lambda session: session.packets_sent + session.packets_received
+    )
+    return ServerStatistics(
+        name=name,
+        version=__version__,
+        time=now,
+        uptime=max(0.0, now - endpoint.started_at),
+        listeners=endpoint.uris,
+        counters=endpoint.stats(),
+        sessions=[_summary(session, now) for session in busiest],
+    )
+
+
+def _summary(session: Session, now: float) -> SessionSummary:
+    info, stats = session.info(), session.stats()
+    return SessionSummary(
+        id=info.session_id,
+        protocol=info.protocol,
+        peer=str(info.peer_address or ""),
+        seconds=max(0.0, now - info.established_at),
+        packets_sent=info.packets_sent,
+        packets_received=info.packets_received,
+        bytes_sent=info.bytes_sent,
+        bytes_received=info.bytes_received,
+        outbound_bytes=stats.outbound_bytes,
+        pending=stats.pending_requests,
+    )
+
+
+async def fetch_statistics(
+    peer: TransportClient | Session, *, biz_type: int = BIZ_TYPE, seconds: float | None = None
+) -> ServerStatistics:
+    """Ask a peer for its statistics. seconds: how long to wait, default `request_timeout`.
+
+    Raises what `request` raises (TransportTimeoutError when the peer does not answer such requests), and
+    msgspec.ValidationError when it answers something else.
+    """
+    answer = await peer.request(b"", biz_type=biz_type, ext_header=EXT_HEADER, timeout=seconds)
+    return msgspec.json.decode(answer.payload, type=ServerStatistics)
