@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
+from carriers import CARRIERS, LIMIT, TCP, TLS, WSS, Carrier, Certificates
 
-from msgtrans import Context, SessionConfig, TransportClient, TransportServer
+from msgtrans import Context, SessionConfig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
+
+    from carriers import RawPeer
+
+    from msgtrans import TransportClient, TransportServer
 
 try:
     import uvloop
 except ImportError:
     uvloop = None
-
-LIMIT = 10.0  # seconds after which a wait in a test has failed
 
 
 def pytest_asyncio_loop_factories(
@@ -31,48 +34,29 @@ def pytest_asyncio_loop_factories(
     return factories
 
 
-class RawPeer:
-    """A plain TCP connection, for bytes that no client of ours would send."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    def send(self, data: bytes) -> None:
-        self.writer.write(data)
-
-    async def read(self, size: int) -> bytes:
-        return await asyncio.wait_for(self.reader.readexactly(size), LIMIT)
-
-    async def read_to_end(self) -> bytes:
-        """Everything until the other side closes; a reset counts as an end."""
-        data = b""
-        try:
-            while part := await asyncio.wait_for(self.reader.read(1 << 16), LIMIT):
-                data += part
-        except ConnectionResetError:
-            pass
-        return data
-
-    def abort(self) -> None:
-        self.writer.transport.abort()
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """In modules that say `ON_EVERY_CARRIER = True`, run what uses the transport on all of them."""
+    if getattr(metafunc.module, "ON_EVERY_CARRIER", False) and "carrier" in metafunc.fixturenames:
+        metafunc.parametrize("carrier", CARRIERS, indirect=True)
 
 
-@asynccontextmanager
-async def raw_peer(port: int) -> AsyncIterator[RawPeer]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        yield RawPeer(reader, writer)
-    finally:
-        writer.transport.abort()
-        with suppress(OSError):
-            await writer.wait_closed()
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Files for servers inside TLS, and the authority their clients trust."""
+    return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture
-def connect_raw() -> Callable[[int], object]:
-    """Open a raw connection to a port of this machine: `async with connect_raw(port) as peer`."""
-    return raw_peer
+def carrier(request: pytest.FixtureRequest) -> Carrier:
+    """The transport of `server`, `client` and `connect_raw`: TCP, unless a test is parametrised over others."""
+    name = getattr(request, "param", TCP)
+    return Carrier(name, request.getfixturevalue("certificates") if name in {TLS, WSS} else None)
+
+
+@pytest.fixture
+def connect_raw(carrier: Carrier) -> Callable[[TransportServer], AbstractAsyncContextManager[RawPeer]]:
+    """Open a raw connection to a server: `async with connect_raw(server) as peer`."""
+    return carrier.raw
 
 
 class Until(Protocol):
@@ -94,9 +78,9 @@ def until() -> Until:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[TransportServer]:
+async def server(carrier: Carrier) -> AsyncIterator[TransportServer]:
     """A server that echoes requests, with default settings."""
-    server = TransportServer(tcp="127.0.0.1:0")
+    server = carrier.server()
 
     @server.on_request
     def echo(context: Context) -> bytes:
@@ -107,9 +91,9 @@ async def server() -> AsyncIterator[TransportServer]:
 
 
 @pytest.fixture
-async def client(server: TransportServer) -> AsyncIterator[TransportClient]:
+async def client(carrier: Carrier, server: TransportServer) -> AsyncIterator[TransportClient]:
     """A client connected to `server`."""
-    async with TransportClient(f"tcp://{server.tcp_address}") as client:
+    async with carrier.client(server) as client:
         yield client
 
 

@@ -14,7 +14,6 @@ from msgtrans import (
     Packet,
     SessionClosedError,
     SessionConfig,
-    TransportClient,
     TransportServer,
     encode,
 )
@@ -23,20 +22,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
+    from carriers import Carrier, RawPeer
+
     from msgtrans import Session
 
-    from .conftest import RawPeer, Until
+    from .conftest import Until
 
-    ConnectRaw = Callable[[int], AbstractAsyncContextManager[RawPeer]]
+    ConnectRaw = Callable[[TransportServer], AbstractAsyncContextManager[RawPeer]]
+
+ON_EVERY_CARRIER = True
 
 SMALL = SessionConfig(high_water=50_000, max_outbound=200_000, graceful_timeout=0.2)
 
 
-async def test_send_waits_and_keeps_its_order(connect_raw: ConnectRaw, until: Until) -> None:
+async def test_send_waits_and_keeps_its_order(carrier: Carrier, connect_raw: ConnectRaw, until: Until) -> None:
     """Senders wait while the peer does not read, in line, and everything arrives in order once it does."""
     async with (
-        TransportServer(tcp="127.0.0.1:0", session=SMALL) as server,
-        connect_raw(server.tcp_address.port) as peer,
+        carrier.server(session=SMALL) as server,
+        connect_raw(server) as peer,
     ):
         peer.writer.transport.pause_reading()
         await until(lambda: server.sessions)
@@ -60,11 +63,13 @@ def overfill(session: Session) -> None:
         session.send_nowait(bytes(50_000))
 
 
-async def test_send_nowait_and_broadcast_are_refused_at_the_limit(connect_raw: ConnectRaw, until: Until) -> None:
+async def test_send_nowait_and_broadcast_are_refused_at_the_limit(
+    carrier: Carrier, connect_raw: ConnectRaw, until: Until
+) -> None:
     """At max_outbound send_nowait raises, with the figures, and broadcast leaves the session out."""
     async with (
-        TransportServer(tcp="127.0.0.1:0", session=SMALL) as server,
-        connect_raw(server.tcp_address.port) as peer,
+        carrier.server(session=SMALL) as server,
+        connect_raw(server) as peer,
     ):
         peer.writer.transport.pause_reading()
         await until(lambda: server.sessions)
@@ -91,11 +96,13 @@ async def fill(send: Callable[[bytes], asyncio.Future[int]]) -> None:
         await send(bytes(20_000))
 
 
-async def test_those_in_line_fail_when_the_connection_goes(connect_raw: ConnectRaw, until: Until) -> None:
+async def test_those_in_line_fail_when_the_connection_goes(
+    carrier: Carrier, connect_raw: ConnectRaw, until: Until
+) -> None:
     """Requests in line fail at once when the session is aborted."""
     async with (
-        TransportServer(tcp="127.0.0.1:0", session=SMALL) as server,
-        connect_raw(server.tcp_address.port) as peer,
+        carrier.server(session=SMALL) as server,
+        connect_raw(server) as peer,
     ):
         peer.writer.transport.pause_reading()
         await until(lambda: server.sessions)
@@ -110,7 +117,7 @@ async def test_those_in_line_fail_when_the_connection_goes(connect_raw: ConnectR
                 await task
 
 
-async def test_both_sides_send_at_once_without_deadlock() -> None:
+async def test_both_sides_send_at_once_without_deadlock(carrier: Carrier) -> None:
     """Each side sends 64 MiB one-way at the same time, far beyond all buffers; everything arrives."""
     got = {"server": 0, "client": 0}
     chunk, count = bytes(1 << 20), 64
@@ -121,10 +128,10 @@ async def test_both_sides_send_at_once_without_deadlock() -> None:
 
         return take
 
-    async with TransportServer(tcp="127.0.0.1:0") as server:
+    async with carrier.server() as server:
         server.on_message(counting("server"))
         server.on_request(lambda context: context.payload)
-        async with TransportClient(f"tcp://{server.tcp_address}") as client:
+        async with carrier.client(server) as client:
             client.on_message(counting("client"))
             client.on_request(lambda context: context.payload)
             await client.request(b"")
@@ -139,11 +146,11 @@ async def test_both_sides_send_at_once_without_deadlock() -> None:
     assert {"server": 64 << 20, "client": 64 << 20} == got
 
 
-async def test_both_sides_ask_at_once_without_deadlock() -> None:
+async def test_both_sides_ask_at_once_without_deadlock(carrier: Carrier) -> None:
     """Each side has 64 requests of 1 MiB answered with 1 MiB at the same time."""
-    async with TransportServer(tcp="127.0.0.1:0") as server:
+    async with carrier.server() as server:
         server.on_request(lambda context: context.payload)
-        async with TransportClient(f"tcp://{server.tcp_address}") as client:
+        async with carrier.client(server) as client:
             client.on_request(lambda context: context.payload)
             await client.request(b"")
             session = server.sessions[1]
@@ -152,12 +159,12 @@ async def test_both_sides_ask_at_once_without_deadlock() -> None:
     assert all(len(answer.payload) == 1 << 20 for answer in answers)
 
 
-async def test_a_burst_with_slow_consumers_on_both_sides_loses_nothing() -> None:
+async def test_a_burst_with_slow_consumers_on_both_sides_loses_nothing(carrier: Carrier) -> None:
     """40 and many more messages each way, consumed slowly through small event queues, all arrive."""
     config = SessionConfig(event_queue_size=3)
-    async with TransportServer(tcp="127.0.0.1:0", session=config) as server:
+    async with carrier.server(session=config) as server:
         server_events = server.events()
-        async with TransportClient(f"tcp://{server.tcp_address}", session=config) as client:
+        async with carrier.client(server, session=config) as client:
             client_events = client.events()
             await anext(server_events)
             session = server.sessions[1]
@@ -171,11 +178,13 @@ async def test_a_burst_with_slow_consumers_on_both_sides_loses_nothing() -> None
                     await asyncio.sleep(0)
 
 
-async def test_a_stopping_server_flushes_to_a_slow_reader(connect_raw: ConnectRaw, until: Until) -> None:
+async def test_a_stopping_server_flushes_to_a_slow_reader(
+    carrier: Carrier, connect_raw: ConnectRaw, until: Until
+) -> None:
     """What is queued when the server stops still reaches a peer that reads within the graceful timeout."""
-    async with TransportServer(tcp="127.0.0.1:0") as server:
+    async with carrier.server() as server:
         server.on_request(lambda _: bytes(10_000_000))
-        async with connect_raw(server.tcp_address.port) as peer:
+        async with connect_raw(server) as peer:
             peer.writer.transport.pause_reading()
             peer.send(encode(Packet(1, 1)))
             await until(lambda: server.sessions and server.sessions[1].packets_sent)
@@ -187,26 +196,28 @@ async def test_a_stopping_server_flushes_to_a_slow_reader(connect_raw: ConnectRa
             await stopping
 
 
-async def test_handlers_that_ask_back_get_their_answers() -> None:
+async def test_handlers_that_ask_back_get_their_answers(carrier: Carrier) -> None:
     """More requests than handlers may run, each handler asking its peer back, are all answered."""
-    async with TransportServer(tcp="127.0.0.1:0", session=SessionConfig(max_concurrent_handlers=4)) as server:
+    async with carrier.server(session=SessionConfig(max_concurrent_handlers=4)) as server:
 
         @server.on_request
         async def ask_back(context: Context) -> bytes:
             return (await context.session.request(context.payload)).payload
 
-        async with TransportClient(f"tcp://{server.tcp_address}") as client:
+        async with carrier.client(server) as client:
             client.on_request(lambda context: context.payload.upper())
             answers = await asyncio.gather(*(client.request(b"n%d" % n, timeout=5) for n in range(100)))
     assert [b"N%d" % n for n in range(100)] == [answer.payload for answer in answers]
     assert server.stats().request_timeouts == 0
 
 
-async def test_a_one_way_sender_that_does_not_read_is_held_up(connect_raw: ConnectRaw, until: Until) -> None:
+async def test_a_one_way_sender_that_does_not_read_is_held_up(
+    carrier: Carrier, connect_raw: ConnectRaw, until: Until
+) -> None:
     """Messages sent back to a peer that does not read them are not read without end, however large they are."""
     async with (
-        TransportServer(tcp="127.0.0.1:0", session=SMALL) as server,
-        connect_raw(server.tcp_address.port) as peer,
+        carrier.server(session=SMALL) as server,
+        connect_raw(server) as peer,
     ):
 
         @server.on_message

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
-    from .conftest import RawPeer
+    from carriers import RawPeer
 
 BRISK = Pacing(min_gap=0.001, settle=0.0)
 
@@ -239,11 +239,13 @@ async def test_packets_too_large_for_the_peer_are_refused() -> None:
             await client.send(bytes(8176), ext_header=b"x")
 
 
-async def test_a_server_paces_its_answers(connect_raw: Callable[[int], AbstractAsyncContextManager[RawPeer]]) -> None:
+async def test_a_server_paces_its_answers(
+    connect_raw: Callable[[TransportServer], AbstractAsyncContextManager[RawPeer]],
+) -> None:
     """A server with pacing answers too, and a graceful close waits for what waits."""
     server = TransportServer(tcp=TcpServerConfig(bind_address="127.0.0.1:0", pacing=BRISK))
     server.on_request(lambda context: context.payload)
-    async with server, connect_raw(server.tcp_address.port) as peer:
+    async with server, connect_raw(server) as peer:
         peer.send(b"".join(encode(Packet(1, number, b"ab")) for number in range(10)))
         assert await peer.read(18) == encode(Packet(2, 0, b"ab"))
         closing = asyncio.create_task(server.close_all())

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
-    from .conftest import RawPeer, Until
+    from carriers import RawPeer
 
-    ConnectRaw = Callable[[int], AbstractAsyncContextManager[RawPeer]]
+    from .conftest import Until
+
+    ConnectRaw = Callable[[TransportServer], AbstractAsyncContextManager[RawPeer]]
 
 LIMIT = 10.0
 
@@ -87,7 +89,7 @@ async def test_answers_after_our_side_is_finished(
     """Once a graceful close has said that nothing more comes, answering says that the session is closing."""
     contexts: list[Context] = []
     server.on_request(contexts.append)
-    async with connect_raw(server.tcp_address.port) as peer:
+    async with connect_raw(server) as peer:
         peer.send(encode(Packet(1, 1)) + encode(Packet(1, 2)))
         await until(lambda: len(contexts) == 2)
         session = server.sessions[1]

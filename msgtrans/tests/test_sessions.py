@@ -37,7 +37,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
-    from .conftest import RawPeer, Until
+    from carriers import Carrier, RawPeer
+
+    from .conftest import Until
+
+ON_EVERY_CARRIER = True
 
 LIMIT = 10.0
 
@@ -130,10 +134,10 @@ async def test_server_requests_from_client_with_the_same_id(server: TransportSer
 
 
 async def test_duplicate_ids_are_each_answered(
-    server: TransportServer, connect_raw: Callable[[int], AbstractAsyncContextManager[RawPeer]]
+    server: TransportServer, connect_raw: Callable[[TransportServer], AbstractAsyncContextManager[RawPeer]]
 ) -> None:
     """Two inbound requests with the same id are two requests; a response nobody waits for is dropped and counted."""
-    async with connect_raw(server.tcp_address.port) as peer:
+    async with connect_raw(server) as peer:
         peer.send(encode(Packet(1, 5, b"one")) + encode(Packet(2, 99, b"stray")) + encode(Packet(1, 5, b"two")))
         assert encode(Packet(2, 5, b"one")) + encode(Packet(2, 5, b"two")) == await peer.read(38)
     assert server.stats().stray_responses == 1
@@ -196,10 +200,10 @@ async def test_cancelling_a_request_removes_it(server: TransportServer, client: 
     assert client.stats().stray_responses == 1
 
 
-async def test_waiting_requests_are_bounded(server: TransportServer) -> None:
+async def test_waiting_requests_are_bounded(carrier: Carrier, server: TransportServer) -> None:
     """Beyond max_pending_requests a request fails at once."""
     server.on_request(lambda _: None)
-    async with TransportClient(uri(server), session=SessionConfig(max_pending_requests=1)) as client:
+    async with carrier.client(server, session=SessionConfig(max_pending_requests=1)) as client:
         asked = asyncio.create_task(client.request(b""))
         await asyncio.sleep(0)
         with pytest.raises(ResourceError, match="pending requests"):
@@ -269,14 +273,16 @@ async def test_the_error_hook_may_answer(
 
 
 @pytest.mark.parametrize("answer", ["text", 17, b"x" * 101], ids=["str", "int", "too large"])
-async def test_answers_that_cannot_be_sent_are_handler_errors(answer: object, caplog: pytest.LogCaptureFixture) -> None:
+async def test_answers_that_cannot_be_sent_are_handler_errors(
+    carrier: Carrier, answer: object, caplog: pytest.LogCaptureFixture
+) -> None:
     """An answer of a wrong type or beyond the limits is an error of the handler; the hook can still answer."""
     limits = SessionConfig().codec
     config = SessionConfig(codec=type(limits)(max_payload_size=100))
-    async with TransportServer(tcp="127.0.0.1:0", session=config) as server:
+    async with carrier.server(session=config) as server:
         server.on_request(lambda _: answer)
         server.on_error(lambda _, error: type(error).__name__.encode())
-        async with TransportClient(uri(server)) as client:
+        async with carrier.client(server) as client:
             expected = b"LocalProtocolError" if isinstance(answer, bytes) else b"TypeError"
             assert expected == (await client.request(b"")).payload
 
@@ -316,11 +322,11 @@ async def test_messages_nobody_takes_are_counted(server: TransportServer, client
     assert server.stats().unhandled == 2
 
 
-async def test_events_of_a_server(server: TransportServer) -> None:
+async def test_events_of_a_server(carrier: Carrier, server: TransportServer) -> None:
     """Established comes first, then messages and requests, Closed last; the stream ends when the server stops."""
     server.request_handler = None
     events = server.events()
-    async with TransportClient(uri(server)) as client:
+    async with carrier.client(server) as client:
         await client.send(b"one-way", biz_type=1)
         asked = asyncio.create_task(client.request(b"question"))
         seen: list[object] = []
@@ -341,12 +347,12 @@ async def test_events_of_a_server(server: TransportServer) -> None:
     assert [Closed(session, CloseReason.NORMAL, None)] == rest
 
 
-async def test_nothing_is_missed_right_after_connecting() -> None:
+async def test_nothing_is_missed_right_after_connecting(carrier: Carrier) -> None:
     """What a server says at once reaches a stream that the client opens after connecting."""
-    async with TransportServer(tcp="127.0.0.1:0") as server:
+    async with carrier.server() as server:
         server.on_connect(lambda session: session.send_nowait(b"welcome"))
         for _ in range(20):
-            async with TransportClient(uri(server)) as client:
+            async with carrier.client(server) as client:
                 async for event in client.events():
                     assert isinstance(event, MessageReceived)
                     assert event.context.payload == b"welcome"
@@ -354,11 +360,13 @@ async def test_nothing_is_missed_right_after_connecting() -> None:
 
 
 async def test_connections_made_while_starting_wait_for_the_starter(
-    server: TransportServer, connect_raw: Callable[[int], AbstractAsyncContextManager[RawPeer]], until: Until
+    server: TransportServer,
+    connect_raw: Callable[[TransportServer], AbstractAsyncContextManager[RawPeer]],
+    until: Until,
 ) -> None:
     """A peer that connects before start() has returned is established afterwards, unless it ended meanwhile."""
     server._starting = True
-    async with connect_raw(server.tcp_address.port) as gone, connect_raw(server.tcp_address.port) as peer:
+    async with connect_raw(server) as gone, connect_raw(server) as peer:
         peer.send(encode(Packet(1, 1, b"early")))
         await until(lambda: len(server._early) == 2)
         server._early[0][0].abort()
@@ -388,9 +396,9 @@ async def test_what_a_message_handler_returns_is_no_answer(server: TransportServ
     assert client.stats().packets_received == 3
 
 
-async def test_a_slow_event_consumer_loses_nothing(server: TransportServer) -> None:
+async def test_a_slow_event_consumer_loses_nothing(carrier: Carrier, server: TransportServer) -> None:
     """With room for 4 events, 200 messages all arrive, because reading pauses meanwhile."""
-    async with TransportClient(uri(server), session=SessionConfig(event_queue_size=4)) as client:
+    async with carrier.client(server, session=SessionConfig(event_queue_size=4)) as client:
         events = client.events()
         (session,) = server.sessions.values()
         for number in range(200):
@@ -407,9 +415,9 @@ async def test_a_slow_event_consumer_loses_nothing(server: TransportServer) -> N
         assert client.stats().read_pauses > 0
 
 
-async def test_an_abandoned_stream_holds_nobody_up(server: TransportServer, until: Until) -> None:
+async def test_an_abandoned_stream_holds_nobody_up(carrier: Carrier, server: TransportServer, until: Until) -> None:
     """When a full stream is dropped or closed, reading goes on."""
-    async with TransportClient(uri(server), session=SessionConfig(event_queue_size=2)) as client:
+    async with carrier.client(server, session=SessionConfig(event_queue_size=2)) as client:
         events, other = client.events(), client.events()
         (session,) = server.sessions.values()
         for _ in range(10):
@@ -420,7 +428,7 @@ async def test_an_abandoned_stream_holds_nobody_up(server: TransportServer, unti
         assert (await asyncio.wait_for(client.request(b"still there"), LIMIT)).payload == b"still there"
 
 
-async def test_connection_handlers(server: TransportServer) -> None:
+async def test_connection_handlers(carrier: Carrier, server: TransportServer) -> None:
     """on_connect comes before the first message, on_disconnect once and with the reason; both may be coroutines."""
     log: list[object] = []
     gone = asyncio.Event()
@@ -436,7 +444,7 @@ async def test_connection_handlers(server: TransportServer) -> None:
         gone.set()
 
     server.on_message(lambda context: log.append(context.session.data))
-    async with TransportClient(uri(server)) as client:
+    async with carrier.client(server) as client:
         await client.send(b"")
         await client.request(b"")
     await asyncio.wait_for(gone.wait(), LIMIT)
@@ -444,7 +452,7 @@ async def test_connection_handlers(server: TransportServer) -> None:
 
 
 async def test_failing_connection_handlers_are_counted(
-    server: TransportServer, caplog: pytest.LogCaptureFixture, until: Until
+    carrier: Carrier, server: TransportServer, caplog: pytest.LogCaptureFixture, until: Until
 ) -> None:
     """An on_connect that raises is logged and counted; the session lives."""
 
@@ -453,13 +461,13 @@ async def test_failing_connection_handlers_are_counted(
 
     server.on_connect(lambda _: 1 // 0)
     server.on_disconnect(fail_later)
-    async with TransportClient(uri(server)) as client:
+    async with carrier.client(server) as client:
         await client.request(b"")
     await until(lambda: server.counters.handler_errors == 2)
     assert "a connection handler failed" in caplog.text
 
 
-async def test_graceful_close_delivers_everything_queued(server: TransportServer) -> None:
+async def test_graceful_close_delivers_everything_queued(carrier: Carrier, server: TransportServer) -> None:
     """Everything sent before a graceful close arrives, also when it is far more than the buffers hold."""
     total = 0
     done = asyncio.Event()
@@ -470,7 +478,7 @@ async def test_graceful_close_delivers_everything_queued(server: TransportServer
         total += len(context.payload)
 
     server.on_disconnect(lambda *_: done.set())
-    async with TransportClient(uri(server)) as client:
+    async with carrier.client(server) as client:
         for _ in range(100):
             await client.send(bytes(200_000))
     await asyncio.wait_for(done.wait(), LIMIT)
@@ -501,10 +509,10 @@ async def test_graceful_close_by_the_server_delivers_answers_of_running_handlers
     assert not server.sessions
 
 
-async def test_a_graceful_close_is_bounded(hasty: SessionConfig, until: Until) -> None:
+async def test_a_graceful_close_is_bounded(carrier: Carrier, hasty: SessionConfig, until: Until) -> None:
     """A handler that never ends delays stopping by graceful_timeout and is cancelled then."""
     cancelled = asyncio.Event()
-    async with TransportServer(tcp="127.0.0.1:0", session=hasty) as server:
+    async with carrier.server(session=hasty) as server:
 
         @server.on_request
         async def hang(context: Context) -> None:
@@ -513,7 +521,7 @@ async def test_a_graceful_close_is_bounded(hasty: SessionConfig, until: Until) -
             finally:
                 cancelled.set()
 
-        async with TransportClient(uri(server)) as client:
+        async with carrier.client(server) as client:
             asked = asyncio.create_task(client.request(b""))
             await until(lambda: server.sessions[1].stats().running_handlers)
             session = server.sessions[1]
@@ -553,9 +561,9 @@ async def test_forced_close_drops_what_is_queued(
     assert server.stats().packets_received <= 2
 
 
-async def test_closing_by_id_and_all_at_once(server: TransportServer, until: Until) -> None:
+async def test_closing_by_id_and_all_at_once(carrier: Carrier, server: TransportServer, until: Until) -> None:
     """Sessions close by id, an unknown id is fine, and close_all ends the rest."""
-    clients = [TransportClient(uri(server)) for _ in range(5)]
+    clients = [carrier.client(server) for _ in range(5)]
     for client in clients:
         await client.connect()
     await until(lambda: len(server.sessions) == 5)
@@ -569,10 +577,10 @@ async def test_closing_by_id_and_all_at_once(server: TransportServer, until: Unt
     assert server.stats().connections_total == 5
 
 
-async def test_answering_after_the_session_closed(until: Until) -> None:
+async def test_answering_after_the_session_closed(carrier: Carrier, until: Until) -> None:
     """A plain late answer is counted; respond() on a closed session says so."""
     contexts: list[Context] = []
-    server = TransportServer(tcp="127.0.0.1:0", session=SessionConfig(graceful_timeout=0.1))
+    server = carrier.server(session=SessionConfig(graceful_timeout=0.1))
     await server.start()
     gone = asyncio.Event()
 
@@ -583,7 +591,7 @@ async def test_answering_after_the_session_closed(until: Until) -> None:
         return b"too late"
 
     server.on_disconnect(lambda *_: gone.set())
-    client = TransportClient(uri(server))
+    client = carrier.client(server)
     await client.connect()
     with pytest.raises(TransportTimeoutError):
         await client.request(b"", timeout=0.02)
@@ -595,9 +603,9 @@ async def test_answering_after_the_session_closed(until: Until) -> None:
     await server.stop()
 
 
-async def test_broadcast(server: TransportServer, until: Until) -> None:
+async def test_broadcast(carrier: Carrier, server: TransportServer, until: Until) -> None:
     """A broadcast reaches every open session, and says how many."""
-    clients = [TransportClient(uri(server)) for _ in range(3)]
+    clients = [carrier.client(server) for _ in range(3)]
     streams = []
     for client in clients:
         await client.connect()
@@ -613,9 +621,9 @@ async def test_broadcast(server: TransportServer, until: Until) -> None:
         await client.close()
 
 
-async def test_a_client_can_connect_again(server: TransportServer) -> None:
+async def test_a_client_can_connect_again(carrier: Carrier, server: TransportServer) -> None:
     """After closing, the same client object connects anew."""
-    client = TransportClient(uri(server))
+    client = carrier.client(server)
     for _ in range(2):
         async with client:
             await client.connect()
@@ -703,29 +711,29 @@ async def test_options_reach_the_sockets(until: Until) -> None:
                 assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == seconds
 
 
-async def test_connections_are_bounded(until: Until) -> None:
+async def test_connections_are_bounded(carrier: Carrier, until: Until) -> None:
     """Beyond max_connections a connection is closed at once and counted; a free place can be taken again."""
-    async with TransportServer(tcp="127.0.0.1:0", max_connections=1) as server:
+    async with carrier.server(max_connections=1) as server:
         server.on_request(lambda context: context.payload)
-        async with TransportClient(uri(server)) as first:
+        async with carrier.client(server) as first:
             await first.request(b"")
-            late = TransportClient(uri(server))
+            late = carrier.client(server)
             with pytest.raises((ConnectError, SessionClosedError)):
                 await connect_and_ask(late)
         await until(lambda: not server.sessions)
-        async with TransportClient(uri(server)) as second:
+        async with carrier.client(server) as second:
             assert (await second.request(b"in")).payload == b"in"
         assert server.stats().connections_refused == 1
 
 
-async def test_idle_sessions_are_closed() -> None:
+async def test_idle_sessions_are_closed(carrier: Carrier) -> None:
     """A session without packets for idle_timeout ends with reason TIMEOUT; a busy one stays."""
     reasons: list[CloseReason] = []
     config = SessionConfig(idle_timeout=0.1)
-    async with TransportServer(tcp="127.0.0.1:0", session=config) as server:
+    async with carrier.server(session=config) as server:
         server.on_request(lambda context: context.payload)
         server.on_disconnect(lambda _, reason: reasons.append(reason))
-        async with TransportClient(uri(server)) as busy, TransportClient(uri(server)) as idle:
+        async with carrier.client(server) as busy, carrier.client(server) as idle:
             while idle.is_connected:
                 await busy.request(b"")
                 await asyncio.sleep(0.01)
