@@ -32,6 +32,7 @@ from msgtrans import (
     TransportTimeoutError,
     encode,
 )
+from msgtrans.config import NO_RETRY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -641,7 +642,7 @@ async def test_connecting_to_nothing() -> None:
         ("tcp://a..b:1", "cannot be one"),
     ):
         with pytest.raises(ConnectError, match=told):
-            await TransportClient(target).connect()
+            await TransportClient(TcpClientConfig(target_address=target, retry_config=NO_RETRY)).connect()
     with pytest.raises(SessionClosedError, match="not connected"):
         await TransportClient(address).send(b"")
 
@@ -658,7 +659,8 @@ async def test_connecting_takes_at_most_connect_timeout(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(loop, "create_connection", never)
-    config = TcpClientConfig(target_address=str(server.tcp_address), connect_timeout=0.01)
+    address = str(server.tcp_address)
+    config = TcpClientConfig(target_address=address, connect_timeout=0.01, retry_config=NO_RETRY)
     with pytest.raises(TransportTimeoutError, match="connecting"):
         await TransportClient(config).connect()
 

@@ -4,7 +4,7 @@
         answer = await client.request(b"what time is it?")
         print(answer.payload)
 
-Not here: what a session does, what its bytes travel on, reconnecting, pools.
+Not here: what a session does, what its bytes travel on, reconnecting (`reconnecting`).
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class TransportClient(Endpoint):
         self._target = registry.client_config(target)
         self._transport = registry.get(self._target.transport)
         self._session: Session | None = None
+        self._connecting = asyncio.Lock()
 
     @property
     def uri(self) -> str:
@@ -63,21 +64,24 @@ class TransportClient(Endpoint):
         """Connect. Handlers and streams set up before the next `await` miss nothing the server says.
 
         Tries again as the config's `retry_config` says, if that can help.
-        Raises ConnectError (refused, unreachable, unknown name), TransportTimeoutError after `connect_timeout`.
+        Raises ConnectError (refused, unreachable, unknown name), TransportTimeoutError after `connect_timeout`: the
+        error of the last attempt, whose `attempts` says how many there were. Concurrent calls share one connection.
         """
-        if self.is_connected:
-            return
-        pauses = Pauses(self._target.retry_config)
-        while True:
-            try:
-                await self._connect()
-            except TransportError as error:
-                pause = pauses.next(random.random()) if error.retriable else None  # noqa: S311 - no secret
-                if pause is None:
-                    raise
-            else:
+        async with self._connecting:
+            if self.is_connected:
                 return
-            await asyncio.sleep(pause)
+            pauses = Pauses(self._target.retry_config)
+            while True:
+                try:
+                    await self._connect()
+                except TransportError as error:
+                    error.attempts = pauses.done + 1
+                    pause = pauses.next(random.random()) if error.retriable else None  # noqa: S311 - no secret
+                    if pause is None:
+                        raise
+                else:
+                    return
+                await asyncio.sleep(pause)
 
     async def _connect(self) -> None:
         link = await self._transport.connect(self._target, self)

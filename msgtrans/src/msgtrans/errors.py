@@ -39,6 +39,7 @@ class TransportError(Exception):
     `retry_delay` is the suggested pause in seconds before that, or None; `severity` is how bad it is.
     `refusal`, set on the way through middleware: True when a middleware turned a message away with it, False when it
     came from the handler; None otherwise.
+    `attempts` is how often it was tried; `str(error)` tells when that was more than once.
     """
 
     code: ClassVar[str] = "TRANSPORT_ERROR"
@@ -46,11 +47,16 @@ class TransportError(Exception):
     retry_delay: ClassVar[float | None] = None
     retriable: bool = False
     refusal: bool | None = None
+    attempts: int = 1
 
     def __init__(self, message: str | None = None, *, retriable: bool | None = None) -> None:
         super().__init__(message or self.advice)
         if retriable is not None:
             self.retriable = retriable
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if self.attempts == 1 else f"{text} (tried {self.attempts} times)"
 
     @property
     def severity(self) -> Severity:
