@@ -5,6 +5,7 @@
 
 from msgtrans.config.address import Address, parse_address
 from msgtrans.config.pacing import Pacing
+from msgtrans.config.resilience import CircuitBreakerConfig, LoadBalancerConfig
 from msgtrans.config.retry import NO_RETRY, RetryConfig
 from msgtrans.config.session import SessionConfig
 from msgtrans.config.tcp import TcpClientConfig, TcpServerConfig
@@ -14,6 +15,8 @@ from msgtrans.config.websocket import WebSocketClientConfig, WebSocketServerConf
 __all__ = [
     "NO_RETRY",
     "Address",
+    "CircuitBreakerConfig",
+    "LoadBalancerConfig",
     "Pacing",
     "RetryConfig",
     "SessionConfig",
