@@ -1,10 +1,11 @@
-"""The commands, run as a user runs them."""
+"""The commands: as processes where that matters, else in this one."""
 
 from __future__ import annotations
 
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -13,6 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+from typer.testing import CliRunner
+
+from msgtrans.cli import app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +30,9 @@ def command(*words: str) -> list[str]:
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*words), capture_output=True, text=True, timeout=30, check=False)
+    """The command, in this process, because starting one takes longer than most of them."""
+    done = CliRunner().invoke(app, words)
+    return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -193,10 +199,53 @@ def test_bench_without_answers() -> None:
     assert "each of 64 requests took longer than 0.2 s" in done.stderr
 
 
-def test_version_and_help() -> None:
-    """--version prints the version; no command prints the commands."""
+def test_bench_opens_many_connections(echo: str) -> None:
+    """Hundreds of connections are opened, a bounded number at a time, and each of them is used."""
+    done = run(
+        "bench", echo, "--connections", "300", "--in-flight", "1", "--warm-up", "0", "--duration", "0.1", "--json"
+    )
+    result = json.loads(done.stdout)
+    assert (result["uri"], result["connections"], result["in_flight"]) == (echo, 300, 1)
+    assert result["count"] >= 300
+
+
+def test_bench_runs_out_of_files(echo: str) -> None:
+    """When no more files can be opened, bench says how many connections there are and what to raise."""
+    words = command("bench", echo, "--connections", "300")
+    limited = ["sh", "-c", 'ulimit -n 100; exec "$@"', "sh", *words]
+    done = subprocess.run(limited, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert re.search(r"only \d+ of 300 connections to tcp://\S+ could be opened", done.stderr)
+    assert "ulimit -n NUMBER" in done.stderr
+
+
+def test_transports() -> None:
+    """The transports are listed with name, schemes, port and a sentence, for people and for machines."""
+    shown = run("transports").stdout
+    assert all(word in shown for word in ("tcp", "tls", "8001"))
+    (tcp,) = [info for info in json.loads(run("transports", "--json").stdout) if info["name"] == "tcp"]
+    assert (tcp["schemes"], tcp["default_port"]) == (["tcp", "tls"], 8001)
+
+
+def test_version() -> None:
+    """--version prints the version."""
     assert run("--version").stdout.startswith("msgtrans ")
-    assert "serve-echo" in run("--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "Move messages over TCP and WebSocket, and see how fast."),
+        (["serve-echo"], "--certificate"),
+        (["ping"], "ws://HOST:PORT/PATH"),
+        (["bench"], "--warm-up"),
+        (["transports"], "plug-ins included"),
+    ],
+)
+def test_help(words: list[str], told: str) -> None:
+    """Every command has a help text."""
+    done = run(*words, "--help")
+    assert (done.returncode, told in done.stdout) == (0, True), done.stderr
 
 
 def test_missing_extra_is_explained() -> None:

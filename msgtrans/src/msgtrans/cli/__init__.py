@@ -1,14 +1,14 @@
-"""The command line: `msgtrans serve-echo | ping | bench | transports`. Needs the extra `cli`.
+"""The command line: `msgtrans serve-echo | ping | bench | top | transports`. Needs the extra `cli`.
 
 Move messages over TCP and WebSocket, and see how fast.
 Exit codes: 0 done, 1 it did not work out (refused, timed out), 2 the command line is wrong.
-Not here: what the commands do (`echo`, `ping`, `load`), and anything a program would import.
+Not here: what the commands do (`echo`, `ping`, `load`, `top`), and anything a program would import.
 """
 
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
+from contextlib import aclosing, nullcontext
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import msgspec
@@ -20,13 +20,17 @@ from msgtrans import __version__
 from msgtrans.adapters.registry import transports
 from msgtrans.cli.echo import echo_server, serve, server_tls
 from msgtrans.cli.files import raise_file_limit
+from msgtrans.cli.live import live
 from msgtrans.cli.load import BenchPlan, BenchResult, Load, bench
 from msgtrans.cli.loop import run
 from msgtrans.cli.options import Ca, ClientCertificate, ClientKey, Headers, Insecure, Json, Uri
 from msgtrans.cli.ping import PingResult, ping
 from msgtrans.cli.progress import shown
+from msgtrans.cli.screen import screen
 from msgtrans.cli.target import TargetOptions, client_config, plain
+from msgtrans.cli.top import looks
 from msgtrans.errors import ConfigurationError, TransportError
+from msgtrans.middleware.statistics import BIZ_TYPE, FRESH
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -75,6 +79,9 @@ def serve_echo_command(
     client_ca: Annotated[
         str | None, typer.Option(metavar="FILE", help="Ask clients for a certificate of these authorities.")
     ] = None,
+    statistics: Annotated[
+        bool, typer.Option("--statistics/--no-statistics", help="Tell `msgtrans top` what goes on.")
+    ] = True,
 ) -> None:
     """Answer each request with its payload, and send each one-way message back.
 
@@ -84,7 +91,9 @@ def serve_echo_command(
         tcp, ws = "127.0.0.1:8001", "127.0.0.1:8002"
 
     async def work() -> None:
-        await serve(echo_server(tcp, ws, server_tls(certificate, key, client_ca)), ready=typer.echo)
+        await serve(
+            echo_server(tcp, ws, tls=server_tls(certificate, key, client_ca), statistics=statistics), typer.echo
+        )
 
     _run(work())
 
@@ -168,14 +177,13 @@ def bench_command(
     if json:
         typer.echo(msgspec.json.encode(result))
     else:
+        typer.echo(f"{result.uri}: payloads of {size} bytes, connections: {connections}")
         Console().print(_bench_table(result))
 
 
 def _bench_table(result: BenchResult) -> Table:
     """What people want to see of a bench."""
-    table = Table(
-        title=f"{result.uri}: payloads of {result.size} bytes, connections: {result.connections}", title_justify="left"
-    )
+    table = Table()
     table.add_column("what")
     table.add_column("figure", justify="right")
     what = "one-way messages" if result.one_way else f"requests, {result.in_flight} in flight each"
@@ -194,6 +202,40 @@ def _bench_table(result: BenchResult) -> Table:
     if result.errors:
         table.add_row("not answered", f"{result.errors:,}")
     return table
+
+
+@app.command("top")
+def top_command(
+    uri: Uri,
+    *,
+    interval: Annotated[float, typer.Option(min=FRESH, help="Seconds between two looks.")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Print what one interval shows; so it is in a pipe.")] = False,
+    biz_type: Annotated[int, typer.Option(min=0, max=255, help="What the server gives statistics for.")] = BIZ_TYPE,
+    json: Json = False,
+    ca: Ca = None,
+    insecure: Insecure = False,
+    client_certificate: ClientCertificate = None,
+    client_key: ClientKey = None,
+    header: Headers = None,
+) -> None:
+    """Watch a server that uses StatisticsMiddleware: rates, sessions, and what goes wrong."""
+    options = _options(ca, insecure, client_certificate, client_key, header)
+    console = Console()
+
+    async def work() -> None:
+        seen = looks(client_config(uri, options), interval=interval, biz_type=biz_type)
+        if not (once or json) and console.is_terminal:
+            await live(console, seen, f"every {interval:g} s, Ctrl-C ends")
+            return
+        async with aclosing(seen):
+            await anext(seen)
+            look = await anext(seen)
+        if json:
+            typer.echo(msgspec.json.encode(look))
+        else:
+            console.print(screen(look, lines=len(look.statistics.sessions) + 100))
+
+    _run(work())
 
 
 @app.command("transports")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgtrans.config import TcpServerConfig, TlsServerConfig, WebSocketServerConfig
 from msgtrans.errors import ConfigurationError
+from msgtrans.middleware import StatisticsMiddleware
 from msgtrans.server import TransportServer
 
 if TYPE_CHECKING:
@@ -22,16 +23,20 @@ if TYPE_CHECKING:
 MAX_CONNECTIONS: Final = 20_000  # of each listener and of all; a server to try things on must not be full too soon
 
 
-def echo_server(tcp: str | None, ws: str | None = None, tls: TlsServerConfig | None = None) -> TransportServer:
+def echo_server(
+    tcp: str | None, ws: str | None = None, *, tls: TlsServerConfig | None = None, statistics: bool = True
+) -> TransportServer:
     """A server that answers a request with its payload, and sends a one-way message back one-way.
 
-    tcp, ws: "HOST:PORT" to listen on, None for not. tls: inside TLS, both.
+    tcp, ws: "HOST:PORT" to listen on, None for not. tls: inside TLS, both. statistics: tell them to who asks.
     """
     server = TransportServer(
         tcp=TcpServerConfig(bind_address=tcp, tls=tls, max_connections=MAX_CONNECTIONS) if tcp else None,
         ws=WebSocketServerConfig(bind_address=ws, tls=tls, max_connections=MAX_CONNECTIONS) if ws else None,
         max_connections=MAX_CONNECTIONS,
     )
+    if statistics:
+        server.use(StatisticsMiddleware(name="msgtrans serve-echo"))
 
     @server.on_request
     def answer(context: Context) -> bytes:

@@ -11,7 +11,8 @@ CONNECTION = "Connection"
 Uri = Annotated[
     str,
     typer.Argument(
-        metavar="URI", help="tcp://HOST:PORT, tls://..., ws://HOST[:PORT][/PATH], wss://..., or a plug-in's."
+        metavar="URI",
+        help="tcp://HOST:PORT, tls://HOST:PORT, ws://HOST:PORT/PATH, wss://HOST:PORT/PATH, or as a plug-in says.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]

@@ -1,0 +1,133 @@
+"""What `msgtrans top` shows, for people: readable in 80 columns and 24 lines.
+
+Not here: asking a server (`top`), and terminals: everything here turns a `Look` into something rich can print.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rich.columns import Columns
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from msgtrans.cli.top import counters
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from msgtrans.cli.top import Look
+
+TRAFFIC: Final = frozenset(
+    {
+        "connections_open",
+        "connections_total",
+        "packets_sent",
+        "packets_received",
+        "bytes_sent",
+        "bytes_received",
+    }
+)
+"""Counters that have a place of their own at the top."""
+ORDINARY: Final = frozenset({"read_pauses", "discarded"})
+"""Counters of what is no failure of anybody."""
+HEAD: Final = 5  # lines above the counters
+TABLE: Final = 1  # the line above the sessions
+
+
+def screen(look: Look, *, lines: int = 24, hint: str = "") -> RenderableType:
+    """Everything of one look, in at most `lines` lines as far as the counters allow. hint: the last line, if any."""
+    events = _events(look)
+    parts: list[RenderableType] = [_head(look), _traffic(look)]
+    if events:
+        parts.append(Columns(events, padding=(0, 3)))
+    used = HEAD + (len(events) + 1) // 2 + TABLE + bool(hint)
+    parts.append(_sessions(look, most=max(lines - used, 3)))
+    if hint:
+        parts.append(Text(hint, style="dim"))
+    return Group(*parts)
+
+
+def _head(look: Look) -> Text:
+    statistics = look.statistics
+    head = Text(no_wrap=True, overflow="ellipsis")
+    head.append(look.uri, style="bold")
+    head.append(f"  {statistics.name} {statistics.version}, up {duration(statistics.uptime)}")
+    if look.trouble:
+        head.append(f"\n{look.trouble}", style="bold red")
+    else:
+        head.append(f"\nlistening on {', '.join(statistics.listeners) or 'no port of its own'}", style="dim")
+    return head
+
+
+def _traffic(look: Look) -> RenderableType:
+    totals, rates = look.statistics.counters, look.rates
+    table = Table.grid(padding=(0, 3))
+    for _ in range(4):
+        table.add_column(justify="right", no_wrap=True)
+    rows = (
+        ("in", totals.packets_received, totals.bytes_received, rates and (rates.packets_in, rates.bytes_in)),
+        ("out", totals.packets_sent, totals.bytes_sent, rates and (rates.packets_out, rates.bytes_out)),
+    )
+    for name, packets, size, per_second in rows:
+        now = f"{per_second[0]:,.0f} packets/s" if per_second else "- packets/s"
+        speed = f"{per_second[1] / 1e6:,.2f} MB/s" if per_second else "- MB/s"
+        table.add_row(Text(name, style="bold"), now, speed, Text(f"{packets:,} packets, {volume(size)}", style="dim"))
+    opened = f", {look.opened:,.0f}/s new" if rates else ""
+    sessions = Text(f"{totals.connections_open:,}", style="bold")
+    sessions.append(f" sessions open{opened}, {totals.connections_total:,} ever", style="not bold")
+    return Group(table, sessions)
+
+
+def _events(look: Look) -> list[Text]:
+    found = []
+    for name, value in counters(look.statistics.counters).items():
+        if name in TRAFFIC or not value:
+            continue
+        growth = look.grown.get(name, 0)
+        style = "" if name in ORDINARY else "bold red" if growth else "yellow"
+        more = f" (+{growth:,})" if growth else ""
+        found.append(Text(f"{name.replace('_', ' ')} {value:,}{more}", style=style, no_wrap=True))
+    return found
+
+
+def _sessions(look: Look, most: int) -> Table:
+    busiest = look.busiest()
+    table = Table(box=None, padding=(0, 1), header_style="reverse", expand=True)
+    table.add_column("session", justify="right")
+    table.add_column("on")
+    table.add_column("peer", overflow="ellipsis", no_wrap=True, ratio=1)
+    for name in ("open", "in/s", "out/s", "queued", "asked"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for session, rate in busiest[:most]:
+        table.add_row(
+            str(session.id),
+            session.protocol,
+            session.peer or "-",
+            duration(session.seconds),
+            f"{rate.packets_in:,.0f}" if rate else "-",
+            f"{rate.packets_out:,.0f}" if rate else "-",
+            volume(session.outbound_bytes),
+            str(session.pending),
+        )
+    return table
+
+
+def duration(seconds: float) -> str:
+    """`seconds` in at most two units, as "3 h 20 min"."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [f"{count} {unit}" for count, unit in ((days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")) if count]
+    return " ".join(parts[:2]) or "0 s"
+
+
+def volume(size: int) -> str:
+    """`size` bytes in the unit that suits, as "1.5 MB"."""
+    number = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:,.1f} TB"

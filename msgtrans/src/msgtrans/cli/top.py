@@ -1,0 +1,131 @@
+"""What `msgtrans top` does: ask a server for its statistics again and again, and tell what changed between two looks.
+
+`compare` needs no connection; `looks` asks, and connects again when the server comes back.
+Not here: what the screen looks like (`screen`), and giving statistics (`msgtrans.middleware`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from msgtrans.cli.target import plain, told_plainly
+from msgtrans.client import TransportClient
+from msgtrans.errors import TransportError, TransportTimeoutError
+from msgtrans.middleware import ServerStatistics, SessionSummary, fetch_statistics
+from msgtrans.stats import EndpointStats
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from msgtrans.transport import ClientConfig
+
+ANSWER: Final = 5.0  # seconds to wait for an answer
+
+
+class Rates(msgspec.Struct, frozen=True, kw_only=True):
+    """Per second, between two looks. in and out are the server's."""
+
+    packets_in: float
+    packets_out: float
+    bytes_in: float
+    bytes_out: float
+
+
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """A server at one moment, compared with the look before.
+
+    rates: of all sessions; sessions: of those that were there both times, by id. None and empty without a look before.
+    opened: connections per second. grown: by how much counters have grown, those that have. trouble: why there is
+    nothing newer, empty when all is well.
+    """
+
+    uri: str
+    statistics: ServerStatistics
+    rates: Rates | None = None
+    sessions: dict[int, Rates] = {}
+    opened: float = 0.0
+    grown: dict[str, int] = {}
+    trouble: str = ""
+
+    def busiest(self) -> list[tuple[SessionSummary, Rates | None]]:
+        """The sessions told of, the busiest now first."""
+        return sorted(
+            ((session, self.sessions.get(session.id)) for session in self.statistics.sessions),
+            key=lambda found: (
+                -(found[1].packets_in + found[1].packets_out if found[1] else 0.0),
+                -(found[0].packets_sent + found[0].packets_received),
+            ),
+        )
+
+
+def compare(uri: str, before: Look | None, now: ServerStatistics) -> Look:
+    """What `now` says after `before`. A server that began anew meanwhile has nothing to be compared with."""
+    then = before.statistics if before is not None else None
+    if then is None or now.uptime < then.uptime:
+        return Look(uri=uri, statistics=now)
+    seconds = now.uptime - then.uptime
+    if before is not None and seconds == 0:
+        return msgspec.structs.replace(before, trouble="")  # it has given the same answer again
+    known = {session.id: session for session in then.sessions}
+    return Look(
+        uri=uri,
+        statistics=now,
+        rates=_rates(then.counters, now.counters, seconds),
+        sessions={
+            session.id: _rates(known[session.id], session, seconds) for session in now.sessions if session.id in known
+        },
+        opened=(now.counters.connections_total - then.counters.connections_total) / seconds,
+        grown={
+            name: growth
+            for name, value in counters(now.counters).items()
+            if (growth := value - getattr(then.counters, name)) > 0
+        },
+    )
+
+
+def counters(stats: EndpointStats) -> dict[str, int]:
+    """All of them by name, those of newer versions included."""
+    return {name: getattr(stats, name) for name in stats.__struct_fields__}
+
+
+def _rates(then: EndpointStats | SessionSummary, now: EndpointStats | SessionSummary, seconds: float) -> Rates:
+    return Rates(
+        packets_in=(now.packets_received - then.packets_received) / seconds,
+        packets_out=(now.packets_sent - then.packets_sent) / seconds,
+        bytes_in=(now.bytes_received - then.bytes_received) / seconds,
+        bytes_out=(now.bytes_sent - then.bytes_sent) / seconds,
+    )
+
+
+async def looks(config: ClientConfig, *, interval: float, biz_type: int) -> AsyncGenerator[Look, None]:
+    """Look every `interval` seconds. Once it has worked, a server that is gone is tried again, and the looks say so.
+
+    Raises TransportError when the first look fails, or when trying again cannot help.
+    """
+    look: Look | None = None
+    while True:
+        try:
+            async with TransportClient(config) as client:
+                with told_plainly(client):
+                    while True:
+                        look = compare(config.uri, look, await _ask(client, biz_type))
+                        yield look
+                        await asyncio.sleep(interval)
+        except TransportError as error:
+            if look is None or not error.retriable:
+                raise
+            yield msgspec.structs.replace(look, trouble=f"no news, trying again: {plain(error)}")
+        await asyncio.sleep(interval)
+
+
+async def _ask(client: TransportClient, biz_type: int) -> ServerStatistics:
+    missing = f"{client.uri} gives no statistics; switch them on there: server.use(StatisticsMiddleware())"
+    try:
+        return await fetch_statistics(client, biz_type=biz_type, seconds=ANSWER)
+    except msgspec.DecodeError as error:
+        raise TransportError(missing, retriable=False) from error
+    except TransportTimeoutError as error:
+        raise TransportError(f"{missing}, or it is too busy to answer within {ANSWER:g} s", retriable=True) from error

@@ -1,0 +1,255 @@
+"""`msgtrans top`: what it compares, what its screen shows, and how it lives with servers that come and go."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from contextlib import contextmanager
+from io import StringIO
+from typing import TYPE_CHECKING
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from msgtrans import EndpointStats
+from msgtrans.cli import app
+from msgtrans.cli.screen import duration, screen, volume
+from msgtrans.cli.top import Look, compare
+from msgtrans.middleware import ServerStatistics, SessionSummary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LIMIT = 15.0  # seconds after which a wait has failed
+
+
+def statistics(uptime: float, *, packets: tuple[int, ...] = (), **counters: int) -> ServerStatistics:
+    """A server with one session for each number of packets, which went both ways in 10 bytes each."""
+    sessions = [
+        SessionSummary(
+            id=number,
+            protocol="wss",
+            peer=f"[2001:db8::{number}]:54321",
+            seconds=uptime,
+            packets_sent=count,
+            packets_received=count,
+            bytes_sent=10 * count,
+            bytes_received=10 * count,
+            outbound_bytes=1500,
+            pending=3,
+        )
+        for number, count in enumerate(packets, 1)
+    ]
+    total = sum(packets)
+    stats = EndpointStats(
+        connections_open=len(packets),
+        packets_received=total,
+        packets_sent=total,
+        bytes_received=10 * total,
+        bytes_sent=10 * total,
+        **counters,
+    )
+    return ServerStatistics(
+        name="orders",
+        version="1.2.3",
+        time=1e9 + uptime,
+        uptime=uptime,
+        listeners=["tcp://127.0.0.1:8001", "ws://127.0.0.1:8002"],
+        counters=stats,
+        sessions=sessions,
+    )
+
+
+def shown(look: Look, **options: object) -> list[str]:
+    output = StringIO()
+    Console(width=80, height=24, file=output).print(screen(look, **options))
+    return output.getvalue().splitlines()
+
+
+def test_rates_are_what_came_between_two_looks() -> None:
+    """Rates are differences by the server's own clock, in total and for sessions that were there both times."""
+    first = compare("tcp://h:1", None, statistics(10, packets=(100,)))
+    assert (first.rates, first.sessions, first.grown) == (None, {}, {})
+    second = compare("tcp://h:1", first, statistics(12, packets=(300, 50), connections_total=4, unhandled=2))
+    assert second.rates is not None
+    assert (second.rates.packets_in, second.rates.bytes_out) == (125, 1250)
+    assert {number: rate.packets_in for number, rate in second.sessions.items()} == {1: 100}
+    assert second.opened == 2
+    assert second.grown["unhandled"] == 2
+    assert "handler_errors" not in second.grown
+
+
+def test_a_server_that_began_anew_is_not_compared() -> None:
+    """After a restart the counters are small again: there are no rates then, rather than negative ones."""
+    first = compare("tcp://h:1", None, statistics(10, packets=(100,)))
+    assert compare("tcp://h:1", first, statistics(1, packets=(5,))).rates is None
+
+
+def test_the_same_answer_again_changes_nothing() -> None:
+    """A server that gives the same answer twice within half a second keeps the rates it had."""
+    first = compare("tcp://h:1", None, statistics(10, packets=(100,)))
+    second = compare("tcp://h:1", first, statistics(11, packets=(200,)))
+    assert compare("tcp://h:1", second, statistics(11, packets=(200,))) == second
+
+
+def test_the_busiest_sessions_come_first() -> None:
+    """Sessions are sorted by what they do now, and by what they have done where that is the same."""
+    first = compare("tcp://h:1", None, statistics(10, packets=(500, 100, 200)))
+    second = compare("tcp://h:1", first, statistics(11, packets=(500, 101, 200)))
+    assert [2, 1, 3] == [session.id for session, _ in second.busiest()]
+
+
+def test_the_screen_fits_a_small_terminal() -> None:
+    """Fifty sessions take no more than 24 lines of 80 columns, and with every counter in use no column more."""
+    names = [name for name in EndpointStats.__struct_fields__ if name.split("_")[0] not in {"packets", "bytes"}]
+    failing = dict.fromkeys([name for name in names if name != "connections_open"], 7)
+    look = compare("tcp://h:1", None, statistics(10, packets=tuple(range(50, 0, -1))))
+    calm = shown(compare("tcp://h:1", look, statistics(11, packets=tuple(range(950, 900, -1)))), hint="Ctrl-C ends")
+    assert max(map(len, calm)) <= 80
+    assert len(calm) == 24
+    assert calm[-1].strip() == "Ctrl-C ends"
+    wild = shown(compare("tcp://h:1", look, statistics(11, packets=tuple(range(950, 900, -1)), **failing)))
+    assert max(map(len, wild)) <= 80
+    told = " ".join(wild)
+    assert all(f"{name.replace('_', ' ')} 7" in told for name in failing if name != "connections_total")
+
+
+def test_the_screen_tells_of_trouble() -> None:
+    """A look that could not be renewed says why, in place of the listeners."""
+    look = compare("tcp://h:1", None, statistics(10))
+    assert "listening on tcp://127.0.0.1:8001" in shown(look)[1]
+    lost = Look(uri=look.uri, statistics=look.statistics, trouble="no news, trying again: nothing listens there")
+    assert shown(lost)[1].strip() == "no news, trying again: nothing listens there"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(0.4, "0 s"), (59.9, "59 s"), (60, "1 min"), (61, "1 min 1 s"), (7260, "2 h 1 min"), (200_000, "2 d 7 h")],
+)
+def test_durations(seconds: float, told: str) -> None:
+    """Durations are told in the two units that matter."""
+    assert told == duration(seconds)
+
+
+@pytest.mark.parametrize(("size", "told"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (3 * 10**13, "30.0 TB")])
+def test_volumes(size: int, told: str) -> None:
+    """Volumes are told in the unit that suits."""
+    assert told == volume(size)
+
+
+# The command
+
+
+@contextmanager
+def serving(*options: str) -> Iterator[str]:
+    words = [sys.executable, "-m", "msgtrans", "serve-echo", *options]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().split()[1]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(LIMIT) == 0
+
+
+@pytest.fixture(scope="module")
+def echo() -> Iterator[str]:
+    """The URI of a running serve-echo."""
+    with serving("--tcp", "127.0.0.1:0") as uri:
+        yield uri
+
+
+def test_once(echo: str) -> None:
+    """In a pipe, top prints what one interval shows and ends: its own session at least, with its rate."""
+    done = CliRunner().invoke(app, ["top", echo, "--interval", "0.5"])
+    assert done.exit_code == 0
+    assert "msgtrans serve-echo" in done.stdout
+    assert "1 sessions open" in done.stdout
+    assert re.search(r"^ in +\d+ packets/s", done.stdout, re.MULTILINE)
+
+
+def test_for_machines(echo: str) -> None:
+    """With --json top prints one look as one object, rates included."""
+    done = CliRunner().invoke(app, ["top", echo, "--interval", "0.5", "--json"])
+    look = json.loads(done.stdout)
+    assert (look["uri"], look["statistics"]["listeners"]) == (echo, [echo])
+    assert look["statistics"]["counters"]["connections_open"] == 1
+    assert look["rates"]["packets_in"] > 0
+
+
+def test_a_server_without_statistics() -> None:
+    """A server that gives no statistics is told apart from one that does not run, with what to switch on."""
+    with serving("--tcp", "127.0.0.1:0", "--no-statistics") as uri:
+        done = CliRunner().invoke(app, ["top", uri, "--once"])
+    assert done.exit_code == 1
+    assert "server.use(StatisticsMiddleware())" in done.stderr
+    gone = CliRunner().invoke(app, ["top", uri, "--once"])
+    assert gone.exit_code == 1
+    assert "nothing listens there" in gone.stderr
+
+
+class Screen:
+    """A process on a terminal of 80 columns and 24 lines, and all that it has drawn so far."""
+
+    def __init__(self, *words: str) -> None:
+        self._ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        environment = {**os.environ, "TERM": "xterm"} | dict.fromkeys(("COLUMNS", "LINES"), "")
+        environment.pop("COLUMNS"), environment.pop("LINES")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "msgtrans", *words], stdout=theirs, stderr=subprocess.PIPE, env=environment
+        )
+        os.close(theirs)
+        self.drawn = ""
+
+    def wait_for(self, text: str) -> None:
+        """Read until `text` is drawn, and forget what came before."""
+        deadline = time.monotonic() + LIMIT
+        while text not in self.drawn:
+            ready, _, _ = select.select([self._ours], [], [], max(deadline - time.monotonic(), 0))
+            assert ready, f"{text!r} was never drawn: {self.drawn}"
+            self.drawn += os.read(self._ours, 65_536).decode()
+        self.drawn = self.drawn.partition(text)[2]
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+        os.close(self._ours)
+
+
+@pytest.fixture
+def port() -> int:
+    """A port that was free just now, for a server that must come back where it was."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_live_across_a_restart(port: int, number: signal.Signals) -> None:
+    """On a terminal top draws again and again, says when the server is gone, goes on when it is back, and ends well."""
+    address = f"127.0.0.1:{port}"
+    with serving("--tcp", address) as uri:
+        top = Screen("top", uri, "--interval", "0.5")
+        top.wait_for("sessions open")
+        top.wait_for("packets/s")
+    top.wait_for("no news, trying again")
+    with serving("--tcp", address):
+        top.wait_for(f"listening on tcp://{address}")
+        top.process.send_signal(number)
+        draining = threading.Thread(target=top.wait_for, args=("\x1b[?1049l",))  # the screen it had before
+        draining.start()
+        assert top.process.wait(LIMIT) == 0
+        draining.join()
+    top.close()
