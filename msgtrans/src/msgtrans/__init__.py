@@ -7,7 +7,14 @@ from msgtrans._version import __version__
 from msgtrans.adapters.unified_port import UnifiedPort
 from msgtrans.client import TransportClient
 from msgtrans.codec import CodecOptions, PacketDecoder, decode, encode
-from msgtrans.config import Address, SessionConfig, TcpClientConfig, TcpServerConfig
+from msgtrans.config import (
+    Address,
+    SessionConfig,
+    TcpClientConfig,
+    TcpServerConfig,
+    TlsClientConfig,
+    TlsServerConfig,
+)
 from msgtrans.errors import (
     BackpressureError,
     ConfigurationError,
@@ -31,6 +38,7 @@ from msgtrans.requests import PendingRequests
 from msgtrans.server import TransportServer
 from msgtrans.session import Session
 from msgtrans.stats import EndpointStats, SessionStats
+from msgtrans.tls import ServerTls
 
 __all__ = [
     "Address",
@@ -60,6 +68,7 @@ __all__ = [
     "Reply",
     "RequestReceived",
     "ResourceError",
+    "ServerTls",
     "Session",
     "SessionClosedError",
     "SessionConfig",
@@ -68,6 +77,8 @@ __all__ = [
     "Severity",
     "TcpClientConfig",
     "TcpServerConfig",
+    "TlsClientConfig",
+    "TlsServerConfig",
     "TransportClient",
     "TransportConnectionError",
     "TransportError",

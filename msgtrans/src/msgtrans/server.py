@@ -25,7 +25,7 @@ from msgtrans.endpoint import Endpoint
 from msgtrans.errors import ConfigurationError, ConnectError, TransportError, TransportTimeoutError
 from msgtrans.packet import HEADER_SIZE, MAX_MESSAGE_ID, ONE_WAY
 from msgtrans.session import Session
-from msgtrans.transport import Terms
+from msgtrans.transport import HasCertificates, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -150,6 +150,19 @@ class TransportServer(Endpoint):
 
     async def __aexit__(self, *exc: object) -> None:
         await self.stop()
+
+    def reload_certificates(self) -> bool:
+        """Read the certificates of all TLS listeners again, now: for signal handlers, as
+
+            loop.add_signal_handler(signal.SIGHUP, server.reload_certificates)
+
+        New connections get what is read; open ones stay. Returns whether all could be used; what cannot is logged and
+        counted, and what was loaded before stays in use.
+        """
+        reloaded = [
+            listener.reload_certificates() for _, listener in self._listeners if isinstance(listener, HasCertificates)
+        ]
+        return all(reloaded)
 
     # Its sessions
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -88,6 +88,15 @@ class Listener(Protocol):
 
     async def wait_closed(self) -> None:
         """Wait until nothing is left of it."""
+        ...
+
+
+@runtime_checkable
+class HasCertificates(Protocol):
+    """What a listener that serves TLS can do beside what is asked of every `Listener`."""
+
+    def reload_certificates(self) -> bool:
+        """Read the certificates again, now; False when they could not be used and those before stay."""
         ...
 
 

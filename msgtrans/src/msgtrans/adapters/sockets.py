@@ -7,35 +7,38 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import socket
 import ssl
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgtrans.adapters.stream import keep_alive
 from msgtrans.config import Address, parse_address
 from msgtrans.errors import ConnectError, TransportTimeoutError
-from msgtrans.tls import ServerTls, client_context
+from msgtrans.tls import ServerTls, client_context, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from msgtrans.config import TcpServerConfig, TlsClientConfig, WebSocketServerConfig
+    from msgtrans.stats import EndpointStats
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
+ATTEMPTS: Final = 10  # to find a port that is free on all addresses of a name
 
 
 class SocketListener:
     """A listening TCP socket, or several where a name has several addresses."""
 
-    def __init__(self, server: asyncio.Server, tls: ServerTls | None, scheme: str) -> None:
-        self._server = server
+    def __init__(self, servers: list[asyncio.Server], tls: ServerTls | None, scheme: str) -> None:
+        self._servers = servers
         self._tls = tls
         self._scheme = scheme
-        self._addresses = [Address(*listening.getsockname()[:2]) for listening in server.sockets]
+        self._addresses = [Address(*listening.getsockname()[:2]) for server in servers for listening in server.sockets]
 
     @property
     def addresses(self) -> list[Address]:
-        """Where it listens; after binding port 0 the port it got."""
+        """Where it listens; after binding port 0 the port it got, the same on all addresses of a name."""
         return list(self._addresses)
 
     @property
@@ -43,31 +46,48 @@ class SocketListener:
         """The same as URIs."""
         return [f"{self._scheme}://{address}" for address in self._addresses]
 
+    def reload_certificates(self) -> bool:
+        """Read the certificates again, now; False when they could not be used and those before stay."""
+        return self._tls is None or self._tls.reload()
+
     def close(self) -> None:
         """Accept no more."""
-        self._server.close()
+        for server in self._servers:
+            server.close()
         if self._tls is not None:
             self._tls.close()
 
     async def wait_closed(self) -> None:
         """Wait until the sockets are closed."""
-        await self._server.wait_closed()
+        for server in self._servers:
+            await server.wait_closed()
 
 
 async def listen(
     config: TcpServerConfig | WebSocketServerConfig,
     factory: Callable[[], asyncio.BaseProtocol],
     schemes: tuple[str, str],
+    counters: EndpointStats | None = None,
 ) -> SocketListener:
     """Listen as `config` says; `factory` makes the protocol of each connection. schemes: without and with TLS.
 
+    A name with several addresses is listened to on all that this machine has, port 0 becoming the same port on each.
+    As many TLS handshakes as `max_connections` may run at once. counters: for what happens to these.
     Raises ConnectError when the address cannot be bound, ConfigurationError when the certificate cannot be used.
     """
     loop = asyncio.get_running_loop()
     host, port = parse_address(config.bind_address, field="bind_address", schemes=schemes)
-    tls = ServerTls(config.tls) if config.tls is not None else None
-    try:
-        server = await loop.create_server(
+    tls: ServerTls | None = None
+    if config.tls is not None:
+        tls = ServerTls(
+            config.tls,
+            max_handshakes=config.max_connections,
+            handshake_timeout=config.accept_timeout,
+            counters=counters,
+        )
+
+    async def bind(host: str, port: int) -> asyncio.Server:
+        return await loop.create_server(
             factory,
             host,
             port,
@@ -77,14 +97,64 @@ async def listen(
             ssl=tls.context if tls is not None else None,
             ssl_handshake_timeout=config.accept_timeout if tls is not None else None,
         )
+
+    try:
+        servers = await _bind_all(await _addresses_of(host), port, bind)
     except (OSError, UnicodeError) as error:  # the latter for names that cannot be one
         raise ConnectError(f"cannot listen on {config.bind_address}: {_bind_advice(error)}") from error
     if config.keepalive is not None:
-        for listening in server.sockets:
-            keep_alive(listening, config.keepalive)  # accepted sockets inherit it
+        for server in servers:
+            for listening in server.sockets:
+                keep_alive(listening, config.keepalive)  # accepted sockets inherit it
     if tls is not None:
-        tls.watch(loop)
-    return SocketListener(server, tls, schemes[tls is not None])
+        tls.watch()
+    return SocketListener(servers, tls, schemes[tls is not None])
+
+
+async def _addresses_of(host: str) -> list[str]:
+    """The addresses to listen on: `host` itself, or what the name stands for."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        return list(dict.fromkeys(str(address[0]) for *_, address in found))
+    return [host]
+
+
+async def _bind_all(
+    hosts: list[str], port: int, bind: Callable[[str, int], Awaitable[asyncio.Server]]
+) -> list[asyncio.Server]:
+    """Bind the same port on all hosts; a port that the system chooses may be taken on another, so try some."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return await _bind_each(hosts, port, bind)
+        except OSError as error:
+            if port != 0 or error.errno != errno.EADDRINUSE or attempt == ATTEMPTS:
+                raise
+    raise AssertionError("unreachable")
+
+
+async def _bind_each(
+    hosts: list[str], port: int, bind: Callable[[str, int], Awaitable[asyncio.Server]]
+) -> list[asyncio.Server]:
+    servers: list[asyncio.Server] = []
+    try:
+        for host in hosts:
+            try:
+                servers.append(await bind(host, port))
+            except OSError as error:
+                # A name may stand for an address that this machine does not have, as ::1 without IPv6. Newer versions
+                # of asyncio raise that without a number.
+                last = host == hosts[-1] and not servers
+                if last or error.errno not in {errno.EADDRNOTAVAIL, None}:
+                    raise
+            else:
+                port = servers[0].sockets[0].getsockname()[1]
+    except BaseException:
+        for server in servers:
+            server.close()
+        raise
+    return servers
 
 
 async def connect(
@@ -119,12 +189,7 @@ async def connect(
     except ssl.SSLError as error:
         raise _tls_failed(uri, error) from error
     except OSError as error:
-        reason = "nothing listens there" if isinstance(error, ConnectionRefusedError) else str(error)
-        if context is not None and isinstance(error, ConnectionResetError):
-            reason = "the connection broke during the TLS handshake; does that port speak TLS?"
-        raise ConnectError(
-            f"cannot connect to {uri}: {reason}; check that the server runs and the address is right"
-        ) from error
+        raise _connect_failed(uri, error, local_bind_address, secure=context is not None) from error
     return protocol
 
 
@@ -140,7 +205,20 @@ def _tls_failed(uri: str, error: ssl.SSLError) -> ConnectError:
             "name its authority in TlsClientConfig.ca_file, or the right server_name",
             retriable=False,
         )
-    return ConnectError(f"the TLS handshake with {uri} failed: {error.reason or error}; does that port speak TLS?")
+    reason = refusal(error) or f"{error.reason or error}; does that port speak TLS?"
+    return ConnectError(f"the TLS handshake with {uri} failed: {reason}", retriable=False)
+
+
+def _connect_failed(uri: str, error: OSError, local: str | None, *, secure: bool) -> ConnectError:
+    if local is not None and error.errno in {errno.EADDRNOTAVAIL, errno.EADDRINUSE}:
+        return ConnectError(f"cannot connect to {uri} from {local}: {_bind_advice(error)}")
+    if isinstance(error, ConnectionRefusedError):
+        reason = "nothing listens there"
+    elif secure and isinstance(error, ConnectionResetError | BrokenPipeError):
+        reason = "the connection broke during the TLS handshake; does that port speak TLS?"
+    else:
+        reason = str(error)
+    return ConnectError(f"cannot connect to {uri}: {reason}; check that the server runs and the address is right")
 
 
 def _bind_advice(error: OSError | UnicodeError) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, cast
 from msgtrans.codec import PacketDecoder
 from msgtrans.config import Address
 from msgtrans.errors import RemoteProtocolError, TransportConnectionError
+from msgtrans.tls import refusal
 
 if TYPE_CHECKING:
     from asyncio.trsock import TransportSocket
@@ -129,7 +130,7 @@ class StreamConnection(asyncio.BufferedProtocol):
             self._tell_kept(session, 0)
             error = None
             if exc is not None:
-                error = TransportConnectionError(f"the connection to {self.peer_address} broke: {exc}")
+                error = TransportConnectionError(f"the connection to {self.peer_address} broke: {refusal(exc) or exc}")
                 error.__cause__ = exc
             session.lost(error)
 

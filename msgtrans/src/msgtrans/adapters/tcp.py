@@ -54,7 +54,7 @@ class TcpTransport:
                 return PacedConnection(terms, config.pacing, read_size=config.read_buffer_size)
             return StreamConnection(terms, read_size=config.read_buffer_size, nodelay=config.nodelay)
 
-        return await sockets.listen(config, connection, SCHEMES)
+        return await sockets.listen(config, connection, SCHEMES, host.counters)
 
     async def connect(self, config: ClientConfig, host: Host) -> Link:
         """Connect to host and port."""
