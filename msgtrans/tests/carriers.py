@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 LIMIT = 10.0  # seconds after which a wait in a test has failed
 TCP, TLS, WS, WSS = ("tcp", "tls", "ws", "wss")
-CARRIERS = (TCP,)
+CARRIERS = (TCP, TLS)
 
 
 class Certificates:
@@ -97,7 +97,8 @@ class RawPeer:
 
     def vanish(self) -> None:
         """End the stream in the middle of whatever it carried, without a reset."""
-        self.transport.get_extra_info("socket").shutdown(socket.SHUT_WR)
+        with socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno())) as connection:
+            connection.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
         """Reset the connection."""

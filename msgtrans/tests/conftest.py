@@ -36,7 +36,8 @@ def pytest_asyncio_loop_factories(
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """In modules that say `ON_EVERY_CARRIER = True`, run what uses the transport on all of them."""
-    if getattr(metafunc.module, "ON_EVERY_CARRIER", False) and "carrier" in metafunc.fixturenames:
+    chosen = any("carrier" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    if getattr(metafunc.module, "ON_EVERY_CARRIER", False) and "carrier" in metafunc.fixturenames and not chosen:
         metafunc.parametrize("carrier", CARRIERS, indirect=True)
 
 

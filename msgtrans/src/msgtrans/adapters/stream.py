@@ -11,7 +11,7 @@ import asyncio
 import socket
 import weakref
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from msgtrans.codec import PacketDecoder
 from msgtrans.config import Address
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from msgtrans.config import SessionConfig
+    from msgtrans.errors import TransportError
+    from msgtrans.link import HttpRequest
+    from msgtrans.packet import Packet
     from msgtrans.session import Session
     from msgtrans.transport import Terms
 
@@ -32,12 +35,35 @@ TURN: Final = 1024  # packets of one read after which the other connections come
 _read_buffers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = weakref.WeakKeyDictionary()
 
 
+class Decoder(Protocol):
+    """Makes packets of what a connection reads: `codec.PacketDecoder`, whose docstring says what its members mean."""
+
+    error: TransportError | None
+    more: bool
+    halted: bool
+    bad_compression: int
+
+    @property
+    def partial(self) -> bool:
+        """Whether the bytes fed so far end inside a packet."""
+        ...
+
+    @property
+    def kept(self) -> int:
+        """Bytes it keeps of what is not a whole packet yet."""
+        ...
+
+    def feed(self, data: bytes | memoryview) -> list[Packet]:
+        """The packets that are now complete."""
+        ...
+
+
 class StreamConnection(asyncio.BufferedProtocol):
     """One connection that is a byte stream: the protocol of its transport, and the link of its session.
 
     Made per connection, by whoever listens or connects. terms: what it has in common with others. read_size: bytes
     taken from the system at once, at most 64 KiB. nodelay, keepalive: as in `TcpServerConfig`; a nodelay of True and a
-    keepalive of None leave the socket as it is.
+    keepalive of None leave the socket as it is. decoder: default one of packets back to back.
     """
 
     __slots__ = (
@@ -57,10 +83,16 @@ class StreamConnection(asyncio.BufferedProtocol):
     )
 
     def __init__(
-        self, terms: Terms, *, read_size: int = READ_SIZE, nodelay: bool = True, keepalive: int | None = None
+        self,
+        terms: Terms,
+        *,
+        read_size: int = READ_SIZE,
+        nodelay: bool = True,
+        keepalive: int | None = None,
+        decoder: Decoder | None = None,
     ) -> None:
         self._terms = terms
-        self._decoder = PacketDecoder(terms.session.codec)
+        self._decoder: Decoder = PacketDecoder(terms.session.codec) if decoder is None else decoder
         self._nodelay = nodelay
         self._keepalive = keepalive
         self._view = read_buffer(terms.loop, read_size)
@@ -76,18 +108,22 @@ class StreamConnection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport, and ask for a session."""
-        self._transport = cast("asyncio.Transport", transport)
-        self._write: Callable[[bytes], None] = self._transport.write
-        # The session queues for itself. And at 0, uvloop writes at once instead of at the end of the loop's turn.
-        self._transport.set_write_buffer_limits(high=0)
-        self.peer_address = socket_address(transport.get_extra_info("peername"))
-        if self._keepalive is not None or not self._nodelay:
-            self._set_options(transport.get_extra_info("socket"))
+        self._attach(transport)
         self._counted = self._terms.take()
         if self._counted:
             self._session = self._terms.host.admit(self)
         if self._session is None:
             self._transport.close()
+
+    def _attach(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._write: Callable[[bytes], None] = self._transport.write
+        # The session queues for itself. And at 0, uvloop writes at once instead of at the end of the loop's turn.
+        # Inside TLS, 0 would mean "paused" even with nothing left to write: both loops compare with >= there.
+        self._transport.set_write_buffer_limits(high=0 if transport.get_extra_info("ssl_object") is None else 1, low=0)
+        self.peer_address = socket_address(transport.get_extra_info("peername"))
+        if self._keepalive is not None or not self._nodelay:
+            self._set_options(transport.get_extra_info("socket"))
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         """Where the next read goes: the buffer of the loop."""
@@ -132,6 +168,9 @@ class StreamConnection(asyncio.BufferedProtocol):
             if exc is not None:
                 error = TransportConnectionError(f"the connection to {self.peer_address} broke: {refusal(exc) or exc}")
                 error.__cause__ = exc
+            elif self._decoder.partial and session.is_open:
+                # Inside TLS, uvloop tells of no end of file when the peer did not close TLS first.
+                session.fail(RemoteProtocolError("the connection ended inside a packet"))
             session.lost(error)
 
     def pause_writing(self) -> None:
@@ -157,7 +196,7 @@ class StreamConnection(asyncio.BufferedProtocol):
         return self._terms.session
 
     @property
-    def http_request(self) -> None:
+    def http_request(self) -> HttpRequest | None:
         """None: there was none."""
         return None
 
