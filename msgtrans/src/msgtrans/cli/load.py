@@ -96,7 +96,6 @@ class Load:
         self.uri = uri
         self.plan = plan
         self.stage = "connecting"
-        self.opened = 0
         self.sent = 0
         self.errors = 0
         self.spent: Counter[int] = Counter()  # microseconds -> requests
@@ -108,12 +107,16 @@ class Load:
     @property
     def done(self) -> int:
         """How many."""
-        return self.opened if self.stage == "connecting" else self.spent.total() or self.sent
+        return self._opened if self.stage == "connecting" else self.spent.total() or self.sent
+
+    @property
+    def _opened(self) -> int:
+        return len(self._clients)
 
     def share(self, now: float) -> float:
         """How far it is in its stage, from 0 to 1."""
         if self.stage == "connecting":
-            return self.opened / self.plan.connections
+            return self._opened / self.plan.connections
         return min(max(1 - (self._stop - now) / self._seconds, 0.0), 1.0)
 
     @asynccontextmanager
@@ -121,8 +124,7 @@ class Load:
         """Open all connections of the plan, and close them in the end."""
         session = SessionConfig(request_timeout=self.plan.timeout)
         session = session.replace(max_pending_requests=max(session.max_pending_requests, self.plan.in_flight))
-        self._clients = [TransportClient(config, session=session) for _ in range(self.plan.connections)]
-        waiting = iter(self._clients)
+        waiting = iter([TransportClient(config, session=session) for _ in range(self.plan.connections)])
         try:
             try:
                 workers = range(min(OPENING, self.plan.connections))
@@ -139,14 +141,14 @@ class Load:
     async def _open(self, clients: Iterable[TransportClient]) -> None:
         for client in clients:
             await client.connect()
-            self.opened += 1
+            self._clients.append(client)
 
     def _not_opened(self, error: TransportError) -> str | None:
         files = out_of_files(error)
-        if files is None and not self.opened:
+        if files is None and not self._opened:
             return None  # the error itself says it all
         wanted = self.plan.connections
-        return f"only {self.opened:,} of {wanted:,} connections to {self.uri} could be opened: {files or error}"
+        return f"only {self._opened:,} of {wanted:,} connections to {self.uri} could be opened: {files or error}"
 
     async def run(self, stage: str, seconds: float) -> float:
         """Load for `seconds`, counted anew; returns the seconds until the last answer was there.
