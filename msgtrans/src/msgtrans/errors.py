@@ -143,7 +143,7 @@ class TransportTimeoutError(TransportError, TimeoutError):
     retriable = True
 
     def __init__(self, operation: str, seconds: float) -> None:
-        super().__init__(f"{operation} took longer than {seconds:g} s; try again, or allow more time")
+        super().__init__(f"{operation} took longer than {seconds:.3g} s; try again, or allow more time")
         self.operation = operation
         self.seconds = seconds
 
