@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -15,7 +16,6 @@ from msgtrans.cli import app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 class Files(NamedTuple):
@@ -92,6 +92,30 @@ def test_a_server_that_wants_a_certificate(files: Files) -> None:
         assert process.wait(15) == 0
     assert (with_one.returncode, without.returncode) == (0, 1)
     assert "Traceback" not in without.stderr
+
+
+def test_sighup_reads_the_certificates_again(files: Files, tmp_path: Path) -> None:
+    """After SIGHUP new connections see the certificate that is in the file by then, or the old one if that is none."""
+    used, authority = tmp_path / "server.pem", trustme.CA()
+    used.write_bytes(Path(files.server).read_bytes())
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    words = command("serve-echo", "--tcp", "127.0.0.1:0", "--certificate", str(used))
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        uri = process.stdout.readline().split()[1]
+        authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(used)
+        process.send_signal(signal.SIGHUP)
+        assert process.stderr.readline() == "the certificates are read again\n"
+        assert run("ping", uri, "--ca", str(tmp_path / "ca.pem"), "--count", "1").returncode == 0
+        used.write_text("nothing")
+        process.send_signal(signal.SIGHUP)
+        while (line := process.stderr.readline()) and "the old ones stay" not in line:
+            pass
+        assert line
+        assert run("ping", uri, "--ca", str(tmp_path / "ca.pem"), "--count", "1").returncode == 0
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
 
 
 @pytest.mark.parametrize(

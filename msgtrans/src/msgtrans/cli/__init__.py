@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import aclosing, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import msgspec
@@ -91,9 +92,8 @@ def serve_echo_command(
         tcp, ws = "127.0.0.1:8001", "127.0.0.1:8002"
 
     async def work() -> None:
-        await serve(
-            echo_server(tcp, ws, tls=server_tls(certificate, key, client_ca), statistics=statistics), typer.echo
-        )
+        server = echo_server(tcp, ws, tls=server_tls(certificate, key, client_ca), statistics=statistics)
+        await serve(server, ready=typer.echo, told=partial(typer.echo, err=True))
 
     _run(work())
 

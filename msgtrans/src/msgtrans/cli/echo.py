@@ -62,17 +62,25 @@ def server_tls(certificate: str | None, key: str | None, client_ca: str | None) 
     return None
 
 
-async def serve(server: TransportServer, ready: Callable[[str], object]) -> None:
-    """Serve until SIGTERM or SIGINT, then stop gracefully.
+async def serve(server: TransportServer, ready: Callable[[str], object], told: Callable[[str], object]) -> None:
+    """Serve until SIGTERM or SIGINT, then stop gracefully; inside TLS, SIGHUP reads the certificates again.
 
-    `ready` is told "listening URI" of each listener first, TCP before WebSocket.
+    `ready` is told "listening URI" of each listener first, TCP before WebSocket, `told` what happens later.
     """
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        with contextlib.suppress(NotImplementedError):  # Windows: the default handlers interrupt
-            loop.add_signal_handler(number, stop.set)
+
+    def reload() -> None:
+        used = server.reload_certificates()
+        told("the certificates are read again" if used else "the new certificates cannot be used; the old ones stay")
+
     async with server:
-        for uri in one_for_each_listener(server.uris):
+        uris = one_for_each_listener(server.uris)
+        with contextlib.suppress(NotImplementedError):  # Windows: the default handlers interrupt
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, stop.set)
+            if uris[0].startswith(("tls:", "wss:")):
+                loop.add_signal_handler(signal.SIGHUP, reload)
+        for uri in uris:
             ready(f"listening {uri}")
         await stop.wait()
 
