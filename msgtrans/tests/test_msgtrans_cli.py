@@ -108,7 +108,7 @@ def test_bench(echo: str, options: list[str]) -> None:
     [
         (["ping", "tcp://127.0.0.1:1"], 1, "nothing listens there"),
         (["bench", "tcp://name.invalid:1"], 1, "does not resolve"),
-        (["ping", "ws://127.0.0.1:1"], 2, "scheme 'ws' is not known"),
+        (["ping", "pigeon://127.0.0.1:1"], 2, "scheme 'pigeon' is not known"),
         (["ping", "here"], 2, "write tcp://HOST:PORT"),
         (["serve-echo", "--tcp", "here"], 2, "bind_address"),
         (["bench", "tcp://127.0.0.1:1", "--in-flight", "0"], 2, "--in-flight"),
@@ -239,6 +239,7 @@ def test_version() -> None:
         (["serve-echo"], "--certificate"),
         (["ping"], "ws://HOST:PORT/PATH"),
         (["bench"], "--warm-up"),
+        (["top"], "StatisticsMiddleware"),
         (["transports"], "plug-ins included"),
     ],
 )
