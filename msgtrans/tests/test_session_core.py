@@ -22,7 +22,7 @@ from msgtrans import (
     encode,
 )
 from msgtrans.endpoint import Endpoint
-from msgtrans.inbound import RELEASE
+from msgtrans.holding import RELEASE
 from msgtrans.session import Session
 
 

@@ -16,6 +16,7 @@ from msgtrans.config import (
     TlsServerConfig,
 )
 from msgtrans.errors import (
+    AuthenticationError,
     BackpressureError,
     ConfigurationError,
     ConnectError,
@@ -23,7 +24,6 @@ from msgtrans.errors import (
     ProtocolError,
     RemoteProtocolError,
     ResourceError,
-    AuthenticationError,
     SessionClosedError,
     Severity,
     TransportConnectionError,
@@ -42,6 +42,7 @@ from msgtrans.tls import ServerTls
 
 __all__ = [
     "Address",
+    "AuthenticationError",
     "BackpressureError",
     "CloseReason",
     "Closed",
@@ -49,8 +50,8 @@ __all__ = [
     "Compression",
     "ConfigurationError",
     "ConnectError",
+    "ConnectionInfo",
     "Context",
-    "AuthenticationError",
     "EndpointStats",
     "Established",
     "Event",
@@ -58,7 +59,6 @@ __all__ = [
     "Flag",
     "LocalProtocolError",
     "MessageReceived",
-    "ConnectionInfo",
     "Packet",
     "PacketDecoder",
     "PacketType",

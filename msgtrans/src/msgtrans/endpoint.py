@@ -15,7 +15,7 @@ from copy import copy
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from msgtrans.config import SessionConfig
+from msgtrans.config import Backpressure, SessionConfig
 from msgtrans.errors import ConfigurationError, TransportError, TransportTimeoutError
 from msgtrans.events import (
     Closed,
@@ -28,10 +28,12 @@ from msgtrans.events import (
 )
 from msgtrans.middleware.chain import Chain
 from msgtrans.stats import EndpointStats
+from msgtrans.throttle import SharedThrottle
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 
+    from msgtrans.config import RateLimit
     from msgtrans.handlers import (
         ConnectHandler,
         Context,
@@ -62,11 +64,18 @@ class Endpoint:
     offer_request and offer_message take the message to the event streams.
     """
 
-    def __init__(self, config: SessionConfig | None = None, middleware: Iterable[Middleware] = ()) -> None:
+    def __init__(
+        self,
+        config: SessionConfig | None = None,
+        middleware: Iterable[Middleware] = (),
+        rate_limit: RateLimit | None = None,
+    ) -> None:
         self.config = config or SessionConfig()
         self.codec = self.config.codec
         self.counters = EndpointStats()
-        self.hub = EventHub(self.config.event_queue_size, self._on_room, self._on_left_out)
+        self.throttle = SharedThrottle(rate_limit) if rate_limit is not None else None
+        displaces = self.config.inbound_strategy is Backpressure.DROP_OLDEST
+        self.hub = EventHub(self.config.event_queue_size, self._on_room, self._on_left_out, displaces=displaces)
         self.request_handler: RequestHandler | None = None
         self.message_handler: MessageHandler | None = None
         self.error_handler: ErrorHandler | None = None
@@ -84,7 +93,6 @@ class Endpoint:
         self._background: set[asyncio.Task[None]] = set()
         self._watch_timer: asyncio.TimerHandle | None = None
         self._shortest = math.inf  # seconds, of all timeouts that the watch is for
-        self._idle_since: dict[Session, tuple[int, float]] = {}
         self._unfinished: dict[Session, tuple[int, int, float]] = {}  # packets and bytes then, and when that was
         self._bare_request: RequestHandler | None = None  # without the middleware
         self._bare_message: MessageHandler | None = None
@@ -196,7 +204,6 @@ class Endpoint:
 
     def session_closed(self, session: Session) -> None:
         """A session is closed."""
-        self._idle_since.pop(session, None)
         if self._open.pop(session.id, None) is None:
             return  # it ended before it was opened
         add_session(self.counters, session)
@@ -292,16 +299,10 @@ class Endpoint:
         self._watch()
 
     def _sweep_idle(self, now: float) -> None:
-        """Close sessions whose packet count has not moved for their `idle_timeout`."""
+        """Close sessions that have been silent for their `idle_timeout`."""
         for session in list(self._open.values()):
             timeout = session.config.idle_timeout
-            if timeout is None:
-                continue
-            packets = session.packets_sent + session.packets_received
-            before, since = self._idle_since.get(session, (-1, now))
-            if packets != before:
-                self._idle_since[session] = (packets, now)
-            elif now - since >= timeout and session.is_open:
+            if timeout is not None and now - session.active_at >= timeout and session.is_open:
                 self.counters.idle_timeouts += 1
                 session.time_out(TransportTimeoutError("waiting for a packet on an idle session", timeout))
 

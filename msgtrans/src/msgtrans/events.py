@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -69,19 +69,33 @@ class EventStream:
     """An asynchronous iterator over events, for one consumer. Ends when its server stops or its client disconnects.
 
     Holds at most `capacity` messages; then reading from the peers pauses until the consumer has caught up by half.
-    In a stream that has no room, a session that came and goes unseen (its Established unread, no message of it
-    waiting) is left out as a whole, and counted. So messages are never lost, every Established that is read is followed
-    by its Closed, and the stream never holds more than 3 `capacity` events and two for each session that may be open.
+    In a stream that has no room, a session that came and went unseen (its Established unread, no message of it
+    waiting) is left out as a whole, and counted, and only the latest change of state stays. So messages are never lost
+    (unless the inbound strategy is DROP_OLDEST: then the oldest make way in a full stream, and are counted), every
+    Established that is read is followed by its Closed, and the stream never holds more than 3 `capacity` events and two
+    for each session that may be open.
     A stream that nobody refers to any more is forgotten by its hub.
     """
 
-    __slots__ = ("__weakref__", "_arrivals", "_capacity", "_ended", "_hub", "_queue", "_sequence", "_waiter")
+    __slots__ = (
+        "__weakref__",
+        "_arrivals",
+        "_capacity",
+        "_change",
+        "_droppable",
+        "_ended",
+        "_hub",
+        "_queue",
+        "_sequence",
+        "_waiter",
+    )
 
-    def __init__(self, hub: EventHub, capacity: int) -> None:
+    def __init__(self, hub: EventHub, capacity: int, *, displaces: bool = False) -> None:
         self._hub = hub
         self._capacity = capacity
         self._queue: OrderedDict[int, Event] = OrderedDict()  # by sequence number, to take out of the middle
         self._arrivals: dict[Session, int] = {}  # sessions of which nothing but Established waits here: its number
+        self._droppable: deque[int] | None = deque() if displaces else None  # numbers of the messages here
         self._sequence = 0
         self._waiter: asyncio.Future[None] | None = None
         self._ended = False
@@ -109,6 +123,8 @@ class EventStream:
         _, event = self._queue.popitem(last=False)
         if isinstance(event, Established):
             self._arrivals.pop(event.session, None)
+        elif self._droppable and isinstance(event, MessageReceived):
+            self._droppable.popleft()
         self._shrunk()
         return event
 
@@ -132,9 +148,18 @@ class EventStream:
                     return
             case MessageReceived(context) | RequestReceived(context):
                 self._arrivals.pop(context.session, None)
+                if self._droppable is not None and isinstance(event, MessageReceived):
+                    self._droppable.append(self._sequence)
         self._queue[self._sequence] = event
         self._sequence += 1
         self._wake()
+
+    def displace(self) -> Context | None:
+        """For the hub: drop the oldest message, under the inbound strategy DROP_OLDEST; None when there is none."""
+        if not self._droppable:
+            return None
+        event = self._queue.pop(self._droppable.popleft())
+        return event.context if isinstance(event, MessageReceived) else None
 
     def _shrunk(self) -> None:
         if len(self._queue) == self._capacity // 2:
@@ -149,10 +174,14 @@ class EventHub:
     """Hands each event to every stream. Owned by one server or client.
 
     `on_room` is called when a full stream has room, `on_left_out` when one leaves out a session that came and went.
+    displaces: whether messages in full streams may make way for newer ones.
     """
 
-    def __init__(self, capacity: int, on_room: Callable[[], None], on_left_out: Callable[[], None]) -> None:
+    def __init__(
+        self, capacity: int, on_room: Callable[[], None], on_left_out: Callable[[], None], *, displaces: bool = False
+    ) -> None:
         self._capacity = capacity
+        self._displaces = displaces
         self._on_room = on_room
         self._on_left_out = on_left_out
         self._streams: list[weakref.ref[EventStream]] = []
@@ -167,9 +196,14 @@ class EventHub:
 
     def open(self) -> EventStream:
         """A new stream of everything from now on."""
-        stream = EventStream(self, self._capacity)
+        stream = EventStream(self, self._capacity, displaces=self._displaces)
         self._streams.append(weakref.ref(stream, self._gone))
         return stream
+
+    def displace(self) -> list[Context]:
+        """Drop the oldest message of each full stream; gives those that were dropped."""
+        full = [stream for stream in self._live() if stream.full]
+        return [context for stream in full if (context := stream.displace()) is not None]
 
     def emit(self, event: Event) -> None:
         """Hand `event` to every stream."""

@@ -3,6 +3,7 @@
 After a read of a single packet, the first frame leaves at once: a peer that asks one thing at a time need not wait for
 company that will not come. Whatever else the turn sends is gathered as always.
 Above `high_water` bytes those who `send` wait in line, first come first served; they go on when the link has caught up.
+Under another strategy than BLOCK nobody waits but requests.
 A link that makes no progress for `write_timeout` is dropped.
 Not here: what the frames mean.
 """
@@ -12,9 +13,11 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
+from msgtrans.config import Backpressure
 from msgtrans.errors import BackpressureError, TransportTimeoutError
+from msgtrans.packet import ONE_WAY
 
 if TYPE_CHECKING:
     from msgtrans.endpoint import Endpoint
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from msgtrans.link import Link
     from msgtrans.packet import Packet
 
+TYPE_AT: Final = 2  # where an encoded packet tells its type
 Waiter: TypeAlias = "asyncio.Future[Packet] | asyncio.Future[None]"
 
 
@@ -34,9 +38,11 @@ class Outbound(ABC):
         "_config",
         "_congested",
         "_drain_waiter",
+        "_dropped_outbound",
         "_endpoint",
         "_flush_scheduled",
         "_high",
+        "_kept_to",
         "_line",
         "_line_bytes",
         "_link",
@@ -62,6 +68,8 @@ class Outbound(ABC):
         self._flush_scheduled = False
         self._alone = False  # the last read was a single packet: what it leads to will hardly have company
         self._congested = False  # more than high_water waits here
+        self._kept_to = 0  # frames queued before this one are no one-way messages, while congested
+        self._dropped_outbound = 0
         self._write_paused = False  # the link has not passed on all it was given; it gets no more until then
         # Made when first needed: most sessions are idle most of the time, and there are many.
         self._line: OrderedDict[Waiter, tuple[bytes, asyncio.Future[None] | None]] | None = None
@@ -86,12 +94,17 @@ class Outbound(ABC):
 
     def _flush(self) -> None:
         """Give the link everything, unless it is behind; it may pause writing meanwhile."""
+        if self._out and not self._write_paused:
+            self._active_at = self._loop.time()
+        self._write_out()
+
+    def _write_out(self) -> None:
+        """As `_flush`, in the same turn as a read, which has noted the time already."""
         self._flush_scheduled = False
         out = self._out
         if out and not self._write_paused:
             self.packets_sent += len(out)
             self._out_bytes = 0
-            self._active_at = self._loop.time()
             self._link.write(out)
             out.clear()
             if self._congested:
@@ -106,12 +119,75 @@ class Outbound(ABC):
     def _outbound(self) -> int:
         return self._out_bytes + self._link.buffered()
 
-    def _check_outbound(self) -> None:
-        if self._congested:
-            outbound, limit = self._outbound(), self._config.max_outbound
-            if outbound >= limit:
-                self._endpoint.counters.backpressure_errors += 1
-                raise BackpressureError("outbound bytes", outbound, limit)
+    # Beyond high_water
+
+    def _may_queue(self) -> bool:
+        """Whether a message that does not wait may be queued now, making room if the strategy says so.
+
+        Raises BackpressureError at `max_outbound`, under REJECT at `high_water`. False: it is dropped, and counted.
+        """
+        if not self._congested:
+            return True
+        if self._config.outbound_strategy is not Backpressure.BLOCK:
+            return self._make_way()
+        outbound, limit = self._outbound(), self._config.max_outbound
+        if outbound >= limit:
+            self._refuse_outbound(outbound, limit)
+        return True
+
+    def _make_way(self) -> bool:
+        """As `_may_queue`, above `high_water` and under a strategy that does not wait."""
+        if not self._write_paused:
+            self._flush()  # the link may take it all
+            if not self._congested:
+                return True
+        strategy = self._config.outbound_strategy
+        if strategy is Backpressure.REJECT:
+            self._refuse_outbound(self._outbound(), self._high)
+        if strategy is Backpressure.DROP_OLDEST and self._drop_queued():
+            return True
+        self._count_dropped_outbound(1)
+        return False
+
+    def _check_asking(self) -> None:
+        """Requests wait in line above `high_water`; under REJECT, raise BackpressureError."""
+        if self._config.outbound_strategy is Backpressure.REJECT:
+            self._make_way()
+
+    async def _queue_slowly(self, frame: bytes) -> None:
+        """Queue a message above `high_water`: wait in line, or do as the strategy says."""
+        if self._config.outbound_strategy is not Backpressure.BLOCK:
+            if self._make_way():
+                self._append(frame)
+            return
+        sent: asyncio.Future[None] = self._loop.create_future()
+        self._stand_in_line(frame, sent, sent)
+        try:
+            await sent
+        finally:
+            self._leave_line(sent)
+
+    def _drop_queued(self) -> bool:
+        """Drop the oldest one-way messages until no more than `high_water` is queued; whether that was possible."""
+        out, at, dropped = self._out, self._kept_to, 0
+        while self._out_bytes > self._high:
+            while at < len(out) and out[at][TYPE_AT] != ONE_WAY:
+                at += 1
+            if at == len(out):
+                break
+            self._out_bytes -= len(out.pop(at))
+            dropped += 1
+        self._kept_to = at
+        self._count_dropped_outbound(dropped)
+        return self._out_bytes <= self._high
+
+    def _count_dropped_outbound(self, messages: int) -> None:
+        self._dropped_outbound += messages
+        self._endpoint.counters.dropped_outbound += messages
+
+    def _refuse_outbound(self, outbound: int, limit: int) -> NoReturn:
+        self._endpoint.counters.backpressure_errors += 1
+        raise BackpressureError("outbound bytes", outbound, limit)
 
     def _stand_in_line(self, frame: bytes, waiter: Waiter, sent: asyncio.Future[None] | None) -> None:
         """Queue `frame` until there is room; `sent` is told then. Who does not wait any more must leave the line."""
@@ -129,6 +205,7 @@ class Outbound(ABC):
     def _ease(self) -> None:
         """Let those in line go on, as far as there is room."""
         self._congested = False
+        self._kept_to = 0
         while self._line and not self._congested:
             self._next_in_line(self._line)
         self._eased()

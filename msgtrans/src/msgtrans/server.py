@@ -30,7 +30,7 @@ from msgtrans.transport import HasCertificates, Terms
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from msgtrans.config import Address, SessionConfig, TcpServerConfig, WebSocketServerConfig
+    from msgtrans.config import Address, RateLimit, SessionConfig, TcpServerConfig, WebSocketServerConfig
     from msgtrans.link import Link
     from msgtrans.middleware import Middleware
     from msgtrans.transport import Listener, ServerConfig
@@ -44,8 +44,9 @@ class TransportServer(Endpoint):
     tcp, ws: an address, "host:port" or a URI with a scheme of that transport, or a config, as TcpServerConfig.
     listen: further listeners, of any transport: URIs or configs. Without any, it listens nowhere by itself.
     session: what holds for each session, unless a listener says otherwise.
-    middleware: what `use` takes into use, the outermost first. max_connections: how many may be open over
-    all listeners; more are closed at once and counted; default 10 000.
+    middleware: what `use` takes into use, the outermost first.
+    rate_limit: for all sessions together; those that wait are let in in turn. One for each session is in SessionConfig.
+    max_connections: how many may be open over all listeners; more are closed at once and counted; default 10 000.
     max_buffered: bytes of incomplete packets, over all sessions, default 256 MiB, at least one packet of the greatest
     size; the session that would exceed it is closed with a ResourceError and counted.
     bind_timeout: seconds that starting to listen may take; default 10.
@@ -61,12 +62,13 @@ class TransportServer(Endpoint):
         listen: Iterable[str | ServerConfig] = (),
         session: SessionConfig | None = None,
         middleware: Iterable[Middleware] = (),
+        rate_limit: RateLimit | None = None,
         max_connections: int = 10_000,
         max_buffered: int = 256 * 1024 * 1024,
         bind_timeout: float = 10.0,
         registry: TransportRegistry = transports,
     ) -> None:
-        super().__init__(session, middleware)
+        super().__init__(session, middleware, rate_limit)
         if max_connections < 1:
             raise ConfigurationError("max_connections", f"is {max_connections}; use a positive number")
         if not bind_timeout > 0:

@@ -179,6 +179,8 @@ class Session(Inbound):
             self._outbound(),
             self._line_bytes,
             self._reading_paused,
+            self._dropped_outbound,
+            self._dropped_inbound,
         )
 
     async def send(
@@ -191,10 +193,12 @@ class Session(Inbound):
         compression: int = 0,
         message_id: int | None = None,
     ) -> int:
-        """Send a one-way message and return its id. Waits while the peer takes less than we give it.
+        """Send a one-way message and return its id. Waits while the peer takes less than we give it, or does as
+        `outbound_strategy` says.
 
-        Returning means queued in order, not received. Cancelled while waiting, it is not sent.
-        Raises SessionClosedError, LocalProtocolError (limits, id in use).
+        Returning means queued in order, not received; under a strategy that drops, maybe dropped. Cancelled while
+        waiting, it is not sent.
+        Raises SessionClosedError, LocalProtocolError (limits, id in use), BackpressureError under REJECT.
         """
         if self._state is not _OPEN:
             raise self._closed_error()
@@ -204,12 +208,7 @@ class Session(Inbound):
             ONE_WAY, message_id, payload, biz_type, ext_header, flags, compression, self._config.codec
         )
         if self._congested:
-            sent: asyncio.Future[None] = self._loop.create_future()
-            self._stand_in_line(frame, sent, sent)
-            try:
-                await sent
-            finally:
-                self._leave_line(sent)
+            await self._queue_slowly(frame)
         else:
             self._append(frame)
         return message_id
@@ -219,15 +218,17 @@ class Session(Inbound):
     ) -> int:
         """As `send`, without waiting and ahead of those that wait.
 
-        Raises BackpressureError while `max_outbound` bytes or more are waiting to leave.
+        Raises BackpressureError while `max_outbound` bytes or more are waiting to leave; under REJECT at `high_water`.
+        Under a strategy that drops, it drops at `high_water` and does not raise.
         """
         if self._state is not _OPEN:
             raise self._closed_error()
-        self._check_outbound()
         message_id = self._pending.next_id()
-        self._append(
-            encode_fields(ONE_WAY, message_id, payload, biz_type, ext_header, flags, compression, self._config.codec)
+        frame = encode_fields(
+            ONE_WAY, message_id, payload, biz_type, ext_header, flags, compression, self._config.codec
         )
+        if self._may_queue():
+            self._append(frame)
         return message_id
 
     async def request(
@@ -245,7 +246,8 @@ class Session(Inbound):
 
         timeout: seconds from now, waiting to send included; None means `request_timeout`.
         Raises TransportTimeoutError, SessionClosedError at once when the connection goes, LocalProtocolError (limits,
-        id in use), ResourceError at `max_pending_requests`. Cancelled, it forgets the request; the answer is dropped.
+        id in use), ResourceError at `max_pending_requests`, BackpressureError under REJECT. Cancelled, it forgets the
+        request; the answer is dropped.
         """
         if self._state is not _OPEN:
             raise self._closed_error()
@@ -256,6 +258,8 @@ class Session(Inbound):
             frame = encode_fields(
                 REQUEST, message_id, payload, biz_type, ext_header, flags, compression, self._config.codec
             )
+            if self._congested:
+                self._check_asking()
         except BaseException:
             pending.pop(message_id)
             raise
@@ -331,15 +335,18 @@ class Session(Inbound):
     # What endpoint and link call
 
     def offer_frame(self, frame: bytes) -> bool:
-        """For broadcasts: queue an encoded packet; False when the session is not open or at `max_outbound`."""
+        """For broadcasts: queue an encoded packet; False when the session is not open, or the strategy drops it or
+        refuses it.
+        """
         if self._state is not _OPEN:
             return False
         try:
-            self._check_outbound()
+            queued = self._may_queue()
         except BackpressureError:
             return False
-        self._append(frame)
-        return True
+        if queued:
+            self._append(frame)
+        return queued
 
     async def forward(self, frame: bytes) -> None:
         """For endpoints: queue an encoded one-way message as `send` does, with the same errors."""
@@ -349,12 +356,7 @@ class Session(Inbound):
         if most is not None and len(frame) > most:
             raise LocalProtocolError(f"a packet of {len(frame)} bytes exceeds max_packet_size, {most}")
         if self._congested:
-            sent: asyncio.Future[None] = self._loop.create_future()
-            self._stand_in_line(frame, sent, sent)
-            try:
-                await sent
-            finally:
-                self._leave_line(sent)
+            await self._queue_slowly(frame)
         else:
             self._append(frame)
 
@@ -365,14 +367,17 @@ class Session(Inbound):
             self._keep_queued([frame for frame in self._out if type_and_id(frame)[0] != ONE_WAY])
         return taken
 
-    def peer_finished(self) -> bool:
-        """The peer will send no more. Returns whether the link must stay open, because answers are on their way."""
+    def peer_finished(self, error: TransportError | None = None) -> bool:
+        """The peer will send no more. Returns whether the link must stay open, because answers are on their way.
+
+        error: what it said about why, for `close_error`.
+        """
         self._peer_finished = True
         if self._tasks and not self._written:
             if self._state is _OPEN:
-                self._endpoint.spawn(self.close())
+                self._endpoint.spawn(self._close_gracefully(error))
             return True
-        self._end(CloseReason.NORMAL)
+        self._end(CloseReason.NORMAL, error)
         self._flush_all()
         self._limit_closing()
         return False
@@ -421,14 +426,19 @@ class Session(Inbound):
         """For the endpoint: whether it is the peer's turn to send the rest of a packet."""
         return self._link.inside_packet and not self._reading_paused
 
+    @property
+    def active_at(self) -> float:
+        """For the endpoint: when packets came or went last, by the clock of the loop."""
+        return self._active_at
+
     def running_handlers(self) -> list[asyncio.Task[None]]:
         """For an endpoint that stops: the handlers that still run."""
         return list(self._tasks or ())
 
     # Its end
 
-    async def _close_gracefully(self) -> None:
-        self._end(CloseReason.NORMAL)
+    async def _close_gracefully(self, error: TransportError | None = None) -> None:
+        self._end(CloseReason.NORMAL, error)
         self._link.resume_reading()  # to see the peer's end; what else it sends is discarded
         me = asyncio.current_task()
         try:
@@ -470,11 +480,7 @@ class Session(Inbound):
         self._fail_requests()
         self._clear_line()
         self._endpoint.session_ending(self)
-        if self._held:
-            self._endpoint.counters.discarded += len(self._held)
-            self._endpoint.paused.discard(self)
-            self._held = None
-        self._reading_paused = False
+        self._hold_no_more()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

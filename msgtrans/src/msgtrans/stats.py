@@ -13,7 +13,8 @@ class SessionStats(msgspec.Struct, frozen=True):
     """One session at one moment. Bytes are bytes on the wire, packets of all types.
 
     outbound_bytes: queued, and not taken by the system yet. waiting_bytes: of sends and requests that wait for room
-    there, in line. reading_paused: whether a bound is reached.
+    there, in line. reading_paused: whether a bound is reached. dropped_outbound, dropped_inbound: one-way messages lost
+    because a strategy said so.
     """
 
     packets_sent: int
@@ -25,6 +26,8 @@ class SessionStats(msgspec.Struct, frozen=True):
     outbound_bytes: int
     waiting_bytes: int
     reading_paused: bool
+    dropped_outbound: int = 0
+    dropped_inbound: int = 0
 
 
 class EndpointStats(msgspec.Struct, kw_only=True):
@@ -44,8 +47,13 @@ class EndpointStats(msgspec.Struct, kw_only=True):
     discarded: packets that arrived, or were held, while the session was closing.
     read_pauses: how often reading from a peer stopped because a bound was reached.
     unseen_sessions: sessions left out of an event stream, which had no room, because they came and went unseen.
-    backpressure_errors: sends refused at max_outbound, broadcasts left out included.
+    backpressure_errors: sends refused at max_outbound or by the strategy REJECT, broadcasts left out included.
+    dropped_outbound, dropped_inbound: one-way messages lost because a strategy said so. overloads: sessions closed by
+    the inbound strategy REJECT. rate_limited: requests and messages refused or dropped on arrival by a rate limit;
+    rate_waits: how often a session had to wait for one.
     write_timeouts / idle_timeouts / packet_timeouts: sessions dropped because of these.
+    upgrade_errors / upgrade_timeouts: connections that were to become WebSocket, and were refused or left while they
+    asked, or did not ask in time. ping_timeouts: WebSocket sessions dropped because a ping was not answered.
     kept_overflows: sessions dropped because incomplete packets of all sessions together reached `max_buffered`.
     """
 
@@ -62,16 +70,24 @@ class EndpointStats(msgspec.Struct, kw_only=True):
     protocol_errors: int = 0
     bad_compression: int = 0
     handler_errors: int = 0
+    refused: int = 0
     late_answers: int = 0
     unhandled: int = 0
     stray_responses: int = 0
-    refused: int = 0
     request_timeouts: int = 0
     discarded: int = 0
     read_pauses: int = 0
     unseen_sessions: int = 0
     backpressure_errors: int = 0
+    dropped_outbound: int = 0
+    dropped_inbound: int = 0
+    overloads: int = 0
+    rate_limited: int = 0
+    rate_waits: int = 0
     write_timeouts: int = 0
     idle_timeouts: int = 0
     packet_timeouts: int = 0
     kept_overflows: int = 0
+    upgrade_errors: int = 0
+    upgrade_timeouts: int = 0
+    ping_timeouts: int = 0

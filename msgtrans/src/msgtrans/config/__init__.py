@@ -4,6 +4,7 @@
 """
 
 from msgtrans.config.address import Address, parse_address
+from msgtrans.config.limits import Backpressure, RateLimit
 from msgtrans.config.pacing import Pacing
 from msgtrans.config.resilience import CircuitBreakerConfig, LoadBalancerConfig
 from msgtrans.config.retry import NO_RETRY, RetryConfig
@@ -15,9 +16,12 @@ from msgtrans.config.websocket import WebSocketClientConfig, WebSocketServerConf
 __all__ = [
     "NO_RETRY",
     "Address",
+    "Backpressure",
     "CircuitBreakerConfig",
     "LoadBalancerConfig",
     "Pacing",
+    "RateLimit",
+    "ReconnectingConfig",
     "RetryConfig",
     "SessionConfig",
     "TcpClientConfig",

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from msgtrans.codec import CodecOptions
 from msgtrans.config.checks import positive, whole
+from msgtrans.config.limits import Backpressure, RateLimit, check_strategy
 from msgtrans.errors import ConfigurationError
 
 
@@ -33,6 +34,14 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
         header.
     max_concurrent_handlers: coroutine handlers that may run at once; above it reading pauses; default 1024.
     event_queue_size: messages an event stream holds for its consumer; above it reading pauses; default 1024.
+    outbound_strategy: what happens to one-way messages above high_water. BLOCK, the default: as said there.
+        DROP_NEWEST: they are dropped. DROP_OLDEST: the oldest that are queued make way. REJECT: sends and requests
+        raise BackpressureError. Requests wait under all others; requests and responses are never dropped.
+    inbound_strategy: what happens to what nobody has room for: a full event stream, handlers at their bounds. BLOCK,
+        the default: it is held, and reading pauses. DROP_NEWEST: messages are dropped. DROP_OLDEST: the oldest message
+        in the stream, or of those that wait for handlers, makes way; up to event_queue_size packets and max_inbound
+        bytes wait. Requests are held under both. REJECT: the session is closed with a ResourceError.
+    rate_limit: how many requests and messages may come; default None, no limit.
     """
 
     codec: CodecOptions = CodecOptions()
@@ -47,6 +56,9 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_pending_requests: int = 65_536
     max_concurrent_handlers: int = 1024
     event_queue_size: int = 1024
+    outbound_strategy: Backpressure = Backpressure.BLOCK
+    inbound_strategy: Backpressure = Backpressure.BLOCK
+    rate_limit: RateLimit | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""
@@ -54,6 +66,8 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
         positive(self, "idle_timeout", "packet_timeout", none=True)
         whole(self, "high_water", "max_inbound", "max_outbound")
         whole(self, "max_pending_requests", "max_concurrent_handlers", "event_queue_size")
+        check_strategy("outbound_strategy", self.outbound_strategy)
+        check_strategy("inbound_strategy", self.inbound_strategy)
         if self.max_outbound < self.high_water:
             raise ConfigurationError("max_outbound", f"must be at least high_water, {self.high_water} bytes")
 
