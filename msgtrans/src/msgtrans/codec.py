@@ -166,6 +166,9 @@ def decode(data: bytes, options: CodecOptions = DEFAULT_OPTIONS) -> Packet:
 
     Raises RemoteProtocolError for everything that is not one whole packet within the limits.
     """
+    plain = decode_plain(data, options.max_payload_size)
+    if plain is not None:
+        return plain
     decoder = PacketDecoder(options)
     packet = next(iter(decoder.feed(data)), None)
     if packet is None:
@@ -173,6 +176,34 @@ def decode(data: bytes, options: CodecOptions = DEFAULT_OPTIONS) -> Packet:
     if options.frame_policy == "strict" and len(data) != decoder.first_size:
         raise RemoteProtocolError(f"{len(data) - decoder.first_size} bytes follow the packet")
     return packet
+
+
+def decode_plain(data: bytes, max_payload: int) -> Packet | None:
+    """The packet that fills `data`, if it is one without ext header and compression, as most are; None for the rest."""
+    if len(data) < HEADER_SIZE:
+        return None
+    marker, kind, biz_type, message_id, ext_size, size, flags = _unpack_header(data)
+    if (
+        marker == _PLAIN
+        and HEADER_SIZE + size == len(data)
+        and not ext_size
+        and kind <= RESPONSE
+        and size <= max_payload
+    ):
+        return Packet(kind, message_id, data[HEADER_SIZE:], biz_type, b"", flags)
+    return None
+
+
+def first_size(data: bytes, options: CodecOptions = DEFAULT_OPTIONS) -> int:
+    """The size of the packet that `data` begins with, whatever its type and compression; 0 if none within the limits
+    is there as a whole.
+    """
+    if len(data) < HEADER_SIZE:
+        return 0
+    marker, _, _, _, ext_size, size, _ = _unpack_header(data)
+    whole = HEADER_SIZE + ext_size + size
+    within = ext_size <= options.max_ext_header_size and size <= options.max_payload_size and whole <= len(data)
+    return whole if within and marker >> 8 == PROTOCOL_VERSION else 0
 
 
 class PacketDecoder:

@@ -12,6 +12,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final
 
 from msgtrans.adapters.tcp import TcpTransport
+from msgtrans.adapters.websocket.transport import WebSocketTransport
 from msgtrans.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class TransportRegistry:
         self._by_name: dict[str, Transport] = {}
         self._by_scheme: dict[str, Transport] = {}
         self._plugins = plugins
-        for transport in (TcpTransport(),):
+        for transport in (TcpTransport(), WebSocketTransport()):
             self.register(transport)
 
     def register(self, transport: Transport, *, override: bool = False) -> None:
