@@ -48,3 +48,25 @@ def test_transport_events() -> None:
     ]
     assert "the client got 'yes, is anybody there?'" in lines
     assert "the server got 'yes, and are you there?'" in lines
+
+
+def test_rate_limited_server() -> None:
+    """rate_limited_server.py answers a burst as far as its limit goes, tells the rest so, and counts them."""
+    lines = output("rate_limited_server.py")
+    done, refused = (int(line.split()[0]) for line in lines[:2])
+    assert lines[:2] == [f"{done} of 12: done", f"{refused} of 12: too fast"]
+    assert (done + refused, done >= 5) == (12, True)
+    assert lines[2:] == ["a moment later: done", f"the server has refused {refused}"]
+
+
+def test_middleware() -> None:
+    """middleware.py measures each request, refuses an unknown operation with a sentence, and counts that."""
+    lines = output("middleware.py")
+    assert lines[0] == "session 1 came over tcp"
+    assert [line for line in lines if "took" not in line][1:] == [
+        "operation 1: done",
+        "operation 2: done",
+        "operation 3: operation 3 does not exist; there are (1, 2)",
+        "4 packets came, 1 was refused",
+    ]
+    assert [line.split()[1] for line in lines if "took" in line] == ["1", "2", "3"]
