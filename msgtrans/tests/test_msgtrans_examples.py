@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import queue
+import signal
 import subprocess
 import sys
+import threading
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FOLDER = Path(__file__).parents[2] / "examples" / "msgtrans"
+LIMIT = 15.0  # seconds after which a wait has failed
 
 
 def program(name: str, *words: str) -> list[str]:
@@ -18,6 +28,72 @@ def output(name: str, *words: str) -> list[str]:
     done = subprocess.run(program(name, *words), capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()
+
+
+class Running:
+    """An example that runs until it is stopped."""
+
+    def __init__(self, name: str, *words: str) -> None:
+        self._process = subprocess.Popen(
+            program(name, *words),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"},
+        )
+        self._lines: queue.Queue[str] = queue.Queue()
+        self._reading = threading.Thread(target=self._read)
+        self._reading.start()
+
+    def _read(self) -> None:
+        for line in self._process.stdout:
+            self._lines.put(line.rstrip("\n"))
+
+    def line(self) -> str:
+        """The next line it prints."""
+        return self._lines.get(timeout=LIMIT)
+
+    def say(self, text: str) -> None:
+        """Type a line."""
+        self._process.stdin.write(f"{text}\n")
+        self._process.stdin.flush()
+
+    def end_input(self) -> None:
+        """Type no more."""
+        self._process.stdin.close()
+
+    def rest(self) -> list[str]:
+        """Wait for its end, and get what it printed before that."""
+        self._process.wait(LIMIT)
+        self._reading.join()
+        return [self._lines.get_nowait() for _ in range(self._lines.qsize())]
+
+    def stop(self) -> None:
+        """End it with SIGTERM unless it has ended; either way it must end well and say nothing on stderr."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            code = self._process.wait(LIMIT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise
+        finally:
+            self._reading.join()
+        errors = self._process.stderr.read()
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            stream.close()
+        assert (code, errors) == (0, "")
+
+
+@contextmanager
+def running(name: str, *words: str) -> Iterator[Running]:
+    """A running example, stopped in the end."""
+    example = Running(name, *words)
+    try:
+        yield example
+    finally:
+        example.stop()
 
 
 def test_packets() -> None:
@@ -70,3 +146,25 @@ def test_middleware() -> None:
         "4 packets came, 1 was refused",
     ]
     assert [line.split()[1] for line in lines if "took" in line] == ["1", "2", "3"]
+
+
+def test_echo_server_and_client() -> None:
+    """echo_client.py sends, asks and answers over whichever transport its URI names, against one echo_server.py."""
+    with running("echo_server.py", "127.0.0.1:0", "127.0.0.1:0") as server:
+        uris = [server.line().removeprefix("listening ") for _ in range(2)]
+        assert ["tcp", "ws"] == [uri.partition(":")[0] for uri in uris]
+        for uri in uris:
+            lines = output("echo_client.py", uri)
+            assert lines[0].startswith(f"connected over {uri.partition(':')[0]} to 127.0.0.1:")
+            assert lines[-1] == "disconnected (normal)"
+            assert set(lines[1:-1]) == {
+                "the server says 'Welcome!'",
+                "the server says 'Echo: Hello from Python!'",
+                "the server says 'Echo: ABCDEFGHIJKLMNOPQRSTUVWXYZ'",
+                "answered 'Echo: What time is it?'",
+                "answered 'Echo: Binary request'",
+                "the server asks 'Who are you?'",
+            }
+    told = server.rest()
+    assert "session 1: is a Python client" in told
+    assert "session 2: gone (normal)" in told
