@@ -84,7 +84,12 @@ class TransportClient(Endpoint):
                 await asyncio.sleep(pause)
 
     async def _connect(self) -> None:
-        link = await self._transport.connect(self._target, self)
+        before = self._session
+        try:
+            link = await self._transport.connect(self._target, self)
+        except BaseException:
+            self._session = before  # what was admitted is gone; uvloop, when cancelled, tells it nothing
+            raise
         session = self._session
         if session is None or not session.is_open:
             raise ConnectError(f"{self.uri} closed the connection at once; it may be full or stopping")
