@@ -204,9 +204,10 @@ def test_an_open_breaker_takes_its_address_out() -> None:
         attempt = tried(client.decide(now + seconds))
         assert attempt.target is not broken
         client.abandoned(attempt, now + seconds)
-    assert 60 < broken.ready_at(now) - now < 70
+    back = client.ready_at(now)[broken]
+    assert 60 < back - now < 70
     client.all[1].not_before = math.inf
-    probe = tried(client.decide(broken.ready_at(now)))
+    probe = tried(client.decide(back))
     assert probe.target is broken
     assert client.decide(now + 80) == Wait(math.inf)
     client.connected(probe, now + 80)
@@ -218,11 +219,26 @@ def test_a_server_that_accepts_and_drops_opens_the_breaker() -> None:
     client = targets(1, breaker=BREAKER)
     now = 0.0
     for _ in range(3):
-        now = client.all[0].ready_at(now)
+        now = max(now, client.all[0].not_before)
         attempt = tried(client.decide(now))
         client.connected(attempt, now)
         client.lost(attempt.target, now, REFUSED, proven=False)
     assert client.all[0].breaker.state == "open"
+
+
+def test_where_nothing_else_is_left_an_open_breaker_does_not_count() -> None:
+    """A single address is tried on, paced by its pauses; a connection made meanwhile counts as the first success."""
+    client = targets(1, breaker=BREAKER.replace(success_threshold=2))
+    now = 0.0
+    for _ in range(6):
+        client.failed(tried(client.decide(now)), now, REFUSED)
+        wait = client.decide(now)
+        assert isinstance(wait, Wait)
+        assert wait.until - now <= RETRY.max_retry_interval
+        now = wait.until
+    assert client.all[0].breaker.state == "open"
+    client.connected(tried(client.decide(now)), now)
+    assert client.all[0].breaker.state == "half-open"
 
 
 def test_unanswered_requests_open_the_breaker() -> None:
@@ -289,17 +305,23 @@ class TargetsMachine(RuleBasedStateMachine):
     @rule(avoid=st.sampled_from([None, 0, 1, 2]))
     def decide(self, avoid: int | None) -> None:
         hopeful = [target for target in self.targets.all if target.given_up is None]
-        ready = [target for target in hopeful if target.ready_at(self.now) <= self.now]
+        last_resort = all(target.broken for target in hopeful)
+        ready = [
+            target
+            for target in hopeful
+            if target.not_before <= self.now and (last_resort or target.breaker.ready_at(self.now) <= self.now)
+        ]
+        spread = [target for target in ready if last_resort or not target.broken]
         avoided = None if avoid is None else self.targets.all[avoid]
         match self.targets.decide(self.now, avoided):
             case Try(target) as attempt:
                 assert target in ready
-                assert target is not avoided or ready == [target]
+                assert target is not avoided or not set(spread) - {target}
                 assert self.now >= target.not_before
                 self.attempts.append(attempt)
             case Wait(until):
                 assert hopeful
-                assert not ready
+                assert not spread
                 assert until > self.now
                 assert until < math.inf or self.attempts
             case GiveUp(error):

@@ -118,12 +118,11 @@ class BreakerMachine(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.now += seconds
 
-    @precondition(lambda self: self.breaker.ready_at(self.now) <= self.now)
+    @precondition(lambda self: self.state == "open" or self.breaker.ready_at(self.now) <= self.now)
     @rule()
     def begin(self) -> None:
         ticket = self.breaker.begin(self.now)
-        if self.state == "open":
-            assert self.now >= self.until
+        if self.state == "open" and self.now >= self.until:
             self.state, self.row, self.probes = "half-open", 0, 0
         if self.state == "half-open":
             self.probes += 1
@@ -136,7 +135,9 @@ class BreakerMachine(RuleBasedStateMachine):
         self.breaker.end(ticket, self.now, success=success)
         if period == self.period:
             if self.state == "half-open":
-                self.probes -= 1
+                self.probes = max(self.probes - 1, 0)
+            elif self.state == "open" and success:
+                self.state, self.row, self.probes = "half-open", 0, 0
             if success is not None:
                 self.judge(success)
 

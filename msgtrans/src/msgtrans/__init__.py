@@ -1,6 +1,7 @@
 """Move messages: one API over several transports, wire compatible with the Rust crate msgtrans.
 
-`TransportServer` and `TransportClient` are the way in; `Packet`, `encode` and `PacketDecoder` are the protocol alone.
+`TransportServer`, `TransportClient` and `ReconnectingClient` are the way in; `Packet`, `encode` and
+`PacketDecoder` are the protocol alone.
 """
 
 from msgtrans._version import __version__
@@ -9,6 +10,12 @@ from msgtrans.client import TransportClient
 from msgtrans.codec import CodecOptions, PacketDecoder, decode, encode
 from msgtrans.config import (
     Address,
+    Backpressure,
+    CircuitBreakerConfig,
+    LoadBalancerConfig,
+    RateLimit,
+    ReconnectingConfig,
+    RetryConfig,
     SessionConfig,
     TcpClientConfig,
     TcpServerConfig,
@@ -34,7 +41,9 @@ from msgtrans.events import Closed, CloseReason, Established, Event, EventStream
 from msgtrans.handlers import Context, Reply
 from msgtrans.info import ConnectionInfo, SessionState
 from msgtrans.packet import Compression, Flag, Packet, PacketType
+from msgtrans.reconnecting import ReconnectingClient
 from msgtrans.requests import PendingRequests
+from msgtrans.resilience.states import ClientState, StateChanged
 from msgtrans.server import TransportServer
 from msgtrans.session import Session
 from msgtrans.stats import EndpointStats, SessionStats
@@ -43,7 +52,10 @@ from msgtrans.tls import ServerTls
 __all__ = [
     "Address",
     "AuthenticationError",
+    "Backpressure",
     "BackpressureError",
+    "CircuitBreakerConfig",
+    "ClientState",
     "CloseReason",
     "Closed",
     "CodecOptions",
@@ -57,6 +69,7 @@ __all__ = [
     "Event",
     "EventStream",
     "Flag",
+    "LoadBalancerConfig",
     "LocalProtocolError",
     "MessageReceived",
     "Packet",
@@ -64,10 +77,14 @@ __all__ = [
     "PacketType",
     "PendingRequests",
     "ProtocolError",
+    "RateLimit",
+    "ReconnectingClient",
+    "ReconnectingConfig",
     "RemoteProtocolError",
     "Reply",
     "RequestReceived",
     "ResourceError",
+    "RetryConfig",
     "ServerTls",
     "Session",
     "SessionClosedError",
@@ -75,6 +92,7 @@ __all__ = [
     "SessionState",
     "SessionStats",
     "Severity",
+    "StateChanged",
     "TcpClientConfig",
     "TcpServerConfig",
     "TlsClientConfig",

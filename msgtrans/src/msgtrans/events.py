@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
+from msgtrans.resilience.states import StateChanged
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -62,7 +64,7 @@ class Closed(msgspec.Struct, frozen=True):
     error: TransportError | None
 
 
-Event: TypeAlias = Established | MessageReceived | RequestReceived | Closed
+Event: TypeAlias = Established | MessageReceived | RequestReceived | Closed | StateChanged
 
 
 class EventStream:
@@ -97,6 +99,7 @@ class EventStream:
         self._arrivals: dict[Session, int] = {}  # sessions of which nothing but Established waits here: its number
         self._droppable: deque[int] | None = deque() if displaces else None  # numbers of the messages here
         self._sequence = 0
+        self._change = -1  # the number of the latest change of state
         self._waiter: asyncio.Future[None] | None = None
         self._ended = False
 
@@ -146,6 +149,10 @@ class EventStream:
                     self._hub.leave_out()
                     self._shrunk()
                     return
+            case StateChanged():
+                if self.full:
+                    self._queue.pop(self._change, None)
+                self._change = self._sequence
             case MessageReceived(context) | RequestReceived(context):
                 self._arrivals.pop(context.session, None)
                 if self._droppable is not None and isinstance(event, MessageReceived):

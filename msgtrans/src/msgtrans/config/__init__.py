@@ -6,7 +6,7 @@
 from msgtrans.config.address import Address, parse_address
 from msgtrans.config.limits import Backpressure, RateLimit
 from msgtrans.config.pacing import Pacing
-from msgtrans.config.resilience import CircuitBreakerConfig, LoadBalancerConfig
+from msgtrans.config.resilience import CircuitBreakerConfig, LoadBalancerConfig, ReconnectingConfig
 from msgtrans.config.retry import NO_RETRY, RetryConfig
 from msgtrans.config.session import SessionConfig
 from msgtrans.config.tcp import TcpClientConfig, TcpServerConfig

@@ -1,4 +1,4 @@
-"""How a client chooses among several addresses, and when it leaves one alone (specification 4.1).
+"""How a client chooses among several addresses, when it leaves one alone, and what calls get (specification 4.1).
 
 Not here: acting on it (`flow.balancing`, `flow.circuit_breaker`), and the pauses between attempts (`config.retry`).
 """
@@ -23,6 +23,7 @@ class CircuitBreakerConfig(msgspec.Struct, frozen=True, kw_only=True):
     failure_threshold: failures in a row that open the breaker; default 5. timeout: seconds it stays open; default 60.
     After that it is half open: half_open_probes connections (default 1) may be tried at a time; a failure opens it
     again, success_threshold successes (default 3) close it.
+    An open breaker keeps its address out while there is another to turn to; else the pauses between attempts suffice.
     A failure is a connection that cannot be made, or breaks before anything arrived on it and before it was as old as
     the longest pause between attempts. A success is a connection.
     count_timeouts: requests without an answer in time are failures too, and answers successes; default off. When they
@@ -64,6 +65,33 @@ class LoadBalancerConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigurationError("weights", "belong to the policy weighted_round_robin, and it needs them")
         if any(isinstance(weight, bool) or not isinstance(weight, int) or weight < 1 for weight in self.weights):
             raise ConfigurationError("weights", f"are {self.weights!r}; use whole numbers from 1 up")
+
+    def replace(self, **changes: object) -> Self:
+        """A copy with other values, validated again."""
+        return replace(self, **changes)
+
+
+class ReconnectingConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How a `ReconnectingClient` treats calls.
+
+    connections: to keep open, over all addresses; default 1. idempotent: whether requests may be sent again when their
+    connection is lost before the answer, unless the call says otherwise; default off. max_resubmissions: how often one
+    is, at most; default 3. wait: whether calls wait for a connection unless they say otherwise; default on.
+    max_waiting, max_waiting_bytes: calls that may wait for one, and the bytes of their messages; default 10 000 and
+    16 MiB.
+    """
+
+    connections: int = 1
+    idempotent: bool = False
+    max_resubmissions: int = 3
+    wait: bool = True
+    max_waiting: int = 10_000
+    max_waiting_bytes: int = 16 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work with ConfigurationError."""
+        whole(self, "connections", "max_waiting", "max_waiting_bytes")
+        whole(self, "max_resubmissions", least=0)
 
     def replace(self, **changes: object) -> Self:
         """A copy with other values, validated again."""

@@ -80,10 +80,11 @@ class Target:
     """One address, and what is known of it. Made and changed by `Targets` only.
 
     uri: where. weight: in turns. load: its connections, those being made included. not_before: no attempt earlier.
+    spread: the last pause, which also follows the breaker's timeout, so that clients do not come back together.
     failures: attempts in a row that came to nothing. given_up: why there are no more attempts, None while there are.
     """
 
-    __slots__ = ("breaker", "credit", "failures", "given_up", "load", "not_before", "pauses", "uri", "weight")
+    __slots__ = ("breaker", "credit", "failures", "given_up", "load", "not_before", "pauses", "spread", "uri", "weight")
 
     def __init__(self, uri: str, weight: int, pauses: Pauses, breaker: CircuitBreaker | None) -> None:
         self.uri = uri
@@ -93,13 +94,14 @@ class Target:
         self.breaker = breaker
         self.pauses = pauses
         self.not_before = -math.inf
+        self.spread = 0.0
         self.failures = 0
         self.given_up: TransportError | None = None
 
-    def ready_at(self, now: float) -> float:
-        """When it may be tried; infinity while that hangs on attempts under way."""
-        breaker = now if self.breaker is None else self.breaker.ready_at(now)
-        return max(breaker, self.not_before, now)
+    @property
+    def broken(self) -> bool:
+        """Whether its breaker is open."""
+        return self.breaker is not None and self.breaker.state is BreakerState.OPEN
 
 
 class Try(msgspec.Struct, frozen=True):
@@ -154,22 +156,38 @@ class Targets:
 
     def decide(self, now: float, avoid: Target | None = None) -> Decision:
         """What to do for a connection that is wanted now. avoid: chosen only where nothing else can be."""
-        hopeful = [target for target in self.all if target.given_up is None]
-        if not hopeful and self._last_error is not None:
+        times = self.ready_at(now)
+        if not times and self._last_error is not None:
             return GiveUp(self._last_error)
-        ready = [target for target in hopeful if target.ready_at(now) <= now]
+        ready = [target for target, at in times.items() if at <= now]
         if not ready:
-            return Wait(min(target.ready_at(now) for target in hopeful))
+            return Wait(min(times.values()))
         target = self._balancer.pick([target for target in ready if target is not avoid] or ready)
         target.load += 1
         return Try(target, target.breaker.begin(now) if target.breaker is not None else 0)
+
+    def ready_at(self, now: float) -> dict[Target, float]:
+        """When each address that is not given up may be tried; infinity while that hangs on attempts under way.
+
+        A breaker keeps its address out only while there is another to turn to: with the breakers of all open, as with a
+        single address, the pauses alone count.
+        """
+        hopeful = [target for target in self.all if target.given_up is None]
+        last_resort = all(target.broken for target in hopeful)
+        times = {}
+        for target in hopeful:
+            at = max(target.not_before, now)
+            if target.breaker is not None and not last_resort:
+                at = max(at, target.breaker.ready_at(now) + (target.spread if target.broken else 0))
+            times[target] = at
+        return times
 
     def connected(self, attempt: Try, now: float) -> None:
         """The attempt made a connection; it counts in `load` until `lost`. It is a success yet to be proven."""
         breaker = attempt.target.breaker
         if breaker is not None:
             # While closed, the failures so far count on: a server that accepts and drops must open it in the end.
-            success = True if breaker.state is BreakerState.HALF_OPEN else None
+            success = None if breaker.state is BreakerState.CLOSED else True
             breaker.end(attempt.ticket, now, success=success)
 
     def failed(self, attempt: Try, now: float, error: TransportError) -> float:
@@ -192,6 +210,7 @@ class Targets:
         if proven:
             target.failures = 0
             target.pauses.reset()
+            target.given_up = None
         if target.breaker is not None:
             target.breaker.record(now, success=proven)
         return self._pause(target, now, error, counted=not proven)
@@ -227,8 +246,7 @@ class Targets:
             if pause is None:
                 target.given_up = error
             else:
-                ready = now if target.breaker is None else target.breaker.ready_at(now)
-                target.not_before = (ready if ready < math.inf else now) + pause
+                target.not_before, target.spread = now + pause, pause
         return short
 
 

@@ -1,6 +1,7 @@
 """A circuit breaker: leaves alone what keeps failing, and tries it again with care (specification 4.1).
 
-    CLOSED --failure_threshold failures in a row--> OPEN --timeout--> HALF_OPEN
+    CLOSED --failure_threshold failures in a row--> OPEN
+    OPEN --an attempt after the timeout, or one before that succeeds all the same--> HALF_OPEN
     HALF_OPEN --success_threshold successes--> CLOSED, --a failure--> OPEN
 
 Not here: attempts, clocks; time comes in as an argument and must not go backwards.
@@ -42,7 +43,7 @@ class CircuitBreaker:
 
     @property
     def state(self) -> BreakerState:
-        """OPEN turns to HALF_OPEN with the first attempt after the timeout."""
+        """OPEN turns to HALF_OPEN with the first attempt after the timeout, not before."""
         return self._state
 
     def ready_at(self, now: float) -> float:
@@ -56,9 +57,9 @@ class CircuitBreaker:
                 return now if self._probes < self._config.half_open_probes else math.inf
 
     def begin(self, now: float) -> int:
-        """An attempt begins, which `ready_at` allows; its ticket."""
+        """An attempt begins, because `ready_at` allows it or there is nothing else to try; its ticket."""
         if self._state is BreakerState.OPEN and now >= self._until:
-            self._state, self._count, self._probes = BreakerState.HALF_OPEN, 0, 0
+            self._half_open()
         if self._state is BreakerState.HALF_OPEN:
             self._probes += 1
         return self.opened
@@ -68,7 +69,9 @@ class CircuitBreaker:
         if ticket != self.opened:
             return
         if self._state is BreakerState.HALF_OPEN:
-            self._probes -= 1
+            self._probes = max(self._probes - 1, 0)
+        elif self._state is BreakerState.OPEN and success:
+            self._half_open()
         if success is not None:
             self.record(now, success=success)
 
@@ -87,6 +90,9 @@ class CircuitBreaker:
                     self._state, self._count = BreakerState.CLOSED, 0
             case BreakerState.HALF_OPEN:
                 self._open(now)
+
+    def _half_open(self) -> None:
+        self._state, self._count, self._probes = BreakerState.HALF_OPEN, 0, 0
 
     def _open(self, now: float) -> None:
         self._state, self._count, self._probes = BreakerState.OPEN, 0, 0
