@@ -29,8 +29,8 @@ async def main() -> None:
         for told, count in Counter(each.payload.decode() for each in answers).items():
             print(f"{count} of 12: {told}")
         await asyncio.sleep(0.25)  # time for 5 more
-        answer = await client.request(b"work")
-        print(f"a moment later: {answer.payload.decode()}")
+        late = await client.request(b"work")
+        print(f"a moment later: {late.payload.decode()}")
         print(f"the server has refused {server.stats().rate_limited}")
 
 
