@@ -168,3 +168,16 @@ def test_echo_server_and_client() -> None:
     told = server.rest()
     assert "session 1: is a Python client" in told
     assert "session 2: gone (normal)" in told
+
+
+def test_reconnecting_client() -> None:
+    """reconnecting_client.py loses its server, keeps a request meanwhile, and gets its answer from the next one."""
+    assert output("reconnecting_client.py") == [
+        "the client is connected",
+        "Echo: hello",
+        "the client is suspended",
+        "waiting: True",
+        "the client is connected",
+        "Echo: are you back?",
+        "the client is closed",
+    ]
