@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, Self
 from msgtrans.adapters.registry import TransportRegistry, transports
 from msgtrans.adapters.stream import StreamConnection
 from msgtrans.codec import encode_fields
+from msgtrans.config import WebSocketServerConfig
 from msgtrans.endpoint import Endpoint
 from msgtrans.errors import ConfigurationError, ConnectError, TransportError, TransportTimeoutError
 from msgtrans.packet import HEADER_SIZE, MAX_MESSAGE_ID, ONE_WAY
@@ -30,7 +31,7 @@ from msgtrans.transport import HasCertificates, Terms
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from msgtrans.config import Address, RateLimit, SessionConfig, TcpServerConfig, WebSocketServerConfig
+    from msgtrans.config import Address, RateLimit, SessionConfig, TcpServerConfig
     from msgtrans.link import Link
     from msgtrans.middleware import Middleware
     from msgtrans.transport import Listener, ServerConfig
@@ -238,6 +239,16 @@ class TransportServer(Endpoint):
             return StreamConnection(terms, nodelay=nodelay, keepalive=keepalive)
 
         return factory
+
+    def websocket_factory(self, config: WebSocketServerConfig | None = None) -> Callable[[], asyncio.Protocol]:
+        """As `protocol_factory`, for WebSocket, upgrade included: `UnifiedPort(websocket=server.websocket_factory())`.
+
+        config: all of it but what belongs to the listening socket: bind_address, tls, reuse_port, reuse_addr, backlog.
+        Raises ConfigurationError when picows is not installed. Call it in the loop that the server runs in.
+        """
+        from msgtrans.adapters.websocket.transport import acceptor
+
+        return acceptor(config or WebSocketServerConfig(), self)
 
     def admit(self, link: Link) -> Session | None:
         """For transports: the session of a new connection, None at `max_connections` or while stopping."""

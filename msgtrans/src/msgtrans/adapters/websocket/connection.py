@@ -103,8 +103,8 @@ class WebSocketConnection(StreamConnection):
         """The connection is gone."""
         if self._terms.pulse is not None:
             self._terms.pulse.forget(self)
-        self._decoder.release()
         super().connection_lost(exc)
+        self._decoder.release()
 
     def pause_writing(self) -> None:
         """The system takes no more at the moment."""
@@ -155,9 +155,10 @@ class WebSocketConnection(StreamConnection):
         """Close once everything is written, with a Close frame.
 
         A peer that did something wrong gets to read why: closing at once would reset the connection while it sends.
-        The session limits how long that may take.
+        The session limits how long that may take. One that has gone without a Close frame gets none.
         """
-        if not self._close_sent and not self._transport.is_closing():
+        gone = self._peer_ended and self._decoder.peer_close is None
+        if not (self._close_sent or gone or self._transport.is_closing()):
             error = self._decoder.error
             self._send_close(self._decoder.close_code, "" if error is None else str(error))
             if not self._peer_ended and self._transport.can_write_eof():

@@ -52,7 +52,8 @@ class WebSocketTransport:
         if not isinstance(config, WebSocketServerConfig):
             raise ConfigurationError("config", f"is a {type(config).__name__}; use a WebSocketServerConfig")
         made = acceptor(config, host)
-        return WebSocketListener(await sockets.listen(config, made, SCHEMES), made)
+        made.terms.keepalive = None  # accepted sockets inherit it
+        return WebSocketListener(await sockets.listen(config, made, SCHEMES, host.counters), made)
 
     async def connect(self, config: ClientConfig, host: Host) -> Link:
         """Connect to host and port, and upgrade."""
@@ -94,6 +95,10 @@ class WebSocketListener:
     def uris(self) -> list[str]:
         """The same as URIs."""
         return self._listening.uris
+
+    def reload_certificates(self) -> bool:
+        """Read the certificates again, now; False when they could not be used and those before stay."""
+        return self._listening.reload_certificates()
 
     def close(self) -> None:
         """Accept no more, and drop those that are not upgraded yet."""
