@@ -165,8 +165,7 @@ class Holding(Outbound):
                 self.count_dropped()
             return Fate.LEAVE
         self._replaceable = strategy is Backpressure.DROP_OLDEST
-        self._endpoint.counters.rate_waits += 1
-        throttle.wait(self, self._loop)  # type: ignore[arg-type]  # as above
+        self._endpoint.counters.rate_waits += throttle.wait(self, self._loop)  # type: ignore[arg-type]  # as above
         return Fate.WAIT
 
     def _overloaded(self) -> None:
@@ -264,6 +263,8 @@ class Holding(Outbound):
             self._held_bytes -= cost(packet)
             if fate is Fate.TAKE:
                 self._dispatch(iter((packet,)))
+        if self._replaceable and self._held is held:
+            self._drop_oldest_held(held)
         if not held and self._held is held:
             self._held = None
             self._endpoint.paused.discard(self)

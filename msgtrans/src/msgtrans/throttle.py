@@ -38,11 +38,14 @@ class SharedThrottle:
             return False
         return self._bucket.take(now)
 
-    def stand_in_line(self, session: Session, loop: asyncio.AbstractEventLoop) -> None:
-        """Have the session go on when it is its turn."""
+    def stand_in_line(self, session: Session, loop: asyncio.AbstractEventLoop) -> bool:
+        """Have the session go on when it is its turn; whether that is new."""
+        if session in self._line:
+            return False
         self._line[session] = None
         if not self._letting_in:
             self._arm(loop)
+        return True
 
     def leave(self, session: Session) -> None:
         """It waits no more."""
@@ -103,16 +106,18 @@ class Throttle:
         rate = math.ceil(own.requests_per_second) if own is not None else 0
         return ResourceError("requests per second", rate, rate)
 
-    def wait(self, session: Session, loop: asyncio.AbstractEventLoop) -> None:
-        """Have the session go on when a packet may pass."""
+    def wait(self, session: Session, loop: asyncio.AbstractEventLoop) -> bool:
+        """Have the session go on when a packet may pass; whether that is new."""
         now = loop.time()
         if self._bucket is not None and not self._bucket.ready(now):
-            if self._timer is None:
-                self._timer = loop.call_later(self._bucket.wait(now), self._go_on, session)
-        elif self._shared is not None:
-            self._shared.stand_in_line(session, loop)
-        else:
-            session.make_room()
+            if self._timer is not None:
+                return False
+            self._timer = loop.call_later(self._bucket.wait(now), self._go_on, session)
+            return True
+        if self._shared is not None:
+            return self._shared.stand_in_line(session, loop)
+        session.make_room()
+        return False
 
     def forget(self, session: Session) -> None:
         """The session ends."""
