@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,6 +170,34 @@ def test_echo_server_and_client() -> None:
     told = server.rest()
     assert "session 1: is a Python client" in told
     assert "session 2: gone (normal)" in told
+
+
+def test_chat_room() -> None:
+    """Members of a room of chat_room.py see who comes, what is said and who leaves; other rooms see nothing of it."""
+    with running("chat_room.py", "server", "127.0.0.1:0") as server:
+        _, page, _, uri = server.line().split()
+        with (
+            running("chat_room.py", "client", "Ada", uri) as ada,
+            running("chat_room.py", "client", "Eve", uri.replace("lobby", "cellar")) as eve,
+        ):
+            assert ada.line() == "* Ada is here"
+            assert eve.line() == "* Eve is here"
+            with running("chat_room.py", "client", "Böb", uri) as bob:
+                assert (ada.line(), bob.line()) == ("* Böb is here", "* Böb is here")
+                bob.say("hello")
+                assert (ada.line(), bob.line()) == ("Böb: hello", "Böb: hello")
+                bob.end_input()
+                assert bob.rest() == ["* the chat is over (normal)"]
+            assert ada.line() == "* Böb has left"
+            for member in (ada, eve):
+                member.end_input()
+                assert member.rest() == ["* the chat is over (normal)"]
+        url = urlsplit(page)
+        http = HTTPConnection(url.hostname or "", url.port, timeout=LIMIT)
+        with closing(http):
+            http.request("GET", url.path)
+            answer = http.getresponse()
+            assert (answer.status, b'"msgtrans.v1"' in answer.read()) == (200, True)
 
 
 def test_reconnecting_client() -> None:
