@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 LIMIT = 10.0  # seconds after which a wait in a test has failed
 TCP, TLS, WS, WSS = ("tcp", "tls", "ws", "wss")
-CARRIERS = (TCP, TLS)
+CARRIERS = (TCP, TLS, WS, WSS)
+FRAME = 16 << 20  # bytes that a frame may have by default
 
 
 class Certificates:
@@ -117,7 +118,7 @@ class RawWebSocketPeer(RawPeer):
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         super().__init__(reader, writer)
-        self.unread = b""  # of packets
+        self.unread = bytearray()  # of packets
         self.closed: bytes | None = None  # what the server's Close frame said
 
     async def open(self, host: str) -> None:
@@ -130,22 +131,29 @@ class RawWebSocketPeer(RawPeer):
         assert b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head
 
     def wire(self, packets: bytes) -> bytes:
-        """A binary frame for each whole packet, and one for what is none."""
-        return b"".join(frame(2, packet) for packet in split(packets))
+        """A message for each whole packet, and one for what is none; in frames of at most 16 MiB."""
+        frames = []
+        for packet in split(packets):
+            parts = [packet[at : at + FRAME] for at in range(0, len(packet), FRAME)]
+            frames += [
+                frame(0 if number else 2, part, last=number == len(parts) - 1) for number, part in enumerate(parts)
+            ]
+        return b"".join(frames)
 
     async def read(self, size: int) -> bytes:
         while len(self.unread) < size:
             message = await self._message()
             assert message is not None, "the server closed the connection"
             self.unread += message
-        data, self.unread = self.unread[:size], self.unread[size:]
+        data = bytes(self.unread[:size])
+        del self.unread[:size]
         return data
 
     async def read_to_end(self) -> bytes:
         with suppress(ConnectionResetError):
             while (message := await self._message()) is not None:
                 self.unread += message
-        return self.unread
+        return bytes(self.unread)
 
     def finish(self) -> None:
         self.writer.write(frame(8, struct.pack(">H", 1000)))
@@ -190,14 +198,14 @@ def frame(opcode: int, data: bytes, *, last: bool = True, mask: bytes | None = N
 
 def split(packets: bytes) -> list[bytes]:
     """Whole packets, and last what is none."""
-    parts = []
-    while len(packets) >= 16 and packets[0] == 1:
-        stop = 16 + int.from_bytes(packets[8:10]) + int.from_bytes(packets[10:14])
+    parts, at = [], 0
+    while len(packets) - at >= 16 and packets[at] == 1:
+        stop = at + 16 + int.from_bytes(packets[at + 8 : at + 10]) + int.from_bytes(packets[at + 10 : at + 14])
         if stop > len(packets):
             break
-        parts.append(packets[:stop])
-        packets = packets[stop:]
-    return [*parts, packets] if packets else parts
+        parts.append(packets[at:stop])
+        at = stop
+    return [*parts, packets[at:]] if at < len(packets) else parts
 
 
 class Carrier:

@@ -69,25 +69,6 @@ async def test_a_thousand_packets_in_one_write(server: TransportServer, connect_
         assert expected == await peer.read(len(expected))
 
 
-async def test_one_byte_at_a_time(server: TransportServer, connect_raw: ConnectRaw) -> None:
-    """Requests that arrive byte by byte are answered like any other."""
-    async with connect_raw(server) as peer:
-        peer.writer.transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        packet = encode(Packet(1, 9, b"drop by drop", 3, b"ext"))
-        for number in range(3):
-            for at in range(len(packet)):
-                peer.send(packet[at : at + 1])
-                await asyncio.sleep(0)
-            assert encode(Packet(2, 9, b"drop by drop", 3)) == await peer.read(28), number
-
-
-@pytest.mark.parametrize("size", [8192, 8193, 65_536, 1 << 20, 16 << 20])
-async def test_packets_of_critical_sizes(client: TransportClient, size: int) -> None:
-    """Packets around the sizes of buffers and limits come back whole."""
-    payload = bytes(range(256)) * ((size - 16) // 256) + b"y" * ((size - 16) % 256)
-    assert (await client.request(payload, timeout=20)).payload == payload
-
-
 @pytest.mark.parametrize(
     "garbage",
     [
@@ -364,9 +345,9 @@ async def test_pipelined_coroutines_are_bounded(carrier: Carrier, connect_raw: C
     assert server.stats().read_pauses > 0
 
 
-@pytest.mark.parametrize("begun", [b"\x01", encode(Packet(1, 1, bytes(100)))[:19]], ids=["header", "body"])
+@pytest.mark.parametrize("begun", [1, 19], ids=["header", "body"])
 async def test_a_packet_that_never_ends_closes_its_session(
-    carrier: Carrier, connect_raw: ConnectRaw, begun: bytes
+    carrier: Carrier, connect_raw: ConnectRaw, begun: int
 ) -> None:
     """A packet that begins and does not go on ends the session with TIMEOUT; one that waits between packets stays."""
     async with carrier.server(session=SessionConfig(packet_timeout=0.1)) as server:
@@ -377,7 +358,8 @@ async def test_a_packet_that_never_ends_closes_its_session(
         ):
             await between_packets.request(b"")
             events = server.events()
-            peer.send(V2 + begun)
+            peer.send(V2)
+            peer.send_wire(peer.wire(encode(Packet(1, 1, bytes(100))))[:begun])
             assert await peer.read_to_end() == V3
             closed = (await events_of_one_session(events))[-1]
             assert isinstance(closed, Closed)
@@ -392,20 +374,20 @@ async def test_incomplete_packets_of_all_sessions_are_bounded(
 ) -> None:
     """The session whose incomplete packet would exceed max_buffered is closed and counted; the others go on."""
     config = SessionConfig(codec=CodecOptions(max_payload_size=1_000_000))
-    async with carrier.server(session=config, max_buffered=1_100_000) as server:
+    async with carrier.server(session=config, max_buffered=1_400_000) as server:
         server.on_request(lambda context: context.payload[:2])
-        begun = encode(Packet(1, 1, bytes(1_000_000)))
         async with connect_raw(server) as first, connect_raw(server) as second:
-            first.send(begun[:900_000])
-            await until(lambda: server.kept == 900_000)
-            second.send(begun[:300_000])
+            begun = first.wire(encode(Packet(1, 1, bytes(1_000_000))))
+            first.send_wire(begun[:900_000])
+            await until(lambda: server.kept >= 900_000 - 14)
+            second.send_wire(begun[:600_000])
             assert await second.read_to_end() == b""
-            await until(lambda: server.kept == 900_000)
-            first.send(begun[900_000:])
+            await until(lambda: len(server.sessions) == 1)
+            first.send_wire(begun[900_000:])
             assert await first.read(18) == encode(Packet(2, 1, bytes(2)))
             assert server.kept == 0
-            first.send(begun[:900_000])
-            await until(lambda: server.kept == 900_000)
+            first.send_wire(begun[:900_000])
+            await until(lambda: server.kept >= 900_000 - 14)
         await until(lambda: not server.sessions)
         assert server.kept == 0
     assert server.stats().kept_overflows == 1
@@ -415,11 +397,12 @@ async def test_a_dripping_peer_is_closed(carrier: Carrier, connect_raw: ConnectR
     """A packet that grows by a byte now and then makes no progress that counts."""
     async with carrier.server(session=SessionConfig(packet_timeout=0.1)) as server:
         async with connect_raw(server) as peer:
-            peer.send(encode(Packet(1, 1, bytes(100_000)))[:20])
+            data = peer.wire(encode(Packet(1, 1, bytes(100_000))))
+            peer.send_wire(data[:20])
             await until(lambda: server.sessions)
 
             def dripped() -> bool:
-                peer.send(b".")
+                peer.send_wire(b".")
                 return not server.sessions
 
             await until(dripped)

@@ -650,6 +650,7 @@ async def test_connecting_to_nothing() -> None:
         await TransportClient(address).send(b"")
 
 
+@pytest.mark.parametrize("carrier", ["tcp"], indirect=True)  # whose dialling is patched
 async def test_connecting_takes_at_most_connect_timeout(
     server: TransportServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
