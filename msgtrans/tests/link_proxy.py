@@ -22,23 +22,24 @@ class LinkProxy:
         self.accepted = 0
         self.delay = 0.0
         self.swallowing = False
-        self._listen_port = 0
+        self._refusing = False
         self._server: asyncio.Server | None = None
         self._pipes: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def listen(self) -> None:
-        """Listen, again on the same port."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._listen_port)
-        self._listen_port = self._server.sockets[0].getsockname()[1]
-        self.uri = f"tcp://127.0.0.1:{self._listen_port}"
+        """Begin."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.uri = f"tcp://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
-    async def refuse(self) -> None:
-        """Listen no more, and cut what is open."""
-        if self._server is not None:
-            self._server.close()
+    def refuse(self) -> None:
+        """Cut what is open, and what comes until `welcome`."""
+        self._refusing = True  # closing the listener instead would leave hanging what asyncio is accepting just then
         self.cut()
-        await asyncio.sleep(0)
+
+    def welcome(self) -> None:
+        """Pass connections on again."""
+        self._refusing = False
 
     def cut(self) -> None:
         """Reset all connections, on both sides."""
@@ -46,7 +47,13 @@ class LinkProxy:
             writer.transport.abort()
 
     async def close(self) -> None:
-        await self.refuse()
+        """End, with all connections."""
+        self.refuse()
+        for _ in range(3):  # what asyncio is accepting just now arrives
+            await asyncio.sleep(0)
+        if self._server is not None:
+            self._server.close()
+        self.cut()
         for pipe in list(self._pipes):
             pipe.cancel()
         await asyncio.gather(*self._pipes, return_exceptions=True)
@@ -54,6 +61,9 @@ class LinkProxy:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
         self._writers.add(writer)
+        if self._refusing:
+            writer.transport.abort()
+            return
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.port)
         except OSError:
