@@ -31,6 +31,7 @@ from msgtrans.adapters.tcp import TcpTransport
 from msgtrans.config import (
     CircuitBreakerConfig,
     LoadBalancerConfig,
+    Pacing,
     ReconnectingConfig,
     RetryConfig,
 )
@@ -572,6 +573,73 @@ async def test_messages_too_large_for_one_server(place: Place) -> None:
         with pytest.raises(LocalProtocolError, match="out of range"):
             await client.send(b"", message_id=0)
         assert await client.send(b"", message_id=77) == 77
+
+
+async def test_a_server_that_takes_only_small_packets(place: Place) -> None:
+    """A message that waited, and is too large for the connection that came, is refused to its caller; others go on."""
+    config = TcpClientConfig(target_address=place.uri, pacing=Pacing(settle=0.001, min_gap=0.001))
+    async with ReconnectingClient(config, retry=SOON) as client:
+        await place.kill()
+        await in_state(client, ClientState.SUSPENDED)
+        large, small = (asyncio.create_task(client.send(bytes(size))) for size in (100_000, 10))
+        await asyncio.sleep(0)
+        await place.start()
+        with pytest.raises(LocalProtocolError, match="max_packet_size"):
+            await large
+        await small
+        await client.request(b"")
+        assert [bytes(10)] == place.seen
+
+
+@pytest.mark.parametrize("graceful", [True, False])
+async def test_closing_while_a_peer_does_not_read(place: Place, proxy: LinkProxy, graceful: bool, until: Until) -> None:
+    """Messages that wait for a peer that takes nothing fail or are counted as dropped, within `graceful_timeout`."""
+    session = SessionConfig(high_water=1000, graceful_timeout=0.05)
+    client = ReconnectingClient(proxy.uri, retry=SOON, session=session)
+    await client.connect()
+    proxy.delay = 60.0
+    accepted = 0
+
+    async def flood() -> None:
+        nonlocal accepted
+        for _ in range(1000):
+            await client.send(bytes(100_000))
+            accepted += 1
+
+    flooding = asyncio.create_task(flood())
+    await until(lambda: any(found.stats().waiting_bytes for found in client.sessions.values()))
+    proxy.refuse()
+    proxy.welcome()
+    await until(lambda: client.stats().resubmitted_messages and client.is_connected)
+    await until(lambda: any(found.stats().waiting_bytes for found in client.sessions.values()))
+    waiting = [asyncio.create_task(client.send(bytes(100_000))) for _ in range(3)]
+    await until(lambda: client.stats().waiting_calls)
+    await client.close(graceful=graceful)
+    flooding.cancel()
+    results = await asyncio.gather(flooding, *waiting, return_exceptions=True)
+    assert client.state is ClientState.CLOSED
+    assert all(isinstance(result, SessionClosedError) and not result.written for result in results[1:])
+    assert len(client.sessions) == 0
+
+
+async def test_closing_fails_a_message_that_stands_in_line(place: Place, proxy: LinkProxy, until: Until) -> None:
+    """A message that waited for the connection, and then for the peer to read, fails when the client is closed."""
+    session = SessionConfig(high_water=1000, graceful_timeout=0.05)
+    client = ReconnectingClient(proxy.uri, retry=SOON, session=session)
+    await client.connect()
+    proxy.refuse()
+    proxy.delay = 60.0
+    await in_state(client, ClientState.SUSPENDED)
+    calls = [asyncio.create_task(client.send(bytes(1_000_000))) for _ in range(12)]
+    await asyncio.sleep(0)
+    proxy.welcome()
+    await until(lambda: any(found.stats().waiting_bytes for found in client.sessions.values()))
+    await client.close(graceful=False)
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    failed = [outcome for outcome in outcomes if isinstance(outcome, SessionClosedError)]
+    assert failed
+    assert "did not read" in str(failed[0])
+    assert len(failed) + sum(isinstance(outcome, int) for outcome in outcomes) == 12
 
 
 async def test_configs_as_targets(place: Place) -> None:

@@ -78,7 +78,7 @@ class ReconnectingConfig(msgspec.Struct, frozen=True, kw_only=True):
     connection is lost before the answer, unless the call says otherwise; default off. max_resubmissions: how often one
     is, at most; default 3. wait: whether calls wait for a connection unless they say otherwise; default on.
     max_waiting, max_waiting_bytes: calls that may wait for one, and the bytes of their messages; default 10 000 and
-    16 MiB.
+    32 MiB.
     """
 
     connections: int = 1
@@ -86,7 +86,7 @@ class ReconnectingConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_resubmissions: int = 3
     wait: bool = True
     max_waiting: int = 10_000
-    max_waiting_bytes: int = 16 * 1024 * 1024
+    max_waiting_bytes: int = 32 * 1024 * 1024
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""

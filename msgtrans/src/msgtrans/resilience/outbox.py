@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from msgtrans.errors import ResourceError, TransportError, TransportTimeoutError
+from msgtrans.errors import ResourceError, SessionClosedError, TransportError, TransportTimeoutError
 from msgtrans.flow.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -125,8 +125,11 @@ class Outbox:
                 self._counters.dropped_messages += 1
             elif not future.done():
                 future.set_exception(error)
-        except asyncio.CancelledError:
-            self._counters.dropped_messages += future is None
+        except asyncio.CancelledError:  # the client closes
+            if future is None:
+                self._counters.dropped_messages += 1
+            elif not future.done():
+                future.set_exception(SessionClosedError("the client was closed while the peer did not read"))
             raise
         else:
             if future is not None and not future.done():
