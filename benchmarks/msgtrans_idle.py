@@ -1,9 +1,10 @@
-"""Memory of idle TCP connections: what one session costs a server, and what a bare asyncio protocol costs.
+"""Memory of idle connections: what one session costs a server, and what a bare asyncio protocol costs.
 
-Opens CONNECTIONS connections from this process to a server in another, waits until all are accepted, and divides the
-growth of the server's resident memory. Once with a bare protocol, once with a TransportServer.
+Opens CONNECTIONS connections from this process to a server in another, waits until all are accepted (over WebSocket:
+upgraded), and divides the growth of the server's resident memory. Once with a bare protocol on TCP, and once for each
+transport with a TransportServer.
 
-    python benchmarks/msgtrans_idle.py [--connections 10000] [--json]
+    python benchmarks/msgtrans_idle.py [--connections 10000] [--transport tcp|ws] [--json]
 """
 
 from __future__ import annotations
@@ -21,8 +22,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from msgtrans import TransportServer
+from msgtrans.config import TcpServerConfig, WebSocketServerConfig
 
-KINDS = ("bare protocol", "msgtrans session")
+BARE = "bare protocol"
+KINDS = {"tcp": "msgtrans session", "ws": "msgtrans session, WebSocket"}
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
 
 
 def resident() -> int:
@@ -46,13 +53,15 @@ connected: list[Bare] = []
 
 async def serve(kind: str, connections: int) -> None:
     """Tell the port; when all are connected, tell bytes per connection."""
-    server = TransportServer(tcp="127.0.0.1:0", max_connections=connections)
-    if kind == KINDS[0]:
+    config = WebSocketServerConfig if kind == KINDS["ws"] else TcpServerConfig
+    own = config(bind_address="127.0.0.1:0", max_connections=connections)
+    server = TransportServer(listen=[own], max_connections=connections)
+    if kind == BARE:
         listener = await asyncio.get_running_loop().create_server(Bare, "127.0.0.1", 0, backlog=1024)
         port = listener.sockets[0].getsockname()[1]
     else:
         await server.start()
-        port = server.tcp_address.port
+        port = server.addresses[0].port
     gc.collect()
     before = resident()
     print(port, flush=True)
@@ -74,7 +83,9 @@ def measure(kind: str, connections: int) -> float:
         assert process.stdout is not None
         port = int(process.stdout.readline())
         for _ in range(connections):
-            all_of.enter_context(socket.create_connection(("127.0.0.1", port)))
+            connection = all_of.enter_context(socket.create_connection(("127.0.0.1", port)))
+            if kind == KINDS["ws"]:
+                connection.sendall(UPGRADE)
         return float(process.stdout.readline())
 
 
@@ -83,7 +94,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--connections", type=int, default=10_000)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--serve", choices=KINDS, help=argparse.SUPPRESS)
+    parser.add_argument("--transport", choices=KINDS, help="only this one")
+    parser.add_argument("--serve", choices=[BARE, *KINDS.values()], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -92,13 +104,14 @@ def main() -> None:
 
         uvloop.run(serve(arguments.serve, arguments.connections))
         return
-    found = {kind: measure(kind, arguments.connections) for kind in KINDS}
+    kinds = [KINDS[arguments.transport]] if arguments.transport else list(KINDS.values())
+    found = {kind: measure(kind, arguments.connections) for kind in (BARE, *kinds)}
     if arguments.json:
         print(json.dumps({"connections": arguments.connections, "bytes_per_connection": found}))
         return
     print(f"{arguments.connections:,} idle connections, uvloop")
     for kind, size in found.items():
-        print(f"{kind:20} {size / 1024:6.2f} KiB each")
+        print(f"{kind:27} {size / 1024:6.2f} KiB each")
 
 
 if __name__ == "__main__":
