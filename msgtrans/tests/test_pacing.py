@@ -119,8 +119,8 @@ class Wire:
     def get_extra_info(self, name: str) -> None:
         return None
 
-    def set_write_buffer_limits(self, high: int) -> None:
-        assert high == 0
+    def set_write_buffer_limits(self, high: int, low: int) -> None:
+        assert (high, low) == (0, 0)
 
     def get_write_buffer_size(self) -> int:
         return 0
