@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from msgtrans.stats import EndpointStats
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
+_VERIFY_ADVICE: Final = {  # by OpenSSL's numbers
+    9: "check the clocks of both machines",
+    10: "have the server's certificate renewed, and check the clocks",
+    62: "name what the certificate was issued for in TlsClientConfig.server_name",
+    64: "name what the certificate was issued for in TlsClientConfig.server_name",
+}
 ATTEMPTS: Final = 10  # to find a port that is free on all addresses of a name
 
 
@@ -200,10 +206,9 @@ def connect_timed_out(uri: str, seconds: float | None) -> TransportTimeoutError:
 
 def _tls_failed(uri: str, error: ssl.SSLError) -> ConnectError:
     if isinstance(error, ssl.SSLCertVerificationError):
+        advice = _VERIFY_ADVICE.get(error.verify_code, "name its authority in TlsClientConfig.ca_file")
         return ConnectError(
-            f"the certificate of {uri} is not trusted: {error.verify_message or error}; "
-            "name its authority in TlsClientConfig.ca_file, or the right server_name",
-            retriable=False,
+            f"the certificate of {uri} is not trusted: {error.verify_message or error}; {advice}", retriable=False
         )
     reason = refusal(error) or f"{error.reason or error}; does that port speak TLS?"
     return ConnectError(f"the TLS handshake with {uri} failed: {reason}", retriable=False)

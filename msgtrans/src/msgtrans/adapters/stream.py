@@ -172,6 +172,9 @@ class StreamConnection(asyncio.BufferedProtocol):
                 # Inside TLS, uvloop tells of no end of file when the peer did not close TLS first.
                 session.fail(RemoteProtocolError("the connection ended inside a packet"))
             session.lost(error)
+        # Transports inside TLS keep referring to us: a circle, and buffers that would wait for the garbage collector.
+        self._transport = _GONE
+        self._write = _GONE.write
 
     def pause_writing(self) -> None:
         """The system takes no more at the moment."""
@@ -310,6 +313,40 @@ class StreamConnection(asyncio.BufferedProtocol):
         self._tell_kept(session, self._decoder.kept)
         if not (self._decoder.more or self._paused or self._transport.is_closing()):
             self._transport.resume_reading()
+
+
+class _GoneTransport(asyncio.Transport):
+    """The transport of a lost connection: does nothing."""
+
+    def is_closing(self) -> bool:
+        """It is."""
+        return True
+
+    def get_write_buffer_size(self) -> int:
+        """Nothing waits."""
+        return 0
+
+    def can_write_eof(self) -> bool:
+        """There is nothing to end."""
+        return False
+
+    def write(self, data: object) -> None:
+        """Nothing."""
+
+    def pause_reading(self) -> None:
+        """Nothing."""
+
+    def resume_reading(self) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+    def abort(self) -> None:
+        """Nothing."""
+
+
+_GONE: Final = _GoneTransport()
 
 
 def read_buffer(loop: asyncio.AbstractEventLoop, size: int) -> memoryview:

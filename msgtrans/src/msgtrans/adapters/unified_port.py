@@ -74,7 +74,7 @@ class UnifiedPort:
         self.stats = UnifiedPortStats()
         self._undecided: dict[FirstBytes, float] = {}  # in the order of their deadlines
         self._timer: asyncio.TimerHandle | None = None
-        self._open: weakref.WeakSet[asyncio.BaseTransport] = weakref.WeakSet()
+        self._open: weakref.WeakSet[object] = weakref.WeakSet()  # transports, or what stands for them
         self._next_look = 0.0  # when looking for closed ones among them may be worth its time again
 
     def __call__(self) -> asyncio.Protocol:
@@ -89,7 +89,7 @@ class UnifiedPort:
     @property
     def connections(self) -> int:
         """Open connections of the port, those handed over included."""
-        return sum(not transport.is_closing() for transport in self._open)
+        return sum(not _is_closing(connection) for connection in self._open)
 
     def close(self) -> None:
         """Drop the connections that have not said what they are. Stop listening first."""
@@ -108,7 +108,7 @@ class UnifiedPort:
             if len(self._open) >= self.max_connections:
                 self.stats.refused += 1
                 return False
-        self._open.add(transport)
+        self._open.add(_stand_in(transport))
         self._undecided[connection] = loop.time() + self.deadline
         if self._timer is None:
             self._timer = loop.call_later(self.deadline, self._sweep)
@@ -124,7 +124,7 @@ class UnifiedPort:
         The rest of its time is for the connections: a flood of refused ones must not buy a look at all others each.
         """
         if now >= self._next_look:
-            self._open = weakref.WeakSet(other for other in self._open if not other.is_closing())
+            self._open = weakref.WeakSet(other for other in self._open if not _is_closing(other))
             self._next_look = now + LOOK * len(self._open)
 
     def _sweep(self) -> None:
@@ -197,6 +197,19 @@ class FirstBytes(asyncio.Protocol):
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
         hand_over(protocol, data)
+
+
+def _stand_in(transport: asyncio.BaseTransport) -> object:
+    """What to refer to weakly: the TLS transports of uvloop cannot be, but their TLS objects, which live as long."""
+    if type(transport).__weakrefoffset__:
+        return transport
+    return transport.get_extra_info("ssl_object")
+
+
+def _is_closing(connection: object) -> bool:
+    """Whether a transport is closing; what stands for one counts as open until it is gone."""
+    asked = getattr(connection, "is_closing", None)
+    return asked is not None and bool(asked())
 
 
 def wants_websocket(head: bytes) -> bool:

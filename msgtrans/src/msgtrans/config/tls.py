@@ -39,6 +39,8 @@ class TlsServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""
         _check_version(self.minimum_version)
+        if not self.certificate_file:
+            raise ConfigurationError("certificate_file", "is empty; name a PEM file")
         positive(self, "reload_interval", none=True)
 
     def replace(self, **changes: object) -> Self:
@@ -66,6 +68,8 @@ class TlsClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""
         _check_version(self.minimum_version)
+        if self.server_name is not None and (not self.server_name or self.server_name.startswith(".")):
+            raise ConfigurationError("server_name", f"is {self.server_name!r}; write a name as in the certificate")
         if self.key_file is not None and self.certificate_file is None:
             raise ConfigurationError(
                 "certificate_file", "is missing, but key_file is set; a key goes with a certificate"
