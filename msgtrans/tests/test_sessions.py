@@ -22,6 +22,7 @@ from msgtrans import (
     Reply,
     RequestReceived,
     ResourceError,
+    ServerStopped,
     Session,
     SessionClosedError,
     SessionConfig,
@@ -346,7 +347,7 @@ async def test_events_of_a_server(carrier: Carrier, server: TransportServer) -> 
     await server.stop()
     rest = [event async for event in events]
     assert [SessionState.OPEN, b"one-way", b"question"] == seen
-    assert [Closed(session, CloseReason.NORMAL, None)] == rest
+    assert [Closed(session, CloseReason.NORMAL, None), ServerStopped()] == rest
 
 
 async def test_nothing_is_missed_right_after_connecting(carrier: Carrier) -> None:

@@ -37,7 +37,17 @@ from msgtrans.errors import (
     TransportError,
     TransportTimeoutError,
 )
-from msgtrans.events import Closed, CloseReason, Established, Event, EventStream, MessageReceived, RequestReceived
+from msgtrans.events import (
+    Closed,
+    CloseReason,
+    Established,
+    Event,
+    EventStream,
+    MessageReceived,
+    RequestReceived,
+    ServerStarted,
+    ServerStopped,
+)
 from msgtrans.handlers import Context, Reply
 from msgtrans.info import ConnectionInfo, SessionState
 from msgtrans.packet import Compression, Flag, Packet, PacketType
@@ -85,6 +95,8 @@ __all__ = [
     "RequestReceived",
     "ResourceError",
     "RetryConfig",
+    "ServerStarted",
+    "ServerStopped",
     "ServerTls",
     "Session",
     "SessionClosedError",

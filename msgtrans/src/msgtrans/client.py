@@ -97,10 +97,15 @@ class TransportClient(Endpoint):
             raise session.close_error or ConnectError("a middleware refused the connection")
         link.resume_reading()
 
-    async def close(self, *, graceful: bool = True) -> None:
+    async def close(
+        self,
+        *,
+        graceful: bool = True,
+        timeout: float | None = None,  # noqa: ASYNC109 - as `Session.close`
+    ) -> None:
         """Disconnect, as `Session.close` does; nothing happens when not connected."""
         if self._session is not None:
-            await self._session.close(graceful=graceful)
+            await self._session.close(graceful=graceful, timeout=timeout)
         await self._cancel_work()
         self._stop_watching()
 

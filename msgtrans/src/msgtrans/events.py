@@ -1,7 +1,9 @@
 """Events of sessions, and the bounded streams that deliver them to `async for` (specification 3.3).
 
-Established is the first event of a session, Closed the last and the only one of its kind. Messages and requests
-appear here when no handler takes them. Every stream gets every event that happens after it was made.
+Established is the first event of a session, Closed the last and the only one of its kind; a client has one session, so
+there they are what the specification calls Connected and Disconnected. Nothing confirms that a message was sent: that
+would be an event for each packet, to say what `packets_sent` counts; who must know asks for an answer.
+Messages and requests appear here when no handler takes them. Every stream gets every event after it was made.
 Not here: which session is paused; the hub only says that there is no room, and later that there is again.
 """
 
@@ -64,7 +66,19 @@ class Closed(msgspec.Struct, frozen=True):
     error: TransportError | None
 
 
-Event: TypeAlias = Established | MessageReceived | RequestReceived | Closed | StateChanged
+class ServerStarted(msgspec.Struct, frozen=True):
+    """A server listens. uris: where. For streams made before it started."""
+
+    uris: list[str]
+
+
+class ServerStopped(msgspec.Struct, frozen=True):
+    """A server has stopped, and all its sessions are closed: the last event of its streams."""
+
+
+Event: TypeAlias = (
+    Established | MessageReceived | RequestReceived | Closed | StateChanged | ServerStarted | ServerStopped
+)
 
 
 class EventStream:

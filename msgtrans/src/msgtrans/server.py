@@ -20,10 +20,13 @@ from typing import TYPE_CHECKING, Final, Self
 
 from msgtrans.adapters.registry import TransportRegistry, transports
 from msgtrans.adapters.stream import StreamConnection
+from msgtrans.closing import LINGER
 from msgtrans.codec import encode_fields
 from msgtrans.config import WebSocketServerConfig
 from msgtrans.endpoint import Endpoint
 from msgtrans.errors import ConfigurationError, ConnectError, TransportError, TransportTimeoutError
+from msgtrans.events import ServerStarted, ServerStopped
+from msgtrans.info import SessionState
 from msgtrans.packet import HEADER_SIZE, MAX_MESSAGE_ID, ONE_WAY
 from msgtrans.session import Session
 from msgtrans.transport import HasCertificates, Terms
@@ -123,20 +126,27 @@ class TransportServer(Endpoint):
             if isinstance(error, TimeoutError) and not isinstance(error, TransportError):
                 raise TransportTimeoutError("starting to listen", self._bind_timeout) from error
             raise
+        self.hub.emit(ServerStarted(self.uris))
         asyncio.get_running_loop().call_soon(self._admit_early)
 
-    async def stop(self, *, graceful: bool = True) -> None:
-        """Stop listening, then close every session as `close_all` does; ends the event streams."""
+    async def stop(
+        self,
+        *,
+        graceful: bool = True,
+        timeout: float | None = None,  # noqa: ASYNC109 - as `close_all`
+    ) -> None:
+        """Stop listening, then close every session as `close_all` does; `ServerStopped` ends the event streams."""
         self._stopping = True
         for _, listener in self._listeners:
             listener.close()
         self._admit_early()
-        await self.close_all(graceful=graceful)
+        await self.close_all(graceful=graceful, timeout=timeout)
         await self._cancel_work()
         self._stop_watching()
         for _, listener in self._listeners:
             await listener.wait_closed()
         self._listeners = []
+        self.hub.emit(ServerStopped())
         self.hub.end()
 
     async def serve_forever(self) -> None:
@@ -195,11 +205,30 @@ class TransportServer(Endpoint):
         if session is not None:
             await session.close(graceful=graceful)
 
-    async def close_all(self, *, graceful: bool = True) -> None:
-        """Close all sessions at the same time; returns when they are closed, after `graceful_timeout` and a second at
-        most: those that take longer are dropped.
+    async def close_all(
+        self,
+        *,
+        graceful: bool = True,
+        timeout: float | None = None,  # noqa: ASYNC109 - those that are late must be dropped, not left
+    ) -> None:
+        """Close all sessions at the same time, as `Session.close` does; returns when they are closed.
+
+        timeout: seconds that may take in all, default `graceful_timeout` and a second. Sessions that take longer are
+        dropped, with reason FORCED if anything of theirs was not written.
         """
-        closing = [asyncio.ensure_future(session.close(graceful=graceful)) for session in list(self._open.values())]
+        sessions = list(self._open.values())
+        if not sessions:
+            return
+        closing = [asyncio.ensure_future(session.close(graceful=graceful, timeout=timeout)) for session in sessions]
+        try:
+            await asyncio.wait(closing, timeout=self.config.graceful_timeout + LINGER if timeout is None else timeout)
+        except asyncio.CancelledError:
+            for task in closing:
+                task.cancel()
+            raise
+        for session in sessions:
+            if session.state is not SessionState.CLOSED:
+                session.abort()
         await asyncio.gather(*closing)
 
     def broadcast(

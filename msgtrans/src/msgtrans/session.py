@@ -1,7 +1,8 @@
-"""One connection between two peers, whatever carries it (specification 3): its public face and its life.
+"""One connection between two peers, whatever carries it (specification 3): its public face.
 
 A session knows packets, requests, handlers and bounds. It knows no sockets: a `Link` moves its bytes. All state belongs
-to one event loop. `inbound` is its reading half, `outbound` its writing half.
+to one event loop. It is made of layers, each in a module of its own: `outbound` is its writing half, `holding` what
+waits or is dropped on the way in, `inbound` its reading half, `closing` its end.
 Not here: framing (the link's decoder), and who is connected to whom (the endpoint).
 """
 
@@ -13,19 +14,17 @@ import ssl
 import time
 from typing import TYPE_CHECKING, Final
 
+from msgtrans.closing import Closing
 from msgtrans.codec import encode_fields, type_and_id
 from msgtrans.errors import (
     BackpressureError,
     LocalProtocolError,
     ResourceError,
-    SessionClosedError,
-    TransportError,
     TransportTimeoutError,
 )
 from msgtrans.events import CloseReason
-from msgtrans.inbound import Inbound
 from msgtrans.info import ConnectionInfo, SessionState
-from msgtrans.link import GoneLink, HttpRequest, Link
+from msgtrans.link import HttpRequest, Link
 from msgtrans.packet import ONE_WAY, REQUEST, RESPONSE, Packet
 from msgtrans.stats import SessionStats
 
@@ -36,33 +35,27 @@ if TYPE_CHECKING:
     from msgtrans.endpoint import Endpoint
     from msgtrans.handlers import Context
 
-LINGER: Final = 1.0  # seconds a graceful close waits, with everything written, for the peer to close its side too
 _OPEN: Final = SessionState.OPEN
 
 
-class Session(Inbound):
+class Session(Closing):
     """One connection. Made by servers and clients, never by users.
 
     id: from 1 upward on a server, 1 on a client; never on the wire. data: a slot for the application's own state.
-    identity: who the peer proved to be, set by middleware; None until then.
+    identity: who the peer proved to be, set by middleware; None until then. in_broadcasts: whether broadcasts
+    reach it; set it to False to leave it out.
     packets_sent, packets_received, bytes_sent, bytes_received: on the wire, all types.
     Sending and requesting may be done concurrently from any task of the loop, and cancelled.
     """
 
     __slots__ = (
         "__weakref__",
-        "_closed",
-        "_closed_at",
         "_established_at",
-        "_peer_finished",
         "_secure",
-        "_timer",
         "_timer_at",
-        "_written",
-        "close_error",
-        "close_reason",
         "data",
         "identity",
+        "in_broadcasts",
     )
 
     def __init__(
@@ -71,16 +64,10 @@ class Session(Inbound):
         super().__init__(session_id, link, endpoint, loop, first_message_id)
         self.data: object | None = None
         self.identity: object | None = None
+        self.in_broadcasts = True
         self._established_at = time.time()
-        self._closed_at: float | None = None
         self._secure = link.get_extra_info("ssl_object") is not None
-        self.close_reason: CloseReason | None = None
-        self.close_error: TransportError | None = None
-        self._peer_finished = False  # it has sent all it ever will
-        self._written = False  # and so have we: the link takes nothing more
-        self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
-        self._closed: asyncio.Event | None = None
 
     def __repr__(self) -> str:
         return f"<Session {self.id} {self.protocol} {self.peer_address or ''} {self._state.value}>"
@@ -307,38 +294,13 @@ class Session(Inbound):
         context.unanswered = False
         self._append(frame)
 
-    async def close(self, *, graceful: bool = True) -> None:
-        """End the session; returns when it is closed. Requests of ours that wait for answers fail at once.
-
-        Graceful: handlers that run finish, everything queued is written and the peer gets time to read it, within
-        `graceful_timeout` (plus one second for a peer that does not close its side). Not graceful: all that is dropped.
-        """
-        if self._state is _OPEN and graceful:
-            await self._close_gracefully()
-        elif not graceful:
-            self.abort()
-        await self.wait_closed()
-
-    def abort(self) -> None:
-        """Drop the connection at once; `Closed` follows in a later turn of the loop, with reason FORCED."""
-        self._end(CloseReason.FORCED)
-        self._out.clear()
-        self._link.abort()
-
-    async def wait_closed(self) -> None:
-        """Wait until the session is closed, by whomever."""
-        if self._state is not SessionState.CLOSED:
-            if self._closed is None:
-                self._closed = asyncio.Event()
-            await self._closed.wait()
-
     # What endpoint and link call
 
     def offer_frame(self, frame: bytes) -> bool:
-        """For broadcasts: queue an encoded packet; False when the session is not open, or the strategy drops it or
-        refuses it.
+        """For broadcasts: queue an encoded packet; False when the session is not open or wants none, or the strategy
+        drops or refuses it.
         """
-        if self._state is not _OPEN:
+        if self._state is not _OPEN or not self.in_broadcasts:
             return False
         try:
             queued = self._may_queue()
@@ -367,47 +329,6 @@ class Session(Inbound):
             self._keep_queued([frame for frame in self._out if type_and_id(frame)[0] != ONE_WAY])
         return taken
 
-    def peer_finished(self, error: TransportError | None = None) -> bool:
-        """The peer will send no more. Returns whether the link must stay open, because answers are on their way.
-
-        error: what it said about why, for `close_error`.
-        """
-        self._peer_finished = True
-        if self._tasks and not self._written:
-            if self._state is _OPEN:
-                self._endpoint.spawn(self._close_gracefully(error))
-            return True
-        self._end(CloseReason.NORMAL, error)
-        self._flush_all()
-        self._limit_closing()
-        return False
-
-    def fail(self, error: TransportError) -> None:
-        """The peer broke the protocol: as `dismiss`, and counted."""
-        if self._state is _OPEN:
-            self._endpoint.counters.protocol_errors += 1
-        self.dismiss(error)
-
-    def dismiss(self, error: TransportError) -> None:
-        """End the session with reason ERROR: what is queued is still written, within `graceful_timeout`."""
-        self._end(CloseReason.ERROR, error)
-        self._flush_all()
-        self._limit_closing()
-        self._link.close()
-
-    def lost(self, error: TransportError | None) -> None:
-        """The connection is gone, for `error` or as intended."""
-        self._end(CloseReason.ERROR if error else CloseReason.NORMAL, error)
-        self._state = SessionState.CLOSED
-        self._closed_at = time.time()
-        self._drop_outbound()
-        self._link = GoneLink(self._link)
-        self._endpoint.session_closed(self)
-        if self._closed is not None:
-            self._closed.set()
-        if not self._tasks:
-            self._endpoint.session_finished(self)
-
     def count_bad_compression(self, packets: int) -> None:
         """For a link whose decoder handed payloads over as they came."""
         self._endpoint.counters.bad_compression += packets
@@ -430,95 +351,6 @@ class Session(Inbound):
     def active_at(self) -> float:
         """For the endpoint: when packets came or went last, by the clock of the loop."""
         return self._active_at
-
-    def running_handlers(self) -> list[asyncio.Task[None]]:
-        """For an endpoint that stops: the handlers that still run."""
-        return list(self._tasks or ())
-
-    # Its end
-
-    async def _close_gracefully(self, error: TransportError | None = None) -> None:
-        self._end(CloseReason.NORMAL, error)
-        self._link.resume_reading()  # to see the peer's end; what else it sends is discarded
-        me = asyncio.current_task()
-        try:
-            async with asyncio.timeout(self._config.graceful_timeout):
-                while others := {task for task in self._tasks or () if task is not me}:
-                    await asyncio.wait(others)
-                await self._drained()
-            self._written = True
-            if self._peer_finished:
-                self._link.close()
-                return
-            self._link.finish()
-            async with asyncio.timeout(LINGER):
-                await self.wait_closed()
-        except TimeoutError:
-            if self._written:
-                self._link.close()
-            else:
-                self.close_reason = CloseReason.FORCED
-                self._link.abort()
-        except asyncio.CancelledError:
-            self.abort()
-            raise
-
-    def _give_up(self, error: TransportError) -> None:
-        self._end(CloseReason.TIMEOUT, error)
-        self._link.abort()
-
-    def time_out(self, error: TransportError) -> None:
-        """For the endpoint: drop a session that took too long over something."""
-        self._give_up(error)
-
-    def _end(self, reason: CloseReason, error: TransportError | None = None) -> None:
-        """Leave OPEN, once: the first reason counts. Requests fail, sends in line are queued, held packets dropped."""
-        if self._state is not _OPEN:
-            return
-        self._state = SessionState.CLOSING
-        self.close_reason, self.close_error = reason, error
-        self._fail_requests()
-        self._clear_line()
-        self._endpoint.session_ending(self)
-        self._hold_no_more()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _fail_requests(self) -> None:
-        """No answer can come any more: requests that have not left do not leave, and all callers learn which it was."""
-        pending = self._pending
-        if not len(pending):
-            return
-        here = {key for key in map(type_and_id, self._out) if key[0] == REQUEST and key[1] in pending}
-        if here:
-            self._keep_queued([frame for frame in self._out if type_and_id(frame) not in here])
-        unwritten = [waiter for _, message_id in here if (waiter := pending.pop(message_id)) is not None]
-        for waiter in pending.drain():
-            if self._line and waiter in self._line:
-                unwritten.append(waiter)
-            elif not waiter.done():
-                waiter.set_exception(self._closed_error(written=True))
-        for waiter in unwritten:
-            if not waiter.done():
-                waiter.set_exception(self._closed_error())
-
-    def _limit_closing(self) -> None:
-        """The link closes when everything is written; a peer that does not read must not delay that for ever."""
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
-        self._stall_timer = self._loop.call_later(self._config.graceful_timeout, self._link.abort)
-
-    def _closed_error(self, *, written: bool = False) -> SessionClosedError:
-        if self.close_error is not None:
-            reason = f"{self.close_reason}: {self.close_error}"
-        elif self._peer_finished and self.close_reason == CloseReason.NORMAL:
-            reason = f"{self.close_reason}: the peer ended it"
-        else:
-            reason = str(self.close_reason)
-        return SessionClosedError(
-            f"session {self.id} is {self._state.value} ({reason}); connect again", written=written
-        )
 
     # Timeouts of requests
 
