@@ -16,6 +16,8 @@ from msgtrans.adapters.websocket.transport import WebSocketTransport
 from msgtrans.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from msgtrans.transport import ClientConfig, ServerConfig, Transport, TransportInfo
 
 GROUP: Final = "msgtrans.transports"
@@ -41,16 +43,16 @@ class TransportRegistry:
         Raises ConfigurationError when its name or one of its schemes is taken.
         """
         info = transport.info
-        taken = [scheme for scheme in info.schemes if scheme in self._by_scheme]
-        if not override and (taken or info.name in self._by_name):
-            raise ConfigurationError(
-                "transport", f"{info.name!r} or one of its schemes {taken} is registered already; say override=True"
-            )
+        schemes = [scheme.lower() for scheme in info.schemes]
+        taken = [f"the scheme {scheme!r}" for scheme in schemes if scheme in self._by_scheme]
+        if info.name in self._by_name:
+            taken.insert(0, f"the name {info.name!r}")
+        if taken and not override:
+            raise ConfigurationError("transport", f"{' and '.join(taken)} is taken; say override=True to replace it")
         if info.name in self._by_name:
             self.unregister(info.name)
         self._by_name[info.name] = transport
-        for scheme in info.schemes:
-            self._by_scheme[scheme.lower()] = transport
+        self._by_scheme.update(dict.fromkeys(schemes, transport))
 
     def unregister(self, name: str) -> None:
         """Take a transport out. Raises ConfigurationError for an unknown name."""
@@ -65,8 +67,7 @@ class TransportRegistry:
         try:
             return self._by_name[name]
         except KeyError:
-            known = ", ".join(sorted(self._by_name))
-            raise ConfigurationError("transport", f"{name!r} is not known; there are {known}") from None
+            raise ConfigurationError("transport", _unknown(name, self._by_name)) from None
 
     def by_scheme(self, scheme: str) -> Transport:
         """The transport of URIs that begin with `scheme`. Raises ConfigurationError naming the schemes that exist."""
@@ -76,9 +77,7 @@ class TransportRegistry:
         try:
             return self._by_scheme[scheme]
         except KeyError:
-            raise ConfigurationError(
-                "uri", f"scheme {scheme!r} is not known; there are {', '.join(sorted(self._by_scheme))}"
-            ) from None
+            raise ConfigurationError("uri", f"scheme {_unknown(scheme, self._by_scheme)}") from None
 
     def list(self) -> list[TransportInfo]:
         """What is known of all transports, plug-ins included, by name."""
@@ -109,7 +108,12 @@ class TransportRegistry:
             try:
                 self.register(entry.load()())
             except Exception:  # a broken plug-in must not take the others with it
-                logger.exception("the transport plug-in %r cannot be used", entry.name)
+                logger.exception("the transport plug-in %r (%s) cannot be used", entry.name, entry.value)
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    there = ", ".join(sorted(known))
+    return f"{name!r} is not known; there are {there}, and more with plug-ins (entry points in the group {GROUP!r})"
 
 
 def transport_name(config: object) -> str:
