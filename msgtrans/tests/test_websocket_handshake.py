@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -187,10 +189,8 @@ def test_a_server_survives_anything(data: bytes) -> None:
 def test_a_client_survives_anything(data: bytes) -> None:
     """Whatever bytes an answer has, it is good or a ConnectError."""
     for head in (data, answering() + b"\r\n" + data):
-        try:
+        with suppress(ConnectError):
             assert handshake.check_response(URI, head, RAW_KEY, ()) is None
-        except ConnectError as error:
-            assert URI in str(error)
 
 
 def test_what_can_become_a_request() -> None:
