@@ -116,6 +116,8 @@ class Closing(Inbound):
 
     def dismiss(self, error: TransportError) -> None:
         """End the session with reason ERROR: what is queued is still written, within `graceful_timeout`."""
+        if self._state is SessionState.CLOSED:
+            return
         self._end(CloseReason.ERROR, error)
         self._flush_all()
         self._limit_closing()

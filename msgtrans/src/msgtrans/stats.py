@@ -41,7 +41,8 @@ class EndpointStats(msgspec.Struct, kw_only=True):
     protocol_errors: sessions closed because the peer broke the protocol.
     bad_compression: payloads handed over as they came (`on_bad_compression="raw"`).
     handler_errors: handlers that raised, and middleware that failed. refused: requests and messages that middleware
-    turned away. late_answers: answers whose session was gone.
+    turned away. authentication_failures: proofs of identity that were wrong, late or missing; each ends its session.
+    late_answers: answers whose session was gone.
     unhandled: requests and messages for which there was neither handler nor event stream.
     stray_responses: responses nobody waited for. request_timeouts: requests of ours that got no answer in time.
     discarded: packets that arrived, or were held, while the session was closing.
@@ -71,6 +72,7 @@ class EndpointStats(msgspec.Struct, kw_only=True):
     bad_compression: int = 0
     handler_errors: int = 0
     refused: int = 0
+    authentication_failures: int = 0
     late_answers: int = 0
     unhandled: int = 0
     stray_responses: int = 0

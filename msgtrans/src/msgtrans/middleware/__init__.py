@@ -3,7 +3,10 @@
 `endpoint.use(middleware)` takes one into use; the first one used is the outermost. Without any, nothing is slower.
 """
 
+from msgtrans.middleware.authentication import AuthenticationMiddleware, TokenMiddleware, fixed_tokens
 from msgtrans.middleware.base import Middleware
+from msgtrans.middleware.connection_limit import ConnectionLimit
+from msgtrans.middleware.logs import LoggingMiddleware
 from msgtrans.middleware.statistics import (
     ServerStatistics,
     SessionSummary,
@@ -12,9 +15,14 @@ from msgtrans.middleware.statistics import (
 )
 
 __all__ = [
+    "AuthenticationMiddleware",
+    "ConnectionLimit",
+    "LoggingMiddleware",
     "Middleware",
     "ServerStatistics",
     "SessionSummary",
     "StatisticsMiddleware",
+    "TokenMiddleware",
     "fetch_statistics",
+    "fixed_tokens",
 ]
