@@ -92,7 +92,10 @@ class TransportClient(Endpoint):
             raise
         session = self._session
         if session is None or not session.is_open:
-            raise ConnectError(f"{self.uri} closed the connection at once; it may be full or stopping")
+            reason = session.close_error if session is not None else None
+            raise ConnectError(
+                f"{self.uri} closed the connection at once: {reason or 'it may be full or stopping'}"
+            ) from reason
         if not self.session_opened(session):
             raise session.close_error or ConnectError("a middleware refused the connection")
         link.resume_reading()
