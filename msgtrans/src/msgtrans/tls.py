@@ -97,7 +97,7 @@ class ServerTls:
     def reload(self) -> bool:
         """Read the files now, changed or not. Returns whether that worked; a failure is logged and counted.
 
-        Reads and parses on the calling thread: below a millisecond for a key and a chain.
+        Reads and parses on the calling thread: about a millisecond for an elliptic key with its chain.
         """
         self._stamps = self._look()
         try:
