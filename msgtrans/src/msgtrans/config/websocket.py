@@ -54,8 +54,9 @@ class WebSocketServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_frame_size: bytes of one frame, either way: larger messages are sent in several frames; default 16 MiB.
     max_message_size: bytes of one message that is taken, frames put together; default 64 MiB, and never more than the
     largest packet that the session's codec takes.
-    ping_interval: seconds of silence from the peer before we ping it, None for never; default 30; up to a quarter late. pong_timeout: seconds
-    without anything from the peer after a ping until it counts as gone; default 10.
+    ping_interval: seconds of silence from the peer before we ping it, None for never; default 30. pong_timeout: seconds
+    without anything from the peer after a ping until it counts as gone; default 10. Both are looked at four times in
+    the shorter of the two.
     max_connections, nodelay, keepalive, write_buffer_size, idle_timeout, reuse_port, reuse_addr, backlog: as for TCP.
     accept_timeout: seconds until the upgrade is done, TLS handshake included; default 30.
     """
