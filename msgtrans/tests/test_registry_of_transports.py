@@ -243,7 +243,7 @@ asyncio.run(main(sys.argv[1]))
     ):
         done = subprocess.run(
             [sys.executable, "-W", "error", *arguments],
-            env={**os.environ, "PYTHONPATH": str(site)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])},
             capture_output=True,
             text=True,
             timeout=30,

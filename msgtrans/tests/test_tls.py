@@ -430,6 +430,17 @@ async def test_handshakes_are_bounded(pki: Pki, until: Until) -> None:
         assert await ask(server, pki.client()) == b"hello"
 
 
+async def test_stopping_does_not_wait_for_handshakes(pki: Pki, until: Until) -> None:
+    """A server stops although somebody is silent in a handshake that may take minutes."""
+    async with serving(pki.server(), accept_timeout=600) as server:
+        running = server._listeners[0][1]._tls._handshakes
+        with raw(server):
+            await until(lambda: len(running) == 1)
+            async with asyncio.timeout(LIMIT):
+                await server.stop()
+            assert [] == server.addresses
+
+
 def test_handshakes_count_each_failure_once() -> None:
     """A handshake takes room until its connection is gone or its time is over, and fails once."""
     counters, now = EndpointStats(), [0.0]

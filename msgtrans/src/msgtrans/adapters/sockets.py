@@ -10,6 +10,7 @@ import errno
 import ipaddress
 import socket
 import ssl
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgtrans.adapters.stream import keep_alive
@@ -30,6 +31,7 @@ _VERIFY_ADVICE: Final = {  # by OpenSSL's numbers
     62: "name what the certificate was issued for in TlsClientConfig.server_name",
     64: "name what the certificate was issued for in TlsClientConfig.server_name",
 }
+LINGER: Final = 1.0  # seconds to wait for handshakes of a listener that is closed
 ATTEMPTS: Final = 10  # to find a port that is free on all addresses of a name
 
 
@@ -64,9 +66,19 @@ class SocketListener:
             self._tls.close()
 
     async def wait_closed(self) -> None:
-        """Wait until the sockets are closed."""
+        """Wait until the sockets are closed. Call it when the sessions are: what is left are handshakes, dropped here.
+
+        From Python 3.12 on asyncio waits for these too, and from 3.13 on it can drop them; before, they end by
+        themselves at accept_timeout, so they are waited for a second at most.
+        """
         for server in self._servers:
-            await server.wait_closed()
+            abort: Callable[[], None] | None = getattr(server, "abort_clients", None)
+            if abort is not None:
+                abort()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER):
+                for server in self._servers:
+                    await server.wait_closed()
 
 
 async def listen(
