@@ -7,6 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
+import pytest
+
+import msgtrans
+
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -24,9 +29,57 @@ def test_the_example_runs() -> None:
 
 def test_every_public_word_is_documented() -> None:
     """Each public name has a docstring, and the package lists its names in order."""
-    import msgtrans
-
     assert sorted(msgtrans.__all__) == sorted(set(msgtrans.__all__))
     for name in msgtrans.__all__:
         if name not in {"__version__", "Event"}:
             assert getattr(msgtrans, name).__doc__, name
+
+
+def shown(value: object) -> str:
+    """A default as the README writes it."""
+    match value:
+        case None | True | False:
+            return {None: "none", True: "on", False: "off"}[value]
+        case int() if value >= 1 << 20 and value % (1 << 20) == 0:
+            return f"{value >> 20} MiB"
+        case int() if value > 1024 and value % 1024 == 0:
+            return f"{value >> 10} KiB"
+        case int() if value >= 10_000:
+            return f"{value:,}".replace(",", " ")
+        case float():
+            return f"{value:g}"
+        case msgtrans.RetryConfig():
+            return "three retries"
+        case () | {}:
+            return "empty"
+        case _:
+            return str(value)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        msgtrans.TcpServerConfig,
+        msgtrans.TcpClientConfig,
+        msgtrans.WebSocketServerConfig,
+        msgtrans.WebSocketClientConfig,
+        msgtrans.TlsServerConfig,
+        msgtrans.TlsClientConfig,
+        msgtrans.Pacing,
+        msgtrans.RateLimit,
+        msgtrans.RetryConfig,
+        msgtrans.CircuitBreakerConfig,
+        msgtrans.LoadBalancerConfig,
+        msgtrans.ReconnectingConfig,
+    ],
+)
+def test_the_options_are_listed_with_their_defaults(config: type[msgspec.Struct]) -> None:
+    """The README names every option of every config, with the default that it has."""
+    options = []
+    for field in msgspec.structs.fields(config):
+        if field.required:
+            options.append(f"`{field.name}` (required)")
+        else:
+            default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+            options.append(f"`{field.name}` ({shown(default)})")
+    assert f"| `{config.__name__}` | {', '.join(options)} |" in README.read_text()

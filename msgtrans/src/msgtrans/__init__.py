@@ -13,6 +13,7 @@ from msgtrans.config import (
     Backpressure,
     CircuitBreakerConfig,
     LoadBalancerConfig,
+    Pacing,
     RateLimit,
     ReconnectingConfig,
     RetryConfig,
@@ -21,6 +22,8 @@ from msgtrans.config import (
     TcpServerConfig,
     TlsClientConfig,
     TlsServerConfig,
+    WebSocketClientConfig,
+    WebSocketServerConfig,
 )
 from msgtrans.errors import (
     AuthenticationError,
@@ -82,6 +85,7 @@ __all__ = [
     "LoadBalancerConfig",
     "LocalProtocolError",
     "MessageReceived",
+    "Pacing",
     "Packet",
     "PacketDecoder",
     "PacketType",
@@ -115,6 +119,8 @@ __all__ = [
     "TransportServer",
     "TransportTimeoutError",
     "UnifiedPort",
+    "WebSocketClientConfig",
+    "WebSocketServerConfig",
     "__version__",
     "decode",
     "encode",
