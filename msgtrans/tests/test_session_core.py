@@ -17,6 +17,7 @@ from msgtrans import (
     SessionClosedError,
     SessionConfig,
     SessionState,
+    TransportClient,
     TransportTimeoutError,
     decode,
     encode,
@@ -539,3 +540,20 @@ async def test_an_ending_session_hands_over_messages_that_never_left() -> None:
     assert [bytes(200), b"in line"] == [decode(frame).payload for frame in taken]
     await in_line
     assert [b"written", b"answer"] == [packet.payload for packet in link.sent()]
+
+
+async def test_streams_outlive_attempts_that_come_to_nothing() -> None:
+    """A stream made before connecting goes on when a connection ends before `connect` could open its session."""
+    client = TransportClient("tcp://127.0.0.1:1")
+    events = client.events()
+    link = MemoryLink(client.config)
+    link.session = client.admit(link)
+    link.session.lost(None)
+    following = asyncio.create_task(anext(events))
+    await asyncio.sleep(0)
+    assert not following.done()
+    link.session = client.admit(link)
+    assert client.session_opened(link.session)
+    assert await following == Established(link.session)
+    link.session.lost(None)
+    assert [Closed] == [type(event) async for event in events]

@@ -211,6 +211,19 @@ async def test_silent_clients(carrier: Carrier, until: Until) -> None:
         assert server.stats().upgrade_errors == 0
 
 
+async def test_each_silent_client_has_its_own_deadline(carrier: Carrier, until: Until) -> None:
+    """Clients that come at different times are closed at different times; those that leave are forgotten."""
+    async with serving(accept_timeout=0.2) as server:
+        async with carrier.raw(server, opened=False) as first:
+            async with carrier.raw(server, opened=False):
+                await asyncio.sleep(0.1)
+            async with carrier.raw(server, opened=False) as second:
+                assert (await asyncio.wait_for(first.reader.read(), LIMIT)).startswith(b"HTTP/1.1 408 ")
+                assert server.stats().upgrade_timeouts == 1
+                assert (await asyncio.wait_for(second.reader.read(), LIMIT)).startswith(b"HTTP/1.1 408 ")
+        assert server.stats().upgrade_timeouts == 2
+
+
 async def test_stopping_drops_those_that_are_not_upgraded(carrier: Carrier) -> None:
     """A server that stops does not wait for silent clients."""
     async with serving() as server, carrier.raw(server, opened=False) as silent:
@@ -596,6 +609,28 @@ async def test_a_ping_flood_from_a_peer_that_does_not_read(
         async with asyncio.timeout(LIMIT):
             while (await peer.next_frame())[2] != b"last":
                 pass
+
+
+async def test_a_pong_waits_for_a_peer_that_does_not_read(
+    carrier: Carrier, server: TransportServer, connect_raw: ConnectRaw, until: Until
+) -> None:
+    """While the system takes no more, one pong waits at most: that of the last ping."""
+    async with connect_raw(server) as peer:
+        session = await only(server, until)
+        peer.transport.pause_reading()
+        await session.send(bytes(8 << 20))
+        await until(lambda: session.bytes_sent and session.stats().outbound_bytes)
+        before = session.bytes_sent
+        for text in (b"one", b"two", b"three"):
+            peer.send_wire(frame(9, text))
+            received = session.bytes_received
+            await until(lambda received=received: session.bytes_received > received)
+        assert before == session.bytes_sent
+        peer.transport.resume_reading()
+        assert (2, True, encode(Packet(0, 20_000, bytes(8 << 20)))) == await peer.next_frame()
+        assert (10, True, b"three") == await peer.next_frame()
+        peer.send(ASK)
+        assert (2, True, ANSWER) == await peer.next_frame()
 
 
 async def test_a_flood_of_empty_fragments(

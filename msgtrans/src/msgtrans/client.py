@@ -183,8 +183,10 @@ class TransportClient(Endpoint):
 
     def session_closed(self, session: Session) -> None:
         """Also ends the event streams: Closed is the last event."""
+        was_open = self._open.get(session.id) is session
         super().session_closed(session)
-        self.hub.end()
+        if was_open:  # else it ended before it was opened, and another attempt may follow
+            self.hub.end()
 
     def admit(self, link: Link) -> Session:
         """For transports: the session of the connection that was made."""
