@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SHARED = {"load.py", "run.py"}
+SHARED = {"load.py", "rounds.py", "run.py"}
 
 
 def main() -> int:
