@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
+import sys
 
 import pytest
 from carriers import frame
@@ -158,3 +160,16 @@ async def test_a_reader_is_used_again_only_when_nothing_is_left_in_it() -> None:
     for reader in readers:
         pool.give_back(reader)
     assert len(pool) == frames.SPARE_READERS
+
+
+def test_masks_differ_from_process_to_process() -> None:
+    """Two processes that send the same message do not mask it alike, so nobody can know what is on the wire."""
+    program = (
+        "import asyncio\n"
+        "from msgtrans.adapters.websocket.frames import MaskingWriter\n"
+        "async def main():\n"
+        "    print(b''.join(MaskingWriter(1000).frames([bytes(16)] * 4)).hex())\n"
+        "asyncio.run(main())\n"
+    )
+    seen = [subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout for _ in range(2)]
+    assert seen[0] != seen[1]

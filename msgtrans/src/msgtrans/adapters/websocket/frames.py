@@ -10,9 +10,12 @@ Not here: messages of several frames, what control frames mean, and sockets.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
+import os
 import re
 import struct
+from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from picows.picows import WSAutoPingStrategy, WSFrame, WSListener, WSMsgType, WSTransport
@@ -241,6 +244,7 @@ class MaskingWriter:
     def __init__(self, max_frame_size: int) -> None:
         self._max_frame_size = max_frame_size
         self._shim = _Shim()
+        _seed_masks()
         self._transport = WSTransport(  # type: ignore[call-arg]  # declared without arguments
             True, self._shim, _logger, asyncio.get_running_loop()
         )
@@ -317,6 +321,16 @@ class _NoSocket:
 
 
 _socket: Final = _NoSocket()
+
+
+@cache
+def _seed_masks() -> None:
+    """Once per process, make masks that nobody can guess (RFC 6455 section 5.3).
+
+    picows takes them from `rand()` of the C library, which gives the same numbers in every process unless it is seeded.
+    """
+    if os.name == "posix":
+        ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "big"))
 
 
 def _head(first: int, size: int) -> bytes:
