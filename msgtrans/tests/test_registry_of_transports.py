@@ -184,10 +184,12 @@ def test_configs_of_the_wrong_kind(registry: TransportRegistry) -> None:
 
 
 async def test_a_config_of_the_other_side_cannot_listen() -> None:
-    """Listening with a client's config says which one is needed."""
-    server = TransportServer(listen=[TcpClientConfig(target_address="127.0.0.1:1")])
+    """A transport that is given the config of a client, or of a server, says which one it needs."""
+    config = TcpClientConfig(target_address="127.0.0.1:1")
     with pytest.raises(ConfigurationError, match="is a TcpClientConfig; use a TcpServerConfig"):
-        await server.start()
+        await TcpTransport().listen(config, TransportServer())
+    with pytest.raises(ConfigurationError, match="is a TcpServerConfig; use a TcpClientConfig"):
+        await TcpTransport().connect(TcpServerConfig(), TransportServer())
 
 
 # The example: Unix sockets

@@ -50,7 +50,7 @@ class TransportClient(Endpoint):
         registry: TransportRegistry = transports,
     ) -> None:
         super().__init__(session, middleware)
-        self._target = registry.client_config(target)
+        self._target = registry.client_config(target, field="target")
         self._transport = registry.get(self._target.transport)
         self._session: Session | None = None
         self._connecting = asyncio.Lock()

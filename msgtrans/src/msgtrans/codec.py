@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from msgtrans.compression import deflate, inflate
 from msgtrans.errors import ConfigurationError, LocalProtocolError, RemoteProtocolError, TransportError
+from msgtrans.field_types import check_types
 from msgtrans.packet import HEADER_SIZE, PROTOCOL_VERSION, RESPONSE, Compression, Packet
 
 MIB: Final = 1 << 20
@@ -53,6 +54,7 @@ class CodecOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse values outside the protocol's ranges with ConfigurationError."""
+        check_types(self)
         if not 0 < self.max_payload_size <= 0xFFFF_FFFF:
             raise ConfigurationError("max_payload_size", "must be 1 to 2**32 - 1 bytes")
         if not 0 <= self.max_ext_header_size <= 0xFFFF:
@@ -63,10 +65,6 @@ class CodecOptions(msgspec.Struct, frozen=True, kw_only=True):
             )
         if self.max_inflated_size <= 0:
             raise ConfigurationError("max_inflated_size", "must be positive; there is no unlimited inflating")
-        if self.frame_policy not in {"strict", "lenient"}:
-            raise ConfigurationError("frame_policy", f"is {self.frame_policy!r}; use 'strict' or 'lenient'")
-        if self.on_bad_compression not in {"error", "raw"}:
-            raise ConfigurationError("on_bad_compression", f"is {self.on_bad_compression!r}; use 'error' or 'raw'")
 
     def replace(self, **changes: object) -> Self:
         """A copy with other values, validated again."""

@@ -15,7 +15,7 @@ from copy import copy
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from msgtrans.config import Backpressure, SessionConfig
+from msgtrans.config import Backpressure, RateLimit, SessionConfig
 from msgtrans.errors import ConfigurationError, TransportError, TransportTimeoutError
 from msgtrans.events import (
     Closed,
@@ -26,6 +26,8 @@ from msgtrans.events import (
     MessageReceived,
     RequestReceived,
 )
+from msgtrans.field_types import check_callable, check_type, shown
+from msgtrans.middleware.base import Middleware
 from msgtrans.middleware.chain import Chain
 from msgtrans.stats import EndpointStats
 from msgtrans.throttle import SharedThrottle
@@ -33,7 +35,6 @@ from msgtrans.throttle import SharedThrottle
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 
-    from msgtrans.config import RateLimit
     from msgtrans.handlers import (
         ConnectHandler,
         Context,
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
         MessageHandler,
         RequestHandler,
     )
-    from msgtrans.middleware.base import Middleware
     from msgtrans.session import Session
 
 RequestHandlerT = TypeVar("RequestHandlerT", bound="RequestHandler")
@@ -70,6 +70,8 @@ class Endpoint:
         middleware: Iterable[Middleware] = (),
         rate_limit: RateLimit | None = None,
     ) -> None:
+        check_type("session", config, SessionConfig, none=True)
+        check_type("rate_limit", rate_limit, RateLimit, none=True)
         self.config = config or SessionConfig()
         self.codec = self.config.codec
         self.counters = EndpointStats()
@@ -107,28 +109,33 @@ class Endpoint:
         A handler that raises is logged and counted, and the requester gets no answer (the protocol has no error
         packet) unless `on_error` gives one.
         """
+        check_callable("on_request", handler)
         self._bare_request = handler
         self.request_handler = self.middleware.request(handler)
         return handler
 
     def on_message(self, handler: MessageHandlerT) -> MessageHandlerT:
         """Call `handler(context)` for each one-way message, in the order of arrival per session."""
+        check_callable("on_message", handler)
         self._bare_message = handler
         self.message_handler = self.middleware.message(handler)
         return handler
 
     def on_error(self, handler: ErrorHandlerT) -> ErrorHandlerT:
         """Call `handler(context, error)` when another handler raised; what it returns answers the request."""
+        check_callable("on_error", handler)
         self.error_handler = handler
         return handler
 
     def on_connect(self, handler: ConnectHandlerT) -> ConnectHandlerT:
         """Call `handler(session)` when a session is open, before any of its messages; a coroutine runs beside them."""
+        check_callable("on_connect", handler)
         self.connect_handler = handler
         return handler
 
     def on_disconnect(self, handler: DisconnectHandlerT) -> DisconnectHandlerT:
         """Call `handler(session, reason)` when a session is closed, once."""
+        check_callable("on_disconnect", handler)
         self.disconnect_handler = handler
         return handler
 
@@ -137,6 +144,8 @@ class Endpoint:
 
         Also an argument of the constructor. Raises ConfigurationError while sessions are open.
         """
+        if not isinstance(middleware, Middleware):
+            raise ConfigurationError("middleware", f"is {shown('', middleware)}; use an instance of a Middleware")
         if self._open:
             raise ConfigurationError("middleware", f"{middleware.name} comes too late; use it before the first session")
         self.middleware.add(middleware)

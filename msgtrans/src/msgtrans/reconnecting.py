@@ -27,6 +27,7 @@ from msgtrans.errors import (
     TransportError,
     TransportTimeoutError,
 )
+from msgtrans.field_types import check_type
 from msgtrans.flow.balancing import Balancer, Targets, opened
 from msgtrans.packet import ONE_WAY
 from msgtrans.requests import PendingRequests
@@ -79,13 +80,17 @@ class ReconnectingClient(Endpoint):
         registry: TransportRegistry = transports,
         chance: Callable[[], float] = random.random,
     ) -> None:
+        check_type("retry", retry, RetryConfig)
+        check_type("circuit_breaker", circuit_breaker, CircuitBreakerConfig, none=True)
+        check_type("options", options, ReconnectingConfig, none=True)
         super().__init__(session, middleware)
         self.counters: ReconnectingStats = ReconnectingStats()
         self.options = options or ReconnectingConfig()
         several = targets if isinstance(targets, Iterable) and not isinstance(targets, str) else (targets,)
-        configs = [registry.client_config(target) for target in several]
+        configs = [registry.client_config(target, field="targets") for target in several]
         if isinstance(balancing, str):
             balancing = LoadBalancerConfig(policy=balancing)
+        check_type("balancing", balancing, LoadBalancerConfig)
         if not configs:
             raise ConfigurationError("targets", "are none; name at least one address")
         if balancing.weights and len(balancing.weights) != len(configs):

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, Self
 
 from msgtrans.adapters.registry import TransportRegistry, transports
@@ -26,13 +27,14 @@ from msgtrans.config import WebSocketServerConfig
 from msgtrans.endpoint import Endpoint
 from msgtrans.errors import ConfigurationError, ConnectError, TransportError, TransportTimeoutError
 from msgtrans.events import ServerStarted, ServerStopped
+from msgtrans.field_types import shown
 from msgtrans.info import SessionState
 from msgtrans.packet import HEADER_SIZE, MAX_MESSAGE_ID, ONE_WAY
 from msgtrans.session import Session
 from msgtrans.transport import HasCertificates, Terms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from msgtrans.config import Address, RateLimit, SessionConfig, TcpServerConfig
     from msgtrans.link import Link
@@ -46,7 +48,7 @@ class TransportServer(Endpoint):
     """Serves sessions on ports of its own, or inside another server through `protocol_factory`.
 
     tcp, ws: an address, "host:port" or a URI with a scheme of that transport, or a config, as TcpServerConfig.
-    listen: further listeners, of any transport: URIs or configs. Without any, it listens nowhere by itself.
+    listen: further listeners, of any transport: URIs or configs, or one. Without any, it listens nowhere by itself.
     session: what holds for each session, unless a listener says otherwise.
     middleware: what `use` takes into use, the outermost first.
     rate_limit: for all sessions together; those that wait are let in in turn. One for each session is in SessionConfig.
@@ -63,7 +65,7 @@ class TransportServer(Endpoint):
         tcp: str | TcpServerConfig | None = None,
         ws: str | WebSocketServerConfig | None = None,
         *,
-        listen: Iterable[str | ServerConfig] = (),
+        listen: str | ServerConfig | Iterable[str | ServerConfig] = (),
         session: SessionConfig | None = None,
         middleware: Iterable[Middleware] = (),
         rate_limit: RateLimit | None = None,
@@ -89,12 +91,13 @@ class TransportServer(Endpoint):
         self._configs: list[ServerConfig] = []
         for field, name, target in (("tcp", "tcp", tcp), ("ws", "websocket", ws)):
             if target is not None:
-                self._configs.append(registry.server_config(target, field))
+                self._configs.append(registry.server_config(target, field, field=field))
                 if self._configs[-1].transport != name:
                     raise ConfigurationError(
-                        field, f"is {target!r}, which is for another transport; put it in `listen`"
+                        field, f"is {shown(field, target)}, which is for another transport; put it in `listen`"
                     )
-        self._configs += map(registry.server_config, [listen] if isinstance(listen, str) else listen)
+        several = listen if isinstance(listen, Iterable) and not isinstance(listen, str) else (listen,)
+        self._configs += [registry.server_config(target, field="listen") for target in several]
         self._listeners: list[tuple[str, Listener]] = []  # and the transport's name
         self._last_id = 0
         self._last_broadcast = FIRST_MESSAGE_ID - 1

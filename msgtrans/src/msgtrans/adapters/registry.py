@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from msgtrans.adapters.tcp import TcpTransport
 from msgtrans.adapters.websocket.transport import WebSocketTransport
 from msgtrans.errors import ConfigurationError
+from msgtrans.field_types import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -84,18 +85,28 @@ class TransportRegistry:
         self._load_plugins()
         return [self._by_name[name].info for name in sorted(self._by_name)]
 
-    def server_config(self, target: str | ServerConfig, scheme: str = "tcp") -> ServerConfig:
-        """`target` itself, or the default options of a listener there. scheme: of an address without one."""
+    def server_config(self, target: str | ServerConfig, scheme: str = "tcp", *, field: str = "config") -> ServerConfig:
+        """`target` itself, or the default options of a listener there.
+
+        scheme: of an address without one. Raises ConfigurationError, naming `field` for what is no listener's config.
+        """
         if not isinstance(target, str):
-            self.get(transport_name(target))
+            self.get(transport_name(target, field))
+            if not hasattr(target, "max_connections"):
+                raise _wrong_side(target, field, "a server", "TcpServerConfig")
             return target
         found, separator, _ = target.partition("://")
         return self.by_scheme(found if separator else scheme).server_config(target)
 
-    def client_config(self, target: str | ClientConfig, scheme: str = "tcp") -> ClientConfig:
-        """`target` itself, or the default options of a connection to it. scheme: of an address without one."""
+    def client_config(self, target: str | ClientConfig, scheme: str = "tcp", *, field: str = "config") -> ClientConfig:
+        """`target` itself, or the default options of a connection to it.
+
+        scheme: of an address without one. Raises ConfigurationError, naming `field` for what is no config of a client.
+        """
         if not isinstance(target, str):
-            self.get(transport_name(target))
+            self.get(transport_name(target, field))
+            if not hasattr(target, "retry_config"):
+                raise _wrong_side(target, field, "a client", "TcpClientConfig")
             return target
         found, separator, _ = target.partition("://")
         return self.by_scheme(found if separator else scheme).client_config(target)
@@ -116,12 +127,19 @@ def _unknown(name: str, known: Iterable[str]) -> str:
     return f"{name!r} is not known; there are {there}, and more with plug-ins (entry points in the group {GROUP!r})"
 
 
-def transport_name(config: object) -> str:
+def _wrong_side(config: object, field: str, side: str, example: str) -> ConfigurationError:
+    return ConfigurationError(
+        field, f"is a {type(config).__name__}; use an address, a URI, or the config of {side}, as {example}"
+    )
+
+
+def transport_name(config: object, field: str = "config") -> str:
     """The name of the transport that `config` belongs to. Raises ConfigurationError for what is no config."""
-    name = getattr(config, "transport", None)
+    name = None if isinstance(config, type) else getattr(config, "transport", None)
     if not isinstance(name, str):
         raise ConfigurationError(
-            "config", f"is {config!r}; use an address, a URI, or the config of a transport, as TcpServerConfig"
+            field,
+            f"is {shown(field, config)}; use an address, a URI, or the config of a transport, as TcpServerConfig",
         )
     return name
 

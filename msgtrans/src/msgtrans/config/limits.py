@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from msgtrans.config.checks import positive, whole
 from msgtrans.errors import ConfigurationError
+from msgtrans.field_types import check_types
 
 
 class Backpressure(StrEnum):
@@ -44,9 +45,9 @@ class RateLimit(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""
+        check_types(self)
         positive(self, "requests_per_second", "window_size")
         whole(self, "burst_size")
-        check_strategy("strategy", self.strategy)
         if self.requests_per_second * self.window_size < 1:
             raise ConfigurationError(
                 "window_size",
@@ -56,9 +57,3 @@ class RateLimit(msgspec.Struct, frozen=True, kw_only=True):
     def replace(self, **changes: object) -> Self:
         """A copy with other values, validated again."""
         return replace(self, **changes)
-
-
-def check_strategy(field: str, value: object) -> None:
-    """Refuse with ConfigurationError what is no `Backpressure`."""
-    if not isinstance(value, Backpressure):
-        raise ConfigurationError(field, f"is {value!r}; use a member of Backpressure")

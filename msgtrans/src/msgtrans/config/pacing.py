@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from msgtrans.config.checks import positive, whole
 from msgtrans.errors import ConfigurationError
+from msgtrans.field_types import check_types
 from msgtrans.packet import HEADER_SIZE
 
 if TYPE_CHECKING:
@@ -33,9 +34,10 @@ class Pacing(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""
+        check_types(self)
         whole(self, "max_packet_size", least=HEADER_SIZE + 1)
         positive(self, "min_gap")
-        if isinstance(self.settle, bool) or not isinstance(self.settle, int | float) or not 0 <= self.settle < 3600:
+        if not 0 <= self.settle < 3600:
             raise ConfigurationError("settle", f"is {self.settle!r}; use seconds, 0 for none")
 
     def replace(self, **changes: object) -> Self:

@@ -5,16 +5,16 @@ Not here: acting on it (`flow.balancing`, `flow.circuit_breaker`), and the pause
 
 from __future__ import annotations
 
-from typing import Final, Literal, Self, TypeAlias, get_args
+from typing import Literal, Self, TypeAlias
 
 import msgspec
 from msgspec.structs import replace
 
 from msgtrans.config.checks import positive, whole
 from msgtrans.errors import ConfigurationError
+from msgtrans.field_types import check_types
 
 Policy: TypeAlias = Literal["round_robin", "random", "least_connections", "weighted_round_robin"]
-POLICIES: Final[tuple[str, ...]] = get_args(Policy)
 
 
 class CircuitBreakerConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +38,7 @@ class CircuitBreakerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""
+        check_types(self)
         whole(self, "failure_threshold", "success_threshold", "half_open_probes")
         positive(self, "timeout")
 
@@ -59,11 +60,10 @@ class LoadBalancerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""
-        if self.policy not in POLICIES:
-            raise ConfigurationError("policy", f"is {self.policy!r}; use one of {', '.join(POLICIES)}")
+        check_types(self)
         if bool(self.weights) != (self.policy == "weighted_round_robin"):
             raise ConfigurationError("weights", "belong to the policy weighted_round_robin, and it needs them")
-        if any(isinstance(weight, bool) or not isinstance(weight, int) or weight < 1 for weight in self.weights):
+        if any(weight < 1 for weight in self.weights):
             raise ConfigurationError("weights", f"are {self.weights!r}; use whole numbers from 1 up")
 
     def replace(self, **changes: object) -> Self:
@@ -90,6 +90,7 @@ class ReconnectingConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""
+        check_types(self)
         whole(self, "connections", "max_waiting", "max_waiting_bytes")
         whole(self, "max_resubmissions", least=0)
 

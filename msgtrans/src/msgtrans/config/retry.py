@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from msgtrans.config.checks import positive, whole
 from msgtrans.errors import ConfigurationError
+from msgtrans.field_types import check_types
 
 
 class RetryConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +32,7 @@ class RetryConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""
+        check_types(self)
         whole(self, "max_retries", least=0, most=100, none=True)
         positive(self, "retry_interval", "backoff_multiplier", "max_retry_interval")
         if self.backoff_multiplier < 1:

@@ -9,8 +9,9 @@ from msgspec.structs import replace
 
 from msgtrans.codec import CodecOptions
 from msgtrans.config.checks import positive, whole
-from msgtrans.config.limits import Backpressure, RateLimit, check_strategy
+from msgtrans.config.limits import Backpressure, RateLimit
 from msgtrans.errors import ConfigurationError
+from msgtrans.field_types import check_types
 
 
 class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,12 +63,11 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""
+        check_types(self)
         positive(self, "request_timeout", "graceful_timeout", "write_timeout")
         positive(self, "idle_timeout", "packet_timeout", none=True)
         whole(self, "high_water", "max_inbound", "max_outbound")
         whole(self, "max_pending_requests", "max_concurrent_handlers", "event_queue_size")
-        check_strategy("outbound_strategy", self.outbound_strategy)
-        check_strategy("inbound_strategy", self.inbound_strategy)
         if self.max_outbound < self.high_water:
             raise ConfigurationError("max_outbound", f"must be at least high_water, {self.high_water} bytes")
 

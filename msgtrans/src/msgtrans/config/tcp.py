@@ -17,6 +17,7 @@ from msgtrans.config.pacing import Pacing
 from msgtrans.config.retry import RetryConfig
 from msgtrans.config.tls import TlsClientConfig, TlsServerConfig
 from msgtrans.errors import ConfigurationError
+from msgtrans.field_types import check_types
 
 if TYPE_CHECKING:
     from msgtrans.config.session import SessionConfig
@@ -57,9 +58,9 @@ class TcpServerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""
-        scheme = self.bind_address.partition("://") if isinstance(self.bind_address, str) else ("", "", "")
+        check_types(self)
         parse_address(self.bind_address, field="bind_address")
-        if scheme[1] and scheme[0].lower() == "tls" and self.tls is None:
+        if self.bind_address.lower().startswith("tls://") and self.tls is None:
             raise ConfigurationError("tls", "is missing; a tls:// listener needs a TlsServerConfig with a certificate")
         whole(self, "max_connections", "backlog")
         whole(self, "read_buffer_size", most=64 * 1024)
@@ -108,6 +109,7 @@ class TcpClientConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""
+        check_types(self)
         if parse_address(self.target_address, field="target_address").port == 0:
             raise ConfigurationError("target_address", "port 0 is for servers; name the port to connect to")
         if self.local_bind_address is not None:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from msgtrans.config.checks import positive
 from msgtrans.errors import ConfigurationError
+from msgtrans.field_types import check_types
 
 TlsVersion = Literal["TLSv1.2", "TLSv1.3"]
 
@@ -38,7 +39,7 @@ class TlsServerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""
-        _check_version(self.minimum_version)
+        check_types(self)
         if not self.certificate_file:
             raise ConfigurationError("certificate_file", "is empty; name a PEM file")
         positive(self, "reload_interval", none=True)
@@ -67,7 +68,7 @@ class TlsClientConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""
-        _check_version(self.minimum_version)
+        check_types(self)
         if self.server_name is not None and (not self.server_name or self.server_name.startswith(".")):
             raise ConfigurationError("server_name", f"is {self.server_name!r}; write a name as in the certificate")
         if self.key_file is not None and self.certificate_file is None:
@@ -78,8 +79,3 @@ class TlsClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     def replace(self, **changes: object) -> Self:
         """A copy with other values, validated again."""
         return replace(self, **changes)
-
-
-def _check_version(version: str) -> None:
-    if version not in {"TLSv1.2", "TLSv1.3"}:
-        raise ConfigurationError("minimum_version", f"is {version!r}; use 'TLSv1.2' or 'TLSv1.3'")

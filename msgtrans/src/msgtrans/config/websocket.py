@@ -19,6 +19,7 @@ from msgtrans.config.checks import positive, whole
 from msgtrans.config.retry import RetryConfig
 from msgtrans.config.tls import TlsClientConfig, TlsServerConfig
 from msgtrans.errors import ConfigurationError
+from msgtrans.field_types import check_types
 
 if TYPE_CHECKING:
     from msgtrans.config.session import SessionConfig
@@ -28,6 +29,7 @@ MIB: Final = 1 << 20
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FIELD: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_ORIGIN: Final = re.compile(r"null|[A-Za-z][A-Za-z0-9+.\-]*://(?:\[[0-9A-Fa-f:.]+\]|[^\s/:?#@\[\]]+)(?::\d{1,5})?")
 _RESERVED: Final = {
     "connection",
     "content-length",
@@ -49,8 +51,9 @@ class WebSocketServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     tls: serve wss with these options; default None, ws.
     path: the only path served; default None serves every path (the specification lists "/", and requires every path).
     subprotocols: names we accept beside `msgtrans.v1`; the first one a client offers that we know is chosen, none is
-    ever chosen that was not offered. allowed_origins: what the `Origin` header of browsers may be, as "https://host";
-    default None takes all, and clients that send none are always taken.
+    ever chosen that was not offered. allowed_origins: what the `Origin` header of browsers may be, as "https://host" or
+    "https://host:port", "null" for pages without an origin; default None takes all, and clients that send none are
+    always taken.
     max_frame_size: bytes of one frame, either way: larger messages are sent in several frames; default 16 MiB.
     max_message_size: bytes of one message that is taken, frames put together; default 64 MiB, and never more than the
     largest packet that the session's codec takes.
@@ -84,12 +87,18 @@ class WebSocketServerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""
+        check_types(self)
         parse_address(self.bind_address, field="bind_address", schemes=("ws", "wss"))
         if self.bind_address.lower().startswith("wss://") and self.tls is None:
             raise ConfigurationError("tls", "is missing; a wss:// listener needs a TlsServerConfig with a certificate")
         if self.path is not None and not self.path.startswith("/"):
             raise ConfigurationError("path", f"is {self.path!r}; begin it with '/', or use None for every path")
         _check_names("subprotocols", self.subprotocols)
+        for origin in self.allowed_origins or ():
+            if not _ORIGIN.fullmatch(origin):
+                raise ConfigurationError(
+                    "allowed_origins", f"{origin!r} is no origin; write scheme://host or scheme://host:port, or null"
+                )
         whole(self, "max_frame_size", "max_message_size", least=125)
         whole(self, "max_connections", "backlog")
         whole(self, "keepalive", "write_buffer_size", none=True)
@@ -154,6 +163,7 @@ class WebSocketClientConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""
+        check_types(self)
         url = self.url
         if self.tls is not None and not url.secure:
             raise ConfigurationError("target_url", f"is {self.target_url!r}, but tls is set; write wss://")
@@ -245,8 +255,6 @@ def parse_websocket_url(text: str, *, field: str = "target_url") -> WebSocketUrl
 
 
 def _check_names(field: str, names: tuple[str, ...]) -> None:
-    if not isinstance(names, tuple):
-        raise ConfigurationError(field, f"is {names!r}; write a tuple of names")
     for name in names:
         if not _TOKEN.fullmatch(name):
             raise ConfigurationError(field, f"{name!r} is no name of a subprotocol")
