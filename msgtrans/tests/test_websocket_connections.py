@@ -131,6 +131,14 @@ async def test_the_request_is_known(carrier: Carrier, until: Until) -> None:
         assert request.subprotocol == "msgtrans.v1"
 
 
+async def test_the_uris_of_a_server_lead_to_it(carrier: Carrier) -> None:
+    """A listener that serves one path has it in its URIs, so that a client can be made from them."""
+    async with serving(carrier, path="/packets") as server:
+        assert [f"ws://{server.ws_address}/packets"] == server.uris
+        async with TransportClient(server.uris[0]) as client:
+            assert (await client.request(b"hi")).payload == b"hi"
+
+
 async def test_a_subprotocol_that_is_not_chosen(carrier: Carrier) -> None:
     """A client works when the server chooses none of what it offers."""
     async with serving() as server, connecting(server, subprotocols=("json",)) as client:

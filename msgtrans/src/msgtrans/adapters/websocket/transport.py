@@ -93,8 +93,9 @@ class WebSocketListener:
 
     @property
     def uris(self) -> list[str]:
-        """The same as URIs."""
-        return self._listening.uris
+        """The same as URIs, with the path where only one is served."""
+        path = self._acceptor.config.path or ""
+        return [uri + path for uri in self._listening.uris]
 
     def reload_certificates(self) -> bool:
         """Read the certificates again, now; False when they could not be used and those before stay."""
