@@ -14,6 +14,7 @@ from msgtrans.adapters.websocket import handshake
 from msgtrans.adapters.websocket.connection import WebSocketConnection
 from msgtrans.adapters.websocket.deadlines import Deadlines
 from msgtrans.errors import ConnectError
+from msgtrans.tls import refusal
 
 if TYPE_CHECKING:
     from msgtrans.adapters.websocket.terms import WebSocketTerms
@@ -163,7 +164,9 @@ class ClientUpgrade(asyncio.Protocol):
             if found:
                 error = handshake.refused(uri, bytes(head), bytes(body))
             else:
-                why = f": {exc}" if exc is not None else "; does it speak WebSocket, with TLS or without as asked?"
+                why = "; does it speak WebSocket, with TLS or without as asked?"
+                if exc is not None:
+                    why = f": {refusal(exc) or exc}"
                 error = ConnectError(f"{uri} closed the connection during the upgrade{why}")
         except ConnectError as other:
             error = other
