@@ -229,12 +229,9 @@ def _tls_failed(uri: str, error: ssl.SSLError) -> ConnectError:
 def _connect_failed(uri: str, error: OSError, local: str | None, *, secure: bool) -> ConnectError:
     if local is not None and error.errno in {errno.EADDRNOTAVAIL, errno.EADDRINUSE}:
         return ConnectError(f"cannot connect to {uri} from {local}: {_bind_advice(error)}")
-    if isinstance(error, ConnectionRefusedError):
-        reason = "nothing listens there"
-    elif secure and isinstance(error, ConnectionResetError | BrokenPipeError):
-        reason = "the connection broke during the TLS handshake; does that port speak TLS?"
-    else:
-        reason = str(error)
+    if secure and isinstance(error, ConnectionResetError | BrokenPipeError):
+        return ConnectError(f"the connection to {uri} broke during the TLS handshake; does that port speak TLS?")
+    reason = "nothing listens there" if isinstance(error, ConnectionRefusedError) else str(error)
     return ConnectError(f"cannot connect to {uri}: {reason}; check that the server runs and the address is right")
 
 
