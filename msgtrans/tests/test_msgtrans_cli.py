@@ -156,9 +156,9 @@ def test_ping_without_answers() -> None:
 @pytest.mark.parametrize(
     ("says", "told"),
     [
-        (b"", "closed the connection without an answer; is it a MsgTrans server?"),
+        (b"", "; is it a MsgTrans server? If it wants TLS, write tls://127.0.0.1:"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "is no MsgTrans packet"),
-        (V3, "closed the connection after 1 answers"),
+        (V3, "closed the connection after "),
     ],
     ids=["closes", "greets", "leaves"],
 )
@@ -180,6 +180,12 @@ def test_servers_of_another_kind(words: list[str], says: bytes, told: str) -> No
         serving.result(15)
     assert done.returncode == 1
     assert told in done.stderr
+    if says != V3:
+        assert "is it a MsgTrans server?" in done.stderr
+    elif "--one-way" in words:
+        assert re.search(r"after it was sent [\d,]+ packets ", done.stderr)
+    else:
+        assert "after 1 answer (" in done.stderr
     assert "per second" not in done.stdout
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -80,18 +82,51 @@ def test_insecure_warns(echo: str) -> None:
     assert "warning: --insecure" in done.stderr
 
 
-def test_a_server_that_wants_a_certificate(files: Files) -> None:
-    """With --client-ca only clients with a certificate of that authority are served."""
-    words = command("serve-echo", "--tcp", "127.0.0.1:0", "--certificate", files.server, "--client-ca", files.ca)
+@pytest.fixture(scope="module")
+def picky(files: Files) -> Iterator[list[str]]:
+    """The URIs, TCP and WebSocket, of a running serve-echo that serves only who shows a certificate."""
+    where = ["--tcp", "127.0.0.1:0", "--ws", "127.0.0.1:0"]
+    words = command("serve-echo", *where, "--certificate", files.server, "--client-ca", files.ca)
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        uri = process.stdout.readline().split()[1]
-        with_one = run("ping", uri, "--ca", files.ca, "--client-certificate", files.client, "--count", "1")
-        without = run("ping", uri, "--ca", files.ca, "--count", "1")
+        yield [process.stdout.readline().split()[1] for _ in range(2)]
         process.send_signal(signal.SIGTERM)
         assert process.wait(15) == 0
-    assert (with_one.returncode, without.returncode) == (0, 1)
-    assert "Traceback" not in without.stderr
+
+
+def test_a_server_that_wants_a_certificate(picky: list[str], files: Files) -> None:
+    """With --client-ca only clients with a certificate of that authority are served, and others told what to show."""
+    for uri in picky:
+        with_one = run("ping", uri, "--ca", files.ca, "--client-certificate", files.client, "--count", "1")
+        assert (with_one.returncode, with_one.stderr) == (0, "")
+        for words in (["ping"], ["bench"], ["top", "--once"]):
+            without = run(words[0], uri, "--ca", files.ca, *words[1:])
+            assert without.returncode == 1
+            assert "the peer wants a certificate of ours; show one with --client-certificate FILE" in without.stderr
+            assert "_ssl.c" not in without.stderr
+
+
+def test_without_tls_to_a_server_inside(echo: str) -> None:
+    """Who speaks without TLS to a port inside TLS is told what to write."""
+    done = run("ping", echo.replace("tls:", "tcp:"), "--count", "1")
+    assert (done.returncode, f"If it wants TLS, write {echo}" in done.stderr) == (1, True), done.stderr
+
+
+def test_a_tls_alert_in_the_clear() -> None:
+    """A server that answers with an alert, as OpenSSL's do, is told apart from one that speaks something else."""
+    alert = bytes.fromhex("15 0303 0002 0246")
+    with socket.create_server(("127.0.0.1", 0)) as other, ThreadPoolExecutor(1) as threads:
+
+        def serve() -> None:
+            with other.accept()[0] as peer:
+                peer.recv(1 << 16)
+                peer.sendall(alert)
+
+        serving = threads.submit(serve)
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        done = run("ping", f"tcp://{address}")
+        serving.result(15)
+    assert (done.returncode, f"If it wants TLS, write tls://{address}" in done.stderr) == (1, True), done.stderr
 
 
 def test_sighup_reads_the_certificates_again(files: Files, tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ class Load:
 
     async def _send(self, client: TransportClient) -> None:
         payload, batch, stop = self._payload, range(BATCH), self._stop
-        with told_plainly(client):
+        with told_plainly(client, one_way=True):
             while time.perf_counter() < stop:
                 for _ in batch:
                     await client.send(payload)

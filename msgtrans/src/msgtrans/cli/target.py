@@ -7,20 +7,31 @@ from __future__ import annotations
 
 import ssl
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 
 from msgtrans.adapters.registry import transports
 from msgtrans.config import NO_RETRY, TlsClientConfig
 from msgtrans.errors import ConfigurationError, RemoteProtocolError, SessionClosedError, TransportConnectionError
+from msgtrans.tls import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from msgtrans.client import TransportClient
     from msgtrans.errors import TransportError
+    from msgtrans.session import Session
     from msgtrans.transport import ClientConfig
+
+TLS_ALERT: Final = 7  # bytes: all that a TLS server says to who speaks without TLS
+SECURE: Final = {"tcp": "tls", "ws": "wss"}
+WORDS: Final = {
+    "set certificate_file": "show one with --client-certificate FILE",
+    "; see minimum_version": "",
+    "; see server_name": "",
+}
+"""What the library advises a program to do, in words of the command line; empty for what it has no option for."""
 
 
 class TargetOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,23 +97,50 @@ def _header(line: str) -> tuple[str, str]:
 
 
 @contextmanager
-def told_plainly(client: TransportClient) -> Iterator[None]:
-    """Turn the end of the session into a sentence for who typed the command, a TransportConnectionError."""
+def told_plainly(client: TransportClient, *, one_way: bool = False) -> Iterator[None]:
+    """Turn the end of the session into a sentence for who typed the command, a TransportConnectionError.
+
+    one_way: answers were not what was waited for.
+    """
     try:
         yield
     except SessionClosedError as error:
-        session, uri = client.session, client.uri
-        if isinstance(session.close_error, RemoteProtocolError):
-            told = f"what {uri} sent is no MsgTrans packet ({session.close_error}); is it a MsgTrans server?"
-        elif session.packets_received:
-            told = f"{uri} closed the connection after {session.packets_received} answers ({session.close_reason})"
-        else:
-            told = f"{uri} closed the connection without an answer; is it a MsgTrans server?"
-        raise TransportConnectionError(told) from error
+        raise TransportConnectionError(_ending(client.session, client.uri, one_way=one_way)) from error
+
+
+def _ending(session: Session, uri: str, *, one_way: bool) -> str:
+    error, come = session.close_error, session.packets_received
+    if isinstance(error, RemoteProtocolError):
+        tls = _tls_advice(uri) if session.bytes_received == TLS_ALERT else ""
+        return f"what {uri} sent is no MsgTrans packet ({error}); is it a MsgTrans server?{tls}"
+    if one_way:
+        after = f" after it was sent {plural(session.packets_sent, 'packet')}"
+    else:
+        after = f" after {plural(come, 'answer')}" if come else " without an answer"
+    if error is not None:
+        cause = error.__cause__
+        return f"{uri} ended the connection{after}: {refusal(cause) or cause or error}"
+    if come:
+        return f"{uri} closed the connection{after} ({session.close_reason})"
+    return f"{uri} closed the connection{after}; is it a MsgTrans server?{_tls_advice(uri)}"
+
+
+def plural(count: int, what: str) -> str:
+    """`count` of what `what` names, as "1 answer" or "2,000 answers"."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def _tls_advice(uri: str) -> str:
+    """What to try when a port says nothing sensible without TLS; empty for those who are inside TLS."""
+    scheme, _, rest = uri.partition("://")
+    return f" If it wants TLS, write {SECURE[scheme]}://{rest}" if scheme in SECURE else ""
 
 
 def plain(error: TransportError) -> str:
     """The sentence of `error`, with options of the command line where it names those of a program."""
     if isinstance(error.__cause__, ssl.SSLCertVerificationError):
         return f"{str(error).partition(';')[0]}; name its authority with --ca FILE, or look away with --insecure"
-    return str(error)
+    told = str(error)
+    for ours, typed in WORDS.items():
+        told = told.replace(ours, typed)
+    return told
