@@ -131,9 +131,9 @@ async def test_the_request_is_known(carrier: Carrier, until: Until) -> None:
         assert request.subprotocol == "msgtrans.v1"
 
 
-async def test_the_uris_of_a_server_lead_to_it(carrier: Carrier) -> None:
+async def test_the_uris_of_a_server_lead_to_it() -> None:
     """A listener that serves one path has it in its URIs, so that a client can be made from them."""
-    async with serving(carrier, path="/packets") as server:
+    async with serving(path="/packets") as server:
         assert [f"ws://{server.ws_address}/packets"] == server.uris
         async with TransportClient(server.uris[0]) as client:
             assert (await client.request(b"hi")).payload == b"hi"
