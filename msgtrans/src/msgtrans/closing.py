@@ -34,9 +34,9 @@ class Closing(Inbound):
     __slots__ = (
         "_closed",
         "_closed_at",
+        "_outlived",
         "_peer_finished",
         "_timer",
-        "_written",
         "close_error",
         "close_reason",
     )
@@ -48,8 +48,8 @@ class Closing(Inbound):
         self.close_reason: CloseReason | None = None
         self.close_error: TransportError | None = None
         self._closed_at: float | None = None
+        self._outlived = False  # the connection is gone, and what came last is still handed on
         self._peer_finished = False  # it has sent all it ever will
-        self._written = False  # and so have we: the link takes nothing more
         self._timer: asyncio.TimerHandle | None = None  # of our requests
         self._closed: asyncio.Event | None = None
 
@@ -82,6 +82,10 @@ class Closing(Inbound):
         if self.close_reason is CloseReason.NORMAL and (self._outbound() or self._tasks):
             self.close_reason = CloseReason.FORCED
         self._out.clear()
+        if self._outlived:
+            self.close_reason = CloseReason.FORCED
+            self._hold_no_more()
+            self._loop.call_soon(self._finish)
         self._link.abort()
 
     async def wait_closed(self) -> None:
@@ -99,6 +103,9 @@ class Closing(Inbound):
         error: what it said about why, for `close_error`.
         """
         self._peer_finished = True
+        if self._held and self._state is _OPEN:
+            self.close_error = error
+            return True  # what it sent last comes first
         if self._tasks and not self._written:
             if self._state is _OPEN:
                 self._endpoint.spawn(self._close_gracefully(error))
@@ -121,20 +128,51 @@ class Closing(Inbound):
         self._end(CloseReason.ERROR, error)
         self._flush_all()
         self._limit_closing()
+        self._written = True
         self._link.close()
 
     def lost(self, error: TransportError | None) -> None:
         """The connection is gone, for `error` or as intended."""
+        if self._held and self._peer_finished and error is None and self._state is _OPEN:
+            self._outlive()
+            return
         self._end(CloseReason.ERROR if error else CloseReason.NORMAL, error)
-        self._state = SessionState.CLOSED
-        self._closed_at = time.time()
         self._drop_outbound()
         self._link = GoneLink(self._link)
+        self._finish()
+
+    def _outlive(self) -> None:
+        """The peer ended it in good order, and what it sent last waits for room: that is handed on before `Closed`.
+
+        Inside TLS its end comes with what it sent; on TCP it waits unread behind that.
+        """
+        self._leave_open(CloseReason.NORMAL, self.close_error)
+        self._written = self._outlived = True
+        self._drop_outbound()
+        self._link = GoneLink(self._link)
+
+    def _emptied(self) -> None:
+        """Nothing is held any more: an end that waited for that goes on."""
+        if self._outlived:
+            self._hold_no_more()
+            self._finish()
+        elif self._peer_finished and self._state is _OPEN and not self.peer_finished(self.close_error):
+            self._link.close()
+
+    def _finish(self) -> None:
+        self._outlived = False
+        self._state = SessionState.CLOSED
+        self._closed_at = time.time()
         self._endpoint.session_closed(self)  # type: ignore[arg-type]  # only Session derives from this
         if self._closed is not None:
             self._closed.set()
         if not self._tasks:
             self._endpoint.session_finished(self)  # type: ignore[arg-type]  # as above
+
+    @property
+    def holding(self) -> bool:
+        """For the link: whether packets wait for room."""
+        return bool(self._held)
 
     def running_handlers(self) -> list[asyncio.Task[None]]:
         """For an endpoint that stops: the handlers that still run."""
@@ -145,6 +183,7 @@ class Closing(Inbound):
     async def _close_gracefully(self, error: TransportError | None = None, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as `close`
         within = self._config.graceful_timeout if timeout is None else timeout
         until = self._loop.time() + within
+        inside_tls = self._link.get_extra_info("ssl_object") is not None
         self._end(CloseReason.NORMAL, error)
         self._link.resume_reading()  # to see the peer's end; what else it sends is discarded
         me = asyncio.current_task()
@@ -158,15 +197,15 @@ class Closing(Inbound):
                 self._link.close()
                 return
             self._link.finish()
-            left = LINGER if timeout is None else min(LINGER, max(0.0, until - self._loop.time()))
+            left = max(0.0, until - self._loop.time())
+            if not inside_tls:  # whose transport may have more to write than it says
+                left = LINGER if timeout is None else min(LINGER, left)
             async with asyncio.timeout(left):
                 await self.wait_closed()
         except TimeoutError:
-            if self._written:
-                self._link.close()
-            else:
+            if not self._written:
                 self.close_reason = CloseReason.FORCED
-                self._link.abort()
+            self._link.abort()  # it was told to close, if it could write everything
         except asyncio.CancelledError:
             self.abort()
             raise
@@ -183,12 +222,15 @@ class Closing(Inbound):
         """Leave OPEN, once: the first reason counts. Requests fail, sends in line are queued, held packets dropped."""
         if self._state is not _OPEN:
             return
+        self._leave_open(reason, error)
+        self._hold_no_more()
+
+    def _leave_open(self, reason: CloseReason, error: TransportError | None) -> None:
         self._state = SessionState.CLOSING
         self.close_reason, self.close_error = reason, error
         self._fail_requests()
         self._clear_line()
         self._endpoint.session_ending(self)  # type: ignore[arg-type]  # as above
-        self._hold_no_more()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -215,6 +257,7 @@ class Closing(Inbound):
         """The link closes when everything is written; a peer that does not read must not delay that for ever."""
         if self._stall_timer is not None:
             self._stall_timer.cancel()
+        self._ending = True
         self._stall_timer = self._loop.call_later(self._config.graceful_timeout, self.abort)
 
     def _closed_error(self, *, written: bool = False) -> SessionClosedError:

@@ -56,6 +56,7 @@ class Holding(Outbound):
         "_replaceable",
         "_running_bytes",
         "_state",
+        "_takes",
         "_tasks",
         "_throttle",
     )
@@ -64,6 +65,7 @@ class Holding(Outbound):
         super().__init__(link, endpoint, loop)
         config = self._config
         self._state = _OPEN
+        self._takes = True  # hands on what comes
         self._pending: PendingRequests[asyncio.Future[Packet]] = PendingRequests(
             first_message_id, config.request_timeout, config.max_pending_requests
         )
@@ -100,14 +102,14 @@ class Holding(Outbound):
 
     def _no_room(self, packet: Packet, rest: Iterator[Packet]) -> bool:
         """Nobody has room for a packet that just came. Returns whether the rest is dealt with too."""
-        if self._state is not _OPEN:
+        if not self._takes:
             self._endpoint.counters.discarded += 1
             return False
         match self._without_room(packet):
             case Fate.TAKE:
                 self._dispatch(iter((packet,)))
             case Fate.LEAVE:
-                self._endpoint.counters.discarded += self._state is not _OPEN
+                self._endpoint.counters.discarded += not self._takes
             case Fate.WAIT:
                 self._held = deque((packet,))
                 self._held_bytes = cost(packet)
@@ -247,7 +249,7 @@ class Holding(Outbound):
     def go_on(self, turn: int = RELEASE) -> None:
         """Go on with what is held, `turn` packets at most, as far as there is room now."""
         held = self._held
-        if held is None or self._state is not _OPEN:
+        if held is None or not self._takes:
             return
         self._flush_scheduled = True
         while held and self._held is held:
@@ -270,6 +272,8 @@ class Holding(Outbound):
             self._endpoint.paused.discard(self)
         self._balance_reading()
         self._flush()
+        if self._held is None and self._takes:
+            self._emptied()
 
     def _go_on_later(self) -> None:
         if self._throttle is None:
@@ -291,6 +295,7 @@ class Holding(Outbound):
             self._endpoint.counters.discarded += len(self._held)
             self._endpoint.paused.discard(self)
         self._held = None
+        self._takes = False
         self._reading_paused = False
         if self._throttle is not None:
             self._throttle.forget(self)  # type: ignore[arg-type]  # as above
@@ -304,6 +309,10 @@ class Holding(Outbound):
     @abstractmethod
     def _refuse(self, packet: Packet, error: TransportError) -> None:
         """Turn a request away."""
+
+    @abstractmethod
+    def _emptied(self) -> None:
+        """Nothing is held any more."""
 
     @abstractmethod
     def dismiss(self, error: TransportError) -> None:

@@ -63,7 +63,7 @@ class Inbound(Holding):
     def _dispatch(self, packets: Iterator[Packet]) -> None:
         endpoint, pending = self._endpoint, self._pending
         on_request, on_message = endpoint.request_handler, endpoint.message_handler
-        limit = self._config.codec.max_payload_size
+        limit = -1 if self._written else self._config.codec.max_payload_size
         for packet in packets:
             kind = packet.packet_type
             if kind == RESPONSE:
@@ -78,7 +78,7 @@ class Inbound(Holding):
                 if self._no_room(packet, packets):
                     return
                 continue
-            if self._state is not _OPEN:  # a handler closed it
+            if not self._takes:  # a handler closed it
                 endpoint.counters.discarded += 1
                 continue
             context = Context(
@@ -109,6 +109,8 @@ class Inbound(Holding):
                     self._settle(context, answer, request=kind == REQUEST)
             except Exception as error:  # noqa: BLE001 - logged and counted there
                 self._failed(context, error)
+            except asyncio.CancelledError as error:  # of a future that the handler looked at; nobody cancels us here
+                self._failed(context, RuntimeError(f"the handler raised {error!r}"))
 
     def _offer(self, context: Context) -> None:
         request, endpoint = context.unanswered, self._endpoint

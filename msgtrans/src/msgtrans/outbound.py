@@ -39,6 +39,7 @@ class Outbound(ABC):
         "_congested",
         "_drain_waiter",
         "_dropped_outbound",
+        "_ending",
         "_endpoint",
         "_flush_scheduled",
         "_high",
@@ -51,6 +52,7 @@ class Outbound(ABC):
         "_out_bytes",
         "_stall_timer",
         "_write_paused",
+        "_written",
         "bytes_sent",
         "packets_sent",
     )
@@ -75,6 +77,8 @@ class Outbound(ABC):
         self._line: OrderedDict[Waiter, tuple[bytes, asyncio.Future[None] | None]] | None = None
         self._line_bytes = 0
         self._stall_timer: asyncio.TimerHandle | None = None
+        self._ending = False  # that timer bounds the end of the session, whatever the link says
+        self._written = False  # the link takes nothing more
         self._drain_waiter: asyncio.Future[None] | None = None
 
     # For the session
@@ -104,9 +108,9 @@ class Outbound(ABC):
         out = self._out
         if out and not self._write_paused:
             self.packets_sent += len(out)
-            self._out_bytes = 0
+            # First: inside TLS, a link may call `resume_writing` from within `write`.
+            self._out, self._out_bytes = [], 0
             self._link.write(out)
-            out.clear()
             if self._congested:
                 self._ease()
 
@@ -260,7 +264,7 @@ class Outbound(ABC):
     def resume_writing(self) -> None:
         """The link has passed on everything."""
         self._write_paused = False
-        if self._stall_timer is not None:
+        if self._stall_timer is not None and not self._ending:
             self._stall_timer.cancel()
             self._stall_timer = None
         self._wake_drained()

@@ -113,7 +113,7 @@ class StreamConnection(asyncio.BufferedProtocol):
         if self._counted:
             self._session = self._terms.host.admit(self)
         if self._session is None:
-            self._transport.close()
+            self._transport.abort()  # inside TLS, a peer could take half a minute to say goodbye
 
     def _attach(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -150,6 +150,7 @@ class StreamConnection(asyncio.BufferedProtocol):
         session = self._session
         if session is None:
             return False
+        self._feed_rest(session)
         if self._decoder.partial and self._decoder.error is None:
             session.fail(RemoteProtocolError("the connection ended inside a packet"))
             return False
@@ -168,9 +169,8 @@ class StreamConnection(asyncio.BufferedProtocol):
             if exc is not None:
                 error = TransportConnectionError(f"the connection to {self.peer_address} broke: {refusal(exc) or exc}")
                 error.__cause__ = exc
-            elif self._decoder.partial and session.is_open:
-                # Inside TLS, uvloop tells of no end of file when the peer did not close TLS first.
-                session.fail(RemoteProtocolError("the connection ended inside a packet"))
+            elif session.is_open:
+                self._ended_unsaid(session)
             session.lost(error)
         # Transports inside TLS keep referring to us: a circle, and buffers that would wait for the garbage collector.
         self._transport = _GONE
@@ -250,19 +250,37 @@ class StreamConnection(asyncio.BufferedProtocol):
                 if self._transport.can_write_eof():
                     self._transport.write_eof()
                 else:
-                    self._transport.close()
+                    self.close()
             except OSError:  # the peer has reset the connection, and asyncio has not read that yet
                 self._transport.abort()
 
     def close(self) -> None:
         """Close once everything is written."""
-        self._transport.close()
+        if not self._transport.is_closing():  # the second time, asyncio's TLS transport would let go of its connection
+            self._transport.close()
 
     def abort(self) -> None:
         """Close at once."""
         self._transport.abort()
 
     # Its own
+
+    def _feed_rest(self, session: Session) -> None:
+        """Nothing more comes: take what the decoder has left for later turns. Only inside TLS there can be any."""
+        while self._decoder.more and self._decoder.error is None:
+            packets = self._decoder.feed(b"")
+            if packets:
+                session.receive(packets)
+        if self._decoder.halted:
+            self._halted(session)
+
+    def _ended_unsaid(self, session: Session) -> None:
+        """Inside TLS, uvloop tells of no end of file when the peer did not close TLS first."""
+        self._feed_rest(session)
+        if self._decoder.partial and self._decoder.error is None:
+            session.fail(RemoteProtocolError("the connection ended inside a packet"))
+        elif session.is_open and session.holding:
+            session.peer_finished()
 
     def _set_options(self, connection: TransportSocket) -> None:
         with suppress(OSError):  # gone already, on systems that tell so here; connection_lost follows
