@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ import pytest
 from link_proxy import LinkProxy, link_proxy
 
 from msgtrans import (
+    AuthenticationError,
     Closed,
     CloseReason,
     CodecOptions,
@@ -35,6 +38,7 @@ from msgtrans.config import (
     ReconnectingConfig,
     RetryConfig,
 )
+from msgtrans.middleware import AuthenticationMiddleware, TokenMiddleware, fixed_tokens
 from msgtrans.middleware.base import Middleware
 from msgtrans.reconnecting import ReconnectingClient
 from msgtrans.resilience.states import ClientState, StateChanged
@@ -463,6 +467,70 @@ async def test_a_server_that_accepts_and_drops_is_not_hammered(until: Until) -> 
     await client.close()
     dropping.close()
     await dropping.wait_closed()
+
+
+async def test_a_wrong_token_is_not_hammered_with(until: Until) -> None:
+    """A server that ends each session without a word counts as failing, and the error tells what is known."""
+    guard = AuthenticationMiddleware(fixed_tokens({"good": "alice"}))
+    async with TransportServer(tcp="127.0.0.1:0", middleware=[guard]) as server:
+        client = ReconnectingClient(server.uris[0], retry=SOON, middleware=[TokenMiddleware("bad")])
+        client.start()
+        change = await in_state(client, ClientState.SUSPENDED)
+        assert isinstance(change.error, SessionClosedError)
+        assert "before anything arrived on it; it may be full or stopping, or refuse us" in str(change.error)
+        await until(lambda: client.targets[0].breaker == "open")
+        assert 5 <= client.targets[0].failures
+        assert server.stats().authentication_failures >= client.stats().connections_lost >= 5
+        await client.close()
+
+
+async def test_a_refusal_is_final(place: Place) -> None:
+    """A connection that ends with an error that retrying cannot help gives its address up, however long it served."""
+    async with ReconnectingClient(place.uri, retry=SOON) as client:
+        assert (await client.request(b"hi")).payload == b"hi"
+        session = next(iter(client.sessions.values()))
+        session.dismiss(AuthenticationError())
+        change = await in_state(client, ClientState.CLOSED)
+        assert isinstance(change.error, AuthenticationError)
+        with pytest.raises(ConnectError, match="no address is left to try: The peer is not known here"):
+            await client.request(b"")
+
+
+async def test_trouble_is_logged_once(place: Place, caplog: pytest.LogCaptureFixture, until: Until) -> None:
+    """The first failure and the loss of the last connection are warnings that say what comes next; the rest is INFO."""
+    caplog.set_level(logging.INFO, "msgtrans.reconnecting")
+
+    def said(level: int) -> list[str]:
+        return [r.getMessage() for r in caplog.records if r.name == "msgtrans.reconnecting" and r.levelno == level]
+
+    await place.kill()
+    client = ReconnectingClient(place.uri, retry=SOON)
+    client.start()
+    await until(lambda: client.stats().connect_failures >= 4)
+    (first,) = said(logging.WARNING)
+    assert re.fullmatch(rf"cannot connect: .*{place.uri}.*; next attempt in 0\.\d s", first)
+    await place.start()
+    await client.request(b"")
+    assert f"connected to {place.uri}" in said(logging.INFO)
+    await place.kill()
+    await until(lambda: client.stats().connect_failures >= 8)
+    _, second = said(logging.WARNING)
+    assert re.match(rf"lost .*{place.uri}", second)
+    await client.close()
+
+
+async def test_trouble_of_one_address_is_no_warning(
+    place: Place, caplog: pytest.LogCaptureFixture, until: Until
+) -> None:
+    """While there is a connection, others that fail are told at INFO."""
+    options = ReconnectingConfig(connections=2)
+    async with places(1) as (other,), ReconnectingClient([place.uri, other.uri], retry=SOON, options=options) as client:
+        await until(lambda: len(client.sessions) == 2)
+        caplog.set_level(logging.INFO, "msgtrans.reconnecting")
+        await place.kill()
+        await until(lambda: client.stats().connections_lost == 1)
+        (lost,) = [r for r in caplog.records if "lost" in r.getMessage()]
+        assert (logging.INFO, True) == (lost.levelno, lost.getMessage().endswith("others are open"))
 
 
 async def test_closing_while_suspended(place: Place) -> None:

@@ -60,10 +60,13 @@ class ReconnectingClient(Endpoint):
     chance: gives numbers evenly drawn from 0 up to 1.
 
     Handlers and event streams hold for all its sessions, one after the other and side by side. An address whose error
-    retrying cannot help (`retriable` False: a wrong option, an untrusted certificate) or that used up its attempts is
-    given up; the others go on. When all are, the client is CLOSED: calls that wait and calls to come fail, with that
-    error as the cause. `connect` tries all of them again, at any time.
+    retrying cannot help (`retriable` False: a wrong option, an untrusted certificate, a session that the server ended
+    with a refusal) or that used up its attempts is given up; the others go on. When all are, the client is CLOSED:
+    calls that wait and calls to come fail, with that error as the cause. `connect` tries all of them again, at any
+    time.
     A server that closes gracefully is avoided for the next attempt, where there is another.
+    The logger "msgtrans.reconnecting" warns when calls begin to wait because no address can be reached or the last
+    connection is lost, and again once a minute while that lasts; each attempt and each connection is told at INFO.
     All methods may be called concurrently from tasks of the same loop.
     """
 

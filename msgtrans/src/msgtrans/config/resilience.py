@@ -25,7 +25,7 @@ class CircuitBreakerConfig(msgspec.Struct, frozen=True, kw_only=True):
     again, success_threshold successes (default 3) close it.
     An open breaker keeps its address out while there is another to turn to; else the pauses between attempts suffice.
     A failure is a connection that cannot be made, or breaks before anything arrived on it and before it was as old as
-    the longest pause between attempts. A success is a connection.
+    the longest pause between attempts, as one does whose token is wrong. A success is a connection.
     count_timeouts: requests without an answer in time are failures too, and answers successes; default off. When they
     open the breaker, the connections to that address are dropped: they may lead nowhere.
     """

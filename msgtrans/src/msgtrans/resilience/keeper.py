@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from msgtrans.transport import ClientConfig, Transport
 
 FIRST_MESSAGE_ID = 1
+QUIET = 60.0  # seconds between two warnings about one and the same trouble
 logger = logging.getLogger("msgtrans.reconnecting")
 
 
@@ -133,6 +134,7 @@ class Keeper:
         self._task: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
         self._last_id = 0
+        self._warned_at = -math.inf  # of the loop's clock; what goes wrong soon after is logged at INFO only
         self._streams: weakref.WeakSet[StateStream] = weakref.WeakSet()
 
     @property
@@ -213,17 +215,21 @@ class Keeper:
         self._ready.remove(carrier)
         now = asyncio.get_running_loop().time()
         reason = session.close_reason
-        error = session.close_error or SessionClosedError(f"the connection to {carrier.target.uri} ended: {reason}")
-        proven = session.packets_received > 0 or now - carrier.since >= self._proof
+        uri = carrier.target.uri
+        useful = session.packets_received > 0 or now - carrier.since >= self._proof
+        error = session.close_error or _ended(uri, reason, useful=useful)
+        proven = useful and error.retriable  # a refusal ends the best of connections
         pause = self.targets.lost(carrier.target, now, error, proven=proven)
         if self._task is None:
             return
         self.connections_lost += 1
-        logger.info("lost the connection to %s (%s): %s", carrier.target.uri, reason, error)
         self._wants.append(Want(now + pause, carrier.target if reason is CloseReason.NORMAL else None))
         self._news.set()
+        if proven:
+            self._warned_at = -math.inf
         if not self._ready:
-            self._change(ClientState.SUSPENDED, f"connection lost: {error}", carrier.target.uri, error)
+            self._change(ClientState.SUSPENDED, f"connection lost: {error}", uri, error)
+        self._tell("lost a connection" if session.close_error is None else f"lost the connection to {uri}", error)
 
     def look(self) -> None:
         """Something has changed."""
@@ -240,6 +246,19 @@ class Keeper:
         self._client.hub.emit(self.present)
         if state is ClientState.CLOSED:
             self._streams.clear()
+
+    def _tell(self, what: str, error: TransportError) -> None:
+        """Log what went wrong: as a warning when calls must wait because of it, unless that was said a while ago."""
+        if self._ready:
+            logger.info("%s: %s; others are open", what, error)
+            return
+        now = asyncio.get_running_loop().time()
+        loud = now - self._warned_at >= QUIET
+        if loud:
+            self._warned_at = now
+        pause = self.present.next_attempt
+        then = "no further attempt is due now" if pause is None else f"next attempt in {pause:.1f} s"
+        logger.log(logging.WARNING if loud else logging.INFO, "%s: %s; %s", what, error, then)
 
     def _next_attempt(self) -> float | None:
         now = asyncio.get_running_loop().time()
@@ -320,6 +339,7 @@ class Keeper:
         self.targets.connected(attempt, now)
         carrier = self._carriers[session] = Carrier(session, attempt.target, now)
         self._ready.append(carrier)
+        logger.info("connected to %s", attempt.target.uri)
         if len(self._ready) == 1:
             self._change(ClientState.CONNECTED, "connected", attempt.target.uri)
         self._on_open()
@@ -329,9 +349,9 @@ class Keeper:
         pause = self.targets.failed(attempt, now, error)
         error.attempts = attempt.target.failures
         self._wants.append(Want(now + pause))
-        logger.info("cannot connect: %s", error)
         if not self._ready:
             self._change(self.present.state, f"an attempt failed: {error}", attempt.target.uri, error)
+        self._tell("cannot connect", error)
 
     def _give_up(self, error: TransportError) -> None:
         logger.warning("gave up, there is nothing left to try: %s", error)
@@ -339,3 +359,13 @@ class Keeper:
         self._wants.clear()
         self._change(ClientState.CLOSED, f"gave up: {error}", error=error)
         self._on_closed()
+
+
+def _ended(uri: str, reason: CloseReason | None, *, useful: bool) -> SessionClosedError:
+    """What is known of a connection that ended without an error."""
+    if useful:
+        return SessionClosedError(f"the connection to {uri} ended: {reason}")
+    return SessionClosedError(
+        f"{uri} ended the connection ({reason}) before anything arrived on it; "
+        "it may be full or stopping, or refuse us: check what it wants shown, as a token"
+    )

@@ -36,7 +36,8 @@ class StateChanged(msgspec.Struct, frozen=True):
     """A reconnecting client is in `state` now; while CONNECTING and SUSPENDED also told after each failed attempt.
 
     reason: a sentence. target: the URI it is about, None for all. next_attempt: seconds until the next attempt, None
-    where none is due. error: what led here, None for nothing bad.
+    where none is due. error: what led here, None for nothing bad; a SessionClosedError with what is known where the
+    server ended the connection without a reason.
     """
 
     state: ClientState
