@@ -112,6 +112,7 @@ def test_bench(echo: str, options: list[str]) -> None:
         (["ping", "here"], 2, "write tcp://HOST:PORT"),
         (["serve-echo", "--tcp", "here"], 2, "bind_address"),
         (["bench", "tcp://127.0.0.1:1", "--in-flight", "0"], 2, "--in-flight"),
+        (["ping", "tcp://127.0.0.1:1", "--size", "100000000000000"], 2, "--size"),
     ],
 )
 def test_errors_say_what_to_do(words: list[str], code: int, told: str) -> None:
@@ -120,6 +121,18 @@ def test_errors_say_what_to_do(words: list[str], code: int, told: str) -> None:
     assert done.returncode == code
     assert told in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", ["inf", "nan"])
+@pytest.mark.parametrize(
+    "option",
+    ["ping --interval", "ping --timeout", "bench --duration", "bench --warm-up", "bench --timeout", "top --interval"],
+)
+def test_numbers_are_finite(option: str, number: str) -> None:
+    """An option that is a number takes none that is infinite or no number."""
+    name, option = option.split()
+    done = run(name, "tcp://127.0.0.1:1", option, number)
+    assert (done.returncode, f"Invalid value for '{option}'" in done.stderr) == (2, True), done.stderr
 
 
 def test_bench_shows_progress_on_a_terminal(echo: str) -> None:

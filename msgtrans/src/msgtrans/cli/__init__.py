@@ -24,7 +24,7 @@ from msgtrans.cli.files import raise_file_limit
 from msgtrans.cli.live import live
 from msgtrans.cli.load import BenchPlan, BenchResult, Load, bench
 from msgtrans.cli.loop import run
-from msgtrans.cli.options import Ca, ClientCertificate, ClientKey, Headers, Insecure, Json, Uri
+from msgtrans.cli.options import Ca, ClientCertificate, ClientKey, Headers, Insecure, Json, Size, Uri, finite
 from msgtrans.cli.ping import PingResult, ping
 from msgtrans.cli.progress import shown
 from msgtrans.cli.screen import screen
@@ -103,9 +103,9 @@ def ping_command(
     uri: Uri,
     *,
     count: Annotated[int, typer.Option(min=1, help="Requests to send.")] = 4,
-    interval: Annotated[float, typer.Option(min=0, help="Seconds between them.")] = 1.0,
-    size: Annotated[int, typer.Option(min=0, help="Bytes of payload.")] = 32,
-    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds to wait for an answer.")] = 5.0,
+    interval: Annotated[float, typer.Option(min=0, callback=finite, help="Seconds between them.")] = 1.0,
+    size: Size = 32,
+    timeout: Annotated[float, typer.Option(min=0.001, callback=finite, help="Seconds to wait for an answer.")] = 5.0,
     json: Json = False,
     ca: Ca = None,
     insecure: Insecure = False,
@@ -142,12 +142,14 @@ def bench_command(
     uri: Uri,
     *,
     in_flight: Annotated[int, typer.Option(min=1, help="Requests under way at once on each connection.")] = 64,
-    size: Annotated[int, typer.Option(min=0, help="Bytes of payload.")] = 32,
-    duration: Annotated[float, typer.Option(min=0.1, help="Seconds.")] = 5.0,
-    warm_up: Annotated[float, typer.Option(min=0, help="Seconds of load before anything is counted.")] = 0.5,
+    size: Size = 32,
+    duration: Annotated[float, typer.Option(min=0.1, callback=finite, help="Seconds.")] = 5.0,
+    warm_up: Annotated[
+        float, typer.Option(min=0, callback=finite, help="Seconds of load before anything is counted.")
+    ] = 0.5,
     connections: Annotated[int, typer.Option(min=1, help="Connections to open.")] = 1,
     one_way: Annotated[bool, typer.Option("--one-way", help="Send one-way messages instead of requests.")] = False,
-    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds each request may take.")] = 10.0,
+    timeout: Annotated[float, typer.Option(min=0.001, callback=finite, help="Seconds each request may take.")] = 10.0,
     json: Json = False,
     ca: Ca = None,
     insecure: Insecure = False,
@@ -208,7 +210,7 @@ def _bench_table(result: BenchResult) -> Table:
 def top_command(
     uri: Uri,
     *,
-    interval: Annotated[float, typer.Option(min=FRESH, help="Seconds between two looks.")] = 1.0,
+    interval: Annotated[float, typer.Option(min=FRESH, callback=finite, help="Seconds between two looks.")] = 1.0,
     once: Annotated[bool, typer.Option("--once", help="Print what one interval shows; so it is in a pipe.")] = False,
     biz_type: Annotated[int, typer.Option(min=0, max=255, help="What the server gives statistics for.")] = BIZ_TYPE,
     json: Json = False,

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import math
+from typing import Annotated, TypeVar
 
 import typer
 
+from msgtrans.codec import CodecOptions
+
 CONNECTION = "Connection"
+N = TypeVar("N", int, float)
+
+
+def finite(value: N) -> N:
+    """`value`, for options; refused where it is infinite or no number."""
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no number of anything; write one that ends.")
+    return value
+
 
 Uri = Annotated[
     str,
@@ -16,6 +28,7 @@ Uri = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
+Size = Annotated[int, typer.Option(min=0, max=CodecOptions().max_payload_size, help="Bytes of payload.")]
 Ca = Annotated[
     str | None,
     typer.Option("--ca", metavar="FILE", help="Authorities to trust, PEM.", rich_help_panel=CONNECTION),
