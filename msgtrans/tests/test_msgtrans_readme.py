@@ -1,4 +1,4 @@
-"""The example of the README does what the README says."""
+"""The programs of the README do what the README says."""
 
 from __future__ import annotations
 
@@ -13,6 +13,19 @@ import pytest
 import msgtrans
 
 README = Path(__file__).parents[1] / "README.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("block", range(len(BLOCKS)))
+def test_the_blocks_run(block: int) -> None:
+    """Every Python block is a whole program: it compiles, runs with its own imports, and complains about nothing."""
+    compile(BLOCKS[block], f"README.md, Python block {block}", "exec")
+    command = [sys.executable, "-W", "error", "-c", BLOCKS[block]]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    warned = "lost a connection: "  # by the program that stops a server
+    complaints = [line for line in done.stderr.splitlines() if not line.startswith(warned)]
+    assert ([], 0) == (complaints, done.returncode)
+    assert bool(done.stdout) == ("print(" in BLOCKS[block])
 
 
 def test_the_example_runs() -> None:

@@ -42,9 +42,10 @@ class EndpointStats(msgspec.Struct, kw_only=True):
     bad_compression: payloads handed over as they came (`on_bad_compression="raw"`).
     handler_errors: handlers that raised, and middleware that failed. refused: requests and messages that middleware
     turned away. authentication_failures: proofs of identity that were wrong, late or missing; each ends its session.
-    late_answers: answers whose session was gone.
+    late_answers: answers of our own handlers whose session was gone.
     unhandled: requests and messages for which there was neither handler nor event stream.
-    stray_responses: responses nobody waited for. request_timeouts: requests of ours that got no answer in time.
+    stray_responses: responses of the peer that nobody waited for, late ones among them. request_timeouts: requests of
+    ours that got no answer in time.
     discarded: packets that arrived, or were held, while the session was closing.
     read_pauses: how often reading from a peer stopped because a bound was reached.
     unseen_sessions: sessions left out of an event stream, which had no room, because they came and went unseen.
