@@ -15,6 +15,7 @@ from msgtrans import (
     MessageReceived,
     Packet,
     RateLimit,
+    SessionClosedError,
     SessionConfig,
     TransportServer,
     TransportTimeoutError,
@@ -175,3 +176,55 @@ async def test_a_handler_that_looks_at_a_cancelled_future(carrier: Carrier) -> N
             assert (b"before", b"after") == (before.payload, after.payload)
             assert isinstance(failed, TransportTimeoutError)
             assert server.stats().handler_errors == 1
+
+
+@pytest.mark.parametrize("kind", ["handler", "events"])
+async def test_a_session_that_waits_for_us_is_not_idle(carrier: Carrier, until: Until, kind: str) -> None:
+    """idle_timeout is for peers: while a handler works or a message waits for its consumer, it does not count."""
+    async with carrier.server(session=SessionConfig(idle_timeout=0.05, event_queue_size=1)) as server:
+        events = server.events()
+        go_on = asyncio.Event()
+
+        async def work(_: Context) -> bytes:
+            await go_on.wait()
+            return b"done"
+
+        if kind == "handler":
+            server.on_request(work)
+        async with carrier.client(server, session=HASTY) as client, carrier.client(server, session=HASTY) as idle:
+            asked = asyncio.create_task(client.request(b""))
+            if kind == "events":
+                for _ in range(3):
+                    await client.send(b"waits")
+            await until(lambda: not idle.is_connected)
+            assert client.is_connected
+            if kind == "handler":
+                go_on.set()
+                assert (await asked).payload == b"done"
+            asked.cancel()
+        assert server.stats().idle_timeouts == 1
+        events.close()
+
+
+async def test_stopping_that_is_cancelled(carrier: Carrier) -> None:
+    """A stop that is given up drops what is open; the server can be started again."""
+    server = carrier.server()
+    started = asyncio.Event()
+
+    @server.on_request
+    async def hang(_: Context) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    await server.start()
+    async with carrier.client(server, session=HASTY) as client:
+        asked = asyncio.create_task(client.request(b""))
+        await started.wait()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(server.stop(), 0.05)
+        with pytest.raises(SessionClosedError):
+            await asked
+    assert not server.addresses
+    server.on_request(lambda context: context.payload)
+    async with server, carrier.client(server) as client:
+        assert (await client.request(b"again")).payload == b"again"

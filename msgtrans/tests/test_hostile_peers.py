@@ -372,21 +372,21 @@ async def test_a_packet_that_never_ends_closes_its_session(
 async def test_incomplete_packets_of_all_sessions_are_bounded(
     carrier: Carrier, connect_raw: ConnectRaw, until: Until
 ) -> None:
-    """The session whose incomplete packet would exceed max_buffered is closed and counted; the others go on."""
+    """When incomplete packets exceed max_buffered, who keeps most of them is closed and counted; the others go on."""
     config = SessionConfig(codec=CodecOptions(max_payload_size=1_000_000))
     async with carrier.server(session=config, max_buffered=1_400_000) as server:
         server.on_request(lambda context: context.payload[:2])
-        async with connect_raw(server) as first, connect_raw(server) as second:
-            begun = first.wire(encode(Packet(1, 1, bytes(1_000_000))))
-            first.send_wire(begun[:900_000])
+        async with connect_raw(server) as greedy, connect_raw(server) as other:
+            begun = greedy.wire(encode(Packet(1, 1, bytes(1_000_000))))
+            greedy.send_wire(begun[:900_000])
             await until(lambda: server.kept >= 900_000 - 14)
-            second.send_wire(begun[:600_000])
-            assert await second.read_to_end() == b""
+            other.send_wire(begun[:600_000])
+            assert await greedy.read_to_end() == b""
             await until(lambda: len(server.sessions) == 1)
-            first.send_wire(begun[900_000:])
-            assert await first.read(18) == encode(Packet(2, 1, bytes(2)))
+            other.send_wire(begun[600_000:])
+            assert await other.read(18) == encode(Packet(2, 1, bytes(2)))
             assert server.kept == 0
-            first.send_wire(begun[:900_000])
+            other.send_wire(begun[:900_000])
             await until(lambda: server.kept >= 900_000 - 14)
         await until(lambda: not server.sessions)
         assert server.kept == 0

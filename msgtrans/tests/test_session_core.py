@@ -36,6 +36,7 @@ class MemoryLink:
     inside_packet = False
 
     http_request = None
+    kept = 0
 
     def __init__(self, config: SessionConfig) -> None:
         self.config = config

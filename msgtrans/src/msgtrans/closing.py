@@ -170,6 +170,11 @@ class Closing(Inbound):
             self._endpoint.session_finished(self)  # type: ignore[arg-type]  # as above
 
     @property
+    def busy(self) -> bool:
+        """For the endpoint: whether what came waits for room, or is being handled."""
+        return bool(self._held or self._tasks)
+
+    @property
     def holding(self) -> bool:
         """For the link: whether packets wait for room."""
         return bool(self._held)

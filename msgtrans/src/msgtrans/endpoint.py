@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgtrans.config import Backpressure, RateLimit, SessionConfig
-from msgtrans.errors import ConfigurationError, TransportError, TransportTimeoutError
+from msgtrans.errors import ConfigurationError, ResourceError, TransportError, TransportTimeoutError
 from msgtrans.events import (
     Closed,
     CloseReason,
@@ -227,17 +227,31 @@ class Endpoint:
         """The last handler of a closed session has ended."""
         self._finishing.discard(session)
 
+    def make_room_for_packets(self) -> None:
+        """Incomplete packets of all sessions have more than `max_kept` bytes: who keeps most of them goes."""
+        open_ones = [session for session in self._open.values() if session.is_open and session.kept]
+        kept = sum(session.kept for session in open_ones)  # without those that are going already
+        while kept > self.max_kept and open_ones:
+            greediest = max(open_ones, key=lambda session: session.kept)
+            open_ones.remove(greediest)
+            kept -= greediest.kept
+            self.counters.kept_overflows += 1
+            greediest.drop_incomplete(ResourceError("bytes of incomplete packets", self.kept, self.max_kept))
+
     # Its own
 
     def _turn_away(self, session: Session, error: Exception) -> None:
         self.counters.connections_refused += 1
         if isinstance(error, TransportError):
             logger.debug("session %d from %s refused: %s", session.id, session.peer_address, error)
+            error.refusal = True
             session.dismiss(error)
         else:
             logger.error("middleware failed: session %d is refused", session.id, exc_info=error)
             self.counters.handler_errors += 1
-            session.dismiss(TransportError("a middleware failed, so the session was refused; see the log there"))
+            failure = TransportError("a middleware failed, so the session was refused; see the log there")
+            failure.refusal = False
+            session.dismiss(failure)
 
     def _offer_request(self, context: Context) -> None:
         if self.hub:
@@ -311,7 +325,9 @@ class Endpoint:
         """Close sessions that have been silent for their `idle_timeout`."""
         for session in list(self._open.values()):
             timeout = session.config.idle_timeout
-            if timeout is not None and now - session.active_at >= timeout and session.is_open:
+            if timeout is None or now - session.active_at < timeout or not session.is_open:
+                continue
+            if not session.busy:  # else it is our turn, not its
                 self.counters.idle_timeouts += 1
                 session.time_out(TransportTimeoutError("waiting for a packet on an idle session", timeout))
 

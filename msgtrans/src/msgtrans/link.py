@@ -63,6 +63,11 @@ class Link(Protocol):
         """The request that opened the connection, where there was one."""
         ...
 
+    @property
+    def kept(self) -> int:
+        """Bytes of incomplete packets that it keeps, as it has told the session."""
+        ...
+
     def get_extra_info(self, name: str) -> object:
         """What asyncio's transport knows by that name, as "ssl_object" or "socket"; None without it."""
         ...
@@ -106,6 +111,7 @@ class GoneLink:
     __slots__ = ("config", "http_request", "local_address", "peer_address", "protocol")
 
     inside_packet = False
+    kept = 0
 
     def __init__(self, link: Link) -> None:
         self.protocol = link.protocol

@@ -138,19 +138,26 @@ class TransportServer(Endpoint):
         graceful: bool = True,
         timeout: float | None = None,  # noqa: ASYNC109 - as `close_all`
     ) -> None:
-        """Stop listening, then close every session as `close_all` does; `ServerStopped` ends the event streams."""
+        """Stop listening, then close every session as `close_all` does; `ServerStopped` ends the event streams.
+
+        Cancelled, it drops the sessions that are still open.
+        """
         self._stopping = True
-        for _, listener in self._listeners:
+        listeners, self._listeners = self._listeners, []
+        for _, listener in listeners:
             listener.close()
         self._admit_early()
-        await self.close_all(graceful=graceful, timeout=timeout)
-        await self._cancel_work()
-        self._stop_watching()
-        for _, listener in self._listeners:
-            await listener.wait_closed()
-        self._listeners = []
-        self.hub.emit(ServerStopped())
-        self.hub.end()
+        try:
+            await self.close_all(graceful=graceful, timeout=timeout)
+            await self._cancel_work()
+            for _, listener in listeners:
+                await listener.wait_closed()
+        finally:
+            for session in list(self._open.values()):  # none, unless this was cancelled
+                session.abort()
+            self._stop_watching()
+            self.hub.emit(ServerStopped())
+            self.hub.end()
 
     async def serve_forever(self) -> None:
         """Start unless started, and wait until cancelled; then stop."""

@@ -19,7 +19,6 @@ from msgtrans.codec import encode_fields, type_and_id
 from msgtrans.errors import (
     BackpressureError,
     LocalProtocolError,
-    ResourceError,
     TransportTimeoutError,
 )
 from msgtrans.events import CloseReason
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
     from msgtrans.config import Address, SessionConfig
     from msgtrans.endpoint import Endpoint
+    from msgtrans.errors import TransportError
     from msgtrans.handlers import Context
 
 _OPEN: Final = SessionState.OPEN
@@ -334,13 +334,21 @@ class Session(Closing):
         self._endpoint.counters.bad_compression += packets
 
     def count_kept(self, more: int) -> None:
-        """For a link: it keeps `more` bytes of incomplete packets, or less; ends the session when all keep too many."""
+        """For a link: it keeps `more` bytes of incomplete packets, or less; at too many of all, the endpoint acts."""
         endpoint = self._endpoint
         endpoint.kept += more
-        if more > 0 and endpoint.kept > endpoint.max_kept and self._state is _OPEN:
-            endpoint.counters.kept_overflows += 1
-            self._end(CloseReason.ERROR, ResourceError("bytes of incomplete packets", endpoint.kept, endpoint.max_kept))
-            self._link.abort()
+        if more > 0 and endpoint.kept > endpoint.max_kept:
+            endpoint.make_room_for_packets()
+
+    @property
+    def kept(self) -> int:
+        """For the endpoint: bytes of incomplete packets that the link keeps."""
+        return self._link.kept
+
+    def drop_incomplete(self, error: TransportError) -> None:
+        """For the endpoint: end the session because of what it keeps."""
+        self._end(CloseReason.ERROR, error)
+        self._link.abort()
 
     @property
     def awaits_rest(self) -> bool:

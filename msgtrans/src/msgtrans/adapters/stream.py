@@ -213,6 +213,11 @@ class StreamConnection(asyncio.BufferedProtocol):
         """Our own end."""
         return socket_address(self._transport.get_extra_info("sockname"))
 
+    @property
+    def kept(self) -> int:
+        """Bytes of an incomplete packet."""
+        return self._kept
+
     def get_extra_info(self, name: str) -> object:
         """What asyncio's transport knows by that name, as "ssl_object" or "socket"; None without it."""
         return self._transport.get_extra_info(name)
