@@ -35,6 +35,7 @@ class Closing(Inbound):
         "_closed",
         "_closed_at",
         "_outlived",
+        "_peer_ended",
         "_peer_finished",
         "_timer",
         "close_error",
@@ -50,6 +51,7 @@ class Closing(Inbound):
         self._closed_at: float | None = None
         self._outlived = False  # the connection is gone, and what came last is still handed on
         self._peer_finished = False  # it has sent all it ever will
+        self._peer_ended = False  # that is why the session ends
         self._timer: asyncio.TimerHandle | None = None  # of our requests
         self._closed: asyncio.Event | None = None
 
@@ -136,6 +138,7 @@ class Closing(Inbound):
         if self._held and self._peer_finished and error is None and self._state is _OPEN:
             self._outlive()
             return
+        self._peer_finished |= self._state is _OPEN
         self._end(CloseReason.ERROR if error else CloseReason.NORMAL, error)
         self._drop_outbound()
         self._link = GoneLink(self._link)
@@ -233,6 +236,7 @@ class Closing(Inbound):
     def _leave_open(self, reason: CloseReason, error: TransportError | None) -> None:
         self._state = SessionState.CLOSING
         self.close_reason, self.close_error = reason, error
+        self._peer_ended = self._peer_finished
         self._fail_requests()
         self._clear_line()
         self._endpoint.session_ending(self)  # type: ignore[arg-type]  # as above
@@ -266,12 +270,15 @@ class Closing(Inbound):
         self._stall_timer = self._loop.call_later(self._config.graceful_timeout, self.abort)
 
     def _closed_error(self, *, written: bool = False) -> SessionClosedError:
+        advice, retriable = "; connect again", None
         if self.close_error is not None:
             reason = f"{self.close_reason}: {self.close_error}"
-        elif self._peer_finished and self.close_reason == CloseReason.NORMAL:
+            if not self.close_error.retriable:
+                advice, retriable = "", False
+        elif self._peer_ended and self.close_reason == CloseReason.NORMAL:
             reason = f"{self.close_reason}: the peer ended it"
         else:
             reason = str(self.close_reason)
         return SessionClosedError(
-            f"session {self.id} is {self._state.value} ({reason}); connect again", written=written
+            f"session {self.id} is {self._state.value} ({reason}){advice}", retriable=retriable, written=written
         )

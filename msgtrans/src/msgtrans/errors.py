@@ -37,8 +37,8 @@ class TransportError(Exception):
 
     `code` is stable and meant for machines; `retriable` says whether the same call can succeed later;
     `retry_delay` is the suggested pause in seconds before that, or None; `severity` is how bad it is.
-    `refusal`, set on the way through middleware: True when a middleware turned a message away with it, False when it
-    came from the handler; None otherwise.
+    `refusal`, set on the way through middleware: True when a middleware turned a message or session away with it, False
+    when it came from the handler, or stands for a bug in a middleware; None otherwise.
     `attempts` is how often it was tried; `str(error)` tells when that was more than once.
     """
 

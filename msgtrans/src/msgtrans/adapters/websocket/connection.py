@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Final
 
 from msgtrans.adapters.stream import StreamConnection
 from msgtrans.adapters.websocket import frames
-from msgtrans.adapters.websocket.handshake import http_request
+from msgtrans.adapters.websocket.handshake import http_request, not_admitted, refuse
 from msgtrans.adapters.websocket.messages import MessageDecoder
-from msgtrans.errors import SessionClosedError, TransportTimeoutError
+from msgtrans.errors import ResourceError, SessionClosedError, TransportTimeoutError
+from msgtrans.events import CloseReason
 
 if TYPE_CHECKING:
     import asyncio
 
+    from msgtrans.adapters.websocket.handshake import Refused
     from msgtrans.adapters.websocket.messages import PeerClose
     from msgtrans.adapters.websocket.terms import WebSocketTerms
     from msgtrans.link import HttpRequest
@@ -24,6 +26,21 @@ if TYPE_CHECKING:
 GATHERED: Final = 256 * 1024  # bytes up to which frames are joined to one write
 ORDINARY: Final = {1000, 1001, frames.NO_CODE}  # close codes that say nothing but goodbye
 REASON_LIMIT: Final = 123  # bytes
+FULL: Final = refuse(503, "As many connections as may be are open; try again later.")
+
+
+class Opening:
+    """What a session is told to do while it is admitted: nothing may be sent ahead of the response.
+
+    frames: written meanwhile. finishing, closing: whether it is to end behind them.
+    """
+
+    __slots__ = ("closing", "finishing", "frames")
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+        self.finishing = False
+        self.closing = False
 
 
 class WebSocketConnection(StreamConnection):
@@ -38,6 +55,7 @@ class WebSocketConnection(StreamConnection):
         "_close_sent",
         "_head",
         "_heard",
+        "_opening",
         "_peer_ended",
         "_pinged",
         "_pong",
@@ -58,6 +76,7 @@ class WebSocketConnection(StreamConnection):
         )
         self._head = head
         self._subprotocol = subprotocol
+        self._opening: Opening | None = None
         self._close_sent = False
         self._peer_ended = False  # it has said that nothing more comes, or there is no more
         self._blocked = False  # the system has not taken all yet
@@ -67,19 +86,26 @@ class WebSocketConnection(StreamConnection):
         self._pinged = False
         self._secure = False
 
-    def open(self, transport: asyncio.BaseTransport, response: bytes, early: bytes) -> bool:
+    def open(self, transport: asyncio.BaseTransport, response: bytes, early: bytes) -> Refused | None:
         """Take over a transport: get a session, send `response`, go on with what was read behind the upgrade.
 
-        False when there is no session for it; nothing has been sent then.
+        What middleware and connect handlers send in there follows the response. Returns what to answer instead when
+        there is no session, or it is refused before it has sent anything; nothing is sent then, the caller closes.
         """
         self._attach(transport)
         self._secure = transport.get_extra_info("ssl_object") is not None
         self._counted = True
+        opening = self._opening = Opening()
+        self._write = opening.frames.append
         self._session = session = self._terms.host.admit(self)
+        self._opening, self._write = None, self._transport.write
         if session is None:
-            return False
-        if response:
-            self._write(response)
+            return FULL
+        if self._transport.is_closing():  # dropped in there
+            return None
+        if session.close_error is not None and session.close_reason is CloseReason.ERROR and not opening.frames:
+            return not_admitted(session.close_error)
+        self._answer(session, response, opening)
         if self._terms.pulse is not None:
             self._quiet_since = self._terms.loop.time()
             self._terms.pulse.watch(self)
@@ -88,7 +114,18 @@ class WebSocketConnection(StreamConnection):
             self._decoder.hold(early)
             if not self._paused:
                 self._feed_soon()
-        return True
+        return None
+
+    def _answer(self, session: Session, response: bytes, opening: Opening) -> None:
+        """Send `response`, and do what was to be done meanwhile."""
+        session.bytes_sent += sum(map(len, opening.frames))
+        data = b"".join((response, *opening.frames))
+        if data:
+            self._write(data)
+        if opening.closing:
+            self.close()
+        elif opening.finishing:
+            self.finish()
 
     # What the event loop calls
 
@@ -136,10 +173,11 @@ class WebSocketConnection(StreamConnection):
         if self._close_sent:
             return
         parts = self._terms.writer.frames(packets)
-        if len(packets) == 1 and len(packets[0]) > GATHERED:
+        if len(packets) == 1 and len(packets[0]) > GATHERED and self._opening is None:
             if self._session is not None:
                 self._session.bytes_sent += sum(map(len, parts))
-            self._transport.writelines(parts)
+            for part in parts:  # `writelines` of Python 3.12.0 to 3.12.8 does not tell when it cannot write all
+                self._write(part)
             return
         data = b"".join(parts)
         if self._session is not None:
@@ -148,7 +186,9 @@ class WebSocketConnection(StreamConnection):
 
     def finish(self) -> None:
         """Send a Close frame after what is queued; go on reading until the peer's comes."""
-        if not self._transport.is_closing():
+        if self._opening is not None:
+            self._opening.finishing = True
+        elif not self._transport.is_closing():
             self._send_close(frames.NORMAL)
 
     def close(self) -> None:
@@ -157,15 +197,20 @@ class WebSocketConnection(StreamConnection):
         A peer that did something wrong gets to read why: closing at once would reset the connection while it sends.
         The session limits how long that may take. One that has gone without a Close frame gets none.
         """
+        if self._opening is not None:
+            self._opening.closing = True
+            return
         gone = self._peer_ended and self._decoder.peer_close is None
         if not (self._close_sent or gone or self._transport.is_closing()):
-            error = self._decoder.error
-            self._send_close(self._decoder.close_code, "" if error is None else str(error))
+            self._send_close(*self._farewell())
             if not self._peer_ended and self._transport.can_write_eof():
                 try:
                     self._transport.write_eof()
                 except OSError:  # the peer has reset the connection, and asyncio has not read that yet
                     self._transport.abort()
+                return
+            if not self._peer_ended and self._decoder.error is None:  # inside TLS, only its Close frame can tell
+                self.resume_reading()
                 return
         self._transport.close()
 
@@ -177,8 +222,13 @@ class WebSocketConnection(StreamConnection):
         if session is None or not session.is_open:
             return
         heard = session.bytes_received
-        if heard != self._heard or self._paused or self._blocked:
+        if self._blocked or (heard != self._heard and not self._paused):
             self._heard, self._quiet_since, self._pinged = heard, now, False
+        elif self._paused:
+            self._heard, self._pinged = heard, False
+            if now - self._quiet_since >= interval:
+                self._quiet_since = now
+                self._send_control(frames.PONG, b"")  # the peer's pings wait behind what we do not read
         elif self._pinged:
             if now - self._quiet_since >= timeout:
                 self._terms.host.counters.ping_timeouts += 1
@@ -215,9 +265,23 @@ class WebSocketConnection(StreamConnection):
         error = None
         if peer_close.code not in ORDINARY:
             reason = f": {peer_close.reason}" if peer_close.reason else ""
-            error = SessionClosedError(f"the peer closed the connection with code {peer_close.code}{reason}")
+            error = SessionClosedError(
+                f"the peer closed the connection with code {peer_close.code}{reason}",
+                retriable=peer_close.code != frames.POLICY,
+            )
         if not session.peer_finished(error):
             self.close()
+
+    def _farewell(self) -> tuple[int, str]:
+        """Code and reason of our Close frame: what the peer did wrong, or why else the session ends."""
+        decoder, session = self._decoder, self._session
+        if decoder.error is not None:
+            return decoder.close_code, str(decoder.error)
+        error = session.close_error if session is not None else None
+        if error is None or session is None or session.close_reason is not CloseReason.ERROR:
+            return frames.NORMAL, ""
+        ours = isinstance(error, ResourceError) or error.refusal is False
+        return frames.OUR_FAULT if ours else frames.POLICY, str(error)
 
     def _send_close(self, code: int, reason: str = "") -> None:
         text = reason.encode()[:REASON_LIMIT].decode("utf-8", "ignore").encode()

@@ -41,6 +41,7 @@ NO_CODE: Final = 1005  # never on the wire: a Close frame without one
 INVALID_TEXT: Final = 1007
 POLICY: Final = 1008
 TOO_BIG: Final = 1009
+OUR_FAULT: Final = 1011
 
 LARGEST_KEPT: Final = 64 * 1024  # bytes of buffer; a reader whose buffer has grown beyond is not used again
 SPARE_READERS: Final = 16

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgtrans.config.websocket import SUBPROTOCOL
-from msgtrans.errors import ConnectError
+from msgtrans.errors import AuthenticationError, ConnectError, ResourceError
 from msgtrans.link import HttpRequest
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from msgtrans.config import WebSocketServerConfig
     from msgtrans.config.websocket import WebSocketUrl
+    from msgtrans.errors import TransportError
 
 HEAD_LIMIT: Final = 16 * 1024
 HEAD_END: Final = b"\r\n\r\n"
@@ -85,6 +86,18 @@ def refuse(status: int, why: str, extra: str = "") -> Refused:
         f"Content-Type: text/plain; charset=iso-8859-1\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return Refused(head.encode() + body, why)
+
+
+def not_admitted(error: TransportError) -> Refused:
+    """The refusal of a good request whose session a middleware did not let in. error: what the session ended with.
+
+    A client that proves who it is (401) or comes later (503) may get in; one that is not wanted (403) does not.
+    """
+    if isinstance(error, AuthenticationError):
+        return refuse(401, str(error), "WWW-Authenticate: Bearer\r\n")
+    if isinstance(error, ResourceError):
+        return refuse(503, str(error))
+    return refuse(500 if error.refusal is False else 403, str(error))
 
 
 def http_request(head: bytes, subprotocol: str | None) -> HttpRequest:

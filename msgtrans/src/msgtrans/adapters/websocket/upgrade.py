@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from msgtrans.adapters.stream import socket_address
 from msgtrans.adapters.websocket import handshake
-from msgtrans.adapters.websocket.connection import WebSocketConnection
+from msgtrans.adapters.websocket.connection import FULL, WebSocketConnection
 from msgtrans.adapters.websocket.deadlines import Deadlines
 from msgtrans.errors import ConnectError
 from msgtrans.tls import refusal
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from msgtrans.config import WebSocketClientConfig, WebSocketServerConfig
 
 logger = logging.getLogger("msgtrans.websocket")
-FULL = handshake.refuse(503, "As many connections as may be are open; try again later.")
 
 
 class Acceptor:
@@ -100,8 +99,9 @@ class ServerUpgrade(asyncio.Protocol):
         connection = WebSocketConnection(acceptor.terms, head, verdict.subprotocol)
         self._counted = False  # from here on by the connection
         self._transport.set_protocol(connection)
-        if not connection.open(self._transport, verdict.response, early):
-            self._refuse(FULL)
+        refused = connection.open(self._transport, verdict.response, early)
+        if refused is not None:
+            self._refuse(refused)
 
     def _fail(self, refused: handshake.Refused) -> None:
         self._acceptor.deadlines.met(self)
