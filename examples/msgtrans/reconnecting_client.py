@@ -4,6 +4,7 @@ python examples/msgtrans/reconnecting_client.py      (server and client in one p
 """
 
 import asyncio
+import logging
 
 from msgtrans import ClientState, Context, ReconnectingClient, TransportServer
 from msgtrans.config import RetryConfig
@@ -59,4 +60,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    logging.getLogger("msgtrans.reconnecting").setLevel(logging.ERROR)  # it warns of what is printed here anyway
     asyncio.run(main())
