@@ -256,6 +256,10 @@ def test_arguments_of_endpoints() -> None:
         TransportServer(session=TcpServerConfig())
     with pytest.raises(ConfigurationError, match=r"^rate_limit: is 5; use RateLimit\(\)"):
         TransportServer(rate_limit=5)
+    for name in ("max_connections", "max_buffered", "bind_timeout"):
+        for wrong in ("5", True, None):
+            with pytest.raises(ConfigurationError, match=rf"^{name}: is {wrong!r}; use a (whole )?number"):
+                TransportServer(**{name: wrong})
     server = TransportServer()
     with pytest.raises(ConfigurationError, match=r"^middleware: is the class LoggingMiddleware; use an instance"):
         server.use(LoggingMiddleware)

@@ -56,6 +56,13 @@ def check_type(field: str, value: object, wanted: type[msgspec.Struct], *, none:
         raise ConfigurationError(field, f"is {shown(field, value)}; use {_struct(wanted)}")
 
 
+def check_number(field: str, value: object, *, whole: bool = False) -> None:
+    """Refuse with ConfigurationError an argument that is no number; with `whole`, no whole one."""
+    kind = _SIMPLE[int if whole else float]
+    if not kind.fits(value):
+        raise ConfigurationError(field, f"is {shown(field, value)}; use {kind.wanted}")
+
+
 def check_callable(field: str, value: object) -> None:
     """Refuse with ConfigurationError what cannot be called."""
     if not callable(value):

@@ -27,7 +27,7 @@ from msgtrans.config import WebSocketServerConfig
 from msgtrans.endpoint import Endpoint
 from msgtrans.errors import ConfigurationError, ConnectError, TransportError, TransportTimeoutError
 from msgtrans.events import ServerStarted, ServerStopped
-from msgtrans.field_types import shown
+from msgtrans.field_types import check_number, shown
 from msgtrans.info import SessionState
 from msgtrans.packet import HEADER_SIZE, MAX_MESSAGE_ID, ONE_WAY
 from msgtrans.session import Session
@@ -75,6 +75,9 @@ class TransportServer(Endpoint):
         registry: TransportRegistry = transports,
     ) -> None:
         super().__init__(session, middleware, rate_limit)
+        check_number("max_connections", max_connections, whole=True)
+        check_number("max_buffered", max_buffered, whole=True)
+        check_number("bind_timeout", bind_timeout)
         if max_connections < 1:
             raise ConfigurationError("max_connections", f"is {max_connections}; use a positive number")
         if not bind_timeout > 0:
