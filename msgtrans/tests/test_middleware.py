@@ -16,6 +16,7 @@ from msgtrans import (
     Context,
     Established,
     MessageReceived,
+    Packet,
     RequestReceived,
     ResourceError,
     SessionClosedError,
@@ -24,10 +25,14 @@ from msgtrans import (
     TransportServer,
     TransportTimeoutError,
 )
+from msgtrans.codec import encode
 from msgtrans.middleware import ConnectionLimit, LoggingMiddleware, Middleware
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from carriers import RawPeer
 
     from msgtrans import Session
     from msgtrans.handlers import Answer, MessageHandler, RequestHandler
@@ -365,6 +370,68 @@ async def test_sessions_of_one_identity_are_limited(until: Until) -> None:
             await again.request(b"eve", biz_type=9)
             assert (await again.request(b"z")).payload == b"z"
         await bob.close()
+
+
+class Slow(Middleware):
+    """Keeps what comes until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.kept = 0
+        self.go_on = asyncio.Event()
+
+    async def message(self, context: Context, call: MessageHandler) -> object:
+        self.kept += 1
+        await self.go_on.wait()
+        return call(context)
+
+
+async def test_sessions_that_are_gone_are_not_counted(
+    connect_raw: Callable[[TransportServer], AbstractAsyncContextManager[RawPeer]], until: Until
+) -> None:
+    """A message that an outer middleware kept until its session was closed takes no place of its identity."""
+    slow, limit, seen = Slow(), ConnectionLimit(per_identity=1, per_address=2), []
+    server = serve(slow, Name(), limit)
+    server.on_message(lambda context: seen.append(context.payload))
+    async with server:
+        async with connect_raw(server) as peer:
+            peer.send(encode(Packet(packet_type=1, message_id=1, biz_type=9, payload=b"ann")))
+            peer.send(encode(Packet(packet_type=0, message_id=2, payload=b"kept")))
+            await until(lambda: slow.kept)
+            peer.reset()
+        await until(lambda: not server.sessions)
+        slow.go_on.set()
+        await until(lambda: seen)
+        assert (limit._identities, limit._identified, limit._addresses) == ({}, {}, {})
+        async with connect(server) as client:
+            await client.request(b"ann", biz_type=9)
+            assert (await client.request(b"in")).payload == b"in"
+    assert [b"kept"] == seen
+
+
+async def test_who_is_too_many_is_refused_once_and_for_all(
+    connect_raw: Callable[[TransportServer], AbstractAsyncContextManager[RawPeer]], until: Until
+) -> None:
+    """However much it sent, it counts as one session refused, and nothing of it passes, not even after its end."""
+    slow, seen = Slow(), []
+    server = serve(slow, Name(), ConnectionLimit(per_identity=1))
+    server.on_message(lambda context: seen.append(context.payload))
+    async with server, connect(server) as first:
+        await first.request(b"ann", biz_type=9)
+        await first.request(b"")
+        async with connect_raw(server) as peer:
+            request = encode(Packet(packet_type=1, message_id=1, payload=b""))
+            message = encode(Packet(packet_type=0, message_id=1, payload=b"kept"))
+            named = encode(Packet(packet_type=1, message_id=1, biz_type=9, payload=b"ann"))
+            peer.send(named + message + request * 3)
+            await until(lambda: server.stats().refused == 3)
+            peer.reset()
+            await until(lambda: len(server.sessions) == 1)
+        assert slow.kept == 1
+        slow.go_on.set()
+        await until(lambda: server.stats().refused == 4)
+        assert (await first.request(b"x")).payload == b"x"
+    assert server.stats().connections_refused == 1
+    assert not seen
 
 
 @pytest.mark.parametrize("values", [{}, {"per_address": 0}, {"per_identity": 0}])

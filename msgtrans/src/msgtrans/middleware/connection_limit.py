@@ -1,5 +1,7 @@
 """How many sessions one peer may have open at once.
 
+Only open sessions are counted: what an outer middleware delivers after the end of a session must not count it again,
+because nobody would take it back.
 Not here: how many all may have (`max_connections`), how long one may be silent (`idle_timeout`), and how much may come
 (`RateLimit`): these are options of servers and sessions.
 """
@@ -7,9 +9,11 @@ Not here: how many all may have (`max_connections`), how long one may be silent 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
+from weakref import WeakSet
 
 from msgtrans.errors import ConfigurationError, ResourceError
+from msgtrans.info import SessionState
 from msgtrans.middleware.base import Middleware
 
 if TYPE_CHECKING:
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from msgtrans.session import Session
 
 K = TypeVar("K")
+WHAT: Final = "sessions of one identity"
 
 
 class ConnectionLimit(Middleware):
@@ -41,6 +46,7 @@ class ConnectionLimit(Middleware):
         self._addresses: dict[str, int] = {}
         self._identities: dict[Hashable, int] = {}
         self._identified: dict[Session, Hashable] = {}  # as which identity a session counts
+        self._turned_away: WeakSet[Session] = WeakSet()  # after they were open, until they are forgotten
 
     def connected(self, session: Session) -> None:
         """Count it, or refuse it."""
@@ -77,10 +83,16 @@ class ConnectionLimit(Middleware):
             return
         if self._identified.get(session) == session.identity:
             return
+        if session in self._turned_away:
+            raise ResourceError(WHAT, self._per_identity, self._per_identity)
+        if session.state is SessionState.CLOSED:
+            return
         try:
             self._identify(session, self._per_identity)
-        except ResourceError as error:
+        except ResourceError:
+            self._turned_away.add(session)
             session.endpoint.counters.connections_refused += 1
+            error = ResourceError(WHAT, self._per_identity, self._per_identity)
             asyncio.get_running_loop().call_soon(session.dismiss, error)  # after on_error had its say
             raise
 
@@ -88,7 +100,7 @@ class ConnectionLimit(Middleware):
         identity: Hashable = session.identity
         count = self._identities.get(identity, 0)
         if count >= limit:
-            raise ResourceError("sessions of one identity", count, limit)
+            raise ResourceError(WHAT, count, limit)
         before = self._identified.pop(session, None)
         if before is not None:
             _less(self._identities, before)
