@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +15,8 @@ from msgtrans import (
     AuthenticationError,
     CloseReason,
     ConfigurationError,
+    Packet,
+    ResourceError,
     SessionClosedError,
     TcpClientConfig,
     TcpServerConfig,
@@ -22,12 +26,19 @@ from msgtrans import (
     TransportError,
     TransportServer,
 )
+from msgtrans.codec import encode
 from msgtrans.config import WebSocketClientConfig
-from msgtrans.middleware import AuthenticationMiddleware, TokenMiddleware, fixed_tokens
+from msgtrans.middleware import AuthenticationMiddleware, Middleware, TokenMiddleware, fixed_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
+
+    from carriers import Carrier, RawPeer
+
+    from msgtrans import Context, Session
+    from msgtrans.handlers import MessageHandler
 
     from .conftest import Until
 
@@ -298,3 +309,228 @@ def test_fixed_tokens() -> None:
     assert ["ann", "bob", None, None] == [
         TOKENS(token) for token in ("s3cret-of-ann", "s3cret-of-bob", "", "s3cret-of-\udcff")
     ]
+
+
+# Peers that leave, and those that somebody else refuses
+
+ONE_WAY, REQUEST = 0, 1
+
+
+def packet(kind: int, payload: bytes, *, token: bool = False) -> bytes:
+    marks = {"biz_type": 255, "ext_header": b"msgtrans.token"} if token else {}
+    return encode(Packet(packet_type=kind, message_id=7, payload=payload, **marks))
+
+
+class Asked:
+    """A verification that takes for ever, and notes how it went."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.cancelled = 0
+
+    async def __call__(self, token: str) -> None:
+        self.begun.append(token)
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)  # tidying up takes its time too
+            self.cancelled += 1
+            raise
+
+
+@pytest.mark.parametrize("carrier", ["tcp", "ws"], indirect=True)
+async def test_who_leaves_before_the_verdict_leaves_nothing(carrier: Carrier, until: Until) -> None:
+    """A connection reset while its token is verified ends the verification, and nothing of the session is kept."""
+    asked, gone = Asked(), []
+    authentication = AuthenticationMiddleware(asked)
+    server = carrier.server(middleware=[authentication])
+    server.on_connect(lambda session: gone.append(weakref.ref(session)))
+    async with server:
+        for number in range(1, 4):
+            async with carrier.raw(server) as peer:
+                peer.send(packet(ONE_WAY, b"wrong", token=True) + packet(ONE_WAY, b"behind it"))
+                await until(lambda number=number: len(asked.begun) == number)
+                peer.reset()
+            await until(lambda number=number: asked.cancelled == number)
+        await until(lambda: not server.sessions)
+        assert not authentication._gates
+        assert authentication._timer is None
+        await until(lambda: gc.collect() is not None and not any(ref() for ref in gone))
+        assert not authentication._outcasts
+    assert len(gone) == 3
+    assert server.stats().handler_errors == 0
+
+
+def upgrade(token: str) -> bytes:
+    return (
+        "GET / HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer {token}\r\n\r\n"
+    ).encode()
+
+
+@pytest.mark.parametrize("carrier", ["ws"], indirect=True)
+async def test_who_leaves_behind_an_upgrade_leaves_nothing(carrier: Carrier, until: Until) -> None:
+    """The same with a token in the upgrade request, which is verified beside the session."""
+    asked = Asked()
+    authentication = AuthenticationMiddleware(asked)
+    async with carrier.server(middleware=[authentication]) as server:
+        async with carrier.raw(server, opened=False) as peer:
+            peer.send_wire(upgrade("any"))
+            await until(lambda: asked.begun)
+            peer.reset()
+        await until(lambda: asked.cancelled)
+        assert not server.sessions
+        assert not authentication._gates
+        await until(lambda: not server._background)
+    assert server.stats().handler_errors == 0
+
+
+class Door(Middleware):
+    """Lets nobody in."""
+
+    def connected(self, session: Session) -> None:
+        raise ResourceError("places", 1, 1)
+
+
+@pytest.mark.parametrize("carrier", ["ws"], indirect=True)
+async def test_a_session_refused_further_in_is_not_verified(
+    carrier: Carrier, caplog: pytest.LogCaptureFixture, until: Until
+) -> None:
+    """While a token of an upgrade is verified, another middleware may refuse the session: no error, nothing is kept."""
+    asked = Asked()
+    authentication = AuthenticationMiddleware(asked)
+    server = carrier.server(middleware=[authentication, Door()])
+    async with server, carrier.raw(server, opened=False) as peer:
+        peer.send_wire(upgrade("any"))
+        await until(lambda: server.stats().connections_refused)
+        await until(lambda: not server._background)
+        assert not authentication._gates
+        assert authentication._timer is None
+    assert not asked.begun
+    assert (server.stats().handler_errors, server.stats().authentication_failures) == (0, 0)
+    assert not caplog.records
+
+
+class Late(Middleware):
+    """Keeps messages until it is told to let them go."""
+
+    def __init__(self) -> None:
+        self.kept = 0
+        self.go = asyncio.Event()
+
+    async def message(self, context: Context, call: MessageHandler) -> object:
+        self.kept += 1
+        await self.go.wait()
+        answer = call(context)
+        return await answer if asyncio.iscoroutine(answer) else answer
+
+
+@both
+@pytest.mark.parametrize("tokens", [[], [b"wrong"], [b"s3cret-of-ann"]], ids=["none", "wrong", "good but late"])
+async def test_nothing_of_a_stranger_passes_after_its_end(
+    verify: object,
+    tokens: list[bytes],
+    connect_raw: Callable[[TransportServer], AbstractAsyncContextManager[RawPeer]],
+    until: Until,
+) -> None:
+    """What a middleware further out kept until its session was closed is refused, unless that had been let in."""
+    late, seen = Late(), []
+    authentication = AuthenticationMiddleware(verify)
+    server = TransportServer(tcp="127.0.0.1:0", middleware=[late, authentication])
+    server.on_message(lambda context: seen.append(context.payload))
+    async with server:
+        async with connect_raw(server) as peer:
+            peer.send(b"".join(packet(ONE_WAY, token, token=True) for token in tokens) + packet(ONE_WAY, b"x") * 2)
+            await until(lambda: late.kept == len(tokens) + 2)
+            peer.reset()
+        await until(lambda: not server.sessions)
+        late.go.set()
+        await until(lambda: server.stats().refused == len(tokens) + 2)
+        assert not authentication._gates
+    assert not seen
+    assert server.stats().handler_errors == 0
+
+
+async def test_what_a_known_peer_sent_passes_after_its_end(
+    connect_raw: Callable[[TransportServer], AbstractAsyncContextManager[RawPeer]], until: Until
+) -> None:
+    """A message of a session that had been let in is delivered, however late."""
+    late, seen = Late(), []
+    late.go.set()
+    server = TransportServer(tcp="127.0.0.1:0", middleware=[late, AuthenticationMiddleware(TOKENS)])
+    server.on_message(lambda context: seen.append(context.payload))
+    async with server:
+        async with connect_raw(server) as peer:
+            peer.send(packet(ONE_WAY, b"s3cret-of-ann", token=True))
+            await until(lambda: any(session.identity for session in server.sessions.values()))
+            late.go.clear()
+            peer.send(packet(ONE_WAY, b"x"))
+            await until(lambda: late.kept == 2)
+            peer.reset()
+        await until(lambda: not server.sessions)
+        late.go.set()
+        await until(lambda: seen)
+    assert [b"x"] == seen
+
+
+@pytest.mark.parametrize("graceful", [False, True])
+async def test_a_server_that_stops_ends_verifications(graceful: bool, until: Until) -> None:
+    """When `stop` returns, no verification is left, and nobody was let in by its end."""
+    asked = Asked()
+    server = serve(AuthenticationMiddleware(asked), tcp="127.0.0.1:0", ws="127.0.0.1:0")
+    await server.start()
+    async with connect(server, "any") as one, over_websocket(server, Authorization="Bearer any") as two:
+        await until(lambda: len(asked.begun) == 2)
+        assert one.is_connected
+        assert two.is_connected
+        await server.stop(graceful=graceful, timeout=0.05)
+        assert asked.cancelled == 2
+    assert server.stats().handler_errors == 0
+
+
+@pytest.mark.parametrize("optional", [False, True])
+async def test_a_later_token_has_the_same_time(optional: bool) -> None:
+    """Who is in and shows another token is closed at the deadline if that is not verified by then."""
+
+    def verify(token: str) -> object:
+        return TOKENS(token) or Asked()(token)
+
+    server = serve(AuthenticationMiddleware(verify, deadline=0.1, optional=optional))
+    async with server, connect(server, None if optional else "s3cret-of-ann") as client:
+        await client.request(b"")
+        session = server.sessions[1]
+        client.send_nowait(b"slow", biz_type=255, ext_header=b"msgtrans.token")
+        with pytest.raises(SessionClosedError):
+            await client.request(b"")
+        await session.wait_closed()
+        assert session.close_reason is CloseReason.TIMEOUT
+    assert server.stats().authentication_failures == 1
+
+
+async def test_a_later_token_leaves_broadcasts_as_they_are(until: Until) -> None:
+    """Only letting in somebody new turns broadcasts on."""
+    async with serve(AuthenticationMiddleware(verify_slowly)) as server, connect(server, "s3cret-of-ann") as client:
+        await client.request(b"")
+        session = server.sessions[1]
+        assert session.in_broadcasts
+        session.in_broadcasts = False
+        client.send_nowait(b"s3cret-of-bob", biz_type=255, ext_header=b"msgtrans.token")
+        await until(lambda: session.identity == "bob")
+        assert not session.in_broadcasts
+
+
+async def test_a_verdict_that_others_wait_for_is_theirs_too(
+    connect_raw: Callable[[TransportServer], AbstractAsyncContextManager[RawPeer]], until: Until
+) -> None:
+    """When `verify` gives the same future to several sessions, one that leaves does not end it for the others."""
+    verdict: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    server = serve(AuthenticationMiddleware(lambda _: verdict))
+    async with server, connect(server, "any") as client:
+        asking = asyncio.create_task(client.request(b"!"))
+        async with connect_raw(server) as peer:
+            peer.send(packet(ONE_WAY, b"any", token=True))
+            await until(lambda: len(server.sessions) == 2 and server.sessions[2].packets_received)
+            peer.reset()
+        await until(lambda: len(server.sessions) == 1)
+        verdict.set_result("ann")
+        assert (await asking).payload == b"ann!"

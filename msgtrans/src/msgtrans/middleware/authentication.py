@@ -3,7 +3,9 @@
 A token comes with the upgrade request of WebSocket, or on any transport in a message of its own, which must be the
 first; `TokenMiddleware` is the client's side of that. Whoever shows neither in time, or anything else before it, is
 closed: a peer that guesses must connect anew for each guess. Tokens are never logged.
-Not here: what an identity may do; handlers see it at `session.identity`.
+Tables keyed by sessions hold open ones only: what an outer middleware delivers after the end of a session must not
+enter one, because nobody would take it out again.
+Not here: what an identity may do; handlers see it at `session.identity`. How messages wait for a verdict: `gate`.
 """
 
 from __future__ import annotations
@@ -13,17 +15,19 @@ import hashlib
 import hmac
 import inspect
 import logging
+import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import parse_qs
 
-from msgtrans.errors import AuthenticationError, ConfigurationError, TransportTimeoutError
+from msgtrans.errors import AuthenticationError, ConfigurationError, TransportError, TransportTimeoutError
+from msgtrans.info import SessionState
 from msgtrans.middleware.base import Middleware
+from msgtrans.middleware.gate import Gate
 
 if TYPE_CHECKING:
     from msgtrans.events import CloseReason
     from msgtrans.handlers import Answer, Context, MessageHandler, RequestHandler
-    from msgtrans.link import HttpRequest
     from msgtrans.session import Session
 
 Identity: TypeAlias = "object | None"
@@ -73,27 +77,16 @@ class TokenMiddleware(Middleware):
         session.send_nowait(token.encode(), biz_type=self._biz_type, ext_header=self._ext_header)
 
 
-class _Verification:
-    """One that takes its time: what the session sends meanwhile waits for it, in order. Or one that has failed: of what
-    the same read still brings, nothing passes, and no other token is tried.
-    """
-
-    __slots__ = ("done", "failed", "waiting")
-
-    def __init__(self) -> None:
-        self.done = asyncio.Event()
-        self.failed = False
-        self.waiting = 0
-
-
 class AuthenticationMiddleware(Middleware):
     """Lets sessions in whose peer proves who it is, and sets `session.identity`.
 
-    token: says whom a token belongs to, None for nobody; may be a coroutine function. `fixed_tokens` makes one.
+    token: says whom a token belongs to, None for nobody; may be a coroutine function, which is cancelled when the
+        session ends or the deadline passes. `fixed_tokens` makes one.
     certificate: likewise for the peer's verified TLS certificate, as `Session.peer_certificate` gives it; for listeners
         that ask for certificates. Needs at least one of the two; of a session either will do.
     optional: lets sessions in that show neither, with identity None; a wrong token is still refused.
-    deadline: seconds until the token must have come and be verified; default 10. One timer serves all sessions.
+    deadline: seconds until the token must have come and be verified, a later one only verified; default 10. One timer
+        serves all sessions.
     query_parameter: name of the one in a WebSocket URL that may carry the token; default None, because URLs end up in
         logs. The header `Authorization: Bearer TOKEN` always may.
     biz_type, ext_header: of the message that carries the token as its payload, in UTF-8, at most 8192 bytes; default
@@ -125,8 +118,8 @@ class AuthenticationMiddleware(Middleware):
         self._query_parameter = query_parameter
         self._biz_type = biz_type
         self._ext_header = ext_header
-        self._strangers: dict[Session, float] = {}  # who must still prove it, and until when; the first is due first
-        self._verifying: dict[Session, _Verification] = {}
+        self._gates: dict[Session, Gate] = {}  # of open sessions; the first is due first
+        self._outcasts: set[weakref.ref[Session]] = set()  # closed before they were let in; nothing of theirs may pass
         self._timer: asyncio.TimerHandle | None = None
 
     # What endpoints call
@@ -135,7 +128,7 @@ class AuthenticationMiddleware(Middleware):
         """Look at the certificate and the upgrade request."""
         if self._known_by_certificate(session):
             return
-        token = self._token_of(session.http_request)
+        token = self._token_of(session)
         if token is not None and self._token is not None:
             verdict = self._token(token)
             if not inspect.isawaitable(verdict):
@@ -143,43 +136,43 @@ class AuthenticationMiddleware(Middleware):
                     raise self._failure(session)
                 session.identity = verdict
                 return
-            self._verifying[session] = _Verification()
-            session.endpoint.spawn(self._let_in_later(session, verdict))
+            gate = self._set_up(session, stranger=True)
+            gate.ask(verdict)
+            session.endpoint.spawn(self._let_in_later(session, gate))
         elif self._optional:
             return
+        else:
+            self._set_up(session, stranger=True)
         session.in_broadcasts = False
-        loop = asyncio.get_running_loop()
-        self._strangers[session] = loop.time() + self._deadline
-        if self._timer is None:
-            self._timer = loop.call_later(self._deadline, self._expire, loop)
 
     def request(self, context: Context, call: RequestHandler) -> Answer | Awaitable[Answer]:
         """Pass those that are let in."""
         if self._carries_token(context):
             return self._introduce(context)
-        if self._verifying or self._strangers:
-            later = self._hold_up(context)
-            if later is not None:
-                return self._pass_later(later, context, call)  # type: ignore[return-value]  # it gives what call does
+        if self._gates or self._outcasts:
+            gate = self._gate_before(context.session)
+            if gate is not None:
+                return self._go_through(gate, context, call)  # type: ignore[return-value]  # it gives what call does
         return call(context)
 
     def message(self, context: Context, call: MessageHandler) -> object:
         """Pass those that are let in."""
         if self._carries_token(context):
             return self._introduce(context)
-        if self._verifying or self._strangers:
-            later = self._hold_up(context)
-            if later is not None:
-                return self._pass_later(later, context, call)
+        if self._gates or self._outcasts:
+            gate = self._gate_before(context.session)
+            if gate is not None:
+                return self._go_through(gate, context, call)
         return call(context)
 
     def disconnected(self, session: Session, reason: CloseReason) -> None:  # noqa: ARG002 - whyever
-        """Forget the session."""
-        self._forget(session)
-        verification = self._verifying.pop(session, None)
-        if verification is not None:
-            verification.failed = True
-            verification.done.set()
+        """Forget the session; nothing of it that still comes may pass, unless it was let in."""
+        gate = self._gates.pop(session, None)
+        if gate is not None:
+            self._rest()
+            if not gate.passed:
+                gate.shut()
+                self._cast_out(session)
 
     # Proofs
 
@@ -195,8 +188,9 @@ class AuthenticationMiddleware(Middleware):
             raise self._failure(session)
         return False
 
-    def _token_of(self, request: HttpRequest | None) -> str | None:
-        if request is None:
+    def _token_of(self, session: Session) -> str | None:
+        request = session.http_request
+        if request is None or self._token is None:
             return None
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and token.strip():
@@ -212,10 +206,13 @@ class AuthenticationMiddleware(Middleware):
     def _introduce(self, context: Context) -> bytes | Awaitable[bytes]:
         """Verify the token that a message carries; the answer when it is good."""
         session, token = context.session, _text(context.payload)
-        before = self._verifying.get(session)
-        if before is not None and before.failed:
+        if session.state is SessionState.CLOSED:
+            self._cast_out(session)
             raise AuthenticationError
-        if self._token is None or token is None or before is not None:
+        gate = self._gates.get(session)
+        if gate is not None and gate.failed:
+            raise AuthenticationError
+        if self._token is None or token is None or (gate is not None and gate.tried):
             raise self._barred(session)
         try:
             verdict = self._token(token)
@@ -223,72 +220,73 @@ class AuthenticationMiddleware(Middleware):
             self._bar(session)
             raise
         if inspect.isawaitable(verdict):
-            self._verifying[session] = _Verification()
-            return self._let_in(session, verdict)
+            gate = gate or self._set_up(session, stranger=False)
+            gate.ask(verdict)
+            return self._let_in(session, gate)
         if verdict is None:
             raise self._barred(session)
-        self._welcome(session, verdict)
+        self._welcome(session, verdict, gate)
         return b""
 
-    def _welcome(self, session: Session, identity: object) -> None:
-        session.identity = identity
-        if self._forget(session):
-            session.in_broadcasts = True
-
-    async def _let_in(self, session: Session, verdict: Awaitable[Identity]) -> bytes:
-        verification = self._verifying[session]
+    async def _let_in(self, session: Session, gate: Gate) -> bytes:
         try:
-            identity = await verdict
+            identity = await gate.verdict()
         except BaseException:
-            self._bar(session)
-            verification.done.set()
+            self._shut(session, gate)
             raise
-        error = None
         if identity is None:
-            error = self._barred(session)
-        elif not verification.failed:
-            self._welcome(session, identity)
-        verification.done.set()
-        if error is not None:
-            raise error
-        if not verification.waiting and not verification.failed:
-            self._verifying.pop(session, None)
+            raise self._barred(session)
+        self._welcome(session, identity, gate)
         return b""
 
-    async def _let_in_later(self, session: Session, verdict: Awaitable[Identity]) -> None:
+    async def _let_in_later(self, session: Session, gate: Gate) -> None:
         try:
-            await self._let_in(session, verdict)
-        except AuthenticationError as error:
+            await self._let_in(session, gate)
+        except TransportError as error:
             logger.debug("session %d from %s refused: %s", session.id, session.peer_address, error)
         except Exception:
             logger.exception("verifying the token of session %d failed", session.id)
             session.endpoint.counters.handler_errors += 1
 
+    def _welcome(self, session: Session, identity: object, gate: Gate | None) -> None:
+        session.identity = identity
+        if gate is not None:
+            if gate.stranger:
+                session.in_broadcasts = True
+            gate.open()
+            self._take_down(session, gate)
+
     # Those that are not let in
 
-    def _hold_up(self, context: Context) -> _Verification | None:
-        """What a message must wait for; None when it may pass. Raises for those that should have shown a token."""
-        verification = self._verifying.get(context.session)
-        if verification is not None and verification.failed:
-            raise AuthenticationError
-        if verification is None and context.session in self._strangers:
-            raise self._barred(context.session)
-        return verification
+    def _set_up(self, session: Session, *, stranger: bool) -> Gate:
+        """A gate before an open session."""
+        loop = asyncio.get_running_loop()
+        gate = self._gates[session] = Gate(loop.time() + self._deadline, stranger=stranger)
+        if self._timer is None:
+            self._timer = loop.call_at(gate.due, self._expire, loop)
+        return gate
 
-    async def _pass_later(
-        self, verification: _Verification, context: Context, call: Callable[[Context], object]
-    ) -> object:
-        verification.waiting += 1
-        try:
-            await verification.done.wait()
-            if verification.failed:
+    def _take_down(self, session: Session, gate: Gate) -> None:
+        """Remove a gate that is open and that nobody is waiting at."""
+        if gate.passed and not gate.waiting and self._gates.get(session) is gate:
+            del self._gates[session]
+            self._rest()
+
+    def _gate_before(self, session: Session) -> Gate | None:
+        """What a message must go through; None when it may pass. Raises for those that should have shown a token."""
+        gate = self._gates.get(session)
+        if gate is None:
+            if self._outcasts and weakref.ref(session) in self._outcasts:
                 raise AuthenticationError
-            answer = call(context)
-        finally:
-            verification.waiting -= 1
-            if not verification.waiting and verification.done.is_set() and not verification.failed:
-                self._verifying.pop(context.session, None)
-        return await answer if inspect.isawaitable(answer) else answer
+            return None
+        if gate.failed:
+            raise AuthenticationError
+        if not gate.tried:
+            raise self._barred(session)
+        return gate
+
+    def _go_through(self, gate: Gate, context: Context, call: Callable[[Context], object]) -> Awaitable[object]:
+        return gate.go_through(context, call, lambda: self._take_down(context.session, gate))
 
     def _failure(self, session: Session) -> AuthenticationError:
         session.endpoint.counters.authentication_failures += 1
@@ -300,27 +298,35 @@ class AuthenticationMiddleware(Middleware):
         return error
 
     def _bar(self, session: Session) -> None:
-        """Let nothing more of it pass, and close it after `on_error` had its say in this turn of the loop."""
-        verification = self._verifying.setdefault(session, _Verification())
-        if not verification.failed:
-            verification.failed = True
+        """Let nothing more of an open session pass, and close it."""
+        self._shut(session, self._gates.get(session) or self._set_up(session, stranger=False))
+
+    def _shut(self, session: Session, gate: Gate) -> None:
+        """Close the session after `on_error` had its say in this turn of the loop; once."""
+        if not gate.failed:
+            gate.shut()
             asyncio.get_running_loop().call_soon(session.dismiss, AuthenticationError())
 
-    def _forget(self, session: Session) -> bool:
-        """It is no stranger any more; whether it was."""
-        was = self._strangers.pop(session, None) is not None
-        if not self._strangers and self._timer is not None:
+    def _cast_out(self, session: Session) -> None:
+        """Remember a closed session for as long as anybody else does."""
+        self._outcasts.add(weakref.ref(session, self._outcasts.discard))
+
+    def _rest(self) -> None:
+        if not self._gates and self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        return was
 
     def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
-        now = loop.time()
-        for session, due in list(self._strangers.items()):
-            if due > now:
-                self._timer = loop.call_at(due, self._expire, loop)
-                return
+        now, late = loop.time(), []
+        for session, gate in self._gates.items():
+            if gate.due > now:
+                self._timer = loop.call_at(gate.due, self._expire, loop)
+                break
+            if not gate.passed and not gate.failed:
+                late.append((session, gate))
+        for session, gate in late:
+            gate.shut()
             session.endpoint.counters.authentication_failures += 1
             session.time_out(TransportTimeoutError("authentication", self._deadline))
 
