@@ -534,3 +534,19 @@ async def test_a_verdict_that_others_wait_for_is_theirs_too(
         await until(lambda: len(server.sessions) == 1)
         verdict.set_result("ann")
         assert (await asking).payload == b"ann!"
+
+
+async def test_a_query_of_too_many_fields_is_a_wrong_token(caplog: pytest.LogCaptureFixture) -> None:
+    """It is refused as such, and is no failure of ours; without `query_parameter` nobody looks at it."""
+    fields = "&".join(["?a=b"] * 101)
+    async with serve(AuthenticationMiddleware(TOKENS, query_parameter="token"), ws="127.0.0.1:0") as server:
+        refused = over_websocket(server, fields)
+        with pytest.raises(TransportError):
+            async with refused:
+                await refused.request(b"")
+        assert (server.stats().authentication_failures, server.stats().connections_refused) == (1, 1)
+        assert server.stats().handler_errors == 0
+        assert not caplog.records
+    server = serve(AuthenticationMiddleware(TOKENS), ws="127.0.0.1:0")
+    async with server, over_websocket(server, fields, Authorization="Bearer s3cret-of-ann") as client:
+        assert (await client.request(b"!")).payload == b"ann!"

@@ -37,6 +37,7 @@ VerifyCertificate: TypeAlias = Callable[[Mapping[str, object]], "Identity"]
 BIZ_TYPE: Final = 255
 EXT_HEADER: Final = b"msgtrans.token"
 LONGEST: Final = 8192  # bytes of a token
+FIELDS: Final = 100  # of a query in which a token is looked for
 logger = logging.getLogger("msgtrans.middleware")
 
 
@@ -88,7 +89,7 @@ class AuthenticationMiddleware(Middleware):
     deadline: seconds until the token must have come and be verified, a later one only verified; default 10. One timer
         serves all sessions.
     query_parameter: name of the one in a WebSocket URL that may carry the token; default None, because URLs end up in
-        logs. The header `Authorization: Bearer TOKEN` always may.
+        logs. The header `Authorization: Bearer TOKEN` always may. A query of more than 100 fields is a wrong token.
     biz_type, ext_header: of the message that carries the token as its payload, in UTF-8, at most 8192 bytes; default
         255 and "msgtrans.token". Sent as a request it is answered with nothing. It never reaches a handler; a later one
         replaces the identity.
@@ -196,7 +197,10 @@ class AuthenticationMiddleware(Middleware):
         if scheme.lower() == "bearer" and token.strip():
             return token.strip()
         if self._query_parameter is not None:
-            values = parse_qs(request.query, max_num_fields=100).get(self._query_parameter)
+            try:
+                values = parse_qs(request.query, max_num_fields=FIELDS).get(self._query_parameter)
+            except ValueError:
+                raise self._failure(session) from None
             return values[0] if values else None
         return None
 
