@@ -663,7 +663,7 @@ async def test_a_flood_of_empty_fragments(
 async def test_incomplete_messages_of_all_sessions_are_bounded(
     carrier: Carrier, connect_raw: ConnectRaw, until: Until
 ) -> None:
-    """The session that makes the kept bytes of all too many is dropped, and counted; the others go on."""
+    """When the kept bytes of all are too many, the session that keeps most is dropped, and counted; others go on."""
     server = TransportServer(ws="127.0.0.1:0", max_buffered=17 << 20)
     server.on_request(echo)
     async with server, connect_raw(server) as one, connect_raw(server) as other:
@@ -671,7 +671,7 @@ async def test_incomplete_messages_of_all_sessions_are_bounded(
         one.send_wire(big[:-1])
         await until(lambda: server.kept == len(big) - 1)
         other.send_wire(big[:-1])
-        assert b"" == await other.read_to_end()
+        assert b"" == await one.read_to_end()
         assert server.stats().kept_overflows == 1
         await until(lambda: server.kept == len(big) - 1)
         assert len(server.sessions) == 1
