@@ -484,6 +484,19 @@ async def test_a_wrong_token_is_not_hammered_with(until: Until) -> None:
         await client.close()
 
 
+async def test_a_wrong_token_over_websocket_is_final() -> None:
+    """There the server says why it ends the session, so its address is given up, with that as the error."""
+    guard = AuthenticationMiddleware(fixed_tokens({"good": "alice"}))
+    async with TransportServer(ws="127.0.0.1:0", middleware=[guard]) as server:
+        client = ReconnectingClient(server.uris[0], retry=SOON, middleware=[TokenMiddleware("bad")])
+        client.start()
+        change = await in_state(client, ClientState.CLOSED)
+        assert isinstance(change.error, SessionClosedError)
+        assert (False, True) == (change.error.retriable, "code 1008" in str(change.error))
+        assert server.stats().authentication_failures == 1
+        await client.close()
+
+
 async def test_a_refusal_is_final(place: Place) -> None:
     """A connection that ends with an error that retrying cannot help gives its address up, however long it served."""
     async with ReconnectingClient(place.uri, retry=SOON) as client:
