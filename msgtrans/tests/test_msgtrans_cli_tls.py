@@ -64,7 +64,7 @@ def test_ping_trusts_the_authority_it_is_given(echo: str, files: Files) -> None:
     assert echo.startswith("tls://127.0.0.1:")
     done = run("ping", echo, "--ca", files.ca, "--count", "1")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "1 requests, 1 answers" in done.stdout
+    assert "1 request, 1 answer" in done.stdout
 
 
 def test_a_certificate_of_nobody_known(echo: str) -> None:

@@ -25,8 +25,9 @@ from typer.testing import CliRunner
 
 from msgtrans import EndpointStats
 from msgtrans.cli import app
-from msgtrans.cli.screen import duration, screen, volume
+from msgtrans.cli.screen import screen
 from msgtrans.cli.top import Look, compare
+from msgtrans.cli.words import duration, plural, volume
 from msgtrans.middleware import ServerStatistics, SessionSummary
 
 if TYPE_CHECKING:
@@ -149,6 +150,12 @@ def test_volumes(size: int, told: str) -> None:
     assert told == volume(size)
 
 
+@pytest.mark.parametrize(("count", "told"), [(0, "0 answers"), (1, "1 answer"), (2000, "2,000 answers")])
+def test_plurals(count: int, told: str) -> None:
+    """One of a thing is not several."""
+    assert told == plural(count, "answer")
+
+
 # The command
 
 
@@ -157,8 +164,10 @@ def serving(*options: str) -> Iterator[str]:
     words = [sys.executable, "-m", "msgtrans", "serve-echo", *options]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield process.stdout.readline().split()[1]
-        process.send_signal(signal.SIGTERM)
+        try:
+            yield process.stdout.readline().split()[1]
+        finally:
+            process.send_signal(signal.SIGTERM)
         assert process.wait(LIMIT) == 0
 
 
@@ -174,7 +183,7 @@ def test_once(echo: str) -> None:
     done = CliRunner().invoke(app, ["top", echo, "--interval", "0.5"])
     assert done.exit_code == 0
     assert "msgtrans serve-echo" in done.stdout
-    assert "1 sessions open" in done.stdout
+    assert "1 session open" in done.stdout
     assert re.search(r"^ in +\d+ packets/s", done.stdout, re.MULTILINE)
 
 
@@ -240,7 +249,7 @@ def test_live_across_a_restart(port: int) -> None:
     address = f"127.0.0.1:{port}"
     with serving("--tcp", address) as uri:
         top = Screen("top", uri, "--interval", "0.5")
-        top.wait_for("sessions open")
+        top.wait_for(" session open")
         top.wait_for("packets/s")
     top.wait_for("no news, trying again")
     with serving("--tcp", address):
@@ -252,7 +261,7 @@ def test_live_across_a_restart(port: int) -> None:
 def test_live_ends_well(echo: str, number: signal.Signals) -> None:
     """Ctrl-C and SIGTERM end top with exit code 0, and give the terminal back as it was."""
     top = Screen("top", echo)
-    top.wait_for("sessions open")
+    top.wait_for(" session open")
     top.process.send_signal(number)
     top.wait_for("\x1b[?1049l")  # the screen it had before
     assert top.process.wait(LIMIT) == 0

@@ -60,7 +60,7 @@ def test_only_what_is_asked_for() -> None:
 def test_ping_and_bench(uris: list[str]) -> None:
     """Ping and bench work over WebSocket as over TCP; one server sees both."""
     for uri in uris:
-        assert "1 requests, 1 answers" in run("ping", uri, "--count", "1").stdout
+        assert "1 request, 1 answer" in run("ping", uri, "--count", "1").stdout
         done = run("bench", uri, "--warm-up", "0", "--duration", "0.1", "--connections", "2", "--json")
         result = json.loads(done.stdout)
         assert (result["uri"], result["errors"]) == (uri, 0)

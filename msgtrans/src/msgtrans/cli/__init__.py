@@ -24,17 +24,30 @@ from msgtrans.cli.files import raise_file_limit
 from msgtrans.cli.live import live
 from msgtrans.cli.load import BenchPlan, BenchResult, Load, bench
 from msgtrans.cli.loop import run
-from msgtrans.cli.options import Ca, ClientCertificate, ClientKey, Headers, Insecure, Json, Size, Uri, finite
-from msgtrans.cli.ping import PingResult, ping
+from msgtrans.cli.options import (
+    Ca,
+    ClientCertificate,
+    ClientKey,
+    Headers,
+    Insecure,
+    Json,
+    JsonArray,
+    Size,
+    Token,
+    Uri,
+    finite,
+)
+from msgtrans.cli.ping import PingResult, Pings
 from msgtrans.cli.progress import shown
 from msgtrans.cli.screen import screen
-from msgtrans.cli.target import TargetOptions, client_config, plain
+from msgtrans.cli.target import TargetOptions, plain, target
 from msgtrans.cli.top import looks
+from msgtrans.cli.words import plural
 from msgtrans.errors import ConfigurationError, TransportError
 from msgtrans.middleware.statistics import BIZ_TYPE, FRESH
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from contextlib import AbstractAsyncContextManager
     from typing import TypeVar
 
@@ -112,29 +125,39 @@ def ping_command(
     client_certificate: ClientCertificate = None,
     client_key: ClientKey = None,
     header: Headers = None,
+    token: Token = None,
 ) -> None:
     """Measure the round trip to a server that answers requests."""
-    options = _options(ca, insecure, client_certificate, client_key, header)
+    options = _options(ca, insecure, client_certificate, client_key, header, token)
 
     def show(sequence: int, milliseconds: float | None) -> None:
         if not json:
             told = "no answer" if milliseconds is None else f"{milliseconds:.3f} ms"
-            typer.echo(f"{uri}: {size} bytes, request {sequence}: {told}")
+            typer.echo(f"{uri}: {plural(size, 'byte')}, request {sequence}: {told}")
 
-    async def work() -> PingResult:
-        config = client_config(uri, options)
-        return await ping(config, count=count, interval=interval, size=size, timeout=timeout, seen=show)
+    pings = Pings()
 
-    result = _run(work())
-    if json:
-        typer.echo(msgspec.json.encode(result))
-    else:
-        typer.echo(
-            f"{result.sent} requests, {result.answered} answers; ms: min {result.min_ms:.3f}, "
-            f"median {result.median_ms:.3f}, max {result.max_ms:.3f}"
-        )
-    if not result.answered:
+    async def work() -> None:
+        whom = target(uri, options)
+        await pings.ping(whom, count=count, interval=interval, size=size, timeout=timeout, seen=show)
+
+    def summary() -> None:
+        if pings.sent:
+            result = pings.result()
+            typer.echo(msgspec.json.encode(result) if json else _ping_summary(result))
+
+    _run(work(), interrupted=summary)
+    summary()
+    if not pings.result().answered:
         _fail("no request was answered; is there a request handler behind this address?", 1)
+
+
+def _ping_summary(result: PingResult) -> str:
+    """One line of a ping."""
+    told = f"{plural(result.sent, 'request')}, {plural(result.answered, 'answer')}"
+    if result.answered:
+        told += f"; ms: min {result.min_ms:.3f}, median {result.median_ms:.3f}, max {result.max_ms:.3f}"
+    return told
 
 
 @app.command("bench")
@@ -156,9 +179,10 @@ def bench_command(
     client_certificate: ClientCertificate = None,
     client_key: ClientKey = None,
     header: Headers = None,
+    token: Token = None,
 ) -> None:
     """Load a server that answers requests, and print rate and latency."""
-    options = _options(ca, insecure, client_certificate, client_key, header)
+    options = _options(ca, insecure, client_certificate, client_key, header, token)
     plan = BenchPlan(
         in_flight=in_flight,
         size=size,
@@ -173,13 +197,13 @@ def bench_command(
         return shown(load) if not json and sys.stderr.isatty() else nullcontext()
 
     async def work() -> BenchResult:
-        return await bench(client_config(uri, options), plan, watch)
+        return await bench(target(uri, options), plan, watch)
 
     result = _run(work())
     if json:
         typer.echo(msgspec.json.encode(result))
     else:
-        typer.echo(f"{result.uri}: payloads of {size} bytes, connections: {connections}")
+        typer.echo(f"{result.uri}: {plural(connections, 'connection')}, payloads of {plural(size, 'byte')}")
         Console().print(_bench_table(result))
 
 
@@ -191,15 +215,15 @@ def _bench_table(result: BenchResult) -> Table:
     what = "one-way messages" if result.one_way else f"requests, {result.in_flight} in flight each"
     table.add_row(what, f"{result.count:,}")
     table.add_row("per second", f"{result.per_second:,.0f}")
-    if not result.one_way:
-        for name, milliseconds in (
-            ("p50", result.p50_ms),
-            ("p90", result.p90_ms),
-            ("p95", result.p95_ms),
-            ("p99", result.p99_ms),
-            ("p99.9", result.p999_ms),
-            ("slowest", result.max_ms),
-        ):
+    for name, milliseconds in (
+        ("p50", result.p50_ms),
+        ("p90", result.p90_ms),
+        ("p95", result.p95_ms),
+        ("p99", result.p99_ms),
+        ("p99.9", result.p999_ms),
+        ("slowest", result.max_ms),
+    ):
+        if milliseconds is not None:
             table.add_row(name, f"{milliseconds:.3f} ms")
     if result.errors:
         table.add_row("not answered", f"{result.errors:,}")
@@ -219,13 +243,14 @@ def top_command(
     client_certificate: ClientCertificate = None,
     client_key: ClientKey = None,
     header: Headers = None,
+    token: Token = None,
 ) -> None:
     """Watch a server that uses StatisticsMiddleware: rates, sessions, and what goes wrong."""
-    options = _options(ca, insecure, client_certificate, client_key, header)
+    options = _options(ca, insecure, client_certificate, client_key, header, token)
     console = Console()
 
     async def work() -> None:
-        seen = looks(client_config(uri, options), interval=interval, biz_type=biz_type)
+        seen = looks(target(uri, options), interval=interval, biz_type=biz_type)
         if not (once or json) and console.is_terminal:
             await live(console, seen, f"every {interval:g} s, Ctrl-C ends")
             return
@@ -241,14 +266,17 @@ def top_command(
 
 
 @app.command("transports")
-def transports_command(json: Json = False) -> None:
-    """List the transports there are, plug-ins included."""
+def transports_command(json: JsonArray = False) -> None:
+    """List the transports there are, plug-ins included.
+
+    The usual port is where serve-echo and the examples listen; a URI names its own.
+    """
     known = transports.list()
     if json:
         typer.echo(msgspec.json.encode(known))
         return
     table = Table()
-    for column in ("transport", "schemes", "port", "what it is"):
+    for column in ("transport", "schemes", "usual port", "what it is"):
         table.add_column(column)
     for info in known:
         table.add_row(info.name, " ".join(info.schemes), str(info.default_port or "-"), info.description)
@@ -256,14 +284,22 @@ def transports_command(json: Json = False) -> None:
 
 
 def _options(
-    ca: str | None, insecure: bool, certificate: str | None, key: str | None, headers: list[str] | None
+    ca: str | None,
+    insecure: bool,
+    certificate: str | None,
+    key: str | None,
+    headers: list[str] | None,
+    token: str | None,
 ) -> TargetOptions:
     if insecure:
         typer.echo("warning: --insecure takes any certificate; whoever is in between can read along", err=True)
-    return TargetOptions(ca=ca, insecure=insecure, certificate=certificate, key=key, headers=tuple(headers or ()))
+    return TargetOptions(
+        ca=ca, insecure=insecure, certificate=certificate, key=key, headers=tuple(headers or ()), token=token
+    )
 
 
-def _run(work: Coroutine[object, object, T]) -> T:
+def _run(work: Coroutine[object, object, T], interrupted: Callable[[], None] = lambda: None) -> T:
+    """The result of `work`; whatever ends it otherwise ends the command. interrupted: called on Ctrl-C."""
     raise_file_limit()
     try:
         return run(work)
@@ -272,6 +308,7 @@ def _run(work: Coroutine[object, object, T]) -> T:
     except TransportError as error:
         _fail(plain(error), 1)
     except KeyboardInterrupt:
+        interrupted()
         _fail("interrupted", 130)
 
 

@@ -15,14 +15,14 @@ import msgspec
 
 from msgtrans.cli.files import out_of_files
 from msgtrans.cli.target import told_plainly
-from msgtrans.client import TransportClient
 from msgtrans.config import SessionConfig
 from msgtrans.errors import TransportConnectionError, TransportError, TransportTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
-    from msgtrans.transport import ClientConfig
+    from msgtrans.cli.target import Target
+    from msgtrans.client import TransportClient
 
 OPENING: Final = 64  # connections that are being opened at once
 BATCH: Final = 100  # one-way messages between two looks at the clock
@@ -45,7 +45,7 @@ class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BenchResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What `bench` saw. Latencies in milliseconds, one microsecond fine; 0 for one-way messages.
+    """What `bench` saw. Latencies in milliseconds, one microsecond fine; None for one-way messages.
 
     count: requests answered, or one-way messages sent, in `seconds`. errors: requests not answered in time.
     connections, in_flight, size, one_way: of the plan, so that a result tells what it is of.
@@ -60,16 +60,16 @@ class BenchResult(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     per_second: float
     errors: int
-    p50_ms: float = 0.0
-    p90_ms: float = 0.0
-    p95_ms: float = 0.0
-    p99_ms: float = 0.0
-    p999_ms: float = 0.0
-    max_ms: float = 0.0
+    p50_ms: float | None = None
+    p90_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+    p999_ms: float | None = None
+    max_ms: float | None = None
 
 
 async def bench(
-    config: ClientConfig,
+    target: Target,
     plan: BenchPlan,
     watch: Callable[[Load], AbstractAsyncContextManager[None]] = lambda load: nullcontext(),  # noqa: ARG005
 ) -> BenchResult:
@@ -78,8 +78,8 @@ async def bench(
     watch: something that looks at the load while it runs. Raises TransportConnectionError when a connection cannot be
     opened or is closed, TransportTimeoutError when nothing was answered: there is nothing to report then.
     """
-    load = Load(config.uri, plan)
-    async with watch(load), load.connections(config):
+    load = Load(target, plan)
+    async with watch(load), load.connections():
         if plan.warm_up:
             await load.run("warming up", plan.warm_up)
         seconds = await load.run("loading", plan.duration)
@@ -92,8 +92,8 @@ class Load:
     stage: what it is doing, in a word or two. done: connections opened, or messages and answers seen in this stage.
     """
 
-    def __init__(self, uri: str, plan: BenchPlan) -> None:
-        self.uri = uri
+    def __init__(self, target: Target, plan: BenchPlan) -> None:
+        self.target = target
         self.plan = plan
         self.stage = "connecting"
         self.sent = 0
@@ -120,11 +120,11 @@ class Load:
         return min(max(1 - (self._stop - now) / self._seconds, 0.0), 1.0)
 
     @asynccontextmanager
-    async def connections(self, config: ClientConfig) -> AsyncIterator[None]:
+    async def connections(self) -> AsyncIterator[None]:
         """Open all connections of the plan, and close them in the end."""
         session = SessionConfig(request_timeout=self.plan.timeout)
         session = session.replace(max_pending_requests=max(session.max_pending_requests, self.plan.in_flight))
-        waiting = iter([TransportClient(config, session=session) for _ in range(self.plan.connections)])
+        waiting = iter([self.target.client(session) for _ in range(self.plan.connections)])
         try:
             try:
                 workers = range(min(OPENING, self.plan.connections))
@@ -148,7 +148,7 @@ class Load:
         if files is None and not self._opened:
             return None  # the error itself says it all
         wanted = self.plan.connections
-        return f"only {self._opened:,} of {wanted:,} connections to {self.uri} could be opened: {files or error}"
+        return f"only {self._opened:,} of {wanted:,} connections to {self.target.uri} could be opened: {files or error}"
 
     async def run(self, stage: str, seconds: float) -> float:
         """Load for `seconds`, counted anew; returns the seconds until the last answer was there.
@@ -201,7 +201,7 @@ class Load:
         count = self.sent if plan.one_way else self.spent.total()
         at = percentiles(self.spent, (0.5, 0.9, 0.95, 0.99, 0.999, 1.0))
         return BenchResult(
-            uri=self.uri,
+            uri=self.target.uri,
             connections=plan.connections,
             in_flight=plan.in_flight,
             size=plan.size,
@@ -229,13 +229,13 @@ async def together(tasks: list[asyncio.Task[None]]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def percentiles(spent: Counter[int], shares: tuple[float, ...]) -> list[float]:
-    """For each ascending share, the milliseconds within which that share of the requests was answered; 0 for none."""
+def percentiles(spent: Counter[int], shares: tuple[float, ...]) -> list[float | None]:
+    """For each ascending share, the milliseconds within which that share of the answers came; None without any."""
     wanted = [share * spent.total() for share in shares]
-    found: list[float] = []
+    found: list[float | None] = []
     seen = 0
     for microseconds in sorted(spent):
         seen += spent[microseconds]
         while len(found) < len(wanted) and seen >= wanted[len(found)]:
             found.append(microseconds / 1e3)
-    return found + [0.0] * (len(shares) - len(found))
+    return found + [None] * (len(shares) - len(found))

@@ -7,6 +7,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from msgtrans.cli.target import TOKEN_VARIABLE
 from msgtrans.codec import CodecOptions
 
 CONNECTION = "Connection"
@@ -28,6 +29,7 @@ Uri = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
+JsonArray = Annotated[bool, typer.Option("--json", help="Print one JSON array for machines.")]
 Size = Annotated[int, typer.Option(min=0, max=CodecOptions().max_payload_size, help="Bytes of payload.")]
 Ca = Annotated[
     str | None,
@@ -53,6 +55,16 @@ Headers = Annotated[
         "--header",
         metavar="'NAME: VALUE'",
         help="Sent with a WebSocket upgrade; repeat it.",
+        rich_help_panel=CONNECTION,
+    ),
+]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        "--token",
+        metavar="TEXT",
+        envvar=TOKEN_VARIABLE,
+        help="Who we are, where the server asks; the variable keeps it out of the list of processes.",
         rich_help_panel=CONNECTION,
     ),
 ]

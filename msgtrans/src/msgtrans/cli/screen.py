@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from msgtrans.cli.top import counters
+from msgtrans.cli.words import duration, plural, volume
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -75,8 +76,9 @@ def _traffic(look: Look) -> RenderableType:
         speed = f"{per_second[1] / 1e6:,.2f} MB/s" if per_second else "- MB/s"
         table.add_row(Text(name, style="bold"), now, speed, Text(f"{packets:,} packets, {volume(size)}", style="dim"))
     opened = f", {look.opened:,.0f}/s new" if rates else ""
-    sessions = Text(f"{totals.connections_open:,}", style="bold")
-    sessions.append(f" sessions open{opened}, {totals.connections_total:,} ever", style="not bold")
+    count, _, word = plural(totals.connections_open, "session").partition(" ")
+    sessions = Text(count, style="bold")
+    sessions.append(f" {word} open{opened}, {totals.connections_total:,} ever", style="not bold")
     return Group(table, sessions)
 
 
@@ -112,22 +114,3 @@ def _sessions(look: Look, most: int) -> Table:
             str(session.pending),
         )
     return table
-
-
-def duration(seconds: float) -> str:
-    """`seconds` in at most two units, as "3 h 20 min"."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    parts = [f"{count} {unit}" for count, unit in ((days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")) if count]
-    return " ".join(parts[:2]) or "0 s"
-
-
-def volume(size: int) -> str:
-    """`size` bytes in the unit that suits, as "1.5 MB"."""
-    number = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:,.1f} TB"

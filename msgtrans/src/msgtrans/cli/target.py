@@ -7,25 +7,30 @@ from __future__ import annotations
 
 import ssl
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import msgspec
 
 from msgtrans.adapters.registry import transports
+from msgtrans.cli.words import plural
+from msgtrans.client import TransportClient
 from msgtrans.config import NO_RETRY, TlsClientConfig
 from msgtrans.errors import ConfigurationError, RemoteProtocolError, SessionClosedError, TransportConnectionError
+from msgtrans.middleware import TokenMiddleware
 from msgtrans.tls import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from msgtrans.client import TransportClient
+    from msgtrans.config import SessionConfig
     from msgtrans.errors import TransportError
     from msgtrans.session import Session
     from msgtrans.transport import ClientConfig
 
 TLS_ALERT: Final = 7  # bytes: all that a TLS server says to who speaks without TLS
 SECURE: Final = {"tcp": "tls", "ws": "wss"}
+AUTHORIZATION: Final = "Authorization"
+TOKEN_VARIABLE: Final = "MSGTRANS_TOKEN"  # noqa: S105 - a name
 WORDS: Final = {
     "set certificate_file": "show one with --client-certificate FILE",
     "; see minimum_version": "",
@@ -39,6 +44,7 @@ class TargetOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     ca: PEM file with the authorities to trust. insecure: take any certificate of the server.
     certificate, key: PEM files of our own certificate. headers: "Name: value", sent with a WebSocket upgrade.
+    token: who we are, for a server that asks.
     """
 
     ca: str | None = None
@@ -46,11 +52,50 @@ class TargetOptions(msgspec.Struct, frozen=True, kw_only=True):
     certificate: str | None = None
     key: str | None = None
     headers: tuple[str, ...] = ()
+    token: str | None = None
 
     @property
     def asks_for_tls(self) -> bool:
         """Whether any of them means nothing without TLS."""
         return self.insecure or any((self.ca, self.certificate, self.key))
+
+
+class Target(NamedTuple):
+    """Whom to connect to. token: sent as the first message, None for none; `config` has one for a WebSocket upgrade."""
+
+    config: ClientConfig
+    token: str | None = None
+
+    @property
+    def uri(self) -> str:
+        """Where that is."""
+        return self.config.uri
+
+    def client(self, session: SessionConfig | None = None) -> TransportClient:
+        """A new client of it, not connected yet. session: as `TransportClient` takes it."""
+        middleware = () if self.token is None else (TokenMiddleware(self.token),)
+        return TransportClient(self.config, session=session, middleware=middleware)
+
+
+def target(uri: str, options: TargetOptions) -> Target:
+    """What `options` say of `uri`. A token goes into the upgrade of WebSocket, else into a message of its own.
+
+    Raises ConfigurationError as `client_config`, and for a token that is empty or given twice.
+    """
+    config = client_config(uri, options)
+    if options.token is None:
+        return Target(config)
+    token = options.token.strip()
+    if not token:
+        raise ConfigurationError("--token", "is empty; leave it out where none is needed")
+    headers: Mapping[str, str] = getattr(config, "headers", {})
+    if any(name.lower() == AUTHORIZATION.lower() for name in headers):
+        raise ConfigurationError("--token", f"is given, or set as {TOKEN_VARIABLE}, and so is a header {AUTHORIZATION}")
+    try:
+        headed = _with(config, "headers", {**headers, AUTHORIZATION: f"Bearer {token}"})
+    except ConfigurationError as error:
+        raise ConfigurationError("--token", "has letters in it that cannot be sent with a WebSocket upgrade") from error
+    return Target(config, token) if headed is None else Target(headed)
 
 
 def client_config(uri: str, options: TargetOptions) -> ClientConfig:
@@ -122,12 +167,8 @@ def _ending(session: Session, uri: str, *, one_way: bool) -> str:
         return f"{uri} ended the connection{after}: {refusal(cause) or cause or error}"
     if come:
         return f"{uri} closed the connection{after} ({session.close_reason})"
-    return f"{uri} closed the connection{after}; is it a MsgTrans server?{_tls_advice(uri)}"
-
-
-def plural(count: int, what: str) -> str:
-    """`count` of what `what` names, as "1 answer" or "2,000 answers"."""
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+    advice = f"If it wants a token, give the right one with --token.{_tls_advice(uri)}"
+    return f"{uri} closed the connection{after}; is it a MsgTrans server? {advice}"
 
 
 def _tls_advice(uri: str) -> str:

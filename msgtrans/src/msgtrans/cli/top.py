@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from msgtrans.cli.target import plain, told_plainly
-from msgtrans.client import TransportClient
 from msgtrans.errors import TransportError, TransportTimeoutError
 from msgtrans.middleware import ServerStatistics, SessionSummary, fetch_statistics
 from msgtrans.stats import EndpointStats
@@ -20,7 +19,8 @@ from msgtrans.stats import EndpointStats
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from msgtrans.transport import ClientConfig
+    from msgtrans.cli.target import Target
+    from msgtrans.client import TransportClient
 
 ANSWER: Final = 5.0  # seconds to wait for an answer
 
@@ -100,7 +100,7 @@ def _rates(then: EndpointStats | SessionSummary, now: EndpointStats | SessionSum
     )
 
 
-async def looks(config: ClientConfig, *, interval: float, biz_type: int) -> AsyncGenerator[Look, None]:
+async def looks(target: Target, *, interval: float, biz_type: int) -> AsyncGenerator[Look, None]:
     """Look every `interval` seconds. Once it has worked, a server that is gone is tried again, and the looks say so.
 
     Raises TransportError when the first look fails, or when trying again cannot help.
@@ -108,10 +108,10 @@ async def looks(config: ClientConfig, *, interval: float, biz_type: int) -> Asyn
     look: Look | None = None
     while True:
         try:
-            async with TransportClient(config) as client:
+            async with target.client() as client:
                 with told_plainly(client):
                     while True:
-                        look = compare(config.uri, look, await _ask(client, biz_type))
+                        look = compare(target.uri, look, await _ask(client, biz_type))
                         yield look
                         await asyncio.sleep(interval)
         except TransportError as error:
