@@ -73,9 +73,9 @@ def statistics(uptime: float, *, packets: tuple[int, ...] = (), **counters: int)
     )
 
 
-def shown(look: Look, **options: object) -> list[str]:
+def shown(look: Look, *, width: int = 80, hint: str = "") -> list[str]:
     output = StringIO()
-    Console(width=80, height=24, file=output).print(screen(look, **options))
+    Console(width=width, height=24, file=output).print(screen(look, columns=width, hint=hint))
     return output.getvalue().splitlines()
 
 
@@ -125,6 +125,20 @@ def test_the_screen_fits_a_small_terminal() -> None:
     assert max(map(len, wild)) <= 80
     told = " ".join(wild)
     assert all(f"{name.replace('_', ' ')} 7" in told for name in failing if name != "connections_total")
+
+
+def test_the_screen_fits_a_narrow_terminal() -> None:
+    """With few columns totals and queues are left out, and what is shown stays whole."""
+    look = compare("tcp://h:1", None, statistics(10, packets=(1, 2)))
+    look = compare("tcp://h:1", look, statistics(11, packets=(1_000_001, 100_002)))
+    narrow = shown(look, width=50)
+    assert max(map(len, narrow)) <= 50
+    traffic = narrow[2:4]
+    assert [line.split() for line in traffic] == [
+        [way, "1,100,000", "packets/s", "11.00", "MB/s"] for way in ("in", "out")
+    ]
+    assert narrow[5].split() == ["session", "on", "peer", "open", "in/s", "out/s"]
+    assert narrow[6].split()[-2:] == ["1,000,000", "1,000,000"]
 
 
 def test_the_screen_tells_of_trouble() -> None:
@@ -216,7 +230,11 @@ class Screen:
         environment = {**os.environ, "TERM": "xterm"} | dict.fromkeys(("COLUMNS", "LINES"), "")
         environment.pop("COLUMNS"), environment.pop("LINES")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "msgtrans", *words], stdout=theirs, stderr=subprocess.PIPE, env=environment
+            [sys.executable, "-m", "msgtrans", *words],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+            env=environment,
         )
         os.close(theirs)
         self.drawn = ""
@@ -229,6 +247,15 @@ class Screen:
             assert ready, f"{text!r} was never drawn: {self.drawn}"
             self.drawn += os.read(self._ours, 65_536).decode()
         self.drawn = self.drawn.partition(text)[2]
+
+    def press(self, key: str) -> None:
+        """Type one key."""
+        os.write(self._ours, key.encode())
+
+    @property
+    def echoes(self) -> bool:
+        """Whether the terminal shows what is typed, as it did in the beginning."""
+        return bool(termios.tcgetattr(self._ours)[3] & termios.ECHO)
 
     def close(self) -> None:
         if self.process.poll() is None:
@@ -257,12 +284,17 @@ def test_live_across_a_restart(port: int) -> None:
         top.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_live_ends_well(echo: str, number: signal.Signals) -> None:
-    """Ctrl-C and SIGTERM end top with exit code 0, and give the terminal back as it was."""
+@pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGTERM, "q"])
+def test_live_ends_well(echo: str, way: signal.Signals | str) -> None:
+    """q, Ctrl-C and SIGTERM end top with exit code 0, and give the terminal back as it was."""
     top = Screen("top", echo)
     top.wait_for(" session open")
-    top.process.send_signal(number)
+    assert not top.echoes
+    if isinstance(way, str):
+        top.press(f"x{way}")
+    else:
+        top.process.send_signal(way)
     top.wait_for("\x1b[?1049l")  # the screen it had before
     assert top.process.wait(LIMIT) == 0
+    assert top.echoes
     top.close()

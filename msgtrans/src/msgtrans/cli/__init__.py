@@ -252,7 +252,7 @@ def top_command(
     async def work() -> None:
         seen = looks(target(uri, options), interval=interval, biz_type=biz_type)
         if not (once or json) and console.is_terminal:
-            await live(console, seen, f"every {interval:g} s, Ctrl-C ends")
+            await live(console, seen, f"every {interval:g} s, q or Ctrl-C ends")
             return
         async with aclosing(seen):
             await anext(seen)
@@ -260,7 +260,7 @@ def top_command(
         if json:
             typer.echo(msgspec.json.encode(look))
         else:
-            console.print(screen(look, lines=len(look.statistics.sessions) + 100))
+            console.print(screen(look, lines=len(look.statistics.sessions) + 100, columns=console.width))
 
     _run(work())
 

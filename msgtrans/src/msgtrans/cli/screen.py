@@ -35,16 +35,21 @@ ORDINARY: Final = frozenset({"read_pauses", "discarded"})
 """Counters of what is no failure of anybody."""
 HEAD: Final = 5  # lines above the counters
 TABLE: Final = 1  # the line above the sessions
+WIDE: Final = 72  # columns for all there is; with fewer, what matters less is left out
 
 
-def screen(look: Look, *, lines: int = 24, hint: str = "") -> RenderableType:
-    """Everything of one look, in at most `lines` lines as far as the counters allow. hint: the last line, if any."""
+def screen(look: Look, *, lines: int = 24, columns: int = 80, hint: str = "") -> RenderableType:
+    """Everything of one look, in at most `lines` lines as far as the counters allow. hint: the last line, if any.
+
+    columns: with fewer than 72, totals of the traffic and the queues of the sessions are left out.
+    """
     events = _events(look)
-    parts: list[RenderableType] = [_head(look), _traffic(look)]
+    wide = columns >= WIDE
+    parts: list[RenderableType] = [_head(look), _traffic(look, wide=wide)]
     if events:
         parts.append(Columns(events, padding=(0, 3)))
     used = HEAD + (len(events) + 1) // 2 + TABLE + bool(hint)
-    parts.append(_sessions(look, most=max(lines - used, 3)))
+    parts.append(_sessions(look, most=max(lines - used, 3), wide=wide))
     if hint:
         parts.append(Text(hint, style="dim"))
     return Group(*parts)
@@ -62,10 +67,10 @@ def _head(look: Look) -> Text:
     return head
 
 
-def _traffic(look: Look) -> RenderableType:
+def _traffic(look: Look, *, wide: bool) -> RenderableType:
     totals, rates = look.statistics.counters, look.rates
     table = Table.grid(padding=(0, 3))
-    for _ in range(4):
+    for _ in range(4 if wide else 3):
         table.add_column(justify="right", no_wrap=True)
     rows = (
         ("in", totals.packets_received, totals.bytes_received, rates and (rates.packets_in, rates.bytes_in)),
@@ -74,7 +79,8 @@ def _traffic(look: Look) -> RenderableType:
     for name, packets, size, per_second in rows:
         now = f"{per_second[0]:,.0f} packets/s" if per_second else "- packets/s"
         speed = f"{per_second[1] / 1e6:,.2f} MB/s" if per_second else "- MB/s"
-        table.add_row(Text(name, style="bold"), now, speed, Text(f"{packets:,} packets, {volume(size)}", style="dim"))
+        total = [Text(f"{packets:,} packets, {volume(size)}", style="dim")] if wide else []
+        table.add_row(Text(name, style="bold"), now, speed, *total)
     opened = f", {look.opened:,.0f}/s new" if rates else ""
     count, _, word = plural(totals.connections_open, "session").partition(" ")
     sessions = Text(count, style="bold")
@@ -94,13 +100,13 @@ def _events(look: Look) -> list[Text]:
     return found
 
 
-def _sessions(look: Look, most: int) -> Table:
+def _sessions(look: Look, most: int, *, wide: bool) -> Table:
     busiest = look.busiest()
     table = Table(box=None, padding=(0, 1), header_style="reverse", expand=True)
     table.add_column("session", justify="right")
     table.add_column("on")
     table.add_column("peer", overflow="ellipsis", no_wrap=True, ratio=1)
-    for name in ("open", "in/s", "out/s", "queued", "asked"):
+    for name in ("open", "in/s", "out/s", *(("queued", "asked") if wide else ())):
         table.add_column(name, justify="right", no_wrap=True)
     for session, rate in busiest[:most]:
         table.add_row(
@@ -110,7 +116,6 @@ def _sessions(look: Look, most: int) -> Table:
             duration(session.seconds),
             f"{rate.packets_in:,.0f}" if rate else "-",
             f"{rate.packets_out:,.0f}" if rate else "-",
-            volume(session.outbound_bytes),
-            str(session.pending),
+            *((volume(session.outbound_bytes), str(session.pending)) if wide else ()),
         )
     return table
