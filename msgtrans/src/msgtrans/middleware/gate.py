@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING
 
 from msgtrans.errors import AuthenticationError
@@ -76,12 +76,17 @@ class Gate:
         if self._decided is not None:
             self._decided.set()
 
-    async def go_through(self, context: Context, call: Callable[[Context], object], left: Callable[[], None]) -> object:
+    def go_through(
+        self, context: Context, call: Callable[[Context], object], left: Callable[[], None]
+    ) -> Coroutine[None, None, object]:
         """Call when it is decided, after those that came before, and `left` after that; then wait for the answer.
 
         Raises AuthenticationError when it was decided otherwise.
         """
-        self.waiting += 1
+        self.waiting += 1  # before a task begins to: who comes behind must find it waiting
+        return self._pass(context, call, left)
+
+    async def _pass(self, context: Context, call: Callable[[Context], object], left: Callable[[], None]) -> object:
         try:
             if self._decided is not None:
                 if self._decided.is_set():
