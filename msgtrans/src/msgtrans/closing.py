@@ -121,6 +121,7 @@ class Closing(Inbound):
         """The peer broke the protocol: as `dismiss`, and counted."""
         if self._state is _OPEN:
             self._endpoint.counters.protocol_errors += 1
+        self._catch_up()
         self.dismiss(error)
 
     def dismiss(self, error: TransportError) -> None:
@@ -138,6 +139,7 @@ class Closing(Inbound):
         if self._held and self._peer_finished and error is None and self._state is _OPEN:
             self._outlive()
             return
+        self._catch_up()
         self._peer_finished |= self._state is _OPEN
         self._end(CloseReason.ERROR if error else CloseReason.NORMAL, error)
         self._drop_outbound()

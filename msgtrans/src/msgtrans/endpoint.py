@@ -27,6 +27,7 @@ from msgtrans.events import (
     RequestReceived,
 )
 from msgtrans.field_types import check_callable, check_type, shown
+from msgtrans.handlers import is_coroutine_function
 from msgtrans.middleware.base import Middleware
 from msgtrans.middleware.chain import Chain
 from msgtrans.stats import EndpointStats
@@ -62,6 +63,7 @@ class Endpoint:
     functions, each call of which becomes a task. Set them before the first session, or at any time to replace them.
     request_handler, message_handler: what sessions call, middleware included; None without a handler, then
     offer_request and offer_message take the message to the event streams.
+    request_in_task, message_in_task: whether what is called only makes a coroutine, whose work begins in a task.
     """
 
     def __init__(
@@ -85,6 +87,8 @@ class Endpoint:
         self.disconnect_handler: DisconnectHandler | None = None
         self.offer_request: RequestHandler = self._offer_request
         self.offer_message: MessageHandler = self._offer_message
+        self.request_in_task = False
+        self.message_in_task = False
         self.middleware = Chain(self._on_handler_error)
         self.started_at = time.time()
         self.paused: set[Session] = set()
@@ -111,14 +115,14 @@ class Endpoint:
         """
         check_callable("on_request", handler)
         self._bare_request = handler
-        self.request_handler = self.middleware.request(handler)
+        self._compose()
         return handler
 
     def on_message(self, handler: MessageHandlerT) -> MessageHandlerT:
         """Call `handler(context)` for each one-way message, in the order of arrival per session."""
         check_callable("on_message", handler)
         self._bare_message = handler
-        self.message_handler = self.middleware.message(handler)
+        self._compose()
         return handler
 
     def on_error(self, handler: ErrorHandlerT) -> ErrorHandlerT:
@@ -149,12 +153,7 @@ class Endpoint:
         if self._open:
             raise ConfigurationError("middleware", f"{middleware.name} comes too late; use it before the first session")
         self.middleware.add(middleware)
-        if self._bare_request is not None:
-            self.request_handler = self.middleware.request(self._bare_request)
-        if self._bare_message is not None:
-            self.message_handler = self.middleware.message(self._bare_message)
-        self.offer_request = self.middleware.request(self._offer_request)
-        self.offer_message = self.middleware.message(self._offer_message)
+        self._compose()
 
     @property
     def sessions(self) -> Mapping[int, Session]:
@@ -239,6 +238,18 @@ class Endpoint:
             greediest.drop_incomplete(ResourceError("bytes of incomplete packets", self.kept, self.max_kept))
 
     # Its own
+
+    def _compose(self) -> None:
+        """Put the middleware around the handlers, and note which of them begin in tasks."""
+        chain, request, message = self.middleware, self._bare_request, self._bare_message
+        if request is not None:
+            self.request_handler = chain.request(request)
+        if message is not None:
+            self.message_handler = chain.message(message)
+        self.offer_request = chain.request(self._offer_request)
+        self.offer_message = chain.message(self._offer_message)
+        self.request_in_task = chain.defers_requests or is_coroutine_function(request)
+        self.message_in_task = chain.defers_messages or is_coroutine_function(message)
 
     def _turn_away(self, session: Session, error: Exception) -> None:
         self.counters.connections_refused += 1

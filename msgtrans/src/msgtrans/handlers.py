@@ -5,6 +5,7 @@ Not here: running handlers; the session does that.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -70,6 +71,11 @@ class Context(msgspec.Struct):
             flags=flags,
             compression=compression,
         )
+
+
+def is_coroutine_function(handler: Callable[..., object] | None) -> bool:
+    """Whether calling a handler only makes a coroutine, so that all of its work is done by the task that runs that."""
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
 
 
 Answer: TypeAlias = bytes | bytearray | memoryview | Reply | None

@@ -4,6 +4,8 @@ Packets are held with all requests and messages behind them, and reading pauses 
 held: while answers to requests of ours are awaited, as by handlers that ask their peer back, reading goes on, and holds
 what comes before them up to `max_inbound` bytes. At that bound it pauses all the same; then the timeouts of these
 requests are what lets the session go on. While messages wait of which the oldest may be dropped, reading goes on too.
+Before Python 3.12 a task begins in the next turn of the loop. A packet for a plain handler that came behind one whose
+handler has not begun is held until then, with all behind it; that is over too soon to pause reading for.
 Not here: who takes the packets, and what a rate limit allows.
 """
 
@@ -48,6 +50,8 @@ class Holding(Outbound):
     """Base of `Inbound`, never used alone."""
 
     __slots__ = (
+        "_awaits_begin",
+        "_begun",
         "_dropped_inbound",
         "_held",
         "_held_bytes",
@@ -55,6 +59,7 @@ class Holding(Outbound):
         "_reading_paused",
         "_replaceable",
         "_running_bytes",
+        "_started",
         "_state",
         "_takes",
         "_tasks",
@@ -71,6 +76,9 @@ class Holding(Outbound):
         )
         self._tasks: dict[asyncio.Task[None], int] | None = None  # and what their messages take, in bytes
         self._running_bytes = 0  # the sum of these
+        self._started = 0  # tasks of handlers, numbered from 1
+        self._begun = 0  # the last of them that runs, or did; they begin in their order
+        self._awaits_begin = False  # what is held waits for that, and goes on by itself
         self._held: deque[Packet] | None = None
         self._held_bytes = 0
         self._replaceable = False  # what is held waits under DROP_OLDEST
@@ -85,6 +93,8 @@ class Holding(Outbound):
     def _must_wait(self, kind: int) -> bool:
         endpoint = self._endpoint
         if self._tasks:
+            if self._begun != self._started and self._overtakes(kind):
+                return True
             config = self._config
             if len(self._tasks) >= config.max_concurrent_handlers or self._running_bytes >= config.max_inbound:
                 return True
@@ -99,6 +109,12 @@ class Holding(Outbound):
                     return True
             return endpoint.request_handler is None and endpoint.hub.full
         return endpoint.message_handler is None and endpoint.hub.full
+
+    def _overtakes(self, kind: int) -> bool:
+        """Whether the handler of such a packet would begin before that of one which came first."""
+        endpoint = self._endpoint
+        begins_later = endpoint.request_in_task if kind == REQUEST else endpoint.message_in_task
+        return self._begun != self._started and not begins_later
 
     def _no_room(self, packet: Packet, rest: Iterator[Packet]) -> bool:
         """Nobody has room for a packet that just came. Returns whether the rest is dealt with too."""
@@ -130,6 +146,10 @@ class Holding(Outbound):
 
     def _without_room(self, packet: Packet) -> Fate:
         """What the strategy says to a packet that nobody has room for."""
+        if self._overtakes(packet.packet_type):
+            self._replaceable = False  # whatever the strategy: this is a matter of moments
+            self._go_on_behind_tasks()
+            return Fate.WAIT
         strategy = self._config.inbound_strategy
         if strategy is Backpressure.REJECT:
             self._overloaded()
@@ -232,16 +252,17 @@ class Holding(Outbound):
             self._loop.call_soon(self.go_on)  # a request that is first now may have room
 
     def _balance_reading(self) -> None:
-        """While packets are held, read on only for answers that are awaited, and only up to `max_inbound`; or to
-        replace what is held.
+        """While packets are held, read on only for answers that are awaited, or for the moment until handlers begin,
+        and only up to `max_inbound`; or to replace what is held.
         """
         limit, held = self._config.max_inbound, self._held
+        reads_on = self._awaits_begin or len(self._pending) > 0
         replacing = self._replaceable and bool(held) and held is not None and held[0].packet_type == ONE_WAY
         if self._reading_paused:
-            if not held or replacing or (len(self._pending) and self._held_bytes <= limit // 2):
+            if not held or replacing or (reads_on and self._held_bytes <= limit // 2):
                 self._reading_paused = False
                 self._link.resume_reading()
-        elif held and not replacing and (not len(self._pending) or self._held_bytes >= limit):
+        elif held and not replacing and (not reads_on or self._held_bytes >= limit):
             self._reading_paused = True
             self._endpoint.counters.read_pauses += 1
             self._link.pause_reading()
@@ -280,6 +301,24 @@ class Holding(Outbound):
             self._loop.call_soon(self.go_on)
         else:
             self._throttle.wait(self, self._loop)  # type: ignore[arg-type]  # as above
+
+    def _go_on_behind_tasks(self) -> None:
+        """Go on when all tasks that were started have begun: they are ahead of us in the queue of the loop."""
+        if not self._awaits_begin:
+            self._awaits_begin = True
+            self._loop.call_soon(self._tasks_began, self._started)
+
+    def _tasks_began(self, last: int) -> None:
+        self._awaits_begin = False
+        self._begun = max(self._begun, last)  # one that was cancelled before it began never will
+        self.go_on()
+
+    def _catch_up(self) -> None:
+        """The session ends: handle what only waits for tasks to begin, ahead of these, rather than not at all."""
+        while self._awaits_begin and self._held:
+            self._awaits_begin = False
+            self._begun = self._started
+            self.go_on(len(self._held))
 
     def make_room(self) -> None:
         """For the endpoint: an event stream has room again."""

@@ -175,7 +175,8 @@ class Inbound(Holding):
             logger.exception("the on_error hook failed: session %d, biz_type %d", self.id, context.biz_type)
 
     def _start(self, context: Context, work: Awaitable[object], *, request: bool) -> None:
-        task = start_task(self._loop, self._run(context, work, request=request))
+        self._started += 1
+        task = start_task(self._loop, self._run(context, work, self._started, request=request))
         if not task.done():
             if self._tasks is None:
                 self._tasks = {}
@@ -183,7 +184,8 @@ class Inbound(Holding):
             self._running_bytes += size
             task.add_done_callback(self._task_done)
 
-    async def _run(self, context: Context, work: Awaitable[object], *, request: bool) -> None:
+    async def _run(self, context: Context, work: Awaitable[object], number: int, *, request: bool) -> None:
+        self._begun = number
         try:
             answer = await work
             if request:

@@ -54,7 +54,7 @@ class TransportServer(Endpoint):
     rate_limit: for all sessions together; those that wait are let in in turn. One for each session is in SessionConfig.
     max_connections: how many may be open over all listeners; more are closed at once and counted; default 10 000.
     max_buffered: bytes of incomplete packets, over all sessions, default 256 MiB, at least one packet of the greatest
-    size; the session that would exceed it is closed with a ResourceError and counted.
+    size; at more, the session that keeps most is closed with a ResourceError and counted.
     bind_timeout: seconds that starting to listen may take; default 10.
     registry: the transports to choose from; default all, plug-ins included.
     Start and stop it from the loop it serves on; a stopped server can be started again.

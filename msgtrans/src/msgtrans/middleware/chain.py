@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from msgtrans.errors import TransportError
 from msgtrans.events import CloseReason
+from msgtrans.handlers import is_coroutine_function
 from msgtrans.middleware.base import Middleware
 
 if TYPE_CHECKING:
@@ -39,6 +40,16 @@ class Chain:
     def add(self, middleware: Middleware) -> None:
         """Append one, the new innermost."""
         self._links.append(middleware)
+
+    @property
+    def defers_requests(self) -> bool:
+        """Whether one of them has a coroutine around requests, so that what is inside of it begins in a task."""
+        return any(is_coroutine_function(link.request) for link in self._links)
+
+    @property
+    def defers_messages(self) -> bool:
+        """The same for messages."""
+        return any(is_coroutine_function(link.message) for link in self._links)
 
     def connected(self, session: Session) -> None:
         """Ask all, the outermost first. Raises what one of them raises; those before it are told of the end."""
