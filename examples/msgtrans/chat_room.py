@@ -9,6 +9,7 @@ import signal
 import sys
 from collections import defaultdict
 from pathlib import Path
+from typing import cast
 from urllib.parse import parse_qs, quote
 
 from msgtrans import (
@@ -19,6 +20,7 @@ from msgtrans import (
     Session,
     SessionConfig,
     TransportClient,
+    TransportError,
     TransportServer,
     UnifiedPort,
 )
@@ -36,8 +38,8 @@ class Page(asyncio.Protocol):
 
     body = Path(__file__).with_suffix(".html").read_bytes()
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
-        self.transport, self.head = transport, b""
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport, self.head = cast(asyncio.Transport, transport), b""
 
     def data_received(self, data: bytes) -> None:
         self.head += data
@@ -115,16 +117,22 @@ async def join(name: str, uri: str = "ws://127.0.0.1:8080/lobby") -> None:
     showing = asyncio.create_task(show())
     async with client:
         typing = asyncio.create_task(type_lines())
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, typing.cancel)  # Ctrl-C leaves, like Ctrl-D
         await asyncio.wait({typing, showing}, return_when=asyncio.FIRST_COMPLETED)
         typing.cancel()
     await showing
 
 
 if __name__ == "__main__":
-    match sys.argv[1:]:
-        case ["server", *where] if len(where) < 2:
-            asyncio.run(serve(*where))
-        case ["client", name, *where] if len(where) < 2:
-            asyncio.run(join(name, *where))
-        case _:
-            sys.exit(__doc__)
+    try:
+        match sys.argv[1:]:
+            case ["server", *where] if len(where) < 2:
+                asyncio.run(serve(*where))
+            case ["client", name, *where] if len(where) < 2:
+                asyncio.run(join(name, *where))
+            case _:
+                sys.exit(__doc__)
+    except (TransportError, OSError) as error:  # nothing listens there, or the port is in use
+        sys.exit(str(error))
+    except KeyboardInterrupt:  # before it was connected
+        sys.exit("interrupted")

@@ -6,7 +6,7 @@ python examples/msgtrans/echo_client.py [URI, default tcp://127.0.0.1:8001; try 
 import asyncio
 import sys
 
-from msgtrans import Closed, Context, Established, EventStream, MessageReceived, TransportClient
+from msgtrans import Closed, Context, Established, EventStream, MessageReceived, TransportClient, TransportError
 
 
 async def trace(events: EventStream) -> None:
@@ -41,10 +41,18 @@ async def main(uri: str = "tcp://127.0.0.1:8001") -> None:
         answer = await client.request(b"Binary request", biz_type=7)
         print(f"answered {answer.payload.decode()!r}")
 
-        async with asyncio.timeout(5):
-            await asked.wait()
+        try:
+            async with asyncio.timeout(5):
+                await asked.wait()
+        except TimeoutError:
+            print("the server asks nothing")
     await tracing  # ends with the connection
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:2]))
+    try:
+        asyncio.run(main(*sys.argv[1:2]))
+    except TransportError as error:  # it says what went wrong, and often what to do
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("interrupted")

@@ -47,4 +47,7 @@ async def main(tcp: str = "127.0.0.1:8001", ws: str = "127.0.0.1:8002") -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:3]))
+    try:
+        asyncio.run(main(*sys.argv[1:3]))
+    except TransportError as error:  # the port is in use, for example
+        sys.exit(str(error))

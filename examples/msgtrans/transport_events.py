@@ -13,6 +13,7 @@ from msgtrans import (
     MessageReceived,
     RequestReceived,
     TransportClient,
+    TransportError,
     TransportServer,
 )
 
@@ -54,4 +55,7 @@ async def main(uri: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:] or ["tcp://127.0.0.1:0"]))
+    try:
+        asyncio.run(main(*sys.argv[1:2] or ["tcp://127.0.0.1:0"]))
+    except TransportError as error:  # the port is in use, for example
+        sys.exit(str(error))

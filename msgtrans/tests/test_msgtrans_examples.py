@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -64,6 +66,10 @@ class Running:
     def end_input(self) -> None:
         """Type no more."""
         self._process.stdin.close()
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        self._process.send_signal(signal.SIGINT)
 
     def rest(self) -> list[str]:
         """Wait for its end, and get what it printed before that."""
@@ -138,16 +144,39 @@ def test_rate_limited_server() -> None:
 
 
 def test_middleware() -> None:
-    """middleware.py measures each request, refuses an unknown operation with a sentence, and counts that."""
+    """middleware.py logs sessions, knows who asks, measures requests, and refuses unknown operations and peers."""
     lines = output("middleware.py")
-    assert lines[0] == "session 1 came over tcp"
-    assert [line for line in lines if "took" not in line][1:] == [
-        "operation 1: done",
-        "operation 2: done",
+    logged = [line.removeprefix("log: ") for line in lines if line.startswith("log: ")]
+    assert logged[0].startswith("session 1: tcp from 127.0.0.1:")
+    assert logged[1].endswith(", normal")
+    assert "is not known here" in logged[-1]
+    told = [line for line in lines if not line.startswith(("log: ", "session ")) and "took" not in line]
+    assert told[:4] == [
+        "operation 1: done, Ada",
+        "operation 2: done, Ada",
         "operation 3: operation 3 does not exist; there are (1, 2)",
-        "4 packets came, 1 was refused",
+        "5 packets came, 1 was refused",
     ]
+    assert told[4].startswith("a stranger is told: ")
+    assert "Ada" not in told[4]
     assert [line.split()[1] for line in lines if "took" in line] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["echo_client.py", "tcp://127.0.0.1:1"],
+        ["chat_room.py", "client", "Ada", "ws://127.0.0.1:1/lobby"],
+        ["echo_server.py", "here"],
+        ["transport_events.py", "tcp://here"],
+        ["chat_room.py", "server", "here"],
+    ],
+)
+def test_what_goes_wrong_is_one_sentence(words: list[str]) -> None:
+    """Without a server, or where nothing can listen, an example ends with a sentence instead of a traceback."""
+    done = subprocess.run(program(*words), capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
 def test_echo_server_and_client() -> None:
@@ -198,6 +227,16 @@ def test_chat_room() -> None:
             http.request("GET", url.path)
             answer = http.getresponse()
             assert (answer.status, b'"msgtrans.v1"' in answer.read()) == (200, True)
+
+
+def test_chat_room_is_left_with_ctrl_c() -> None:
+    """Ctrl-C ends the client of chat_room.py as the end of what is typed does."""
+    with running("chat_room.py", "server", "127.0.0.1:0") as server:
+        uri = server.line().split()[-1]
+        with running("chat_room.py", "client", "Ada", uri) as ada:
+            assert ada.line() == "* Ada is here"
+            ada.interrupt()
+            assert ada.rest() == ["* the chat is over (normal)"]
 
 
 def test_reconnecting_client() -> None:
