@@ -66,6 +66,10 @@ class Endpoint:
     request_in_task, message_in_task: whether what is called only makes a coroutine, whose work begins in a task.
     """
 
+    # Only set on instances where true: each attribute more makes an object with that many a bit slower, all over.
+    request_in_task = False
+    message_in_task = False
+
     def __init__(
         self,
         config: SessionConfig | None = None,
@@ -87,8 +91,6 @@ class Endpoint:
         self.disconnect_handler: DisconnectHandler | None = None
         self.offer_request: RequestHandler = self._offer_request
         self.offer_message: MessageHandler = self._offer_message
-        self.request_in_task = False
-        self.message_in_task = False
         self.middleware = Chain(self._on_handler_error)
         self.started_at = time.time()
         self.paused: set[Session] = set()
@@ -248,8 +250,10 @@ class Endpoint:
             self.message_handler = chain.message(message)
         self.offer_request = chain.request(self._offer_request)
         self.offer_message = chain.message(self._offer_message)
-        self.request_in_task = chain.defers_requests or is_coroutine_function(request)
-        self.message_in_task = chain.defers_messages or is_coroutine_function(message)
+        if (in_task := chain.defers_requests or is_coroutine_function(request)) != self.request_in_task:
+            self.request_in_task = in_task
+        if (in_task := chain.defers_messages or is_coroutine_function(message)) != self.message_in_task:
+            self.message_in_task = in_task
 
     def _turn_away(self, session: Session, error: Exception) -> None:
         self.counters.connections_refused += 1
