@@ -216,7 +216,6 @@ class PacketDecoder:
 
     __slots__ = (
         "_head",
-        "_max_ext",
         "_max_payload",
         "_need",
         "_options",
@@ -231,7 +230,6 @@ class PacketDecoder:
     def __init__(self, options: CodecOptions = DEFAULT_OPTIONS) -> None:
         self._options = options
         self._max_payload = options.max_payload_size
-        self._max_ext = options.max_ext_header_size
         self._rest: bytearray | None = None
         self._need = 0  # bytes that _rest must hold before parsing can go on
         self._head: tuple[int, int, int, int, int, int, int] | None = None
@@ -305,9 +303,10 @@ class PacketDecoder:
                 marker, kind = self._irregular(marker, kind)
             if size > max_payload:
                 raise RemoteProtocolError(f"a payload of {size} bytes is announced, max_payload_size is {max_payload}")
-            if ext_size > self._max_ext:
+            if ext_size and ext_size > self._options.max_ext_header_size:
                 raise RemoteProtocolError(
-                    f"an ext header of {ext_size} bytes is announced, max_ext_header_size is {self._max_ext}"
+                    f"an ext header of {ext_size} bytes is announced, "
+                    f"max_ext_header_size is {self._options.max_ext_header_size}"
                 )
             body = at + HEADER_SIZE
             ext_header = b""

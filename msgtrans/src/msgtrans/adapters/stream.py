@@ -70,11 +70,10 @@ class StreamConnection(asyncio.BufferedProtocol):
         "_counted",
         "_decoder",
         "_feeding",
-        "_keepalive",
         "_kept",
-        "_nodelay",
         "_paused",
         "_session",
+        "_socket_options",
         "_terms",
         "_transport",
         "_view",
@@ -93,8 +92,8 @@ class StreamConnection(asyncio.BufferedProtocol):
     ) -> None:
         self._terms = terms
         self._decoder: Decoder = PacketDecoder(terms.session.codec) if decoder is None else decoder
-        self._nodelay = nodelay
-        self._keepalive = keepalive
+        # Nodelay and keepalive, None where the socket stays as it is. One slot for both: idle connections are many.
+        self._socket_options = None if nodelay and keepalive is None else (nodelay, keepalive)
         self._view = read_buffer(terms.loop, read_size)
         self._session: Session | None = None
         self._kept = 0  # bytes of an incomplete packet that the endpoint knows of
@@ -122,8 +121,8 @@ class StreamConnection(asyncio.BufferedProtocol):
         # Inside TLS, 0 would mean "paused" even with nothing left to write: both loops compare with >= there.
         self._transport.set_write_buffer_limits(high=0 if transport.get_extra_info("ssl_object") is None else 1, low=0)
         self.peer_address = socket_address(transport.get_extra_info("peername"))
-        if self._keepalive is not None or not self._nodelay:
-            self._set_options(transport.get_extra_info("socket"))
+        if self._socket_options is not None:
+            self._set_options(transport.get_extra_info("socket"), *self._socket_options)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         """Where the next read goes: the buffer of the loop."""
@@ -287,12 +286,12 @@ class StreamConnection(asyncio.BufferedProtocol):
         elif session.is_open and session.holding:
             session.peer_finished()
 
-    def _set_options(self, connection: TransportSocket) -> None:
+    def _set_options(self, connection: TransportSocket, nodelay: bool, keepalive: int | None) -> None:
         with suppress(OSError):  # gone already, on systems that tell so here; connection_lost follows
-            if not self._nodelay:
+            if not nodelay:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
-            if self._keepalive is not None:
-                keep_alive(connection, self._keepalive)
+            if keepalive is not None:
+                keep_alive(connection, keepalive)
 
     def _halted(self, session: Session) -> None:
         """The decoder did not go on as usual."""
