@@ -9,12 +9,14 @@ import pytest
 from carriers import LIMIT
 
 from msgtrans import (
+    ClientState,
     Closed,
     CloseReason,
     Context,
     MessageReceived,
     Packet,
     RateLimit,
+    ReconnectingClient,
     SessionClosedError,
     SessionConfig,
     TransportServer,
@@ -228,3 +230,34 @@ async def test_stopping_that_is_cancelled(carrier: Carrier) -> None:
     server.on_request(lambda context: context.payload)
     async with server, carrier.client(server) as client:
         assert (await client.request(b"again")).payload == b"again"
+
+
+async def test_closing_a_reconnecting_client_that_is_cancelled(carrier: Carrier, until: Until) -> None:
+    """A close that is given up drops what is open and leaves the client closed, with no attempt under way."""
+    server = carrier.server()
+
+    @server.on_request
+    async def hang(_: Context) -> None:
+        await asyncio.Event().wait()
+
+    async with server:
+        client = ReconnectingClient([carrier.target(server)])
+        held = asyncio.Event()
+
+        @client.on_request
+        async def hold(_: Context) -> None:
+            held.set()
+            await asyncio.Event().wait()
+
+        await client.connect()
+        await until(lambda: server.sessions)
+        (session,) = server.sessions.values()
+        asked = asyncio.create_task(session.request(b""))
+        await held.wait()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.close(), 0.05)
+        assert client.state is ClientState.CLOSED
+        with pytest.raises(SessionClosedError):
+            await asked
+        await until(lambda: not server.sessions)
+        await asyncio.wait_for(client.close(), LIMIT)

@@ -191,16 +191,22 @@ class ReconnectingClient(Endpoint):
 
         Graceful: messages that waited are written first if there is a connection, and each session closes as
         `Session.close` does; within `graceful_timeout` each. What was accepted and could not be written is counted.
+        Cancelled, it drops what is still open.
         """
         self._closing = True
-        await self._outbox.finish(self.config.graceful_timeout if graceful else 0)
-        await self._keeper.stop_trying()
-        await asyncio.gather(*(session.close(graceful=graceful) for session in list(self._open.values())))
-        self._keeper.closed()
-        self._outbox.fail(self._no_connection)
-        await self._cancel_work()
-        self._stop_watching()
-        self.hub.end()
+        try:
+            await self._outbox.finish(self.config.graceful_timeout if graceful else 0)
+            await self._keeper.stop_trying()
+            await asyncio.gather(*(session.close(graceful=graceful) for session in list(self._open.values())))
+            await self._cancel_work()
+        finally:
+            self._keeper.cancel_attempts()  # none, and no sessions, unless this was cancelled
+            for session in list(self._open.values()):
+                session.abort()
+            self._keeper.closed()
+            self._outbox.fail(self._no_connection)
+            self._stop_watching()
+            self.hub.end()
 
     async def __aenter__(self) -> Self:
         try:

@@ -160,12 +160,16 @@ class Keeper:
 
     async def stop_trying(self) -> None:
         """Make no more connections; those that are open stay."""
+        await asyncio.gather(*self.cancel_attempts(), return_exceptions=True)
+
+    def cancel_attempts(self) -> list[asyncio.Task[None]]:
+        """As `stop_trying`, without waiting: the tasks that are ending."""
         tasks = [*self._attempts, *([self._task] if self._task is not None else [])]
         self._task = None
         self._wants.clear()
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        return tasks
 
     def closed(self) -> None:
         """All connections are closed."""
