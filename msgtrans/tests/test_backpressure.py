@@ -41,8 +41,8 @@ async def test_send_waits_and_keeps_its_order(carrier: Carrier, connect_raw: Con
         carrier.server(session=SMALL) as server,
         connect_raw(server) as peer,
     ):
+        await until(lambda: server.sessions)  # uvloop does not end a TLS handshake on which reading has paused
         peer.writer.transport.pause_reading()
-        await until(lambda: server.sessions)
         session = server.sessions[1]
         sending = [asyncio.create_task(session.send(b"%8d" % n + bytes(20_000), message_id=n)) for n in range(1, 1001)]
         await until(lambda: session.congested)
@@ -71,8 +71,8 @@ async def test_send_nowait_and_broadcast_are_refused_at_the_limit(
         carrier.server(session=SMALL) as server,
         connect_raw(server) as peer,
     ):
+        await until(lambda: server.sessions)  # uvloop does not end a TLS handshake on which reading has paused
         peer.writer.transport.pause_reading()
-        await until(lambda: server.sessions)
         session = server.sessions[1]
         with pytest.raises(BackpressureError) as caught:
             overfill(session)
@@ -104,8 +104,8 @@ async def test_those_in_line_fail_when_the_connection_goes(
         carrier.server(session=SMALL) as server,
         connect_raw(server) as peer,
     ):
+        await until(lambda: server.sessions)  # uvloop does not end a TLS handshake on which reading has paused
         peer.writer.transport.pause_reading()
-        await until(lambda: server.sessions)
         session = server.sessions[1]
         filling = asyncio.create_task(fill(session.send))
         await until(lambda: session.congested and session.stats().outbound_bytes > 50_000)
