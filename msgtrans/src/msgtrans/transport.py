@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 import msgspec
 
@@ -171,7 +171,3 @@ class Terms:
     def give_back(self) -> None:
         """A connection that was counted is gone."""
         self.open -= 1
-
-
-TransportFactory: TypeAlias = "type[Transport]"
-"""What an entry point in the group `msgtrans.transports` names: called without arguments, it makes the transport."""
