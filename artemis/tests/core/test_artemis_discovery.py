@@ -6,7 +6,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from artemis.discovery import Catalog, LookupAnswer, ServiceAnswer, ServiceDraft, ServicesAnswer
+from artemis.discovery import Catalog, LookupAnswer, ServiceAnswer, ServiceDraft, ServicesAnswer, Transition
 from artemis.model import (
     Instance,
     LookupResponse,
@@ -107,6 +107,18 @@ def test_a_service_that_vanishes_while_the_list_is_made_is_left_out(registry, ca
     assert ["a", "c"] == [first, *(view.service_id for view in views)]
 
 
+class Step:
+    """A filter made of a function."""
+
+    def __init__(self, apply: Callable[[ServiceDraft], ServiceDraft]) -> None:
+        self.name = apply.__name__
+        self.apply = apply
+
+    def explain(self, draft: ServiceDraft) -> str:
+        """Say what is the same for every draft."""
+        return f"{self.name} looked at {draft.key}"
+
+
 def test_filters_run_in_order_over_known_and_unknown_services(registry, make_instance):
     """Each filter gets the draft of the one before, for every service (spec 5.1, defect 8)."""
 
@@ -118,7 +130,7 @@ def test_filters_run_in_order_over_known_and_unknown_services(registry, make_ins
         logic = encode(make_instance("logic"))
         return msgspec.structs.replace(draft, route_rules=(rule,), logic_instances=(logic,))
 
-    catalog = Catalog(registry, filters=[drop_first, add_rule], wall=WALL)
+    catalog = Catalog(registry, filters=[Step(drop_first), Step(add_rule)], wall=WALL)
     registry.register(make_instance("a"), 0)
     registry.register(make_instance("b"), 0)
     known, unknown = catalog.view("demo.orders").service(), catalog.view("x").service()
@@ -133,12 +145,65 @@ def test_a_filter_that_fails_is_skipped(registry, make_instance, caplog):
     def fail(draft: ServiceDraft) -> ServiceDraft:
         raise RuntimeError("no")
 
-    catalog = Catalog(registry, filters=[fail], wall=WALL)
+    catalog = Catalog(registry, filters=[Step(fail)], wall=WALL)
     registry.register(make_instance(), 0)
     with caplog.at_level(logging.ERROR):
         assert 1 == catalog.view("demo.orders").instance_count
-    assert 1 == catalog.filter_failures
-    assert "service=demo.orders" in caplog.text
+    assert catalog.filter_failures
+    assert "filter=fail service=demo.orders" in caplog.text
+
+
+def test_transitions_tell_what_callers_see_differently(registry, catalog, make_instance):
+    """A transition per visible change, with what was seen before and is seen now; none when nothing looks different."""
+    seen: list[Transition] = []
+    catalog.on_transition(seen.append)
+    registry.register(make_instance("A", service_id="S"), 0)
+    registry.register(make_instance("A", service_id="S"), 1)
+    registry.register(make_instance("A", service_id="S", port=1), 2)
+    registry.unregister(make_instance("a", service_id="s"), 3)
+    first, second = encode(make_instance("A", service_id="S")), encode(make_instance("A", service_id="S", port=1))
+    assert [(None, first), (first, second), (second, None)] == [(each.before, each.after) for each in seen]
+    assert {("s", "a")} == {(each.service, each.instance) for each in seen}
+    assert [1, 3, 4] == [each.seq for each in seen]
+    assert [WALL + 1, WALL + 2, WALL + 3] == [each.version for each in seen]
+
+
+def test_what_a_filter_decides_by_may_change_and_callers_are_told(registry, make_instance):
+    """An alteration is a sequenced change of the instances that look different after it, and of no others."""
+    hidden: set[str] = set()
+
+    def hide(draft: ServiceDraft) -> ServiceDraft:
+        kept = tuple(pair for pair in draft.instances if pair[0] not in hidden)
+        return msgspec.structs.replace(draft, instances=kept)
+
+    catalog = Catalog(registry, filters=[Step(hide)], wall=WALL)
+    seen: list[Transition] = []
+    catalog.on_transition(seen.append)
+    registry.register(make_instance("a"), 0)
+    registry.register(make_instance("b"), 0)
+    catalog.alter([("demo.orders", "a"), ("demo.orders", "b"), ("demo.orders", "c")], lambda: hidden.add("a"))
+    registry.register(make_instance("a", port=1), 1)
+    assert ["b"] == [instance.instance_id for instance in catalog.view("demo.orders").service().instances]
+    catalog.alter([("demo.orders", "a")], hidden.clear)
+    old, new = encode(make_instance("a")), encode(make_instance("a", port=1))
+    assert [("a", old, None), ("a", None, new)] == [(each.instance, each.before, each.after) for each in seen[2:]]
+    assert [3, 5] == [each.seq for each in seen[2:]]
+    catalog.reload("demo.orders")
+    assert ("demo.orders", "", None, None) == (seen[-1].service, seen[-1].instance, seen[-1].before, seen[-1].after)
+
+
+def test_a_transition_listener_that_fails_harms_nobody(registry, catalog, make_instance, caplog):
+    """A listener that raises is logged and counted; the change has happened and others are told."""
+
+    def fail(transition: Transition) -> None:
+        raise RuntimeError("no")
+
+    seen: list[Transition] = []
+    catalog.on_transition(fail)
+    catalog.on_transition(seen.append)
+    with caplog.at_level(logging.ERROR):
+        registry.register(make_instance(), 0)
+    assert 1 == len(seen) == catalog.listener_failures
 
 
 def test_answers_say_the_same_in_every_form(registry, catalog, make_instance):

@@ -1,7 +1,7 @@
 """What callers are shown: answers about services, encoded once and kept until they change. Pure code."""
 
 from artemis.discovery.answers import LookupAnswer, ServiceAnswer, ServicesAnswer
-from artemis.discovery.catalog import Catalog
+from artemis.discovery.catalog import Catalog, Transition
 from artemis.discovery.views import DiscoveryFilter, ServiceDraft, ServiceView
 
 __all__ = [
@@ -12,4 +12,5 @@ __all__ = [
     "ServiceDraft",
     "ServiceView",
     "ServicesAnswer",
+    "Transition",
 ]

@@ -4,14 +4,37 @@ Not here: permissions and the outcome of requests (`artemis.server.node`), and d
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import msgspec
 
 from artemis.discovery.views import DiscoveryFilter, ServiceDraft, ServiceView
-from artemis.registry import Change, Registry
+from artemis.registry import Change, Origin, Registry
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
+
+
+class Transition(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=True):
+    """One sequenced change of what callers see (design 4.1): of one instance, or of a service as a whole.
+
+    `service` and `instance` are ids in lower case; `instance` is empty when the whole service is to be looked up again,
+    and both contents are None then. `before` and `after` are the JSON that callers saw and see now, None for nothing;
+    they differ. `version` is that of the catalog from then on.
+    """
+
+    origin: Origin
+    seq: int
+    version: int
+    service: str
+    instance: str
+    before: bytes | None
+    after: bytes | None
+
+
+TransitionListener = Callable[[Transition], None]
 
 
 class Catalog:
@@ -24,10 +47,46 @@ class Catalog:
     def __init__(self, registry: Registry, *, filters: Iterable[DiscoveryFilter] = (), wall: int) -> None:
         self.version = wall
         self.filter_failures = 0
+        self.listener_failures = 0
+        self.filters = tuple(filters)
         self._registry = registry
-        self._filters = tuple(filters)
         self._views: dict[str, ServiceView] = {}
+        self._listeners: list[TransitionListener] = []
         registry.on_change(self._changed)
+
+    def on_transition(self, listener: TransitionListener) -> None:
+        """Call `listener` with every transition from now on, in order, while it happens.
+
+        It must not call back into the registry's operations. One that raises is logged and counted.
+        """
+        self._listeners.append(listener)
+
+    def shown(self, service: str, instance: str, content: bytes | None) -> bytes | None:
+        """Return the content that callers see of one instance, None when a filter hides it. Ids in lower case."""
+        if content is None or not self.filters:
+            return content
+        draft = self._filtered(service, service, ((instance, content),))
+        return next((shown for name, shown in draft.instances if name == instance), None)
+
+    def alter(self, instances: Iterable[tuple[str, str]], change: Callable[[], T]) -> T:
+        """Let `change` alter what a filter decides by, and tell what callers see differently from then on.
+
+        `instances` are the pairs of service and instance id, in lower case, that it can make a difference for.
+        """
+        before = [
+            (service, name, content, self.shown(service, name, content))
+            for service, name, content in ((service, name, self._live(service, name)) for service, name in instances)
+        ]
+        result = change()
+        for service, name, content, seen in before:
+            after = self.shown(service, name, content)
+            if seen != after:
+                self._tell(self._registry.origin, self._registry.sequence(), service, name, seen, after)
+        return result
+
+    def reload(self, service: str) -> None:
+        """Tell that a service, its id in lower case, is to be looked up again as a whole, such as for new rules."""
+        self._tell(self._registry.origin, self._registry.sequence(), service, "", None, None)
 
     def view(self, service_id: str) -> ServiceView:
         """Return the view of a service, whatever the letter case of its id; an unknown one is shown empty."""
@@ -61,18 +120,44 @@ class Catalog:
 
     def _filtered(self, key: str, service_id: str, instances: tuple[tuple[str, bytes], ...]) -> ServiceDraft:
         draft = ServiceDraft(key=key, service_id=service_id, instances=instances)
-        for step in self._filters:
+        for step in self.filters:
             try:
-                draft = step(draft)
+                draft = step.apply(draft)
             except Exception:
                 self.filter_failures += 1
-                logger.exception("discovery filter failed and is skipped: service=%s", key)
+                logger.exception("discovery filter failed and is skipped: filter=%s service=%s", step.name, key)
         return draft
 
+    def _live(self, service: str, name: str) -> bytes | None:
+        entry = self._registry.services.get(service)
+        lease = None if entry is None else entry.leases.get(name)
+        return lease.record.content if lease is not None and lease.live else None
+
     def _changed(self, change: Change) -> None:
-        if change.previous != change.visible:
-            self.version += 1
-            self._views.pop(change.record.key[1], None)
+        if change.previous == change.visible:
+            return
+        _, service, name = change.record.key
+        before, after = self.shown(service, name, change.previous), self.shown(service, name, change.visible)
+        if before != after:
+            self._tell(change.origin, change.seq, service, name, before, after)
+        else:
+            # What a filter adds, such as groups, may still depend on instances that it hides.
+            self._views.pop(service, None)
+
+    def _tell(
+        self, origin: Origin, seq: int, service: str, name: str, before: bytes | None, after: bytes | None
+    ) -> None:
+        self.version += 1
+        self._views.pop(service, None)
+        transition = Transition(
+            origin=origin, seq=seq, version=self.version, service=service, instance=name, before=before, after=after
+        )
+        for listener in self._listeners:
+            try:
+                listener(transition)
+            except Exception:
+                self.listener_failures += 1
+                logger.exception("transition listener failed: service=%s instance=%s", service, name)
 
 
 class _Spelling(msgspec.Struct, rename="camel", gc=False):

@@ -3,7 +3,7 @@
 Not here: which services exist and when a view is out of date; see `catalog`.
 """
 
-from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
@@ -24,8 +24,24 @@ class ServiceDraft(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     route_rules: tuple[bytes, ...] = ()
 
 
-DiscoveryFilter = Callable[[ServiceDraft], ServiceDraft]
-"""A step between the registry and the caller (spec 5.1): pure, keeps both ids. One that raises is skipped."""
+class DiscoveryFilter(Protocol):
+    """A step between the registry and the caller (spec 5.1). One that raises is skipped, counted and logged.
+
+    A filter judges each instance by itself: whether it stays in a draft may not depend on the other instances there,
+    because pushes and explanations ask about one instance alone. What it decides by may change only inside
+    `Catalog.alter` or before `Catalog.reload`, which tell the subscribers.
+    """
+
+    name: str
+    """What `explain`, the log and the configuration call it."""
+
+    def apply(self, draft: ServiceDraft) -> ServiceDraft:
+        """Return the draft as callers are to see it: pure, keeps both ids."""
+        ...
+
+    def explain(self, draft: ServiceDraft) -> str:
+        """Say in a sentence what `apply` does with the one instance of `draft`, and why."""
+        ...
 
 
 class ServiceView:

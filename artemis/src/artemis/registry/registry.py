@@ -268,6 +268,11 @@ class Registry:
                 self._give_up(lease, now)
         return True
 
+    def sequence(self) -> int:
+        """Take the next sequence number of our own for a change that is not a record's, such as an operator's."""
+        seq = self.vector[self.origin] = self.vector[self.origin] + 1
+        return seq
+
     # -- changes
 
     def _check(self, instance: Instance) -> tuple[str, str, bytes]:
@@ -326,8 +331,7 @@ class Registry:
         legacy: bool | None = None,
     ) -> None:
         """Make a change of our own: `content` None is a removal, `stamps` are renewed, expired and asserted."""
-        origin = self.origin
-        seq = self.vector[origin] = self.vector[origin] + 1
+        origin, seq = self.origin, self.sequence()
         renewed, expired, asserted = stamps
         key, dots = lease.record.key, (Dot(origin, seq),)
         record = Record(key, version, content is None, content or b"", renewed, expired, asserted, dots)

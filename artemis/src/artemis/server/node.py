@@ -4,9 +4,11 @@ Synchronous and pure: requests, milliseconds and wall clock come in, responses g
 exceptions. Not here: bytes and connections, which are the doors', and the table of operations (`operations`).
 """
 
+from collections.abc import Iterable
+
 import msgspec
 
-from artemis.discovery import Catalog, LookupAnswer, ServiceAnswer, ServicesAnswer
+from artemis.discovery import Catalog, DiscoveryFilter, LookupAnswer, ServiceAnswer, ServicesAnswer
 from artemis.model import (
     FailedInstance,
     Instance,
@@ -111,6 +113,7 @@ class Node:
         limits: NodeLimits | None = None,
         allow_registry_from_other_zone: bool = True,
         allow_discovery_from_other_zone: bool = True,
+        filters: Iterable[DiscoveryFilter] = (),
         now: int,
         wall: int,
     ) -> None:
@@ -123,7 +126,7 @@ class Node:
             now=now,
             wall=wall,
         )
-        self.catalog = Catalog(self.registry, wall=wall)
+        self.catalog = Catalog(self.registry, filters=filters, wall=wall)
         self.status = STARTING
         self.generation = 0
         self._region = identity.region.lower()

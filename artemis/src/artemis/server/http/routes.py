@@ -16,7 +16,9 @@ class Routes:
     """Path -> operation, and the checks that come before a body is looked at."""
 
     def __init__(self, operations: tuple[Operation, ...] = OPERATIONS) -> None:
-        self._by_path = {prefix + op.path.encode(): op for prefix in PREFIXES for op in operations}
+        self._by_path = {
+            prefix + path.encode(): op for prefix in PREFIXES for op in operations for path in (op.path, *op.aliases)
+        }
 
     def find(self, path: bytes) -> Operation | None:
         """The operation at exactly this path, or None."""

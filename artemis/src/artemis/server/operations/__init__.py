@@ -1,0 +1,14 @@
+"""The operations of a node, one table for all doors (design 4): numbers, paths, types and how to call them.
+
+A module per family; doors read the table, so a new row appears on all of them.
+Not here: how a request reaches the node.
+"""
+
+from artemis.server.operations.discovery import DISCOVERY
+from artemis.server.operations.registry import REGISTRY
+from artemis.server.operations.status import STATUS
+from artemis.server.operations.table import Limit, MissingParameter, Operation
+
+OPERATIONS: tuple[Operation, ...] = (*REGISTRY, *DISCOVERY, *STATUS)
+
+__all__ = ["OPERATIONS", "Limit", "MissingParameter", "Operation"]

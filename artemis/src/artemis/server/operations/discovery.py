@@ -1,0 +1,90 @@
+"""Lookup, service, services (spec 2.2)."""
+
+from collections.abc import Iterator, Mapping
+from typing import cast
+
+import msgspec
+
+from artemis.discovery import LookupAnswer, ServiceAnswer, ServicesAnswer
+from artemis.model import (
+    DiscoveryConfig,
+    LookupRequest,
+    LookupResponse,
+    ServiceRequest,
+    ServiceResponse,
+    ServicesRequest,
+    ServicesResponse,
+    encode,
+    encode_msgpack,
+)
+from artemis.server.operations.table import MissingParameter, Operation
+
+_Answer = LookupAnswer | ServiceAnswer | ServicesAnswer
+
+
+def _answer_json(answer: object) -> bytes:
+    return encode(answer) if isinstance(answer, msgspec.Struct) else cast("_Answer", answer).json()
+
+
+def _answer_msgpack(answer: object) -> bytes:
+    return encode_msgpack(answer) if isinstance(answer, msgspec.Struct) else cast("_Answer", answer).msgpack()
+
+
+def _services_pieces(answer: object, size: int) -> Iterator[bytes]:
+    if isinstance(answer, msgspec.Struct):
+        return iter([encode(answer)])
+    return cast("ServicesAnswer", answer).json_pieces(size)
+
+
+def _service_query(query: Mapping[str, str]) -> ServiceRequest:
+    service_id = query.get("serviceId")
+    if service_id is None:
+        raise MissingParameter("serviceId")
+    region_id, zone_id = query.get("regionId"), query.get("zoneId")
+    config = DiscoveryConfig(service_id=service_id, region_id=region_id, zone_id=zone_id)
+    return ServiceRequest(discovery_config=config, region_id=region_id, zone_id=zone_id)
+
+
+def _services_query(query: Mapping[str, str]) -> ServicesRequest:
+    return ServicesRequest(region_id=query.get("regionId"), zone_id=query.get("zoneId"))
+
+
+DISCOVERY: tuple[Operation, ...] = (
+    Operation(
+        code=16,
+        name="discovery.lookup",
+        path="discovery/lookup.json",
+        request_type=LookupRequest,
+        response_type=LookupResponse,
+        call=lambda node, request, now: node.lookup(cast("LookupRequest | None", request), now),
+        encode_json=_answer_json,
+        encode_msgpack=_answer_msgpack,
+        shows_data=True,
+    ),
+    Operation(
+        code=17,
+        name="discovery.service",
+        path="discovery/service.json",
+        request_type=ServiceRequest,
+        response_type=ServiceResponse,
+        call=lambda node, request, now: node.service(cast("ServiceRequest | None", request), now),
+        encode_json=_answer_json,
+        encode_msgpack=_answer_msgpack,
+        from_query=_service_query,
+        shows_data=True,
+    ),
+    Operation(
+        code=18,
+        name="discovery.services",
+        path="discovery/services.json",
+        request_type=ServicesRequest,
+        response_type=ServicesResponse,
+        call=lambda node, request, now: node.services(cast("ServicesRequest | None", request), now),
+        encode_json=_answer_json,
+        encode_msgpack=_answer_msgpack,
+        json_pieces=_services_pieces,
+        from_query=_services_query,
+        hot=False,
+        shows_data=True,
+    ),
+)
