@@ -8,12 +8,12 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from artemis.server.app import ListenError, NodeServer
 from artemis.server.config import ConfigError, ServeConfig, load_config
+from artemis.server.flags import with_serve_options
 from artemis.server.identity import IdentityError
 from artemis.server.logs import configure_logging, get_logger
 
@@ -21,57 +21,12 @@ from artemis.server.logs import configure_logging, get_logger
 _OWN_FILES = 64
 
 
-def serve(  # noqa: PLR0917 - a flag each
-    host: Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks one [default: 8080]")] = None,
-    region: Annotated[str | None, typer.Option(help="Region of this node [default: local]")] = None,
-    zone: Annotated[str | None, typer.Option(help="Zone of this node [default: zone1]")] = None,
-    self_url: Annotated[
-        str | None, typer.Option(help="URL clients reach this node by [default: bound address]")
-    ] = None,
-    lease_ttl: Annotated[
-        float | None, typer.Option(help="Seconds of silence until a lease expires [default: 20]")
-    ] = None,
-    legacy_lease_ttl: Annotated[
-        float | None, typer.Option(help="The same for instances with metadata java_registry [default: 90]")
-    ] = None,
-    self_preservation: Annotated[
-        bool | None, typer.Option(help="Hold leases longer when many fall silent at once [default: on]")
-    ] = None,
-    heartbeat_interval: Annotated[
-        float | None,
-        typer.Option(help="Seconds between heartbeats clients should keep [default: a quarter of the TTL]"),
-    ] = None,
-    preservation_hold: Annotated[
-        float | None, typer.Option(help="Seconds self-preservation holds a silent lease longer [default: 60]")
-    ] = None,
-    tombstone_lifetime: Annotated[
-        float | None,
-        typer.Option(help="Seconds a removed or expired instance is remembered [default: 600, or twice the TTL]"),
-    ] = None,
-    allow_registry_from_other_zone: Annotated[
-        bool | None, typer.Option(help="Accept instances of other zones [default: yes]")
-    ] = None,
-    allow_discovery_from_other_zone: Annotated[
-        bool | None, typer.Option(help="Answer lookups from other zones [default: yes]")
-    ] = None,
-    max_instances: Annotated[int | None, typer.Option(help="Instances held [default: 2000000]")] = None,
-    max_body_size: Annotated[int | None, typer.Option(help="Bytes of one request [default: 8388608]")] = None,
-    max_connections: Annotated[int | None, typer.Option(help="Open connections [default: 15000]")] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Where to keep the node's id and epoch [default: nowhere]")
-    ] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [default: info]")] = None,
-    log_format: Annotated[str | None, typer.Option(help="console or json [default: console]")] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file with these options as keys")] = None,
-) -> None:
+def serve(*, config: Path | None, **flags: object) -> None:
     """Run a registry node until SIGTERM or Ctrl-C.
 
     Prints `listening http://HOST:PORT` first. Every option can also stand in the TOML file (`lease-ttl = 10`) or in
-    the environment
-    (ARTEMIS_SERVE_LEASE_TTL=10); flags win over the environment, the environment over the file.
+    the environment (ARTEMIS_SERVE_LEASE_TTL=10); flags win over the environment, the environment over the file.
     """
-    flags: dict[str, object] = {name: value for name, value in locals().items() if name != "config"}
     try:
         settings = load_config(config, flags)
     except ConfigError as error:
@@ -83,6 +38,9 @@ def serve(  # noqa: PLR0917 - a flag each
     except (ListenError, IdentityError) as error:
         typer.echo(f"artemis serve: {error}", err=True)
         raise typer.Exit(1) from error
+
+
+with_serve_options(serve)
 
 
 def _run(settings: ServeConfig) -> None:

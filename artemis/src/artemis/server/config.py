@@ -129,7 +129,7 @@ def load_config(file: Path | None, flags: dict[str, object]) -> ServeConfig:
 
     Raises `ConfigError`.
     """
-    given = {name: value for name, value in flags.items() if value is not None}
+    given = {name: value for name, value in flags.items() if value is not None and value != []}
     try:
         from_environment = ServeConfig().model_dump(exclude_unset=True)
         from_file = _read_toml(file) if file else {}
