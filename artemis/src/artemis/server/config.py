@@ -6,20 +6,32 @@ Values come from flags, then ARTEMIS_SERVE_* variables, then a TOML file, then t
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+#: Unreserved characters only, so that no client spells it in another way.
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+){1,8}")
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\s/;:,]+$")]
 
 
 class ConfigError(ValueError):
     """The configuration cannot be used; the text names the option and says what to do."""
+
+
+class Given(NamedTuple):
+    """Where the value of an option was written: the kind of place, and the place itself."""
+
+    source: Literal["flag", "environment", "file"]
+    place: str
 
 
 class ServeConfig(BaseSettings):
@@ -64,9 +76,27 @@ class ServeConfig(BaseSettings):
     max_instances: int = Field(2_000_000, ge=1, description="Instances held; further ones are refused.")
     max_body_size: int = Field(8 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024, description="Bytes of one request.")
     max_connections: int = Field(15_000, ge=1, description="Open connections; further ones are closed at once.")
+    path_prefix: str = Field(
+        "", description="Path that everything is also reachable below, such as /artemis-service; default: none."
+    )
+    admin_token_file: Path | None = Field(
+        None, description="File whose first line operators send as their token; needed beyond loopback."
+    )
     data_dir: Path | None = Field(None, description="Where the node keeps its id and epoch; default: nowhere.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
     log_format: Literal["console", "json"] = Field("console", description="How log lines look, on standard error.")
+
+    _given: dict[str, Given] = PrivateAttr(default_factory=dict)
+
+    @property
+    def given(self) -> Mapping[str, Given]:
+        """Where each option that `load_config` was given comes from; the others have their defaults."""
+        return self._given
+
+    def trace(self, given: Mapping[str, Given]) -> Self:
+        """Remember where the values come from; returns itself."""
+        self._given = dict(given)
+        return self
 
     @property
     def expected_heartbeat(self) -> float:
@@ -109,6 +139,13 @@ class ServeConfig(BaseSettings):
             raise ValueError("must look like http://host:port/")
         return value
 
+    @field_validator("path_prefix")
+    @classmethod
+    def _check_path_prefix(cls, value: str) -> str:
+        if value and not _PREFIX.fullmatch(value):
+            raise ValueError("must start with a slash and not end with one, such as /artemis-service")
+        return value
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -131,13 +168,21 @@ def load_config(file: Path | None, flags: dict[str, object]) -> ServeConfig:
     """
     given = {name: value for name, value in flags.items() if value is not None and value != []}
     try:
-        from_environment = ServeConfig().model_dump(exclude_unset=True)
+        from_environment = EnvSettingsSource(ServeConfig)()
         from_file = _read_toml(file) if file else {}
-        return ServeConfig(**{**from_file, **from_environment, **given})
+        config = ServeConfig(**{**from_file, **from_environment, **given})
     except ConfigError:
         raise
     except ValueError as error:
         raise ConfigError(_explain(error)) from error
+    prefix = ServeConfig.model_config.get("env_prefix", "")
+    return config.trace(
+        {
+            **{name: Given("file", str(file)) for name in from_file},
+            **{name: Given("environment", f"{prefix}{name.upper()}") for name in from_environment},
+            **{name: Given("flag", f"--{name.replace('_', '-')}") for name in given},
+        }
+    )
 
 
 def _read_toml(file: Path) -> dict[str, object]:
@@ -167,7 +212,7 @@ def _explain(error: ValueError) -> str:
 
 def own_url(config: ServeConfig, port: int) -> str:
     """The URL that this node announces: the configured one, else the bound address, else the first site-local IPv4
-    (design 6)."""
+    (design 6), with the path prefix, which the node URL of v1 clients contains (spec 2)."""
     if config.self_url is not None:
         return config.self_url
     host = config.host
@@ -175,7 +220,7 @@ def own_url(config: ServeConfig, port: int) -> str:
         host = site_local_address()
     if ":" in host:
         host = f"[{host}]"
-    return f"http://{host}:{port}"
+    return f"http://{host}:{port}{config.path_prefix}"
 
 
 def site_local_address() -> str:
