@@ -1,8 +1,9 @@
 """The forgiving reader: what Jackson accepts and a strict decoder does not (spec 1.1).
 
-It reads names in any letter case, ignores unknown names, turns null into 0 or false where Java has a primitive, numeric
-text into numbers and numbers into text, and accepts raw control characters in text, a byte order mark, UTF-16 and
-UTF-32. What Jackson refuses too raises `MalformedBody`, and nothing else is ever raised, whatever the bytes.
+It reads names in any letter case and with underscores (artemis-rust 1.0), ignores unknown names, turns null into 0 or
+false where Java has a primitive, numeric text into numbers and numbers into text, and accepts raw control characters in
+text, a byte order mark, UTF-16 and UTF-32. What Jackson refuses too raises `MalformedBody`, and nothing else is ever
+raised, whatever the bytes.
 
 Not here: the fast path for well-formed bodies; see `codec`.
 """
@@ -210,13 +211,13 @@ def _list_reader(element: Reader) -> Reader:
     return read
 
 
-def _map_reader() -> Reader:
-    def read(value: object) -> dict[str, str | None]:
-        result: dict[str, str | None] = {}
+def _map_reader(element: Reader) -> Reader:
+    def read(value: object) -> dict[str, object]:
+        result: dict[str, object] = {}
         for name, item in _pairs(value):
             try:
                 key = _read_text(name)
-                result["" if key is None else key] = _read_text(item)
+                result["" if key is None else key] = None if item is None else element(item)
             except _MismatchError as mismatch:
                 mismatch.path.append(f"[{str(name)[:40]!r}]")
                 raise
@@ -244,7 +245,7 @@ def _struct_reader(struct: type[msgspec.Struct]) -> Reader:
             return None
         values: dict[str, object] = {}
         for name, item in _pairs(value):
-            found = readers.get(name.lower()) if isinstance(name, str) else None
+            found = readers.get(name.lower().replace("_", "")) if isinstance(name, str) else None
             if found is None:
                 continue
             attribute, wire_name, reader = found
@@ -267,7 +268,7 @@ def _struct_reader(struct: type[msgspec.Struct]) -> Reader:
 def _reader(annotation: object) -> Reader:
     nullable = False
     if get_origin(annotation) in {Union, UnionType}:
-        (annotation,) = (part for part in get_args(annotation) if part is not NoneType)
+        (annotation,) = (part for part in get_args(annotation) if part not in {NoneType, msgspec.UnsetType})
         nullable = True
     meta = None
     if get_origin(annotation) is Annotated:
@@ -281,7 +282,7 @@ def _reader(annotation: object) -> Reader:
     if get_origin(annotation) is list:
         return _list_reader(_reader(get_args(annotation)[0]))
     if get_origin(annotation) is dict:
-        return _map_reader()
+        return _map_reader(_reader(get_args(annotation)[1]))
     if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
         return _struct_reader(annotation)
     raise TypeError(f"the wire has no type {annotation!r}")

@@ -2,6 +2,7 @@
 
 from artemis.registry.errors import InstanceTooLarge, InvalidInstance, RegistryError, TooManyInstances, WrongRegion
 from artemis.registry.leases import Lease, SelfPreservation
+from artemis.registry.rates import RenewalRate
 from artemis.registry.records import Change, Dot, Origin, Record, Stamp, merge
 from artemis.registry.registry import Registry, RenewalPlan
 from artemis.registry.settings import NodeLimits, NodeTimings
@@ -19,6 +20,7 @@ __all__ = [
     "Registry",
     "RegistryError",
     "RenewalPlan",
+    "RenewalRate",
     "SelfPreservation",
     "Stamp",
     "TooManyInstances",

@@ -23,6 +23,10 @@ class HybridClock:
         """Note where the wall clock stands; it may have been set, also backwards."""
         self._offset = wall - now
 
+    def wall(self, now: int) -> int:
+        """Return the wall clock's milliseconds at `now`, as far as its last adjustment tells."""
+        return now + self._offset
+
     def observe(self, stamp: Stamp) -> None:
         """Pass a stamp of another node or of a client."""
         if stamp[0] > self._value:

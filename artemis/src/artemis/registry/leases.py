@@ -7,10 +7,11 @@ Not here: what an expiry means for a record (`registry`). Time comes in as milli
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import msgspec
 
+from artemis.registry.rates import RenewalRate, RenewalWindow
 from artemis.registry.records import Record, Stamp
 
 SHARE_PERCENT = 85
@@ -52,7 +53,8 @@ class LeaseTable:
 
     `ttl`, `window` and `hold` are milliseconds: a lease is silent when not heard for `window` and expires when not
     heard for `ttl`, plus `hold` while self-preservation is active. A lease owned by another member would wait
-    `ttl` plus a grace per rank: it would leave `_silent` for a queue of its rank, in the same order.
+    `ttl` plus a grace per rank: it would leave `_silent` for a queue of its rank, in the same order. `renewals` counts
+    all renewals since the start.
     """
 
     __slots__ = (
@@ -63,8 +65,10 @@ class LeaseTable:
         "_pardoned",
         "_silent",
         "_since",
+        "_window",
         "enabled",
         "hold",
+        "renewals",
         "ttl",
         "window",
     )
@@ -74,6 +78,8 @@ class LeaseTable:
         self.window = window
         self.hold = hold
         self.enabled = True
+        self.renewals = 0
+        self._window = RenewalWindow(now)
         self._fresh: OrderedDict[Lease, None] = OrderedDict()
         self._silent: OrderedDict[Lease, None] = OrderedDict()
         # Leases that were silent when self-preservation ended. All count as heard at that moment, and become the silent
@@ -101,6 +107,7 @@ class LeaseTable:
 
     def hear(self, lease: Lease, now: int, stamp: Stamp) -> None:
         """Renew one lease of this table."""
+        self.renewals += 1
         lease.heard = now
         lease.renewed = stamp
         try:
@@ -109,8 +116,9 @@ class LeaseTable:
             self.discard(lease)
             self._fresh[lease] = None
 
-    def hear_all(self, leases: Iterable[Lease], now: int, stamp: Stamp) -> None:
+    def hear_all(self, leases: Collection[Lease], now: int, stamp: Stamp) -> None:
         """Renew many leases of this table; the hot loop of heartbeats that are recognised."""
+        self.renewals += len(leases)
         move = self._fresh.move_to_end
         for lease in leases:
             lease.heard = now
@@ -121,12 +129,21 @@ class LeaseTable:
                 self.discard(lease)
                 self._fresh[lease] = None
 
+    def retime(self, ttl: int, window: int, hold: int) -> None:
+        """Use other times from the next tick on, for the leases that exist as well (spec 10.1: read at every check)."""
+        self.ttl = ttl
+        self.window = window
+        self.hold = hold
+        # A verdict under way was reached with the former times.
+        self._due_before = None
+
     def tick(self, now: int, limit: int) -> tuple[list[Lease], bool]:
         """Return the leases that expire now, at most `limit`, and whether more is due now.
 
         The returned leases have left the table. Nothing expires before everyone who has gone silent is counted, and one
         verdict on self-preservation holds for all that is due at that moment, however many ticks it takes.
         """
+        self._window.sample(now, self.renewals)
         if self._due_before is None:
             if not self._silence(now, limit):
                 return [], True
@@ -143,6 +160,11 @@ class LeaseTable:
             expired.append(lease)
         self._due_before = None
         return expired, False
+
+    def rate(self, now: int) -> RenewalRate:
+        """Return how many leases were renewed of late."""
+        self._window.sample(now, self.renewals)
+        return self._window.rate(self.renewals)
 
     def status(self) -> SelfPreservation:
         """Tell the state of self-preservation as of the last tick, with current numbers."""
@@ -174,12 +196,24 @@ class LeaseTable:
         """Move who was not heard within the window to the silent ones, at most `limit`; False when more are due."""
         horizon = now - self.window
         if self._fresh_from >= horizon:
+            if self._silent:  # the window has grown: the pardon holds again
+                self._silent, self._pardoned = self._pardoned, self._silent
             return True
         if self._pardoned:
             # Nobody can have gone silent since the pardon, so the pardoned are first in the order.
             self._silent, self._pardoned = self._pardoned, self._silent
         moved = 0
         fresh, silent = self._fresh, self._silent
+        while silent:  # who was heard within a window that has grown is silent no longer; first in the order of heard
+            lease = next(reversed(silent))
+            if lease.heard < horizon:
+                break
+            if moved == limit:
+                return False
+            del silent[lease]
+            fresh[lease] = None
+            fresh.move_to_end(lease, last=False)
+            moved += 1
         while fresh:
             lease = next(iter(fresh))
             if lease.heard >= horizon:
@@ -201,4 +235,5 @@ class LeaseTable:
         self._since = now
         if not active:
             self._fresh_from = now
-            self._silent, self._pardoned = self._pardoned, self._silent
+            if self._silent:
+                self._silent, self._pardoned = self._pardoned, self._silent

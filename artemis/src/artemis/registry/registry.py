@@ -14,6 +14,7 @@ from artemis.model import Instance, encode_canonical
 from artemis.registry.clock import HybridClock
 from artemis.registry.errors import InstanceTooLarge, InvalidInstance, TooManyInstances, WrongRegion
 from artemis.registry.leases import Lease, LeaseTable, SelfPreservation
+from artemis.registry.rates import RenewalRate
 from artemis.registry.records import ZERO, Change, Dot, Origin, Record, Stamp, merge
 from artemis.registry.settings import NodeLimits, NodeTimings
 
@@ -26,11 +27,15 @@ logger = logging.getLogger(__name__)
 
 
 class ServiceLeases(msgspec.Struct, gc=False, eq=False):
-    """All leases of one service by instance id in lower case, dead ones until they are swept. Read only for others."""
+    """All leases of one service by instance id in lower case, dead ones until they are swept. Read only for others.
+
+    `live` counts the living ones, `changed` is when any of them last changed, in monotonic milliseconds.
+    """
 
     name: str
     leases: dict[str, Lease]
     live: int
+    changed: int = 0
 
 
 class RegistryCounters(msgspec.Struct, gc=False):
@@ -139,6 +144,11 @@ class Registry:
             self._clock.observe(known)
             self.counters.unknown_leases += 1
             return None
+        return self.revive(lease, now)
+
+    def revive(self, lease: Lease, now: int) -> Lease:
+        """Renew a lease that is not removed, whatever its content; an expired one returns. Raises RegistryError."""
+        record = lease.record
         self.counters.renewed += 1
         if lease.live:
             (self._legacy if lease.legacy else self._normal).hear(lease, now, self._clock.current(now))
@@ -148,12 +158,17 @@ class Registry:
             raise TooManyInstances(self.limits.max_instances)
         stamp = self._clock.next(now)
         lease.heard = now
+        self._table(lease).renewals += 1
         self._commit(lease, record.version, record.content, (stamp, record.expired, stamp), now)
         return lease
 
     def unregister(self, instance: Instance, now: int, known: Stamp | None = None) -> Lease:
         """Remove an instance at once; an unknown one leaves a tombstone (spec 4.3). Raises RegistryError."""
         service, name, _ = self._check(instance)
+        return self.remove(service, name, now, known)
+
+    def remove(self, service: str, name: str, now: int, known: Stamp | None = None) -> Lease:
+        """Remove the instance of these ids, in lower case, as `unregister` does."""
         lease = self._find(service, name)
         self.counters.unregistered += 1
         stamp = self._version(lease, known, now)
@@ -213,6 +228,22 @@ class Registry:
         """
         self._listeners.append(listener)
 
+    def find(self, service_id: str, instance_id: str) -> Lease | None:
+        """Return the lease of an instance, dead ones included, whatever the letter case of the ids."""
+        return self._find(service_id.lower(), instance_id.lower())
+
+    def died(self, lease: Lease) -> int | None:
+        """Return when a removed or expired lease died, in monotonic milliseconds, None for a live one."""
+        return self._dead.get(lease)
+
+    def wall(self, now: int) -> int:
+        """Return the wall clock's milliseconds at `now`, as of the last tick."""
+        return self._clock.wall(now)
+
+    def renewals(self, now: int) -> tuple[RenewalRate, RenewalRate]:
+        """Return how many normal and legacy leases were renewed of late (spec 1.6)."""
+        return self._normal.rate(now), self._legacy.rate(now)
+
     def self_preservation(self) -> tuple[SelfPreservation, SelfPreservation]:
         """Return the state of self-preservation of normal and of legacy leases."""
         return self._normal.status(), self._legacy.status()
@@ -220,6 +251,12 @@ class Registry:
     def enable_self_preservation(self, enabled: bool) -> None:
         """Switch self-preservation on or off with the next tick. When it ends, every lease gets a fresh TTL."""
         self._normal.enabled = self._legacy.enabled = enabled
+
+    def retime(self, timings: NodeTimings) -> None:
+        """Use other times from now on, for the leases that exist as well; the next tick judges by them."""
+        self.timings = timings
+        for table, ttl in ((self._normal, timings.ttl), (self._legacy, timings.legacy_ttl)):
+            table.retime(ttl, ttl - timings.heartbeat, timings.hold)
 
     # -- time and other nodes
 
@@ -348,6 +385,7 @@ class Registry:
             self._table(lease).discard(lease)
         live = record.live
         entry = self._services[record.key[1]]
+        entry.changed = now
         if live != lease.live:
             step = 1 if live else -1
             entry.live += step

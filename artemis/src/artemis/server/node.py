@@ -24,14 +24,11 @@ from artemis.model import (
     ServicesRequest,
     Zone,
 )
-from artemis.model.instances import instance_text
 from artemis.model.nodes import DOWN, STARTING, UP
 from artemis.model.responses import (
     BAD_REQUEST,
     DATA_NOT_FOUND,
-    INTERNAL_SERVICE_ERROR,
     NO_PERMISSION,
-    PARTIAL_FAIL,
     SERVICE_UNAVAILABLE,
     SUCCESS,
     failure,
@@ -47,14 +44,10 @@ from artemis.registry import (
     SelfPreservation,
     WrongRegion,
 )
+from artemis.server.about import NodeAbout
+from artemis.server.outcomes import NOT_EXISTING, REGISTRY_SUCCESS, failed_instance, not_ours, outcome, refused
 
-__all__ = ["Node", "NodeIdentity", "NodeLimits", "NodeStats", "NodeTimings", "RenewalPlan"]
-
-REGISTRY_SUCCESS = RegistryResponse(response_status=SUCCESS)
-"""The answer of every registry operation in which nothing failed; one object, so that doors keep its bytes."""
-
-NOT_EXISTING = "Instance is not exising! Need re-register."
-"""The original's text, spelt as there."""
+__all__ = ["REGISTRY_SUCCESS", "Node", "NodeIdentity", "NodeLimits", "NodeStats", "NodeTimings", "RenewalPlan"]
 
 
 class NodeIdentity(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +95,8 @@ class Node:
     `now` is milliseconds of a monotonic clock that never goes back, `wall` milliseconds of the wall clock. Every
     operation takes the decoded request, None for a literal null, and always returns a response. Instances and lookups
     from another zone are welcome unless the `allow` switches say no; another region never is (spec 6.5).
-    `generation` changes whenever something changes that the outcome of all requests depends on.
+    `generation` changes whenever something changes that the outcome of all requests depends on. `about` is what the
+    assembly knows and status operations show.
     """
 
     def __init__(
@@ -127,6 +121,7 @@ class Node:
             wall=wall,
         )
         self.catalog = Catalog(self.registry, filters=filters, wall=wall)
+        self.about = NodeAbout()
         self.status = STARTING
         self.generation = 0
         self._region = identity.region.lower()
@@ -135,6 +130,15 @@ class Node:
         self._allow_discovery = allow_discovery_from_other_zone
         self._can_serve: bool | None = None
         self._refused_zone = 0
+
+    @property
+    def serving(self) -> bool:
+        """Tell whether clients are served (spec 6.3)."""
+        return bool(self._can_serve)
+
+    def accepts(self, zone: str | None) -> bool:
+        """Tell whether instances of a zone of this region may be written here (spec 6.5)."""
+        return self._allow_registry or (zone is not None and zone.lower() == self._zone)
 
     # -- registry
 
@@ -154,8 +158,8 @@ class Node:
                 else:
                     failed.append(self._refuse_zone(instance))
             except RegistryError as error:
-                failed.append(_refused(instance, error))
-        return _outcome(failed)
+                failed.append(refused(instance, error))
+        return outcome(failed)
 
     def heartbeat(self, request: RegistryRequest | None, now: int) -> RegistryResponse:
         """Renew leases; what must be registered comes back whole with `data-not-found` (spec 2.1, 0.4)."""
@@ -186,8 +190,8 @@ class Node:
                 else:
                     failed.append(self._refuse_zone(instance))
             except RegistryError as error:
-                failed.append(_refused(instance, error))
-        return _outcome(failed)
+                failed.append(refused(instance, error))
+        return outcome(failed)
 
     # -- discovery
 
@@ -254,6 +258,16 @@ class Node:
             self._become(UP, can_serve=True)
         return self.registry.tick(now, wall, limit)
 
+    def retime(self, timings: NodeTimings) -> None:
+        """Change the times of all leases, those that exist included (spec 10.1: TTLs are read at every check)."""
+        self.registry.retime(timings)
+
+    def allow_other_zones(self, *, registry: bool, discovery: bool) -> None:
+        """Say whether instances and lookups of other zones of the region are served (spec 6.5)."""
+        self._allow_registry = registry
+        self._allow_discovery = discovery
+        self.generation += 1
+
     def drain(self, now: int) -> None:  # noqa: ARG002
         """Stop serving, for good: every request from now on is answered `service-unavailable`."""
         self._become(DOWN, can_serve=False)
@@ -294,13 +308,13 @@ class Node:
                     continue
                 lease = heartbeat(instance, now)
             except RegistryError as error:
-                failed.append(_refused(instance, error))
+                failed.append(refused(instance, error))
                 continue
             if lease is None:
-                failed.append(_failed(instance, DATA_NOT_FOUND, NOT_EXISTING))
+                failed.append(failed_instance(instance, DATA_NOT_FOUND, NOT_EXISTING))
             elif leases is not None:
                 leases.append(lease)
-        return _outcome(failed)
+        return outcome(failed)
 
     def _asked(self, request: RegistryRequest | None) -> list[Instance | None] | ResponseStatus:
         """Return the instances of a registry request, or why it is not served at all (spec 2.1 steps 2 and 3)."""
@@ -316,9 +330,9 @@ class Node:
         if not self._can_serve:
             return self._unavailable("discovery")
         if region is None or region.lower() != self._region:
-            return failure(NO_PERMISSION, _not_ours("region", region, self.identity.region))
+            return failure(NO_PERMISSION, not_ours("region", region, self.identity.region))
         if not self._allow_discovery and (zone is None or zone.lower() != self._zone):
-            return failure(NO_PERMISSION, _not_ours("zone", zone, self.identity.zone))
+            return failure(NO_PERMISSION, not_ours("zone", zone, self.identity.zone))
         return None
 
     def _unavailable(self, what: str) -> ResponseStatus:
@@ -332,34 +346,12 @@ class Node:
         """Answer an instance of another zone; a wrong region is named first, as it is nobody's choice."""
         if instance.region_id is None or instance.region_id.lower() != self._region:
             self.registry.counters.refused_region += 1
-            return _refused(instance, WrongRegion(instance.region_id or "", self._region))
+            return refused(instance, WrongRegion(instance.region_id or "", self._region))
         self._refused_zone += 1
         text = f"zone {instance.zone_id or ''!r} is not the zone {self._zone!r} of this node"
-        return _failed(instance, NO_PERMISSION, text)
+        return failed_instance(instance, NO_PERMISSION, text)
 
     def _become(self, status: str, *, can_serve: bool) -> None:
         self.status = status
         self._can_serve = can_serve
         self.generation += 1
-
-
-def _not_ours(what: str, asked: str | None, ours: str) -> str:
-    if not asked:
-        return f"{what}Id is missing; this node serves the {what} {ours!r}"
-    return f"{what} {asked!r} is not the {what} {ours!r} of this node"
-
-
-def _outcome(failed: list[FailedInstance | None]) -> RegistryResponse:
-    if not failed:
-        return REGISTRY_SUCCESS
-    return RegistryResponse(failed_instances=failed, response_status=PARTIAL_FAIL)
-
-
-def _refused(instance: Instance, error: RegistryError) -> FailedInstance:
-    if isinstance(error, WrongRegion):
-        return _failed(instance, NO_PERMISSION, str(error))
-    return _failed(instance, INTERNAL_SERVICE_ERROR, f"Exception: {error}")
-
-
-def _failed(instance: Instance, code: str, reason: str) -> FailedInstance:
-    return FailedInstance(error_code=code, error_message=f"{instance_text(instance)}: {reason}", instance=instance)
