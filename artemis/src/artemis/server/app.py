@@ -15,6 +15,7 @@ import msgspec
 
 from artemis.model.nodes import UP
 from artemis.registry import NodeLimits, NodeTimings
+from artemis.server.admin import AdminGuard, admin_guard, readable_by_others
 from artemis.server.binary.door import BinaryDoor
 from artemis.server.config import ServeConfig, own_url
 from artemis.server.http.application import Application
@@ -88,10 +89,12 @@ class NodeServer:
     async def start(self) -> None:
         """Bind, make the node and serve.
 
-        Raises `ListenError` when the address cannot be had and `IdentityError` when the data directory cannot be used.
+        Raises `ListenError` when the address cannot be had, `IdentityError` when the data directory and
+        `AdminTokenError` when the token file cannot be used.
         """
         loop = asyncio.get_running_loop()
         config = self._config
+        guard = self._admin_guard()
         try:
             self._listener = await loop.create_server(
                 self._accept, config.host, config.port, backlog=1024, start_serving=False
@@ -122,16 +125,23 @@ class NodeServer:
             wall=wall_ms(),
         )
         self.node.registry.enable_self_preservation(config.self_preservation)
-        self._open_doors(loop)
+        self._open_doors(loop, guard)
         self._tick()
         await self._listener.start_serving()
 
-    def _open_doors(self, loop: asyncio.AbstractEventLoop) -> None:
-        routes = Routes()
+    def _admin_guard(self) -> AdminGuard:
+        file = self._config.admin_token_file
+        guard = admin_guard(self._config.host, file)
+        if file is not None and readable_by_others(file):
+            self._log.warning("admin token readable by others", file=str(file), advice="chmod 600 it")
+        return guard
+
+    def _open_doors(self, loop: asyncio.AbstractEventLoop, guard: AdminGuard) -> None:
+        routes = Routes(prefix=self._config.path_prefix, guard=guard)
         calls = Calls(
             self.node, now_ms, self._limits.body_size, self._report, self.counters["http"], self._requests["http"]
         )
-        pages = Pages(self.node, Metrics(self._snapshot))
+        pages = Pages(self.node, Metrics(self._snapshot), self._config.path_prefix)
         application = Application(calls, routes, pages.table(), self.counters["http"])
         self._http = HttpDoor(calls, routes, application, self._limits, self.counters["http"], loop)
         self._binary = TransportServer(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import typer
 
+from artemis.server.admin import AdminTokenError
 from artemis.server.app import ListenError, NodeServer
 from artemis.server.config import ConfigError, ServeConfig, load_config
 from artemis.server.flags import with_serve_options
@@ -35,7 +36,7 @@ def serve(*, config: Path | None, **flags: object) -> None:
     configure_logging(settings.log_level, settings.log_format)
     try:
         _run(settings)
-    except (ListenError, IdentityError) as error:
+    except (ListenError, IdentityError, AdminTokenError) as error:
         typer.echo(f"artemis serve: {error}", err=True)
         raise typer.Exit(1) from error
 

@@ -6,8 +6,8 @@ import http
 
 import msgspec
 
-#: The original sends these with every answer (spec section 2). They open what needs no credentials, which is all of
-#: the API so far.
+#: The original sends these with every answer (spec section 2). They open what needs no credentials, so they do not
+#: go with the answers of operations for operators.
 CORS_FIELDS: tuple[tuple[bytes, bytes], ...] = (
     (b"Access-Control-Allow-Origin", b"*"),
     (b"Access-Control-Expose-Headers", b"*"),
@@ -17,14 +17,21 @@ JSON_TYPE = b"application/json"
 
 
 class Answer(msgspec.Struct, gc=False):
-    """Status, body and the header fields beyond type, length and CORS. `close`: the connection cannot be used
-    afterwards."""
+    """Status, body and the header fields beyond type, length and CORS.
+
+    `close`: the connection cannot be used afterwards. `cors`: pages of other sites may read it.
+    """
 
     status: int = 200
     body: bytes = b""
     fields: tuple[tuple[bytes, bytes], ...] = ()
     content_type: bytes = JSON_TYPE
     close: bool = False
+    cors: bool = True
+
+    def for_operators(self) -> Answer:
+        """The same without what lets pages of other sites read it."""
+        return msgspec.structs.replace(self, cors=False)
 
 
 def problem(status: int, message: str, *fields: tuple[bytes, bytes], close: bool = False) -> Answer:
@@ -50,7 +57,7 @@ def head_bytes(answer: Answer, date: bytes, *, keep_alive: bool, http_1_0: bool 
     lines = [
         b"HTTP/1.1 %d %b" % (answer.status, status.phrase.encode()),
         b"Content-Type: " + answer.content_type,
-        *(b"%b: %b" % field for field in CORS_FIELDS),
+        *(b"%b: %b" % field for field in (CORS_FIELDS if answer.cors else ())),
         *(b"%b: %b" % field for field in answer.fields),
         b"Date: " + date,
         b"Content-Length: %d" % len(answer.body),

@@ -68,10 +68,10 @@ class Application:
         elif head.method == b"POST":
             await self._post(operation, head, receive, send)
         else:
-            await self._respond(head, self._calls.get(operation, head.query), send)
+            await self._respond(operation, head, self._calls.get(operation, head.query), send)
 
     def _page(self, head: RequestHead) -> Answer:
-        page = self._pages.get(head.path)
+        page = self._pages.get(self._routes.without_prefix(head.path))
         if page is None:
             self._counters["status_404"] += 1
             return problem(
@@ -94,17 +94,20 @@ class Application:
         outcome = self._calls.post(operation, head, body)
         if isinstance(outcome, Generator):
             outcome = await in_turns(outcome)
-        await self._respond(head, outcome, send)
+        await self._respond(operation, head, outcome, send)
 
-    async def _respond(self, head: RequestHead, outcome: Outcome, send: ASGISendCallable) -> None:
+    async def _respond(self, operation: Operation, head: RequestHead, outcome: Outcome, send: ASGISendCallable) -> None:
         with_body = head.method != b"HEAD"
         if isinstance(outcome, Answer):
-            await _send(send, outcome, with_body=with_body)
-        elif isinstance(outcome, bytes) and (len(outcome) < FROM_SIZE or not head.accepts_gzip):
-            await _send(send, Answer(200, outcome), with_body=with_body)
+            await _send(send, outcome.for_operators() if operation.admin else outcome, with_body=with_body)
+            return
+        whole = Answer(200, cors=not operation.admin)
+        if isinstance(outcome, bytes) and (len(outcome) < FROM_SIZE or not head.accepts_gzip):
+            whole.body = outcome
+            await _send(send, whole, with_body=with_body)
         else:
             pieces = outcome.iterator if isinstance(outcome, Pieces) else _slices(outcome)
-            await _stream(send, pieces, packed=head.accepts_gzip, with_body=with_body)
+            await _stream(send, whole, pieces, packed=head.accepts_gzip, with_body=with_body)
 
 
 async def _body(receive: ASGIReceiveCallable) -> AsyncIterator[bytes]:
@@ -118,10 +121,13 @@ async def _body(receive: ASGIReceiveCallable) -> AsyncIterator[bytes]:
             return
 
 
-async def _stream(send: ASGISendCallable, pieces: Iterator[bytes], *, packed: bool, with_body: bool) -> None:
+async def _stream(
+    send: ASGISendCallable, answer: Answer, pieces: Iterator[bytes], *, packed: bool, with_body: bool
+) -> None:
     """Send an answer bit by bit, with a turn of the loop for everybody else between the pieces."""
-    fields = ((b"Content-Encoding", b"gzip"), (b"Vary", b"Accept-Encoding")) if packed else ()
-    await _start(send, Answer(200, fields=fields), length=None)
+    if packed:
+        answer.fields = (*answer.fields, (b"Content-Encoding", b"gzip"), (b"Vary", b"Accept-Encoding"))
+    await _start(send, answer, length=None)
     for piece in (_gzip(pieces) if packed else pieces) if with_body else ():
         await send({"type": "http.response.body", "body": piece, "more_body": True})
         await asyncio.sleep(0)
@@ -143,7 +149,7 @@ def _gzip(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 async def _start(send: ASGISendCallable, answer: Answer, length: int | None) -> None:
-    fields = [(b"content-type", answer.content_type), *CORS_FIELDS, *answer.fields]
+    fields = [(b"content-type", answer.content_type), *(CORS_FIELDS if answer.cors else ()), *answer.fields]
     if length is not None:
         fields.append((b"content-length", b"%d" % length))
     if answer.close:

@@ -25,6 +25,15 @@ _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _REQUEST_LINE = re.compile(rb"%b{1,32} [^ \x00-\x20\x7f]+ HTTP/\d\.\d" % _TOKEN)
 _REQUEST_LINE_BEGINS = re.compile(rb"%b{1,32}(?: [^\x00-\x1f\x7f]*\r?)?" % _TOKEN)
 
+#: Fields that are kept as they are, and where.
+_KEPT = {
+    b"access-control-request-method": "preflight_method",
+    b"access-control-request-headers": "preflight_headers",
+    b"authorization": "authorization",
+    b"origin": "origin",
+    b"host": "host",
+}
+
 _JSON_TYPES = frozenset({b"application/json", b"text/json"})
 
 
@@ -57,11 +66,20 @@ class RequestHead(msgspec.Struct, gc=False):
     fields: int = 0
     preflight_method: bytes = b""
     preflight_headers: bytes = b""
+    authorization: bytes = b""
+    origin: bytes = b""
+    host: bytes = b""
 
     @property
     def path(self) -> bytes:
         """The target without its query."""
         return self.target.partition(b"?")[0]
+
+    @property
+    def token(self) -> bytes:
+        """What came as `Authorization: Bearer`, empty when nothing did (RFC 6750 section 2.1)."""
+        scheme, _, token = self.authorization.partition(b" ")
+        return token.strip() if scheme.lower() == b"bearer" else b""
 
     @property
     def query(self) -> bytes:
@@ -93,10 +111,8 @@ class RequestHead(msgspec.Struct, gc=False):
                     self.accepts_gzip = self.accepts_gzip or _accepts_gzip(value)
                 case b"expect":
                     self.expects_continue = value.strip().lower() == b"100-continue"
-                case b"access-control-request-method":
-                    self.preflight_method = value
-                case b"access-control-request-headers":
-                    self.preflight_headers = value
+                case kept if kept in _KEPT:
+                    setattr(self, _KEPT[kept], value.strip())
                 case _:
                     pass
         if chunked:

@@ -18,9 +18,10 @@ from artemis.server.operations import OPERATIONS
 class Pages:
     """Pages about one node and its metrics."""
 
-    def __init__(self, node: Node, metrics: Metrics) -> None:
+    def __init__(self, node: Node, metrics: Metrics, prefix: str = "") -> None:
         self._node = node
         self._metrics = metrics
+        self._prefix = prefix
 
     def table(self) -> dict[str, Callable[[], Answer]]:
         """Path -> page."""
@@ -28,7 +29,7 @@ class Pages:
 
     def front(self) -> Answer:
         """The list of what can be asked for."""
-        prefix = PREFIXES[0].decode()
+        prefix = self._prefix + PREFIXES[0].decode()
         operations = {
             prefix + op.path: {"methods": ["GET", "POST"] if op.from_query else ["POST"], "operation": op.name}
             for op in OPERATIONS
@@ -36,7 +37,7 @@ class Pages:
         page = {
             "artemis": __version__,
             "operations": operations,
-            "pages": sorted(self.table()),
+            "pages": sorted(self._prefix + path for path in self.table()),
             "protocols": ["http/1.1", "msgtrans/1"],
         }
         return Answer(200, msgspec.json.format(msgspec.json.encode(page), indent=2) + b"\n")

@@ -158,7 +158,7 @@ class RequestReader:
         if head.body_length is not None and head.body_length > limits.body_size:
             raise RefusedError(too_large(limits.body_size))
         operation = self._routes.find(head.path)
-        self._operation = operation if operation is not None and operation.hot else None
+        self._operation = operation if operation is not None and operation.hot and not operation.admin else None
         if self._operation is not None:
             self._refusal = self._routes.refuse(self._operation, head, limits.body_size)
         if head.expects_continue and not head.http_1_0:

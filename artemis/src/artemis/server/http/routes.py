@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl
 
+from artemis.server.admin import AdminGuard
 from artemis.server.http.answer import Answer, preflight, problem
 from artemis.server.http.head import RequestHead
 from artemis.server.operations import OPERATIONS, Operation
@@ -13,12 +14,32 @@ PREFIXES = (b"/api/", b"/artemis/api/")
 
 
 class Routes:
-    """Path -> operation, and the checks that come before a body is looked at."""
+    """Path -> operation, and the checks that come before a body is looked at.
 
-    def __init__(self, operations: tuple[Operation, ...] = OPERATIONS) -> None:
+    `prefix` is a path that everything is also reachable below, empty for none; `guard` judges who may do what
+    operators do.
+    """
+
+    def __init__(
+        self, operations: tuple[Operation, ...] = OPERATIONS, *, prefix: str = "", guard: AdminGuard | None = None
+    ) -> None:
+        self._prefix = prefix.encode()
+        self._guard = guard or AdminGuard()
         self._by_path = {
-            prefix + path.encode(): op for prefix in PREFIXES for op in operations for path in (op.path, *op.aliases)
+            start + family + path.encode(): op
+            for start in {b"", self._prefix}
+            for family in PREFIXES
+            for op in operations
+            for path in (op.path, *op.aliases)
         }
+
+    def without_prefix(self, path: bytes) -> bytes:
+        """The path as it would be asked for without the configured prefix."""
+        prefix = self._prefix
+        if not prefix or not path.startswith(prefix):
+            return path
+        rest = path[len(prefix) :]
+        return rest if rest.startswith(b"/") else path if rest else b"/"
 
     def find(self, path: bytes) -> Operation | None:
         """The operation at exactly this path, or None."""
@@ -28,9 +49,27 @@ class Routes:
         """What to answer without reading the body, or None when the request may go on.
 
         405 with `Allow` for other methods, 415 for a body that says it is not JSON or is packed in an unknown way, 413
-        for a length over
-        `body_limit` bytes; a CORS preflight gets its 200 here.
+        for a length over `body_limit` bytes, 401 and 403 when it is for operators; a CORS preflight gets its 200 here.
         """
+        refusal = self._refuse(operation, head, body_limit)
+        if not operation.admin:
+            return refusal
+        if refusal is None or refusal.status == 200:
+            refusal = self._deny(head) or refusal
+        return None if refusal is None else refusal.for_operators()
+
+    def _deny(self, head: RequestHead) -> Answer | None:
+        """401 or 403 for an operation of operators. A preflight carries no token, so it is judged by its page alone."""
+        denial = self._guard.judge_page(head.origin, head.host)
+        if denial is None and head.method != b"OPTIONS":
+            denial = self._guard.judge(head.token)
+        if denial is None:
+            return None
+        if denial.can_help:
+            return problem(401, denial.text, (b"WWW-Authenticate", b'Bearer realm="artemis"'))
+        return problem(403, denial.text)
+
+    def _refuse(self, operation: Operation, head: RequestHead, body_limit: int) -> Answer | None:
         allowed = b"GET, HEAD, OPTIONS, POST" if operation.from_query else b"OPTIONS, POST"
         match head.method:
             case b"POST":
