@@ -7,7 +7,7 @@ Not here: requests that are read in one piece; see `codec`, whose rules are the 
 """
 
 from collections.abc import Generator
-from functools import cache
+from functools import cache, partial
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import msgspec
@@ -32,7 +32,12 @@ _TOLERANT_COST = 16
 
 
 def decode_steps(
-    struct: type[T], body: bytes | bytearray | memoryview, *, size: int = 200, msgpack: bool = False
+    struct: type[T],
+    body: bytes | bytearray | memoryview,
+    *,
+    size: int = 200,
+    msgpack: bool = False,
+    ignore_trailing: bool = False,
 ) -> Generator[None, None, T | None]:
     """Read a body as `codec.decode` or `decode_msgpack` do, yielding after every `size` elements of its lists.
 
@@ -42,7 +47,7 @@ def decode_steps(
     if not msgpack and bytes(body).count(b",") > _MAX_COMMAS:
         # The scan of an outline cannot be interrupted, so what would make it long is told from a much cheaper one.
         raise _too_many()
-    read = decode_msgpack if msgpack else decode
+    read = decode_msgpack if msgpack else partial(decode, ignore_trailing=ignore_trailing)
     strict: Any = msgspec.msgpack.decode if msgpack else msgspec.json.decode
     outline, elements = _outline(struct)
     try:

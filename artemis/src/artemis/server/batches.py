@@ -47,10 +47,16 @@ def is_large(request: msgspec.Struct | None) -> bool:
 
 
 def read_and_call(
-    operation: Operation, call: Call, body: bytes, now: Callable[[], int], *, msgpack: bool = False
+    operation: Operation,
+    call: Call,
+    body: bytes,
+    now: Callable[[], int],
+    *,
+    msgpack: bool = False,
+    ignore_trailing: bool = False,
 ) -> Generator[None, None, object]:
     """Read the body of a request and make the call, in slices; returns the response. Raises MalformedBody."""
-    request = yield from decode_steps(operation.request_type, body, msgpack=msgpack)
+    request = yield from decode_steps(operation.request_type, body, msgpack=msgpack, ignore_trailing=ignore_trailing)
     return (yield from call_in_slices(call, request, now))
 
 

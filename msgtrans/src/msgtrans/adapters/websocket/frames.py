@@ -35,6 +35,7 @@ PING: Final = 0x9
 PONG: Final = 0xA
 
 NORMAL: Final = 1000
+GOING_AWAY: Final = 1001
 PROTOCOL_ERROR: Final = 1002
 UNSUPPORTED: Final = 1003
 NO_CODE: Final = 1005  # never on the wire: a Close frame without one
@@ -42,6 +43,7 @@ INVALID_TEXT: Final = 1007
 POLICY: Final = 1008
 TOO_BIG: Final = 1009
 OUR_FAULT: Final = 1011
+TRY_LATER: Final = 1013
 
 LARGEST_KEPT: Final = 64 * 1024  # bytes of buffer; a reader whose buffer has grown beyond is not used again
 SPARE_READERS: Final = 16
@@ -234,7 +236,17 @@ class PlainWriter:
 
     def control(self, opcode: int, payload: bytes) -> bytes:
         """A control frame; at most 125 bytes of payload."""
-        return _head(0x80 | opcode, len(payload)) + payload
+        return control_frame(opcode, payload)
+
+
+def text_frame(message: bytes) -> bytes:
+    """A text message of a server in a single frame. message: UTF-8."""
+    return _head(0x80 | TEXT, len(message)) + message
+
+
+def control_frame(opcode: int, payload: bytes) -> bytes:
+    """A control frame of a server; at most 125 bytes of payload."""
+    return _head(0x80 | opcode, len(payload)) + payload
 
 
 class MaskingWriter:
