@@ -32,6 +32,7 @@ BAD_REQUEST = "bad-request"
 NO_PERMISSION = "no-permission"
 DATA_NOT_FOUND = "data-not-found"
 INTERNAL_SERVICE_ERROR = "internal-service-error"
+RATE_LIMITED = "rate-limited"
 SERVICE_UNAVAILABLE = "service-unavailable"
 
 

@@ -18,6 +18,7 @@ from artemis.registry import NodeLimits, NodeTimings
 from artemis.server.admin import AdminGuard, admin_guard, readable_by_others
 from artemis.server.binary.door import BinaryDoor
 from artemis.server.config import ServeConfig, own_url
+from artemis.server.gate import Gate
 from artemis.server.http.application import Application
 from artemis.server.http.calls import Calls
 from artemis.server.http.door import HttpDoor
@@ -27,6 +28,7 @@ from artemis.server.http.routes import Routes
 from artemis.server.identity import identify
 from artemis.server.metrics import Metrics, Snapshot
 from artemis.server.node import Node, NodeIdentity
+from artemis.server.rate_limit import rate_limits
 from msgtrans import CodecOptions, SessionConfig, TransportServer
 from msgtrans.adapters.unified_port import UnifiedPort
 
@@ -69,6 +71,8 @@ class NodeServer:
         self._limits = msgspec.structs.replace(limits or HttpLimits(), body_size=config.max_body_size)
         self.counters: dict[str, Counter[str]] = {"http": Counter(), "msgtrans": Counter()}
         self._requests: dict[str, Counter[str]] = {"http": Counter(), "msgtrans": Counter()}
+        #: Asked about every request by all doors; `configure` changes the limits while it serves.
+        self.gate = Gate(rate_limits(config))
         #: Where it listens: host and port.
         self.address = (config.host, config.port)
         self.node: Node
@@ -139,7 +143,13 @@ class NodeServer:
     def _open_doors(self, loop: asyncio.AbstractEventLoop, guard: AdminGuard) -> None:
         routes = Routes(prefix=self._config.path_prefix, guard=guard)
         calls = Calls(
-            self.node, now_ms, self._limits.body_size, self._report, self.counters["http"], self._requests["http"]
+            self.node,
+            now_ms,
+            self._limits.body_size,
+            self._report,
+            self.counters["http"],
+            self._requests["http"],
+            self.gate,
         )
         pages = Pages(self.node, Metrics(self._snapshot), self._config.path_prefix)
         application = Application(calls, routes, pages.table(), self.counters["http"])
@@ -159,6 +169,7 @@ class NodeServer:
                 self._requests["msgtrans"],
                 max_body_size=self._limits.body_size,
                 max_answer_size=self._binary.config.codec.max_payload_size,
+                gate=self.gate,
             )
         )
         self._port = UnifiedPort(
@@ -181,11 +192,14 @@ class NodeServer:
             connections=msgspec.structs.asdict(self._port.stats),
             sessions=sessions,
             registry=msgspec.structs.asdict(self.node.registry.counters),
+            rate_limited=self.gate.refused,
+            callers=msgspec.structs.asdict(self.gate.callers.counters),
             open_connections={"http": self._http.open_connections, "msgtrans": open_sessions},
             node={
                 "instances": stats.instances,
                 "services": stats.services,
                 "dead_records": stats.dead_records,
+                "rate_limit_callers": len(self.gate.callers),
                 "up": stats.status == UP,
                 "self_preservation_active": stats.self_preservation.active,
                 "legacy_self_preservation_active": stats.legacy_self_preservation.active,

@@ -14,8 +14,16 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, PrivateAttr, field_validator, model_validator
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from artemis.server.rate_limit import LIMITERS, limiter, read_limits
 
 #: Unreserved characters only, so that no client spells it in another way.
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+){1,8}")
@@ -76,6 +84,37 @@ class ServeConfig(BaseSettings):
     max_instances: int = Field(2_000_000, ge=1, description="Instances held; further ones are refused.")
     max_body_size: int = Field(8 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024, description="Bytes of one request.")
     max_connections: int = Field(15_000, ge=1, description="Open connections; further ones are closed at once.")
+    rate_limits: bool = Field(True, description="Refuse requests above the limits that follow (spec 11).")
+    rate_limit_registry: int = Field(
+        limiter("registry").default,
+        ge=0,
+        le=limiter("registry").highest,
+        description="Registrations, heartbeats and unregistrations in 10 s, each; 0: no limit, else 1000 at least.",
+    )
+    rate_limit_replication: int = Field(
+        limiter("replication").default,
+        ge=0,
+        le=limiter("replication").highest,
+        description="The same for requests of replicating peers.",
+    )
+    rate_limit_cluster: int = Field(
+        limiter("cluster").default,
+        ge=0,
+        le=limiter("cluster").highest,
+        description="Requests for the nodes of the cluster in 10 s; 0: no limit, else 100 at least.",
+    )
+    rate_limit_status: int = Field(
+        limiter("status").default,
+        ge=0,
+        le=limiter("status").highest,
+        description="Requests for each status page in 10 s, node status excepted; 0: no limit.",
+    )
+    rate_limit_map: Annotated[dict[str, int], NoDecode] = Field(
+        {}, description="Limits of single operations, such as registry.register:5000,status.get-leases:10."
+    )
+    rate_limit_per_caller: int = Field(
+        0, ge=0, le=100_000_000, description="Requests in 10 s from one address, over all operations; 0: no limit."
+    )
     path_prefix: str = Field(
         "", description="Path that everything is also reachable below, such as /artemis-service; default: none."
     )
@@ -128,6 +167,19 @@ class ServeConfig(BaseSettings):
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
+
+    @field_validator(*(f"rate_limit_{limiter.name}" for limiter in LIMITERS))
+    @classmethod
+    def _check_rate_limit(cls, value: int, info: ValidationInfo) -> int:
+        lowest = limiter(str(info.field_name).removeprefix("rate_limit_")).lowest
+        if 0 < value < lowest:
+            raise ValueError(f"must be 0 (no limit) or at least {lowest}")
+        return value
+
+    @field_validator("rate_limit_map", mode="before")
+    @classmethod
+    def _read_rate_limit_map(cls, value: object) -> object:
+        return read_limits(value)
 
     @field_validator("self_url")
     @classmethod

@@ -19,11 +19,21 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     connections: Numbers
     sessions: Numbers
     registry: Numbers
+    rate_limited: Mapping[str, Numbers]
+    callers: Numbers
     open_connections: Numbers
     node: Numbers
 
 
 _COUNTERS = {
+    "callers": (
+        "artemis_rate_limit_callers",
+        "event",
+        (
+            "What happened to the table of callers, while there is a limit per caller: evicted to make room; "
+            "untracked: requests of callers there was no room for."
+        ),
+    ),
     "connections": (
         "artemis_port_connections",
         "fate",
@@ -77,6 +87,12 @@ class Metrics:
             "internal_error: the node failed, see its log.",
             now.rejected,
         )
+        yield _by_two(
+            "artemis_rate_limited",
+            ("limiter", "identity"),
+            "Requests refused by the rate limiter; limiter caller: because of their caller, identity is the operation.",
+            now.rate_limited,
+        )
         for field, (name, label, text) in _COUNTERS.items():
             family = CounterMetricFamily(name, text, labels=[label])
             for word, value in sorted(getattr(now, field).items()):
@@ -93,6 +109,7 @@ class Metrics:
 _NODE = {
     "instances": "Live instances.",
     "services": "Services with live instances.",
+    "rate_limit_callers": "Callers that are counted apart; 0 without a limit per caller.",
     "dead_records": "Removed and expired instances that are still remembered.",
     "up": "1 when the node serves clients.",
     "self_preservation_active": "1 while silent leases are held longer because many fell silent at once.",

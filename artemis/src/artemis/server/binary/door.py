@@ -17,6 +17,7 @@ from artemis.model import MalformedBody, ResponseStatus, decode, decode_msgpack,
 from artemis.model.responses import BAD_REQUEST, INTERNAL_SERVICE_ERROR, failure
 from artemis.model.wire import WireStruct
 from artemis.server.batches import SMALL_BODY, Call, is_large, read_and_call
+from artemis.server.gate import Gate
 from artemis.server.node import Node
 from artemis.server.operations import OPERATIONS, Operation
 from artemis.server.recognition import HeartbeatMemory
@@ -43,7 +44,7 @@ class BinaryDoor:
     `now` gives the node's monotonic milliseconds. `report` is told of exceptions that no handler expected, as
     (operation name, traceback text). `counters` counts what went wrong, by name, `requests` all
     requests by operation. `max_body_size`: bytes of a request. `max_answer_size`: bytes
-    that fit into one packet.
+    that fit into one packet. `gate` refuses requests above the rate limits.
     """
 
     def __init__(
@@ -53,8 +54,10 @@ class BinaryDoor:
         report: Callable[[str, str], None],
         counters: Counter[str],
         requests: Counter[str],
+        *,
         max_body_size: int,
         max_answer_size: int,
+        gate: Gate,
         operations: tuple[Operation, ...] = OPERATIONS,
     ) -> None:
         self._node = node
@@ -64,6 +67,7 @@ class BinaryDoor:
         self._requests = requests
         self._max_body_size = max_body_size
         self._max_answer_size = max_answer_size
+        self._gate = gate
         self._calls = {operation.code: Call.of(operation, node) for operation in operations}
         self._operations = {operation.code: operation for operation in operations}
 
@@ -74,16 +78,24 @@ class BinaryDoor:
         packed = bool(header) and _format(header) != "json"
         if operation is None:
             return self._refuse(f"there is no operation {context.biz_type}", packed=packed)
-        if packed and _format(header) != "msgpack":
-            return self._refuse(f"format {_format(header)!r} is not known; use json or msgpack", packed=False)
         self._requests[operation.name] += 1
         payload = context.payload
-        if len(payload) > self._max_body_size:
-            return self._refuse(f"a request may have {self._max_body_size} bytes at most", packed=packed)
+        objection = ""
+        if packed and _format(header) != "msgpack":
+            objection, packed = f"format {_format(header)!r} is not known; use json or msgpack", False
+        elif len(payload) > self._max_body_size:
+            objection = f"a request may have {self._max_body_size} bytes at most"
+        if objection:
+            return self._refuse(objection, packed=packed)
+        now = self._now()
+        caller = _address(context.session) if self._gate.per_caller else ""
+        refusal = self._gate.refuse(operation, caller, now)
+        if refusal is not None:
+            return self._reply(operation, refusal, packed=packed)
         if operation.recognisable:
             memory = _memory(context.session)
             digest = memory.digest(payload)
-            if memory.renew(self._node, digest, self._now()):
+            if memory.renew(self._node, digest, now):
                 return Reply(operation.success_msgpack, ext_header=MSGPACK_HEADER) if packed else operation.success_json
             call = memory.caller(self._node, digest)
         else:
@@ -97,7 +109,7 @@ class BinaryDoor:
         if is_large(request):
             return self._answer_large(operation, call, payload, packed=packed)
         try:
-            return self._reply(operation, call.whole(request, self._now()), packed=packed)
+            return self._reply(operation, call.whole(request, now), packed=packed)
         except Exception:  # noqa: BLE001 - whatever a handler does, the peer gets an answer and the log the trace
             return self._failed(operation, packed=packed)
 
@@ -147,6 +159,12 @@ def _memory(session: Session) -> HeartbeatMemory:
     if not isinstance(session.data, HeartbeatMemory):
         session.data = HeartbeatMemory()
     return session.data
+
+
+def _address(session: Session) -> str:
+    """The address of a session's peer, without its port."""
+    address = session.peer_address
+    return "" if address is None else str(address[0]) if isinstance(address, tuple) else address
 
 
 def _encoded(response: object, *, packed: bool) -> bytes | Reply:

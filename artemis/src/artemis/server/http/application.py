@@ -60,15 +60,17 @@ class Application:
         if operation is None:
             await _send(send, self._page(head), with_body=head.method != b"HEAD")
             return
+        client = scope["client"]
+        caller = client[0] if client else ""
         refusal = self._routes.refuse(operation, head, self._calls.body_limit)
         if refusal is not None:
             if refusal.status >= 400:
                 self._counters[f"status_{refusal.status}"] += 1
             await _send(send, refusal, with_body=head.method != b"HEAD")
         elif head.method == b"POST":
-            await self._post(operation, head, receive, send)
+            await self._post(operation, head, caller, receive, send)
         else:
-            await self._respond(operation, head, self._calls.get(operation, head.query), send)
+            await self._respond(operation, head, self._calls.get(operation, head.query, caller), send)
 
     def _page(self, head: RequestHead) -> Answer:
         page = self._pages.get(self._routes.without_prefix(head.path))
@@ -85,13 +87,13 @@ class Application:
         return page()
 
     async def _post(
-        self, operation: Operation, head: RequestHead, receive: ASGIReceiveCallable, send: ASGISendCallable
+        self, operation: Operation, head: RequestHead, caller: str, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> None:
         try:
             body = b"".join([part async for part in _body(receive)])
         except DisconnectedError:
             return
-        outcome = self._calls.post(operation, head, body)
+        outcome = self._calls.post(operation, head, body, caller)
         if isinstance(outcome, Generator):
             outcome = await in_turns(outcome)
         await self._respond(operation, head, outcome, send)

@@ -16,6 +16,7 @@ import msgspec
 from artemis.model import MalformedBody, decode, encode
 from artemis.model.responses import INTERNAL_SERVICE_ERROR, failure
 from artemis.server.batches import SMALL_BODY, Call, call_in_slices, is_large, read_and_call
+from artemis.server.gate import Gate
 from artemis.server.http.answer import Answer, problem
 from artemis.server.http.head import RequestHead
 from artemis.server.http.inflate import GzipError, TooLargeError, inflate_steps
@@ -46,7 +47,8 @@ class Calls:
 
     `now` gives the node's monotonic milliseconds; `body_limit` bounds a body in bytes, unpacked; `report` is told of
     exceptions that no handler expected, as (operation name, traceback text). `counters` counts what went wrong, by
-    name, `requests` all requests by operation.
+    name, `requests` all requests by operation. `gate` refuses requests above the rate limits; the `caller` of a request
+    is the address of its peer.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Calls:
         report: Callable[[str, str], None],
         counters: Counter[str],
         requests: Counter[str],
+        gate: Gate,
     ) -> None:
         self.node = node
         self.body_limit = body_limit
@@ -64,11 +67,16 @@ class Calls:
         self._report = report
         self._counters = counters
         self._requests = requests
+        self.gate = gate
         self._calls: dict[str, Call] = {}
 
-    def get(self, operation: Operation, query: bytes) -> Outcome:
+    def get(self, operation: Operation, query: bytes, caller: str = "") -> Outcome:
         """Answer a GET; 400 when a required query parameter is missing."""
         self._requests[operation.name] += 1
+        now = self._now()
+        refusal = self.gate.refuse(operation, caller, now)
+        if refusal is not None:
+            return _encoded(operation, refusal)
         assert operation.from_query is not None  # noqa: S101 - the routes have refused the others
         try:
             request = operation.from_query(query_fields(query))
@@ -76,21 +84,30 @@ class Calls:
             self._counters["bad_query"] += 1
             return problem(400, str(error))
         try:
-            return _encoded(operation, operation.call(self.node, request, self._now()))
+            return _encoded(operation, operation.call(self.node, request, now))
         except Exception:  # noqa: BLE001 - whatever a handler does, the peer gets an answer and the log the trace
             return self._failed(operation)
 
     def post(
-        self, operation: Operation, head: RequestHead, body: bytes, memory: HeartbeatMemory | None = None
+        self,
+        operation: Operation,
+        head: RequestHead,
+        body: bytes,
+        caller: str = "",
+        memory: HeartbeatMemory | None = None,
     ) -> Outcome | Steps:
         """Answer a POST with its whole body.
 
         With `memory` a heartbeat that repeats the last one is renewed without parsing.
         """
         self._requests[operation.name] += 1
+        now = self._now()
+        refusal = self.gate.refuse(operation, caller, now)
+        if refusal is not None:
+            return _encoded(operation, refusal)
         if memory is not None and operation.recognisable:
             digest = memory.digest(body)
-            if memory.renew(self.node, digest, self._now()):
+            if memory.renew(self.node, digest, now):
                 return operation.success_json
             call = memory.caller(self.node, digest)
         else:
@@ -108,7 +125,7 @@ class Calls:
         if is_large(request):
             return self._call_steps(operation, call, request)
         try:
-            return _encoded(operation, call.whole(request, self._now()))
+            return _encoded(operation, call.whole(request, now))
         except Exception:  # noqa: BLE001 - whatever a handler does, the peer gets an answer and the log the trace
             return self._failed(operation)
 

@@ -197,15 +197,21 @@ class HttpConnection(asyncio.Protocol):
         """Answer a hot request, or begin to; whether that took a step of a long answer."""
         self._head = head
         calls = self.door.calls
+        caller = self._caller() if calls.gate.per_caller else ""
         if head.method == b"POST":
-            outcome = calls.post(operation, head, body, self.memory)
+            outcome = calls.post(operation, head, body, caller, self.memory)
         else:
-            outcome = calls.get(operation, head.query)
+            outcome = calls.get(operation, head.query, caller)
         if type(outcome) is not bytes and isinstance(outcome, Generator):
             self._step(outcome)
             return True
         self._send_outcome(outcome)
         return False
+
+    def _caller(self) -> str:
+        """The address of the peer, without its port."""
+        peer = self.transport.get_extra_info("peername")
+        return str(peer[0]) if isinstance(peer, tuple) else ""
 
     def _step(self, steps: Steps, *, own_turn: bool = False) -> None:
         """Make a step of a long answer; the next one follows in the next turn of the loop."""
