@@ -6,7 +6,7 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import typer
@@ -17,6 +17,7 @@ from artemis.server.config import ConfigError, ServeConfig, load_config
 from artemis.server.flags import with_serve_options
 from artemis.server.identity import IdentityError
 from artemis.server.logs import configure_logging, get_logger
+from artemis.server.reload import follow
 
 #: Open files that are not connections: listener, event loop, log.
 _OWN_FILES = 64
@@ -26,7 +27,8 @@ def serve(*, config: Path | None, **flags: object) -> None:
     """Run a registry node until SIGTERM or Ctrl-C.
 
     Prints `listening http://HOST:PORT` first. Every option can also stand in the TOML file (`lease-ttl = 10`) or in
-    the environment (ARTEMIS_SERVE_LEASE_TTL=10); flags win over the environment, the environment over the file.
+    the environment (ARTEMIS_SERVE_LEASE_TTL=10); flags win over the environment, the environment over the file. The
+    file is read again when it changes and on SIGHUP; `artemis config show` tells which options that holds for.
     """
     try:
         settings = load_config(config, flags)
@@ -35,7 +37,7 @@ def serve(*, config: Path | None, **flags: object) -> None:
         raise typer.Exit(2) from error
     configure_logging(settings.log_level, settings.log_format)
     try:
-        _run(settings)
+        _run(settings, config, flags)
     except (ListenError, IdentityError, AdminTokenError) as error:
         typer.echo(f"artemis serve: {error}", err=True)
         raise typer.Exit(1) from error
@@ -44,9 +46,9 @@ def serve(*, config: Path | None, **flags: object) -> None:
 with_serve_options(serve)
 
 
-def _run(settings: ServeConfig) -> None:
+def _run(settings: ServeConfig, file: Path | None, flags: Mapping[str, object]) -> None:
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(settings))
+        runner.run(_serve(settings, file, flags))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -71,9 +73,16 @@ def _raise_file_limit() -> int | None:
     return None
 
 
-async def _serve(settings: ServeConfig) -> None:
+def _on_hangup(loop: asyncio.AbstractEventLoop, react: Callable[[], None]) -> None:
+    """Call `react` for each SIGHUP, where there is such a signal."""
+    if hasattr(signal, "SIGHUP"):
+        loop.add_signal_handler(signal.SIGHUP, react)
+
+
+async def _serve(settings: ServeConfig, file: Path | None, flags: Mapping[str, object]) -> None:
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
+    stop, hangup = asyncio.Event(), asyncio.Event()
+    _on_hangup(loop, hangup.set)
     for number in (signal.SIGTERM, signal.SIGINT):
         try:
             loop.add_signal_handler(number, stop.set)
@@ -95,7 +104,10 @@ async def _serve(settings: ServeConfig) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)
+    following = loop.create_task(follow(server, file, flags, hangup, log))
     try:
         await stop.wait()
     finally:
+        following.cancel()
+        await asyncio.wait([following])
         await server.stop()

@@ -31,6 +31,10 @@ _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+){1,8}")
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\s/;:,]+$")]
 
 
+#: IP addresses; where there is only room for one text, separated by commas.
+Addresses = Annotated[tuple[str, ...], NoDecode]
+
+
 class ConfigError(ValueError):
     """The configuration cannot be used; the text names the option and says what to do."""
 
@@ -59,14 +63,14 @@ class ServeConfig(BaseSettings):
     region: Name = Field("local", description="Region of this node; instances and lookups of others are refused.")
     zone: Name = Field("zone1", description="Zone of this node.")
     self_url: str | None = Field(None, description="URL that clients reach this node by; default: the bound address.")
-    lease_ttl: float = Field(20.0, ge=1, le=3600, description="Seconds of silence after which a lease expires.")
+    lease_ttl: float = Field(20.0, ge=1, le=604_800, description="Seconds of silence after which a lease expires.")
     legacy_lease_ttl: float = Field(
-        90.0, ge=1, le=3600, description="The same for instances whose metadata has java_registry (spec 4.4)."
+        90.0, ge=1, le=604_800, description="The same for instances whose metadata has java_registry (spec 4.4)."
     )
     heartbeat_interval: float | None = Field(
         None,
         ge=0.25,
-        le=900,
+        le=302_400,
         description="Seconds between heartbeats that clients are expected to keep; default: TTL/4.",
     )
     self_preservation: bool = Field(True, description="Hold leases longer when many fall silent at once.")
@@ -76,7 +80,7 @@ class ServeConfig(BaseSettings):
     tombstone_lifetime: float | None = Field(
         None,
         ge=1,
-        le=86_400,
+        le=2_592_000,
         description="Seconds a removed or expired instance is remembered; default: 600, or twice the longest TTL.",
     )
     allow_registry_from_other_zone: bool = Field(True, description="Accept instances of other zones of the region.")
@@ -115,6 +119,13 @@ class ServeConfig(BaseSettings):
     rate_limit_per_caller: int = Field(
         0, ge=0, le=100_000_000, description="Requests in 10 s from one address, over all operations; 0: no limit."
     )
+    max_ws_sessions: int = Field(12_000, ge=1, description="Open WebSocket sessions; further ones are refused.")
+    ws_session_ttl: float = Field(
+        360.0, ge=300, le=18_000, description="Seconds after which a WebSocket session is closed, to balance the load."
+    )
+    ws_blacklist_heartbeat: Addresses = Field((), description="Addresses that may not open heartbeat sessions.")
+    ws_blacklist_discovery: Addresses = Field((), description="The same for sessions about instance changes.")
+    ws_blacklist_discoveries: Addresses = Field((), description="The same for sessions about all instance changes.")
     path_prefix: str = Field(
         "", description="Path that everything is also reachable below, such as /artemis-service; default: none."
     )
@@ -125,11 +136,16 @@ class ServeConfig(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
     log_format: Literal["console", "json"] = Field("console", description="How log lines look, on standard error.")
 
-    _given: dict[str, Given] = PrivateAttr(default_factory=dict)
+    _given: dict[str, Given] | None = PrivateAttr(None)
 
     @property
     def given(self) -> Mapping[str, Given]:
-        """Where each option that `load_config` was given comes from; the others have their defaults."""
+        """Where each option that was given comes from; the others have their defaults.
+
+        What was given to the class itself counts as a flag.
+        """
+        if self._given is None:
+            return {name: Given("flag", _flag(name)) for name in self.model_fields_set}
         return self._given
 
     def trace(self, given: Mapping[str, Given]) -> Self:
@@ -180,6 +196,15 @@ class ServeConfig(BaseSettings):
     @classmethod
     def _read_rate_limit_map(cls, value: object) -> object:
         return read_limits(value)
+
+    @field_validator("ws_blacklist_heartbeat", "ws_blacklist_discovery", "ws_blacklist_discoveries", mode="before")
+    @classmethod
+    def _read_addresses(cls, value: object) -> object:
+        texts = value.split(",") if isinstance(value, str) else value
+        if not isinstance(texts, list | tuple):
+            return value
+        words = [word.strip() for text in texts for word in str(text).split(",")]
+        return tuple(str(ipaddress.ip_address(word)) for word in words if word)
 
     @field_validator("self_url")
     @classmethod
@@ -232,9 +257,13 @@ def load_config(file: Path | None, flags: dict[str, object]) -> ServeConfig:
         {
             **{name: Given("file", str(file)) for name in from_file},
             **{name: Given("environment", f"{prefix}{name.upper()}") for name in from_environment},
-            **{name: Given("flag", f"--{name.replace('_', '-')}") for name in given},
+            **{name: Given("flag", _flag(name)) for name in given},
         }
     )
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _read_toml(file: Path) -> dict[str, object]:

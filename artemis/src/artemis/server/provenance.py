@@ -11,16 +11,17 @@ from pathlib import Path
 
 import msgspec
 
+from artemis.server.about import Setting, shown
 from artemis.server.config import ServeConfig
 from artemis.server.flags import option_range
 
-PRIORITY = {"flag": 0, "environment": 1, "file": 2, "derived": 3, "default": 4}
-"""The kinds of place a value can come from, the strongest first: what config.json calls sources (spec 2.4)."""
+PRIORITY = {"flag": 4, "environment": 3, "file": 2, "derived": 1, "default": 0}
+"""The kinds of place a value can come from, the highest number winning: what config.json calls sources (spec 2.4)."""
 
 Value = str | int | float | bool | list[str] | dict[str, int] | None
 
 
-class Setting(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class Option(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One option: `name` as in a file or flag, `value` in effect, in the units of the description.
 
     `source` is a key of `PRIORITY`, `place` the flag, variable or file that says so, empty for derived and default
@@ -37,7 +38,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     live: bool
 
 
-def provenance(settings: ServeConfig, live: frozenset[str], url: str | None = None) -> list[Setting]:
+def provenance(settings: ServeConfig, live: frozenset[str], url: str | None = None) -> list[Option]:
     """All options in the order of the model; `live` names those that reload, `url` is what a running node announces."""
     derived: dict[str, Value] = {
         "heartbeat_interval": settings.expected_heartbeat,
@@ -50,12 +51,10 @@ def provenance(settings: ServeConfig, live: frozenset[str], url: str | None = No
         value = _plain(getattr(settings, name))
         source: str = given.source if given else "default"
         place = given.place if given else ""
-        if given is None and name in settings.model_fields_set:
-            source = "flag"
         if value is None and derived.get(name) is not None:
             value, source = derived[name], "derived"
         found.append(
-            Setting(
+            Option(
                 name=name.replace("_", "-"),
                 value=value,
                 source=source,
@@ -69,10 +68,12 @@ def provenance(settings: ServeConfig, live: frozenset[str], url: str | None = No
     return found
 
 
-def properties(settings: ServeConfig, url: str) -> dict[str, tuple[str, str]]:
-    """The options as text for config.json, sorted by name: name -> value, kind of source (spec 2.4)."""
-    found = provenance(settings, frozenset(), url)
-    return {setting.name: (value_text(setting.value), setting.source) for setting in sorted(found, key=_name)}
+def shown_settings(settings: ServeConfig, url: str) -> dict[str, Setting]:
+    """The options as config.json shows them, secrets masked (spec 2.4); `url` is what the node announces."""
+    return {
+        option.name: Setting(shown(option.name, value_text(option.value)), option.source)
+        for option in provenance(settings, frozenset(), url)
+    }
 
 
 def unknown_variables(environment: Mapping[str, str] = os.environ) -> list[str]:
@@ -97,10 +98,6 @@ def value_text(value: Value) -> str:
             return ", ".join(f"{name}:{number}" for name, number in value.items()) or "-"
         case _:
             return str(value)
-
-
-def _name(setting: Setting) -> str:
-    return setting.name
 
 
 def _plain(value: object) -> Value:
