@@ -12,12 +12,16 @@ from artemis.model import (
     RegistryRequest,
     ResponseStatus,
     ServiceRequest,
+    ServicesDeltaRequest,
     ServicesRequest,
     decode,
     decode_msgpack,
 )
 from artemis.server.node import Node
 from artemis.server.operations import OPERATIONS, MissingParameter, Operation
+
+#: The wall clock of the fixtures, and so the first version of a catalog.
+WALL = 1_700_000_000_000
 
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 
@@ -34,6 +38,7 @@ def requests(make_instance: Callable[..., Instance]) -> dict[str, object]:
         "discovery.lookup": LookupRequest(discovery_configs=[config], region_id="r1", zone_id="z1"),
         "discovery.service": ServiceRequest(discovery_config=config, region_id="r1", zone_id="z1"),
         "discovery.services": ServicesRequest(),
+        "discovery.services-delta": ServicesDeltaRequest(version=WALL),
         "status.node": NodeStatusRequest(),
     }
 
@@ -47,6 +52,7 @@ def test_numbers_and_paths():
         (16, "discovery.lookup", "discovery/lookup.json"),
         (17, "discovery.service", "discovery/service.json"),
         (18, "discovery.services", "discovery/services.json"),
+        (19, "discovery.services-delta", "discovery/services-delta.json"),
         (32, "status.node", "status/node.json"),
     ] == [(operation.code, operation.name, operation.path) for operation in OPERATIONS]
     assert ["registry.heartbeat"] == [operation.name for operation in OPERATIONS if operation.recognisable]
@@ -100,7 +106,10 @@ def test_the_pieces_of_services_join_to_its_answer(make_node, requests):
     answer = operation.call(node, None, 0)
     assert operation.json_pieces is not None
     assert operation.encode_json(answer) == b"".join(operation.json_pieces(answer, 1))
-    assert ["discovery.services"] == [other.name for other in OPERATIONS if other.json_pieces]
+    delta = BY_NAME["discovery.services-delta"]
+    answer = delta.call(node, requests["discovery.services-delta"], 0)
+    assert delta.json_pieces is not None
+    assert delta.encode_json(answer) == b"".join(delta.json_pieces(answer, 1))
 
 
 def test_requests_from_queries():

@@ -68,6 +68,26 @@ class Catalog:
         draft = self._filtered(service, service, ((instance, content),))
         return next((shown for name, shown in draft.instances if name == instance), None)
 
+    def current(self, service: str, instance: str) -> bytes | None:
+        """Return what callers see of one instance now, None for nothing. Ids in lower case."""
+        return self.shown(service, instance, self._live(service, instance))
+
+    def instances(self, service: str) -> tuple[tuple[str, bytes], ...]:
+        """Return what callers see of a service, id in lower case: pairs of instance id in lower case and JSON."""
+        draft = self._draft(service)
+        return () if draft is None else draft.instances
+
+    def spelling(self, service: str) -> str:
+        """Return how a service is spelt to callers, an unknown one in lower case as it came."""
+        view = self._views.get(service)
+        if view is not None:
+            return view.service_id
+        known = self._registry.services.get(service)
+        if known is None or not known.live:
+            return service
+        name = min(name for name, lease in known.leases.items() if lease.live)
+        return _SPELLING.decode(known.leases[name].record.content).service_id
+
     def alter(self, instances: Iterable[tuple[str, str]], change: Callable[[], T]) -> T:
         """Let `change` alter what a filter decides by, and tell what callers see differently from then on.
 
@@ -109,14 +129,20 @@ class Catalog:
         return len(self._views)
 
     def _known(self, key: str) -> ServiceView | None:
+        draft = self._draft(key)
+        if draft is None:
+            return None
+        view = self._views[key] = ServiceView(draft)
+        return view
+
+    def _draft(self, key: str) -> ServiceDraft | None:
         service = self._registry.services.get(key)
         if service is None or not service.live:
             return None
         instances = tuple(sorted((name, lease.record.content) for name, lease in service.leases.items() if lease.live))
         # All nodes show the same spelling: that of the smallest instance id.
         spelling = _SPELLING.decode(instances[0][1]).service_id
-        view = self._views[key] = ServiceView(self._filtered(key, spelling, instances))
-        return view
+        return self._filtered(key, spelling, instances)
 
     def _filtered(self, key: str, service_id: str, instances: tuple[tuple[str, bytes], ...]) -> ServiceDraft:
         draft = ServiceDraft(key=key, service_id=service_id, instances=instances)

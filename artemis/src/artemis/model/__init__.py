@@ -3,6 +3,13 @@
 Not here: what they mean. The registry and the discovery room decide that.
 """
 
+from artemis.model.changes import (
+    InstanceChange,
+    ServicesDeltaRequest,
+    ServicesDeltaResponse,
+    SubscribeRequest,
+    SubscribeResponse,
+)
 from artemis.model.codec import decode, decode_msgpack, encode, encode_canonical, encode_msgpack
 from artemis.model.instances import Instance
 from artemis.model.nodes import ServiceNode, ServiceNodeStatus, Zone
@@ -31,6 +38,7 @@ __all__ = [
     "DiscoveryConfig",
     "FailedInstance",
     "Instance",
+    "InstanceChange",
     "LookupRequest",
     "LookupResponse",
     "MalformedBody",
@@ -46,8 +54,12 @@ __all__ = [
     "ServiceNodeStatus",
     "ServiceRequest",
     "ServiceResponse",
+    "ServicesDeltaRequest",
+    "ServicesDeltaResponse",
     "ServicesRequest",
     "ServicesResponse",
+    "SubscribeRequest",
+    "SubscribeResponse",
     "Zone",
     "decode",
     "decode_msgpack",

@@ -4,7 +4,7 @@ Synchronous and pure: requests, milliseconds and wall clock come in, responses g
 exceptions. Not here: bytes and connections, which are the doors', and the table of operations (`operations`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -21,6 +21,7 @@ from artemis.model import (
     ServiceNode,
     ServiceNodeStatus,
     ServiceRequest,
+    ServicesDeltaRequest,
     ServicesRequest,
     Zone,
 )
@@ -33,6 +34,7 @@ from artemis.model.responses import (
     SUCCESS,
     failure,
 )
+from artemis.push import ChangeLog, ChangeStream, Positions, PushLimits, ServicesDeltaAnswer
 from artemis.registry import (
     Lease,
     NodeLimits,
@@ -95,6 +97,9 @@ class Node:
     `now` is milliseconds of a monotonic clock that never goes back, `wall` milliseconds of the wall clock. Every
     operation takes the decoded request, None for a literal null, and always returns a response. Instances and lookups
     from another zone are welcome unless the `allow` switches say no; another region never is (spec 6.5).
+    `wall_clock` gives the wall clock for the times of changes; without one it is that of the last tick. `log` and
+    `stream` tell of changes (`max_changes` of them are remembered), `stale_since` is the `now` since which leases of a
+    former life wait to be confirmed, None when all are.
     `generation` changes whenever something changes that the outcome of all requests depends on. `about` is what the
     assembly knows and status operations show.
     """
@@ -108,6 +113,9 @@ class Node:
         allow_registry_from_other_zone: bool = True,
         allow_discovery_from_other_zone: bool = True,
         filters: Iterable[DiscoveryFilter] = (),
+        push_limits: PushLimits | None = None,
+        max_changes: int = 50_000,
+        wall_clock: Callable[[], int] | None = None,
         now: int,
         wall: int,
     ) -> None:
@@ -122,6 +130,12 @@ class Node:
         )
         self.catalog = Catalog(self.registry, filters=filters, wall=wall)
         self.about = NodeAbout()
+        self.stale_since: int | None = None
+        self._wall = wall
+        self._positions = Positions(identity.region)
+        clock = wall_clock or (lambda: self._wall)
+        self.log = ChangeLog(self.catalog, self.registry, wall=clock, max_entries=max_changes)
+        self.stream = ChangeStream(self.catalog, self.log, self.cursor, push_limits)
         self.status = STARTING
         self.generation = 0
         self._region = identity.region.lower()
@@ -233,6 +247,20 @@ class Node:
             return ServicesAnswer(self._unavailable("discovery"))
         return ServicesAnswer(SUCCESS, self.catalog)
 
+    def services_delta(self, request: ServicesDeltaRequest | None, now: int) -> ServicesDeltaAnswer:  # noqa: ARG002
+        """Show what changed in all services since a version; nothing for the current one (spec 5.2, defect 8)."""
+        if not self._can_serve:
+            return ServicesDeltaAnswer(self._unavailable("discovery"))
+        return ServicesDeltaAnswer(SUCCESS, self.log, self.catalog, 0 if request is None else request.version)
+
+    def cursor(self) -> str:
+        """Return the position of everything that is shown now (design 4.1); the same object until something changes."""
+        return self._positions.text(self.registry.vector)
+
+    def age(self, now: int) -> int:
+        """Return how many milliseconds old the data may be: 0, unless it waits since `stale_since` to be confirmed."""
+        return 0 if self.stale_since is None else max(0, now - self.stale_since)
+
     # -- status and time
 
     def node_status(self, request: NodeStatusRequest | None, now: int) -> NodeStatusResponse:  # noqa: ARG002
@@ -254,6 +282,7 @@ class Node:
 
         The first tick takes a node that has no peers from `starting` to `up` (spec 6.4, defect 11).
         """
+        self._wall = wall
         if self.status == STARTING:
             self._become(UP, can_serve=True)
         return self.registry.tick(now, wall, limit)

@@ -1,4 +1,4 @@
-"""Lookup, service, services (spec 2.2)."""
+"""Lookup, service, services, services-delta (spec 2.2)."""
 
 from collections.abc import Iterator, Mapping
 from typing import cast
@@ -12,14 +12,17 @@ from artemis.model import (
     LookupResponse,
     ServiceRequest,
     ServiceResponse,
+    ServicesDeltaRequest,
+    ServicesDeltaResponse,
     ServicesRequest,
     ServicesResponse,
     encode,
     encode_msgpack,
 )
+from artemis.push import ServicesDeltaAnswer
 from artemis.server.operations.table import MissingParameter, Operation
 
-_Answer = LookupAnswer | ServiceAnswer | ServicesAnswer
+_Answer = LookupAnswer | ServiceAnswer | ServicesAnswer | ServicesDeltaAnswer
 
 
 def _answer_json(answer: object) -> bytes:
@@ -30,10 +33,10 @@ def _answer_msgpack(answer: object) -> bytes:
     return encode_msgpack(answer) if isinstance(answer, msgspec.Struct) else cast("_Answer", answer).msgpack()
 
 
-def _services_pieces(answer: object, size: int) -> Iterator[bytes]:
+def _pieces(answer: object, size: int) -> Iterator[bytes]:
     if isinstance(answer, msgspec.Struct):
         return iter([encode(answer)])
-    return cast("ServicesAnswer", answer).json_pieces(size)
+    return cast("ServicesAnswer | ServicesDeltaAnswer", answer).json_pieces(size)
 
 
 def _service_query(query: Mapping[str, str]) -> ServiceRequest:
@@ -82,8 +85,21 @@ DISCOVERY: tuple[Operation, ...] = (
         call=lambda node, request, now: node.services(cast("ServicesRequest | None", request), now),
         encode_json=_answer_json,
         encode_msgpack=_answer_msgpack,
-        json_pieces=_services_pieces,
+        json_pieces=_pieces,
         from_query=_services_query,
+        hot=False,
+        shows_data=True,
+    ),
+    Operation(
+        code=19,
+        name="discovery.services-delta",
+        path="discovery/services-delta.json",
+        request_type=ServicesDeltaRequest,
+        response_type=ServicesDeltaResponse,
+        call=lambda node, request, now: node.services_delta(cast("ServicesDeltaRequest | None", request), now),
+        encode_json=_answer_json,
+        encode_msgpack=_answer_msgpack,
+        json_pieces=_pieces,
         hot=False,
         shows_data=True,
     ),

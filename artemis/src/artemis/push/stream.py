@@ -1,0 +1,237 @@
+"""The change stream: who is told that something changed (design 4, 9).
+
+Nothing is queued for a subscriber. A change marks what he has to hear about; when his door can write, it takes the
+difference between what he was told last and what callers see then. So a slow consumer costs nobody anything: whatever
+happens meanwhile is coalesced per instance, and beyond a bound he is told to look a service up again.
+Not here: sessions and sockets, which are the doors' business; what was missed, see `log`; messages, see `telling`.
+"""
+
+import logging
+from collections.abc import Callable
+
+from artemis.discovery import Catalog, Transition
+from artemis.push.cursor import Cursor
+from artemis.push.limits import PushCounters, PushLimits
+from artemis.push.log import ChangeLog
+from artemis.push.subscriber import Feed, Subscriber
+from artemis.push.telling import Teller
+
+logger = logging.getLogger(__name__)
+
+TOO_OLD = "the log of changes does not reach back to this cursor; list all services and go on from that answer's"
+
+
+class ChangeStream:
+    """Tells subscribers of what callers see differently. Owned by a node and its event loop.
+
+    `cursor` gives the position of the node as text. `log` must have been made before.
+    """
+
+    def __init__(
+        self, catalog: Catalog, log: ChangeLog, cursor: Callable[[], str], limits: PushLimits | None = None
+    ) -> None:
+        self.limits = limits or PushLimits()
+        self.counters = PushCounters()
+        self.subscriptions = 0
+        self.waiters = 0
+        self._catalog = catalog
+        self._log = log
+        self._teller = Teller(log, cursor, self.limits, self.counters)
+        self._feeds: dict[str, Feed] = {}
+        self._all = Feed("")
+        self._subscribers: set[Subscriber] = set()
+        self._last_waiter = 0
+        catalog.on_transition(self._publish)
+
+    # -- subscribers
+
+    @property
+    def subscribers(self) -> int:
+        """Count the attached subscribers."""
+        return len(self._subscribers)
+
+    @property
+    def services(self) -> int:
+        """Count the services that somebody has subscribed to or waits for."""
+        return len(self._feeds)
+
+    def attach(self, subscriber: Subscriber) -> None:
+        """Let a subscriber subscribe; once."""
+        subscriber.stream = self
+        self._subscribers.add(subscriber)
+
+    def detach(self, subscriber: Subscriber) -> None:
+        """Forget a subscriber and its subscriptions; as often as you like."""
+        self._subscribers.discard(subscriber)
+        for feed in subscriber.feeds:
+            self._leave(subscriber, feed)
+        subscriber.feeds.clear()
+        subscriber.dirty.clear()
+        subscriber.stream = None
+
+    def subscribe(self, subscriber: Subscriber, service_id: str, cursor: Cursor | None = None) -> str | None:
+        """Tell a subscriber of the changes of a service from now on, or since `cursor`: what it missed comes first.
+
+        Once more changes nothing but, when there is one, the cursor. Return why it is refused, None when it is not. The
+        id in any letter case.
+        """
+        service = service_id.strip().lower()
+        if not service:
+            return self._refuse("serviceId is missing")
+        if len(service) > self.limits.name:
+            return self._refuse(f"serviceId is longer than {self.limits.name} characters")
+        feed = self._feeds.get(service)
+        if feed is None or feed not in subscriber.feeds:
+            if len(subscriber.feeds) >= self.limits.subscriptions:
+                return self._refuse(f"one session may subscribe to {self.limits.subscriptions} services at most")
+            if self.subscriptions >= self.limits.total_subscriptions:
+                return self._refuse(f"this node has {self.subscriptions} subscriptions, its limit; try another one")
+        self._join(subscriber, feed or self._feed(service))
+        if cursor is not None:
+            self._go_back(subscriber, self._feed(service), self._log.version_at(service, cursor))
+        return None
+
+    def subscribe_all(self, subscriber: Subscriber, cursor: Cursor | None = None) -> str | None:
+        """Tell a subscriber of the changes of all services, as `subscribe` does; its other subscriptions end.
+
+        Refused, too, when the log does not reach back to the cursor.
+        """
+        version = None if cursor is None else self._log.version_at("", cursor)
+        if cursor is not None and version is None:
+            return self._refuse(TOO_OLD)
+        for feed in [feed for feed in subscriber.feeds if feed is not self._all]:
+            self._remove(subscriber, feed)
+        if self._all not in subscriber.feeds and self.subscriptions >= self.limits.total_subscriptions:
+            return self._refuse(f"this node has {self.subscriptions} subscriptions, its limit; try another one")
+        self._join(subscriber, self._all)
+        if version is not None:
+            self._go_back(subscriber, self._all, version)
+        return None
+
+    def unsubscribe(self, subscriber: Subscriber, service_id: str) -> bool:
+        """End a subscription, with an empty id that to all services; return whether there was one."""
+        service = service_id.strip().lower()
+        feed = self._feeds.get(service) if service else self._all
+        if feed is None or feed not in subscriber.feeds:
+            return False
+        self._remove(subscriber, feed)
+        return True
+
+    def once(self, service_id: str, callback: Callable[[], None]) -> Callable[[], None] | None:
+        """Call `callback` at the next change of a service, once; return what cancels that, None at a limit.
+
+        The callback may only note that or schedule something. Cancelling late or twice does nothing.
+        """
+        service = service_id.strip().lower()
+        if self.waiters >= self.limits.waiters or not 0 < len(service) <= self.limits.name:
+            self.counters.refused += 1
+            return None
+        feed = self._feed(service)
+        number = self._last_waiter = self._last_waiter + 1
+        feed.waiters[number] = callback
+        self.waiters += 1
+
+        def cancel() -> None:
+            if feed.waiters.pop(number, None) is not None:
+                self.waiters -= 1
+                self._tidy(feed)
+
+        return cancel
+
+    # -- what happens
+
+    def tell(self, subscriber: Subscriber, feed: Feed, version: int) -> list[bytes]:
+        """For subscribers: return what is to be told of a feed since `version`; from then on it is known."""
+        if feed is not self._all:
+            feed.idle.add(subscriber)
+            return self._teller.service(feed.service, version, subscriber.dialect)
+        told = self._teller.everything(version, subscriber.dialect)
+        if told is None:
+            subscriber.lost = True
+            self.counters.dropped += 1
+            return []
+        messages, reached = told
+        if reached < self._catalog.version:
+            subscriber.dirty[feed] = reached
+        else:
+            feed.idle.add(subscriber)
+        return messages
+
+    def _publish(self, transition: Transition) -> None:
+        before = transition.version - 1
+        feed = self._feeds.get(transition.service)
+        if feed is not None:
+            self.counters.published += 1
+            if feed.idle:
+                self._mark(feed, before)
+            if feed.waiters:
+                self._call(feed)
+        if self._all.subscribers:
+            self.counters.published += feed is None
+            if self._all.idle:
+                self._mark(self._all, before)
+
+    def _mark(self, feed: Feed, version: int) -> None:
+        idle, feed.idle = feed.idle, set()
+        for subscriber in idle:
+            try:
+                subscriber.mark(feed, version)
+            except Exception:  # noqa: BLE001 - one door's failure is not the others'
+                self._door_failed()
+
+    def _call(self, feed: Feed) -> None:
+        waiters, feed.waiters = feed.waiters, {}
+        self.waiters -= len(waiters)
+        self._tidy(feed)
+        for callback in waiters.values():
+            try:
+                callback()
+            except Exception:  # noqa: BLE001 - as above
+                self._door_failed()
+
+    def _door_failed(self) -> None:
+        self.counters.door_failures += 1
+        logger.exception("a door failed to take note of a change")
+
+    # -- who hangs on what
+
+    def _feed(self, service: str) -> Feed:
+        feed = self._feeds.get(service)
+        if feed is None:
+            feed = self._feeds[service] = Feed(service)
+        return feed
+
+    def _join(self, subscriber: Subscriber, feed: Feed) -> None:
+        if feed not in subscriber.feeds:
+            subscriber.feeds.add(feed)
+            feed.idle.add(subscriber)
+            feed.subscribers += 1
+            self.subscriptions += 1
+
+    def _go_back(self, subscriber: Subscriber, feed: Feed, version: int | None) -> None:
+        """Let a subscriber know a feed only up to a version of the catalog; None: nothing of it."""
+        if version == self._catalog.version:
+            subscriber.dirty.pop(feed, None)
+            feed.idle.add(subscriber)
+        else:
+            feed.idle.discard(subscriber)
+            subscriber.mark(feed, -1 if version is None else version)
+
+    def _remove(self, subscriber: Subscriber, feed: Feed) -> None:
+        subscriber.feeds.discard(feed)
+        subscriber.dirty.pop(feed, None)
+        self._leave(subscriber, feed)
+
+    def _leave(self, subscriber: Subscriber, feed: Feed) -> None:
+        feed.idle.discard(subscriber)
+        feed.subscribers -= 1
+        self.subscriptions -= 1
+        self._tidy(feed)
+
+    def _tidy(self, feed: Feed) -> None:
+        if not feed.subscribers and not feed.waiters and self._feeds.get(feed.service) is feed:
+            del self._feeds[feed.service]
+
+    def _refuse(self, text: str) -> str:
+        self.counters.refused += 1
+        return text
