@@ -15,10 +15,10 @@ from artemis.registry.rates import RenewalRate, RenewalWindow
 from artemis.registry.records import Record, Stamp
 
 SHARE_PERCENT = 85
-"""Fewer leases than this share heard within the window: self-preservation (design 4.1, spec 4.5)."""
+"""Fewer leases than this share heard within the window: self-preservation (design 4.1, spec 4.5). The default."""
 
 SMALLEST_PRESERVED = 5
-"""A table with fewer live leases is never preserved (design 4.1)."""
+"""A table with fewer live leases is never preserved (design 4.1). The default."""
 
 
 class Lease(msgspec.Struct, gc=False, eq=False):
@@ -68,7 +68,9 @@ class LeaseTable:
         "_window",
         "enabled",
         "hold",
+        "least",
         "renewals",
+        "share",
         "ttl",
         "window",
     )
@@ -78,6 +80,8 @@ class LeaseTable:
         self.window = window
         self.hold = hold
         self.enabled = True
+        self.share = SHARE_PERCENT
+        self.least = SMALLEST_PRESERVED
         self.renewals = 0
         self._window = RenewalWindow(now)
         self._fresh: OrderedDict[Lease, None] = OrderedDict()
@@ -166,6 +170,18 @@ class LeaseTable:
         self._window.sample(now, self.renewals)
         return self._window.rate(self.renewals)
 
+    def pardon(self, now: int) -> None:
+        """Give every lease a fresh TTL, as if all had been heard now."""
+        self._fresh_from = now
+        self._due_before = None
+        if self._silent:
+            self._silent, self._pardoned = self._pardoned, self._silent
+
+    def heard_all_since(self, moment: int) -> bool:
+        """Tell whether every lease was heard after `moment`."""
+        parts = (self._fresh, self._silent, self._pardoned)
+        return all(next(iter(part)).heard > moment for part in parts if part)
+
     def status(self) -> SelfPreservation:
         """Tell the state of self-preservation as of the last tick, with current numbers."""
         live = len(self)
@@ -174,11 +190,11 @@ class LeaseTable:
             reason = "switched off"
         elif self._active:
             reason = (
-                f"{silent} of {live} leases were not heard within {self.window} ms, more than {100 - SHARE_PERCENT} %: "
+                f"{silent} of {live} leases were not heard within {self.window} ms, more than {100 - self.share} %: "
                 f"each is kept {self.hold} ms longer"
             )
-        elif live < SMALLEST_PRESERVED:
-            reason = f"fewer than {SMALLEST_PRESERVED} live leases are never held"
+        elif live < self.least:
+            reason = f"fewer than {self.least} live leases are never held"
         else:
             reason = f"{live - silent} of {live} leases were heard within {self.window} ms"
         return SelfPreservation(
@@ -228,12 +244,10 @@ class LeaseTable:
     def _judge(self, now: int) -> None:
         live = len(self)
         heard = live - len(self._silent)
-        active = self.enabled and live >= SMALLEST_PRESERVED and heard * 100 < SHARE_PERCENT * live
+        active = self.enabled and live >= self.least and heard * 100 < self.share * live
         if active == self._active:
             return
         self._active = active
         self._since = now
         if not active:
-            self._fresh_from = now
-            if self._silent:
-                self._silent, self._pardoned = self._pardoned, self._silent
+            self.pardon(now)

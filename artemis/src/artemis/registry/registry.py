@@ -101,6 +101,7 @@ class Registry:
         self._legacy = LeaseTable(timings.legacy_ttl, timings.legacy_ttl - timings.heartbeat, timings.hold, now)
         self._dead: OrderedDict[Lease, int] = OrderedDict()
         self._listeners: list[Listener] = []
+        self._witness: Callable[[Lease], None] | None = None
 
     # -- what clients ask
 
@@ -228,6 +229,18 @@ class Registry:
         """
         self._listeners.append(listener)
 
+    def watch(self, witness: Callable[[Lease], None] | None) -> None:
+        """Call `witness` with every lease right before its record is replaced or forgotten; None ends that.
+
+        There is one at a time; it must neither raise nor call back into the registry's operations.
+        """
+        self._witness = witness
+
+    @property
+    def clock(self) -> int:
+        """Return the highest value that the hybrid clock has given or seen."""
+        return self._clock.value
+
     def find(self, service_id: str, instance_id: str) -> Lease | None:
         """Return the lease of an instance, dead ones included, whatever the letter case of the ids."""
         return self._find(service_id.lower(), instance_id.lower())
@@ -252,11 +265,51 @@ class Registry:
         """Switch self-preservation on or off with the next tick. When it ends, every lease gets a fresh TTL."""
         self._normal.enabled = self._legacy.enabled = enabled
 
+    def preserve_below(self, share: int, least: int) -> None:
+        """Let self-preservation begin when less than `share` percent of at least `least` live leases were heard."""
+        for table in (self._normal, self._legacy):
+            table.share, table.least = share, least
+
     def retime(self, timings: NodeTimings) -> None:
         """Use other times from now on, for the leases that exist as well; the next tick judges by them."""
         self.timings = timings
         for table, ttl in ((self._normal, timings.ttl), (self._legacy, timings.legacy_ttl)):
             table.retime(ttl, ttl - timings.heartbeat, timings.hold)
+
+    # -- a restart
+
+    def resume(self, *, vector: Mapping[Origin, int], floor: Mapping[Origin, int], clock: int) -> None:
+        """Go on from what a former life of this node knew; for a registry that is still empty."""
+        self.vector.update(vector)
+        self.floor.update(floor)
+        self._clock.observe((clock, self.origin.node))
+
+    def put_back(self, record: Record, dead_for: int, now: int) -> None:
+        """Take back a record of a former life, quietly: no change is made and nobody is told.
+
+        A live one begins a fresh TTL, a dead one has been dead for `dead_for` milliseconds; those that died first come
+        first. The key must be new.
+        """
+        _, service, name = record.key
+        lease = self._adopt(service, name, now, legacy=_is_legacy_content(record.content))
+        lease.record, lease.renewed, lease.live = record, record.renewed, record.live
+        if not lease.live:
+            self._dead[lease] = now - dead_for
+            return
+        self._table(lease).add(lease)
+        entry = self._services[service]
+        entry.live += 1
+        self._live += 1
+        self.live_services += entry.live == 1
+
+    def heard_all_since(self, moment: int) -> bool:
+        """Tell whether every live lease was heard after `moment`, in milliseconds of the monotonic clock."""
+        return self._normal.heard_all_since(moment) and self._legacy.heard_all_since(moment)
+
+    def pardon(self, now: int) -> None:
+        """Give every lease a fresh TTL: after a pause of this node, silence says nothing about its clients."""
+        self._normal.pardon(now)
+        self._legacy.pardon(now)
 
     # -- time and other nodes
 
@@ -380,6 +433,8 @@ class Registry:
 
     def _replace(self, lease: Lease, record: Record, origin: Origin, seq: int, now: int, *, legacy: bool) -> None:
         """Put a record in the place of another, keep tables and counts, and tell the listeners."""
+        if self._witness is not None:
+            self._witness(lease)
         previous = lease.record.content if lease.live else None
         if lease.live:
             self._table(lease).discard(lease)
@@ -411,7 +466,10 @@ class Registry:
 
     def _sweep(self) -> None:
         """Forget the record that died first; its dots raise the floor below which no cursor can be served [floor]."""
-        lease, _ = self._dead.popitem(last=False)
+        lease = next(iter(self._dead))
+        if self._witness is not None:
+            self._witness(lease)
+        del self._dead[lease]
         _, service, name = lease.record.key
         entry = self._services[service]
         del entry.leases[name]

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -23,7 +24,11 @@ from artemis.server.reload import follow
 _OWN_FILES = 64
 
 
-def serve(*, config: Path | None, **flags: object) -> None:
+def serve(
+    *,
+    config: Annotated[Path | None, typer.Option(help="TOML file with these options as keys.")] = None,
+    **flags: object,
+) -> None:
     """Run a registry node until SIGTERM or Ctrl-C.
 
     Prints `listening http://HOST:PORT` first. Every option can also stand in the TOML file (`lease-ttl = 10`) or in

@@ -23,6 +23,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from artemis.registry.leases import SHARE_PERCENT, SMALLEST_PRESERVED
 from artemis.server.rate_limit import LIMITERS, limiter, read_limits
 
 #: Unreserved characters only, so that no client spells it in another way.
@@ -76,6 +77,12 @@ class ServeConfig(BaseSettings):
     self_preservation: bool = Field(True, description="Hold leases longer when many fall silent at once.")
     preservation_hold: float = Field(
         60.0, ge=0, le=86_400, description="Seconds a silent lease is held longer while self-preservation is active."
+    )
+    preservation_share: int = Field(
+        SHARE_PERCENT, ge=50, le=100, description="Percent of leases; when fewer were heard, self-preservation begins."
+    )
+    preservation_least: int = Field(
+        SMALLEST_PRESERVED, ge=0, le=1_000_000, description="With fewer live leases self-preservation never begins."
     )
     tombstone_lifetime: float | None = Field(
         None,

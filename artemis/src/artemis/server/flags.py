@@ -21,14 +21,14 @@ _SCALARS = (bool, int, float, Path, str)
 
 
 def with_serve_options(command: Callable[..., None]) -> None:
-    """Give `command` a parameter for each option of `ServeConfig`, None where the flag is not given, and `config`.
+    """Give `command` a parameter for each option of `ServeConfig`, None where the flag is not given.
 
-    The command takes them as keyword arguments. What a value may be is checked by the model, so that a flag, a variable
-    and a line of the file are refused in the same words.
+    The command takes them as further keyword arguments and keeps its own. What a value may be is checked by the model,
+    so that a flag, a variable and a line of the file are refused in the same words.
     """
-    parameters = [_parameter(name, field) for name, field in ServeConfig.model_fields.items()]
-    file = Annotated[Path | None, typer.Option(help="TOML file with these options as keys; the default is none.")]
-    parameters.append(inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=file))
+    named = inspect.signature(command, eval_str=True).parameters.values()
+    own = [parameter for parameter in named if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
+    parameters = [_parameter(name, field) for name, field in ServeConfig.model_fields.items()] + own
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     vars(command)["__signature__"] = inspect.Signature(parameters)
 

@@ -54,8 +54,10 @@ def _retime(server: NodeServer, config: ServeConfig) -> None:
     server.node.retime(node_timings(config))
 
 
-def _preserve(server: NodeServer, config: ServeConfig) -> None:
+def preserve(server: NodeServer, config: ServeConfig) -> None:
+    """Switch self-preservation and say when it begins."""
     server.node.registry.enable_self_preservation(config.self_preservation)
+    server.node.registry.preserve_below(config.preservation_share, config.preservation_least)
 
 
 def _allow(server: NodeServer, config: ServeConfig) -> None:
@@ -86,7 +88,9 @@ _LIVE: Mapping[str, _Apply] = {
     "heartbeat_interval": _retime,
     "preservation_hold": _retime,
     "tombstone_lifetime": _retime,
-    "self_preservation": _preserve,
+    "self_preservation": preserve,
+    "preservation_share": preserve,
+    "preservation_least": preserve,
     "allow_registry_from_other_zone": _allow,
     "allow_discovery_from_other_zone": _allow,
     "max_instances": _bound_registry,
