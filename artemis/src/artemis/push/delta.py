@@ -53,7 +53,7 @@ class ServicesDeltaAnswer:
             self._entries, self.version = entries, catalog.version
 
     def json_pieces(self, size: int) -> Iterator[bytes]:
-        """Yield the answer as JSON in pieces, none of them much longer than `size` bytes and one service."""
+        """Yield the answer as JSON in pieces, each about `size` bytes and one service; empty ones stand for work."""
         if self._log is None or self._catalog is None:
             yield encode(ServicesDeltaResponse(response_status=self.response_status))
             return
@@ -62,10 +62,7 @@ class ServicesDeltaAnswer:
         for number, entry in enumerate(self._entries, 1):
             services.setdefault(entry.service, []).append(entry)
             if number % SLICE == 0:
-                # White space is a piece too: it gives others their turn.
-                parts.append(b" ")
-                yield b"".join(parts)
-                parts = []
+                yield b""
         length, looked_at, first = 0, 0, True
         for service in sorted(services):
             entries = services[service]
@@ -76,7 +73,6 @@ class ServicesDeltaAnswer:
             length += len(item)
             looked_at += len(entries)
             if length >= size or looked_at >= SLICE:
-                parts.append(b" ")
                 yield b"".join(parts)
                 parts, length, looked_at = [], 0, 0
         parts.append(_TAIL % self.version)
