@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from artemis.model.nodes import UP
-from artemis.registry import NodeLimits, NodeTimings
 from artemis.server.admin import AdminGuard, admin_guard, readable_by_others
 from artemis.server.binary.door import BinaryDoor
 from artemis.server.config import ServeConfig, own_url
@@ -28,9 +27,16 @@ from artemis.server.http.routes import Routes
 from artemis.server.identity import identify
 from artemis.server.metrics import Metrics, Snapshot
 from artemis.server.node import Node, NodeIdentity
+from artemis.server.provenance import shown_settings
 from artemis.server.rate_limit import rate_limits
+from artemis.server.reload import Reconfiguration, node_limits, node_timings, preserve, reconfigured
+from artemis.server.websocket.door import WebSocketDoor
+from artemis.server.websocket.heartbeats import Heartbeats
+from artemis.server.websocket.limits import WebSocketLimits
+from artemis.server.websocket.sessions import session_policy
 from msgtrans import CodecOptions, SessionConfig, TransportServer
 from msgtrans.adapters.unified_port import UnifiedPort
+from msgtrans.config import WebSocketServerConfig
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -40,6 +46,8 @@ _TICK = 0.1
 _TICK_LIMIT = 500
 #: Seconds without a packet after which a MsgTrans session ends.
 _SESSION_IDLE = 300.0
+#: The doors, as statistics name them.
+_DOORS = ("http", "websocket", "msgtrans")
 #: Seconds that a shutdown waits for answers under way.
 _DRAIN = 5.0
 
@@ -62,21 +70,32 @@ class NodeServer:
     """One node with its doors on one port.
 
     `await start()`, then it serves until `await stop()`; both once. Owns its listener, its connections and its timer
-    and runs on the loop that called `start`. `limits` bounds HTTP connections; the body limit comes from `config`.
+    and runs on the loop that called `start`. `limits` and `websocket_limits` bound connections; the limit of
+    bodies and messages comes from `config`.
     """
 
-    def __init__(self, config: ServeConfig, log: FilteringBoundLogger, limits: HttpLimits | None = None) -> None:
+    def __init__(
+        self,
+        config: ServeConfig,
+        log: FilteringBoundLogger,
+        limits: HttpLimits | None = None,
+        websocket_limits: WebSocketLimits | None = None,
+    ) -> None:
         self._config = config
         self._log = log
         self._limits = msgspec.structs.replace(limits or HttpLimits(), body_size=config.max_body_size)
-        self.counters: dict[str, Counter[str]] = {"http": Counter(), "msgtrans": Counter()}
-        self._requests: dict[str, Counter[str]] = {"http": Counter(), "msgtrans": Counter()}
+        self._websocket_limits = msgspec.structs.replace(
+            websocket_limits or WebSocketLimits(), message_size=config.max_body_size
+        )
+        self.counters: dict[str, Counter[str]] = {name: Counter() for name in _DOORS}
+        self._requests: dict[str, Counter[str]] = {name: Counter() for name in _DOORS}
         #: Asked about every request by all doors; `configure` changes the limits while it serves.
         self.gate = Gate(rate_limits(config))
         #: Where it listens: host and port.
         self.address = (config.host, config.port)
         self.node: Node
         self._http: HttpDoor
+        self.websocket: WebSocketDoor
         self._binary: TransportServer
         self._port: UnifiedPort
         self._listener: asyncio.Server
@@ -89,6 +108,23 @@ class NodeServer:
         """The address as a URL."""
         host, port = self.address
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    @property
+    def config(self) -> ServeConfig:
+        """The options in effect."""
+        return self._config
+
+    def reconfigure(self, config: ServeConfig) -> Reconfiguration:
+        """Take over what can change while the node runs, and tell what did and what waits for the next start."""
+        outcome = reconfigured(self, self._config, config)
+        self._config = outcome.config
+        settings = shown_settings(outcome.config, self.node.identity.url)
+        self.node.about = msgspec.structs.replace(self.node.about, settings=settings)
+        return outcome
+
+    def bound_connections(self, limit: int) -> None:
+        """Let at most `limit` connections be open; those that are stay."""
+        self._binary.max_connections = self._port.max_connections = limit
 
     async def start(self) -> None:
         """Bind, make the node and serve.
@@ -115,20 +151,14 @@ class NodeServer:
             NodeIdentity(
                 node_id=identity.node_id, epoch=identity.epoch, region=config.region, zone=config.zone, url=url
             ),
-            timings=NodeTimings(
-                ttl=_ms(config.lease_ttl),
-                legacy_ttl=_ms(config.legacy_lease_ttl),
-                heartbeat=_ms(config.expected_heartbeat),
-                hold=_ms(config.preservation_hold),
-                lifetime=_ms(config.record_lifetime),
-            ),
-            limits=NodeLimits(max_instances=config.max_instances),
+            timings=node_timings(config),
+            limits=node_limits(config),
             allow_registry_from_other_zone=config.allow_registry_from_other_zone,
             allow_discovery_from_other_zone=config.allow_discovery_from_other_zone,
             now=now_ms(),
             wall=wall_ms(),
         )
-        self.node.registry.enable_self_preservation(config.self_preservation)
+        preserve(self, config)
         self._open_doors(loop, guard)
         self._tick()
         await self._listener.start_serving()
@@ -172,8 +202,30 @@ class NodeServer:
                 gate=self.gate,
             )
         )
+        self.websocket = self._websocket_door(loop)
         self._port = UnifiedPort(
-            msgtrans=self._binary.protocol_factory(), http=self._http, max_connections=self._config.max_connections
+            msgtrans=self._binary.protocol_factory(),
+            http=self._http,
+            websocket=self.websocket,
+            max_connections=self._config.max_connections,
+        )
+
+    def _websocket_door(self, loop: asyncio.AbstractEventLoop) -> WebSocketDoor:
+        counters, requests = self.counters["websocket"], self._requests["websocket"]
+        over_websocket = WebSocketServerConfig(
+            max_connections=self._config.max_connections, idle_timeout=_SESSION_IDLE, keepalive=None
+        )
+        return WebSocketDoor(
+            Heartbeats(self.node, now_ms, self._report, counters, requests, self.gate),
+            self.node.stream,
+            self.node.cursor,
+            session_policy(self._config),
+            self._websocket_limits,
+            now=now_ms,
+            msgtrans=self._binary.websocket_factory(over_websocket),
+            counters=counters,
+            loop=loop,
+            prefix=self._config.path_prefix,
         )
 
     def _accept(self) -> asyncio.BaseProtocol:
@@ -194,7 +246,13 @@ class NodeServer:
             registry=msgspec.structs.asdict(self.node.registry.counters),
             rate_limited=self.gate.refused,
             callers=msgspec.structs.asdict(self.gate.callers.counters),
-            open_connections={"http": self._http.open_connections, "msgtrans": open_sessions},
+            open_connections={
+                "http": self._http.open_connections,
+                "websocket": self.websocket.open_connections,
+                "msgtrans": open_sessions,
+            },
+            websocket=self.websocket.events(),
+            websocket_sessions=self.websocket.sessions.counts(),
             node={
                 "instances": stats.instances,
                 "services": stats.services,
@@ -217,6 +275,7 @@ class NodeServer:
         if loop.time() >= self._next_second:
             self._next_second = loop.time() + 1.0
             self._http.tick(time.time())
+            self.websocket.tick()
             self._tell_self_preservation()
         self._timer = loop.call_soon(self._tick) if more else loop.call_later(_TICK, self._tick)
 
@@ -237,17 +296,16 @@ class NodeServer:
         self._listener.close()
         self._port.close()
         self._http.drain()
+        self.websocket.drain()
         try:
             async with asyncio.timeout(_DRAIN):
                 await self._binary.stop()
                 await self._http.wait_closed()
+                await self.websocket.wait_closed()
         except TimeoutError:
             self._log.warning("drain timed out", open_connections=self._http.open_connections)
         self._http.abort()
+        self.websocket.abort()
         if self._timer is not None:
             self._timer.cancel()
         self._log.info("node stopped")
-
-
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)

@@ -22,6 +22,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     rate_limited: Mapping[str, Numbers]
     callers: Numbers
     open_connections: Numbers
+    websocket: Numbers
+    websocket_sessions: Numbers
     node: Numbers
 
 
@@ -46,6 +48,16 @@ _COUNTERS = {
         "artemis_msgtrans_events",
         "event",
         "What happened on MsgTrans sessions: packets and bytes, errors, timeouts, pauses because a bound was reached.",
+    ),
+    "websocket": (
+        "artemis_websocket_events",
+        "event",
+        (
+            "What happened on WebSocket sessions: messages in and out; opened by endpoint; refused because blacklisted "
+            "or full; closed by reason: peer: it said goodbye; gone: without a word; expired: lived its time; drain: "
+            "this node stopped; slow_consumer; slow_message; memory; silent: no answer to a ping; violation: the close "
+            "code says of what."
+        ),
     ),
     "registry": (
         "artemis_registry_events",
@@ -101,6 +113,10 @@ class Metrics:
         gauge = GaugeMetricFamily("artemis_open_connections", "Open connections by door.", labels=["door"])
         for door, value in now.open_connections.items():
             gauge.add_metric([door], value)
+        yield gauge
+        gauge = GaugeMetricFamily("artemis_websocket_sessions", "WebSocket sessions by endpoint.", labels=["endpoint"])
+        for endpoint, value in now.websocket_sessions.items():
+            gauge.add_metric([endpoint], value)
         yield gauge
         for name, value in now.node.items():
             yield GaugeMetricFamily(f"artemis_{name}", _NODE[name], value=value)

@@ -14,6 +14,7 @@ from artemis.registry import NodeLimits, NodeTimings
 from artemis.server.config import ConfigError, ServeConfig, load_config
 from artemis.server.logs import configure_logging
 from artemis.server.rate_limit import rate_limits
+from artemis.server.websocket.sessions import session_policy
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -78,6 +79,10 @@ def _limit_rates(server: NodeServer, config: ServeConfig) -> None:
     server.gate.configure(rate_limits(config))
 
 
+def _judge_sessions(server: NodeServer, config: ServeConfig) -> None:
+    server.websocket.sessions.policy = session_policy(config)
+
+
 def _log(server: NodeServer, config: ServeConfig) -> None:  # noqa: ARG001 - logging belongs to the process
     configure_logging(config.log_level, config.log_format)
 
@@ -102,6 +107,11 @@ _LIVE: Mapping[str, _Apply] = {
     "rate_limit_status": _limit_rates,
     "rate_limit_map": _limit_rates,
     "rate_limit_per_caller": _limit_rates,
+    "max_ws_sessions": _judge_sessions,
+    "ws_session_ttl": _judge_sessions,
+    "ws_blacklist_heartbeat": _judge_sessions,
+    "ws_blacklist_discovery": _judge_sessions,
+    "ws_blacklist_discoveries": _judge_sessions,
     "log_level": _log,
     "log_format": _log,
 }

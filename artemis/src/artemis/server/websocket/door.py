@@ -1,0 +1,259 @@
+"""What the WebSocket connections of one node share: endpoints, sessions, bounds, clocks, numbers (spec 3).
+
+Not here: sockets of one connection (`upgrade`, `connection`), and listening, which is `UnifiedPort`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from artemis.server.websocket.connection import Phase
+from artemis.server.websocket.endpoints import (
+    AllChangesConduct,
+    ChangesConduct,
+    HeartbeatConduct,
+    NativeConduct,
+)
+from artemis.server.websocket.native import NativeMessages
+from artemis.server.websocket.sessions import Endpoint, Refusal, Sessions, endpoint_paths
+from artemis.server.websocket.upgrade import Upgrade
+from msgtrans.adapters.websocket import frames
+from msgtrans.adapters.websocket.frames import ReaderPool, text_frame
+from msgtrans.adapters.websocket.pulse import Pulse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from artemis.push import ChangeStream
+    from artemis.server.websocket.connection import WebSocketConnection
+    from artemis.server.websocket.endpoints import Conduct
+    from artemis.server.websocket.heartbeats import Heartbeats
+    from artemis.server.websocket.limits import WebSocketLimits
+    from artemis.server.websocket.sessions import SessionPolicy
+
+#: Seconds between two steps of a spread goodbye.
+_STEP: Final = 0.1
+_LEAST_PER_STEP: Final = 50
+#: Connections that are told of changes in one turn of the loop, about 3 ms.
+_TOLD_PER_TURN: Final = 128
+
+
+class WebSocketStats(msgspec.Struct):
+    """Numbers of all WebSocket sessions since the start: messages of peers, and to them."""
+
+    messages_in: int = 0
+    messages_out: int = 0
+
+
+class WebSocketDoor:
+    """A protocol factory for connections that ask for WebSocket. Owned by the node's server, which calls `tick` once a
+    second; used on one event loop.
+
+    `stream` tells of changes, `cursor` gives the node's cursor, `now` its monotonic milliseconds; `msgtrans` makes the
+    protocol of a connection that is MsgTrans over WebSocket; `prefix` is a path that all others may stand below;
+    `counters` counts refused handshakes and bad messages by reason. `chance` gives numbers from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        heartbeats: Heartbeats,
+        stream: ChangeStream,
+        cursor: Callable[[], str],
+        policy: SessionPolicy,
+        limits: WebSocketLimits,
+        *,
+        now: Callable[[], int],
+        msgtrans: Callable[[], asyncio.Protocol],
+        counters: Counter[str],
+        loop: asyncio.AbstractEventLoop,
+        prefix: str = "",
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.limits = limits
+        self.counters = counters
+        self.loop = loop
+        self.msgtrans = msgtrans
+        self.paths = endpoint_paths(prefix)
+        self.msgtrans_paths = {"/msgtrans", f"{prefix}/msgtrans"}
+        self.sessions: Sessions[WebSocketConnection] = Sessions(policy)
+        self.stats = WebSocketStats()
+        #: Sessions that ended, by reason.
+        self.closes: Counter[str] = Counter()
+        #: Connections whose peers do not take what they get, and since when.
+        self.blocked: dict[WebSocketConnection, float] = {}
+        size = limits.subscription_size
+        rest = (stream, self.awaken, ReaderPool(size, masked=True), size, counters)
+        self.conducts: dict[Endpoint, Conduct] = {
+            Endpoint.HEARTBEAT: HeartbeatConduct(
+                heartbeats, ReaderPool(limits.message_size, masked=True), limits.message_size
+            ),
+            Endpoint.CHANGES: ChangesConduct(*rest),
+            Endpoint.ALL_CHANGES: AllChangesConduct(*rest),
+            Endpoint.NATIVE: NativeConduct(NativeMessages(stream, cursor, counters), *rest),
+        }
+        self._awake: list[WebSocketConnection] = []  # there is something for them
+        self._telling = False
+        self._now = now
+        self._chance = chance
+        self._pulse = Pulse(loop, limits.ping_interval, limits.pong_timeout)
+        self._connections: set[WebSocketConnection] = set()
+        self._ending: dict[WebSocketConnection, float] = {}  # until when they have time
+        self._partial: dict[WebSocketConnection, float] = {}  # messages that are not whole, and until when they must be
+        self._kept = 0
+        self._draining = False
+        self._farewells: list[WebSocketConnection] = []
+        self._all_closed: asyncio.Future[None] | None = None
+        self._last: tuple[bytes, bytes] = (b"", b"")  # a message, and its frame
+
+    def __call__(self) -> Upgrade:
+        """A protocol for a connection that asks for WebSocket."""
+        return Upgrade(self)
+
+    # Numbers
+
+    @property
+    def open_connections(self) -> int:
+        """How many WebSocket connections there are now, those that are being closed included."""
+        return len(self._connections)
+
+    @property
+    def kept(self) -> int:
+        """Bytes of messages that are not whole or not handled yet."""
+        return self._kept
+
+    def connection_counts(self) -> dict[str, str]:
+        """The sessions by endpoint, as the original tells them (spec 2.4): texts."""
+        return {name: str(count) for name, count in self.sessions.counts().items()}
+
+    def events(self) -> dict[str, int]:
+        """What happened on sessions since the start; every number only grows."""
+        return {
+            **msgspec.structs.asdict(self.stats),
+            **{f"opened_{name}": count for name, count in self.sessions.opened.items()},
+            **{f"refused_{reason}": count for reason, count in self.sessions.refused.items()},
+            **{f"closed_{reason}": count for reason, count in self.closes.items()},
+        }
+
+    # For upgrades and connections
+
+    def judge(self, endpoint: Endpoint, address: str) -> Refusal | None:
+        """Why a session may not begin; None when it may."""
+        if self._draining:
+            return Refusal(503, "This node is stopping; use another one.")
+        return self.sessions.judge(endpoint, address)
+
+    def opened(self, connection: WebSocketConnection) -> None:
+        """A session begins."""
+        self._connections.add(connection)
+        self.sessions.begin(connection.endpoint, connection, self._now(), self._chance())
+        self._pulse.watch(connection)
+
+    def ending(self, connection: WebSocketConnection) -> None:
+        """A session is over; its connection has a little time to end."""
+        self.sessions.end(connection.endpoint, connection)
+        self._partial.pop(connection, None)
+        self._ending[connection] = self.loop.time() + self.limits.close_timeout
+        connection.conduct.closed(connection)
+
+    def hurry(self, connection: WebSocketConnection) -> None:
+        """The peer has said goodbye: what it is still to get must leave in time."""
+        self._ending[connection] = self.loop.time() + self.limits.write_deadline
+
+    def lost(self, connection: WebSocketConnection) -> None:
+        """A connection is gone."""
+        self._connections.discard(connection)
+        if self.sessions.end(connection.endpoint, connection):
+            connection.conduct.closed(connection)
+        self._ending.pop(connection, None)
+        self._partial.pop(connection, None)
+        self.blocked.pop(connection, None)
+        self._pulse.forget(connection)
+        if not self._connections and self._all_closed is not None and not self._all_closed.done():
+            self._all_closed.set_result(None)
+
+    def count_kept(self, connection: WebSocketConnection, more: int, *, partial: bool) -> bool:
+        """Count bytes of messages that are not whole or not handled; False when they are too many for the node."""
+        self._kept += more
+        if not partial:
+            self._partial.pop(connection, None)
+        elif connection not in self._partial:
+            self._partial[connection] = self.loop.time() + self.limits.message_deadline
+        return more <= 0 or self._kept <= self.limits.kept
+
+    def framed(self, message: bytes) -> bytes:
+        """The frame of a message; one that goes to many is made once."""
+        if message is not self._last[0]:
+            self._last = message, text_frame(message)
+        return self._last[1]
+
+    # Pushes
+
+    def awaken(self, connection: WebSocketConnection) -> None:
+        """There is something for a connection: tell it soon, with all others, a part of them per turn of the loop."""
+        self._awake.append(connection)
+        if not self._telling:
+            self._telling = True
+            self.loop.call_soon(self._tell)
+
+    def _tell(self) -> None:
+        part, self._awake = self._awake[:_TOLD_PER_TURN], self._awake[_TOLD_PER_TURN:]
+        for connection in part:
+            if connection.phase is Phase.OPEN:
+                connection.conduct.writable(connection)
+        self._telling = bool(self._awake)
+        if self._telling:
+            self.loop.call_soon(self._tell)
+
+    # Clocks
+
+    def tick(self) -> None:
+        """Once a second: end what has lived long enough, and what its peer lets wait too long."""
+        now = self.loop.time()
+        for session in self.sessions.expired(self._now()):
+            session.close(frames.NORMAL, "the session has lived its time; connect again", "expired")
+        for connection in [c for c, deadline in self._partial.items() if deadline < now]:
+            connection.close(frames.POLICY, "a message took too long to arrive", "slow_message")
+        for connection, since in list(self.blocked.items()):
+            late = connection.phase is Phase.OPEN and connection.conduct.stalled(connection, self._now())
+            if since + self.limits.write_deadline < now:
+                late = late or connection.stuck()
+                self.blocked[connection] = now
+            if late:
+                connection.close(frames.TRY_LATER, "too much was waiting to be read; connect again", "slow_consumer")
+        for connection in [c for c, deadline in self._ending.items() if deadline < now]:
+            connection.abort()
+
+    # The end
+
+    def drain(self) -> None:
+        """Shutdown: say goodbye to every session, not to all at once."""
+        self._draining = True
+        self._farewells = list(self.sessions)
+        self._farewells.reverse()
+        self._say_goodbye(max(_LEAST_PER_STEP, round(len(self._farewells) * _STEP / self.limits.drain)))
+
+    def _say_goodbye(self, most: int) -> None:
+        for _ in range(min(most, len(self._farewells))):
+            self._farewells.pop().close(frames.GOING_AWAY, "this node is stopping; connect to another", "drain")
+        now = self.loop.time()
+        for connection in [c for c, deadline in self._ending.items() if deadline < now]:
+            connection.abort()
+        if self._connections:
+            self.loop.call_later(_STEP, self._say_goodbye, most)
+
+    async def wait_closed(self) -> None:
+        """Wait until there is no connection; called once, after `drain`."""
+        if self._connections:
+            self._all_closed = self.loop.create_future()
+            await self._all_closed
+
+    def abort(self) -> None:
+        """Shutdown, out of time: cut what is left."""
+        self._farewells = []
+        for connection in list(self._connections):
+            connection.abort()

@@ -1,0 +1,143 @@
+"""The heartbeat endpoint (spec 3.2): a message in, the messages of its answer out.
+
+The only way in which Java clients keep their leases, so a message that is the same as the last one is recognised and
+renewed without parsing. Synchronous; no I/O. Not here: frames, connections and their turns.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+
+from artemis.model import FailedInstance, MalformedBody, RegistryResponse, decode, encode
+from artemis.model.responses import BAD_REQUEST, INTERNAL_SERVICE_ERROR, failure
+from artemis.server.batches import SLICE, SMALL_BODY, Call, call_in_slices, is_large, read_and_call
+from artemis.server.gate import Gate
+from artemis.server.node import Node
+from artemis.server.operations import OPERATIONS, Operation
+from artemis.server.recognition import HeartbeatMemory
+
+#: Bytes that one answer aims to stay below: at 8 KiB the buffer of a Java client ends, and the connection with it.
+ANSWER_SIZE = 7 * 1024
+
+#: Messages of an answer, made turn by turn.
+Steps = Generator[list[bytes], None, None]
+
+_OPERATION = next(operation for operation in OPERATIONS if operation.name == "registry.heartbeat")
+
+
+class Heartbeats:
+    """Answers the messages of all heartbeat sessions of one node.
+
+    `now` gives the node's monotonic milliseconds, `report` is told of exceptions that no handler expected, as
+    (operation name, traceback text); `counters` counts what went wrong, `requests` all requests by operation. `gate`
+    is asked first about every message.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        now: Callable[[], int],
+        report: Callable[[str, str], None],
+        counters: Counter[str],
+        requests: Counter[str],
+        gate: Gate,
+    ) -> None:
+        self._node = node
+        self._now = now
+        self._report = report
+        self._counters = counters
+        self._requests = requests
+        self._gate = gate
+
+    def answer(self, message: bytes, memory: HeartbeatMemory, caller: str) -> list[bytes] | Steps:
+        """Answer one message of the session that `memory` belongs to; `caller` is the peer's address.
+
+        Small ones at once; those of thousands of instances as a generator, to be advanced once per turn of the loop.
+        One message unless so much failed that a Java client could not take it; then several, each an answer of its
+        own. What cannot be read is answered with `bad-request` (defect 10).
+        """
+        self._requests[_OPERATION.name] += 1
+        now = self._now()
+        refusal = self._gate.refuse(_OPERATION, caller, now)
+        if refusal is not None:
+            return [encode(refusal)]
+        digest = memory.digest(message)
+        if memory.renew(self._node, digest, now):
+            return [_OPERATION.success_json]
+        call = memory.caller(self._node, digest)
+        if len(message) > SMALL_BODY:
+            return self._steps(read_and_call(_OPERATION, call, message, self._now, ignore_trailing=True))
+        return self._answer_small(call, message)
+
+    def _answer_small(self, call: Call, message: bytes) -> list[bytes] | Steps:
+        try:
+            request = decode(_OPERATION.request_type, message, ignore_trailing=True)
+            if is_large(request):
+                return self._steps(call_in_slices(call, request, self._now))
+            return list(answers(_OPERATION, call.whole(request, self._now())))
+        except MalformedBody as error:
+            return [self._malformed(error)]
+        except Exception:  # noqa: BLE001 - whatever a handler does, the peer gets an answer and the log the trace
+            return [self._failed()]
+
+    def _steps(self, work: Generator[None, None, object]) -> Steps:
+        """Do `work`, then make its answers, a slice of either per step."""
+        try:
+            while True:
+                try:
+                    next(work)
+                except StopIteration as stop:
+                    response = stop.value
+                    break
+                yield []
+            batch: list[bytes] = []
+            size = 0
+            for message in answers(_OPERATION, response):
+                batch.append(message)
+                size += len(message)
+                if size > SMALL_BODY:
+                    yield batch
+                    batch, size = [], 0
+            yield batch
+        except MalformedBody as error:
+            yield [self._malformed(error)]
+        except Exception:  # noqa: BLE001 - as above
+            yield [self._failed()]
+
+    def _malformed(self, error: MalformedBody) -> bytes:
+        self._counters["malformed_message"] += 1
+        return encode(RegistryResponse(response_status=failure(BAD_REQUEST, str(error))))
+
+    def _failed(self) -> bytes:
+        self._counters["internal_error"] += 1
+        self._report(_OPERATION.name, traceback.format_exc())
+        status = failure(INTERNAL_SERVICE_ERROR, "the server failed; its log has the details")
+        return encode(RegistryResponse(response_status=status))
+
+
+def answers(operation: Operation, response: object, size: int = ANSWER_SIZE) -> Iterator[bytes]:
+    """Yield the JSON of a registry response, split where it would be longer than `size` bytes.
+
+    Each part is a whole response with some of the failed instances, in order; only one that is longer by itself goes
+    beyond `size`.
+    """
+    failed = response.failed_instances if isinstance(response, RegistryResponse) else None
+    if failed is None or len(failed) <= SLICE:
+        whole = operation.encode_json(response)
+        if failed is None or len(whole) <= size:
+            yield whole
+            return
+    assert isinstance(response, RegistryResponse)  # noqa: S101 - only such a response has failed instances
+    room = size - len(encode(RegistryResponse(failed_instances=[], response_status=response.response_status)))
+    part: list[FailedInstance | None] = []
+    used = 0
+    for item in failed:
+        length = len(encode(item)) + 1
+        if part and used + length > room:
+            yield encode(RegistryResponse(failed_instances=part, response_status=response.response_status))
+            part, used = [], 0
+        part.append(item)
+        used += length
+    yield encode(RegistryResponse(failed_instances=part, response_status=response.response_status))

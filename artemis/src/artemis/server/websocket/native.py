@@ -1,0 +1,96 @@
+"""The messages of the seed's `/ws`: JSON objects told apart by `type` (artemis-rust 2).
+
+`subscribe` and `unsubscribe` with `service_id` or `serviceId`, `*` for all services; `ping`. Synchronous, no I/O.
+Not here: what is pushed, see `artemis.push`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import msgspec
+
+from artemis.model import encode
+from artemis.push import BadCursor, ChangeStream, Cursor, Subscriber, decode_cursor
+
+#: Names all services.
+EVERYTHING = "*"
+
+#: A cursor that no node knows: whoever resumes from it gets a full sync.
+_UNKNOWN = Cursor(kind="", name="", vector={})
+
+_PONG = encode({"type": "pong"})
+
+
+class _Message(msgspec.Struct):
+    """What peers say; other members are ignored."""
+
+    type: str | None = None
+    service_id: str | None = None
+    serviceId: str | None = None  # noqa: N815 - as on the wire
+    cursor: str | None = None
+
+
+_DECODER = msgspec.json.Decoder(_Message)
+
+
+class NativeMessages:
+    """Answers the messages of all `/ws` sessions of one node.
+
+    `cursor` gives the node's cursor; `counters` counts what went wrong by reason. Every message has one answer: an
+    acknowledgement, or `error` with a text that says what to do.
+    """
+
+    def __init__(self, stream: ChangeStream, cursor: Callable[[], str], counters: Counter[str]) -> None:
+        self._stream = stream
+        self._cursor = cursor
+        self._counters = counters
+
+    def answer(self, subscriber: Subscriber, message: bytes) -> bytes:
+        """Answer one message of a session; what it missed since a cursor is pushed after the acknowledgement."""
+        try:
+            asked = _DECODER.decode(message)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            return self._error("malformed_message", f"not a message of this endpoint: {error}")
+        service_id = asked.service_id if asked.service_id is not None else asked.serviceId
+        match asked.type:
+            case "ping":
+                return _PONG
+            case "subscribe" | "unsubscribe" if service_id is None or not service_id.strip():
+                return self._error("malformed_message", f"{asked.type} needs service_id, the service or {EVERYTHING}")
+            case "subscribe":
+                assert service_id is not None  # noqa: S101 - the case before
+                return self._subscribe(subscriber, service_id, asked.cursor)
+            case "unsubscribe":
+                assert service_id is not None  # noqa: S101 - as above
+                self._stream.unsubscribe(subscriber, "" if service_id.strip() == EVERYTHING else service_id)
+                return encode({"type": "unsubscribed", "service_id": service_id, "serviceId": service_id})
+            case None:
+                return self._error("malformed_message", "type is missing; send subscribe, unsubscribe or ping")
+            case other:
+                text = f"type {other[:100]!r} is not known; send subscribe, unsubscribe or ping"
+                return self._error("malformed_message", text)
+
+    def _subscribe(self, subscriber: Subscriber, service_id: str, cursor: str | None) -> bytes:
+        start = None if cursor is None else _read(cursor)
+        if service_id.strip() == EVERYTHING:
+            refusal = self._stream.subscribe_all(subscriber, start)
+        else:
+            refusal = self._stream.subscribe(subscriber, service_id, start)
+        if refusal is not None:
+            return self._error("refused_subscription", refusal)
+        # Whoever goes away before he got what he missed must be able to come back for it.
+        position = cursor if cursor is not None and start is not _UNKNOWN and subscriber.pending else self._cursor()
+        return encode({"type": "subscribed", "service_id": service_id, "serviceId": service_id, "cursor": position})
+
+    def _error(self, reason: str, text: str) -> bytes:
+        self._counters[reason] += 1
+        return encode({"type": "error", "message": text})
+
+
+def _read(text: str) -> Cursor:
+    try:
+        return decode_cursor(text)
+    except BadCursor:
+        return _UNKNOWN
