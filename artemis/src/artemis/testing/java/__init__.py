@@ -13,7 +13,7 @@ that a mistake there is not made here too. It is not a client for applications: 
 from artemis.testing.java.addresses import Addresses
 from artemis.testing.java.beans import discovery_config, instance, jackson
 from artemis.testing.java.client import JavaClient
-from artemis.testing.java.deadlines import Deadlines, Histogram, Kind, OwnLateness
+from artemis.testing.java.deadlines import Deadlines, DeadlinesState, Histogram, Kind, OwnLateness
 from artemis.testing.java.discovery import DiscoveryClient
 from artemis.testing.java.http import CallFailedError, HttpClient, HttpFailedError
 from artemis.testing.java.registry import RegistryClient
@@ -25,6 +25,7 @@ __all__ = [
     "Addresses",
     "CallFailedError",
     "Deadlines",
+    "DeadlinesState",
     "DiscoveryClient",
     "Histogram",
     "HttpClient",

@@ -22,7 +22,7 @@ _GROWTH = math.log(1.05)
 
 
 class Kind(StrEnum):
-    """What a client waits for."""
+    """What a client waits for; a push has no deadline, whoever knows when its change was made may time it."""
 
     PONG = "pong"
     HEARTBEAT = "heartbeat reply"
@@ -32,6 +32,7 @@ class Kind(StrEnum):
     NODES = "up nodes"
     STATUS = "node status"
     HANDSHAKE = "handshake"
+    PUSH = "push"
 
 
 class HistogramState(TypedDict):

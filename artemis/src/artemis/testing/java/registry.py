@@ -25,12 +25,17 @@ _TO_REGISTER = frozenset({"data-not-found", "unknown"})
 
 
 class RegistryClient:
-    """Holds instances and keeps them alive. `filters` withhold some; `told` is set with each reply and connection."""
+    """Holds instances and keeps them alive. `filters` withhold some.
+
+    `replies` counts answers to heartbeats, `registrations` calls that registered what a reply asked for; `told` is set
+    with each of them and with each new connection.
+    """
 
     def __init__(self, addresses: Addresses, settings: JavaSettings, deadlines: Deadlines) -> None:
         self.instances: dict[tuple[str, str, str], Bean] = {}
         self.filters: list[RegistryFilter] = []
         self.replies = 0
+        self.registrations = 0
         self.told = asyncio.Event()
         self._addresses = addresses
         self._settings = settings
@@ -127,20 +132,23 @@ class RegistryClient:
             self._deadlines.events["heartbeat: other failures"] += len(failed) - len(again)
 
     async def _register(self, beans: list[Bean]) -> None:
-        await self._tell("register", self._filtered(beans), Kind.REGISTER)
+        if await self._tell("register", self._filtered(beans), Kind.REGISTER):
+            self.registrations += 1
         self.told.set()
 
-    async def _tell(self, operation: str, beans: list[Bean], kind: Kind) -> None:
-        """Call and swallow failures, as the SDK does."""
+    async def _tell(self, operation: str, beans: list[Bean], kind: Kind) -> bool:
+        """Call and swallow failures, as the SDK does; return whether all went well."""
         if not beans:
-            return
+            return False
         instances: list[Json] = [*beans]
         try:
             answer = await self._calls.call(f"/registry/{operation}.json", {"instances": instances}, kind)
         except CallFailedError:
-            return
-        if child(answer, "responseStatus").get("status") != "success":
+            return False
+        succeeded = child(answer, "responseStatus").get("status") == "success"
+        if not succeeded:
             self._deadlines.events[f"{operation} not successful"] += 1
+        return succeeded
 
     def _filtered(self, beans: Iterable[Bean]) -> list[Bean]:
         chosen = list(beans)

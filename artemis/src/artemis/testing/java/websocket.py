@@ -78,13 +78,14 @@ def _abandon(websocket: WebSocket | None) -> None:
 class WebSocket(asyncio.Protocol):
     """One connection; made by `open_websocket`. `on_text` gets each whole text message, as bytes, in order.
 
-    `on_lost` is called once when an open connection ended, whoever ended it.
+    `on_lost` is called once when an open connection ended, whoever ended it, `on_pong` with each pong in time.
     """
 
     def __init__(self, settings: JavaSettings, deadlines: Deadlines, on_text: Callable[[bytes], None]) -> None:
         self.made = time.monotonic()
         self.open = False
         self.on_lost: Callable[[], None] = _nobody
+        self.on_pong: Callable[[], None] = _nobody
         self.close_code: int | None = None
         self._settings = settings
         self._deadlines = deadlines
@@ -204,6 +205,7 @@ class WebSocket(asyncio.Protocol):
             if self._ping is not None:
                 self._ping.end()
                 self._ping = None
+                self.on_pong()
         elif opcode == _PING:
             self._transport.write(frame(_PONG, payload))
         elif opcode == _CLOSE:
