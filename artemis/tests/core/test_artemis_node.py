@@ -299,7 +299,13 @@ def test_node_status_tells_the_life_of_the_node(make_node):
 
     def expected(status: str, can: bool | None) -> ServiceNodeStatus:
         return ServiceNodeStatus(
-            node=ServiceNode(url="http://127.0.0.1:8080", zone=Zone(region_id="r1", zone_id="z1")),
+            node=ServiceNode(
+                node_id="n1",
+                region_id="r1",
+                url="http://127.0.0.1:8080",
+                zone=Zone(region_id="r1", zone_id="z1"),
+                zone_id="z1",
+            ),
             status=status,
             can_service_registry=can,
             can_service_discovery=can,

@@ -28,7 +28,7 @@ REGISTER = "/api/registry/register.json"
         (post(REGISTER, gzip.compress(b"{}")[:-3], "Content-Encoding: gzip"), 400, "gzip"),
         (post(REGISTER, b"{}", "Content-Encoding: br"), 415, "gzip"),
         (get("/api/nothing.json"), 404, "/api/nothing.json"),
-        (get("/api/registry/register"), 404, "/api/registry/register"),
+        (get("/api/registry/registration"), 404, "/api/registry/registration"),
         (get("/%ff%00"), 404, "GET /"),
         (get(REGISTER), 405, "POST"),
         (get(REGISTER, method="PUT"), 405, "POST"),

@@ -101,7 +101,8 @@ def test_flags_beat_the_environment_and_that_the_file(tmp_path: Path):
     ):
         status = read(url + "/api/status/node.json")["nodeStatus"]
         zone = {"metadata": None, "regionId": "from-flag", "zoneId": "from-env"}
-        assert {"url": "http://from-file:1/x", "zone": zone} == status["node"]
+        names = {"nodeId": "from-file:1/x", "regionId": "from-flag", "zoneId": "from-env"}
+        assert {"url": "http://from-file:1/x", "zone": zone, **names} == status["node"]
 
 
 @pytest.mark.parametrize(

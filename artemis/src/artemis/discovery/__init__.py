@@ -2,12 +2,14 @@
 
 from artemis.discovery.answers import LookupAnswer, ServiceAnswer, ServicesAnswer
 from artemis.discovery.catalog import Catalog, Transition
+from artemis.discovery.picking import Picker
 from artemis.discovery.views import DiscoveryFilter, ServiceDraft, ServiceView
 
 __all__ = [
     "Catalog",
     "DiscoveryFilter",
     "LookupAnswer",
+    "Picker",
     "ServiceAnswer",
     "ServiceDraft",
     "ServiceView",

@@ -20,10 +20,16 @@ class Zone(WireStruct, kw_only=True):
 
 
 class ServiceNode(WireStruct, kw_only=True):
-    """A registry node: where it stands and the URL under which clients and peers reach it (spec 1.4)."""
+    """A registry node: where it stands and the URL under which clients and peers reach it (spec 1.4).
 
+    The Rust rewrite reads `node_id`, `region_id` and `zone_id` in the place of `zone` (artemis-rust 1.1).
+    """
+
+    node_id: str | None = None
+    region_id: str | None = None
     url: str | None = None
     zone: Zone | None = None
+    zone_id: str | None = None
 
 
 class ServiceNodeStatus(WireStruct, kw_only=True):

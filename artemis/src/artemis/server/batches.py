@@ -8,13 +8,15 @@ one piece. No I/O.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import msgspec
 
 from artemis.model import RegistryRequest, RegistryResponse, decode_steps
+from artemis.model.rust import EitherRegistryRequest, KeysResponse
+from artemis.server.handlers.dialect import keys_of
 from artemis.server.node import Node
 from artemis.server.operations import Operation
 
@@ -43,7 +45,9 @@ class Call(NamedTuple):
 
 def is_large(request: msgspec.Struct | None) -> bool:
     """Whether a request, however small its body, is too much for one piece."""
-    return isinstance(request, RegistryRequest) and request.instances is not None and len(request.instances) > SLICE
+    if not isinstance(request, RegistryRequest):
+        return False
+    return len(request.instances if request.instances is not None else keys_of(request) or ()) > SLICE
 
 
 def read_and_call(
@@ -67,21 +71,38 @@ def call_in_slices(call: Call, request: msgspec.Struct | None, now: Callable[[],
     milliseconds anew for every slice. When a slice is refused as a whole (the node stopped serving meanwhile) its
     answer is the answer.
     """
-    if not (isinstance(request, RegistryRequest) and request.instances is not None and is_large(request)):
+    if not (isinstance(request, RegistryRequest) and is_large(request)):
         return call.whole(request, now())
-    instances, failed = request.instances, []
-    response: RegistryResponse | None = None
-    for start in range(0, len(instances), SLICE):
-        if start:
+    failed: list[msgspec.Struct | None] = []
+    answer: RegistryResponse | KeysResponse | None = None
+    for number, part in enumerate(_slices(request)):
+        if number:
             yield
-        part = call.part(RegistryRequest(instances=instances[start : start + SLICE]), now())
-        assert isinstance(part, RegistryResponse)  # noqa: S101 - a RegistryRequest is answered by a RegistryResponse
-        if part.response_status.status == "fail":
-            return part
-        failed += part.failed_instances or []
-        if response is None or part.failed_instances:
-            response = part
-    assert response is not None  # noqa: S101 - there was at least one slice
-    if failed:
-        return RegistryResponse(failed_instances=failed, response_status=response.response_status)
-    return response
+        response = call.part(part, now())
+        assert isinstance(response, RegistryResponse | KeysResponse)  # noqa: S101 - what a RegistryRequest is answered
+        failures = _failures(response)
+        if not failures and response.response_status.status == "fail":
+            return response
+        failed += failures
+        if answer is None or failures:
+            answer = response
+    assert answer is not None  # noqa: S101 - there was at least one slice
+    if not failed:
+        return answer
+    name = "failed_instance_keys" if isinstance(answer, KeysResponse) else "failed_instances"
+    return msgspec.structs.replace(answer, **{name: failed})
+
+
+def _failures(response: RegistryResponse | KeysResponse) -> Sequence[msgspec.Struct | None]:
+    return (response.failed_instance_keys if isinstance(response, KeysResponse) else response.failed_instances) or ()
+
+
+def _slices(request: RegistryRequest) -> Iterator[RegistryRequest]:
+    """The same request in several, each of SLICE instances or keys at most."""
+    keys = keys_of(request)
+    for start in range(0, len(request.instances or keys or ()), SLICE):
+        end = start + SLICE
+        if keys is not None:
+            yield EitherRegistryRequest(instance_keys=keys[start:end])
+        else:
+            yield RegistryRequest(instances=(request.instances or [])[start:end])

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from artemis.discovery import Catalog, DiscoveryFilter, LookupAnswer, ServiceAnswer, ServicesAnswer
-from artemis.management import OperationFilter, Operations, PullOuts
+from artemis.discovery import Catalog, DiscoveryFilter, LookupAnswer, Picker, ServiceAnswer, ServicesAnswer
+from artemis.management import OperationFilter, Operations, OperationsDump, PullOuts
 from artemis.model import (
     FailedInstance,
     Instance,
@@ -25,6 +25,7 @@ from artemis.model import (
     ServicesDeltaRequest,
     ServicesRequest,
     Zone,
+    encode_msgpack,
 )
 from artemis.model.nodes import DOWN, STARTING, UP
 from artemis.model.responses import (
@@ -37,6 +38,7 @@ from artemis.model.responses import (
 )
 from artemis.push import ChangeLog, ChangeStream, Positions, PushLimits, ServicesDeltaAnswer
 from artemis.registry import (
+    Cut,
     Lease,
     NodeLimits,
     NodeTimings,
@@ -44,9 +46,11 @@ from artemis.registry import (
     Registry,
     RegistryError,
     RenewalPlan,
+    Saved,
     SelfPreservation,
     WrongRegion,
 )
+from artemis.registry.restore import restore, version_after
 from artemis.server.about import NodeAbout
 from artemis.server.outcomes import NOT_EXISTING, REGISTRY_SUCCESS, failed_instance, not_ours, outcome, refused
 
@@ -102,9 +106,9 @@ class Node:
     from another zone are welcome unless the `allow` switches say no; another region never is (spec 6.5).
     `wall_clock` gives the wall clock for the times of changes; without one it is that of the last tick. `log` and
     `stream` tell of changes (`max_changes` of them are remembered), `stale_since` is the `now` since which leases of a
-    former life wait to be confirmed, None when all are.
+    former life wait to be confirmed, None when all are. `saved` is what a former life of this node knew.
     `generation` changes whenever something changes that the outcome of all requests depends on. `about` is what the
-    assembly knows and status operations show.
+    assembly knows and status operations show, `picker` chooses instances for callers who want one.
     """
 
     def __init__(
@@ -119,6 +123,7 @@ class Node:
         push_limits: PushLimits | None = None,
         max_changes: int = 50_000,
         wall_clock: Callable[[], int] | None = None,
+        saved: Saved | None = None,
         now: int,
         wall: int,
     ) -> None:
@@ -135,8 +140,12 @@ class Node:
         hiding = OperationFilter(self.operations, identity.region)
         self.catalog = Catalog(self.registry, filters=(*filters, hiding), wall=wall)
         self.pullouts = PullOuts(self.operations, hiding, self.registry, self.catalog)
+        self.picker = Picker(self.catalog, seed=identity.epoch)
         self.about = NodeAbout()
         self.stale_since: int | None = None
+        self._restored = now
+        if saved is not None:
+            self._restore(saved, now, wall)
         self._wall = wall
         self._positions = Positions(identity.region)
         clock = wall_clock or (lambda: self._wall)
@@ -155,6 +164,10 @@ class Node:
     def serving(self) -> bool:
         """Tell whether clients are served (spec 6.3)."""
         return bool(self._can_serve)
+
+    def unavailable(self, what: str) -> ResponseStatus:
+        """Say that `registry` or `discovery` is not served now, in the original's words."""
+        return failure(SERVICE_UNAVAILABLE, f"Serivce {what} is not in up state. Current status: {self.status}")
 
     def accepts(self, zone: str | None) -> bool:
         """Tell whether instances of a zone of this region may be written here (spec 6.5)."""
@@ -250,13 +263,13 @@ class Node:
     def services(self, request: ServicesRequest | None, now: int) -> ServicesAnswer:  # noqa: ARG002
         """Show all services that have live instances; region and zone of the request are ignored (spec 2.2)."""
         if not self._can_serve:
-            return ServicesAnswer(self._unavailable("discovery"))
+            return ServicesAnswer(self.unavailable("discovery"))
         return ServicesAnswer(SUCCESS, self.catalog)
 
     def services_delta(self, request: ServicesDeltaRequest | None, now: int) -> ServicesDeltaAnswer:  # noqa: ARG002
         """Show what changed in all services since a version; nothing for the current one (spec 5.2, defect 8)."""
         if not self._can_serve:
-            return ServicesDeltaAnswer(self._unavailable("discovery"))
+            return ServicesDeltaAnswer(self.unavailable("discovery"))
         return ServicesDeltaAnswer(SUCCESS, self.log, self.catalog, 0 if request is None else request.version)
 
     def cursor(self) -> str:
@@ -278,7 +291,13 @@ class Node:
             allow_registry_from_other_zone=self._allow_registry,
             can_service_discovery=self._can_serve,
             can_service_registry=self._can_serve,
-            node=ServiceNode(url=identity.url, zone=zone),
+            node=ServiceNode(
+                node_id=identity.node_id,
+                region_id=identity.region,
+                url=identity.url,
+                zone=zone,
+                zone_id=identity.zone,
+            ),
             status=self.status,
         )
         return NodeStatusResponse(node_status=status, response_status=SUCCESS)
@@ -289,10 +308,24 @@ class Node:
         The first tick takes a node that has no peers from `starting` to `up` (spec 6.4, defect 11).
         """
         self._wall = wall
+        if self.stale_since is not None:
+            self._confirm(now)
         if self.status == STARTING:
             self._become(UP, can_serve=True)
         more = self.pullouts.tick()
         return self.registry.tick(now, wall, limit) or more
+
+    def cut(self, now: int, wall: int, *, final: bool = False) -> Cut:
+        """Return everything this node knows at this moment, to be written bit by bit while it goes on.
+
+        `final` promises that nothing changes any more, so that all cursors and versions hold for the next life.
+        """
+        operations = encode_msgpack(self.operations.dump())
+        return Cut(self.registry, version=self.catalog.version, operations=operations, now=now, wall=wall, final=final)
+
+    def pardon(self, now: int) -> None:
+        """Give every lease a fresh TTL, after a time in which this node could hear nobody."""
+        self.registry.pardon(now)
 
     def retime(self, timings: NodeTimings) -> None:
         """Change the times of all leases, those that exist included (spec 10.1: TTLs are read at every check)."""
@@ -329,6 +362,20 @@ class Node:
             **msgspec.structs.asdict(registry.counters),
         )
 
+    def _restore(self, saved: Saved, now: int, wall: int) -> None:
+        """Go on from what a former life knew: same records, same versions, nothing to push."""
+        restore(self.registry, saved, now, wall)
+        self.pullouts.load(msgspec.msgpack.decode(saved.header.operations, type=OperationsDump))
+        self.catalog.version = version_after(saved, wall)
+        self.stale_since = now - max(0, wall - saved.header.wall)
+
+    def _confirm(self, now: int) -> None:
+        """Notice when every lease of the former life was renewed, changed or given up, or had time enough for that."""
+        timings = self.registry.timings
+        longest = max(timings.ttl, timings.legacy_ttl) + timings.hold
+        if self.registry.heard_all_since(self._restored) or now - self._restored > longest:
+            self.stale_since = None
+
     # -- judging
 
     def _heartbeat(self, request: RegistryRequest | None, now: int, leases: list[Lease] | None) -> RegistryResponse:
@@ -361,21 +408,17 @@ class Node:
         if not request.instances:
             return failure(BAD_REQUEST, "request.instances is null or empty.")
         if not self._can_serve:
-            return self._unavailable("registry")
+            return self.unavailable("registry")
         return request.instances
 
     def _refuse_discovery(self, region: str | None, zone: str | None) -> ResponseStatus | None:
         if not self._can_serve:
-            return self._unavailable("discovery")
+            return self.unavailable("discovery")
         if region is None or region.lower() != self._region:
             return failure(NO_PERMISSION, not_ours("region", region, self.identity.region))
         if not self._allow_discovery and (zone is None or zone.lower() != self._zone):
             return failure(NO_PERMISSION, not_ours("zone", zone, self.identity.zone))
         return None
-
-    def _unavailable(self, what: str) -> ResponseStatus:
-        text = f"Serivce {what} is not in up state. Current status: {self.status}"
-        return failure(SERVICE_UNAVAILABLE, text)
 
     def _in_zone(self, instance: Instance) -> bool:
         return instance.zone_id is not None and instance.zone_id.lower() == self._zone

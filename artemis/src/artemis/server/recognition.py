@@ -13,6 +13,7 @@ import msgspec
 
 from artemis.model import RegistryRequest
 from artemis.server.batches import Call
+from artemis.server.handlers import dialect
 from artemis.server.node import Node, RenewalPlan
 
 
@@ -47,11 +48,11 @@ class HeartbeatMemory:
 
         def plain(request: msgspec.Struct | None, now: int) -> object:
             assert request is None or isinstance(request, RegistryRequest)  # noqa: S101 - the operation table says so
-            return node.heartbeat(request, now)
+            return dialect.heartbeat(node, request, now)
 
         def learning(request: msgspec.Struct | None, now: int) -> object:
             assert request is None or isinstance(request, RegistryRequest)  # noqa: S101 - the operation table says so
-            response, plan = node.heartbeat_plan(request, now)
+            response, plan = dialect.heartbeat_plan(node, request, now)
             if self._digest == digest:
                 self._plan = plan
             return response

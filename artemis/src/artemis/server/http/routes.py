@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 from artemis.server.admin import AdminGuard
 from artemis.server.http.answer import Answer, preflight, problem
 from artemis.server.http.head import RequestHead
-from artemis.server.operations import OPERATIONS, Operation
+from artemis.server.operations import OPERATIONS, Operation, Query
 
 #: v1 clients speak below the node URL, v2 clients below /artemis (spec section 2).
 PREFIXES = (b"/api/", b"/artemis/api/")
@@ -97,11 +97,7 @@ def too_large(body_limit: int) -> Answer:
     return problem(413, text, close=True)
 
 
-def query_fields(query: bytes) -> dict[str, str]:
-    """A query as a dict; of a repeated name the first value stands. Undecodable bytes become U+FFFD."""
-    fields: dict[str, str] = {}
-    for name, value in parse_qsl(
-        query.decode("utf-8", "replace"), keep_blank_values=True, encoding="utf-8", errors="replace"
-    ):
-        fields.setdefault(name, value)
-    return fields
+def query_fields(query: bytes) -> Query:
+    """The parameters of a query. Undecodable bytes become U+FFFD."""
+    text = query.decode("utf-8", "replace")
+    return Query(parse_qsl(text, keep_blank_values=True, encoding="utf-8", errors="replace"))

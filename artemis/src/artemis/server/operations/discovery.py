@@ -8,7 +8,6 @@ import msgspec
 from artemis.discovery import LookupAnswer, ServiceAnswer, ServicesAnswer
 from artemis.model import (
     DiscoveryConfig,
-    LookupRequest,
     LookupResponse,
     ServiceRequest,
     ServiceResponse,
@@ -19,10 +18,12 @@ from artemis.model import (
     encode,
     encode_msgpack,
 )
+from artemis.model.rust import EitherLookupRequest
 from artemis.push import ServicesDeltaAnswer
+from artemis.server.handlers import dialect
 from artemis.server.operations.table import MissingParameter, Operation
 
-_Answer = LookupAnswer | ServiceAnswer | ServicesAnswer | ServicesDeltaAnswer
+_Answer = LookupAnswer | dialect.PickAnswer | ServiceAnswer | ServicesAnswer | ServicesDeltaAnswer
 
 
 def _answer_json(answer: object) -> bytes:
@@ -57,17 +58,19 @@ DISCOVERY: tuple[Operation, ...] = (
         code=16,
         name="discovery.lookup",
         path="discovery/lookup.json",
-        request_type=LookupRequest,
+        request_type=EitherLookupRequest,
         response_type=LookupResponse,
-        call=lambda node, request, now: node.lookup(cast("LookupRequest | None", request), now),
+        call=lambda node, request, now: dialect.lookup(node, cast("EitherLookupRequest | None", request), now),
         encode_json=_answer_json,
         encode_msgpack=_answer_msgpack,
+        http_status=lambda answer: answer.http_status if isinstance(answer, dialect.PickAnswer) else 200,
         shows_data=True,
     ),
     Operation(
         code=17,
         name="discovery.service",
         path="discovery/service.json",
+        aliases=("discovery/service",),
         request_type=ServiceRequest,
         response_type=ServiceResponse,
         call=lambda node, request, now: node.service(cast("ServiceRequest | None", request), now),
@@ -80,6 +83,7 @@ DISCOVERY: tuple[Operation, ...] = (
         code=18,
         name="discovery.services",
         path="discovery/services.json",
+        aliases=("discovery/services",),
         request_type=ServicesRequest,
         response_type=ServicesResponse,
         call=lambda node, request, now: node.services(cast("ServicesRequest | None", request), now),

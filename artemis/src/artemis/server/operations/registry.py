@@ -3,6 +3,8 @@
 from typing import cast
 
 from artemis.model import RegistryRequest, RegistryResponse, encode, encode_msgpack
+from artemis.model.rust import EitherRegistryRequest
+from artemis.server.handlers import dialect
 from artemis.server.node import REGISTRY_SUCCESS
 from artemis.server.operations.table import Limit, Operation
 
@@ -27,6 +29,7 @@ REGISTRY: tuple[Operation, ...] = (
         code=1,
         name="registry.register",
         path="registry/register.json",
+        aliases=("registry/register",),
         request_type=RegistryRequest,
         response_type=RegistryResponse,
         call=lambda node, request, now: node.register(cast("RegistryRequest | None", request), now),
@@ -38,9 +41,10 @@ REGISTRY: tuple[Operation, ...] = (
         code=2,
         name="registry.heartbeat",
         path="registry/heartbeat.json",
-        request_type=RegistryRequest,
+        aliases=("registry/heartbeat",),
+        request_type=EitherRegistryRequest,
         response_type=RegistryResponse,
-        call=lambda node, request, now: node.heartbeat(cast("RegistryRequest | None", request), now),
+        call=lambda node, request, now: dialect.heartbeat(node, cast("RegistryRequest | None", request), now),
         encode_json=registry_json,
         encode_msgpack=registry_msgpack,
         limit=Limit(LIMITER, "heartbeat"),
@@ -52,9 +56,10 @@ REGISTRY: tuple[Operation, ...] = (
         code=3,
         name="registry.unregister",
         path="registry/unregister.json",
-        request_type=RegistryRequest,
+        aliases=("registry/unregister",),
+        request_type=EitherRegistryRequest,
         response_type=RegistryResponse,
-        call=lambda node, request, now: node.unregister(cast("RegistryRequest | None", request), now),
+        call=lambda node, request, now: dialect.unregister(node, cast("RegistryRequest | None", request), now),
         encode_json=registry_json,
         encode_msgpack=registry_msgpack,
         limit=Limit(LIMITER, "unregister"),

@@ -1,14 +1,83 @@
-"""The status of a node (spec 2.4)."""
+"""What a node tells of itself (spec 2.4), with the overview and the switch of self-preservation that are additions."""
 
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Callable
+from typing import Literal, TypeVar, cast
+
+import msgspec
 
 from artemis.model import NodeStatusRequest, NodeStatusResponse, encode, encode_msgpack
-from artemis.server.operations.table import Operation
+from artemis.model.leases import LeasesRequest, LeasesResponse
+from artemis.model.status import (
+    ClusterStatusResponse,
+    ConfigResponse,
+    DeploymentResponse,
+    MessageConnections,
+    OverviewResponse,
+    PreservationResponse,
+    PreservationSwitch,
+    StatusRequest,
+)
+from artemis.server.handlers import leases, status
+from artemis.server.node import Node
+from artemis.server.operations.pieces import pieces, whole_json, whole_msgpack
+from artemis.server.operations.table import Limit, Operation, Query
+
+LIMITER = "artemis.service.status"
+
+R = TypeVar("R", bound=msgspec.Struct)
 
 
-def _status_query(query: Mapping[str, str]) -> NodeStatusRequest:  # noqa: ARG001 - it has no parameters
+def _node_query(query: Query) -> NodeStatusRequest:  # noqa: ARG001 - it has no parameters
     return NodeStatusRequest()
+
+
+def _no_query(query: Query) -> StatusRequest:  # noqa: ARG001 - it has no parameters
+    return StatusRequest()
+
+
+def _leases_query(query: Query) -> LeasesRequest:
+    return LeasesRequest(service_ids=list(query.all("appIds")) or None)
+
+
+def _page(
+    code: int,
+    name: str,
+    path: str,
+    response_type: type[R],
+    handler: Callable[[Node, StatusRequest | None, int], R],
+    limit: str | None = None,
+) -> Operation:
+    """Return an operation without parameters."""
+    return Operation(
+        code=code,
+        name=name,
+        path=path,
+        request_type=StatusRequest,
+        response_type=response_type,
+        call=lambda node, request, now: handler(node, cast("StatusRequest | None", request), now),
+        encode_json=encode,
+        encode_msgpack=encode_msgpack,
+        from_query=_no_query,
+        limit=None if limit is None else Limit(LIMITER, limit),
+    )
+
+
+def _leases_page(code: int, name: Literal["leases", "legacy-leases"]) -> Operation:
+    handler = leases.leases if name == "leases" else leases.legacy_leases
+    return Operation(
+        code=code,
+        name=f"status.{name}",
+        path=f"status/{name}.json",
+        request_type=LeasesRequest,
+        response_type=LeasesResponse,
+        call=lambda node, request, now: handler(node, cast("LeasesRequest | None", request), now),
+        encode_json=whole_json,
+        encode_msgpack=whole_msgpack(LeasesResponse),
+        json_pieces=pieces,
+        from_query=_leases_query,
+        hot=False,
+        limit=Limit(LIMITER, f"get-{name}"),
+    )
 
 
 STATUS: tuple[Operation, ...] = (
@@ -21,6 +90,27 @@ STATUS: tuple[Operation, ...] = (
         call=lambda node, request, now: node.node_status(cast("NodeStatusRequest | None", request), now),
         encode_json=encode,
         encode_msgpack=encode_msgpack,
-        from_query=_status_query,
+        from_query=_node_query,
+    ),
+    _page(33, "status.cluster", "status/cluster.json", ClusterStatusResponse, status.cluster, "get-cluster"),
+    _leases_page(34, "leases"),
+    _leases_page(35, "legacy-leases"),
+    _page(36, "status.config", "status/config.json", ConfigResponse, status.config, "get-config"),
+    _page(37, "status.deployment", "status/deployment.json", DeploymentResponse, status.deployment, "get-deployment"),
+    _page(38, "status.connections", "status/message/connections.json", MessageConnections, status.message_connections),
+    _page(39, "status.overview", "v1/status", OverviewResponse, status.overview),
+    _page(40, "status.self-preservation", "v1/self-preservation", PreservationResponse, status.self_preservation),
+    Operation(
+        code=41,
+        name="status.switch-self-preservation",
+        path="v1/self-preservation/switch",
+        request_type=PreservationSwitch,
+        response_type=PreservationResponse,
+        call=lambda node, request, now: status.switch_self_preservation(
+            node, cast("PreservationSwitch | None", request), now
+        ),
+        encode_json=encode,
+        encode_msgpack=encode_msgpack,
+        admin=True,
     ),
 )

@@ -3,7 +3,7 @@
 Not here: the rows, which stand in a module per family, and how a request reaches the node.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -17,6 +17,20 @@ class MissingParameter(ValueError):  # noqa: N818 - what happened, in the words 
     def __init__(self, name: str) -> None:
         super().__init__(f"required parameter {name!r} is missing")
         self.name = name
+
+
+class Query(dict[str, str]):
+    """The parameters of a query by name; of a repeated one the first value stands, `all` has the others too."""
+
+    __slots__ = ("_pairs",)
+
+    def __init__(self, pairs: Iterable[tuple[str, str]] = ()) -> None:
+        self._pairs = tuple(pairs)
+        super().__init__(reversed(self._pairs))
+
+    def all(self, name: str) -> list[str]:
+        """Return every value of a parameter in order; commas separate values too (spec 2.4)."""
+        return [value for other, text in self._pairs if other == name for value in text.split(",")]
 
 
 class Limit(NamedTuple):
@@ -37,7 +51,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     as, None for not at all (spec 11). `admin` operations need the admin token once the node is reachable from
     elsewhere. With the answers of one that `shows_data` go the cursor and the age of what they show (design 6).
     The requests of a `recognisable` one come in the same bytes again and again: see `Node.heartbeat_plan`; after
-    `Node.renew` the answer is `success_json` or `success_msgpack`, which other operations leave empty.
+    `Node.renew` the answer is `success_json` or `success_msgpack`, which other operations leave empty. `http_status`,
+    where set, gives the HTTP status of an answer; every other answer is a 200 (spec 0.1).
     """
 
     code: int
@@ -50,7 +65,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     encode_json: Callable[[object], bytes]
     encode_msgpack: Callable[[object], bytes]
     json_pieces: Callable[[object, int], Iterator[bytes]] | None = None
-    from_query: Callable[[Mapping[str, str]], msgspec.Struct] | None = None
+    from_query: Callable[[Query], msgspec.Struct] | None = None
+    http_status: Callable[[object], int] | None = None
     hot: bool = True
     limit: Limit | None = None
     admin: bool = False

@@ -1,0 +1,60 @@
+"""Which nodes clients may use (spec 2.3, 6.3).
+
+Not here: how other nodes are known. A node without peers knows itself.
+"""
+
+from artemis.model.cluster import UpNodesRequest, UpNodesResponse
+from artemis.model.nodes import ServiceNode, ServiceNodeStatus
+from artemis.model.responses import DATA_NOT_FOUND, SUCCESS, failure
+from artemis.server.node import Node
+
+NONE_AVAILABLE = "No available service nodes."
+"""The original's text."""
+
+
+def known_nodes(node: Node, now: int) -> list[ServiceNodeStatus]:
+    """Return the status of every node of the cluster as this one knows it, itself first."""
+    own = node.node_status(None, now).node_status
+    return [] if own is None else [own]
+
+
+def up_registry_nodes(node: Node, request: UpNodesRequest | None, now: int) -> UpNodesResponse:
+    """List the nodes that serve registry for the caller's region and zone (spec 2.3); for null, for any."""
+    fitting = [
+        status.node
+        for status in known_nodes(node, now)
+        if status.can_service_registry and _fits(request, status.node, allowed=status.allow_registry_from_other_zone)
+    ]
+    return _answer(fitting)
+
+
+def up_discovery_nodes(node: Node, request: UpNodesRequest | None, now: int) -> UpNodesResponse:
+    """List the nodes that serve discovery for the caller's region and zone (spec 2.3); for null, for any."""
+    fitting = [
+        status.node
+        for status in known_nodes(node, now)
+        if status.can_service_discovery and _fits(request, status.node, allowed=status.allow_discovery_from_other_zone)
+    ]
+    return _answer(fitting)
+
+
+def _fits(request: UpNodesRequest | None, node: ServiceNode | None, *, allowed: bool | None) -> bool:
+    """Tell whether a node serves callers from there.
+
+    Ids are compared without regard to letter case, as everywhere else; the original compares them exactly here, and a
+    client whose configuration spells its zone otherwise finds no node although every node would serve it.
+    """
+    zone = None if node is None else node.zone
+    if zone is None:
+        return False
+    region_id = None if request is None else request.region_id
+    if region_id and region_id.lower() != (zone.region_id or "").lower():
+        return False
+    zone_id = None if request is None else request.zone_id
+    return bool(allowed) or (zone_id or "").lower() == (zone.zone_id or "").lower()
+
+
+def _answer(nodes: list[ServiceNode | None]) -> UpNodesResponse:
+    if not nodes:
+        return UpNodesResponse(response_status=failure(DATA_NOT_FOUND, NONE_AVAILABLE))
+    return UpNodesResponse(nodes=nodes, response_status=SUCCESS)
