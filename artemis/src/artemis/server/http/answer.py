@@ -16,6 +16,11 @@ CORS_FIELDS: tuple[tuple[bytes, bytes], ...] = (
 JSON_TYPE = b"application/json"
 
 
+def position_fields(cursor: str, age: int) -> tuple[tuple[bytes, bytes], ...]:
+    """What goes with every answer that shows data: its cursor, and its age in milliseconds (design 6)."""
+    return ((b"Artemis-Cursor", cursor.encode("ascii")), (b"Artemis-Age-Ms", b"%d" % age))
+
+
 class Answer(msgspec.Struct, gc=False):
     """Status, body and the header fields beyond type, length and CORS.
 

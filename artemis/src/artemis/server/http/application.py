@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from artemis.server.http.answer import CORS_FIELDS, Answer, preflight, problem
+from artemis.server.http.answer import CORS_FIELDS, Answer, position_fields, preflight, problem
 from artemis.server.http.calls import PIECE, Outcome, Pieces
 from artemis.server.http.head import HeadError, RequestHead, head_of_scope
 from artemis.server.http.packing import FROM_SIZE
@@ -58,7 +58,7 @@ class Application:
             return
         operation = self._routes.find(head.path)
         if operation is None:
-            await _send(send, self._page(head), with_body=head.method != b"HEAD")
+            await self._show(head, self._page(head), send)
             return
         client = scope["client"]
         caller = client[0] if client else ""
@@ -86,6 +86,13 @@ class Application:
             return problem(405, "use GET here", (b"Allow", b"GET, HEAD, OPTIONS"))
         return page()
 
+    async def _show(self, head: RequestHead, page: Answer, send: ASGISendCallable) -> None:
+        with_body = head.method != b"HEAD"
+        if len(page.body) < FROM_SIZE:
+            await _send(send, page, with_body=with_body)
+        else:
+            await _stream(send, page, _slices(page.body), packed=head.accepts_gzip, with_body=with_body)
+
     async def _post(
         self, operation: Operation, head: RequestHead, caller: str, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> None:
@@ -104,6 +111,8 @@ class Application:
             await _send(send, outcome.for_operators() if operation.admin else outcome, with_body=with_body)
             return
         whole = Answer(200, cors=not operation.admin)
+        if operation.shows_data and not (isinstance(outcome, Pieces) and outcome.failed):
+            whole.fields = position_fields(*self._calls.position())
         if isinstance(outcome, bytes) and (len(outcome) < FROM_SIZE or not head.accepts_gzip):
             whole.body = outcome
             await _send(send, whole, with_body=with_body)
@@ -145,8 +154,7 @@ def _slices(body: bytes) -> Iterator[bytes]:
 def _gzip(pieces: Iterable[bytes]) -> Iterator[bytes]:
     packer = zlib.compressobj(level=1, wbits=16 + zlib.MAX_WBITS)
     for piece in pieces:
-        if packed := packer.compress(piece):
-            yield packed
+        yield packer.compress(piece)  # often empty, and still the end of a piece of work
     yield packer.flush()
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import traceback
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
+from typing import Protocol, cast
 
 import msgspec
 
-from artemis.model import MalformedBody, decode, encode
-from artemis.model.responses import INTERNAL_SERVICE_ERROR, failure
+from artemis.model import MalformedBody, ResponseStatus, decode, encode
+from artemis.model.responses import INTERNAL_SERVICE_ERROR, SUCCESS, failure
 from artemis.server.batches import SMALL_BODY, Call, call_in_slices, is_large, read_and_call
 from artemis.server.gate import Gate
 from artemis.server.http.answer import Answer, problem
@@ -30,16 +31,26 @@ PIECE = 64 * 1024
 
 
 class Pieces:
-    """The JSON of an answer that is made while it is sent; only operations that are not hot have such answers."""
+    """The JSON of an answer that is made while it is sent; only operations that are not hot have such answers.
 
-    __slots__ = ("iterator",)
+    `failed`: the answer says that the operation failed, so it shows no data.
+    """
 
-    def __init__(self, iterator: Iterator[bytes]) -> None:
+    __slots__ = ("failed", "iterator")
+
+    def __init__(self, iterator: Iterator[bytes], *, failed: bool = False) -> None:
         self.iterator = iterator
+        self.failed = failed
 
 
 Outcome = bytes | Answer | Pieces
 Steps = Generator[None, None, Outcome]
+
+
+class _Judged(Protocol):
+    """What the answers of all operations that show data have."""
+
+    response_status: ResponseStatus
 
 
 class Calls:
@@ -69,6 +80,11 @@ class Calls:
         self._requests = requests
         self.gate = gate
         self._calls: dict[str, Call] = {}
+
+    def position(self) -> tuple[str, int]:
+        """The cursor of what answers show now, and its age in milliseconds (design 6)."""
+        node = self.node
+        return node.cursor(), node.age(self._now())
 
     def get(self, operation: Operation, query: bytes, caller: str = "") -> Outcome:
         """Answer a GET; 400 when a required query parameter is missing."""
@@ -162,15 +178,18 @@ class Calls:
         self._counters["malformed_body"] += 1
         return problem(400, text)
 
-    def _failed(self, operation: Operation) -> bytes:
+    def _failed(self, operation: Operation) -> Answer:
         """`internal-service-error` in a 200, as every logical outcome (spec 1.2)."""
         self._counters["internal_error"] += 1
         self._report(operation.name, traceback.format_exc())
         status = failure(INTERNAL_SERVICE_ERROR, "the server failed; its log has the details")
-        return encode(operation.response_type(response_status=status))
+        return Answer(200, encode(operation.response_type(response_status=status)))
 
 
-def _encoded(operation: Operation, response: object) -> bytes | Pieces:
+def _encoded(operation: Operation, response: object) -> Outcome:
+    """The JSON of a response. Bytes show data if the operation does: what failed is an Answer."""
+    failed = operation.shows_data and cast("_Judged", response).response_status.error_code != SUCCESS.error_code
     if operation.json_pieces is not None:
-        return Pieces(operation.json_pieces(response, PIECE))
-    return operation.encode_json(response)
+        return Pieces(operation.json_pieces(response, PIECE), failed=failed)
+    body = operation.encode_json(response)
+    return Answer(200, body) if failed else body

@@ -12,7 +12,7 @@ from collections.abc import Generator
 from enum import IntEnum
 from typing import TYPE_CHECKING, cast
 
-from artemis.server.http.answer import Answer, head_bytes, problem
+from artemis.server.http.answer import Answer, head_bytes, position_fields, problem
 from artemis.server.http.framing import ChunkError
 from artemis.server.http.head import HeadError, RequestHead
 from artemis.server.http.reader import RefusedError, Request, RequestReader, Waiting
@@ -54,6 +54,7 @@ class HttpConnection(asyncio.Protocol):
         "_out_size",
         "_progress",
         "_reader",
+        "_shows_data",
         "deadline",
         "door",
         "memory",
@@ -71,6 +72,7 @@ class HttpConnection(asyncio.Protocol):
         self.write_paused = False
         self._reader = RequestReader(door.routes, door.limits)
         self._head = RequestHead()
+        self._shows_data = False  # whether the hot answer that comes next does, unless it failed
         self._cold: ColdRequests | None = None
         self._out: list[bytes] = []
         self._out_size = 0
@@ -196,6 +198,7 @@ class HttpConnection(asyncio.Protocol):
     def _answer_hot(self, head: RequestHead, operation: Operation, body: bytes) -> bool:
         """Answer a hot request, or begin to; whether that took a step of a long answer."""
         self._head = head
+        self._shows_data = operation.shows_data
         calls = self.door.calls
         caller = self._caller() if calls.gate.per_caller else ""
         if head.method == b"POST":
@@ -281,12 +284,15 @@ class HttpConnection(asyncio.Protocol):
         if not packed and head.plain and not self._asked_to_close:
             # 200 with a JSON body is nearly every answer there is, so its head is ready made.
             size = len(body)
-            self._out.append(b"%b%d\r\n\r\n%b" % (door.ok_head, size, body))
+            start = door.data_head() if self._shows_data else door.ok_head
+            self._out.append(b"%b%d\r\n\r\n%b" % (start, size, body))
             self._out_size += size
             if self._out_size > door.limits.write_buffer:
                 self._flush()
         else:
-            fields = ((b"Content-Encoding", packed), (b"Vary", b"Accept-Encoding")) if packed else ()
+            fields = position_fields(*door.calls.position()) if self._shows_data else ()
+            if packed:
+                fields += ((b"Content-Encoding", packed), (b"Vary", b"Accept-Encoding"))
             self._answer(Answer(200, body, fields))
 
     def _answer(self, answer: Answer) -> None:

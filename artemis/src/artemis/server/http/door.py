@@ -8,7 +8,7 @@ from collections import Counter
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
-from artemis.server.http.answer import Answer, head_bytes
+from artemis.server.http.answer import Answer, head_bytes, position_fields
 from artemis.server.http.cold import ColdServer
 from artemis.server.http.connection import HttpConnection
 from artemis.server.http.limits import HttpLimits
@@ -49,6 +49,7 @@ class HttpDoor:
         self._all_closed: asyncio.Future[None] | None = None
         self.date = b""
         self.ok_head = b""
+        self._data_head = (b"", "", -1, b"")
         self.idle_until = 0.0
         self.tick(0.0)
 
@@ -86,6 +87,17 @@ class HttpDoor:
         self.idle_until = now + self.limits.idle_deadline
         for connection in [c for c in self._connections if c.deadline < now]:
             connection.overdue()
+
+    def data_head(self) -> bytes:
+        """As `ok_head`, for an answer that shows the data of this moment; made anew when that changes."""
+        plain, cursor, age, head = self._data_head
+        position = self.calls.position()
+        if position[0] is not cursor or position[1] != age or plain is not self.ok_head:
+            plain, (cursor, age) = self.ok_head, position
+            fields = b"".join([b"%b: %b\r\n" % field for field in position_fields(cursor, age)])
+            head = b"%b%bContent-Length: " % (plain.removesuffix(b"Content-Length: "), fields)
+            self._data_head = plain, cursor, age, head
+        return head
 
     def drain(self) -> None:
         """Shutdown: end idle connections, and the others after their answers."""
