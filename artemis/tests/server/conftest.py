@@ -7,17 +7,22 @@ from contextlib import asynccontextmanager
 import pytest
 import structlog
 from doors import Wire
+from ws import Socket, dialled
 
 from artemis.server.app import NodeServer
 from artemis.server.config import ServeConfig
 from artemis.server.http.limits import HttpLimits
+from artemis.server.websocket.limits import WebSocketLimits
 
 
 @asynccontextmanager
-async def serving(limits: HttpLimits | None = None, **options: object) -> AsyncIterator[NodeServer]:
-    """A node server with these options, region r1, zone z1."""
+async def serving(
+    limits: HttpLimits | None = None, websocket_limits: WebSocketLimits | None = None, **options: object
+) -> AsyncIterator[NodeServer]:
+    """A node server with these options, region r1, zone z1; peers get little time to say goodbye."""
     config = ServeConfig(**{"port": 0, "region": "r1", "zone": "z1", **options})
-    server = NodeServer(config, structlog.get_logger(), limits=limits)
+    hasty = WebSocketLimits(close_timeout=0.2, drain=0.1)
+    server = NodeServer(config, structlog.get_logger(), limits=limits, websocket_limits=websocket_limits or hasty)
     await server.start()
     try:
         yield server
@@ -61,3 +66,21 @@ async def connect() -> AsyncIterator[Callable[[NodeServer], object]]:
 async def wire(server: NodeServer, connect: Callable[..., object]) -> Wire:
     """A raw connection to `server`."""
     return await connect(server)  # type: ignore[no-any-return, misc]
+
+
+@pytest.fixture
+async def dial() -> AsyncIterator[Callable[..., object]]:
+    """`socket = await dial(server, path)`: a WebSocket session; closed at the end of the test."""
+    sockets: list[Socket] = []
+
+    async def open_socket(server: NodeServer, path: str, *fields: str, early: bytes = b"") -> Socket:
+        sockets.append(await dialled(server, path, *fields, early=early))
+        return sockets[-1]
+
+    yield open_socket
+    for socket in sockets:
+        socket.writer.transport.abort()
+        try:
+            await socket.writer.wait_closed()
+        except OSError:
+            continue

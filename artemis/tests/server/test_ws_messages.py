@@ -16,7 +16,7 @@ def reader() -> TextReader:
     return TextReader(ReaderPool(LIMIT, masked=True), LIMIT)
 
 
-def test_messages_come_in_order_and_pings_do_not_disturb_fragments() -> None:
+async def test_messages_come_in_order_and_pings_do_not_disturb_fragments() -> None:
     """A message in fragments may have control frames between them."""
     data = (
         frame(TEXT, b"one")
@@ -38,7 +38,7 @@ def test_messages_come_in_order_and_pings_do_not_disturb_fragments() -> None:
     st.lists(st.integers(min_value=1, max_value=40), max_size=30),
     st.integers(min_value=1, max_value=20),
 )
-def test_however_bytes_and_messages_are_cut_the_same_messages_come(
+async def test_however_bytes_and_messages_are_cut_the_same_messages_come(
     texts: list[str], reads: list[int], fragment: int
 ) -> None:
     """Neither the sizes of reads nor those of fragments make a difference."""
@@ -81,7 +81,7 @@ def test_however_bytes_and_messages_are_cut_the_same_messages_come(
         (frame(CLOSE, b"\x03\xe8\xff"), 1007),
     ],
 )
-def test_what_is_against_the_rules_ends_reading_with_a_code(data: bytes, code: int) -> None:
+async def test_what_is_against_the_rules_ends_reading_with_a_code(data: bytes, code: int) -> None:
     """Messages before it are read, nothing behind it is, and nothing is kept."""
     subject = reader()
     assert subject.feed(frame(TEXT, b"before") + data + frame(TEXT, b"behind")) == [b"before"]
@@ -99,7 +99,7 @@ def test_what_is_against_the_rules_ends_reading_with_a_code(data: bytes, code: i
         (b"\x03\xe9bye", PeerClose(1001, "bye")),
     ],
 )
-def test_a_close_frame_ends_reading(payload: bytes, expected: PeerClose) -> None:
+async def test_a_close_frame_ends_reading(payload: bytes, expected: PeerClose) -> None:
     """What comes behind a Close frame is not read."""
     subject = reader()
     assert subject.feed(frame(TEXT, b"x") + frame(CLOSE, payload) + frame(TEXT, b"y")) == [b"x"]
@@ -107,7 +107,7 @@ def test_a_close_frame_ends_reading(payload: bytes, expected: PeerClose) -> None
     assert subject.feed(frame(TEXT, b"z")) == []
 
 
-def test_bytes_of_what_is_not_whole_are_told() -> None:
+async def test_bytes_of_what_is_not_whole_are_told() -> None:
     """Fragments and the beginning of a frame are kept, and counted."""
     subject = reader()
     subject.feed(frame(TEXT, b"x" * 100, final=False))
@@ -119,7 +119,7 @@ def test_bytes_of_what_is_not_whole_are_told() -> None:
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_read_without_an_exception(data: bytes) -> None:
+async def test_any_bytes_are_read_without_an_exception(data: bytes) -> None:
     """Whatever comes, it becomes messages or a violation."""
     subject = reader()
     assert all(isinstance(message, bytes) for message in subject.feed(data))

@@ -2,17 +2,37 @@
 
 import asyncio
 import json
-import os
 import struct
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
 
 from artemis.server.app import NodeServer
+from artemis.server.websocket.limits import WebSocketLimits
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
 HEARTBEAT = "/ws/registry/heartbeat"
 CHANGES = "/ws/discovery/instance-change"
 ALL_CHANGES = "/ws/discovery/all-instance-change"
+
+
+class Dial(Protocol):
+    """The fixture `dial`: opens a session that is closed at the end of the test."""
+
+    async def __call__(self, server: NodeServer, path: str, *fields: str, early: bytes = b"") -> "Socket":
+        """Open one; `early` is sent together with the request."""
+        ...
+
+
+class Start(Protocol):
+    """The fixture `start`: a node with these options, which stops at the end of the block."""
+
+    def __call__(
+        self, *, websocket_limits: WebSocketLimits | None = None, **options: object
+    ) -> AbstractAsyncContextManager[NodeServer]:
+        """`async with start(...) as server`."""
+        ...
 
 
 class Socket:
@@ -67,13 +87,25 @@ class Socket:
         except ConnectionResetError:
             return b""
 
+    def stop_reading(self) -> None:
+        """Take nothing more from the system, so that its buffers fill."""
+        self.writer.transport.pause_reading()  # type: ignore[attr-defined]
+
+    def read_on(self) -> None:
+        """Take what came meanwhile, and what comes."""
+        self.writer.transport.resume_reading()  # type: ignore[attr-defined]
+
+    def cut(self) -> None:
+        """Reset the connection."""
+        self.writer.transport.abort()
+
     async def _read(self, size: int) -> bytes:
         return await asyncio.wait_for(self.reader.readexactly(size), 10)
 
 
 def frame(opcode: int, payload: bytes, *, final: bool = True, reserved: int = 0, mask: bytes | None = None) -> bytes:
-    """A frame of a client. `mask`: four bytes, random when not given; empty for none."""
-    mask = os.urandom(4) if mask is None else mask
+    """A frame of a client. `mask`: four bytes; empty for none."""
+    mask = b"mask" if mask is None else mask
     size = len(payload)
     head = bytes([(0x80 if final else 0) | reserved | opcode])
     bit = 0x80 if mask else 0
@@ -107,7 +139,7 @@ def upgrade(path: str, *fields: str, version: int = 13, key: str = "AAAAAAAAAAAA
     return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
-async def connect(server: NodeServer, path: str, *fields: str, early: bytes = b"") -> Socket:
+async def dialled(server: NodeServer, path: str, *fields: str, early: bytes = b"") -> Socket:
     """An upgraded connection; `early` is sent together with the request."""
     socket = Socket(*await asyncio.open_connection(*server.address))
     await socket.raw(upgrade(path, *fields) + early)
@@ -119,7 +151,7 @@ async def connect(server: NodeServer, path: str, *fields: str, early: bytes = b"
 async def until(condition: Callable[[], bool]) -> None:
     """Give the event loop turns until something holds."""
     async with asyncio.timeout(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for is state of the node, which nobody announces
             await asyncio.sleep(0.001)
 
 
