@@ -19,6 +19,7 @@ from artemis.model import (
     decode_msgpack,
 )
 from artemis.model.cluster import UpNodesRequest
+from artemis.model.explain import ExplainRequest
 from artemis.model.leases import LeasesRequest
 from artemis.model.management import (
     InstanceKey,
@@ -106,6 +107,7 @@ def requests(make_instance: Callable[..., Instance]) -> dict[str, object]:
         "discovery.services-delta": ServicesDeltaRequest(version=WALL),
         "status.node": NodeStatusRequest(),
         **MANAGEMENT,
+        "explain": ExplainRequest(service_id="demo.orders", instance_id="10.0.0.1", region_id="r1", zone_id="z1"),
         **STATUS,
         **REPLICATION,
     }
@@ -134,6 +136,7 @@ def test_numbers_and_paths():
         (48, "cluster.up-registry-nodes", "cluster/up-registry-nodes.json"),
         (49, "cluster.up-discovery-nodes", "cluster/up-discovery-nodes.json"),
         *((64 + number, name, name.replace(".", "/") + ".json") for number, name in enumerate(MANAGEMENT)),
+        (80, "explain", "v1/explain"),
         (96, "replication.register", "replication/registry/register.json"),
         (97, "replication.heartbeat", "replication/registry/heartbeat.json"),
         (98, "replication.unregister", "replication/registry/unregister.json"),

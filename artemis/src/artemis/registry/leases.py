@@ -48,6 +48,20 @@ class SelfPreservation(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class LeaseState(msgspec.Struct, frozen=True, kw_only=True):
+    """What a table makes of a live lease. Times in ms; `due` is when it expires, monotonic, with `hold` if `held`.
+
+    `silent`: not heard within the `window`; `held`: kept longer because self-preservation is active.
+    """
+
+    ttl: int
+    window: int
+    hold: int
+    silent: bool
+    held: bool
+    due: int
+
+
 class LeaseTable:
     """The live leases of one class, in the order in which they were heard. Owned by a registry; not for concurrent use.
 
@@ -164,6 +178,13 @@ class LeaseTable:
             expired.append(lease)
         self._due_before = None
         return expired, False
+
+    def state(self, lease: Lease) -> LeaseState:
+        """Tell the state of one lease of this table as of the last tick."""
+        silent = lease in self._silent
+        held = silent and self._active
+        due = max(lease.heard, self._fresh_from) + self.ttl + (self.hold if held else 0)
+        return LeaseState(ttl=self.ttl, window=self.window, hold=self.hold, silent=silent, held=held, due=due)
 
     def rate(self, now: int) -> RenewalRate:
         """Return how many leases were renewed of late."""

@@ -13,7 +13,7 @@ import msgspec
 from artemis.model import Instance, encode_canonical
 from artemis.registry.clock import HybridClock
 from artemis.registry.errors import InstanceTooLarge, InvalidInstance, TooManyInstances, WrongRegion
-from artemis.registry.leases import Lease, LeaseTable, SelfPreservation
+from artemis.registry.leases import Lease, LeaseState, LeaseTable, SelfPreservation
 from artemis.registry.rates import RenewalRate
 from artemis.registry.records import ZERO, Change, Dot, Origin, Record, Stamp, merge
 from artemis.registry.settings import NodeLimits, NodeTimings
@@ -248,6 +248,10 @@ class Registry:
     def died(self, lease: Lease) -> int | None:
         """Return when a removed or expired lease died, in monotonic milliseconds, None for a live one."""
         return self._dead.get(lease)
+
+    def lease_state(self, lease: Lease) -> LeaseState:
+        """Tell whether a live lease is silent or held, and when it expires; of a dead one only the times count."""
+        return self._table(lease).state(lease)
 
     def wall(self, now: int) -> int:
         """Return the wall clock's milliseconds at `now`, as of the last tick."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from artemis.discovery.filters import make_filters
 from artemis.model.nodes import UP
 from artemis.server.admin import AdminGuard, admin_guard, readable_by_others
 from artemis.server.binary.door import BinaryDoor
@@ -155,6 +156,7 @@ class NodeServer:
             limits=node_limits(config),
             allow_registry_from_other_zone=config.allow_registry_from_other_zone,
             allow_discovery_from_other_zone=config.allow_discovery_from_other_zone,
+            filters=make_filters(config.filters),
             now=now_ms(),
             wall=wall_ms(),
         )
@@ -243,7 +245,11 @@ class NodeServer:
             rejected=self.counters,
             connections=msgspec.structs.asdict(self._port.stats),
             sessions=sessions,
-            registry=msgspec.structs.asdict(self.node.registry.counters),
+            registry={
+                **msgspec.structs.asdict(self.node.registry.counters),
+                "filter_failures": stats.filter_failures,
+                "operations_refused": stats.operations_refused,
+            },
             rate_limited=self.gate.refused,
             callers=msgspec.structs.asdict(self.gate.callers.counters),
             open_connections={
@@ -257,6 +263,7 @@ class NodeServer:
                 "instances": stats.instances,
                 "services": stats.services,
                 "dead_records": stats.dead_records,
+                "operations": stats.operations,
                 "rate_limit_callers": len(self.gate.callers),
                 "up": stats.status == UP,
                 "self_preservation_active": stats.self_preservation.active,

@@ -23,6 +23,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from artemis.discovery.filters import make_filters
 from artemis.registry.leases import SHARE_PERCENT, SMALLEST_PRESERVED
 from artemis.server.rate_limit import LIMITERS, limiter, read_limits
 
@@ -93,6 +94,12 @@ class ServeConfig(BaseSettings):
     allow_registry_from_other_zone: bool = Field(True, description="Accept instances of other zones of the region.")
     allow_discovery_from_other_zone: bool = Field(True, description="Answer lookups from other zones of the region.")
     max_instances: int = Field(2_000_000, ge=1, description="Instances held; further ones are refused.")
+    max_operations: int = Field(
+        100_000, ge=1, description="Operations recorded for instances and servers; further ones are refused."
+    )
+    filters: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Discovery filters, in order: status-up, or those of installed plug-ins."
+    )
     max_body_size: int = Field(8 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024, description="Bytes of one request.")
     max_connections: int = Field(15_000, ge=1, description="Open connections; further ones are closed at once.")
     rate_limits: bool = Field(True, description="Refuse requests above the limits that follow (spec 11).")
@@ -212,6 +219,20 @@ class ServeConfig(BaseSettings):
             return value
         words = [word.strip() for text in texts for word in str(text).split(",")]
         return tuple(str(ipaddress.ip_address(word)) for word in words if word)
+
+    @field_validator("filters", mode="before")
+    @classmethod
+    def _read_filters(cls, value: object) -> object:
+        texts = value.split(",") if isinstance(value, str) else value
+        if not isinstance(texts, list | tuple):
+            return value
+        return tuple(word.strip() for text in texts for word in str(text).split(",") if word.strip())
+
+    @field_validator("filters")
+    @classmethod
+    def _check_filters(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        make_filters(value)
+        return value
 
     @field_validator("self_url")
     @classmethod

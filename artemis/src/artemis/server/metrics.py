@@ -65,7 +65,8 @@ _COUNTERS = {
         (
             "What happened in the registry: instances registered, renewed (by_plan: recognised by their bytes), "
             "unregistered, expired, swept (early: to stay within the limit), refused; unknown_leases: heartbeats "
-            "answered with data-not-found."
+            "answered with data-not-found; filter_failures: discovery filters that failed and were skipped; "
+            "operations_refused: operations of operators beyond the limit."
         ),
     ),
 }
@@ -126,6 +127,7 @@ _NODE = {
     "instances": "Live instances.",
     "services": "Services with live instances.",
     "rate_limit_callers": "Callers that are counted apart; 0 without a limit per caller.",
+    "operations": "Operations that are recorded for instances and servers; each of them pulls something out.",
     "dead_records": "Removed and expired instances that are still remembered.",
     "up": "1 when the node serves clients.",
     "self_preservation_active": "1 while silent leases are held longer because many fell silent at once.",

@@ -173,6 +173,10 @@ class Node:
         """Tell whether instances of a zone of this region may be written here (spec 6.5)."""
         return self._allow_registry or (zone is not None and zone.lower() == self._zone)
 
+    def answers(self, zone: str) -> bool:
+        """Tell whether lookups from a zone of this region are served here (spec 6.5)."""
+        return self._allow_discovery or zone.lower() == self._zone
+
     # -- registry
 
     def register(self, request: RegistryRequest | None, now: int) -> RegistryResponse:

@@ -48,7 +48,7 @@ def node_timings(config: ServeConfig) -> NodeTimings:
 
 def node_limits(config: ServeConfig) -> NodeLimits:
     """The bounds of what the registry keeps."""
-    return NodeLimits(max_instances=config.max_instances)
+    return NodeLimits(max_instances=config.max_instances, max_operations=config.max_operations)
 
 
 def _retime(server: NodeServer, config: ServeConfig) -> None:
@@ -69,6 +69,7 @@ def _allow(server: NodeServer, config: ServeConfig) -> None:
 
 def _bound_registry(server: NodeServer, config: ServeConfig) -> None:
     server.node.registry.limits = node_limits(config)
+    server.node.operations.max_records = config.max_operations
 
 
 def _bound_connections(server: NodeServer, config: ServeConfig) -> None:
@@ -99,6 +100,7 @@ _LIVE: Mapping[str, _Apply] = {
     "allow_registry_from_other_zone": _allow,
     "allow_discovery_from_other_zone": _allow,
     "max_instances": _bound_registry,
+    "max_operations": _bound_registry,
     "max_connections": _bound_connections,
     "rate_limits": _limit_rates,
     "rate_limit_registry": _limit_rates,

@@ -6,12 +6,13 @@ Not here: how a request reaches the node.
 
 from artemis.server.operations.cluster import CLUSTER
 from artemis.server.operations.discovery import DISCOVERY
+from artemis.server.operations.explain import EXPLAIN
 from artemis.server.operations.management import MANAGEMENT
 from artemis.server.operations.registry import REGISTRY
 from artemis.server.operations.replication import REPLICATION
 from artemis.server.operations.status import STATUS
 from artemis.server.operations.table import Limit, MissingParameter, Operation, Query
 
-OPERATIONS: tuple[Operation, ...] = (*REGISTRY, *DISCOVERY, *STATUS, *CLUSTER, *REPLICATION, *MANAGEMENT)
+OPERATIONS: tuple[Operation, ...] = (*REGISTRY, *DISCOVERY, *STATUS, *CLUSTER, *REPLICATION, *MANAGEMENT, *EXPLAIN)
 
 __all__ = ["OPERATIONS", "Limit", "MissingParameter", "Operation", "Query"]
