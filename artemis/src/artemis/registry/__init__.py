@@ -5,10 +5,13 @@ from artemis.registry.leases import Lease, SelfPreservation
 from artemis.registry.rates import RenewalRate
 from artemis.registry.records import Change, Dot, Origin, Record, Stamp, merge
 from artemis.registry.registry import Registry, RenewalPlan
+from artemis.registry.restore import Saved, SnapshotError, read_snapshot
 from artemis.registry.settings import NodeLimits, NodeTimings
+from artemis.registry.snapshot import Cut
 
 __all__ = [
     "Change",
+    "Cut",
     "Dot",
     "InstanceTooLarge",
     "InvalidInstance",
@@ -21,9 +24,12 @@ __all__ = [
     "RegistryError",
     "RenewalPlan",
     "RenewalRate",
+    "Saved",
     "SelfPreservation",
+    "SnapshotError",
     "Stamp",
     "TooManyInstances",
     "WrongRegion",
     "merge",
+    "read_snapshot",
 ]

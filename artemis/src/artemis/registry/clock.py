@@ -27,6 +27,11 @@ class HybridClock:
         """Return the wall clock's milliseconds at `now`, as far as its last adjustment tells."""
         return now + self._offset
 
+    @property
+    def value(self) -> int:
+        """Return the highest value given or seen."""
+        return self._value
+
     def observe(self, stamp: Stamp) -> None:
         """Pass a stamp of another node or of a client."""
         if stamp[0] > self._value:

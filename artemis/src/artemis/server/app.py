@@ -15,6 +15,7 @@ import msgspec
 
 from artemis.discovery.filters import make_filters
 from artemis.model.nodes import UP
+from artemis.registry import Cut
 from artemis.server.admin import AdminGuard, admin_guard, readable_by_others
 from artemis.server.binary.door import BinaryDoor
 from artemis.server.config import ServeConfig, own_url
@@ -28,6 +29,8 @@ from artemis.server.http.routes import Routes
 from artemis.server.identity import identify
 from artemis.server.metrics import Metrics, Snapshot
 from artemis.server.node import Node, NodeIdentity
+from artemis.server.pauses import Pauses
+from artemis.server.persistence import Persistence
 from artemis.server.provenance import shown_settings
 from artemis.server.rate_limit import rate_limits
 from artemis.server.reload import Reconfiguration, node_limits, node_timings, preserve, reconfigured
@@ -95,6 +98,9 @@ class NodeServer:
         #: Where it listens: host and port.
         self.address = (config.host, config.port)
         self.node: Node
+        self._pauses: Pauses
+        #: The snapshots of a node with a data directory.
+        self.persistence: Persistence | None = None
         self._http: HttpDoor
         self.websocket: WebSocketDoor
         self._binary: TransportServer
@@ -148,22 +154,33 @@ class NodeServer:
         self.address = (host, port)
         url = own_url(config, port)
         identity = identify(config.data_dir, url.partition("//")[2].rstrip("/"), wall_ms())
+        node_identity = NodeIdentity(
+            node_id=identity.node_id, epoch=identity.epoch, region=config.region, zone=config.zone, url=url
+        )
+        saved = None
+        if config.data_dir is not None:
+            self.persistence = Persistence(config.data_dir, config.snapshot_interval, self._log)
+            saved = self.persistence.load(node_identity, identity.previous)
         self.node = Node(
-            NodeIdentity(
-                node_id=identity.node_id, epoch=identity.epoch, region=config.region, zone=config.zone, url=url
-            ),
+            node_identity,
             timings=node_timings(config),
             limits=node_limits(config),
             allow_registry_from_other_zone=config.allow_registry_from_other_zone,
             allow_discovery_from_other_zone=config.allow_discovery_from_other_zone,
             filters=make_filters(config.filters),
+            saved=saved,
             now=now_ms(),
             wall=wall_ms(),
         )
         preserve(self, config)
         self._open_doors(loop, guard)
+        # Reading what was saved takes time in which nobody could be heard.
+        self.node.pardon(now_ms())
+        self._pauses = Pauses(now_ms())
         self._tick()
         await self._listener.start_serving()
+        if self.persistence is not None:
+            self.persistence.start(self._cut)
 
     def _admin_guard(self) -> AdminGuard:
         file = self._config.admin_token_file
@@ -233,6 +250,9 @@ class NodeServer:
     def _accept(self) -> asyncio.BaseProtocol:
         return self._port()
 
+    def _cut(self, final: bool) -> Cut:
+        return self.node.cut(now_ms(), wall_ms(), final=final)
+
     def _report(self, operation: str, trace: str) -> None:
         self._log.error("operation failed", operation=operation, trace=trace)
 
@@ -252,6 +272,7 @@ class NodeServer:
             },
             rate_limited=self.gate.refused,
             callers=msgspec.structs.asdict(self.gate.callers.counters),
+            snapshots={} if self.persistence is None else self.persistence.counters,
             open_connections={
                 "http": self._http.open_connections,
                 "websocket": self.websocket.open_connections,
@@ -265,6 +286,9 @@ class NodeServer:
                 "dead_records": stats.dead_records,
                 "operations": stats.operations,
                 "rate_limit_callers": len(self.gate.callers),
+                "pauses": self._pauses.count,
+                "unconfirmed": self.node.stale_since is not None,
+                **({} if self.persistence is None else self.persistence.last),
                 "up": stats.status == UP,
                 "self_preservation_active": stats.self_preservation.active,
                 "legacy_self_preservation_active": stats.legacy_self_preservation.active,
@@ -274,8 +298,14 @@ class NodeServer:
     def _tick(self) -> None:
         """Let time pass in the node and the HTTP door; when much is due, it is done over several turns of the loop."""
         loop = asyncio.get_running_loop()
+        now = now_ms()
+        timings = self.node.registry.timings
+        pause = self._pauses.note(now, min(timings.ttl, timings.legacy_ttl))
+        if pause:
+            self.node.pardon(now)
+            self._log.warning("node stood still", milliseconds=pause, consequence="every lease gets a fresh TTL")
         try:
-            more = self.node.tick(now_ms(), wall_ms(), _TICK_LIMIT)
+            more = self.node.tick(now, wall_ms(), _TICK_LIMIT)
         except Exception as error:  # noqa: BLE001 - a node whose clock stops would keep every dead lease for ever
             more = False
             self._log.error("tick failed", error=repr(error), exc_info=True)
@@ -315,4 +345,6 @@ class NodeServer:
         self.websocket.abort()
         if self._timer is not None:
             self._timer.cancel()
+        if self.persistence is not None:
+            await self.persistence.stop(self._cut)
         self._log.info("node stopped")

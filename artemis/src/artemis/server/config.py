@@ -146,7 +146,12 @@ class ServeConfig(BaseSettings):
     admin_token_file: Path | None = Field(
         None, description="File whose first line operators send as their token; needed beyond loopback."
     )
-    data_dir: Path | None = Field(None, description="Where the node keeps its id and epoch; default: nowhere.")
+    data_dir: Path | None = Field(
+        None, description="Where the node keeps its id and, for its next start, what it knows; default: nowhere."
+    )
+    snapshot_interval: float = Field(
+        30.0, ge=0, le=86_400, description="Seconds between two snapshots in the data directory; 0: only at the end."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
     log_format: Literal["console", "json"] = Field("console", description="How log lines look, on standard error.")
 

@@ -12,10 +12,11 @@ _FILE = "node.json"
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """A node's id and the number of this start of it."""
+    """A node's id, the number of this start of it and that of the start before, 0 when unknown."""
 
     node_id: str
     epoch: int
+    previous: int = 0
 
 
 class IdentityError(Exception):
@@ -36,7 +37,7 @@ def identify(data_dir: Path | None, fallback_id: str, wall_ms: int) -> Identity:
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         kept = msgspec.json.decode(path.read_bytes(), type=Identity) if path.exists() else Identity(fallback_id, 0)
-        now = Identity(kept.node_id, max(kept.epoch + 1, wall_ms))
+        now = Identity(kept.node_id, max(kept.epoch + 1, wall_ms), kept.epoch)
         fresh = path.with_suffix(".new")
         with fresh.open("wb") as file:
             file.write(msgspec.json.encode(now))

@@ -21,6 +21,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     registry: Numbers
     rate_limited: Mapping[str, Numbers]
     callers: Numbers
+    snapshots: Numbers
     open_connections: Numbers
     websocket: Numbers
     websocket_sessions: Numbers
@@ -28,6 +29,14 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _COUNTERS = {
+    "snapshots": (
+        "artemis_snapshots",
+        "event",
+        (
+            "What happened to snapshots: written, failed; loaded at the start, set_aside because they cannot be used. "
+            "Nothing without a data directory."
+        ),
+    ),
     "callers": (
         "artemis_rate_limit_callers",
         "event",
@@ -128,6 +137,11 @@ _NODE = {
     "services": "Services with live instances.",
     "rate_limit_callers": "Callers that are counted apart; 0 without a limit per caller.",
     "operations": "Operations that are recorded for instances and servers; each of them pulls something out.",
+    "pauses": "How often the node stood still for seconds, after which every lease gets a fresh TTL.",
+    "unconfirmed": "1 while leases of a snapshot wait to be renewed for the first time.",
+    "snapshot_timestamp_seconds": "When the last snapshot was begun that is whole; 0: none since the start.",
+    "snapshot_bytes": "Size of the last snapshot.",
+    "snapshot_seconds": "How long the last snapshot took, from the cut to the disk.",
     "dead_records": "Removed and expired instances that are still remembered.",
     "up": "1 when the node serves clients.",
     "self_preservation_active": "1 while silent leases are held longer because many fell silent at once.",

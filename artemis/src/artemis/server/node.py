@@ -312,12 +312,13 @@ class Node:
         The first tick takes a node that has no peers from `starting` to `up` (spec 6.4, defect 11).
         """
         self._wall = wall
-        if self.stale_since is not None:
-            self._confirm(now)
         if self.status == STARTING:
             self._become(UP, can_serve=True)
         more = self.pullouts.tick()
-        return self.registry.tick(now, wall, limit) or more
+        more = self.registry.tick(now, wall, limit) or more
+        if self.stale_since is not None:
+            self._confirm(now)
+        return more
 
     def cut(self, now: int, wall: int, *, final: bool = False) -> Cut:
         """Return everything this node knows at this moment, to be written bit by bit while it goes on.

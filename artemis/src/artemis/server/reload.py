@@ -80,6 +80,11 @@ def _limit_rates(server: NodeServer, config: ServeConfig) -> None:
     server.gate.configure(rate_limits(config))
 
 
+def _snapshot(server: NodeServer, config: ServeConfig) -> None:
+    if server.persistence is not None:
+        server.persistence.retime(config.snapshot_interval)
+
+
 def _judge_sessions(server: NodeServer, config: ServeConfig) -> None:
     server.websocket.sessions.policy = session_policy(config)
 
@@ -109,6 +114,7 @@ _LIVE: Mapping[str, _Apply] = {
     "rate_limit_status": _limit_rates,
     "rate_limit_map": _limit_rates,
     "rate_limit_per_caller": _limit_rates,
+    "snapshot_interval": _snapshot,
     "max_ws_sessions": _judge_sessions,
     "ws_session_ttl": _judge_sessions,
     "ws_blacklist_heartbeat": _judge_sessions,
