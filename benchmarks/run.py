@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SHARED = {"load.py", "rounds.py", "run.py"}
+SHARED = {"fleet.py", "load.py", "rounds.py", "run.py"}
+ARGUMENTS = {"java_fleet": ["--quick"]}
 
 
 def main() -> int:
@@ -30,7 +31,7 @@ def main() -> int:
 def run(path: Path) -> bool:
     """Run one benchmark; whether it ended well."""
     print(f"== {path.stem}", flush=True)
-    done = subprocess.run([sys.executable, str(path)], check=False)
+    done = subprocess.run([sys.executable, str(path), *ARGUMENTS.get(path.stem, [])], check=False)
     print(flush=True)
     return done.returncode == 0
 

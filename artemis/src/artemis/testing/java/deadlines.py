@@ -99,6 +99,10 @@ class OwnLateness:
         if self._timer is not None:
             self._timer.cancel()
 
+    def clear(self) -> None:
+        """Forget what the histogram holds."""
+        self.histogram = Histogram()
+
     def since(self, moment: float) -> float:
         """Seconds that the loop was late, all samples since `moment` (of `time.monotonic`) together."""
         total = max(0.0, time.monotonic() - self._due)
@@ -192,23 +196,32 @@ class Wait:
 
     def heard(self) -> None:
         """Something came, but not all of it."""
-        self._last = time.monotonic()
+        now = time.monotonic()
+        self._judge(now)
+        self._last = now
 
     def end(self) -> None:
         """What was waited for is here."""
         self._handle.cancel()
-        self._deadlines.times[self._kind].add(time.monotonic() - self._begun)
+        now = time.monotonic()
+        self._judge(now)
+        self._deadlines.times[self._kind].add(now - self._begun)
 
     def cancel(self) -> None:
         """It is not waited for any more; nothing is counted."""
         self._handle.cancel()
 
+    def _judge(self, now: float) -> None:
+        """What came may be late although no timer ran yet: a busy loop reads before it looks at the clock."""
+        over = now - self._last - self._seconds - _LAST_LOOK
+        if over > 0:
+            late = self._deadlines.own_lateness(self._last) < over
+            (self._deadlines.missed if late else self._deadlines.extended)[self._kind] += 1
+
     def _due(self) -> None:
         lateness = self._deadlines.own_lateness(self._last)
         left = self._last + self._seconds + lateness - time.monotonic()
         if left > 0 or not self._looked:
-            if left > 0 and lateness:
-                self._deadlines.extended[self._kind] += 1
             self._looked = left <= 0
             self._handle = asyncio.get_running_loop().call_later(max(left, _LAST_LOOK), self._due)
             return

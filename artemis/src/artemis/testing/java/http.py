@@ -9,6 +9,7 @@ import asyncio
 import gzip
 import time
 import zlib
+from typing import cast
 from urllib.parse import urlsplit
 
 from artemis.testing.java.beans import Bean, jackson, parse
@@ -232,8 +233,8 @@ class _Connection(asyncio.Protocol):
         self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - create_connection makes no other
-        self._transport = transport
+        # uvloop's transports have the methods of asyncio.Transport, but not its type.
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data

@@ -11,6 +11,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable
+from typing import cast
 from urllib.parse import urlsplit
 
 from artemis.testing.java.deadlines import Deadlines, Kind, Wait
@@ -139,8 +140,8 @@ class WebSocket(asyncio.Protocol):
         self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - create_connection makes no other
-        self._transport = transport
+        # uvloop's transports have the methods of asyncio.Transport, but not its type.
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
