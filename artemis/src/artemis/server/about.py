@@ -40,24 +40,19 @@ class NodeAbout(msgspec.Struct, frozen=True, kw_only=True):
     """All of it. Made by the assembly, given to `Node.about`; the default describes a node without doors.
 
     `version` is that of the software, `started` the node's monotonic milliseconds at its start. `sources` are the
-    sources of settings by id, each with its priority, 0 the strongest; `settings` all options by name, those of
+    sources of settings by id, each with its priority, the highest winning; `settings` all options by name, those of
     `deployment_settings` also being shown with the deployment. `doors` returns the open connections per door,
-    `sessions` the open sessions of the Java WebSocket endpoints `registry` and `discovery`, `push` counters and gauges
-    of subscriptions and pushes, `cursor` the cursor of what lookups show now, `age` how many milliseconds old that may
-    be.
+    `sessions` the open sessions of the Java WebSocket endpoints `registry` and `discovery`.
     """
 
     version: str = ""
     started: int = 0
     sources: Mapping[str, int] = {}
     settings: Mapping[str, Setting] = {}
-    deployment_settings: tuple[str, ...] = ("host", "port", "region", "self_url", "zone")
+    deployment_settings: tuple[str, ...] = ("host", "path-prefix", "port", "region", "self-url", "zone")
     deployment: Deployment = Deployment()
     doors: Callable[[], Mapping[str, int]] = _none
     sessions: Callable[[], Mapping[str, int]] = _none
-    push: Callable[[], Mapping[str, int]] = _none
-    cursor: Callable[[], str | None] = lambda: None
-    age: Callable[[], int] = lambda: 0
 
 
 def shown(name: str, value: str) -> str:

@@ -19,6 +19,7 @@ from artemis.registry import Cut
 from artemis.server.admin import AdminGuard, admin_guard, readable_by_others
 from artemis.server.binary.door import BinaryDoor
 from artemis.server.config import ServeConfig, own_url
+from artemis.server.describe import describe
 from artemis.server.gate import Gate
 from artemis.server.http.application import Application
 from artemis.server.http.calls import Calls
@@ -174,6 +175,9 @@ class NodeServer:
         )
         preserve(self, config)
         self._open_doors(loop, guard)
+        self.node.about = describe(
+            config, url, now_ms(), doors=self._open_connections, sessions=self.websocket.sessions.counts
+        )
         # Reading what was saved takes time in which nobody could be heard.
         self.node.pardon(now_ms())
         self._pauses = Pauses(now_ms())
@@ -256,10 +260,17 @@ class NodeServer:
     def _report(self, operation: str, trace: str) -> None:
         self._log.error("operation failed", operation=operation, trace=trace)
 
+    def _open_connections(self) -> dict[str, int]:
+        return {
+            "http": self._http.open_connections,
+            "websocket": self.websocket.open_connections,
+            "msgtrans": self._binary.stats().connections_open,
+        }
+
     def _snapshot(self) -> Snapshot:
         stats = self.node.stats()
         sessions = msgspec.structs.asdict(self._binary.stats())
-        open_sessions = sessions.pop("connections_open")
+        del sessions["connections_open"]
         return Snapshot(
             requests=self._requests,
             rejected=self.counters,
@@ -273,11 +284,7 @@ class NodeServer:
             rate_limited=self.gate.refused,
             callers=msgspec.structs.asdict(self.gate.callers.counters),
             snapshots={} if self.persistence is None else self.persistence.counters,
-            open_connections={
-                "http": self._http.open_connections,
-                "websocket": self.websocket.open_connections,
-                "msgtrans": open_sessions,
-            },
+            open_connections=self._open_connections(),
             websocket=self.websocket.events(),
             websocket_sessions=self.websocket.sessions.counts(),
             node={

@@ -5,6 +5,8 @@ Not here: the node status, which is the node's own, and the lease pages (`leases
 
 from collections.abc import Mapping
 
+import msgspec
+
 from artemis.model.responses import BAD_REQUEST, SUCCESS, failure
 from artemis.model.status import (
     ClusterStatusResponse,
@@ -17,6 +19,7 @@ from artemis.model.status import (
     PreservationSwitch,
     StatusRequest,
 )
+from artemis.push import ChangeStream
 from artemis.registry import SelfPreservation
 from artemis.server.about import Setting
 from artemis.server.handlers.cluster import known_nodes
@@ -90,15 +93,15 @@ def overview(node: Node, request: StatusRequest | None, now: int) -> OverviewRes
     identity, about = node.identity, node.about
     normal, legacy = node.registry.self_preservation()
     return OverviewResponse(
-        age_ms=about.age(),
+        age_ms=node.age(now),
         connections=dict(about.doors()),
-        cursor=about.cursor(),
+        cursor=node.cursor(),
         epoch=identity.epoch,
         instances=len(node.registry),
         leases=_state(normal, now),
         legacy_leases=_state(legacy, now),
         node_id=identity.node_id,
-        push=dict(about.push()),
+        push=_push(node.stream),
         region_id=identity.region,
         response_status=SUCCESS,
         services=node.registry.live_services,
@@ -108,6 +111,12 @@ def overview(node: Node, request: StatusRequest | None, now: int) -> OverviewRes
         version=about.version,
         zone_id=identity.zone,
     )
+
+
+def _push(stream: ChangeStream) -> dict[str, int]:
+    """Return gauges and counters of subscriptions and pushes."""
+    gauges = {"subscribers": stream.subscribers, "subscriptions": stream.subscriptions, "waiters": stream.waiters}
+    return gauges | msgspec.structs.asdict(stream.counters)
 
 
 def _texts(settings: Mapping[str, Setting]) -> dict[str, str | None]:

@@ -46,12 +46,14 @@ def _page(
     response_type: type[R],
     handler: Callable[[Node, StatusRequest | None, int], R],
     limit: str | None = None,
+    aliases: tuple[str, ...] = (),
 ) -> Operation:
     """Return an operation without parameters."""
     return Operation(
         code=code,
         name=name,
         path=path,
+        aliases=aliases,
         request_type=StatusRequest,
         response_type=response_type,
         call=lambda node, request, now: handler(node, cast("StatusRequest | None", request), now),
@@ -97,7 +99,14 @@ STATUS: tuple[Operation, ...] = (
     _leases_page(35, "legacy-leases"),
     _page(36, "status.config", "status/config.json", ConfigResponse, status.config, "get-config"),
     _page(37, "status.deployment", "status/deployment.json", DeploymentResponse, status.deployment, "get-deployment"),
-    _page(38, "status.connections", "status/message/connections.json", MessageConnections, status.message_connections),
+    _page(
+        38,
+        "status.connections",
+        "status/message/connections.json",
+        MessageConnections,
+        status.message_connections,
+        aliases=("status/websocket/connection.json",),
+    ),
     _page(39, "status.overview", "v1/status", OverviewResponse, status.overview),
     _page(40, "status.self-preservation", "v1/self-preservation", PreservationResponse, status.self_preservation),
     Operation(
