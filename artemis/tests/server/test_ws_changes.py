@@ -134,6 +134,17 @@ async def test_a_reload_is_the_fake_instance_of_the_original(server: NodeServer,
     }
 
 
+async def test_an_instance_that_a_java_client_could_not_take_becomes_a_reload(server: NodeServer, dial: Dial) -> None:
+    """A message above 8 KiB would end its connection; looking the service up over HTTP does not (spec 0.8)."""
+    socket = await dial(server, CHANGES)
+    await subscribe(socket, "demo.orders")
+    server.node.register(request(7, metadata={"filler": "x" * 9000}), 0)
+    assert (await socket.json())["changeType"] == "reload"
+    server.node.register(request(7), 1)
+    told = await socket.json()
+    assert (told["changeType"], told["instance"]["instanceId"]) == ("new", "10.0.0.7")
+
+
 async def test_hundreds_of_subscribers_are_all_told(server: NodeServer, dial: Dial) -> None:
     """Each gets the same bytes."""
     sockets = [await dial(server, CHANGES) for _ in range(300)]

@@ -18,6 +18,10 @@ CHUNK = 1_000
 """Changes of all services that one look at them handles, about 5 ms."""
 
 
+JAVA_MESSAGE = 8 * 1024
+"""Bytes of the longest message that a Java client takes: a longer one ends its connection (spec 0.8)."""
+
+
 class Dialect(Enum):
     """How changes are told: `JAVA` is one InstanceChange a message, with `new` for other content; `NATIVE` one
     `service_change` for each service, with a list (spec 3.3, artemis-rust 2).
@@ -111,6 +115,8 @@ class Teller:
             messages = [
                 java_change(service, change, cursor if at == last else None) for at, change in enumerate(changes)
             ]
+            if any(len(message) > JAVA_MESSAGE for message in messages):
+                return self._reload(service, dialect, cursor)
         return Told(messages, len(changes), coalesced)
 
     def _whole(self, service: str, dialect: Dialect) -> Told:
