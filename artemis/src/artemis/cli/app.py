@@ -63,17 +63,26 @@ def demo(context: typer.Context) -> None:
     _run_elsewhere(context, "artemis.demo.command", "demo", "server")
 
 
+@app.command(context_settings=_PASS_ON)
+def config(context: typer.Context) -> None:
+    """Show a node's options and where they come from, or convert a Java node's (needs artemis-registry[server])."""
+    _run_elsewhere(context, "artemis.cli.configuration", "config", "server")
+
+
 def _run_elsewhere(context: typer.Context, module: str, name: str, extra: str) -> None:
-    """Hand the rest of the command line to a command that is loaded only now."""
+    """Hand the rest of the command line to a command, or a group of commands, that is loaded only now."""
     try:
-        command: Callable[..., None] = getattr(importlib.import_module(module), name)
+        command: Callable[..., None] | typer.Typer = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == "artemis":
             raise
         say(f"`artemis {context.info_name}` needs {error.name}: pip install 'artemis-registry[{extra}]'")
         raise typer.Exit(USAGE) from None
-    inner = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    inner.command()(command)
+    if isinstance(command, typer.Typer):
+        inner = command
+    else:
+        inner = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+        inner.command()(command)
     inner(args=context.args, prog_name=f"artemis {context.info_name}")
 
 

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from artemis.client import InstanceChange
     from artemis.model import Instance, Service, ServiceNodeStatus
@@ -68,6 +68,14 @@ def status_table(server: str, status: ServiceNodeStatus) -> None:
             _serves(status.status, status.can_service_discovery),
         )
     )
+    _print(table)
+
+
+def rows_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows under the names of their columns."""
+    table = _table(*columns)
+    for row in rows:
+        table.add_row(*_cells(*row))
     _print(table)
 
 

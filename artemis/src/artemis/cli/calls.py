@@ -1,0 +1,96 @@
+"""Plain calls to one node beyond what the SDK does: pages of status, explain, and what operators do.
+
+Not here: lookups and registrations, which go through the SDK's client with its failover.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TypeVar
+
+import aiohttp
+import msgspec
+import typer
+
+from artemis.cli.output import say
+from artemis.cli.session import FAILED, UNREACHABLE
+from artemis.model import ResponseStatus, decode, encode
+from artemis.model.tolerant import MalformedBody
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_PATIENCE = aiohttp.ClientTimeout(total=30, connect=5)
+_NOT_FOUND = 404
+
+
+class _Problem(msgspec.Struct):
+    """What a node says when it refuses a request as such."""
+
+    message: str = ""
+
+
+def get(server: str, path: str, answer: type[T], query: Mapping[str, str] | None = None) -> T:
+    """GET an operation of a node and return its answer; ends the command when there is none or it says no."""
+    return asyncio.run(_call(server, path, answer, query=query))
+
+
+def post(server: str, path: str, answer: type[T], request: msgspec.Struct, token: str = "") -> T:
+    """POST to an operation, as an operator where `token` is given; ends the command as `get` does."""
+    return asyncio.run(_call(server, path, answer, body=encode(request), token=token))
+
+
+async def _call(
+    server: str,
+    path: str,
+    answer: type[T],
+    *,
+    query: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+    token: str = "",
+) -> T:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+    url = f"{server.rstrip('/')}/api/{path}"
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=_PATIENCE) as session,
+            session.request(
+                "GET" if body is None else "POST", url, params=query, data=body, headers=headers, allow_redirects=False
+            ) as response,
+        ):
+            raw = await response.read()
+            status = response.status
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        say(f"No registry answers at {server}: {str(error) or type(error).__name__}.")
+        say("Start one with `artemis serve`, or name another one with --server URL or ARTEMIS_SERVER.")
+        raise typer.Exit(UNREACHABLE) from None
+    if status >= 300:
+        say(_in_words(server, path, status, raw))
+        raise typer.Exit(FAILED)
+    return _answer(server, path, answer, raw)
+
+
+def _answer(server: str, path: str, answer: type[T], raw: bytes) -> T:
+    try:
+        decoded = decode(answer, raw)
+    except MalformedBody as error:
+        say(f"{server} answers {path} with something else: {error}")
+        raise typer.Exit(FAILED) from None
+    status = getattr(decoded, "response_status", None)
+    if decoded is None or (isinstance(status, ResponseStatus) and status.status == "fail"):
+        said = status.message or status.error_code if isinstance(status, ResponseStatus) else "nothing"
+        say(f"{server} refuses {path}: {said}")
+        raise typer.Exit(FAILED)
+    return decoded
+
+
+def _in_words(server: str, path: str, status: int, raw: bytes) -> str:
+    if status == _NOT_FOUND:
+        return f"{server} does not know {path}; is it a node of another kind or version?"
+    try:
+        said = msgspec.json.decode(raw, type=_Problem).message
+    except msgspec.MsgspecError:
+        said = ""
+    return f"{server} refuses {path} (HTTP {status}): {said or 'it does not say why'}"

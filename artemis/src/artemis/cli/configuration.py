@@ -1,0 +1,162 @@
+"""`artemis config`: show every option with where its value comes from, and convert the files of a Java node.
+
+Needs artemis-registry[server], whose options these are; the rest of the command line does not load this module.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from artemis.cli import output
+from artemis.cli.calls import get
+from artemis.cli.parameters import Json
+from artemis.cli.session import USAGE
+from artemis.model.status import ConfigResponse
+from artemis.server.config import ConfigError, ServeConfig, load_config
+from artemis.server.flags import with_serve_options
+from artemis.server.java_import import Conversion, convert, toml
+from artemis.server.java_properties import PropertiesError, read_properties
+from artemis.server.provenance import provenance, unknown_variables, value_text
+from artemis.server.reload import LIVE_OPTIONS
+
+config = typer.Typer(
+    help="Show the options of a node, or convert a Java node's.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def show(
+    *,
+    config: Annotated[Path | None, typer.Option(help="TOML file with options as keys.")] = None,
+    server: Annotated[
+        str, typer.Option("--server", metavar="URL", help="Show what this running node uses instead.")
+    ] = "",
+    json: Json = False,
+    **flags: object,
+) -> None:
+    """Show every option of `artemis serve`: its value, where that comes from, its range and meaning.
+
+    Takes the flags of `artemis serve`, its variables and its file, and shows what they come to.
+    --json: {"options": [{"name", "value", "source", "place", "default", "range", "description", "live"}]}; with
+    --server {"server", "options": [{"name", "value", "source"}]}.
+    """
+    if server:
+        _show_running(server, json=json)
+        return
+    try:
+        settings = load_config(config, flags)
+    except ConfigError as error:
+        output.say(f"artemis config show: {error}")
+        raise typer.Exit(USAGE) from None
+    options = provenance(settings, LIVE_OPTIONS)
+    if json:
+        output.print_json({"options": options})
+    else:
+        rows = [
+            (
+                option.name,
+                value_text(option.value),
+                option.place or option.source,
+                option.range,
+                "live" if option.live else "restart",
+                option.description,
+            )
+            for option in options
+        ]
+        output.rows_table(("OPTION", "VALUE", "FROM", "RANGE", "CHANGES", "MEANING"), rows)
+    for name in unknown_variables():
+        output.say(f"{name} is in the environment, but there is no such option.")
+
+
+def _show_running(server: str, *, json: bool) -> None:
+    answer = get(server, "status/config.json", ConfigResponse)
+    sources = answer.property_sources or {}
+    rows = [
+        (key, _value(text or ""), sources.get(key) or "") for key, text in sorted((answer.properties or {}).items())
+    ]
+    if json:
+        options = [{"name": name, "value": value, "source": source} for name, value, source in rows]
+        output.print_json({"server": server, "options": options})
+    else:
+        output.rows_table(("OPTION", "VALUE", "FROM"), rows)
+
+
+def _value(text: str) -> str:
+    """Take the value out of the original's text form, `{ key: K, value: V, typedValue: V }` (spec 2.4)."""
+    _, _, rest = text.partition(", value: ")
+    value, found, _ = rest.rpartition(", typedValue: ")
+    return value if found else text
+
+
+def import_properties(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="artemis.properties of a Java node.")],
+    *,
+    to: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Write the options there, not to standard output.")
+    ] = None,
+    ip: Annotated[str, typer.Option("--ip", metavar="ADDRESS", help="The host: its `key.ADDRESS` beats `key`.")] = "",
+    deployment: Annotated[
+        Path | None, typer.Option("--deployment", metavar="FILE", help="Its app.properties or application.properties.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Convert a Java node's properties into a file for `artemis serve --config`, and tell what became of each line.
+
+    By the rules of the original: a blank and a 0 are no value, numbers out of range are moved into it.
+    --json: {"options", "notes": [{"outcome", "key", "value", "option", "why"}], "differences", "toml"}.
+    """
+    defaults = {name: field.get_default(call_default_factory=True) for name, field in ServeConfig.model_fields.items()}
+    try:
+        conversion = convert(_read(file), defaults, ip, None if deployment is None else _read(deployment))
+        text = toml(conversion.options, conversion.notes)
+        _check(conversion)
+        if to is not None:
+            to.write_text(text, encoding="utf-8")
+    except (ConfigError, PropertiesError) as error:
+        output.say(f"artemis config import: {error}")
+        raise typer.Exit(USAGE) from None
+    except OSError as error:
+        output.say(f"artemis config import: cannot write {to}: {error.strerror}")
+        raise typer.Exit(USAGE) from None
+    if json:
+        output.print_json({**msgspec.structs.asdict(conversion), "toml": text})
+        return
+    if to is None:
+        typer.echo(text, nl=False)
+    _report(conversion)
+
+
+def _read(file: Path) -> dict[str, str]:
+    try:
+        return read_properties(file.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from error
+    except PropertiesError as error:
+        raise PropertiesError(f"{file}: {error}") from error
+
+
+def _check(conversion: Conversion) -> None:
+    """Raise ConfigError when a node would refuse the options, such as a region with a space in it."""
+    load_config(None, dict(conversion.options))
+
+
+def _report(conversion: Conversion) -> None:
+    for note in conversion.notes:
+        option = f" -> {note.option.replace('_', '-')}" if note.option else ""
+        why = f": {note.why}" if note.why else ""
+        output.say(f"{note.outcome:<15} {note.key} = {note.value}{option}{why}")
+    for difference in conversion.differences:
+        output.say(
+            f"{'other default':<15} {difference.option.replace('_', '-')} is {difference.ours}; without {difference.key} "
+            f"the original has {difference.theirs}"
+        )
+
+
+with_serve_options(show)
+config.command("show")(show)
+config.command("import")(import_properties)
