@@ -9,6 +9,7 @@ from ws import ALL_CHANGES, CHANGES, PING, PONG, Dial, Socket, Start, frame, unt
 from artemis.model import RegistryRequest, decode
 from artemis.server.app import NodeServer, now_ms
 from artemis.server.websocket.limits import WebSocketLimits
+from artemis.server.websocket.sessions import Endpoint
 
 
 def request(*numbers: int, **changes: object) -> RegistryRequest | None:
@@ -153,6 +154,20 @@ async def test_hundreds_of_subscribers_are_all_told(server: NodeServer, dial: Di
     await until(lambda: server.node.stream.subscriptions == 300)
     server.node.register(request(7), 0)
     assert len({await socket.text() for socket in sockets}) == 1
+
+
+async def test_a_failure_while_one_is_told_ends_only_that_session(
+    server: NodeServer, dial: Dial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is closed with 1011, the failure is counted, and the others are told."""
+    broken, other = await dial(server, CHANGES), await dial(server, ALL_CHANGES)
+    await subscribe(broken, "demo.orders")
+    conduct = server.websocket.conducts[Endpoint.CHANGES]
+    monkeypatch.setattr(conduct, "writable", lambda session: session.nothing_of_that_name)
+    server.node.register(request(7), 0)
+    assert (await broken.closing())[0] == 1011
+    assert (await other.json())["changeType"] == "new"
+    assert server.counters["websocket"] == {"internal_error": 1}
 
 
 def full(number: int) -> RegistryRequest | None:

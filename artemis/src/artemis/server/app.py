@@ -246,6 +246,7 @@ class NodeServer:
             self._websocket_limits,
             now=now_ms,
             msgtrans=self._binary.websocket_factory(over_websocket),
+            report=self._report,
             counters=counters,
             loop=loop,
             prefix=self._config.path_prefix,

@@ -139,8 +139,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
             self._write(control_frame(frames.PONG, pong))
         if self._steps is not None or self._waiting:
             self._schedule()
-        if self.phase is Phase.OPEN:
-            self.conduct.writable(self)
+        self._door.tell(self)
 
     # What the conduct calls
 
@@ -175,7 +174,10 @@ class WebSocketConnection(asyncio.BufferedProtocol):
             self._transport.close()
         elif self._reader.violation is not None and self._transport.can_write_eof():
             # What the peer still sends is read and dropped, so that no reset overtakes the reason.
-            self._transport.write_eof()
+            try:
+                self._transport.write_eof()
+            except OSError:  # the peer has reset the connection, and the loop has not seen that yet
+                self._transport.abort()
         if self._paused:
             self._resume_reading()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import traceback
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
@@ -56,7 +57,8 @@ class WebSocketDoor:
 
     `stream` tells of changes, `cursor` gives the node's cursor, `now` its monotonic milliseconds; `msgtrans` makes the
     protocol of a connection that is MsgTrans over WebSocket; `prefix` is a path that all others may stand below;
-    `counters` counts refused handshakes and bad messages by reason. `chance` gives numbers from 0 to 1.
+    `report` is told of exceptions that nobody expected, as (what failed, traceback text); `counters` counts refused
+    handshakes and bad messages by reason. `chance` gives numbers from 0 to 1.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class WebSocketDoor:
         *,
         now: Callable[[], int],
         msgtrans: Callable[[], asyncio.Protocol],
+        report: Callable[[str, str], None],
         counters: Counter[str],
         loop: asyncio.AbstractEventLoop,
         prefix: str = "",
@@ -99,6 +102,7 @@ class WebSocketDoor:
         self._awake: list[WebSocketConnection] = []  # there is something for them
         self._telling = False
         self._now = now
+        self._report = report
         self._chance = chance
         self._pulse = Pulse(loop, limits.ping_interval, limits.pong_timeout)
         self._connections: set[WebSocketConnection] = set()
@@ -200,11 +204,21 @@ class WebSocketDoor:
             self._telling = True
             self.loop.call_soon(self._tell)
 
+    def tell(self, connection: WebSocketConnection) -> None:
+        """Tell a connection what there is for it, as far as there is room."""
+        if connection.phase is not Phase.OPEN:
+            return
+        try:
+            connection.conduct.writable(connection)
+        except Exception:  # noqa: BLE001 - whatever goes wrong for one session, the others are told
+            self.counters["internal_error"] += 1
+            self._report("push", traceback.format_exc())
+            connection.close(frames.OUR_FAULT, "the server failed; connect again", "internal_error")
+
     def _tell(self) -> None:
         part, self._awake = self._awake[:_TOLD_PER_TURN], self._awake[_TOLD_PER_TURN:]
         for connection in part:
-            if connection.phase is Phase.OPEN:
-                connection.conduct.writable(connection)
+            self.tell(connection)
         self._telling = bool(self._awake)
         if self._telling:
             self.loop.call_soon(self._tell)
