@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from artemis import __version__
-from artemis.cli import queries, registration
+from artemis.cli import diagnosis, operators, queries, registration
 from artemis.cli.output import say
 from artemis.cli.session import FAILED, USAGE
 
@@ -47,6 +47,12 @@ app.command()(queries.services)
 app.command()(queries.instances)
 app.command()(queries.watch)
 app.command()(queries.status)
+app.command()(diagnosis.explain)
+app.command()(diagnosis.leases)
+app.command()(operators.preservation)
+app.command()(operators.pullout)
+app.command()(operators.pullin)
+app.command()(operators.pullouts)
 app.command()(registration.register)
 app.command()(registration.unregister)
 

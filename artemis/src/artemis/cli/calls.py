@@ -32,12 +32,24 @@ class _Problem(msgspec.Struct):
 
 def get(server: str, path: str, answer: type[T], query: Mapping[str, str] | None = None) -> T:
     """GET an operation of a node and return its answer; ends the command when there is none or it says no."""
-    return asyncio.run(_call(server, path, answer, query=query))
+    return _there(server, path, asyncio.run(_call(server, path, answer, query=query)))
+
+
+def find(server: str, path: str, answer: type[T]) -> T | None:
+    """GET an operation that a node may not have; None where it has not."""
+    return asyncio.run(_call(server, path, answer))
 
 
 def post(server: str, path: str, answer: type[T], request: msgspec.Struct, token: str = "") -> T:
     """POST to an operation, as an operator where `token` is given; ends the command as `get` does."""
-    return asyncio.run(_call(server, path, answer, body=encode(request), token=token))
+    return _there(server, path, asyncio.run(_call(server, path, answer, body=encode(request), token=token)))
+
+
+def _there(server: str, path: str, found: T | None) -> T:
+    if found is None:
+        say(f"{server} does not know {path}; is it a node of another kind or version?")
+        raise typer.Exit(FAILED)
+    return found
 
 
 async def _call(
@@ -48,7 +60,8 @@ async def _call(
     query: Mapping[str, str] | None = None,
     body: bytes | None = None,
     token: str = "",
-) -> T:
+) -> T | None:
+    """Make one call; None where the node does not know the operation."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     if body is not None:
         headers["Content-Type"] = "application/json"
@@ -66,6 +79,8 @@ async def _call(
         say(f"No registry answers at {server}: {str(error) or type(error).__name__}.")
         say("Start one with `artemis serve`, or name another one with --server URL or ARTEMIS_SERVER.")
         raise typer.Exit(UNREACHABLE) from None
+    if status == _NOT_FOUND:
+        return None
     if status >= 300:
         say(_in_words(server, path, status, raw))
         raise typer.Exit(FAILED)
@@ -87,8 +102,6 @@ def _answer(server: str, path: str, answer: type[T], raw: bytes) -> T:
 
 
 def _in_words(server: str, path: str, status: int, raw: bytes) -> str:
-    if status == _NOT_FOUND:
-        return f"{server} does not know {path}; is it a node of another kind or version?"
     try:
         said = msgspec.json.decode(raw, type=_Problem).message
     except msgspec.MsgspecError:

@@ -152,8 +152,8 @@ def _report(conversion: Conversion) -> None:
         output.say(f"{note.outcome:<15} {note.key} = {note.value}{option}{why}")
     for difference in conversion.differences:
         output.say(
-            f"{'other default':<15} {difference.option.replace('_', '-')} is {difference.ours}; without {difference.key} "
-            f"the original has {difference.theirs}"
+            f"{'other default':<15} {difference.option.replace('_', '-')} is {difference.ours}; "
+            f"without {difference.key} the original has {difference.theirs}"
         )
 
 

@@ -1,5 +1,7 @@
 """The options that several commands share, and the check of those that must not be blank."""
 
+import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,6 +19,28 @@ Zone = Annotated[str, typer.Option("--zone", metavar="ID", help="Zone it runs in
 OnlyZone = Annotated[
     str, typer.Option("--zone", metavar="ID", help="Show the instances of this zone alone; all if left out.")
 ]
+
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        metavar="FILE",
+        help="File whose first line is the admin token; else ARTEMIS_TOKEN. A node on loopback needs none.",
+    ),
+]
+
+
+def token_of(file: Path | None) -> str:
+    """Return the admin token, from the first line of `file` or from ARTEMIS_TOKEN; empty for none."""
+    if file is None:
+        return os.environ.get("ARTEMIS_TOKEN", "").strip()
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"cannot read {file}: {error}", param_hint="--token-file") from None
+    if not lines or not lines[0].strip():
+        raise typer.BadParameter(f"the first line of {file} is empty", param_hint="--token-file")
+    return lines[0].strip()
 
 
 def named(text: str, parameter: str) -> str:

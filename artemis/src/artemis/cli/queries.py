@@ -5,11 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from artemis.cli import output
+from artemis.cli.calls import find
 from artemis.cli.interrupts import until_interrupted
+from artemis.cli.overview import overview_rows
 from artemis.cli.parameters import DEFAULT_SERVER, Json, OnlyZone, Region, Server, named
 from artemis.cli.session import FAILED, place, report, with_client
 from artemis.cli.zones import ZoneView, in_zone
 from artemis.client import ArtemisClient, ClientOptions
+from artemis.model.status import OverviewResponse
 
 if TYPE_CHECKING:
     from artemis.model import ServiceNodeStatus
@@ -101,7 +104,8 @@ def watch(
 def status(server: Server = DEFAULT_SERVER, json: Json = False) -> None:
     """Show what a node says about itself; exit code 1 if it does not serve.
 
-    --json: {"server": URL, "nodeStatus": ServiceNodeStatus}, as on the wire.
+    --json: {"server": URL, "nodeStatus": ServiceNodeStatus, "overview": OverviewResponse}, as on the wire; the overview
+    is null where the node has none, as a Java node.
     """
     seen: list[ServiceNodeStatus] = []
 
@@ -109,9 +113,12 @@ def status(server: Server = DEFAULT_SERVER, json: Json = False) -> None:
         seen.append(await client.api.node_status())
 
     with_client(server, work)
+    overview = find(server, "v1/status", OverviewResponse)
     if json:
-        output.print_json({"server": server, "nodeStatus": seen[0]})
+        output.print_json({"server": server, "nodeStatus": seen[0], "overview": overview})
     else:
         output.status_table(server, seen[0])
+        if overview is not None:
+            output.rows_table(("", ""), overview_rows(overview))
     if seen[0].status != "up":
         raise typer.Exit(FAILED)

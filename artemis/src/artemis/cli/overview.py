@@ -1,0 +1,44 @@
+"""How a node's overview reads for people: uptime, what it holds, who is connected, self-preservation. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from artemis.model.status import OverviewResponse, PreservationState
+
+
+def overview_rows(overview: OverviewResponse) -> list[tuple[str, str]]:
+    """Return the lines of an overview: name and text."""
+    connections = ", ".join(f"{door} {count}" for door, count in sorted((overview.connections or {}).items()))
+    push = ", ".join(f"{name} {count}" for name, count in sorted((overview.push or {}).items()) if count)
+    return [
+        ("version", f"{overview.version or '-'}, start {overview.epoch}"),
+        ("up for", duration_text(overview.uptime_ms)),
+        ("holds", f"{overview.instances} instances of {overview.services} services"),
+        ("connections", connections),
+        ("push", push or "nothing yet"),
+        ("data", f"{overview.age_ms} ms old, cursor {overview.cursor or '-'}"),
+        ("self-preservation", preservation_text(overview.leases)),
+        ("... legacy leases", preservation_text(overview.legacy_leases)),
+    ]
+
+
+def preservation_text(state: PreservationState | None) -> str:
+    """Return the state of self-preservation as one line, with its numbers and reason."""
+    if state is None:
+        return "-"
+    word = "ACTIVE" if state.active else "on, not active" if state.enabled else "off"
+    since = f" for {duration_text(state.for_ms)}" if state.active else ""
+    return f"{word}{since}: {state.reason or '-'} ({state.heard} of {state.live} heard)"
+
+
+def duration_text(milliseconds: int) -> str:
+    """Return a span in the two largest of its units: `3 d 4 h`, `2 min 5 s`, `0 s`."""
+    seconds = max(0, milliseconds) // 1000
+    parts: list[str] = []
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        count, seconds = divmod(seconds, size)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])
