@@ -297,6 +297,7 @@ class NodeServer:
                 "pauses": self._pauses.count,
                 "unconfirmed": self.node.stale_since is not None,
                 **({} if self.persistence is None else self.persistence.last),
+                "long_polls": self._http.polls.waiting,
                 "up": stats.status == UP,
                 "self_preservation_active": stats.self_preservation.active,
                 "legacy_self_preservation_active": stats.legacy_self_preservation.active,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from artemis.discovery import Catalog, DiscoveryFilter, LookupAnswer, Picker, ServiceAnswer, ServicesAnswer
+from artemis.discovery.narrowing import MAX_NARROWED, NarrowedViews
 from artemis.management import OperationFilter, Operations, OperationsDump, PullOuts
 from artemis.model import (
     FailedInstance,
@@ -55,6 +56,11 @@ from artemis.server.about import NodeAbout
 from artemis.server.outcomes import NOT_EXISTING, REGISTRY_SUCCESS, failed_instance, not_ours, outcome, refused
 
 __all__ = ["REGISTRY_SUCCESS", "Node", "NodeIdentity", "NodeLimits", "NodeStats", "NodeTimings", "RenewalPlan"]
+
+_TOO_MUCH_TO_NARROW = failure(
+    BAD_REQUEST,
+    f"discoveryData may narrow services of {MAX_NARROWED} instances together. Look up fewer at once, or ask for pages.",
+)
 
 
 class NodeIdentity(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,6 +147,7 @@ class Node:
         self.catalog = Catalog(self.registry, filters=(*filters, hiding), wall=wall)
         self.pullouts = PullOuts(self.operations, hiding, self.registry, self.catalog)
         self.picker = Picker(self.catalog, seed=identity.epoch)
+        self.narrowed = NarrowedViews()
         self.about = NodeAbout()
         self.stale_since: int | None = None
         self._restored = now
@@ -236,7 +243,7 @@ class Node:
         """Show several services in the order of the request (spec 2.2, v2 behaviour: failures are visible)."""
         if request is None or not request.discovery_configs:
             return LookupAnswer(failure(BAD_REQUEST, "Request is null or request.discoveryConfigs is empty."))
-        refusal = self._refuse_discovery(request.region_id, request.zone_id)
+        refusal = self.refuse_discovery(request.region_id, request.zone_id)
         if refusal is not None:
             return LookupAnswer(refusal)
         limits = self.registry.limits
@@ -244,11 +251,17 @@ class Node:
             text = f"One lookup may name {limits.max_lookup_services} services at most. Look up fewer at once."
             return LookupAnswer(failure(BAD_REQUEST, text))
         view = self.catalog.view
-        views = [
-            view(config.service_id)
+        configs = [
+            config
             for config in request.discovery_configs
             if config is not None and config.service_id and not config.service_id.isspace()
         ]
+        views = [view(config.service_id or "") for config in configs]
+        if [True for config in configs if config.discovery_data]:
+            narrowed = self.narrowed.all_narrowed(views, [config.discovery_data for config in configs])
+            if narrowed is None:
+                return LookupAnswer(_TOO_MUCH_TO_NARROW)
+            views = narrowed
         if len(views) > 1 and sum(len(view.json) for view in views) > limits.max_lookup_bytes:
             text = f"The answer would be larger than {limits.max_lookup_bytes} bytes. Look up fewer services at once."
             return LookupAnswer(failure(BAD_REQUEST, text))
@@ -259,10 +272,12 @@ class Node:
         config = None if request is None else request.discovery_config
         if request is None or config is None or not config.service_id or config.service_id.isspace():
             return ServiceAnswer(failure(BAD_REQUEST, "Request is null or request.discoveryConfig is null."))
-        refusal = self._refuse_discovery(request.region_id, request.zone_id)
+        refusal = self.refuse_discovery(request.region_id, request.zone_id)
         if refusal is not None:
             return ServiceAnswer(refusal)
-        return ServiceAnswer(SUCCESS, self.catalog.view(config.service_id))
+        view = self.catalog.view(config.service_id)
+        narrowed = self.narrowed.all_narrowed([view], [config.discovery_data])
+        return ServiceAnswer(SUCCESS, narrowed[0]) if narrowed else ServiceAnswer(_TOO_MUCH_TO_NARROW)
 
     def services(self, request: ServicesRequest | None, now: int) -> ServicesAnswer:  # noqa: ARG002
         """Show all services that have live instances; region and zone of the request are ignored (spec 2.2)."""
@@ -416,7 +431,8 @@ class Node:
             return self.unavailable("registry")
         return request.instances
 
-    def _refuse_discovery(self, region: str | None, zone: str | None) -> ResponseStatus | None:
+    def refuse_discovery(self, region: str | None, zone: str | None) -> ResponseStatus | None:
+        """Say why callers of a region and zone are shown nothing, None when they are (spec 2.2, 6.5)."""
         if not self._can_serve:
             return self.unavailable("discovery")
         if region is None or region.lower() != self._region:

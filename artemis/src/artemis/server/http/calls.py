@@ -7,6 +7,7 @@ the caller advances once per loop turn, so that nobody else waits for them.
 
 from __future__ import annotations
 
+import asyncio
 import traceback
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
@@ -21,10 +22,14 @@ from artemis.server.gate import Gate
 from artemis.server.http.answer import Answer, problem
 from artemis.server.http.head import RequestHead
 from artemis.server.http.inflate import GzipError, TooLargeError, inflate_steps
-from artemis.server.http.routes import query_fields, too_large
+from artemis.server.http.polls import Polls
+from artemis.server.http.routes import Routes, query_fields, too_large
 from artemis.server.node import Node
-from artemis.server.operations import MissingParameter, Operation
+from artemis.server.operations import BadParameter, Operation
 from artemis.server.recognition import HeartbeatMemory
+
+#: The HTTP status of all answers but those of operations that say otherwise.
+OK = 200
 
 #: Bytes of one piece of an answer that is streamed.
 PIECE = 64 * 1024
@@ -81,6 +86,10 @@ class Calls:
         self.gate = gate
         self._calls: dict[str, Call] = {}
 
+    def polls(self, routes: Routes, loop: asyncio.AbstractEventLoop) -> Polls:
+        """The long polls of the same node, counted with the other requests."""
+        return Polls(self.node, routes, self.gate, self._now, self._counters, self._requests, loop)
+
     def position(self) -> tuple[str, int]:
         """The cursor of what answers show now, and its age in milliseconds (design 6)."""
         node = self.node
@@ -96,7 +105,7 @@ class Calls:
         assert operation.from_query is not None  # noqa: S101 - the routes have refused the others
         try:
             request = operation.from_query(query_fields(query))
-        except MissingParameter as error:
+        except BadParameter as error:
             self._counters["bad_query"] += 1
             return problem(400, str(error))
         try:
@@ -191,5 +200,7 @@ def _encoded(operation: Operation, response: object) -> Outcome:
     failed = operation.shows_data and cast("_Judged", response).response_status.error_code != SUCCESS.error_code
     if operation.json_pieces is not None:
         return Pieces(operation.json_pieces(response, PIECE), failed=failed)
+    if operation.http_status is not None and (status := operation.http_status(response)) != OK:
+        return Answer(status, operation.encode_json(response))
     body = operation.encode_json(response)
     return Answer(200, body) if failed else body

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from artemis.server.http.calls import Outcome, Steps
     from artemis.server.http.cold import ColdRequests
     from artemis.server.http.door import HttpDoor
+    from artemis.server.http.polls import Waiting as Poll
     from artemis.server.operations import Operation
 
 #: Work of one connection in one turn of the loop, in requests; 512 bytes of body count as one more, and the first step
@@ -52,6 +53,7 @@ class HttpConnection(asyncio.Protocol):
         "_loop",
         "_out",
         "_out_size",
+        "_poll",
         "_progress",
         "_reader",
         "_shows_data",
@@ -74,6 +76,7 @@ class HttpConnection(asyncio.Protocol):
         self._head = RequestHead()
         self._shows_data = False  # whether the hot answer that comes next does, unless it failed
         self._cold: ColdRequests | None = None
+        self._poll: Poll | None = None  # the long poll that waits
         self._out: list[bytes] = []
         self._out_size = 0
         self._progress = 0  # what had arrived, or was still to be sent, when the deadline was set
@@ -93,13 +96,21 @@ class HttpConnection(asyncio.Protocol):
         """Forget everything; an answer in steps stops at its next step."""
         self.phase = Phase.CLOSED
         self.door.closed(self)
+        self._end_poll()
         if self._cold is not None:
             self._cold.connection_lost(exc)
         self._out.clear()
 
     def eof_received(self) -> bool:
-        """The peer will send no more. True keeps our side open until the answer that is under way has left."""
+        """The peer will send no more. True keeps our side open until the answer that is under way has left.
+
+        Nobody who waits for changes closes half of his connection: he has gone.
+        """
         self._eof = True
+        if self._poll is not None:
+            self._end_poll()
+            self.phase = Phase.CLOSING
+            return False
         return self.phase is Phase.BUSY
 
     def pause_writing(self) -> None:
@@ -170,7 +181,8 @@ class HttpConnection(asyncio.Protocol):
                     self.door.counters[f"status_{request.refusal.status}"] += request.refusal.status >= 400
                     self._answer(request.refusal)
                 elif request.operation is None:
-                    self._give_away(request)
+                    if not self._answer_poll(request):
+                        self._give_away(request)
                 elif self._answer_hot(request.head, request.operation, request.body):
                     work += _WORK_PER_TURN // 2
         except (HeadError, ChunkError) as error:
@@ -234,6 +246,35 @@ class HttpConnection(asyncio.Protocol):
             if not self.write_paused:
                 self.deadline = math.inf
             self._loop.call_soon(lambda: self._step(steps, own_turn=True))
+
+    def _answer_poll(self, request: Request) -> bool:
+        """Answer a long poll, or let it wait; whether it is one."""
+        caller = self._caller() if self.door.calls.gate.per_caller else ""
+        outcome = self.door.polls.begin(request.head, caller, self._poll_answered)
+        if outcome is None:
+            return False
+        self._head = request.head
+        if isinstance(outcome, Answer):
+            self._answer(outcome)
+        else:
+            self._poll = outcome
+            self.phase = Phase.BUSY
+            self.deadline = math.inf
+        return True
+
+    def _poll_answered(self, answer: Answer) -> None:
+        """The long poll has its answer."""
+        self._poll = None
+        if self.phase is Phase.BUSY:
+            self.phase = Phase.READING
+            self._answer(answer)
+            self._flush()
+            self._next_turn()
+
+    def _end_poll(self) -> None:
+        if self._poll is not None:
+            self._poll.cancel()
+            self._poll = None
 
     def _give_away(self, request: Request) -> None:
         """Let the ASGI server answer."""
@@ -299,8 +340,16 @@ class HttpConnection(asyncio.Protocol):
         head = self._head
         keep_alive = head.keep_alive and not answer.close and not self._asked_to_close
         start = head_bytes(answer, self.door.date, keep_alive=keep_alive, http_1_0=head.http_1_0)
-        self._out.append(start if head.method == b"HEAD" else start + answer.body)
-        self._out_size += len(answer.body)
+        if head.method == b"HEAD":
+            self._out.append(start)
+        elif len(answer.body) <= self.door.limits.write_buffer:
+            self._out.append(start + answer.body)
+            self._out_size += len(answer.body)
+        else:
+            # Thousands may be sent the same large answer, so it is not copied for each of them.
+            self._out.append(start)
+            self._flush()
+            self.transport.write(answer.body)
         if not keep_alive:
             self._linger()
 

@@ -44,6 +44,7 @@ class HttpDoor:
         self.counters = counters
         self.loop = loop
         self.packed = PackedAnswers()
+        self.polls = calls.polls(routes, loop)
         self._cold = ColdServer(application)
         self._connections: set[HttpConnection] = set()
         self._all_closed: asyncio.Future[None] | None = None
@@ -100,9 +101,10 @@ class HttpDoor:
         return head
 
     def drain(self) -> None:
-        """Shutdown: end idle connections, and the others after their answers."""
+        """Shutdown: end idle connections, and the others after their answers; nobody waits any more."""
         for connection in list(self._connections):
             connection.drain()
+        self.polls.drain()
 
     async def wait_closed(self) -> None:
         """Wait until there is no connection; called once, after `drain`."""

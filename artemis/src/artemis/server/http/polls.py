@@ -1,0 +1,378 @@
+"""Long polls: `GET /api/v1/services/{id}?wait=30s&cursor=...` answers as soon as something has changed (design 6).
+
+A request that waits is an entry in a table and a timer; it has no task and holds no answer. Those whose time has come,
+because of a change, the clock or a shutdown, are answered some at a time, so that a change that thousands wait for does
+not hold up the loop. Not here: what a caller missed (`artemis.push.log`), and how bytes reach him (`connection`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import zlib
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote
+
+import msgspec
+
+from artemis.model.responses import SERVICE_UNAVAILABLE, ResponseStatus
+from artemis.push import BadCursor, Cursor, changes_json, decode_cursor
+from artemis.server.http.answer import Answer, position_fields, preflight, problem
+from artemis.server.http.packing import FROM_SIZE
+from artemis.server.http.routes import PREFIXES, Routes, query_fields
+
+if TYPE_CHECKING:
+    from artemis.push import Missed
+    from artemis.server.gate import Gate
+    from artemis.server.http.head import RequestHead
+    from artemis.server.node import Node
+
+NAME = "discovery.changes"
+"""What metrics and the OpenAPI document call this request."""
+
+#: Seconds that a request waits at most, whatever it asks for.
+MAX_WAIT = 60.0
+
+#: Requests that wait; further ones are refused.
+MAX_WAITING = 10_000
+
+#: Seconds of answering in one turn of the loop, and changes written into one piece of a large answer.
+_TURN = 0.004
+_SLICE = 250
+
+#: Answers that are kept while nothing changes, for callers that wait for the same with the same cursor.
+_KEPT = 64
+
+_STARTS = tuple(family + b"v1/services/" for family in PREFIXES)
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s)?", re.ASCII)
+
+PollSteps = Generator[None, None, Answer]
+Finish = Callable[[Answer], None]
+_Key = tuple[str, str, bool]  # service in lower case, cursor (empty: everything is shown), packed
+
+
+class BadQuery(ValueError):  # noqa: N818 - what it is, in the words of the answer
+    """A query parameter cannot be read; the text says which and how it must look."""
+
+
+class _Position(NamedTuple):
+    """Cursor and age of what is shown."""
+
+    cursor: str
+    age: int
+
+
+class _Asked(NamedTuple):
+    service: str
+    cursor: Cursor | None
+    cursor_text: str
+    wait: float
+    packed: bool
+
+
+class Waiting:
+    """One request that waits. Made by `Polls.begin`; `cancel` when its connection is gone."""
+
+    __slots__ = ("_cancel_change", "_polls", "_timer", "answer", "asked", "done", "due", "finish")
+
+    def __init__(self, polls: Polls, asked: _Asked, finish: Finish) -> None:
+        self.asked = asked
+        self.finish = finish
+        self.answer: Answer | None = None
+        self.done = False
+        self.due = False
+        self._polls = polls
+        self._cancel_change: Callable[[], None] | None = None
+        self._timer = polls.loop.call_later(asked.wait, self._expire)
+
+    def watch(self) -> bool:
+        """Wait for the next change of the service; False when no more may wait."""
+        self._cancel_change = self._polls.node.stream.once(self.asked.service, self._changed)
+        return self._cancel_change is not None
+
+    def stop_watching(self) -> None:
+        """Wait for no change and no time any more: the answer is being made."""
+        self._timer.cancel()
+        if self._cancel_change is not None:
+            self._cancel_change()
+
+    def cancel(self) -> None:
+        """Wait no longer; nothing is answered any more."""
+        self.done = True
+        self.stop_watching()
+        self._polls.forget(self)
+
+    def _changed(self) -> None:
+        self._polls.ready(self)
+
+    def _expire(self) -> None:
+        self.due = True
+        self._polls.ready(self)
+
+
+class Polls:
+    """The long polls of one node. Owned by the HTTP door and its event loop.
+
+    `now` gives the node's monotonic milliseconds. `counters` counts refusals by name, `requests` all requests by
+    operation. `max_waiting` bounds the requests that wait.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        routes: Routes,
+        gate: Gate,
+        now: Callable[[], int],
+        counters: Counter[str],
+        requests: Counter[str],
+        loop: asyncio.AbstractEventLoop,
+        max_waiting: int = MAX_WAITING,
+    ) -> None:
+        self.node = node
+        self.loop = loop
+        self._routes = routes
+        self._gate = gate
+        self._now = now
+        self._counters = counters
+        self._requests = requests
+        self._max_waiting = max_waiting
+        self._waiting: set[Waiting] = set()
+        self._ready: deque[Waiting] = deque()
+        self._scheduled = False
+        self._draining = False
+        # Answers of this moment, and those that are being made: many wait for the same.
+        self._position = _Position("", 0)
+        self._kept: OrderedDict[_Key, Answer] = OrderedDict()
+        self._making: dict[_Key, list[Waiting]] = {}
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait now."""
+        return len(self._waiting)
+
+    def begin(self, head: RequestHead, caller: str, finish: Finish) -> Answer | Waiting | None:
+        """Begin to answer a request, None when its path is not one of these.
+
+        What comes back is the answer, or an entry that waits: it calls `finish` once, unless it is cancelled. `caller`
+        is the address of the peer.
+        """
+        path = self._routes.without_prefix(head.path)
+        start = next((start for start in _STARTS if path.startswith(start)), None)
+        if start is None or b"/" in path[len(start) :] or len(path) == len(start):
+            return None
+        refusal = self._refuse(head, caller)
+        if refusal is None:
+            try:
+                asked = _read(path[len(start) :], head)
+            except BadQuery as error:
+                self._counters["bad_query"] += 1
+                return problem(400, str(error))
+            return self._answer_or_wait(asked, finish)
+        if refusal.status >= 400:
+            self._counters[f"status_{refusal.status}"] += 1
+        return refusal
+
+    def ready(self, entry: Waiting) -> None:
+        """For entries: it is time to look."""
+        self._ready.append(entry)
+        if not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self._look)
+
+    def forget(self, entry: Waiting) -> None:
+        """For entries: it has ended."""
+        self._waiting.discard(entry)
+
+    def drain(self) -> None:
+        """Shutdown: answer all that wait, with what there is."""
+        self._draining = True
+        for entry in list(self._waiting):
+            self.ready(entry)
+
+    # -- one request
+
+    def _refuse(self, head: RequestHead, caller: str) -> Answer | None:
+        if head.method == b"OPTIONS":
+            return preflight(head.preflight_method, head.preflight_headers)
+        if head.method not in {b"GET", b"HEAD"}:
+            return problem(405, "use GET here", (b"Allow", b"GET, HEAD, OPTIONS"))
+        self._requests[NAME] += 1
+        per_caller = self._gate.per_caller
+        if per_caller and not self._gate.callers.take(caller, per_caller, self._now()):
+            return problem(429, "too many requests from this address; come back later", (b"Retry-After", b"10"))
+        query = query_fields(head.query)
+        region, zone = query.get("regionId") or self.node.identity.region, query.get("zoneId")
+        status = self.node.refuse_discovery(region, zone or self.node.identity.zone)
+        return None if status is None else _judged(status)
+
+    def _answer_or_wait(self, asked: _Asked, finish: Finish) -> Answer | Waiting:
+        answer = self._look_up(asked, empty=not asked.wait or self._draining)
+        if isinstance(answer, Answer):
+            return answer
+        if len(self._waiting) >= self._max_waiting:
+            return self._busy()
+        # Nothing can change between the look above and here, because nothing else runs.
+        entry = Waiting(self, asked, finish)
+        self._waiting.add(entry)
+        if answer is not None:
+            entry.stop_watching()
+            answer.append(entry)
+        elif not entry.watch():
+            entry.cancel()
+            return self._busy()
+        return entry
+
+    def _busy(self) -> Answer:
+        self._counters["status_503"] += 1
+        return problem(503, "too many requests wait here; ask another node, or later", (b"Retry-After", b"5"))
+
+    def _look_up(self, asked: _Asked, *, empty: bool) -> Answer | list[Waiting] | None:
+        """What there is to answer now; None when that is nothing, unless `empty` answers are wanted.
+
+        A large answer is made in steps; then it is the list of those who wait for it, to be appended to.
+        """
+        position = _Position(self.node.cursor(), self.node.age(self._now()))
+        if position != self._position:
+            self._kept.clear()
+            self._making.clear()
+            self._position = position
+        log, key, everything = self.node.log, (asked.service, asked.cursor_text, asked.packed), ""
+        shared = self._kept.get(key) or self._making.get(key)
+        if shared is not None:
+            return shared
+        if asked.cursor is None or log.version_at(asked.service, asked.cursor) is None:
+            # All whose cursor is of no use are shown the same.
+            key = (asked.service, everything, asked.packed)
+            shared = self._kept.get(key) or self._making.get(key)
+            if shared is not None:
+                return shared
+        missed = log.since(asked.service, asked.cursor)
+        if not (missed.full or missed.changes or empty):
+            return None
+        steps = _write(missed, position, packed=asked.packed)
+        if len(missed.changes) > _SLICE:
+            entries = self._making[key] = []
+            self._make(key, steps, entries)
+            return entries
+        answer = _finished(steps)
+        if missed.full or missed.changes:
+            self._keep(key, answer)
+        return answer
+
+    def _keep(self, key: _Key, answer: Answer) -> None:
+        self._kept[key] = answer
+        if len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+
+    def _make(self, key: _Key, steps: PollSteps, entries: list[Waiting]) -> None:
+        """Make a step of a large answer; in the end it is the answer of all who wait for it."""
+        try:
+            next(steps)
+        except StopIteration as stop:
+            if self._making.get(key) is entries:
+                del self._making[key]
+            for entry in entries:
+                entry.answer = stop.value
+                self.ready(entry)
+        else:
+            self.loop.call_soon(self._make, key, steps, entries)
+
+    # -- those that waited
+
+    def _look(self) -> None:
+        """Answer some of those whose time has come; the others follow in the next turn of the loop."""
+        ready, until = self._ready, self.loop.time() + _TURN
+        while ready:
+            entry = ready.popleft()
+            if not entry.done:
+                self._answer(entry)
+            if self.loop.time() > until:
+                break
+        self._scheduled = bool(ready)
+        if ready:
+            self.loop.call_soon(self._look)
+
+    def _answer(self, entry: Waiting) -> None:
+        answer = entry.answer or self._look_up(entry.asked, empty=entry.due or self._draining)
+        if isinstance(answer, list):
+            entry.stop_watching()
+            answer.append(entry)
+        elif answer is not None:
+            entry.cancel()
+            entry.finish(answer)
+        elif not entry.watch():  # what changed looks again as it did before, so he waits on
+            entry.cancel()
+            entry.finish(self._busy())
+
+
+def _read(name: bytes, head: RequestHead) -> _Asked:
+    """Read the path and the query. Raises BadQuery."""
+    try:
+        service = unquote(name, encoding="utf-8", errors="strict").strip().lower()
+    except UnicodeDecodeError as error:
+        raise BadQuery("the service id in the path is not UTF-8; percent-encode its bytes") from error
+    if not service:
+        raise BadQuery("the service id in the path is blank")
+    query = query_fields(head.query)
+    text = query.get("cursor", "")
+    try:
+        cursor = decode_cursor(text) if text else None
+    except BadCursor:
+        cursor, text = None, ""  # as good as none: the answer is everything
+    packed = head.accepts_gzip
+    return _Asked(service, cursor, text, 0.0 if head.method == b"HEAD" else _seconds(query.get("wait", "")), packed)
+
+
+def _seconds(text: str) -> float:
+    """Read how long to wait: `30s`, `500ms`, seconds; empty is not at all. Raises BadQuery."""
+    if not text:
+        return 0.0
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise BadQuery("wait must look like 30s, 500ms or 30 (seconds)")
+    return min(float(match[1]) / (1000 if match[2] == "ms" else 1), MAX_WAIT)
+
+
+def _judged(status: ResponseStatus) -> Answer:
+    """A refusal of the node, as a status of HTTP: this is no request of the originals."""
+    if status.error_code == SERVICE_UNAVAILABLE:
+        return problem(503, status.message or "", (b"Retry-After", b"5"))
+    return problem(403, status.message or "")
+
+
+def _write(missed: Missed, position: _Position, *, packed: bool) -> PollSteps:
+    """Write an answer in steps; what it shows is settled before the first."""
+    changes, (cursor, age) = missed.changes, position
+    packer = zlib.compressobj(level=1, wbits=16 + zlib.MAX_WBITS) if packed and len(changes) > _SLICE else None
+    body: list[bytes] = []
+
+    def put(data: bytes) -> None:
+        body.append(packer.compress(data) if packer else data)
+
+    put(b'{"ageMs":%d,"changes":[' % age)
+    for at in range(0, len(changes), _SLICE):
+        if at:
+            yield
+        put((b"," if at else b"") + changes_json(changes[at : at + _SLICE])[1:-1])
+    put(b'],"cursor":%b,"fullSync":%b}' % (msgspec.json.encode(cursor), b"true" if missed.full else b"false"))
+    if packer:
+        body.append(packer.flush())
+    content = b"".join(body)
+    fields = position_fields(cursor, age)
+    if packer is None and packed and len(content) >= FROM_SIZE:
+        content = zlib.compress(content, level=1, wbits=16 + zlib.MAX_WBITS)
+    elif packer is None:
+        return Answer(200, content, fields)
+    return Answer(200, content, (*fields, (b"Content-Encoding", b"gzip"), (b"Vary", b"Accept-Encoding")))
+
+
+def _finished(steps: PollSteps) -> Answer:
+    """Take all steps at once."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            answer: Answer = stop.value
+            return answer
