@@ -322,6 +322,8 @@ async def test_numbers_are_in_metrics(server: NodeServer, dial: Dial, wire: Wire
     assert 'artemis_websocket_events_total{event="closed_peer"} 1.0' in lines
     assert 'artemis_requests_total{door="websocket",operation="registry.heartbeat"} 1.0' in lines
     assert 'artemis_open_connections{door="websocket"} 1.0' in lines
+    assert "artemis_push_subscribers 1.0" in lines
+    assert 'artemis_push_events_total{event="delivered"} 0.0' in lines
 
 
 async def test_a_foreign_client_keeps_its_lease(server: NodeServer) -> None:

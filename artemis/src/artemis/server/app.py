@@ -286,6 +286,7 @@ class NodeServer:
             callers=msgspec.structs.asdict(self.gate.callers.counters),
             snapshots={} if self.persistence is None else self.persistence.counters,
             open_connections=self._open_connections(),
+            push=msgspec.structs.asdict(self.node.stream.counters),
             websocket=self.websocket.events(),
             websocket_sessions=self.websocket.sessions.counts(),
             node={
@@ -294,6 +295,8 @@ class NodeServer:
                 "dead_records": stats.dead_records,
                 "operations": stats.operations,
                 "rate_limit_callers": len(self.gate.callers),
+                "push_subscribers": self.node.stream.subscribers,
+                "push_subscriptions": self.node.stream.subscriptions,
                 "pauses": self._pauses.count,
                 "unconfirmed": self.node.stale_since is not None,
                 **({} if self.persistence is None else self.persistence.last),

@@ -23,6 +23,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     callers: Numbers
     snapshots: Numbers
     open_connections: Numbers
+    push: Numbers
     websocket: Numbers
     websocket_sessions: Numbers
     node: Numbers
@@ -57,6 +58,15 @@ _COUNTERS = {
         "artemis_msgtrans_events",
         "event",
         "What happened on MsgTrans sessions: packets and bytes, errors, timeouts, pauses because a bound was reached.",
+    ),
+    "push": (
+        "artemis_push_events",
+        "event",
+        (
+            "What happened to changes that somebody subscribed to: published; delivered, once for each subscriber; "
+            "coalesced: replaced by later ones; reloads and full_syncs: services told as a whole instead; refused: "
+            "subscriptions at a limit; dropped: subscribers that fell too far behind; door_failures."
+        ),
     ),
     "websocket": (
         "artemis_websocket_events",
@@ -142,6 +152,8 @@ _NODE = {
     "snapshot_bytes": "Size of the last snapshot.",
     "snapshot_seconds": "How long the last snapshot took, from the cut to the disk.",
     "operations": "Operations that are recorded for instances and servers; each of them pulls something out.",
+    "push_subscribers": "Sessions that can subscribe to changes, over WebSocket and MsgTrans.",
+    "push_subscriptions": "Services that they have subscribed to, all together.",
     "dead_records": "Removed and expired instances that are still remembered.",
     "long_polls": "Requests that wait for changes of a service.",
     "up": "1 when the node serves clients.",
