@@ -11,7 +11,7 @@ import msgspec
 from matching import Exactly
 
 from artemis.model import Instance
-from artemis.server.app import NodeServer, now_ms, wall_ms
+from artemis.server.app import NodeServer, now_ms
 
 Json = dict[str, object]
 Request = object
@@ -122,8 +122,3 @@ def drained(server: NodeServer) -> None:
 def hold(server: NodeServer, value: Json) -> None:
     """An instance that the node has before anything is asked."""
     server.node.registry.register(msgspec.convert(value, Instance), now_ms())
-
-
-def later(seconds: float) -> Callable[[NodeServer], None]:
-    """The node's time goes on."""
-    return lambda server: server.node.tick(now_ms() + int(seconds * 1000), wall_ms() + int(seconds * 1000)) and None

@@ -108,7 +108,7 @@ class Binary:
         header = f"format={self._name}".encode()
         assert code, path
         answer = await self._client.request(payload, biz_type=code, ext_header=header)
-        packed = answer.ext_header == b"format=msgpack"
+        packed = b"format=msgpack" in answer.ext_header.split(b";")
         decoded: dict[str, object] = (msgspec.msgpack.decode if packed else json.loads)(answer.payload)
         return decoded
 

@@ -68,6 +68,10 @@ class Catalog:
         draft = self._filtered(service, service, ((instance, content),))
         return next((shown for name, shown in draft.instances if name == instance), None)
 
+    def visible(self, service: str, instances: tuple[tuple[str, bytes], ...]) -> tuple[tuple[str, bytes], ...]:
+        """Return what callers see of some instances of a service, pairs of id and JSON. Ids in lower case."""
+        return self._filtered(service, service, instances).instances if instances and self.filters else instances
+
     def current(self, service: str, instance: str) -> bytes | None:
         """Return what callers see of one instance now, None for nothing. Ids in lower case."""
         return self.shown(service, instance, self._live(service, instance))
@@ -114,13 +118,13 @@ class Catalog:
         return self._views.get(key) or self._known(key) or ServiceView(self._filtered(key, service_id, ()))
 
     def views(self) -> Iterator[ServiceView]:
-        """Yield the services that have live instances, in the order of their ids in lower case.
+        """Yield the services that have instances for callers to see, in the order of their ids in lower case.
 
         The catalog may change while this runs: each view is consistent in itself, services that vanish are left out.
         """
         for key in sorted(key for key, service in self._registry.services.items() if service.live):
             view = self._views.get(key) or self._known(key)
-            if view is not None:
+            if view is not None and view.instance_count:
                 yield view
 
     @property
