@@ -5,7 +5,15 @@ from collections import Counter
 
 import pytest
 
-from artemis.model import DiscoveryConfig, Instance, LookupRequest, RegistryRequest, decode, decode_msgpack
+from artemis.model import (
+    DiscoveryConfig,
+    Instance,
+    LookupRequest,
+    RegistryRequest,
+    ServiceRequest,
+    decode,
+    decode_msgpack,
+)
 from artemis.model.rust import EitherLookupRequest, EitherRegistryRequest, KeysResponse, LocatedKey, PickResponse
 from artemis.server.batches import SLICE, Call, call_in_slices, is_large
 from artemis.server.handlers import dialect
@@ -212,6 +220,21 @@ def test_what_cannot_be_picked_is_not_found(make_node, make_instance):
     assert (404, False) == (pick(node, region_id="r2")[0], pick(node, region_id="r2")[1]["success"])
     node.register(RegistryRequest(instances=[make_instance("c", status=None)]), 0)
     assert "c" == pick(node)[1]["instance"]["instanceId"]
+
+
+def test_the_region_of_a_service_may_stand_in_its_config(make_node):
+    """As the rewrite has it; the one beside the config counts where there is one."""
+    node = make_node(allow_discovery_from_other_zone=False)
+    config = DiscoveryConfig(service_id="s", region_id="r1", zone_id="z1")
+    assert dialect.service(node, ServiceRequest(discovery_config=config), 0).response_status.ok
+    for request in (
+        ServiceRequest(discovery_config=config, region_id="r2"),
+        ServiceRequest(discovery_config=config, zone_id="z2"),
+        ServiceRequest(discovery_config=DiscoveryConfig(service_id="s")),
+        ServiceRequest(),
+        None,
+    ):
+        assert not dialect.service(node, request, 0).response_status.ok
 
 
 def test_a_node_that_does_not_serve_picks_nothing(make_node):

@@ -9,13 +9,14 @@ from collections.abc import Callable
 
 import msgspec
 
-from artemis.discovery import LookupAnswer
+from artemis.discovery import LookupAnswer, ServiceAnswer
 from artemis.model import (
     DiscoveryConfig,
     Instance,
     LookupRequest,
     RegistryRequest,
     RegistryResponse,
+    ServiceRequest,
     decode,
     encode,
     encode_msgpack,
@@ -176,6 +177,15 @@ def lookup(node: Node, request: LookupRequest | None, now: int) -> LookupAnswer 
         return node.lookup(request, now)
     config = request.discovery_config
     return node.lookup(request, now) if config is None else _pick(node, config, request.strategy)
+
+
+def service(node: Node, request: ServiceRequest | None, now: int) -> ServiceAnswer:
+    """Show one service; the rewrite names region and zone in the config alone (artemis-rust 1.1)."""
+    config = None if request is None else request.discovery_config
+    if request is None or config is None or request.region_id is not None or config.region_id is None:
+        return node.service(request, now)
+    placed = msgspec.structs.replace(request, region_id=config.region_id, zone_id=request.zone_id or config.zone_id)
+    return node.service(placed, now)
 
 
 def _pick(node: Node, config: DiscoveryConfig, strategy: str | None) -> PickAnswer:
