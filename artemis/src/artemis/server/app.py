@@ -213,18 +213,18 @@ class NodeServer:
             ),
             max_connections=self._config.max_connections,
         )
-        self._binary.on_request(
-            BinaryDoor(
-                self.node,
-                now_ms,
-                self._report,
-                self.counters["msgtrans"],
-                self._requests["msgtrans"],
-                max_body_size=self._limits.body_size,
-                max_answer_size=self._binary.config.codec.max_payload_size,
-                gate=self.gate,
-            )
+        binary = BinaryDoor(
+            self.node,
+            now_ms,
+            self._report,
+            self.counters["msgtrans"],
+            self._requests["msgtrans"],
+            max_body_size=self._limits.body_size,
+            max_answer_size=self._binary.config.codec.max_payload_size,
+            gate=self.gate,
         )
+        self._binary.on_request(binary)
+        self._binary.on_disconnect(binary.subscriptions.ended)
         self.websocket = self._websocket_door(loop)
         self._port = UnifiedPort(
             msgtrans=self._binary.protocol_factory(),

@@ -70,6 +70,13 @@ class Gate:
         self.refused.setdefault(limiter, Counter())[identity] += 1
         return self._answer(operation)
 
+    def crowded(self, name: str, caller: str, now: int) -> bool:
+        """Count a request that has no row in the table of operations; True: it is one too many of its caller."""
+        if not self.per_caller or self.callers.take(caller, self.per_caller, now):
+            return False
+        self.refused[CALLER][name] += 1
+        return True
+
     def _answer(self, operation: Operation) -> msgspec.Struct:
         response = self._responses.get(operation.name)
         if response is None:

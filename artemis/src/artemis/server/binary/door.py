@@ -2,7 +2,7 @@
 
 The ext header carries options as `name=value` pairs joined by `;`. So far there is one, `format`, `json` (the default)
 or `msgpack`; unknown names are ignored, so that later versions can add some. An answer names its format the same way,
-so that of an answer in JSON is empty, which is also the cheapest to send.
+unless it is JSON; one that shows data says which data it is and how old.
 Every logical and formal failure is an answer with `responseStatus`, as over HTTP. docs/protocol.md is the contract.
 """
 
@@ -11,20 +11,29 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
+from typing import cast
 
-from artemis.model import MalformedBody, ResponseStatus, decode, decode_msgpack, encode, encode_msgpack
-from artemis.model.responses import BAD_REQUEST, INTERNAL_SERVICE_ERROR, failure
+from artemis.model import (
+    MalformedBody,
+    ResponseStatus,
+    SubscribeResponse,
+    decode,
+    decode_msgpack,
+    encode,
+    encode_msgpack,
+)
+from artemis.model.responses import BAD_REQUEST, INTERNAL_SERVICE_ERROR, RATE_LIMITED, SUCCESS, failure
 from artemis.model.wire import WireStruct
 from artemis.server.batches import SMALL_BODY, Call, is_large, read_and_call
+from artemis.server.binary.headers import MSGPACK_HEADER, PositionHeaders, named_format
+from artemis.server.binary.subscriptions import MAX_REQUEST, NAMES, Subscriptions
 from artemis.server.gate import Gate
 from artemis.server.node import Node
 from artemis.server.operations import OPERATIONS, Operation
 from artemis.server.recognition import HeartbeatMemory
 from artemis.server.turns import in_turns
 from msgtrans import Context, Reply, Session
-
-MSGPACK_HEADER = b"format=msgpack"
 
 _TOO_LARGE_ANSWER = "the answer does not fit into a packet; ask for less at once, or over HTTP"
 
@@ -44,7 +53,8 @@ class BinaryDoor:
     `now` gives the node's monotonic milliseconds. `report` is told of exceptions that no handler expected, as
     (operation name, traceback text). `counters` counts what went wrong, by name, `requests` all
     requests by operation. `max_body_size`: bytes of a request. `max_answer_size`: bytes
-    that fit into one packet. `gate` refuses requests above the rate limits.
+    that fit into one packet. `gate` refuses requests above the rate limits. `subscriptions` are to be told of sessions
+    that end.
     """
 
     def __init__(
@@ -68,6 +78,8 @@ class BinaryDoor:
         self._max_body_size = max_body_size
         self._max_answer_size = max_answer_size
         self._gate = gate
+        self._position = PositionHeaders(node)
+        self.subscriptions = Subscriptions(node, counters)
         self._calls = {operation.code: Call.of(operation, node) for operation in operations}
         self._operations = {operation.code: operation for operation in operations}
 
@@ -75,14 +87,14 @@ class BinaryDoor:
         """Answer one request."""
         operation = self._operations.get(context.biz_type)
         header = context.ext_header
-        packed = bool(header) and _format(header) != "json"
+        packed = bool(header) and named_format(header) != "json"
         if operation is None:
-            return self._refuse(f"there is no operation {context.biz_type}", packed=packed)
+            return self._answer_subscription(context, packed=packed)
         self._requests[operation.name] += 1
         payload = context.payload
         objection = ""
-        if packed and _format(header) != "msgpack":
-            objection, packed = f"format {_format(header)!r} is not known; use json or msgpack", False
+        if packed and named_format(header) != "msgpack":
+            objection, packed = _unknown_format(header), False
         elif len(payload) > self._max_body_size:
             objection = f"a request may have {self._max_body_size} bytes at most"
         if objection:
@@ -118,30 +130,61 @@ class BinaryDoor:
         try:
             response = await in_turns(read_and_call(operation, call, payload, self._now, msgpack=packed))
             if operation.json_pieces is not None:
-                return await self._collect(operation.json_pieces(response, _PIECE))
+                return await self._collect(operation, response)
             return self._reply(operation, response, packed=packed)
         except MalformedBody as error:
             return self._refuse(str(error), packed=packed)
         except Exception:  # noqa: BLE001 - as in __call__
             return self._failed(operation, packed=packed)
 
-    async def _collect(self, pieces: Iterator[bytes]) -> bytes | Reply:
+    async def _collect(self, operation: Operation, response: object) -> bytes | Reply:
         """An answer made bit by bit; always JSON, which is kept encoded for every service."""
+        assert operation.json_pieces is not None  # noqa: S101 - the caller has looked
+        # Before the first piece: what changes from now on may be shown or not.
+        position = self._shown(operation, response, packed=False)
         parts: list[bytes] = []
         size = 0
-        for piece in pieces:
+        for piece in operation.json_pieces(response, _PIECE):
             parts.append(piece)
             size += len(piece)
             if size > self._max_answer_size:
                 return self._refuse(_TOO_LARGE_ANSWER, packed=False)
             await asyncio.sleep(0)
-        return b"".join(parts)
+        answer = b"".join(parts)
+        return Reply(answer, ext_header=position) if position else answer
 
     def _reply(self, operation: Operation, response: object, *, packed: bool) -> bytes | Reply:
         answer = operation.encode_msgpack(response) if packed else operation.encode_json(response)
         if len(answer) > self._max_answer_size:
             return self._refuse(_TOO_LARGE_ANSWER, packed=packed)
+        if operation.shows_data:
+            return Reply(answer, ext_header=self._shown(operation, response, packed=packed))
         return Reply(answer, ext_header=MSGPACK_HEADER) if packed else answer
+
+    def _shown(self, operation: Operation, response: object, *, packed: bool) -> bytes:
+        """The ext header of an answer; which data it shows and how old that is, if it does."""
+        if operation.shows_data and _judged(response) == SUCCESS.error_code:
+            return self._position.at(self._now(), packed=packed)
+        return MSGPACK_HEADER if packed else b""
+
+    def _answer_subscription(self, context: Context, *, packed: bool) -> bytes | Reply:
+        """Answer the operations of a session, which are in no table; there are no others."""
+        name = NAMES.get(context.biz_type)
+        if name is None:
+            return self._refuse(f"there is no operation {context.biz_type}", packed=packed)
+        self._requests[name] += 1
+        if packed and named_format(context.ext_header) != "msgpack":
+            return self._refuse(_unknown_format(context.ext_header), packed=False)
+        if len(context.payload) > MAX_REQUEST:
+            return self._refuse(f"a request for subscriptions may have {MAX_REQUEST} bytes at most", packed=packed)
+        if self._gate.per_caller and self._gate.crowded(name, _address(context.session), self._now()):
+            status = failure(RATE_LIMITED, "Request is rate limited.")
+            return _encoded(SubscribeResponse(response_status=status), packed=packed)
+        try:
+            answer = self.subscriptions.answer(context.session, context.biz_type, context.payload, packed=packed)
+        except MalformedBody as error:
+            return self._refuse(str(error), packed=packed)
+        return _encoded(answer, packed=packed)
 
     def _refuse(self, text: str, *, packed: bool) -> bytes | Reply:
         self._counters["malformed_request"] += 1
@@ -173,10 +216,10 @@ def _encoded(response: object, *, packed: bool) -> bytes | Reply:
     return encode(response)
 
 
-def _format(header: bytes) -> str:
-    """The value of `format` in an ext header; json when it is not there."""
-    for pair in header.split(b";"):
-        name, _, value = pair.partition(b"=")
-        if name.strip() == b"format":
-            return value.strip().decode("ascii", "replace")
-    return "json"
+def _judged(response: object) -> str | None:
+    status = cast("BareResponse", response).response_status
+    return None if status is None else status.error_code
+
+
+def _unknown_format(header: bytes) -> str:
+    return f"format {named_format(header)!r} is not known; use json or msgpack"

@@ -1,0 +1,41 @@
+"""Ext headers of the binary door: `name=value` pairs in ASCII, joined by `;` (docs/protocol.md). No I/O.
+
+Not here: what an option means to a request; see `door`.
+"""
+
+from __future__ import annotations
+
+from artemis.server.node import Node
+
+MSGPACK_HEADER = b"format=msgpack"
+"""Of an answer in MessagePack; one in JSON says nothing of its format."""
+
+
+def named_format(header: bytes) -> str:
+    """The value of `format` in an ext header; json when it is not there."""
+    for pair in header.split(b";"):
+        name, _, value = pair.partition(b"=")
+        if name.strip() == b"format":
+            return value.strip().decode("ascii", "replace")
+    return "json"
+
+
+class PositionHeaders:
+    """Ext headers of answers that show data: which data, and how old it is (design 6). Made anew when that changes."""
+
+    __slots__ = ("_age", "_cursor", "_headers", "_node")
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._cursor = ""
+        self._age = -1
+        self._headers = (b"", b"")
+
+    def at(self, now: int, *, packed: bool) -> bytes:
+        """The ext header of an answer made at `now`, `packed` in MessagePack."""
+        cursor, age = self._node.cursor(), self._node.age(now)
+        if cursor is not self._cursor or age != self._age:
+            self._cursor, self._age = cursor, age
+            position = b"cursor=%b;age=%d" % (cursor.encode(), age)
+            self._headers = (position, MSGPACK_HEADER + b";" + position)
+        return self._headers[packed]

@@ -1,0 +1,174 @@
+"""Subscriptions over MsgTrans: `discovery.subscribe`, `discovery.unsubscribe` and the pushes (docs/protocol.md).
+
+A push is a one-way packet with one `service_change` message. They leave when the session can write; while it cannot,
+what happens is coalesced by the change stream, and one task waits for room.
+Not here: what a push says; see `artemis.push`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable
+
+from artemis.model import ResponseStatus, SubscribeRequest, SubscribeResponse, decode, decode_msgpack
+from artemis.model.responses import BAD_REQUEST, DATA_NOT_FOUND, SUCCESS, failure
+from artemis.push import BadCursor, Cursor, Dialect, Subscriber, decode_cursor
+from artemis.server.node import Node
+from msgtrans import CloseReason, Session
+from msgtrans.errors import SessionClosedError, TransportError
+
+SUBSCRIBE = 24
+UNSUBSCRIBE = 25
+PUSH = 26
+
+NAMES = {SUBSCRIBE: "discovery.subscribe", UNSUBSCRIBE: "discovery.unsubscribe"}
+"""The operations by biz_type. They are those of a session, so they have no path."""
+
+#: Bytes of a request, and services that it may name; a session may make several.
+MAX_REQUEST = 64 * 1024
+MAX_SERVICES = 1_000
+#: Bytes that a session is given at once, unless one service has more to tell.
+_ROOM = 64 * 1024
+#: Sessions that are written to in one turn of the loop, about 5 ms.
+_SESSIONS = 200
+
+
+class Pusher:
+    """The pushes of one session. Owned by `Subscriptions`, which has it pushed in turns.
+
+    `counters` counts `slow_subscriber`: sessions ended because they fell behind further than can be told.
+    """
+
+    __slots__ = ("_counters", "_session", "_waiting", "subscriber")
+
+    def __init__(self, session: Session, wake: Callable[[Pusher], None], counters: Counter[str]) -> None:
+        self.subscriber = Subscriber(Dialect.NATIVE, lambda: wake(self))
+        self._session = session
+        self._counters = counters
+        self._waiting: asyncio.Task[None] | None = None
+
+    def push(self) -> bool:
+        """Send the next messages; a task goes on when the session takes no more. True: there is more for a later turn.
+
+        Raises SessionClosedError.
+        """
+        if self._waiting is not None:
+            return False
+        session, messages = self._session, self._take()
+        while messages and not session.congested:
+            session.send_nowait(messages.popleft(), biz_type=PUSH)
+        if messages or (session.congested and self.subscriber.pending):
+            self._waiting = asyncio.get_running_loop().create_task(self._push_slowly(messages))
+            return False
+        return self.subscriber.pending
+
+    def _take(self) -> deque[bytes]:
+        messages = deque(self.subscriber.take(_ROOM))
+        if self.subscriber.lost:
+            self._counters["slow_subscriber"] += 1
+            self._session.abort()
+        return messages
+
+    async def _push_slowly(self, messages: deque[bytes]) -> None:
+        """Send the rest one by one, each when there is room, until nothing is left."""
+        try:
+            while messages or self.subscriber.pending:
+                if messages:
+                    await self._session.send(messages.popleft(), biz_type=PUSH)
+                else:
+                    messages = self._take()
+        except TransportError:
+            # The session has ended for a reason of its own, which it tells whoever looks at it.
+            return
+        finally:
+            self._waiting = None
+
+
+class Subscriptions:
+    """Who on this door is told of changes. Owned by the door, called from the loop; `counters` as for `Pusher`."""
+
+    def __init__(self, node: Node, counters: Counter[str]) -> None:
+        self._node = node
+        self._counters = counters
+        self._pushers: dict[int, Pusher] = {}
+        self._ready: deque[Pusher] = deque()
+        self._scheduled = False
+
+    def answer(self, session: Session, code: int, payload: bytes, *, packed: bool) -> SubscribeResponse:
+        """Answer `SUBSCRIBE` or `UNSUBSCRIBE`. Raises MalformedBody for a payload that cannot be read."""
+        request = (decode_msgpack if packed else decode)(SubscribeRequest, payload)
+        status, cursor = self._judge(session, code, request)
+        if status is not SUCCESS:
+            return SubscribeResponse(response_status=status)
+        return SubscribeResponse(response_status=SUCCESS, cursor=cursor or self._node.cursor())
+
+    def ended(self, session: Session, reason: CloseReason) -> None:
+        """A session is closed: end its subscriptions."""
+        _ = reason
+        pusher = self._pushers.pop(session.id, None)
+        if pusher is not None:
+            self._node.stream.detach(pusher.subscriber)
+
+    def _judge(
+        self, session: Session, code: int, request: SubscribeRequest | None
+    ) -> tuple[ResponseStatus, str | None]:
+        """Do what a request asks for; returns the outcome and the cursor it came with."""
+        if request is None or not (request.service_ids or request.all):
+            return failure(BAD_REQUEST, "Request is null or request.serviceIds is empty."), None
+        if not self._node.serving:
+            return self._node.unavailable("discovery"), None
+        services = [""] if request.all else [service or "" for service in request.service_ids or ()]
+        if len(services) > MAX_SERVICES:
+            return failure(BAD_REQUEST, f"One request may name {MAX_SERVICES} services at most."), None
+        if code == UNSUBSCRIBE:
+            pusher = self._pushers.get(session.id)
+            if pusher is not None:
+                for service in services:
+                    self._node.stream.unsubscribe(pusher.subscriber, service)
+            return SUCCESS, None
+        try:
+            cursor = None if request.cursor is None else decode_cursor(request.cursor)
+        except BadCursor as error:
+            return failure(BAD_REQUEST, str(error)), None
+        return self._subscribe(session, services, cursor, everything=request.all), request.cursor
+
+    def _subscribe(
+        self, session: Session, services: list[str], cursor: Cursor | None, *, everything: bool
+    ) -> ResponseStatus:
+        stream = self._node.stream
+        pusher = self._pushers.get(session.id)
+        if pusher is None:
+            if not session.is_open:
+                return SUCCESS  # it ends before it could be told anything
+            pusher = self._pushers[session.id] = Pusher(session, self._wake, self._counters)
+            stream.attach(pusher.subscriber)
+        if everything:
+            refusal = stream.subscribe_all(pusher.subscriber, cursor)
+            return SUCCESS if refusal is None else failure(DATA_NOT_FOUND, refusal)
+        for service in services:
+            refusal = stream.subscribe(pusher.subscriber, service, cursor)
+            if refusal is not None:
+                return failure(BAD_REQUEST, f"{service!r}: {refusal}")
+        return SUCCESS
+
+    # -- pushing
+
+    def _wake(self, pusher: Pusher) -> None:
+        """There is something to push. Done in the next turns, a number of sessions each, so that nobody waits long."""
+        self._ready.append(pusher)
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._push)
+
+    def _push(self) -> None:
+        for _ in range(min(_SESSIONS, len(self._ready))):
+            pusher = self._ready.popleft()
+            try:
+                if pusher.push():
+                    self._ready.append(pusher)
+            except SessionClosedError:
+                continue  # `ended` follows, or has been
+        self._scheduled = bool(self._ready)
+        if self._scheduled:
+            asyncio.get_running_loop().call_soon(self._push)
