@@ -33,6 +33,7 @@ from artemis.model.management import (
     ServerKey,
     ServerKeyRequest,
 )
+from artemis.model.queries import InstancesRequest, ServicesPageRequest
 from artemis.model.replication import RegistryContentRequest
 from artemis.model.rust import EitherRegistryRequest, LocatedKey, SyncDeltaRequest, SyncFullRequest
 from artemis.model.status import PreservationSwitch, StatusRequest
@@ -107,6 +108,8 @@ def requests(make_instance: Callable[..., Instance]) -> dict[str, object]:
         "discovery.services-delta": ServicesDeltaRequest(version=WALL),
         "status.node": NodeStatusRequest(),
         **MANAGEMENT,
+        "query.instances": InstancesRequest(service_id="demo.orders"),
+        "query.services": ServicesPageRequest(prefix="demo"),
         "explain": ExplainRequest(service_id="demo.orders", instance_id="10.0.0.1", region_id="r1", zone_id="z1"),
         **STATUS,
         **REPLICATION,
@@ -137,6 +140,8 @@ def test_numbers_and_paths():
         (49, "cluster.up-discovery-nodes", "cluster/up-discovery-nodes.json"),
         *((64 + number, name, name.replace(".", "/") + ".json") for number, name in enumerate(MANAGEMENT)),
         (80, "explain", "v1/explain"),
+        (81, "query.instances", "v1/instances"),
+        (82, "query.services", "v1/services"),
         (96, "replication.register", "replication/registry/register.json"),
         (97, "replication.heartbeat", "replication/registry/heartbeat.json"),
         (98, "replication.unregister", "replication/registry/unregister.json"),

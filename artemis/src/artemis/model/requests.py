@@ -14,7 +14,11 @@ class RegistryRequest(WireStruct, kw_only=True):
 
 
 class DiscoveryConfig(WireStruct, kw_only=True):
-    """Names one service to look up (spec 1.4). `discovery_data` is accepted and has no effect (spec 5.1)."""
+    """Names one service to look up (spec 1.4). `discovery_data` narrows its instances.
+
+    Entries `zoneId`, `groupId`, `status`, `ip` and `metadata.KEY` are conditions on the instances shown; all others are
+    accepted and have no effect, as all of them in the originals (spec 5.1).
+    """
 
     discovery_data: dict[str, str | None] | None = None
     region_id: str | None = None

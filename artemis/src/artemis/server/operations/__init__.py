@@ -8,11 +8,21 @@ from artemis.server.operations.cluster import CLUSTER
 from artemis.server.operations.discovery import DISCOVERY
 from artemis.server.operations.explain import EXPLAIN
 from artemis.server.operations.management import MANAGEMENT
+from artemis.server.operations.queries import QUERIES
 from artemis.server.operations.registry import REGISTRY
 from artemis.server.operations.replication import REPLICATION
 from artemis.server.operations.status import STATUS
-from artemis.server.operations.table import Limit, MissingParameter, Operation, Query
+from artemis.server.operations.table import BadParameter, Limit, MissingParameter, Operation, Query
 
-OPERATIONS: tuple[Operation, ...] = (*REGISTRY, *DISCOVERY, *STATUS, *CLUSTER, *REPLICATION, *MANAGEMENT, *EXPLAIN)
+OPERATIONS: tuple[Operation, ...] = (
+    *REGISTRY,
+    *DISCOVERY,
+    *STATUS,
+    *CLUSTER,
+    *REPLICATION,
+    *MANAGEMENT,
+    *EXPLAIN,
+    *QUERIES,
+)
 
-__all__ = ["OPERATIONS", "Limit", "MissingParameter", "Operation", "Query"]
+__all__ = ["OPERATIONS", "BadParameter", "Limit", "MissingParameter", "Operation", "Query"]

@@ -11,12 +11,20 @@ import msgspec
 from artemis.server.node import Node
 
 
-class MissingParameter(ValueError):  # noqa: N818 - what happened, in the words of the answer
+class BadParameter(ValueError):  # noqa: N818 - what happened, in the words of the answer
+    """A query has a parameter that cannot be read; answered with HTTP 400 (spec 1.1)."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"parameter {name!r} {why}")
+        self.name = name
+
+
+class MissingParameter(BadParameter):
     """A query lacks a parameter that the operation needs; answered with HTTP 400 (spec 1.1)."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"required parameter {name!r} is missing")
-        self.name = name
+        super().__init__(name, "is missing")
+        self.args = (f"required parameter {name!r} is missing",)
 
 
 class Query(dict[str, str]):
