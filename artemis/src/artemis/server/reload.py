@@ -152,7 +152,7 @@ async def follow(
     Flags and environment stay what they were and go on winning. A file that cannot be used changes nothing; why is
     logged once for each state of it.
     """
-    seen = await asyncio.to_thread(_state, file)
+    seen = None  # the first look reads it again: it may have changed since the node was started from it
     while True:
         try:
             async with asyncio.timeout(LOOK_EVERY if file else None):
@@ -170,7 +170,9 @@ async def follow(
         except ConfigError as error:
             log.error("configuration kept", reason=str(error))  # noqa: TRY400 - what is wrong is said, not where
             continue
-        _report(server.reconfigure(config), log)
+        outcome = server.reconfigure(config)
+        if asked or outcome.changed or outcome.kept:
+            _report(outcome, log)
 
 
 def _report(outcome: Reconfiguration, log: FilteringBoundLogger) -> None:
