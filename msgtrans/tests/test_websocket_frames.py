@@ -42,6 +42,13 @@ async def test_a_message_is_framed_as_the_standard_says(size: int) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
+def test_text_is_framed_as_the_standard_says(size: int) -> None:
+    """A text message of a server is one frame, however long it is."""
+    message = b"x" * size
+    assert from_server(1, message) == frames.text_frame(message)
+
+
+@pytest.mark.parametrize("size", SIZES)
 async def test_a_client_masks(size: int) -> None:
     """Clients send the same with a mask, and a server reads it."""
     message = os.urandom(size)
