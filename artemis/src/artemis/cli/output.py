@@ -79,9 +79,10 @@ def rows_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None
     _print(table)
 
 
-def change_line(change: InstanceChange) -> str:
-    """Return a change of a service as one line for people."""
-    return f"{change.change_type:<7}{change.instance.instance_id}  {change.instance.url}"
+def change_line(change: InstanceChange, *, with_service: bool = False) -> str:
+    """Return a change as one line for people, naming the service where there are several."""
+    service = f"{change.instance.service_id}/" if with_service else ""
+    return f"{change.change_type:<7}{service}{change.instance.instance_id}  {change.instance.url}"
 
 
 def change_document(change: InstanceChange) -> dict[str, object]:

@@ -1,6 +1,6 @@
 """The commands that ask a registry: services, instances, watch, status."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -9,13 +9,12 @@ from artemis.cli.calls import find
 from artemis.cli.interrupts import until_interrupted
 from artemis.cli.overview import overview_rows
 from artemis.cli.parameters import DEFAULT_SERVER, Json, OnlyZone, Region, Server, named
-from artemis.cli.session import FAILED, place, report, with_client
+from artemis.cli.session import FAILED, place, with_client
+from artemis.cli.watching import EVERYTHING, Watcher
 from artemis.cli.zones import ZoneView, in_zone
-from artemis.client import ArtemisClient, ClientOptions
+from artemis.client import ArtemisClient, InstanceChange
+from artemis.model import Instance, ServiceNodeStatus
 from artemis.model.status import OverviewResponse
-
-if TYPE_CHECKING:
-    from artemis.model import ServiceNodeStatus
 
 
 def services(server: Server = DEFAULT_SERVER, json: Json = False) -> None:
@@ -65,38 +64,47 @@ def instances(
 
 
 def watch(
-    service: Annotated[str, typer.Argument(help="The service's id; letter case does not matter.")],
+    service: Annotated[str, typer.Argument(help="The service's id; letter case does not matter. * for all services.")],
     *,
     server: Server = DEFAULT_SERVER,
     region: Region = "",
     zone: OnlyZone = "",
     interval: Annotated[
-        float, typer.Option("--interval", metavar="SECONDS", min=0.1, help="Seconds between two lookups.")
+        float,
+        typer.Option(
+            "--interval", metavar="SECONDS", min=0.1, help="Between two looks, where a node neither pushes nor waits."
+        ),
     ] = 1.0,
     json: Json = False,
 ) -> None:
-    """Follow the changes of one service until Ctrl-C; the instances that are live already come first, as new.
+    """Follow the changes of a service until Ctrl-C; the instances that are live already come first, as new.
 
+    Changes are pushed by the node as they happen. After a disconnect what was missed is shown, and nothing twice.
     --json: one {"changeTime", "changeType", "instance"} a line.
     """
     service = named(service, "SERVICE")
+    shown = ZoneView(zone)
 
-    async def follow(client: ArtemisClient) -> None:
-        shown = ZoneView(zone)
-        async for seen in client.watch(service):
-            change = shown.of(seen)
-            if change is None:
-                continue
-            if json:
-                output.print_json(output.change_document(change))
-            else:
-                output.print_line(output.change_line(change))
+    def tell(seen: InstanceChange) -> None:
+        change = shown.of(seen)
+        if change is None:
+            return
+        if json:
+            output.print_json(output.change_document(change))
+        else:
+            output.print_line(output.change_line(change, with_service=service == EVERYTHING))
 
     async def work(client: ArtemisClient) -> None:
-        where = await place(client, region)
-        options = ClientOptions(poll_interval=interval)
-        async with ArtemisClient(servers=[server], region_id=where[0], zone_id=where[1], options=options) as follower:
-            await until_interrupted(follow(follower), report(follower))
+        region_id, zone_id = await place(client, region)
+
+        async def look() -> list[Instance]:
+            if service == EVERYTHING:
+                found = await client.api.services()
+            else:
+                found = await client.api.lookup([service], region_id=region_id, zone_id=zone_id)
+            return [one for each in found for one in each.instances or () if one is not None]
+
+        await until_interrupted(Watcher(server, service, look, tell, output.say, interval).run())
 
     with_client(server, work, region=region)
 
