@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from artemis.model import Instance, RegistryRequest
-from artemis.push import ChangeStream, Dialect, PushLimits, Subscriber, decode_cursor
+from artemis.push import ChangeStream, Cursor, Dialect, PushLimits, Subscriber, decode_cursor
+from artemis.registry import Origin
 
 SERVICES = ("Orders", "users")
 NAMES = ("I1", "i2", "i3")
@@ -239,6 +240,19 @@ def test_beyond_the_log_a_service_is_told_whole(make_node, dialect, limits, kind
     [message] = client.take()
     assert [kind] == [each[1] for each in told([message])]
     assert (kind == "new") == bool(message.get("fullSync"))
+
+
+def test_a_cursor_of_no_use_is_a_full_sync(node):
+    """Whoever subscribes with a cursor that says nothing here is told everything, also that there is nothing."""
+    client = Client(node.stream)
+    register(node, instance("i1"))
+    foreign = Cursor(kind="mesh", name="r1", vector={Origin("other", 1): 1})
+    for service in SERVICES:
+        node.stream.subscribe(client.subscriber, service, foreign)
+    first, second = client.take()
+    assert ([("orders", "new", "i1")], True) == (told([first]), first["fullSync"])
+    assert ([], True) == (second["changes"], second["fullSync"])
+    assert (1, 2) == (client.wakes, node.stream.counters.full_syncs)
 
 
 def test_a_subscriber_of_everything_that_falls_behind_is_lost(make_node):

@@ -72,9 +72,14 @@ class Catalog:
         """Return what callers see of some instances of a service, pairs of id and JSON. Ids in lower case."""
         return self._filtered(service, service, instances).instances if instances and self.filters else instances
 
-    def current(self, service: str, instance: str) -> bytes | None:
-        """Return what callers see of one instance now, None for nothing. Ids in lower case."""
-        return self.shown(service, instance, self._live(service, instance))
+    def current(self, service: str, instances: Iterable[str]) -> dict[str, bytes]:
+        """Return what callers see now of some instances of a service, by id; nothing of others. Ids in lower case."""
+        entry = self._registry.services.get(service)
+        if entry is None or not entry.live:
+            return {}
+        leases = [(name, entry.leases.get(name)) for name in sorted(instances)]
+        live = tuple((name, lease.record.content) for name, lease in leases if lease is not None and lease.live)
+        return dict(self._filtered(service, service, live).instances if live and self.filters else live)
 
     def instances(self, service: str) -> tuple[tuple[str, bytes], ...]:
         """Return what callers see of a service, id in lower case: pairs of instance id in lower case and JSON."""

@@ -82,7 +82,7 @@ class ChangeLog:
         *,
         wall: Callable[[], int],
         max_entries: int = 50_000,
-        max_per_service: int = 10_000,
+        max_per_service: int = 5_000,
     ) -> None:
         if max_entries < 1 or max_per_service < 1:
             raise ValueError("a change log keeps at least one entry, of each service too")
@@ -176,9 +176,10 @@ class ChangeLog:
             first.setdefault(entry.instance, entry)
             last.pop(entry.instance, None)
             last[entry.instance] = entry
+        current = self._catalog.current(entries[0].service, last) if entries else {}
         changes = []
         for name, entry in last.items():
-            seen, shown = first[name].seen, self._catalog.current(entry.service, name)
+            seen, shown = first[name].seen, current.get(name)
             if shown is not None:
                 if digest(shown) != seen:
                     changes.append(SeenChange(entry.at, CHANGE if seen else NEW, shown))

@@ -14,7 +14,7 @@ from artemis.push.log import ChangeLog, Entry
 _CACHED = 256
 _CACHED_BYTES = 8 * 1024 * 1024
 
-CHUNK = 1_000
+CHUNK = 500
 """Changes of all services that one look at them handles, about 5 ms."""
 
 
