@@ -123,3 +123,23 @@ async def test_any_bytes_are_read_without_an_exception(data: bytes) -> None:
     """Whatever comes, it becomes messages or a violation."""
     subject = reader()
     assert all(isinstance(message, bytes) for message in subject.feed(data))
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x03\xe8", b"\x03\xe9bye"])
+async def test_a_goodbye_on_its_own_takes_no_reader(payload: bytes) -> None:
+    """A reader is lost with the Close frame it reads; a thousand peers that leave at once must not cost as many."""
+    pool = ReaderPool(LIMIT, masked=True)
+    subject = TextReader(pool, LIMIT)
+    subject.feed(frame(PING, b""))
+    subject.feed(frame(CLOSE, payload))
+    assert subject.ended()
+    assert subject.peer_close == PeerClose(int.from_bytes(payload[:2]) or 1005, payload[2:].decode())
+    assert len(pool) == 1
+
+
+@pytest.mark.parametrize("payload", [b"\x03", b"\x03\xe8\xff"])
+async def test_an_odd_goodbye_is_judged_as_any_frame(payload: bytes) -> None:
+    """Half a code or a reason that is no text is a violation, also when nothing else came with it."""
+    subject = reader()
+    subject.feed(frame(CLOSE, payload))
+    assert subject.violation is not None

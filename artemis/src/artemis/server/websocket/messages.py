@@ -64,6 +64,11 @@ class TextReader:
         messages: list[bytes] = []
         if self.ended():
             return messages
+        if self._reader is None and (goodbye := _lone_goodbye(data)) is not None:
+            self.peer_close = goodbye
+            self.halted = True
+            self.release()
+            return messages
         reader = self._reader or self._readers.borrow()
         for item in reader.feed(data):
             if self._take(item, messages):
@@ -140,3 +145,21 @@ class TextReader:
         self.violation = Violation(code, reason)
         self.halted = True
         return True
+
+
+def _lone_goodbye(data: memoryview | bytes) -> PeerClose | None:
+    """The usual Close frame, when `data` is just that: no code, or 1000 or 1001 with at most a reason in ASCII.
+
+    A reader that has seen a Close frame cannot be used again, and a thousand peers may leave at once; so those that
+    leave as they should cost no reader. Everything else is left to one.
+    """
+    size = len(data) - 6
+    if not 0 <= size <= 125 or data[0] != 0x88 or data[1] != 0x80 | size:
+        return None
+    mask, masked = bytes(data[2:6]), bytes(data[6:])
+    payload = bytes(byte ^ mask[at % 4] for at, byte in enumerate(masked))
+    if not payload:
+        return PeerClose(frames.NO_CODE, "")
+    if payload[:2] in {b"\x03\xe8", b"\x03\xe9"} and payload[2:].isascii():
+        return PeerClose(int.from_bytes(payload[:2], "big"), payload[2:].decode())
+    return None
