@@ -170,6 +170,7 @@ class NodeServer:
             allow_discovery_from_other_zone=config.allow_discovery_from_other_zone,
             filters=make_filters(config.filters),
             saved=saved,
+            wall_clock=wall_ms,
             now=now_ms(),
             wall=wall_ms(),
         )
@@ -286,7 +287,10 @@ class NodeServer:
             callers=msgspec.structs.asdict(self.gate.callers.counters),
             snapshots={} if self.persistence is None else self.persistence.counters,
             open_connections=self._open_connections(),
-            push=msgspec.structs.asdict(self.node.stream.counters),
+            push={
+                **msgspec.structs.asdict(self.node.stream.counters),
+                **{f"log_{n}": v for n, v in msgspec.structs.asdict(self.node.log.counters).items()},
+            },
             websocket=self.websocket.events(),
             websocket_sessions=self.websocket.sessions.counts(),
             node={
@@ -297,6 +301,7 @@ class NodeServer:
                 "rate_limit_callers": len(self.gate.callers),
                 "push_subscribers": self.node.stream.subscribers,
                 "push_subscriptions": self.node.stream.subscriptions,
+                "change_log_entries": len(self.node.log),
                 "pauses": self._pauses.count,
                 "unconfirmed": self.node.stale_since is not None,
                 **({} if self.persistence is None else self.persistence.last),

@@ -65,7 +65,8 @@ _COUNTERS = {
         (
             "What happened to changes that somebody subscribed to: published; delivered, once for each subscriber; "
             "coalesced: replaced by later ones; reloads and full_syncs: services told as a whole instead; refused: "
-            "subscriptions at a limit; dropped: subscribers that fell too far behind; door_failures."
+            "subscriptions at a limit; dropped: subscribers that fell too far behind; door_failures; log_entries and "
+            "log_evicted: changes remembered and forgotten; log_resumed and log_full_syncs: cursors that were answered."
         ),
     ),
     "websocket": (
@@ -154,6 +155,7 @@ _NODE = {
     "operations": "Operations that are recorded for instances and servers; each of them pulls something out.",
     "push_subscribers": "Sessions that can subscribe to changes, over WebSocket and MsgTrans.",
     "push_subscriptions": "Services that they have subscribed to, all together.",
+    "change_log_entries": "Changes that are remembered for those who resume.",
     "dead_records": "Removed and expired instances that are still remembered.",
     "long_polls": "Requests that wait for changes of a service.",
     "up": "1 when the node serves clients.",
