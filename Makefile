@@ -45,7 +45,7 @@ format: setup ## put the code in its form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## every benchmark, one after the other; about three minutes
+bench: setup ## every benchmark, one after the other; about four minutes
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 test-services: setup ## tests against other servers; none is in use yet

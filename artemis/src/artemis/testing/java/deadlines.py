@@ -30,6 +30,7 @@ class Kind(StrEnum):
     UNREGISTER = "unregister"
     LOOKUP = "lookup"
     NODES = "up nodes"
+    CONNECT = "connect"
     STATUS = "node status"
     HANDSHAKE = "handshake"
     PUSH = "push"
