@@ -33,9 +33,10 @@ MAX_PAGE_SIZE = 1_000
 class InstancesAnswer:
     """A page of instances, found while the answer is made."""
 
-    __slots__ = ("_cursor", "_page", "_search")
+    __slots__ = ("_cursor", "_page", "_search", "response_status")
 
     def __init__(self, search: Callable[[], Generator[None, None, FoundInstances]], page: Page, cursor: str) -> None:
+        self.response_status = SUCCESS
         self._search = search
         self._page = page
         self._cursor = cursor
@@ -59,9 +60,10 @@ class InstancesAnswer:
 class ServicesPageAnswer:
     """A page of services, found while the answer is made."""
 
-    __slots__ = ("_cursor", "_page", "_search")
+    __slots__ = ("_cursor", "_page", "_search", "response_status")
 
     def __init__(self, search: Callable[[], Generator[None, None, FoundServices]], page: Page, cursor: str) -> None:
+        self.response_status = SUCCESS
         self._search = search
         self._page = page
         self._cursor = cursor
