@@ -11,11 +11,10 @@ import asyncio
 import traceback
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
-from typing import Protocol, cast
 
 import msgspec
 
-from artemis.model import MalformedBody, ResponseStatus, decode, encode
+from artemis.model import MalformedBody, decode, encode
 from artemis.model.responses import INTERNAL_SERVICE_ERROR, SUCCESS, failure
 from artemis.server.batches import SMALL_BODY, Call, call_in_slices, is_large, read_and_call
 from artemis.server.gate import Gate
@@ -50,12 +49,6 @@ class Pieces:
 
 Outcome = bytes | Answer | Pieces
 Steps = Generator[None, None, Outcome]
-
-
-class _Judged(Protocol):
-    """What the answers of all operations that show data have."""
-
-    response_status: ResponseStatus
 
 
 class Calls:
@@ -197,7 +190,8 @@ class Calls:
 
 def _encoded(operation: Operation, response: object) -> Outcome:
     """The JSON of a response. Bytes show data if the operation does: what failed is an Answer."""
-    failed = operation.shows_data and cast("_Judged", response).response_status.error_code != SUCCESS.error_code
+    # An answer that is found only while it is sent has no status of its own: it cannot fail.
+    failed = operation.shows_data and getattr(response, "response_status", SUCCESS).error_code != SUCCESS.error_code
     if operation.json_pieces is not None:
         return Pieces(operation.json_pieces(response, PIECE), failed=failed)
     if operation.http_status is not None and (status := operation.http_status(response)) != OK:

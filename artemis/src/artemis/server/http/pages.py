@@ -9,9 +9,12 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from artemis._version import __version__
 from artemis.server.http.answer import Answer
+from artemis.server.http.docs import Docs
+from artemis.server.http.polls import NAME as POLL
 from artemis.server.http.routes import PREFIXES
 from artemis.server.metrics import Metrics
 from artemis.server.node import Node
+from artemis.server.openapi_pages import WEBSOCKET_PATHS
 from artemis.server.operations import OPERATIONS
 
 
@@ -22,10 +25,17 @@ class Pages:
         self._node = node
         self._metrics = metrics
         self._prefix = prefix
+        self._docs = Docs(prefix)
 
     def table(self) -> dict[str, Callable[[], Answer]]:
         """Path -> page."""
-        return {"/": self.front, "/health/live": self.live, "/health/ready": self.ready, "/metrics": self.metrics}
+        return {
+            "/": self.front,
+            "/health/live": self.live,
+            "/health/ready": self.ready,
+            "/metrics": self.metrics,
+            **self._docs.table(),
+        }
 
     def front(self) -> Answer:
         """The list of what can be asked for."""
@@ -34,11 +44,13 @@ class Pages:
             prefix + op.path: {"methods": ["GET", "POST"] if op.from_query else ["POST"], "operation": op.name}
             for op in OPERATIONS
         }
+        operations[prefix + "v1/services/{serviceId}"] = {"methods": ["GET"], "operation": POLL}
         page = {
             "artemis": __version__,
             "operations": operations,
             "pages": sorted(self._prefix + path for path in self.table()),
-            "protocols": ["http/1.1", "msgtrans/1"],
+            "protocols": ["http/1.1", "websocket", "msgtrans/1"],
+            "websocket": [self._prefix + path for path in WEBSOCKET_PATHS],
         }
         return Answer(200, msgspec.json.format(msgspec.json.encode(page), indent=2) + b"\n")
 
