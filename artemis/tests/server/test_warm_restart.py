@@ -182,6 +182,29 @@ async def test_a_longer_interval_is_taken_over(tmp_path: Path, start: Callable[.
     assert 2 == server.persistence.counters["written"]
 
 
+async def test_what_operators_decide_is_kept_at_once(
+    tmp_path: Path, start: Callable[..., object], connect: Callable[..., object]
+):
+    """A pull-out is in a snapshot soon, whatever the interval, and holds in the next life."""
+    async with start(data_dir=tmp_path, snapshot_interval=0) as server:
+        wire = await connect(server)
+        await wire.post("/api/registry/register.json", {"instances": [instance(1), instance(2)]})
+        operation = {
+            "instanceKey": {"regionId": "r1", "serviceId": "demo.orders", "instanceId": "10.0.0.1"},
+            "operation": "deploy",
+            "operationComplete": False,
+            "operatorId": "me",
+            "token": "t",
+        }
+        answer = await wire.post("/api/management/operate-instance.json", operation)
+        assert "success" == answer["responseStatus"]["status"]
+        async with asyncio.timeout(10):
+            while not server.persistence.counters["written"]:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+    async with start(data_dir=tmp_path, snapshot_interval=0) as server:
+        assert 1 == server.node.catalog.view("demo.orders").instance_count
+
+
 async def test_without_a_data_directory_there_are_no_snapshots(server: NodeServer):
     """No option, no files and no work."""
     assert server.persistence is None

@@ -92,12 +92,13 @@ class Operations:
     """The recorded operations of instances and servers. Owned by a node and its event loop; nothing here waits.
 
     Any recorded operation means down, whatever its name. Regions, ids and names compare without regard to letter case.
-    `max_records` bounds the operations of all targets together.
+    `max_records` bounds the operations of all targets together. `revision` grows with everything that is recorded.
     """
 
     def __init__(self, *, max_records: int = MAX_RECORDS) -> None:
         self.max_records = max_records
         self.refused = 0
+        self.revision = 0
         self._count = 0
         self._instances: dict[tuple[str, str], dict[str, OperationEntry]] = {}
         self._servers: dict[str, dict[str, OperationEntry]] = {}
@@ -116,12 +117,14 @@ class Operations:
         word = record.operation.lower()
         if entry is not None and (known := entry.records.get(word)) is not None:
             entry.records[word] = msgspec.structs.replace(record, operation=known.operation)
+            self.revision += 1
             return False
         if self._count >= self.max_records:
             self.refused += 1
             self._drop_if_empty(target)
             raise TooManyOperations(self.max_records)
         self._count += 1
+        self.revision += 1
         if entry is None:
             table[name] = OperationEntry(target, {word: record})
             return True
@@ -136,6 +139,7 @@ class Operations:
             self._drop_if_empty(target)
             return False
         self._count -= 1
+        self.revision += 1
         if entry.records:
             return False
         del table[name]

@@ -9,6 +9,7 @@ import asyncio
 import socket
 import time
 from collections import Counter
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -35,6 +36,7 @@ from artemis.server.persistence import Persistence
 from artemis.server.provenance import shown_settings
 from artemis.server.rate_limit import rate_limits
 from artemis.server.reload import Reconfiguration, node_limits, node_timings, preserve, reconfigured
+from artemis.server.turns import in_turns
 from artemis.server.websocket.door import WebSocketDoor
 from artemis.server.websocket.heartbeats import Heartbeats
 from artemis.server.websocket.limits import WebSocketLimits
@@ -100,6 +102,7 @@ class NodeServer:
         self.address = (config.host, config.port)
         self.node: Node
         self._pauses: Pauses
+        self._kept_operations = 0
         #: The snapshots of a node with a data directory.
         self.persistence: Persistence | None = None
         self._http: HttpDoor
@@ -182,6 +185,7 @@ class NodeServer:
         # Reading what was saved takes time in which nobody could be heard.
         self.node.pardon(now_ms())
         self._pauses = Pauses(now_ms())
+        self._kept_operations = self.node.operations.revision
         self._tick()
         await self._listener.start_serving()
         if self.persistence is not None:
@@ -256,8 +260,14 @@ class NodeServer:
     def _accept(self) -> asyncio.BaseProtocol:
         return self._port()
 
-    def _cut(self, final: bool) -> Cut:
+    async def _cut(self, final: bool) -> Cut:
+        """Everything the node knows. Pull-outs of servers are ended first, or some subscribers would never be told."""
+        await in_turns(self._end_pullouts())
         return self.node.cut(now_ms(), wall_ms(), final=final)
+
+    def _end_pullouts(self) -> Generator[None, None, None]:
+        while self.node.pullouts.tick():
+            yield
 
     def _report(self, operation: str, trace: str) -> None:
         self._log.error("operation failed", operation=operation, trace=trace)
@@ -331,7 +341,14 @@ class NodeServer:
             self._http.tick(time.time())
             self.websocket.tick()
             self._tell_self_preservation()
+            self._keep_operations()
         self._timer = loop.call_soon(self._tick) if more else loop.call_later(_TICK, self._tick)
+
+    def _keep_operations(self) -> None:
+        """What operators decided is in a snapshot soon, whatever the interval."""
+        if self.persistence is not None and self.node.operations.revision != self._kept_operations:
+            self._kept_operations = self.node.operations.revision
+            self.persistence.soon()
 
     def _tell_self_preservation(self) -> None:
         """Log when self-preservation begins or ends, with its numbers and reason."""

@@ -150,7 +150,7 @@ class ServeConfig(BaseSettings):
         None, description="Where the node keeps its id and, for its next start, what it knows; default: nowhere."
     )
     snapshot_interval: float = Field(
-        30.0, ge=0, le=86_400, description="Seconds between two snapshots in the data directory; 0: only at the end."
+        30.0, ge=0, le=86_400, description="Seconds between two snapshots in the data directory; 0: at the end, and when operators decide."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
     log_format: Literal["console", "json"] = Field("console", description="How log lines look, on standard error.")

@@ -12,7 +12,7 @@ import contextlib
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from io import FileIO
 from pathlib import Path
@@ -36,6 +36,8 @@ _WRITE = 1024 * 1024
 _PAUSE = 0.004
 #: Seconds that the last snapshot may take; the one before stays when it does not end in time.
 _FINAL_DEADLINE = 4.0
+
+TakeCut = Callable[[bool], Awaitable[Cut]]
 
 
 class Persistence:
@@ -105,7 +107,7 @@ class Persistence:
 
     # -- while the node serves
 
-    def start(self, cut: Callable[[bool], Cut]) -> None:
+    def start(self, cut: TakeCut) -> None:
         """Write a snapshot at every interval from now on."""
         self._task = asyncio.get_running_loop().create_task(self._run(cut))
 
@@ -119,7 +121,7 @@ class Persistence:
         """Write a snapshot at the next opportunity: something was decided that must not be forgotten."""
         self._changed.set()
 
-    async def stop(self, cut: Callable[[bool], Cut]) -> None:
+    async def stop(self, cut: TakeCut) -> None:
         """Write the final snapshot, of a node that does nothing any more."""
         self._stopping = True
         self._changed.set()
@@ -128,7 +130,7 @@ class Persistence:
                 if self._task is not None:
                     # One that is under way ends by itself: a thread that writes cannot be cancelled.
                     await self._task
-                await self.write(cut(True), pause=0.0)
+                await self.write(await cut(True), pause=0.0)
         except TimeoutError:
             self.counters["failed"] += 1
             self._log.error("final snapshot took too long and is left out", seconds=_FINAL_DEADLINE)
@@ -186,7 +188,7 @@ class Persistence:
             file.close()
         return size + waiting
 
-    async def _run(self, cut: Callable[[bool], Cut]) -> None:
+    async def _run(self, cut: TakeCut) -> None:
         for tell in self._told:
             tell()
         self._told.clear()
@@ -198,7 +200,7 @@ class Persistence:
             if self._stopping:
                 return
             try:
-                await self.write(cut(False))
+                await self.write(await cut(False))
             except Exception as error:  # noqa: BLE001 - else one failure would be the end of all snapshots
                 self.counters["failed"] += 1
                 self._log.error("snapshot failed", error=repr(error), exc_info=True)
