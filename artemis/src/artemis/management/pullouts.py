@@ -18,6 +18,9 @@ from artemis.management.operations import (
 from artemis.management.sweep import Sweep
 from artemis.registry import Registry
 
+#: Steps of a sweep that an operation makes itself, the rest being left to the node's ticks.
+_STEPS_AT_ONCE = 2
+
 
 class PullOuts:
     """Carries out operations on a node's operator state. Owned by the node; nothing here waits.
@@ -82,7 +85,9 @@ class PullOuts:
             self._catalog.alter([(target.service.lower(), target.instance.lower())], change)
         elif change():
             self._await(target)
-            self.tick()
+            for _ in range(_STEPS_AT_ONCE):
+                if not self.tick():
+                    break
 
     def _await(self, target: ServerTarget) -> None:
         server = target.server.lower()

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from artemis.discovery import Catalog, DiscoveryFilter, LookupAnswer, Picker, ServiceAnswer, ServicesAnswer
+from artemis.discovery import Catalog, DiscoveryFilter, LookupAnswer, Picker, ServiceAnswer, ServicesAnswer, ServiceView
 from artemis.discovery.narrowing import MAX_NARROWED, NarrowedViews
 from artemis.management import OperationFilter, Operations, OperationsDump, PullOuts
 from artemis.model import (
+    DiscoveryConfig,
     FailedInstance,
     Instance,
     LookupRequest,
@@ -251,17 +252,19 @@ class Node:
             text = f"One lookup may name {limits.max_lookup_services} services at most. Look up fewer at once."
             return LookupAnswer(failure(BAD_REQUEST, text))
         view = self.catalog.view
-        configs = [
-            config
-            for config in request.discovery_configs
+        configs = request.discovery_configs
+        views = [
+            view(config.service_id)
+            for config in configs
             if config is not None and config.service_id and not config.service_id.isspace()
         ]
-        views = [view(config.service_id or "") for config in configs]
-        if [True for config in configs if config.discovery_data]:
-            narrowed = self.narrowed.all_narrowed(views, [config.discovery_data for config in configs])
-            if narrowed is None:
-                return LookupAnswer(_TOO_MUCH_TO_NARROW)
-            views = narrowed
+        for config in configs:
+            if config is not None and config.discovery_data:
+                narrowed = self._narrow(configs)
+                if narrowed is None:
+                    return LookupAnswer(_TOO_MUCH_TO_NARROW)
+                views = narrowed
+                break
         if len(views) > 1 and sum(len(view.json) for view in views) > limits.max_lookup_bytes:
             text = f"The answer would be larger than {limits.max_lookup_bytes} bytes. Look up fewer services at once."
             return LookupAnswer(failure(BAD_REQUEST, text))
@@ -397,6 +400,12 @@ class Node:
             self.stale_since = None
 
     # -- judging
+
+    def _narrow(self, configs: list[DiscoveryConfig | None]) -> list[ServiceView] | None:
+        """Return the views of these configs, narrowed by their discovery data; None when that is too much at once."""
+        named = [each for each in configs if each is not None and each.service_id and not each.service_id.isspace()]
+        views = [self.catalog.view(each.service_id or "") for each in named]
+        return self.narrowed.all_narrowed(views, [each.discovery_data for each in named])
 
     def _heartbeat(self, request: RegistryRequest | None, now: int, leases: list[Lease] | None) -> RegistryResponse:
         instances = self._asked(request)
