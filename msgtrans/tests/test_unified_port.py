@@ -206,12 +206,25 @@ async def test_packets_without_a_hook(
         assert await peer.read_to_end() == b""
 
 
+@pytest.mark.parametrize("first", [b"G", b"GET / HTTP/1.1\r\nHost: x\r\n"])
+async def test_half_a_head_goes_to_http_at_the_deadline(
+    listen: Callable[..., asyncio.Future[Listening]], connect_raw: ConnectRaw, first: bytes
+) -> None:
+    """Who stops inside a head that could be an upgrade is HTTP's, which can say what is wrong."""
+    here = await listen(http=http, websocket=websocket, deadline=0.05)
+    async with connect_raw(here.number) as peer:
+        peer.send(first)
+        assert b"http:" + first == await peer.read(5 + len(first))
+    assert UnifiedPortStats(http=1) == here.port.stats
+    assert here.port.undecided == 0
+
+
 @pytest.mark.parametrize("first", [b"", b"G", b"GET / HTTP/1.1\r\nHost: x\r\n"])
 async def test_silent_connections_are_closed_at_the_deadline(
     listen: Callable[..., asyncio.Future[Listening]], connect_raw: ConnectRaw, first: bytes
 ) -> None:
-    """Who says nothing, or stops inside a head that could be an upgrade, is closed and counted."""
-    here = await listen(http=http, websocket=websocket, deadline=0.05)
+    """Who says nothing is closed and counted, as is who stops inside a head that nobody else reads."""
+    here = await listen(http=None if first else http, websocket=websocket, deadline=0.05)
     async with connect_raw(here.number) as one, connect_raw(here.number) as two:
         one.send(first)
         two.send(first)

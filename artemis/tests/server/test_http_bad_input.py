@@ -117,7 +117,7 @@ async def test_a_body_over_the_limit(start, connect, target):
 
 async def test_slow_heads_slow_bodies_and_silent_connections_end(start, connect):
     """A request that does not arrive in time gets a 408, an idle connection ends, each is counted."""
-    limits = HttpLimits(head_deadline=0.01, body_deadline=0.01, idle_deadline=0.01)
+    limits = HttpLimits(head_deadline=0.5, body_deadline=0.01, idle_deadline=0.01)
     async with start(limits=limits) as server:
         head, body, cold, idle = [await connect(server) for _ in range(4)]
         await head.send(b"GET /api/status/no")

@@ -227,6 +227,7 @@ class NodeServer:
             max_body_size=self._limits.body_size,
             max_answer_size=self._binary.config.codec.max_payload_size,
             gate=self.gate,
+            guard=guard,
         )
         self._binary.on_request(binary)
         self._binary.on_disconnect(binary.subscriptions.ended)
@@ -235,6 +236,7 @@ class NodeServer:
             msgtrans=self._binary.protocol_factory(),
             http=self._http,
             websocket=self.websocket,
+            deadline=self._limits.head_deadline,
             max_connections=self._config.max_connections,
         )
 

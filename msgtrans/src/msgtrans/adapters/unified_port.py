@@ -30,7 +30,7 @@ class UnifiedPortStats(msgspec.Struct):
     """Connections of one port since it was made.
 
     msgtrans, http, websocket: handed over. refused: turned away at max_connections. silent: closed at the deadline,
-    because the first bytes, or the head of what could be a WebSocket upgrade, did not come. unknown: closed because
+    because the first bytes did not come; half a head that could be an upgrade goes to `http`. unknown: closed because
     nothing here speaks what they began with. gone: closed by the peer before they said what they are.
     """
 
@@ -136,8 +136,7 @@ class UnifiedPort:
                 self._timer = loop.call_at(deadline, self._sweep)
                 return
             del self._undecided[connection]
-            self.stats.silent += 1
-            connection.drop()
+            connection.expire()
 
 
 class FirstBytes(asyncio.Protocol):
@@ -180,6 +179,14 @@ class FirstBytes(asyncio.Protocol):
         """The peer left before it said what it is."""
         if self._port.decided(self):
             self._port.stats.gone += 1
+
+    def expire(self) -> None:
+        """The deadline has passed: half an HTTP head is no upgrade any more, and `http` can say what is wrong."""
+        if self._seen and self._port.http is not None:
+            self._choose(self._port.http, "http", self._seen)
+        else:
+            self._port.stats.silent += 1
+            self.drop()
 
     def drop(self) -> None:
         """Close."""
