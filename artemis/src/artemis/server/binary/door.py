@@ -1,8 +1,8 @@
 """Operations over MsgTrans: biz_type names the operation, the payload is its request in JSON or MessagePack.
 
-The ext header carries options as `name=value` pairs joined by `;`. So far there is one, `format`, `json` (the default)
-or `msgpack`; unknown names are ignored, so that later versions can add some. An answer names its format the same way,
-unless it is JSON; one that shows data says which data it is and how old.
+The ext header carries options as `name=value` pairs joined by `;`: `format`, `json` (the default) or `msgpack`, and
+`token` for what operators do; unknown names are ignored, so that later versions can add some. An answer names its
+format the same way, unless it is JSON; one that shows data says which data it is and how old.
 Every logical and formal failure is an answer with `responseStatus`, as over HTTP. docs/protocol.md is the contract.
 """
 
@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import cast
 
+import msgspec
+
 from artemis.model import (
     MalformedBody,
     ResponseStatus,
@@ -23,10 +25,11 @@ from artemis.model import (
     encode,
     encode_msgpack,
 )
-from artemis.model.responses import BAD_REQUEST, INTERNAL_SERVICE_ERROR, RATE_LIMITED, SUCCESS, failure
+from artemis.model.responses import BAD_REQUEST, INTERNAL_SERVICE_ERROR, NO_PERMISSION, RATE_LIMITED, SUCCESS, failure
 from artemis.model.wire import WireStruct
+from artemis.server.admin import AdminGuard, Denial
 from artemis.server.batches import SMALL_BODY, Call, is_large, read_and_call
-from artemis.server.binary.headers import MSGPACK_HEADER, PositionHeaders, named_format
+from artemis.server.binary.headers import MSGPACK_HEADER, PositionHeaders, named_format, option
 from artemis.server.binary.subscriptions import MAX_REQUEST, NAMES, Subscriptions
 from artemis.server.gate import Gate
 from artemis.server.node import Node
@@ -51,10 +54,9 @@ class BinaryDoor:
     """The request handler of a `TransportServer`; synchronous for small requests, a coroutine for large ones.
 
     `now` gives the node's monotonic milliseconds. `report` is told of exceptions that no handler expected, as
-    (operation name, traceback text). `counters` counts what went wrong, by name, `requests` all
-    requests by operation. `max_body_size`: bytes of a request. `max_answer_size`: bytes
-    that fit into one packet. `gate` refuses requests above the rate limits. `subscriptions` are to be told of sessions
-    that end.
+    (operation name, traceback text). `counters` counts what went wrong, by name, `requests` all requests by operation.
+    `max_body_size`: bytes of a request. `max_answer_size`: bytes that fit into one packet. `gate` refuses requests
+    above the rate limits, `guard` operations of operators. `subscriptions` are to be told of sessions that end.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class BinaryDoor:
         max_body_size: int,
         max_answer_size: int,
         gate: Gate,
+        guard: AdminGuard,
         operations: tuple[Operation, ...] = OPERATIONS,
     ) -> None:
         self._node = node
@@ -78,6 +81,7 @@ class BinaryDoor:
         self._max_body_size = max_body_size
         self._max_answer_size = max_answer_size
         self._gate = gate
+        self._guard = guard
         self._position = PositionHeaders(node)
         self.subscriptions = Subscriptions(node, counters)
         self._calls = {operation.code: Call.of(operation, node) for operation in operations}
@@ -102,6 +106,8 @@ class BinaryDoor:
         now = self._now()
         caller = _address(context.session) if self._gate.per_caller else ""
         refusal = self._gate.refuse(operation, caller, now)
+        if refusal is None and operation.admin:
+            refusal = self._deny(operation, context)
         if refusal is not None:
             return self._reply(operation, refusal, packed=packed)
         if operation.recognisable:
@@ -185,6 +191,20 @@ class BinaryDoor:
         except MalformedBody as error:
             return self._refuse(str(error), packed=packed)
         return _encoded(answer, packed=packed)
+
+    def _deny(self, operation: Operation, context: Context) -> msgspec.Struct | None:
+        """Say why an operation of operators is denied to this peer, None when it is not."""
+        denial: Denial | None = None
+        opening = context.session.http_request
+        if opening is not None:
+            # Over WebSocket the peer may be any page that a browser shows.
+            headers = opening.headers
+            denial = self._guard.judge_page(headers.get("origin", "").encode(), headers.get("host", "").encode())
+        denial = denial or self._guard.judge(option(context.ext_header, b"token") or b"")
+        if denial is None:
+            return None
+        self._counters["denied"] += 1
+        return operation.response_type(response_status=failure(NO_PERMISSION, denial.text))
 
     def _refuse(self, text: str, *, packed: bool) -> bytes | Reply:
         self._counters["malformed_request"] += 1

@@ -13,11 +13,17 @@ MSGPACK_HEADER = b"format=msgpack"
 
 def named_format(header: bytes) -> str:
     """The value of `format` in an ext header; json when it is not there."""
+    value = option(header, b"format")
+    return "json" if value is None else value.decode("ascii", "replace")
+
+
+def option(header: bytes, wanted: bytes) -> bytes | None:
+    """The value of an option in an ext header, the first one; None when it is not there."""
     for pair in header.split(b";"):
         name, _, value = pair.partition(b"=")
-        if name.strip() == b"format":
-            return value.strip().decode("ascii", "replace")
-    return "json"
+        if name.strip() == wanted:
+            return value.strip()
+    return None
 
 
 class PositionHeaders:
