@@ -12,6 +12,7 @@ import re
 import zlib
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Generator
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from artemis.server.gate import Gate
     from artemis.server.http.head import RequestHead
     from artemis.server.node import Node
+    from artemis.server.operations import Query
 
 NAME = "discovery.changes"
 """What metrics and the OpenAPI document call this request."""
@@ -47,6 +49,9 @@ _KEPT = 64
 
 _STARTS = tuple(family + b"v1/services/" for family in PREFIXES)
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s)?", re.ASCII)
+
+#: Those who are told of the same change come back with the same cursor.
+_cursor = lru_cache(maxsize=256)(decode_cursor)
 
 PollSteps = Generator[None, None, Answer]
 Finish = Callable[[Answer], None]
@@ -162,10 +167,11 @@ class Polls:
         start = next((start for start in _STARTS if path.startswith(start)), None)
         if start is None or b"/" in path[len(start) :] or len(path) == len(start):
             return None
-        refusal = self._refuse(head, caller)
+        query = query_fields(head.query)
+        refusal = self._refuse(head, query, caller)
         if refusal is None:
             try:
-                asked = _read(path[len(start) :], head)
+                asked = _read(path[len(start) :], query, head)
             except BadQuery as error:
                 self._counters["bad_query"] += 1
                 return problem(400, str(error))
@@ -193,7 +199,7 @@ class Polls:
 
     # -- one request
 
-    def _refuse(self, head: RequestHead, caller: str) -> Answer | None:
+    def _refuse(self, head: RequestHead, query: Query, caller: str) -> Answer | None:
         if head.method == b"OPTIONS":
             return preflight(head.preflight_method, head.preflight_headers)
         if head.method not in {b"GET", b"HEAD"}:
@@ -202,7 +208,6 @@ class Polls:
         per_caller = self._gate.per_caller
         if per_caller and not self._gate.callers.take(caller, per_caller, self._now()):
             return problem(429, "too many requests from this address; come back later", (b"Retry-After", b"10"))
-        query = query_fields(head.query)
         region, zone = query.get("regionId") or self.node.identity.region, query.get("zoneId")
         status = self.node.refuse_discovery(region, zone or self.node.identity.zone)
         return None if status is None else _judged(status)
@@ -238,6 +243,8 @@ class Polls:
             self._kept.clear()
             self._making.clear()
             self._position = position
+        if asked.cursor_text == position.cursor and not empty:
+            return None
         log, key, everything = self.node.log, (asked.service, asked.cursor_text, asked.packed), ""
         shared = self._kept.get(key) or self._making.get(key)
         if shared is not None:
@@ -307,7 +314,7 @@ class Polls:
             entry.finish(self._busy())
 
 
-def _read(name: bytes, head: RequestHead) -> _Asked:
+def _read(name: bytes, query: Query, head: RequestHead) -> _Asked:
     """Read the path and the query. Raises BadQuery."""
     try:
         service = unquote(name, encoding="utf-8", errors="strict").strip().lower()
@@ -315,10 +322,9 @@ def _read(name: bytes, head: RequestHead) -> _Asked:
         raise BadQuery("the service id in the path is not UTF-8; percent-encode its bytes") from error
     if not service:
         raise BadQuery("the service id in the path is blank")
-    query = query_fields(head.query)
     text = query.get("cursor", "")
     try:
-        cursor = decode_cursor(text) if text else None
+        cursor = _cursor(text) if text else None
     except BadCursor:
         cursor, text = None, ""  # as good as none: the answer is everything
     packed = head.accepts_gzip
