@@ -279,6 +279,8 @@ class Node:
         if refusal is not None:
             return ServiceAnswer(refusal)
         view = self.catalog.view(config.service_id)
+        if not config.discovery_data:
+            return ServiceAnswer(SUCCESS, view)
         narrowed = self.narrowed.all_narrowed([view], [config.discovery_data])
         return ServiceAnswer(SUCCESS, narrowed[0]) if narrowed else ServiceAnswer(_TOO_MUCH_TO_NARROW)
 
