@@ -1,11 +1,12 @@
 """Operations of operators: open on loopback, refused beyond it without a token, else with the right token only."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import structlog
-from doors import get, post
+from doors import Wire, get, post
 
 from artemis.model import NodeStatusRequest, NodeStatusResponse, encode, encode_msgpack
 from artemis.server.admin import AdminGuard, AdminTokenError, admin_guard, is_loopback, read_token
@@ -168,3 +169,33 @@ async def test_a_token_that_others_may_read_is_warned_of(tmp_path: Path) -> None
             await server.start()
             await server.stop()
         assert Counter(line["event"] for line in logs)["admin token readable by others"] == warnings
+
+
+SWITCHING = "/api/v1/self-preservation/switch"
+
+
+async def test_a_node_asks_for_its_token(start: Callable, connect: Callable, tmp_path: Path) -> None:
+    """401 without the token, the operation with it, and neither can be read by pages of other sites."""
+    file = tmp_path / "token"
+    file.write_bytes(TOKEN)
+    file.chmod(0o600)
+    async with start(admin_token_file=file) as server:
+        wire: Wire = await connect(server)
+        for fields, expected in (((), 401), (("Authorization: Bearer open-sesame-123",), 200)):
+            await wire.send(post(SWITCHING, b"{}", *fields))
+            status, found, body = await wire.answer()
+            assert status == expected, body
+            assert ("www-authenticate" in found) == (expected == 401)
+            assert "access-control-allow-origin" not in found
+        await wire.send(get("/api/status/node.json"))
+        assert (await wire.answer())[1]["access-control-allow-origin"] == "*"
+
+
+async def test_operations_for_operators_are_open_on_loopback(wire: Wire) -> None:
+    """Without a token a node on loopback does what it is asked on both path families, except by pages of others."""
+    for path in (SWITCHING, "/artemis" + SWITCHING):
+        await wire.send(post(path, b"{}"))
+        assert (await wire.answer())[0] == 200
+    await wire.send(post(SWITCHING, b"{}", "Origin: http://evil.example"))
+    status, found, _ = await wire.answer()
+    assert (status, "access-control-allow-origin" in found) == (403, False)
