@@ -49,7 +49,7 @@ class NodeLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_content_bytes: int = 65_536
     max_lookup_services: int = 1_000
     max_lookup_bytes: int = 8_388_608
-    max_operations: int = 100_000
+    max_operations: int = 10_000
 
     def __post_init__(self) -> None:
         """Check that every bound leaves room for something."""

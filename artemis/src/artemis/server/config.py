@@ -95,7 +95,10 @@ class ServeConfig(BaseSettings):
     allow_discovery_from_other_zone: bool = Field(True, description="Answer lookups from other zones of the region.")
     max_instances: int = Field(2_000_000, ge=1, description="Instances held; further ones are refused.")
     max_operations: int = Field(
-        100_000, ge=1, description="Operations recorded for instances and servers; further ones are refused."
+        10_000,
+        ge=1,
+        le=100_000,
+        description="Operations recorded for instances and servers; further ones are refused.",
     )
     filters: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Discovery filters, in order: status-up, or those of installed plug-ins."
