@@ -310,6 +310,7 @@ class NodeServer:
                 "services": stats.services,
                 "dead_records": stats.dead_records,
                 "operations": stats.operations,
+                "narrowed_views": len(self.node.narrowed),
                 "rate_limit_callers": len(self.gate.callers),
                 "push_subscribers": self.node.stream.subscribers,
                 "push_subscriptions": self.node.stream.subscriptions,

@@ -152,6 +152,7 @@ _NODE = {
     "snapshot_timestamp_seconds": "When the last snapshot was begun that is whole; 0: none since the start.",
     "snapshot_bytes": "Size of the last snapshot.",
     "snapshot_seconds": "How long the last snapshot took, from the cut to the disk.",
+    "narrowed_views": "Views kept for lookups that narrow a service by discoveryData; at most 256.",
     "operations": "Operations that are recorded for instances and servers; each of them pulls something out.",
     "push_subscribers": "Sessions that can subscribe to changes, over WebSocket and MsgTrans.",
     "push_subscriptions": "Services that they have subscribed to, all together.",
