@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ import typer
 
 from artemis.server.admin import AdminTokenError
 from artemis.server.app import ListenError, NodeServer
+from artemis.server.collector import Collector
 from artemis.server.config import ConfigError, ServeConfig, load_config
 from artemis.server.flags import with_serve_options
 from artemis.server.identity import IdentityError
@@ -105,14 +105,12 @@ async def _serve(settings: ServeConfig, file: Path | None, flags: Mapping[str, o
     if files is not None and files < settings.max_connections + _OWN_FILES:
         advice = f"raise the limit (ulimit -n) or set --max-connections to {max(files - _OWN_FILES, 1)}"
         log.warning("too few open files", limit=files, max_connections=settings.max_connections, advice=advice)
-    # What is loaded by now stays for good: the collector need not look at it again, and rarely at the rest (design 7).
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 100)
+    collector = Collector(loop, lambda: len(server.node.registry))
     following = loop.create_task(follow(server, file, flags, hangup, log))
     try:
         await stop.wait()
     finally:
+        collector.stop()
         following.cancel()
         await asyncio.wait([following])
         await server.stop()
