@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from msgtrans.codec import PLAIN_MARKER as _PLAIN
-from msgtrans.codec import pack_header
+from msgtrans.codec import encode_fields, pack_header
 from msgtrans.errors import SessionClosedError, TransportError
 from msgtrans.handlers import Context, Reply
 from msgtrans.holding import Holding, cost
@@ -63,7 +63,8 @@ class Inbound(Holding):
     def _dispatch(self, packets: Iterator[Packet]) -> None:
         endpoint, pending = self._endpoint, self._pending
         on_request, on_message = endpoint.request_handler, endpoint.message_handler
-        limit = -1 if self._written else self._config.codec.max_payload_size
+        codec = self._config.codec
+        limit = -1 if self._written else codec.max_payload_size
         for packet in packets:
             kind = packet.packet_type
             if kind == RESPONSE:
@@ -105,6 +106,19 @@ class Inbound(Holding):
                     self._out_bytes += len(frame)
                     if self._out_bytes > self._high:
                         self._congested = True
+                elif type(answer) is Reply and context.unanswered and limit >= 0:
+                    frame = encode_fields(
+                        RESPONSE,
+                        packet.message_id,
+                        answer.payload,
+                        packet.biz_type if answer.biz_type is None else answer.biz_type,
+                        answer.ext_header,
+                        answer.flags,
+                        answer.compression,
+                        codec,
+                    )
+                    context.unanswered = False
+                    self._append(frame)
                 elif answer is not None:
                     self._settle(context, answer, request=kind == REQUEST)
             except Exception as error:  # noqa: BLE001 - logged and counted there

@@ -170,7 +170,7 @@ class BinaryDoor:
     def _shown(self, operation: Operation, response: object, *, packed: bool) -> bytes:
         """The ext header of an answer; which data it shows and how old that is, if it does."""
         if operation.shows_data and _judged(response) == SUCCESS.error_code:
-            return self._position.at(self._now(), packed=packed)
+            return self._position.at(self._now, packed=packed)
         return MSGPACK_HEADER if packed else b""
 
     def _answer_subscription(self, context: Context, *, packed: bool) -> bytes | Reply:

@@ -5,6 +5,8 @@ Not here: what an option means to a request; see `door`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from artemis.server.node import Node
 
 MSGPACK_HEADER = b"format=msgpack"
@@ -37,9 +39,10 @@ class PositionHeaders:
         self._age = -1
         self._headers = (b"", b"")
 
-    def at(self, now: int, *, packed: bool) -> bytes:
-        """The ext header of an answer made at `now`, `packed` in MessagePack."""
-        cursor, age = self._node.cursor(), self._node.age(now)
+    def at(self, now: Callable[[], int], *, packed: bool) -> bytes:
+        """The ext header of an answer made now, `packed` in MessagePack."""
+        cursor = self._node.cursor()
+        age = 0 if self._node.stale_since is None else self._node.age(now())
         if cursor is not self._cursor or age != self._age:
             self._cursor, self._age = cursor, age
             position = b"cursor=%b;age=%d" % (cursor.encode(), age)
