@@ -231,7 +231,7 @@ class NodeServer:
         )
         self._binary.on_request(binary)
         self._binary.on_disconnect(binary.subscriptions.ended)
-        self.websocket = self._websocket_door(loop)
+        self.websocket = self._http.websocket = self._websocket_door(loop)
         self._port = UnifiedPort(
             msgtrans=self._binary.protocol_factory(),
             http=self._http,

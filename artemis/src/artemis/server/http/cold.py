@@ -75,6 +75,11 @@ class ColdRequests(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._owner.cold_answered()
 
+    def leave(self) -> None:
+        """There will be no further request, as the connection goes on with another protocol."""
+        self.connections.discard(self)
+        self._unset_keepalive_if_required()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the application that is still answering."""
         super().connection_lost(exc)

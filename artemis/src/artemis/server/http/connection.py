@@ -181,7 +181,9 @@ class HttpConnection(asyncio.Protocol):
                     self.door.counters[f"status_{request.refusal.status}"] += request.refusal.status >= 400
                     self._answer(request.refusal)
                 elif request.operation is None:
-                    if not self._answer_poll(request):
+                    if request.head.upgrade and self.door.websocket is not None and not self._asked_to_close:
+                        self._hand_over(self.door.websocket(), request.head.upgrade)
+                    elif not self._answer_poll(request):
                         self._give_away(request)
                 elif self._answer_hot(request.head, request.operation, request.body):
                     work += _WORK_PER_TURN // 2
@@ -285,6 +287,18 @@ class HttpConnection(asyncio.Protocol):
         self.phase = Phase.BUSY
         self.deadline = math.inf
         self._cold.take(request.head, request.body)
+
+    def _hand_over(self, protocol: asyncio.Protocol, head: bytes) -> None:
+        """Let WebSocket have the connection for good: a client, or a proxy, goes on with one that it had kept."""
+        self._flush()
+        self.phase = Phase.CLOSED
+        self.door.closed(self)
+        if self._cold is not None:
+            self._cold.leave()
+        self.transport.set_protocol(protocol)
+        protocol.connection_made(self.transport)
+        self.transport.resume_reading()
+        protocol.data_received(head + self._reader.take_rest())
 
     def cold_answered(self) -> None:
         """The ASGI server has sent its answer."""

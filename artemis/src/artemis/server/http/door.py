@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,8 @@ class HttpDoor:
         self.loop = loop
         self.packed = PackedAnswers()
         self.polls = calls.polls(routes, loop)
+        #: Makes the protocol that connections go on with that ask for WebSocket after other requests; None: nobody may.
+        self.websocket: Callable[[], asyncio.Protocol] | None = None
         self._cold = ColdServer(application)
         self._connections: set[HttpConnection] = set()
         self._all_closed: asyncio.Future[None] | None = None

@@ -13,12 +13,13 @@ from collections.abc import Iterable
 import httptools
 import msgspec
 
+from msgtrans.adapters.unified_port import wants_websocket
+
 END_OF_HEAD = b"\r\n\r\n"
 
-#: A header line that asks for another protocol. WebSocket upgrades never come this far (the port sends them
-#: elsewhere); what does come is
-#: `Upgrade: h2c` of JDK clients, which makes the parser take the body for bytes of the other protocol. We do not speak
-#: h2c, so the line goes.
+#: A header line that asks for another protocol. Most often it is `Upgrade: h2c` of JDK clients, which makes the parser
+#: take the body for bytes of the other protocol. We do not speak h2c, so the line goes. What asks for WebSocket comes
+#: this far on connections only that were kept from earlier requests; the port sends the others elsewhere.
 _UPGRADE_LINE = re.compile(rb"\r\nupgrade[ \t]*:[^\r\n]*", re.IGNORECASE)
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
@@ -49,7 +50,8 @@ class RequestHead(msgspec.Struct, gc=False):
     `Content-Type` that was given names something else (v1 Java clients send the header twice). `encoding` is the
     lower-cased
     `Content-Encoding`, empty for none. `plain`: HTTP/1.1, keep-alive and not HEAD, so that the ready-made head of an
-    answer fits. `raw` is the head in bytes, `Upgrade` lines removed.
+    answer fits. `raw` is the head in bytes, `Upgrade` lines removed. `upgrade` is the head as it came when it asks for
+    WebSocket, else empty.
     """
 
     method: bytes = b""
@@ -69,6 +71,7 @@ class RequestHead(msgspec.Struct, gc=False):
     authorization: bytes = b""
     origin: bytes = b""
     host: bytes = b""
+    upgrade: bytes = b""
 
     @property
     def path(self) -> bytes:
@@ -165,6 +168,7 @@ def check_beginning(data: bytes) -> None:
 
 def parse_head(raw: bytes) -> RequestHead:
     """Parse one whole head, up to and with its empty line. Raises `HeadError`."""
+    whole = raw
     raw = _UPGRADE_LINE.sub(b"", raw)
     seen = _Collector()
     parser = httptools.HttpRequestParser(seen)
@@ -193,6 +197,8 @@ def parse_head(raw: bytes) -> RequestHead:
     tokens = {token.strip() for token in connection.split(b",")}
     head.keep_alive = b"close" not in tokens and (not head.http_1_0 or b"keep-alive" in tokens)
     head.plain = head.keep_alive and not head.http_1_0 and head.method != b"HEAD"
+    if len(raw) != len(whole) and head.method == b"GET" and wants_websocket(whole):
+        head.upgrade = whole
     return head
 
 

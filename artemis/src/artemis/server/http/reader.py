@@ -102,6 +102,11 @@ class RequestReader:
         self._buffer = self._buffer[self._at :] + data if self._at < len(self._buffer) else data
         self._at = 0
 
+    def take_rest(self) -> bytes:
+        """What came behind the last request, for whoever goes on with the connection."""
+        rest, self._buffer, self._at = self._buffer[self._at :], b"", 0
+        return rest
+
     def next(self) -> Request | None:
         """The next whole request, or None until more is fed.
 
