@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from artemis.server.config import ServeConfig
 from artemis.server.operations import OPERATIONS
+from artemis.server.provenance import provenance
+from artemis.server.reload import LIVE_OPTIONS
 from artemis.testing import running_node_sync
 from msgtrans import CodecOptions, PacketDecoder
 
 ROOT = Path(__file__).parents[3]
+OPERATING = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
 
 
@@ -40,6 +44,18 @@ def test_the_example_in_bytes_is_a_packet():
 def test_every_operation_is_in_the_table(operation):
     """docs/protocol.md lists each operation with its number and path."""
     assert f"| {operation.code} | `{operation.name}` | `{operation.path}` |" in PROTOCOL
+
+
+@pytest.mark.parametrize("option", provenance(ServeConfig(), LIVE_OPTIONS), ids=lambda option: option.name)
+def test_every_option_is_described(option):
+    """docs/operating.md has each option with its default, its range and whether it takes effect at once."""
+    flag = {"filters": "filter"}.get(option.name, option.name)
+    default = "" if option.default in (None, [], {}) else option.default
+    if isinstance(default, bool):
+        default = "on" if default else "off"
+    shown = f"{default:g}" if isinstance(default, float) else f"{default}"
+    live = "yes" if option.live else ""
+    assert f"| `--{flag}` | {shown} | {option.range} | {live} | {option.description} |" in OPERATING
 
 
 def test_every_local_link_leads_somewhere():
