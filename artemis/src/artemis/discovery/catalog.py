@@ -5,11 +5,11 @@ Not here: permissions and the outcome of requests (`artemis.server.node`), and d
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import msgspec
 
-from artemis.discovery.views import DiscoveryFilter, ServiceDraft, ServiceView
+from artemis.discovery.views import DiscoveryFilter, IdleFilter, ServiceDraft, ServiceView
 from artemis.registry import Change, Origin, Registry
 
 T = TypeVar("T")
@@ -17,7 +17,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
-class Transition(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=True):
+class Transition(msgspec.Struct, frozen=True, gc=False, eq=False):
     """One sequenced change of what callers see (design 4.1): of one instance, or of a service as a whole.
 
     `service` and `instance` are ids in lower case; `instance` is empty when the whole service is to be looked up again,
@@ -49,6 +49,7 @@ class Catalog:
         self.filter_failures = 0
         self.listener_failures = 0
         self.filters = tuple(filters)
+        self._idlers = tuple(cast("IdleFilter", step) for step in self.filters if hasattr(step, "idle"))
         self._registry = registry
         self._views: dict[str, ServiceView] = {}
         self._listeners: list[TransitionListener] = []
@@ -63,14 +64,14 @@ class Catalog:
 
     def shown(self, service: str, instance: str, content: bytes | None) -> bytes | None:
         """Return the content that callers see of one instance, None when a filter hides it. Ids in lower case."""
-        if content is None or not self.filters:
+        if content is None or self._idle:
             return content
         draft = self._filtered(service, service, ((instance, content),))
         return next((shown for name, shown in draft.instances if name == instance), None)
 
     def visible(self, service: str, instances: tuple[tuple[str, bytes], ...]) -> tuple[tuple[str, bytes], ...]:
         """Return what callers see of some instances of a service, pairs of id and JSON. Ids in lower case."""
-        return self._filtered(service, service, instances).instances if instances and self.filters else instances
+        return self._filtered(service, service, instances).instances if instances and not self._idle else instances
 
     def current(self, service: str, instances: Iterable[str]) -> dict[str, bytes]:
         """Return what callers see now of some instances of a service, by id; nothing of others. Ids in lower case."""
@@ -79,7 +80,7 @@ class Catalog:
             return {}
         leases = [(name, entry.leases.get(name)) for name in sorted(instances)]
         live = tuple((name, lease.record.content) for name, lease in leases if lease is not None and lease.live)
-        return dict(self._filtered(service, service, live).instances if live and self.filters else live)
+        return dict(self._filtered(service, service, live).instances if live and not self._idle else live)
 
     def instances(self, service: str) -> tuple[tuple[str, bytes], ...]:
         """Return what callers see of a service, id in lower case: pairs of instance id in lower case and JSON."""
@@ -137,6 +138,16 @@ class Catalog:
         """Count the views that are kept."""
         return len(self._views)
 
+    @property
+    def _idle(self) -> bool:
+        """Whether callers see what is registered: no filter changes anything."""
+        if len(self._idlers) < len(self.filters):
+            return False
+        for step in self._idlers:  # noqa: SIM110 - a generator would cost more than the filters
+            if not step.idle:
+                return False
+        return True
+
     def _known(self, key: str) -> ServiceView | None:
         draft = self._draft(key)
         if draft is None:
@@ -169,10 +180,12 @@ class Catalog:
         return lease.record.content if lease is not None and lease.live else None
 
     def _changed(self, change: Change) -> None:
-        if change.previous == change.visible:
+        before, after = change.previous, change.visible
+        if before == after:
             return
         _, service, name = change.record.key
-        before, after = self.shown(service, name, change.previous), self.shown(service, name, change.visible)
+        if not self._idle:
+            before, after = self.shown(service, name, before), self.shown(service, name, after)
         if before != after:
             self._tell(change.origin, change.seq, service, name, before, after)
         else:
@@ -184,9 +197,7 @@ class Catalog:
     ) -> None:
         self.version += 1
         self._views.pop(service, None)
-        transition = Transition(
-            origin=origin, seq=seq, version=self.version, service=service, instance=name, before=before, after=after
-        )
+        transition = Transition(origin, seq, self.version, service, name, before, after)
         for listener in self._listeners:
             try:
                 listener(transition)

@@ -44,6 +44,15 @@ class DiscoveryFilter(Protocol):
         ...
 
 
+class IdleFilter(DiscoveryFilter, Protocol):
+    """A filter that says itself when it changes nothing, so that changes of instances need not ask it one by one."""
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether `apply` returns every draft as it came, now."""
+        ...
+
+
 class ServiceView:
     """A service as it is shown until it changes: encoded once, shared by all answers. Immutable for its readers."""
 

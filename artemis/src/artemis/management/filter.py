@@ -23,6 +23,11 @@ class OperationFilter:
         self._operations = operations
         self._region = region.lower()
 
+    @property
+    def idle(self) -> bool:
+        """Tell whether nothing is down, so that nothing is hidden."""
+        return not self._operations and not self.servers
+
     def apply(self, draft: ServiceDraft) -> ServiceDraft:
         """Return the draft without the instances that are down."""
         pulled = self._operations.of_service(self._region, draft.key)

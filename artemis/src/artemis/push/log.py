@@ -99,6 +99,7 @@ class ChangeLog:
         self._floor: Entry | None = None
         # Which origin's numbers came in which order: origin, first and last number of each run.
         self._runs: deque[_Run] = deque(maxlen=MAX_RUNS)
+        self._run: _Run | None = None
         registry.on_change(self._changed)
         catalog.on_transition(self._transition)
 
@@ -218,11 +219,12 @@ class ChangeLog:
         self._note(change.origin, change.seq)
 
     def _note(self, origin: Origin, seq: int) -> None:
-        run = self._runs[-1] if self._runs else None
-        if run is not None and run.origin == origin:
+        run = self._run
+        if run is not None and (run.origin is origin or run.origin == origin):
             run.last = seq
         else:
-            self._runs.append(_Run(origin, seq, seq))
+            self._run = _Run(origin, seq, seq)
+            self._runs.append(self._run)
 
     def _transition(self, transition: Transition) -> None:
         service = transition.service

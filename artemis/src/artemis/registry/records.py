@@ -15,7 +15,7 @@ ZERO: Stamp = (0, "")
 """Before every stamp."""
 
 
-class Origin(msgspec.Struct, frozen=True, order=True, gc=False):
+class Origin(msgspec.Struct, frozen=True, order=True, gc=False, cache_hash=True):
     """One life of a node: its id and its epoch, which grows at each start.
 
     Like a dot it is a struct, which is smaller than a tuple and which the garbage collector need not visit.
