@@ -374,20 +374,22 @@ class Registry:
         if instance.region_id is None or instance.region_id.lower() != self.region:
             self.counters.refused_region += 1
             raise WrongRegion(instance.region_id or "", self.region)
-        service = self._filled("serviceId", instance.service_id)
-        name = self._filled("instanceId", instance.instance_id)
-        self._filled("url", instance.url)
+        service, name, url = instance.service_id, instance.instance_id, instance.url
+        if service is None or not service.strip():
+            raise self._blank("serviceId")
+        if name is None or not name.strip():
+            raise self._blank("instanceId")
+        if url is None or not url.strip():
+            raise self._blank("url")
         content = encode_canonical(instance)
         if len(content) > self.limits.max_content_bytes:
             self.counters.refused_large += 1
             raise InstanceTooLarge(len(content), self.limits.max_content_bytes)
         return service.lower(), name.lower(), content
 
-    def _filled(self, field: str, value: str | None) -> str:
-        if value is None or not value.strip():
-            self.counters.refused_invalid += 1
-            raise InvalidInstance(field)
-        return value
+    def _blank(self, field: str) -> InvalidInstance:
+        self.counters.refused_invalid += 1
+        return InvalidInstance(field)
 
     def _find(self, service: str, name: str) -> Lease | None:
         entry = self._services.get(service)
@@ -425,7 +427,8 @@ class Registry:
         legacy: bool | None = None,
     ) -> None:
         """Make a change of our own: `content` None is a removal, `stamps` are renewed, expired and asserted."""
-        origin, seq = self.origin, self.sequence()
+        origin = self.origin
+        seq = self.vector[origin] = self.vector[origin] + 1
         renewed, expired, asserted = stamps
         key, dots = lease.record.key, (Dot(origin, seq),)
         record = Record(key, version, content is None, content or b"", renewed, expired, asserted, dots)
