@@ -279,6 +279,20 @@ def test_everything_is_told_in_bites(node, monkeypatch):
     assert [None] * 7 + [node.cursor()] == [message["cursor"] for message in messages]
 
 
+def test_what_changes_between_two_bites_is_told(node, monkeypatch):
+    """A look shows the present, so a later one may not take for known what the look before it did not show."""
+    monkeypatch.setattr("artemis.push.telling.CHUNK", 2)
+    if node.catalog.version % 2:
+        register(node, instance("i0"))
+    client = Client(node.stream)
+    node.stream.subscribe_all(client.subscriber)
+    register(node, instance("i1"))
+    unregister(node, instance("i1"))
+    assert [] == client.take(1)
+    register(node, instance("i1"))
+    assert [("orders", "new", "i1")] == told(client.take())
+
+
 def test_a_large_backlog_is_taken_service_by_service(node):
     """`take` stops when it has enough; the rest is there for the next call."""
     client = Client(node.stream)

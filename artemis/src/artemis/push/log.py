@@ -152,10 +152,15 @@ class ChangeLog:
         first = bisect_left(entries, 1, key=lambda entry: not cursor.covers(entry.origin, entry.seq))
         return self._catalog.version if first == len(entries) else entries[first].version - 1
 
-    def entries_after(self, service: str, version: int) -> Sequence[Entry] | None:
+    @property
+    def version(self) -> int:
+        """Return the version of the catalog that the latest entry made."""
+        return self._catalog.version
+
+    def entries_after(self, service: str, version: int, most: int | None = None) -> Sequence[Entry] | None:
         """Return the entries of a service since a version of the catalog; None when the log does not reach back.
 
-        `service` is its id in lower case, empty for all services.
+        `service` is its id in lower case, empty for all services; `most` bounds the entries returned, oldest first.
         """
         floor = self._floor_of(service)
         if version < self._start or version > self._catalog.version or (floor is not None and floor.version > version):
@@ -164,12 +169,14 @@ class ChangeLog:
         if not entries or entries[-1].version <= version:
             return ()
         first = bisect_right(entries, version, key=_version)
-        return entries[first:] if isinstance(entries, list) else list(islice(entries, first, None))
+        end = None if most is None else first + most
+        return entries[first:end] if isinstance(entries, list) else list(islice(entries, first, end))
 
-    def changes(self, entries: Sequence[Entry]) -> list[SeenChange]:
+    def changes(self, entries: Sequence[Entry], unsure: int = 0) -> list[SeenChange]:
         """Return the difference that entries of one service make now: one change per instance, in order of the latest.
 
-        Instances that look again as they did before are left out.
+        Instances that look again as they did before are left out. Up to the version `unsure` the receiver may know
+        more than what came before the entries, so instances that changed by then are told however they look.
         """
         first: dict[str, Entry] = {}
         last: dict[str, Entry] = {}
@@ -181,10 +188,11 @@ class ChangeLog:
         changes = []
         for name, entry in last.items():
             seen, shown = first[name].seen, current.get(name)
+            unknown = first[name].version <= unsure
             if shown is not None:
-                if digest(shown) != seen:
-                    changes.append(SeenChange(entry.at, CHANGE if seen else NEW, shown))
-            elif seen:
+                if unknown or digest(shown) != seen:
+                    changes.append(SeenChange(entry.at, CHANGE if seen and not unknown else NEW, shown))
+            elif seen or unknown:
                 content = entry.before or deleted_instance(self._registry.region, entry.service, name)
                 changes.append(SeenChange(entry.at, DELETE, content))
         return changes
@@ -216,24 +224,31 @@ class ChangeLog:
     # -- what happens
 
     def _changed(self, change: Change) -> None:
-        self._note(change.origin, change.seq)
+        run = self._run
+        if run is not None and run.origin is change.origin:
+            run.last = change.seq
+        else:
+            self._note(change.origin, change.seq)
 
     def _note(self, origin: Origin, seq: int) -> None:
         run = self._run
-        if run is not None and (run.origin is origin or run.origin == origin):
+        if run is not None and run.origin == origin:
             run.last = seq
         else:
             self._run = _Run(origin, seq, seq)
             self._runs.append(self._run)
 
     def _transition(self, transition: Transition) -> None:
-        service = transition.service
-        self._note(transition.origin, transition.seq)
-        before = transition.before
+        origin, seq, service, before = transition.origin, transition.seq, transition.service, transition.before
+        run = self._run
+        if run is not None and run.origin is origin:
+            run.last = seq
+        else:
+            self._note(origin, seq)
         entry = Entry(
             transition.version,
-            transition.origin,
-            transition.seq,
+            origin,
+            seq,
             service,
             transition.instance,
             0 if before is None else digest(before),

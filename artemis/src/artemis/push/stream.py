@@ -145,7 +145,7 @@ class ChangeStream:
         if feed is not self._all:
             feed.idle.add(subscriber)
             return self._teller.service(feed.service, version, subscriber.dialect)
-        told = self._teller.everything(version, subscriber.dialect)
+        told = self._teller.everything(version, subscriber.unsure, subscriber.dialect)
         if told is None:
             subscriber.lost = True
             self.counters.dropped += 1
@@ -153,6 +153,7 @@ class ChangeStream:
         messages, reached = told
         if reached < self._catalog.version:
             subscriber.dirty[feed] = reached
+            subscriber.unsure = self._catalog.version
         else:
             feed.idle.add(subscriber)
         return messages

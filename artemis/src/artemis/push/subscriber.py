@@ -36,7 +36,7 @@ class Subscriber:
     something, never take at once. `lost`: it fell behind further than can be told, and the door ends the session.
     """
 
-    __slots__ = ("_since", "_wake", "dialect", "dirty", "feeds", "lost", "stream")
+    __slots__ = ("_since", "_wake", "dialect", "dirty", "feeds", "lost", "stream", "unsure")
 
     def __init__(self, dialect: Dialect, wake: Callable[[], None]) -> None:
         self.dialect = dialect
@@ -45,6 +45,8 @@ class Subscriber:
         self.feeds: set[Feed] = set()
         #: Feeds with something to tell, and the version of the catalog up to which it knows them.
         self.dirty: dict[Feed, int] = {}
+        #: Of all services it was told some changes, of which it knows the state of this version.
+        self.unsure = 0
         self._wake = wake
         self._since: int | None = None
 

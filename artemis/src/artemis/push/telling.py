@@ -14,9 +14,9 @@ from artemis.push.log import ChangeLog, Entry
 _CACHED = 256
 _CACHED_BYTES = 8 * 1024 * 1024
 
-CHUNK = 500
-"""Changes of all services that one look at them handles, about 5 ms."""
-
+CHUNK = 256
+"""Changes of all services that one look at them handles, about 3 ms. Looks end at multiples of it, so that subscribers
+that have fallen behind get the same messages, made once."""
 
 JAVA_MESSAGE = 8 * 1024
 """Bytes of the longest message that a Java client takes: a longer one ends its connection (spec 0.8)."""
@@ -41,52 +41,66 @@ class Told(NamedTuple):
     full_syncs: int = 0
 
 
+_Key = tuple[str, int, int, Dialect, int]  # service, first and last version, dialect, unsure up to which version
+_NOTHING = Told([])
+
+
 class Teller:
     """Makes the messages. Owned by a change stream; `cursor` gives the position of the node as text."""
 
-    __slots__ = ("_cache", "_cached_bytes", "_counters", "_cursor", "_limits", "_log")
+    __slots__ = ("_cache", "_cached_bytes", "_counters", "_cursor", "_latest", "_limits", "_log")
 
     def __init__(self, log: ChangeLog, cursor: Callable[[], str], limits: PushLimits, counters: PushCounters) -> None:
         self._log = log
         self._cursor = cursor
         self._limits = limits
         self._counters = counters
-        self._cache: dict[tuple[str, int, int, Dialect], Told] = {}
+        self._cache: dict[_Key, Told] = {}
         self._cached_bytes = 0
+        # What was told last, of which service, since when and at which version: most often the next one gets the same.
+        self._latest: tuple[tuple[str, int, int, Dialect] | None, Told] = None, Told([])
 
     def service(self, service: str, version: int, dialect: Dialect) -> list[bytes]:
         """Return the messages for what changed of a service, id in lower case, since a version of the catalog."""
-        entries = self._log.entries_after(service, version)
-        if entries is None:
-            return self._counted(self._whole(service, dialect))
-        if not entries:
-            return []
-        key = (service, entries[0].version, entries[-1].version, dialect)
-        told = self._cache.get(key)
-        if told is None:
-            told = self._keep(key, self._changes(service, entries, dialect, self._cursor()))
-        return self._counted(told)
+        same = (service, version, self._log.version, dialect)
+        if self._latest[0] != same:
+            self._latest = same, self._service(service, version, dialect)
+        return self._counted(self._latest[1])
 
-    def everything(self, version: int, dialect: Dialect) -> tuple[list[bytes], int] | None:
+    def everything(self, version: int, unsure: int, dialect: Dialect) -> tuple[list[bytes], int] | None:
         """Return the messages for what changed in all services, and the version up to which they reach.
 
-        They reach as far as CHUNK changes do. None when the log does not reach back.
+        They reach as far as CHUNK changes do. Those that do not reach the version of the catalog still show what is
+        seen then, so later ones are made with that version as `unsure`. None when the log does not reach back.
         """
-        entries = self._log.entries_after("", version)
+        entries = self._log.entries_after("", version, CHUNK - (version + 1) % CHUNK)
         if entries is None:
             return None
         if not entries:
             return [], version
-        final = len(entries) <= CHUNK
-        entries = entries[:CHUNK]
-        key = ("", entries[0].version, entries[-1].version, dialect)
-        # With more to come they have no cursor, so they are not those that others get for the same entries.
-        told = self._cache.get(key) if final else self._all_changes(entries, dialect, None)
+        first, last = entries[0].version, entries[-1].version
+        unsure = min(unsure, last) if unsure >= first else 0
+        key = ("", first, last, dialect, unsure)
+        told = self._cache.get(key)
         if told is None:
-            told = self._keep(key, self._all_changes(entries, dialect, self._cursor()))
-        return self._counted(told), entries[-1].version
+            # With more to come they have no cursor: nobody may resume from there.
+            cursor = self._cursor() if last == self._log.version else None
+            told = self._keep(key, self._all_changes(entries, dialect, cursor, unsure))
+        return self._counted(told), last
 
-    def _all_changes(self, entries: Sequence[Entry], dialect: Dialect, cursor: str | None) -> Told:
+    def _service(self, service: str, version: int, dialect: Dialect) -> Told:
+        entries = self._log.entries_after(service, version)
+        if entries is None:
+            return self._whole(service, dialect)
+        if not entries:
+            return _NOTHING
+        key = (service, entries[0].version, entries[-1].version, dialect, 0)
+        told = self._cache.get(key)
+        if told is None:
+            told = self._keep(key, self._changes(service, entries, dialect, self._cursor()))
+        return told
+
+    def _all_changes(self, entries: Sequence[Entry], dialect: Dialect, cursor: str | None, unsure: int) -> Told:
         services: dict[str, list[Entry]] = {}
         for entry in entries:
             # In the order of the latest change of each, so that the one with the cursor comes last.
@@ -95,16 +109,18 @@ class Teller:
             services[entry.service] = its
         last = entries[-1].service
         every = [
-            self._changes(service, its, dialect, cursor if service == last else None)
+            self._changes(service, its, dialect, cursor if service == last else None, unsure)
             for service, its in services.items()
         ]
         messages = [message for told in every for message in told.messages]
         return Told(messages, *[sum(numbers) for numbers in zip(*[told[1:] for told in every], strict=True)])
 
-    def _changes(self, service: str, entries: Sequence[Entry], dialect: Dialect, cursor: str | None) -> Told:
+    def _changes(
+        self, service: str, entries: Sequence[Entry], dialect: Dialect, cursor: str | None, unsure: int = 0
+    ) -> Told:
         if not all(entry.instance for entry in entries):
             return self._reload(service, dialect, cursor)
-        changes = self._log.changes(entries)
+        changes = self._log.changes(entries, unsure)
         if len(changes) > self._limits.changes or _size(changes) > self._limits.change_bytes:
             return self._reload(service, dialect, cursor)
         coalesced = len(entries) - len(changes)
@@ -142,7 +158,7 @@ class Teller:
         counters.full_syncs += told.full_syncs
         return told.messages
 
-    def _keep(self, key: tuple[str, int, int, Dialect], told: Told) -> Told:
+    def _keep(self, key: _Key, told: Told) -> Told:
         size = sum(map(len, told.messages))
         if len(self._cache) >= _CACHED or self._cached_bytes + size > _CACHED_BYTES:
             self._cache.clear()
