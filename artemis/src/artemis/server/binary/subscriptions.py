@@ -30,8 +30,8 @@ MAX_REQUEST = 64 * 1024
 MAX_SERVICES = 1_000
 #: Bytes that a session is given at once, unless one service has more to tell.
 _ROOM = 64 * 1024
-#: Sessions that are written to in one turn of the loop, about 5 ms.
-_SESSIONS = 200
+#: Seconds of writing to sessions in one turn of the loop; the last one may take a few milliseconds more.
+_PUSHING = 0.004
 
 
 class Pusher:
@@ -154,6 +154,11 @@ class Subscriptions:
 
     # -- pushing
 
+    @property
+    def pushing(self) -> bool:
+        """Tell whether there are sessions that are still to be written to."""
+        return self._scheduled
+
     def _wake(self, pusher: Pusher) -> None:
         """There is something to push. Done in the next turns, a number of sessions each, so that nobody waits long."""
         self._ready.append(pusher)
@@ -162,13 +167,17 @@ class Subscriptions:
             asyncio.get_running_loop().call_soon(self._push)
 
     def _push(self) -> None:
-        for _ in range(min(_SESSIONS, len(self._ready))):
-            pusher = self._ready.popleft()
+        loop, ready = asyncio.get_running_loop(), self._ready
+        until = loop.time() + _PUSHING
+        while ready:
+            pusher = ready.popleft()
             try:
                 if pusher.push():
-                    self._ready.append(pusher)
+                    ready.append(pusher)
             except SessionClosedError:
                 continue  # `ended` follows, or has been
-        self._scheduled = bool(self._ready)
+            if loop.time() > until:
+                break
+        self._scheduled = bool(ready)
         if self._scheduled:
-            asyncio.get_running_loop().call_soon(self._push)
+            loop.call_soon(self._push)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import traceback
-from collections import Counter
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 #: Seconds between two steps of a spread goodbye.
 _STEP: Final = 0.1
 _LEAST_PER_STEP: Final = 50
-#: Connections that are told of changes in one turn of the loop, about 3 ms.
-_TOLD_PER_TURN: Final = 128
+#: Seconds of telling connections of changes in one turn of the loop; the last one may take a few milliseconds more.
+_TELLING: Final = 0.004
 
 
 class WebSocketStats(msgspec.Struct):
@@ -99,7 +99,7 @@ class WebSocketDoor:
             Endpoint.ALL_CHANGES: AllChangesConduct(*rest),
             Endpoint.NATIVE: NativeConduct(NativeMessages(stream, cursor, counters), *rest),
         }
-        self._awake: list[WebSocketConnection] = []  # there is something for them
+        self._awake: deque[WebSocketConnection] = deque()  # there is something for them
         self._telling = False
         self._now = now
         self._report = report
@@ -197,6 +197,11 @@ class WebSocketDoor:
 
     # Pushes
 
+    @property
+    def telling(self) -> bool:
+        """Whether there are connections that are still to be told of something."""
+        return self._telling
+
     def awaken(self, connection: WebSocketConnection) -> None:
         """There is something for a connection: tell it soon, with all others, a part of them per turn of the loop."""
         self._awake.append(connection)
@@ -216,10 +221,12 @@ class WebSocketDoor:
             connection.close(frames.OUR_FAULT, "the server failed; connect again", "internal_error")
 
     def _tell(self) -> None:
-        part, self._awake = self._awake[:_TOLD_PER_TURN], self._awake[_TOLD_PER_TURN:]
-        for connection in part:
-            self.tell(connection)
-        self._telling = bool(self._awake)
+        awake, until = self._awake, self.loop.time() + _TELLING
+        while awake:
+            self.tell(awake.popleft())
+            if self.loop.time() > until:
+                break
+        self._telling = bool(awake)
         if self._telling:
             self.loop.call_soon(self._tell)
 
