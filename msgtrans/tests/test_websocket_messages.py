@@ -79,6 +79,7 @@ async def test_fragmented_and_cut_anywhere(
         (bytes((frame(9, b"")[0] | 0x10,)) + frame(9, b"")[1:], 1002, "reserved"),
         (frame(3, b""), 1002, "opcode"),
         (bytes((0x82, 0xFF)) + (1 << 30).to_bytes(8), 1009, "exceeding"),
+        *((frame(8, struct.pack(">H", n)), 1002, "") for n in (0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000)),
     ],
 )
 async def test_strict(wire: bytes, code: int, says: str) -> None:

@@ -204,6 +204,8 @@ async def test_a_large_message_before_a_close_frame_is_answered_first(server: No
         (frame(0, b"x"), 1002),
         (frame(TEXT, b"x", mask=b""), 1002),
         (b"\xff" * 20, 1002),
+        (frame(CLOSE, (1006).to_bytes(2)), 1002),
+        (frame(CLOSE, (5000).to_bytes(2)), 1002),
     ],
 )
 async def test_what_breaks_the_rules_is_closed_with_its_code(

@@ -79,6 +79,7 @@ async def test_however_bytes_and_messages_are_cut_the_same_messages_come(
         (frame(CLOSE, b"\x03"), 1002),
         (frame(CLOSE, b"\x03\xed"), 1002),
         (frame(CLOSE, b"\x03\xe8\xff"), 1007),
+        *((frame(CLOSE, code.to_bytes(2)), 1002) for code in (0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535)),
     ],
 )
 async def test_what_is_against_the_rules_ends_reading_with_a_code(data: bytes, code: int) -> None:

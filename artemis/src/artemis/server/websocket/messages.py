@@ -104,7 +104,9 @@ class TextReader:
             self.ping = payload
             self.halted = True
         elif opcode == frames.CLOSE:
-            code = int.from_bytes(payload[:2], "big") if payload else frames.NO_CODE
+            code = frames.close_code(payload)
+            if isinstance(code, frames.Failure):
+                return self._fail(*code)
             self.peer_close = PeerClose(code, payload[2:].decode())  # the reader has looked that it decodes
             self.halted = True
             return True

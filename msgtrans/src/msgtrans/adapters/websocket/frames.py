@@ -49,6 +49,8 @@ LARGEST_KEPT: Final = 64 * 1024  # bytes of buffer; a reader whose buffer has gr
 SPARE_READERS: Final = 16
 MASK_COPIED: Final = 8192  # bytes up to which picows masks in a buffer of its own, which never shrinks
 
+_DEFINED: Final = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})
+
 _BINARY: Final = WSMsgType.BINARY
 _CLOSE: Final = WSMsgType.CLOSE
 _OPCODES: Final = {number: WSMsgType(number) for number in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG)}
@@ -89,6 +91,19 @@ class Failure(NamedTuple):
 
 
 Received: TypeAlias = "bytes | Frame"
+
+
+def close_code(payload: bytes) -> int | Failure:
+    """The code in a Close frame, 1005 when there is none; a failure for one that may not travel (RFC 6455 7.4).
+
+    Those below 1000, those that only stand for an end without a Close frame, and those that nobody has defined.
+    """
+    if not payload:
+        return NO_CODE
+    code = int.from_bytes(payload[:2], "big")
+    if code in _DEFINED or 3000 <= code < 5000:
+        return code
+    return Failure(PROTOCOL_ERROR, f"the close code {code} must not be sent")
 
 
 class FrameReader(WSListener):

@@ -207,7 +207,9 @@ class MessageDecoder:
         return None
 
     def _closed(self, payload: bytes) -> None:
-        code = int.from_bytes(payload[:2], "big") if payload else frames.NO_CODE
+        code = frames.close_code(payload)
+        if isinstance(code, frames.Failure):
+            raise ViolationError(*code)
         self.peer_close = PeerClose(code, payload[2:].decode())  # the reader has looked that it decodes
         self.halted = True
 
