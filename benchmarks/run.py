@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SHARED = {"fleet.py", "load.py", "rounds.py", "run.py"}
+SHARED = {"fleet.py", "load.py", "rounds.py", "run.py", "watchers.py"}
 ARGUMENTS = {"java_fleet": ["--quick"]}
 
 
