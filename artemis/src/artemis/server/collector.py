@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 #: New containers until a look at the young ones, looks until one at those that outlived it, and of those until one at
 #: all that are not frozen.
-THRESHOLDS = (20_000, 10, 50)
+THRESHOLDS = (5_000, 20, 100)
 #: Seconds between two questions whether the node has grown, and by how much it must have.
 INTERVAL = 0.5
 GROWTH = 1.05
