@@ -42,6 +42,8 @@ _STEP: Final = 0.1
 _LEAST_PER_STEP: Final = 50
 #: Seconds of telling connections of changes in one turn of the loop; the last one may take a few milliseconds more.
 _TELLING: Final = 0.004
+#: The same for forgetting connections that are gone.
+_FORGETTING: Final = 0.004
 
 
 class WebSocketStats(msgspec.Struct):
@@ -101,6 +103,7 @@ class WebSocketDoor:
         }
         self._awake: deque[WebSocketConnection] = deque()  # there is something for them
         self._telling = False
+        self._lost: deque[WebSocketConnection] = deque()  # gone, but not forgotten yet
         self._now = now
         self._report = report
         self._chance = chance
@@ -169,7 +172,21 @@ class WebSocketDoor:
         self._ending[connection] = self.loop.time() + self.limits.write_deadline
 
     def lost(self, connection: WebSocketConnection) -> None:
-        """A connection is gone."""
+        """A connection is gone: forget it soon, of thousands that go at once a part per turn of the loop."""
+        if not self._lost:
+            self.loop.call_soon(self._forget_lost)
+        self._lost.append(connection)
+
+    def _forget_lost(self) -> None:
+        lost, until = self._lost, self.loop.time() + _FORGETTING
+        while lost:
+            self._forget(lost.popleft())
+            if self.loop.time() > until:
+                break
+        if lost:
+            self.loop.call_soon(self._forget_lost)
+
+    def _forget(self, connection: WebSocketConnection) -> None:
         self._connections.discard(connection)
         if self.sessions.end(connection.endpoint, connection):
             connection.conduct.closed(connection)
