@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import pytest
 
 from msgtrans import TransportClient, WebSocketClientConfig
@@ -62,3 +63,16 @@ async def test_pages_of_other_sites_are_denied(server):
         async with TransportClient(WebSocketClientConfig(target_url=uri, headers=headers)) as client:
             outcomes.append((await asked(client))[1])
     assert ["no-permission", "success", "success"] == outcomes
+
+
+async def test_the_token_may_be_in_the_request(guarded):
+    """As tools of the originals send it, in JSON and in MessagePack."""
+    host, port = guarded.address
+    async with TransportClient(f"tcp://{host}:{port}") as client:
+        for token, expected in (("other", "no-permission"), ("s3cret", "success")):
+            request = PULL_OUT | {"token": token}
+            answer = await client.request(json.dumps(request).encode(), biz_type=OPERATE)
+            assert expected == json.loads(answer.payload)["responseStatus"]["errorCode"]
+            packed = msgspec.msgpack.encode(request)
+            answer = await client.request(packed, biz_type=OPERATE, ext_header=b"format=msgpack")
+            assert expected == msgspec.msgpack.decode(answer.payload)["responseStatus"]["errorCode"]

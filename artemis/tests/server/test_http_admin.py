@@ -1,7 +1,9 @@
 """Operations of operators: open on loopback, refused beyond it without a token, else with the right token only."""
 
+import asyncio
+import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -199,3 +201,82 @@ async def test_operations_for_operators_are_open_on_loopback(wire: Wire) -> None
     await wire.send(post(SWITCHING, b"{}", "Origin: http://evil.example"))
     status, found, _ = await wire.answer()
     assert (status, "access-control-allow-origin" in found) == (403, False)
+
+
+OUT = {
+    "instanceKey": {"regionId": "r1", "serviceId": "demo.orders", "instanceId": "10.0.0.7"},
+    "operation": "out",
+    "operatorId": "alice",
+}
+SERVER_OUT = {"serverKey": {"regionId": "r1", "serverId": "10.0.0.7"}, "operation": "out", "operatorId": "alice"}
+OPERATE = [("operate-instance", OUT), ("operate-server", SERVER_OUT)]
+
+
+@pytest.fixture
+async def guarded(start: Callable, tmp_path: Path) -> AsyncIterator[NodeServer]:
+    """A node that asks for a token."""
+    file = tmp_path / "token"
+    file.write_bytes(TOKEN)
+    file.chmod(0o600)
+    async with start(admin_token_file=file) as server:
+        yield server
+
+
+@pytest.mark.parametrize(("name", "body"), OPERATE)
+async def test_java_tools_send_the_token_in_the_body(
+    guarded: NodeServer, connect: Callable, name: str, body: dict[str, object]
+) -> None:
+    """The token within the request is as good as one in the head; without it the answer is a 200 that says what to do.
+
+    HTTP 401 means a dead node to clients of the originals.
+    """
+    wire: Wire = await connect(guarded)
+    path = f"/api/management/{name}.json"
+    for token, fields, expected in (
+        (None, (), "no-permission"),
+        ("", (), "no-permission"),
+        ("open-sesame-124", (), "no-permission"),
+        ("\ud800", (), "no-permission"),
+        (None, ("Authorization: Bearer wrong",), "no-permission"),
+        ("open-sesame-123", (), "success"),
+        ("open-sesame-123", ("Authorization: Bearer wrong",), "success"),
+        ("ticket 4711", ("Authorization: Bearer open-sesame-123",), "success"),
+    ):
+        answer = await wire.post(path, body | {"token": token}, *fields)
+        status = answer["responseStatus"]
+        assert status["errorCode"] == expected, token
+        assert expected == "success" or "--admin-token-file" in status["message"]
+    assert guarded.counters["http"]["denied"] == 5
+    await wire.send(post(path, json.dumps(body).encode(), "Origin: http://evil.example"))
+    assert (await wire.answer())[0] == 403
+
+
+async def test_a_reachable_node_without_a_token_refuses_in_a_200(start: Callable, connect: Callable) -> None:
+    """Whatever the request carries, and the sentence says what the operator of the node must do."""
+    async with start(host="0.0.0.0") as server:  # noqa: S104 - the case
+        wire = Wire(*await asyncio.open_connection("127.0.0.1", server.address[1]))
+        for name, body in OPERATE:
+            status = (await wire.post(f"/api/management/{name}.json", body | {"token": "x"}))["responseStatus"]
+            assert (status["status"], status["errorCode"]) == ("fail", "no-permission")
+            assert "without an admin token" in status["message"]
+        wire.writer.close()
+
+
+async def test_the_token_is_in_no_record(start: Callable, connect: Callable, tmp_path: Path) -> None:
+    """A token that came in a request is neither shown nor saved; a note in its place is saved as in the originals."""
+    file = tmp_path / "token"
+    file.write_bytes(TOKEN)
+    file.chmod(0o600)
+    data = tmp_path / "data"
+    data.mkdir()
+    async with start(admin_token_file=file, data_dir=data) as server:
+        wire: Wire = await connect(server)
+        for name, body in OPERATE:
+            await wire.post(f"/api/management/{name}.json", body | {"token": TOKEN.decode()})
+        note = {"operation": "other", "token": "ticket-4711"}
+        await wire.post("/api/management/operate-instance.json", OUT | note, f"Authorization: Bearer {TOKEN.decode()}")
+        await wire.send(get("/api/management/all-instance-operations.json"))
+        assert TOKEN not in (await wire.answer())[2]
+    saved = b"".join(path.read_bytes() for path in data.rglob("*") if path.is_file())
+    assert TOKEN not in saved
+    assert b"ticket-4711" in saved

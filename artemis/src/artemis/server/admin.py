@@ -3,7 +3,7 @@
 A node that only its own machine reaches is open. One that listens beyond loopback asks for the token of
 `--admin-token-file`, and refuses such operations altogether while it has none.
 Not here: how a token travels, which each door knows (`Authorization: Bearer` over HTTP, `token=` in the ext header of
-the binary door), and users with names and roles.
+the binary door; for requests that have a place for it see `operators`), and users with names and roles.
 """
 
 from __future__ import annotations
@@ -70,6 +70,10 @@ class AdminGuard:
         if hmac.compare_digest(self._token, given):
             return None
         return Denial(can_help=True, text=_MISMATCH)
+
+    def asks_for(self, given: bytes) -> bool:
+        """Whether `given` is the token itself, which nobody else may see."""
+        return self._token is not None and hmac.compare_digest(self._token, given)
 
     def judge_page(self, origin: bytes, host: bytes) -> Denial | None:
         """Say why a request that a web page made is denied, None when it is not. `origin` is empty for other requests.

@@ -212,6 +212,7 @@ class NodeServer:
             self.counters["http"],
             self._requests["http"],
             self.gate,
+            guard,
         )
         pages = Pages(self.node, Metrics(self._snapshot), self._config.path_prefix)
         application = Application(calls, routes, pages.table(), self.counters["http"])

@@ -25,7 +25,7 @@ from artemis.model import (
     encode,
     encode_msgpack,
 )
-from artemis.model.responses import BAD_REQUEST, INTERNAL_SERVICE_ERROR, NO_PERMISSION, RATE_LIMITED, SUCCESS, failure
+from artemis.model.responses import BAD_REQUEST, INTERNAL_SERVICE_ERROR, RATE_LIMITED, SUCCESS, failure
 from artemis.model.wire import WireStruct
 from artemis.server.admin import AdminGuard, Denial
 from artemis.server.batches import SMALL_BODY, Call, is_large, read_and_call
@@ -34,6 +34,7 @@ from artemis.server.binary.subscriptions import MAX_REQUEST, NAMES, Subscription
 from artemis.server.gate import Gate
 from artemis.server.node import Node
 from artemis.server.operations import OPERATIONS, Operation
+from artemis.server.operators import denied, guarded, has_token
 from artemis.server.recognition import HeartbeatMemory
 from artemis.server.turns import in_turns
 from msgtrans import Context, Reply, Session
@@ -107,7 +108,7 @@ class BinaryDoor:
         caller = _address(context.session) if self._gate.per_caller else ""
         refusal = self._gate.refuse(operation, caller, now)
         if refusal is None and operation.admin:
-            refusal = self._deny(operation, context)
+            refusal = self._deny(operation, context, page_only=has_token(operation))
         if refusal is not None:
             return self._reply(operation, refusal, packed=packed)
         if operation.recognisable:
@@ -118,6 +119,8 @@ class BinaryDoor:
             call = memory.caller(self._node, digest)
         else:
             call = self._calls[operation.code]
+            if operation.admin and has_token(operation):
+                call = guarded(operation, call, self._guard, _token(context), self._counters)
         if len(payload) > SMALL_BODY or operation.json_pieces is not None:
             return self._answer_large(operation, call, payload, packed=packed)
         try:
@@ -192,19 +195,23 @@ class BinaryDoor:
             return self._refuse(str(error), packed=packed)
         return _encoded(answer, packed=packed)
 
-    def _deny(self, operation: Operation, context: Context) -> msgspec.Struct | None:
-        """Say why an operation of operators is denied to this peer, None when it is not."""
+    def _deny(self, operation: Operation, context: Context, *, page_only: bool) -> msgspec.Struct | None:
+        """Say why an operation of operators is denied to this peer, None when it is not.
+
+        With `page_only` the token is looked at later: the request may carry it.
+        """
         denial: Denial | None = None
         opening = context.session.http_request
         if opening is not None:
             # Over WebSocket the peer may be any page that a browser shows.
             headers = opening.headers
             denial = self._guard.judge_page(headers.get("origin", "").encode(), headers.get("host", "").encode())
-        denial = denial or self._guard.judge(option(context.ext_header, b"token") or b"")
+        if denial is None and not page_only:
+            denial = self._guard.judge(_token(context))
         if denial is None:
             return None
         self._counters["denied"] += 1
-        return operation.response_type(response_status=failure(NO_PERMISSION, denial.text))
+        return denied(operation, denial)
 
     def _refuse(self, text: str, *, packed: bool) -> bytes | Reply:
         self._counters["malformed_request"] += 1
@@ -222,6 +229,10 @@ def _memory(session: Session) -> HeartbeatMemory:
     if not isinstance(session.data, HeartbeatMemory):
         session.data = HeartbeatMemory()
     return session.data
+
+
+def _token(context: Context) -> bytes:
+    return option(context.ext_header, b"token") or b""
 
 
 def _address(session: Session) -> str:

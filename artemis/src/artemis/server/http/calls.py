@@ -16,6 +16,7 @@ import msgspec
 
 from artemis.model import MalformedBody, decode, encode
 from artemis.model.responses import INTERNAL_SERVICE_ERROR, SUCCESS, failure
+from artemis.server.admin import AdminGuard
 from artemis.server.batches import SMALL_BODY, Call, call_in_slices, is_large, read_and_call
 from artemis.server.gate import Gate
 from artemis.server.http.answer import Answer, problem
@@ -25,6 +26,7 @@ from artemis.server.http.polls import Polls
 from artemis.server.http.routes import Routes, query_fields, too_large
 from artemis.server.node import Node
 from artemis.server.operations import BadParameter, Operation
+from artemis.server.operators import guarded, has_token
 from artemis.server.recognition import HeartbeatMemory
 
 #: The HTTP status of all answers but those of operations that say otherwise.
@@ -57,7 +59,7 @@ class Calls:
     `now` gives the node's monotonic milliseconds; `body_limit` bounds a body in bytes, unpacked; `report` is told of
     exceptions that no handler expected, as (operation name, traceback text). `counters` counts what went wrong, by
     name, `requests` all requests by operation. `gate` refuses requests above the rate limits; the `caller` of a request
-    is the address of its peer.
+    is the address of its peer. `guard` judges the tokens that bodies carry.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Calls:
         counters: Counter[str],
         requests: Counter[str],
         gate: Gate,
+        guard: AdminGuard | None = None,
     ) -> None:
         self.node = node
         self.body_limit = body_limit
@@ -77,6 +80,7 @@ class Calls:
         self._counters = counters
         self._requests = requests
         self.gate = gate
+        self._guard = guard or AdminGuard()
         self._calls: dict[str, Call] = {}
 
     def polls(self, routes: Routes, loop: asyncio.AbstractEventLoop) -> Polls:
@@ -132,6 +136,8 @@ class Calls:
             call = self._calls.get(operation.name) or self._calls.setdefault(
                 operation.name, Call.of(operation, self.node)
             )
+            if operation.admin and has_token(operation):
+                call = guarded(operation, call, self._guard, head.token, self._counters)
         if head.encoding in {b"gzip", b"x-gzip"}:
             return self._unpack_and_answer(operation, call, body)
         if len(body) > SMALL_BODY:

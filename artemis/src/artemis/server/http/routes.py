@@ -8,6 +8,7 @@ from artemis.server.admin import AdminGuard
 from artemis.server.http.answer import Answer, preflight, problem
 from artemis.server.http.head import RequestHead
 from artemis.server.operations import OPERATIONS, Operation, Query
+from artemis.server.operators import has_token
 
 #: v1 clients speak below the node URL, v2 clients below /artemis (spec section 2).
 PREFIXES = (b"/api/", b"/artemis/api/")
@@ -55,13 +56,16 @@ class Routes:
         if not operation.admin:
             return refusal
         if refusal is None or refusal.status == 200:
-            refusal = self._deny(head) or refusal
+            refusal = self._deny(operation, head) or refusal
         return None if refusal is None else refusal.for_operators()
 
-    def _deny(self, head: RequestHead) -> Answer | None:
-        """401 or 403 for an operation of operators. A preflight carries no token, so it is judged by its page alone."""
+    def _deny(self, operation: Operation, head: RequestHead) -> Answer | None:
+        """401 or 403 for an operation of operators. A preflight carries no token, so it is judged by its page alone.
+
+        So is a request that may carry the token in its body, which nobody has read yet; see `operators`.
+        """
         denial = self._guard.judge_page(head.origin, head.host)
-        if denial is None and head.method != b"OPTIONS":
+        if denial is None and head.method != b"OPTIONS" and not has_token(operation):
             denial = self._guard.judge(head.token)
         if denial is None:
             return None
