@@ -163,10 +163,25 @@ def test_a_delta_since_before_what_is_remembered_is_everything(make_node, make_i
     node = make_node()
     for name in ("one", "two"):
         replication.register(node, RegistryRequest(instances=[make_instance("a", service_id=name)]), 1_000)
-    for since in (0, -(2**63), WALL - 1):
+    for since in (0, -(2**63), WALL - 1, WALL + 4_000_001, 2**63 - 1):
         request = SyncDeltaRequest(region_id="r1", since_timestamp=since)
         answer = whole(replication.services_delta(node, request, 4_000_000))
         assert (True, 2) == (answer["fullSync"], len(answer["services"]))
-    request = SyncDeltaRequest(region_id="r1", since_timestamp=2**63 - 1)
+    request = SyncDeltaRequest(region_id="r1", since_timestamp=WALL + 4_000_000)
     assert [] == whole(replication.services_delta(node, request, 4_000_000))["services"]
     assert "no-permission" == whole(replication.services_delta(node, None, 0))["responseStatus"]["errorCode"]
+
+
+@pytest.mark.parametrize("jump", [-86_400_000, 3_600_000, -WALL])
+def test_a_wall_clock_that_is_set_loses_no_change(make_node, make_instance, jump):
+    """Timestamps go on from where they were, so who comes back with the last one gets what changed since."""
+    node = make_node()
+    replication.register(node, RegistryRequest(instances=[make_instance("a", service_id="before")]), 1_000)
+    first = whole(replication.services_delta(node, SyncDeltaRequest(region_id="r1", since_timestamp=WALL), 2_000))
+    node.tick(2_000, WALL + 2_000 + jump)
+    replication.register(node, RegistryRequest(instances=[make_instance("a", service_id="after")]), 3_000)
+    since = first["currentTimestamp"]
+    second = whole(replication.services_delta(node, SyncDeltaRequest(region_id="r1", since_timestamp=since), 4_000))
+    assert (False, ["after"]) == (second["fullSync"], [service["serviceId"] for service in second["services"]])
+    assert since < second["currentTimestamp"]
+    assert since < whole(replication.sync_full(node, SyncFullRequest(region_id="r1"), 4_000))["syncTimestamp"]

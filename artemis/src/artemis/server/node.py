@@ -155,6 +155,7 @@ class Node:
         if saved is not None:
             self._restore(saved, now, wall)
         self._wall = wall
+        self._born = (now, wall)
         self._positions = Positions(identity.region)
         clock = wall_clock or (lambda: self._wall)
         self.log = ChangeLog(self.catalog, self.registry, wall=clock, max_entries=max_changes)
@@ -351,6 +352,11 @@ class Node:
     def pardon(self, now: int) -> None:
         """Give every lease a fresh TTL, after a time in which this node could hear nobody."""
         self.registry.pardon(now)
+
+    def steady_wall(self, now: int) -> int:
+        """Return the milliseconds of a wall clock that was right at the start and that nobody sets: it only grows."""
+        born, wall = self._born
+        return wall + now - born
 
     def retime(self, timings: NodeTimings) -> None:
         """Change the times of all leases, those that exist included (spec 10.1: TTLs are read at every check)."""

@@ -98,7 +98,7 @@ def sync_full(node: Node, request: SyncFullRequest | None, now: int) -> "Registr
     refusal = _refuse_region(node, None if request is None else request.region_id)
     if refusal is not None:
         return RegistryContent(SyncFullResponse(response_status=refusal))
-    head = SyncFullResponse(response_status=SUCCESS, sync_timestamp=node.registry.wall(now))
+    head = SyncFullResponse(response_status=SUCCESS, sync_timestamp=node.steady_wall(now))
     return RegistryContent(head, _live_services(node))
 
 
@@ -106,16 +106,17 @@ def services_delta(node: Node, request: SyncDeltaRequest | None, now: int) -> "R
     """Show the services that changed since a timestamp of this node, all when it no longer knows (artemis-rust 1.7).
 
     The rewrite answers the whole registry whatever is asked. What changed is known for as long as removed instances are
-    remembered, and to this node only since its start.
+    remembered, and to this node only since its start. Timestamps grow evenly even when the wall clock is set, so one
+    from the future is not this node's.
     """
     refusal = _refuse_region(node, None if request is None else request.region_id)
     if refusal is not None or request is None:
         return RegistryContent(SyncDeltaResponse(response_status=refusal or SUCCESS))
     registry = node.registry
-    wall = registry.wall(now)
+    wall = node.steady_wall(now)
     since = now - (wall - request.since_timestamp)
     known = max(now - registry.timings.lifetime, node.about.started)
-    full = since < known or registry.counters.swept_early > 0
+    full = not known <= since <= now or registry.counters.swept_early > 0
     head = SyncDeltaResponse(current_timestamp=wall, full_sync=full, response_status=SUCCESS, services=None)
     if full:
         return RegistryContent(head, _live_services(node))
