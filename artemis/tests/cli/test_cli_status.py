@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from artemis.cli.overview import duration_text, preservation_text
-from artemis.model.status import PreservationState
+from artemis.cli.output import counted
+from artemis.cli.overview import duration_text, overview_rows, preservation_text
+from artemis.model.status import OverviewResponse, PreservationState
 from artemis.testing import RunningNode, running_node_sync
 
 Run = Callable[..., Result]
@@ -57,12 +58,14 @@ def test_leases_are_listed_by_service(run: Run, fresh_service: str) -> None:
     assert result.stdout.splitlines()[0].split() == ["SERVICE", "INSTANCE", "SINCE", "RENEWED", "TTL"]
     assert [line.split()[0] for line in result.stdout.splitlines()[1:]] == [fresh_service]
     assert result.stdout.splitlines()[1].endswith("20 s")
-    assert "leases," in result.stderr
+    assert "The node holds " in result.stderr
     (old,) = run("leases", fresh_service, "--legacy").stdout.splitlines()[1:]
     assert (fresh_service + "/old" in old, old.strip().endswith("90 s")) == (True, True)
     assert fresh_service in run("leases").stdout
     assert list(json.loads(run("leases", fresh_service, "--json").stdout)["leases"]) == [fresh_service]
-    assert run("leases", "no-such-service").stdout == ""
+    none = run("leases", "no-such-service", "--legacy")
+    assert (none.exit_code, none.stdout) == (0, "")
+    assert "no-such-service has no legacy leases." in none.stderr
 
 
 def test_preservation_is_switched_by_who_has_the_token(run: Run, own_node: tuple[RunningNode, Path]) -> None:
@@ -71,7 +74,8 @@ def test_preservation_is_switched_by_who_has_the_token(run: Run, own_node: tuple
     assert "on, not active" in run("preservation", server=node.url).stdout
     refused = run("preservation", "off", server=node.url)
     assert (refused.exit_code, refused.stdout) == (1, "")
-    assert "HTTP 401" in refused.stderr
+    assert "give its admin token by --token-file FILE or ARTEMIS_TOKEN" in refused.stderr
+    assert "Authorization" not in refused.stderr
     assert "off: switched off" in run("preservation", "off", "--token-file", str(file), server=node.url).stdout
     shown = json.loads(run("preservation", "--json", server=node.url).stdout)
     assert (shown["leases"]["enabled"], shown["legacyLeases"]["enabled"]) == (False, False)
@@ -89,7 +93,9 @@ def test_the_token_can_be_in_the_environment(
 
 def test_a_token_file_that_cannot_be_used_is_a_wrong_command_line(run: Run, tmp_path: Path) -> None:
     """Missing or empty."""
-    assert run("preservation", "on", "--token-file", str(tmp_path / "none")).exit_code == 2
+    missing = run("preservation", "on", "--token-file", str(tmp_path / "none"))
+    assert missing.exit_code == 2
+    assert f"cannot read {tmp_path / 'none'}: No such file or directory\n" in missing.stderr
     empty = tmp_path / "empty"
     empty.write_text("\n")
     assert "is empty" in run("preservation", "on", "--token-file", str(empty)).stderr
@@ -100,6 +106,7 @@ def test_without_a_node_it_ends_with_code_3(run: Run, unused_tcp_port: int) -> N
     for arguments in (("preservation",), ("leases",), ("pullouts",), ("explain", "s", "i"), ("pullout", "s", "i")):
         result = run(*arguments, server=f"http://127.0.0.1:{unused_tcp_port}")
         assert (result.exit_code, result.stdout) == (3, "")
+        assert f"No registry answers at http://127.0.0.1:{unused_tcp_port}: Connection refused." in result.stderr
         assert "artemis serve" in result.stderr
 
 
@@ -117,3 +124,36 @@ def test_active_preservation_says_since_when_and_why() -> None:
     state = PreservationState(active=True, enabled=True, for_ms=61_000, heard=1, live=9, reason="8 of 9 fell silent")
     assert preservation_text(state) == "ACTIVE for 1 min 1 s: 8 of 9 fell silent (1 of 9 heard)"
     assert preservation_text(None) == "-"
+
+
+def test_a_wrong_token_is_named_as_such(
+    run: Run, own_node: tuple[RunningNode, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And where it came from."""
+    monkeypatch.setenv("ARTEMIS_TOKEN", "wrong")
+    refused = run("preservation", "off", server=own_node[0].url)
+    assert "does not accept this admin token; it comes from --token-file or ARTEMIS_TOKEN" in refused.stderr
+
+
+def test_one_thing_is_not_called_several() -> None:
+    """`1 lease`, `2 leases`."""
+    assert [counted(number, "lease") for number in (0, 1, 2)] == ["0 leases", "1 lease", "2 leases"]
+    holds = dict(overview_rows(OverviewResponse(instances=1, services=1)))["holds"]
+    assert holds == "1 instance of 1 service"
+
+
+def test_tables_have_neither_padding_nor_a_line_without_names(run: Run) -> None:
+    """Lines end with their last word, and the overview follows the node's line at once."""
+    lines = run("status").stdout.splitlines()
+    assert [line.rstrip() for line in lines] == lines
+    assert [] == [line for line in lines if not line]
+
+
+def test_what_is_registered_is_shown_as_it_is(run: Run, fresh_service: str) -> None:
+    """No emoji for `:x:`, no markup, no codes for the terminal."""
+    name = ":smile:[b]\x1b[31m"
+    run("register", "--service", fresh_service, "--instance", name, "--port", "81")
+    assert ":smile:[b]\\x1b[31m" in run("instances", fresh_service).stdout
+    assert "Unregistered " + fresh_service + "/:smile:[b]\\x1b[31m." in (
+        run("unregister", "--service", fresh_service, "--instance", name).stderr
+    )

@@ -14,13 +14,16 @@ import msgspec
 import typer
 
 from artemis.cli.output import say
-from artemis.cli.session import FAILED, UNREACHABLE
+from artemis.cli.session import FAILED, unreachable
+from artemis.client.transport import in_words
 from artemis.model import ResponseStatus, decode, encode
 from artemis.model.tolerant import MalformedBody
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-_PATIENCE = aiohttp.ClientTimeout(total=30, connect=5)
+_SECONDS = 30
+_PATIENCE = aiohttp.ClientTimeout(total=_SECONDS, connect=5)
+_UNAUTHORIZED = 401
 _NOT_FOUND = 404
 
 
@@ -75,19 +78,22 @@ async def _call(
         ):
             raw = await response.read()
             status = response.status
+    except TimeoutError:
+        raise unreachable(server, f"no answer within {_SECONDS} s") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        say(f"No registry answers at {server}: {str(error) or type(error).__name__}.")
-        say("Start one with `artemis serve`, or name another one with --server URL or ARTEMIS_SERVER.")
-        raise typer.Exit(UNREACHABLE) from None
+        raise unreachable(server, in_words(error)) from None
     if status == _NOT_FOUND:
         return None
-    if status >= 300:
-        say(_in_words(server, path, status, raw))
+    if status == _UNAUTHORIZED:
+        say(_denied(server, token))
         raise typer.Exit(FAILED)
-    return _answer(server, path, answer, raw)
+    if status >= 300:
+        say(_refusal(server, path, status, raw))
+        raise typer.Exit(FAILED)
+    return _answer(server, path, answer, raw, token)
 
 
-def _answer(server: str, path: str, answer: type[T], raw: bytes) -> T:
+def _answer(server: str, path: str, answer: type[T], raw: bytes, token: str) -> T:
     try:
         decoded = decode(answer, raw)
     except MalformedBody as error:
@@ -96,12 +102,19 @@ def _answer(server: str, path: str, answer: type[T], raw: bytes) -> T:
     status = getattr(decoded, "response_status", None)
     if decoded is None or (isinstance(status, ResponseStatus) and status.status == "fail"):
         said = status.message or status.error_code if isinstance(status, ResponseStatus) else "nothing"
-        say(f"{server} refuses {path}: {said}")
+        # Where the node speaks of the header that a token travels in, people at a terminal need the option for it.
+        say(_denied(server, token) if "Authorization" in (said or "") else f"{server} refuses {path}: {said}")
         raise typer.Exit(FAILED)
     return decoded
 
 
-def _in_words(server: str, path: str, status: int, raw: bytes) -> str:
+def _denied(server: str, token: str) -> str:
+    if token:
+        return f"{server} does not accept this admin token; it comes from --token-file or ARTEMIS_TOKEN."
+    return f"{server} does this for operators alone: give its admin token by --token-file FILE or ARTEMIS_TOKEN."
+
+
+def _refusal(server: str, path: str, status: int, raw: bytes) -> str:
     try:
         said = msgspec.json.decode(raw, type=_Problem).message
     except msgspec.MsgspecError:

@@ -76,4 +76,7 @@ def leases(
         output.rows_table(("SERVICE", "INSTANCE", "SINCE", "RENEWED", "TTL"), rows)
     renewals = answer.lease_update_count_last_time_window
     safe = "nothing is held back" if answer.is_safe else "self-preservation holds leases back"
-    output.say(f"{answer.lease_count} leases, {renewals} renewals within 10 s; {safe}.")
+    if service.strip() and not rows:
+        output.say(f"{service.strip()} has no {'legacy ' if legacy else ''}leases.")
+    held = output.counted(answer.lease_count, "lease")
+    output.say(f"The node holds {held}, with {output.counted(renewals, 'renewal')} within 10 s; {safe}.")

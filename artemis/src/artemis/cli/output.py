@@ -1,4 +1,7 @@
-"""What the commands print: tables for people, JSON for machines on stdout; messages and errors on stderr."""
+"""What the commands print: tables for people, JSON for machines on stdout; messages and errors on stderr.
+
+Names in a registry are anybody's: they are shown as they are, never as markup, emoji or codes for the terminal.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,9 +20,14 @@ if TYPE_CHECKING:
     from artemis.model import Instance, Service, ServiceNodeStatus
 
 
+_PIPE = 1000
+_PROSE = 24
+"""Columns of a sentence that is wrapped, at least."""
+
+
 def say(text: str) -> None:
     """Tell a person something that is not the result."""
-    Console(stderr=True, highlight=False).print(text, markup=False, soft_wrap=True)
+    _console(stderr=True).print(plain(text, keep="\n"), soft_wrap=True)
 
 
 def print_json(value: object) -> None:
@@ -30,7 +38,21 @@ def print_json(value: object) -> None:
 
 def print_line(text: str) -> None:
     """Print one line of a result on stdout."""
-    Console(highlight=False).print(text, markup=False, soft_wrap=True)
+    _console().print(plain(text), soft_wrap=True)
+
+
+def plain(text: str, keep: str = "") -> str:
+    """Return a text with everything that does not print, but for what to `keep`, as an escape such as \\x1b."""
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() or one in keep else one.encode("unicode_escape").decode("ascii") for one in text
+    )
+
+
+def counted(count: int, noun: str) -> str:
+    """Return `1 lease`, `2 leases`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def services_table(services: Iterable[Service]) -> None:
@@ -71,9 +93,12 @@ def status_table(server: str, status: ServiceNodeStatus) -> None:
     _print(table)
 
 
-def rows_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows under the names of their columns."""
-    table = _table(*columns)
+def rows_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, prose: bool = False) -> None:
+    """Print rows under the names of their columns, without a line for these when they are all empty.
+
+    With `prose` the last column holds sentences, which alone are wrapped where the terminal is narrow.
+    """
+    table = _table(*columns, prose=prose)
     for row in rows:
         table.add_row(*_cells(*row))
     _print(table)
@@ -96,20 +121,30 @@ def _serves(status: str | None, flag: bool | None) -> str:
     return "yes" if flag else "no"
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+def _table(*columns: str, prose: bool = False) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
+    for number, column in enumerate(columns, start=1):
+        last = number == len(columns)
+        table.add_column(
+            column, overflow="fold", no_wrap=prose and not last, min_width=_PROSE if prose and last else None
+        )
     return table
 
 
-def _cells(*values: object) -> list[str]:
-    return [escape("-" if value in {None, ""} else str(value)) for value in values]
+def _cells(*values: object) -> list[Text]:
+    return [Text("-" if value in {None, ""} else plain(str(value))) for value in values]
+
+
+def _console(*, stderr: bool = False, width: int | None = None) -> Console:
+    return Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
 
 
 def _print(table: Table) -> None:
-    # A pipe has no width; a line that is cut there would be lost for `grep`.
-    console = Console(highlight=False)
+    console = _console()
     if not console.is_terminal:
-        console = Console(highlight=False, width=1000)
-    console.print(table)
+        # A pipe has no width; a line that is cut there would be lost for `grep`.
+        console = _console(width=_PIPE)
+    with console.capture() as shown:
+        console.print(table)
+    # Not padded to the width of the last column.
+    console.file.write("".join(f"{line.rstrip()}\n" for line in shown.get().splitlines()))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from artemis.cli.output import counted
+
 if TYPE_CHECKING:
     from artemis.model.status import OverviewResponse, PreservationState
 
@@ -15,7 +17,7 @@ def overview_rows(overview: OverviewResponse) -> list[tuple[str, str]]:
     return [
         ("version", f"{overview.version or '-'}, start {overview.epoch}"),
         ("up for", duration_text(overview.uptime_ms)),
-        ("holds", f"{overview.instances} instances of {overview.services} services"),
+        ("holds", f"{counted(overview.instances, 'instance')} of {counted(overview.services, 'service')}"),
         ("connections", connections),
         ("push", push or "nothing yet"),
         ("data", f"{overview.age_ms} ms old, cursor {overview.cursor or '-'}"),

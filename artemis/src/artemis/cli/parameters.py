@@ -36,8 +36,10 @@ def token_of(file: Path | None) -> str:
         return os.environ.get("ARTEMIS_TOKEN", "").strip()
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"cannot read {file}: {error}", param_hint="--token-file") from None
+    except OSError as error:
+        raise typer.BadParameter(f"cannot read {file}: {error.strerror}", param_hint="--token-file") from None
+    except UnicodeDecodeError:
+        raise typer.BadParameter(f"{file} is not a text file", param_hint="--token-file") from None
     if not lines or not lines[0].strip():
         raise typer.BadParameter(f"the first line of {file} is empty", param_hint="--token-file")
     return lines[0].strip()

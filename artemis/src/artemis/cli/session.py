@@ -61,10 +61,7 @@ def with_client(
     try:
         asyncio.run(run())
     except UnreachableError as error:
-        reasons = sorted({attempt.reason for attempt in error.attempts})
-        say(f"No registry answers at {server}: {'; '.join(reasons)}.")
-        say("Start one with `artemis serve`, or name another one with --server URL or ARTEMIS_SERVER.")
-        raise typer.Exit(UNREACHABLE) from None
+        raise unreachable(server, "; ".join(sorted({attempt.reason for attempt in error.attempts}))) from None
     except ArtemisError as error:
         say(str(error))
         if region and isinstance(error, RefusedError) and error.error_code == "no-permission":
@@ -72,6 +69,13 @@ def with_client(
         raise typer.Exit(FAILED) from None
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def unreachable(server: str, reason: str) -> typer.Exit:
+    """Say that no node answers, and what to do about it; return what ends the command."""
+    say(f"No registry answers at {server}: {reason}.")
+    say("Start one with `artemis serve`, or name another one with --server URL or ARTEMIS_SERVER.")
+    return typer.Exit(UNREACHABLE)
 
 
 async def place(client: ArtemisClient, region: str, zone: str = "") -> tuple[str, str]:

@@ -63,7 +63,7 @@ class HttpTransport:
         except TimeoutError:
             raise TransportFailure(f"no answer within {timeout:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise TransportFailure(_in_words(error)) from error
+            raise TransportFailure(in_words(error)) from error
 
     async def close(self) -> None:
         """Close every connection; a later call opens new ones."""
@@ -89,7 +89,8 @@ def _refusal(response: aiohttp.ClientResponse) -> str:
     return f"HTTP {response.status}, a redirect to {location[:200]!r}"
 
 
-def _in_words(error: Exception) -> str:
+def in_words(error: Exception) -> str:
+    """Return why a connection failed, in a few words for people."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return f"its certificate is not accepted ({error.certificate_error})"
     if isinstance(error, aiohttp.ClientConnectorError):
