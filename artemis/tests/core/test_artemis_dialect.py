@@ -222,6 +222,23 @@ def test_what_cannot_be_picked_is_not_found(make_node, make_instance):
     assert "c" == pick(node)[1]["instance"]["instanceId"]
 
 
+def test_the_choice_is_among_what_discovery_data_selects(make_node, make_instance, monkeypatch):
+    """In turns of their own; nothing selected is nothing found, and too much to look through is refused."""
+    node = make_node()
+    zones = {"a": "z1", "b": "z2", "c": "z1", "d": "z2"}
+    node.register(RegistryRequest(instances=[make_instance(name, zone_id=zone) for name, zone in zones.items()]), 0)
+    seen = []
+    for zone in ("z1", "Z2", None, "z1", "z2", None):
+        answer = pick(node, discovery_data={"zoneId": zone, "unknown": "x"})[1]
+        seen.append(answer["instance"]["instanceId"])
+    assert ["a", "b", "a", "c", "d", "b"] == seen
+    nothing = {"success": False, "message": "No instances found for service: demo.orders"}
+    assert (404, nothing) == pick(node, discovery_data={"metadata.env": "none"})
+    assert 404 == pick(node, service_id="x", discovery_data={"zoneId": "z1"})[0]
+    monkeypatch.setattr("artemis.discovery.narrowing.MAX_NARROWED", 3)
+    assert 400 == pick(node, discovery_data={"zoneId": "z1"})[0]
+
+
 def test_the_region_of_a_service_may_stand_in_its_config(make_node):
     """As the rewrite has it; the one beside the config counts where there is one."""
     node = make_node(allow_discovery_from_other_zone=False)

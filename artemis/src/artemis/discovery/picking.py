@@ -1,7 +1,7 @@
 """Picking one instance of a service for a caller who wants no list (artemis-rust 5.1).
 
-In turn or at random, among the instances that discovery shows and that call themselves `up` or nothing. Each service
-has its own turn, so that the calls of one do not skip instances of another.
+In turn or at random, among the instances that discovery shows and that call themselves `up` or nothing. Each service,
+and each selection of its instances, has its own turn, so that the calls of one do not skip instances of another.
 Not here: weights and route rules, which clients apply to lists.
 """
 
@@ -10,6 +10,7 @@ from collections import OrderedDict
 import msgspec
 
 from artemis.discovery.catalog import Catalog
+from artemis.discovery.selections import EVERYTHING, Selection
 from artemis.discovery.views import ServiceView
 
 _UP = {"", "up"}
@@ -40,18 +41,21 @@ class Picker:
         self._catalog = catalog
         self._state = seed & _MASK
         self._limit = limit
-        self._turns: OrderedDict[str, _Turn] = OrderedDict()
+        self._turns: OrderedDict[tuple[str, Selection], _Turn] = OrderedDict()
 
     def __len__(self) -> int:
-        """Count the services whose turns are kept."""
+        """Count the services and selections whose turns are kept."""
         return len(self._turns)
 
     def pick(self, service_id: str, *, in_turn: bool) -> bytes | None:
         """Return the JSON of an instance of this service, None when there is none that is up."""
-        view = self._catalog.view(service_id)
+        return self.pick_among(self._catalog.view(service_id), EVERYTHING, in_turn=in_turn)
+
+    def pick_among(self, view: ServiceView, selected: Selection, *, in_turn: bool) -> bytes | None:
+        """Return the JSON of an instance of a view, which shows what is `selected` of its service."""
         if not view.instance_count:
             return None
-        turn = self._turn(service_id.lower(), view)
+        turn = self._turn((view.service_id.lower(), selected), view)
         if not turn.candidates:
             return None
         if in_turn:
@@ -59,7 +63,7 @@ class Picker:
             return turn.candidates[(turn.next - 1) % len(turn.candidates)]
         return turn.candidates[self._draw() % len(turn.candidates)]
 
-    def _turn(self, key: str, view: ServiceView) -> _Turn:
+    def _turn(self, key: tuple[str, Selection], view: ServiceView) -> _Turn:
         turn = self._turns.get(key)
         if turn is None or turn.view is not view:
             shown = msgspec.json.decode(view.json, type=_Shown).instances

@@ -58,7 +58,7 @@ from artemis.server.outcomes import NOT_EXISTING, REGISTRY_SUCCESS, failed_insta
 
 __all__ = ["REGISTRY_SUCCESS", "Node", "NodeIdentity", "NodeLimits", "NodeStats", "NodeTimings", "RenewalPlan"]
 
-_TOO_MUCH_TO_NARROW = failure(
+TOO_MUCH_TO_NARROW = failure(
     BAD_REQUEST,
     f"discoveryData may narrow services of {MAX_NARROWED} instances together. Look up fewer at once, or ask for pages.",
 )
@@ -263,7 +263,7 @@ class Node:
             if config is not None and config.discovery_data:
                 narrowed = self._narrow(configs)
                 if narrowed is None:
-                    return LookupAnswer(_TOO_MUCH_TO_NARROW)
+                    return LookupAnswer(TOO_MUCH_TO_NARROW)
                 views = narrowed
                 break
         if len(views) > 1 and sum(len(view.json) for view in views) > limits.max_lookup_bytes:
@@ -283,7 +283,7 @@ class Node:
         if not config.discovery_data:
             return ServiceAnswer(SUCCESS, view)
         narrowed = self.narrowed.all_narrowed([view], [config.discovery_data])
-        return ServiceAnswer(SUCCESS, narrowed[0]) if narrowed else ServiceAnswer(_TOO_MUCH_TO_NARROW)
+        return ServiceAnswer(SUCCESS, narrowed[0]) if narrowed else ServiceAnswer(TOO_MUCH_TO_NARROW)
 
     def services(self, request: ServicesRequest | None, now: int) -> ServicesAnswer:  # noqa: ARG002
         """Show all services that have live instances; region and zone of the request are ignored (spec 2.2)."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import msgspec
 
 from artemis.discovery import LookupAnswer, ServiceAnswer
+from artemis.discovery.selections import EVERYTHING, selection
 from artemis.model import (
     DiscoveryConfig,
     Instance,
@@ -24,13 +25,14 @@ from artemis.model import (
 from artemis.model.responses import BAD_REQUEST, DATA_NOT_FOUND, SUCCESS, failure
 from artemis.model.rust import EitherLookupRequest, EitherRegistryRequest, EitherStatus, KeysResponse, LocatedKey
 from artemis.registry import Lease, RegistryError, RenewalPlan
-from artemis.server.node import Node
+from artemis.server.node import TOO_MUCH_TO_NARROW, Node
 from artemis.server.outcomes import REGISTRY_SUCCESS, not_ours
 
 SOME_HEARTBEATS_FAILED = "Some heartbeats failed"
 SOME_UNREGISTRATIONS_FAILED = "Some unregistrations failed"
 """The rewrite's texts."""
 
+REFUSED = 400
 NOT_FOUND = 404
 UNAVAILABLE = 503
 FOUND = 200
@@ -189,13 +191,24 @@ def service(node: Node, request: ServiceRequest | None, now: int) -> ServiceAnsw
 
 
 def _pick(node: Node, config: DiscoveryConfig, strategy: str | None) -> PickAnswer:
-    """Pick in turn for `round-robin`, else at random; a region that is missing is this node's."""
+    """Pick in turn for `round-robin`, else at random; a region that is missing is this node's.
+
+    With `discoveryData` among the instances that it selects.
+    """
     if not node.serving:
         return PickAnswer(None, node.unavailable("discovery").message, UNAVAILABLE)
     if config.region_id and config.region_id.lower() != node.registry.region:
         return PickAnswer(None, not_ours("region", config.region_id, node.identity.region), NOT_FOUND)
     service_id = config.service_id or ""
-    content = node.picker.pick(service_id, in_turn=strategy == "round-robin")
+    in_turn = strategy == "round-robin"
+    wanted = selection(config.discovery_data) if config.discovery_data else EVERYTHING
+    if wanted:
+        views = node.narrowed.all_narrowed([node.catalog.view(service_id)], [config.discovery_data])
+        if views is None:
+            return PickAnswer(None, TOO_MUCH_TO_NARROW.message, REFUSED)
+        content = node.picker.pick_among(views[0], wanted, in_turn=in_turn)
+    else:
+        content = node.picker.pick(service_id, in_turn=in_turn)
     if content is not None:
         return PickAnswer(content)
     service = node.registry.services.get(service_id.lower())
