@@ -102,6 +102,16 @@ def test_unknown_removed_and_expired_instances(node, make_instance):
     assert [False] * 3 == [each.visible for each in (unknown, expired, removed)]
 
 
+def test_content_that_heartbeats_replace_again_and_again_raises_a_doubt(node, make_instance):
+    """Two owners of an id take turns; a minute later that is forgotten. Once is no reason to doubt."""
+    for number in range(4):
+        node.heartbeat(RegistryRequest(instances=[make_instance(port=number)]), number)
+        why = step(ask(node, now=number), "registration")[1]
+        assert (number > 0) == ("two owners?" in why)
+    assert "registered; heartbeats replaced its content 4 times in the last minute: two owners?" == why
+    assert "registered" == step(ask(node, now=70_000), "registration")[1]
+
+
 def test_silent_and_held_leases(make_node, make_instance):
     """A lease that went silent says so, and that self-preservation holds it and for how long."""
     node = make_node(timings=NodeTimings(hold=60_000))

@@ -10,6 +10,7 @@ from artemis.model import Instance, decode, encode_canonical
 from artemis.registry import (
     Change,
     Dot,
+    IdTooLong,
     InstanceTooLarge,
     InvalidInstance,
     NodeLimits,
@@ -264,6 +265,56 @@ def test_a_large_instance_is_refused(make_registry, make_instance):
     with pytest.raises(InstanceTooLarge, match="the most this node takes is 400"):
         registry.register(make_instance(metadata={"a": "x" * 400}), 1)
     assert (1, 1) == (registry.counters.refused_large, registry.counters.registered)
+
+
+@pytest.mark.parametrize("field", ["service_id", "instance_id", "group_id", "zone_id"])
+def test_an_id_that_is_too_long_is_refused(registry, make_instance, field):
+    """Registering, unregistering and a first heartbeat say which id; one of 1 024 characters is taken."""
+    for name in ("x" * 1_025, "\u0130" * 513):  # in lower case that letter is two
+        long = make_instance(**{field: name})
+        for refused in (registry.register, registry.heartbeat, registry.unregister):
+            if name.isascii() or field in {"service_id", "instance_id"}:
+                with pytest.raises(IdTooLong, match=r"has 102[56] characters, the most this node takes is 1024"):
+                    refused(long, 0)
+    assert (0, 0) == (len(registry), registry.dead)
+    assert registry.counters.refused_large in {3, 6}
+    registry.register(make_instance(**{field: "x" * 1_024}), 0)
+    assert 1 == len(registry)
+
+
+def test_content_with_an_id_that_is_too_long_does_not_replace_what_is_there(registry, make_instance):
+    """A heartbeat of a registered instance is refused with it, like a registration."""
+    lease = registry.register(make_instance(), 0)
+    before = lease.record
+    with pytest.raises(IdTooLong, match="zoneId"):
+        registry.heartbeat(make_instance(zone_id="z" * 2_000), 1)
+    assert before is lease.record
+
+
+def test_two_owners_of_an_instance_are_one_instance(registry, changes, make_instance, caplog):
+    """The last writer wins, each difference is one change, in order, and the plan of the other owner is void."""
+    mine, yours = make_instance(port=1), make_instance(port=2)
+    lease = registry.register(mine, 0)
+    for now in range(1, 1_001):
+        plan = registry.plan([lease], 0)
+        assert lease is registry.heartbeat(yours if now % 2 else mine, now * 10)
+        assert not registry.renew(plan, now * 10)
+    assert (1, 0, 1_000) == (len(registry), registry.dead, registry.counters.rewritten)
+    contents = [encode_canonical(mine), encode_canonical(yours)]
+    assert [contents[number % 2] for number in range(1_001)] == [change.visible for change in changes]
+    assert [contents[1 - number % 2] for number in range(1, 1_001)] == [change.previous for change in changes[1:]]
+    assert contents[0] == lease.record.content
+    (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert "service='demo.orders' instance='10.0.0.1'" in warning.getMessage()
+
+
+def test_equal_content_in_heartbeats_counts_as_no_replacement(registry, make_instance):
+    """Only other content does; an instance that is registered anew is not in doubt either."""
+    registry.register(make_instance(), 0)
+    registry.heartbeat(make_instance(), 1)
+    registry.register(make_instance(port=2), 2)
+    assert 0 == registry.counters.rewritten
+    assert 0 == registry.rewrites.of(("demo.orders", "10.0.0.1"), 3)
 
 
 def test_the_dead_are_swept_a_lifetime_after_they_died(registry, make_instance):

@@ -146,6 +146,22 @@ async def test_an_instance_that_a_java_client_could_not_take_becomes_a_reload(se
     assert (told["changeType"], told["instance"]["instanceId"]) == ("new", "10.0.0.7")
 
 
+@pytest.mark.parametrize("letter", ["x", "\u20ac", "\U0001f600", "\x01", "\u0130"])
+async def test_the_longest_ids_leave_a_reload_that_a_java_client_can_take(
+    server: NodeServer, dial: Dial, letter: str
+) -> None:
+    """Longer ones are refused, so nobody can cut off those who listen to everything (spec 0.8)."""
+    socket = await dial(server, ALL_CHANGES)
+    long = letter * (1024 // len(letter.lower()))
+    ids = {"serviceId": long, "instanceId": long, "groupId": long, "zoneId": long}
+    assert server.node.register(request(7, **ids, metadata={"a": "b" * 9000}), 0).response_status.ok
+    text = await socket.text()
+    assert len(text) < 8192
+    assert (json.loads(text)["changeType"], json.loads(text)["instance"]["serviceId"]) == ("reload", long.lower())
+    refused = server.node.register(request(8, serviceId=long + letter), 1)
+    assert "the most this node takes is 1024" in str(refused.failed_instances)
+
+
 async def test_hundreds_of_subscribers_are_all_told(server: NodeServer, dial: Dial) -> None:
     """Each gets the same bytes."""
     sockets = [await dial(server, CHANGES) for _ in range(300)]

@@ -44,7 +44,9 @@ def _registration(registry: Registry, lease: Lease | None, service: str, now: in
         why = "never registered, or forgotten since" if known else "nothing of this service is known"
         return Step("registration", ok=False, why=f"not registered: {why}")
     if not lease.record.removed:
-        return Step("registration", ok=True, why="registered")
+        replaced = registry.rewrites.of(lease.record.key[1:], now)
+        doubt = f"; heartbeats replaced its content {replaced} times in the last minute: two owners?"
+        return Step("registration", ok=True, why="registered" + (doubt if replaced > 1 else ""))
     died = registry.died(lease)
     when = "" if died is None else f" {_span(now - died)} ago"
     return Step("registration", ok=False, why=f"not registered: it was removed{when}")

@@ -1,6 +1,13 @@
 """The registry proper: records, leases, changes. Pure code; time comes in as integer milliseconds."""
 
-from artemis.registry.errors import InstanceTooLarge, InvalidInstance, RegistryError, TooManyInstances, WrongRegion
+from artemis.registry.errors import (
+    IdTooLong,
+    InstanceTooLarge,
+    InvalidInstance,
+    RegistryError,
+    TooManyInstances,
+    WrongRegion,
+)
 from artemis.registry.leases import Lease, SelfPreservation
 from artemis.registry.rates import RenewalRate
 from artemis.registry.records import Change, Dot, Origin, Record, Stamp, merge
@@ -13,6 +20,7 @@ __all__ = [
     "Change",
     "Cut",
     "Dot",
+    "IdTooLong",
     "InstanceTooLarge",
     "InvalidInstance",
     "Lease",

@@ -2,6 +2,7 @@
 
     RegistryError
     |-- InvalidInstance      a field that must be filled is blank
+    |-- IdTooLong            an id has more characters than the registry takes
     |-- WrongRegion          the instance belongs to another region
     |-- TooManyInstances     the registry is full
     `-- InstanceTooLarge     the instance is larger than the registry takes
@@ -21,6 +22,16 @@ class InvalidInstance(RegistryError):  # noqa: N818 - words of the domain
     def __init__(self, field: str) -> None:
         super().__init__(f"argument instance.{field} is null or whitespace")
         self.field = field
+
+
+class IdTooLong(RegistryError):  # noqa: N818
+    """An id is longer than the registry takes. Ids travel in every push, which Java clients take up to 8 KiB of."""
+
+    def __init__(self, field: str, length: int, limit: int) -> None:
+        super().__init__(f"instance.{field} has {length} characters, the most this node takes is {limit}")
+        self.field = field
+        self.length = length
+        self.limit = limit
 
 
 class WrongRegion(RegistryError):  # noqa: N818

@@ -12,11 +12,12 @@ import msgspec
 
 from artemis.model import Instance, encode_canonical
 from artemis.registry.clock import HybridClock
-from artemis.registry.errors import InstanceTooLarge, InvalidInstance, TooManyInstances, WrongRegion
+from artemis.registry.errors import IdTooLong, InstanceTooLarge, InvalidInstance, TooManyInstances, WrongRegion
 from artemis.registry.leases import Lease, LeaseState, LeaseTable, SelfPreservation
 from artemis.registry.rates import RenewalRate
 from artemis.registry.records import ZERO, Change, Dot, Origin, Record, Stamp, merge
-from artemis.registry.settings import NodeLimits, NodeTimings
+from artemis.registry.rewrites import OFTEN, Rewrites
+from artemis.registry.settings import MAX_ID, NodeLimits, NodeTimings
 
 Listener = Callable[[Change], None]
 
@@ -44,6 +45,7 @@ class RegistryCounters(msgspec.Struct, gc=False):
     registered: int = 0
     renewed: int = 0
     renewed_by_plan: int = 0
+    rewritten: int = 0
     unregistered: int = 0
     unknown_leases: int = 0
     expired: int = 0
@@ -100,6 +102,7 @@ class Registry:
         self._normal = LeaseTable(timings.ttl, timings.ttl - timings.heartbeat, timings.hold, now)
         self._legacy = LeaseTable(timings.legacy_ttl, timings.legacy_ttl - timings.heartbeat, timings.hold, now)
         self._dead: OrderedDict[Lease, int] = OrderedDict()
+        self.rewrites = Rewrites()
         self._listeners: list[Listener] = []
         self._witness: Callable[[Lease], None] | None = None
 
@@ -140,7 +143,7 @@ class Registry:
         record = lease.record
         if known is None:
             if encode_canonical(instance) != record.content:
-                return self.register(instance, now)
+                return self._rewrite(instance, record, now)
         elif record.version < known:
             self._clock.observe(known)
             self.counters.unknown_leases += 1
@@ -169,7 +172,9 @@ class Registry:
         return self.remove(service, name, now, known)
 
     def remove(self, service: str, name: str, now: int, known: Stamp | None = None) -> Lease:
-        """Remove the instance of these ids, in lower case, as `unregister` does."""
+        """Remove the instance of these ids, in lower case, as `unregister` does. Raises IdTooLong."""
+        self._bound("serviceId", service)
+        self._bound("instanceId", name)
         lease = self._find(service, name)
         self.counters.unregistered += 1
         stamp = self._version(lease, known, now)
@@ -369,6 +374,21 @@ class Registry:
 
     # -- changes
 
+    def _rewrite(self, instance: Instance, record: Record, now: int) -> Lease:
+        """Replace the content by that of a heartbeat: the last writer wins, and flapping is noticed."""
+        lease = self.register(instance, now)
+        self.counters.rewritten += 1
+        _, service, name = record.key
+        if self.rewrites.note((service, name), now):
+            logger.warning(
+                "heartbeats replaced the content of an instance more than %d times within a minute, "
+                "do two owners share its id? service=%.100r instance=%.100r",
+                OFTEN,
+                service,
+                name,
+            )
+        return lease
+
     def _check(self, instance: Instance) -> tuple[str, str, bytes]:
         """Return service and instance id in lower case and the canonical content; raise RegistryError (spec 1.3)."""
         if instance.region_id is None or instance.region_id.lower() != self.region:
@@ -385,7 +405,18 @@ class Registry:
         if len(content) > self.limits.max_content_bytes:
             self.counters.refused_large += 1
             raise InstanceTooLarge(len(content), self.limits.max_content_bytes)
-        return service.lower(), name.lower(), content
+        service, name = service.lower(), name.lower()
+        if len(content) > MAX_ID:  # a shorter text has no longer id in it
+            self._bound("serviceId", service)
+            self._bound("instanceId", name)
+            self._bound("groupId", instance.group_id or "")
+            self._bound("zoneId", instance.zone_id or "")
+        return service, name, content
+
+    def _bound(self, field: str, name: str) -> None:
+        if len(name) > MAX_ID:
+            self.counters.refused_large += 1
+            raise IdTooLong(field, len(name), MAX_ID)
 
     def _blank(self, field: str) -> InvalidInstance:
         self.counters.refused_invalid += 1

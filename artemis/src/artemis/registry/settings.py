@@ -35,6 +35,11 @@ class NodeTimings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"lifetime must be longer than the longest lease ({longest} ms), not {self.lifetime} ms")
 
 
+MAX_ID = 1_024
+"""Characters of a service, instance, group or zone id. Even where each takes six bytes of JSON, a `reload`, which
+names the service, stays below the 8 KiB that a Java client takes (spec 0.8)."""
+
+
 class NodeLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds of what a node keeps and answers. Raises ValueError unless all are positive.
 

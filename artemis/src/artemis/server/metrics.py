@@ -84,7 +84,8 @@ _COUNTERS = {
         "event",
         (
             "What happened in the registry: instances registered, renewed (by_plan: recognised by their bytes), "
-            "unregistered, expired, swept (early: to stay within the limit), refused; unknown_leases: heartbeats "
+            "rewritten: heartbeats that brought other content, unregistered, expired, swept (early: to stay within "
+            "the limit), refused (large: ids that are too long too); unknown_leases: heartbeats "
             "answered with data-not-found; filter_failures: discovery filters that failed and were skipped; "
             "operations_refused: operations of operators beyond the limit."
         ),

@@ -89,6 +89,7 @@ class NodeStats(msgspec.Struct, frozen=True, kw_only=True):
     registered: int
     renewed: int
     renewed_by_plan: int
+    rewritten: int
     unregistered: int
     unknown_leases: int
     expired: int

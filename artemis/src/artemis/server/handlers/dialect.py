@@ -148,7 +148,10 @@ def remove_keys(node: Node, keys: Keys, now: int, *, welcome: Callable[[LocatedK
         if strict and (lease is None or lease.record.removed):
             failed.append(key)
             continue
-        node.registry.remove(key.service_id.lower(), key.instance_id.lower(), now)
+        try:
+            node.registry.remove(key.service_id.lower(), key.instance_id.lower(), now)
+        except RegistryError:  # ids that nothing can be registered with
+            failed.append(key)
     return failed
 
 
