@@ -62,10 +62,58 @@ def test_a_pull_out_hides_an_instance_until_the_last_one_ends(run: Run, service:
     listed = json.loads(run("pullouts", "--json").stdout)["instances"]
     (ours,) = [found for found in listed if found["instanceKey"]["serviceId"] == service]
     assert sorted(ours["operations"]) == ["manual", "repair"]
-    run("pullin", service, "one", "--operation", "repair")
+    assert run("pullin", service, "one", "--operation", "repair").exit_code == 1
     assert run("instances", service).stdout == ""
-    run("pullin", service, "one")
+    assert run("pullin", service, "one").exit_code == 0
     assert "one" in run("instances", service).stdout
+
+
+def test_a_pull_in_says_what_still_keeps_the_instance_out(run: Run, service: str) -> None:
+    """Another name, or a name of the machine, with the command that ends it; or that there is nothing to end."""
+    nothing = run("pullin", service, "one")
+    assert (nothing.exit_code, f"{service}/one is not pulled out; there is nothing to end." in nothing.stderr) == (
+        0,
+        True,
+    )
+    run("pullout", service, "one", "--operation", "repair")
+    other = run("pullin", service, "one")
+    assert other.exit_code == 1
+    assert f"{service}/one was not out by manual; it is still out by repair." in other.stderr
+    assert f"End that with `artemis pullin {service} one --operation repair`." in other.stderr
+    run("pullout", "--ip", "127.0.0.1", "--operation", "move")
+    rest = run("pullin", service.upper(), "one", "--operation", "REPAIR")
+    assert rest.exit_code == 1
+    assert "but it is still out by move of its machine 127.0.0.1." in rest.stderr
+    assert "End that with `artemis pullin --ip 127.0.0.1 --operation move`." in rest.stderr
+    last = run("pullin", "--ip", "127.0.0.1", "--operation", "move")
+    assert (last.exit_code, "Pulled in all of 127.0.0.1 (move)." in last.stderr) == (0, True)
+    assert "one" in run("instances", service).stdout
+
+
+def test_a_pull_out_of_nothing_is_recorded_and_says_so(run: Run, service: str) -> None:
+    """The name may be misspelt, or the instance may come later."""
+    result = run("pullout", service, "oen")
+    assert (result.exit_code, "No such instance is registered now" in result.stderr) == (0, True)
+    assert f"{service}/oen" in run("pullouts").stdout
+    assert "No such instance" not in run("pullout", service, "ONE").stderr
+
+
+def test_lists_say_what_is_only_pulled_out(run: Run, service: str) -> None:
+    """An instance that is hidden is not one that is dead."""
+    run("pullout", service, "one")
+    alone = run("instances", service)
+    assert (alone.exit_code, alone.stdout) == (0, "")
+    assert (
+        f"{service} has no instances that callers see: 1 instance is pulled out; see `artemis pullouts`."
+        in alone.stderr
+    )
+    run("register", "--service", service, "--instance", "two", "--port", "82")
+    beside = run("instances", service)
+    assert "two" in beside.stdout
+    assert "1 instance is pulled out; see `artemis pullouts`." in beside.stderr
+    assert "pulled out or hidden otherwise; see `artemis pullouts`" in run("services").stderr
+    run("pullin", service, "one")
+    assert "pulled out" not in run("instances", service).stderr
 
 
 def test_a_machine_can_be_pulled_out(run: Run, fresh_service: str) -> None:

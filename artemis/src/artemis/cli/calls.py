@@ -6,7 +6,7 @@ Not here: lookups and registrations, which go through the SDK's client with its 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import TypeVar
 
 import aiohttp
@@ -27,6 +27,10 @@ _UNAUTHORIZED = 401
 _NOT_FOUND = 404
 
 
+class _RefusedError(Exception):
+    """The node refuses a call, in words for people."""
+
+
 class _Problem(msgspec.Struct):
     """What a node says when it refuses a request as such."""
 
@@ -35,17 +39,33 @@ class _Problem(msgspec.Struct):
 
 def get(server: str, path: str, answer: type[T], query: Mapping[str, str] | None = None) -> T:
     """GET an operation of a node and return its answer; ends the command when there is none or it says no."""
-    return _there(server, path, asyncio.run(_call(server, path, answer, query=query)))
+    return _there(server, path, _run(_call(server, path, answer, query=query)))
 
 
 def find(server: str, path: str, answer: type[T]) -> T | None:
     """GET an operation that a node may not have; None where it has not."""
-    return asyncio.run(_call(server, path, answer))
+    return _run(_call(server, path, answer))
 
 
 def post(server: str, path: str, answer: type[T], request: msgspec.Struct, token: str = "") -> T:
     """POST to an operation, as an operator where `token` is given; ends the command as `get` does."""
-    return _there(server, path, asyncio.run(_call(server, path, answer, body=encode(request), token=token)))
+    return _there(server, path, _run(_call(server, path, answer, body=encode(request), token=token)))
+
+
+def ask(server: str, path: str, answer: type[T], request: msgspec.Struct | None = None) -> T | None:
+    """Ask for what is only told besides, by POST where there is a `request`; None where the node does not tell it."""
+    try:
+        return asyncio.run(_call(server, path, answer, body=None if request is None else encode(request)))
+    except _RefusedError:
+        return None
+
+
+def _run(call: Coroutine[None, None, T | None]) -> T | None:
+    try:
+        return asyncio.run(call)
+    except _RefusedError as refusal:
+        say(str(refusal))
+        raise typer.Exit(FAILED) from None
 
 
 def _there(server: str, path: str, found: T | None) -> T:
@@ -85,11 +105,9 @@ async def _call(
     if status == _NOT_FOUND:
         return None
     if status == _UNAUTHORIZED:
-        say(_denied(server, token))
-        raise typer.Exit(FAILED)
+        raise _RefusedError(_denied(server, token))
     if status >= 300:
-        say(_refusal(server, path, status, raw))
-        raise typer.Exit(FAILED)
+        raise _RefusedError(_refusal(server, path, status, raw))
     return _answer(server, path, answer, raw, token)
 
 
@@ -97,14 +115,13 @@ def _answer(server: str, path: str, answer: type[T], raw: bytes, token: str) -> 
     try:
         decoded = decode(answer, raw)
     except MalformedBody as error:
-        say(f"{server} answers {path} with something else: {error}")
-        raise typer.Exit(FAILED) from None
+        raise _RefusedError(f"{server} answers {path} with something else: {error}") from None
     status = getattr(decoded, "response_status", None)
     if decoded is None or (isinstance(status, ResponseStatus) and status.status == "fail"):
         said = status.message or status.error_code if isinstance(status, ResponseStatus) else "nothing"
         # Where the node speaks of the header that a token travels in, people at a terminal need the option for it.
-        say(_denied(server, token) if "Authorization" in (said or "") else f"{server} refuses {path}: {said}")
-        raise typer.Exit(FAILED)
+        why = _denied(server, token) if "Authorization" in (said or "") else f"{server} refuses {path}: {said}"
+        raise _RefusedError(why)
     return decoded
 
 

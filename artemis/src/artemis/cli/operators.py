@@ -4,6 +4,7 @@ They need the admin token wherever a node listens beyond its own machine.
 """
 
 import getpass
+import shlex
 from enum import Enum
 from typing import Annotated
 
@@ -12,10 +13,12 @@ import typer
 
 from artemis.cli import output
 from artemis.cli.calls import get, post
+from artemis.cli.hidden import leased, recorded
 from artemis.cli.overview import preservation_text
 from artemis.cli.parameters import DEFAULT_SERVER, Json, Region, Server, TokenFile, token_of
-from artemis.cli.session import place, with_client
+from artemis.cli.session import FAILED, place, with_client
 from artemis.client import ArtemisClient
+from artemis.model import Instance
 from artemis.model.management import (
     AllInstanceOperationsResponse,
     AllServerOperationsResponse,
@@ -81,9 +84,12 @@ def pullout(
     token_file: TokenFile = None,
 ) -> None:
     """Hide an instance, or all of a machine, from callers, whatever its owner does, until it is pulled in."""
-    _operate(
-        server, _target(service, instance, ip, region), (operation, operator), token_of(token_file), complete=False
-    )
+    token = token_of(token_file)
+    key = _placed(server, _target(service, instance, ip, region))
+    _operate(server, key, (operation, operator), token, complete=False)
+    output.say(f"Pulled out {_name(key)} ({operation}).")
+    if isinstance(key, InstanceKey) and _leased(server, key) is None:
+        output.say("No such instance is registered now; it will be hidden when it is.")
 
 
 def pullin(
@@ -97,8 +103,26 @@ def pullin(
     server: Server = DEFAULT_SERVER,
     token_file: TokenFile = None,
 ) -> None:
-    """End a pull-out; the instance is seen again once no other name keeps it out."""
-    _operate(server, _target(service, instance, ip, region), (operation, operator), token_of(token_file), complete=True)
+    """End a pull-out; the instance is seen again once no other name keeps it out: exit code 1 as long as one does."""
+    token = token_of(token_file)
+    key = _placed(server, _target(service, instance, ip, region))
+    was = recorded(server, key)
+    _operate(server, key, (operation, operator), token, complete=True)
+    ended = operation.strip().lower() in {name.lower() for name in was}
+    left = _what_keeps_out(server, key, recorded(server, key))
+    if left:
+        how = (
+            f"Ended {operation} of {_name(key)}, but it is"
+            if ended
+            else f"{_name(key)} was not out by {operation}; it is"
+        )
+        output.say(f"{how} still out by {' and '.join(what for what, _ in left)}.")
+        output.say(f"End that with {' and '.join(f'`{command}`' for _, command in left)}.")
+        raise typer.Exit(FAILED)
+    if ended:
+        output.say(f"Pulled in {_name(key)} ({operation}).")
+    else:
+        output.say(f"{_name(key)} is not pulled out; there is nothing to end.")
 
 
 def pullouts(*, region: Region = "", server: Server = DEFAULT_SERVER, json: Json = False) -> None:
@@ -138,27 +162,59 @@ def _target(service: str, instance: str, ip: str, region: str) -> InstanceKey | 
     return InstanceKey(region_id=region or None, service_id=service.strip(), instance_id=instance.strip())
 
 
-def _operate(
-    server: str, target: InstanceKey | ServerKey, what: tuple[str, str], token: str, *, complete: bool
-) -> None:
+def _placed(server: str, target: InstanceKey | ServerKey) -> InstanceKey | ServerKey:
+    """Return the target in its region: the one that was given, else the node's."""
     where: list[str] = []
 
     async def work(client: ArtemisClient) -> None:
         where.append((await place(client, target.region_id or ""))[0])
 
     with_client(server, work)
-    key = msgspec.structs.replace(target, region_id=where[0])
+    return msgspec.structs.replace(target, region_id=where[0])
+
+
+def _operate(server: str, key: InstanceKey | ServerKey, what: tuple[str, str], token: str, *, complete: bool) -> None:
     operation, operator = what
     operator = operator or getpass.getuser()
     if isinstance(key, InstanceKey):
         request: msgspec.Struct = OperateInstanceRequest(
             instance_key=key, operation=operation, operator_id=operator, operation_complete=complete
         )
-        path, name = "operate-instance", f"{key.service_id}/{key.instance_id}"
     else:
         request = OperateServerRequest(
             server_key=key, operation=operation, operator_id=operator, operation_complete=complete
         )
-        path, name = "operate-server", f"all of {key.server_id}"
+    path = "operate-instance" if isinstance(key, InstanceKey) else "operate-server"
     post(server, f"management/{path}.json", OperateResponse, request, token)
-    output.say(f"{'Pulled in' if complete else 'Pulled out'} {name} ({operation}).")
+
+
+def _name(key: InstanceKey | ServerKey) -> str:
+    return f"{key.service_id}/{key.instance_id}" if isinstance(key, InstanceKey) else f"all of {key.server_id}"
+
+
+def _leased(server: str, key: InstanceKey) -> Instance | None:
+    """Return the instance of that name if it holds a lease, or where the node cannot tell one without a content."""
+    held = leased(server, key.service_id or "")
+    if held is None:
+        return Instance()
+    wanted = (key.instance_id or "").lower()
+    return next((one for one in held if (one.instance_id or "").lower() == wanted), None)
+
+
+def _what_keeps_out(server: str, key: InstanceKey | ServerKey, own: list[str]) -> list[tuple[str, str]]:
+    """Return what still hides a target, its `own` operations and those of its machine, each with what ends it."""
+    if isinstance(key, ServerKey):
+        return [(name, f"artemis pullin --ip {key.server_id} --operation {shlex.quote(name)}") for name in own]
+    words = shlex.join(["artemis", "pullin", key.service_id or "", key.instance_id or ""])
+    left = [(name, f"{words} --operation {shlex.quote(name)}") for name in own]
+    instance = _leased(server, key)
+    if instance is not None and instance.ip:
+        machine = ServerKey(region_id=key.region_id, server_id=instance.ip)
+        left += [
+            (
+                f"{name} of its machine {instance.ip}",
+                f"artemis pullin --ip {instance.ip} --operation {shlex.quote(name)}",
+            )
+            for name in recorded(server, machine)
+        ]
+    return left

@@ -6,6 +6,7 @@ import typer
 
 from artemis.cli import output
 from artemis.cli.calls import find
+from artemis.cli.hidden import hidden_in_all, leased, not_shown
 from artemis.cli.interrupts import until_interrupted
 from artemis.cli.overview import overview_rows
 from artemis.cli.parameters import DEFAULT_SERVER, Json, OnlyZone, Region, Server, named
@@ -13,7 +14,7 @@ from artemis.cli.session import FAILED, place, with_client
 from artemis.cli.watching import EVERYTHING, Watcher
 from artemis.cli.zones import ZoneView, in_zone
 from artemis.client import ArtemisClient, InstanceChange
-from artemis.model import Instance, ServiceNodeStatus
+from artemis.model import Instance, Service, ServiceNodeStatus
 from artemis.model.status import OverviewResponse
 
 
@@ -23,16 +24,22 @@ def services(server: Server = DEFAULT_SERVER, json: Json = False) -> None:
     --json: {"services": [Service, ...]}, each as on the wire, with its instances.
     """
 
+    found: list[Service] = []
+
     async def work(client: ArtemisClient) -> None:
-        found = await client.api.services()
-        if json:
-            output.print_json({"services": found})
-        elif found:
-            output.services_table(found)
-        else:
-            output.say("No service has live instances.")
+        found.extend(await client.api.services())
 
     with_client(server, work)
+    if json:
+        output.print_json({"services": found})
+        return
+    if found:
+        output.services_table(found)
+    else:
+        output.say("No service has instances that callers see.")
+    hidden = hidden_in_all(server, sum(len(service.instances or ()) for service in found))
+    if hidden:
+        output.say(f"{hidden}.")
 
 
 def instances(
@@ -48,19 +55,27 @@ def instances(
     --json: {"serviceId": ID, "instances": [Instance, ...]}, each as on the wire.
     """
     service = named(service, "SERVICE")
+    live: list[Instance] = []
 
     async def work(client: ArtemisClient) -> None:
         where = await place(client, region)
         found = (await client.api.lookup([service], region_id=where[0], zone_id=where[1]))[:1]
-        live = [one for each in found for one in each.instances or () if one is not None and in_zone(one, zone)]
-        if json:
-            output.print_json({"serviceId": service, "instances": live})
-        elif live:
-            output.instances_table(live)
-        else:
-            output.say(f"{service} has no live instances{f' in zone {zone}' if zone else ''}.")
+        live.extend(one for each in found for one in each.instances or () if one is not None and in_zone(one, zone))
 
     with_client(server, work, region=region)
+    if json:
+        output.print_json({"serviceId": service, "instances": live})
+        return
+    held = [one for one in leased(server, service) or () if in_zone(one, zone)]
+    hidden = not_shown(held, len(live))
+    if live:
+        output.instances_table(live)
+        if hidden:
+            output.say(f"{hidden}.")
+    else:
+        inside = f" in zone {zone}" if zone else ""
+        kind = "instances that callers see" if hidden else "live instances"
+        output.say(f"{service} has no {kind}{inside}{f': {hidden}' if hidden else ''}.")
 
 
 def watch(
