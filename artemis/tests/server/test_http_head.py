@@ -144,3 +144,23 @@ def test_bad_heads_are_refused(raw):
     """What is not HTTP, or would leave the end of the message open to opinion, is an error."""
     with pytest.raises(HeadError):
         parse_head(raw)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (b"/a?b", b"/a?b"),
+        (b"/a#f?x", b"/a"),
+        (b"/a?b#f", b"/a?b"),
+        (b"http://x:80/a?b", b"/a?b"),
+        (b"http://[::1]/a?c", b"/a?c"),
+        (b"http://x", b"/"),
+        (b"http://x?b", b"/?b"),
+        (b"*", b"*"),
+        (b"//x/a", b"//x/a"),
+    ],
+)
+def test_a_target_is_path_and_query(written: bytes, read: bytes) -> None:
+    """However it was written; the bytes that are handed on say the same."""
+    head = parse_head(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % written)
+    assert (head.target, head.raw) == (read, b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % read)

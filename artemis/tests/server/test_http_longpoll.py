@@ -192,6 +192,55 @@ async def test_a_peer_that_goes_does_not_wait_any_more(server: NodeServer, wire:
     assert server.node.stream.waiters == 0
 
 
+@pytest.mark.parametrize("behind", [get("/health/live"), get(PATH + "?wait=60s") * 3, b"GET /half"])
+async def test_a_peer_that_goes_is_noticed_behind_further_requests(
+    server: NodeServer, wire: Wire, connect: Connect, behind: bytes
+) -> None:
+    """What it sent meanwhile does not hide the end of its connection."""
+    cursor = (await poll(wire))["cursor"]
+    waiter = await connect(server)
+    await waiter.send(get(f"{PATH}?cursor={cursor}&wait=60s"))
+    await waiting(server, 1)
+    await waiter.send(behind)
+    await wire.send(get("/health/live"))
+    await wire.answer()
+    waiter.writer.close()
+    await waiting(server, 0)
+    assert server.node.stream.waiters == 0
+
+
+async def test_who_has_sent_his_last_word_does_not_wait(server: NodeServer, wire: Wire, connect: Connect) -> None:
+    """A poll that is found behind a long answer after the end of the peer's sending ends with the connection."""
+    await register(wire, *range(200))
+    cursor = (await poll(wire))["cursor"]
+    leaver = await connect(server)
+    await leaver.send(get("/api/discovery/services.json") + get(f"{PATH}?cursor={cursor}&wait=60s"))
+    leaver.writer.write_eof()
+    assert (await leaver.answer())[0] == 200
+    assert await leaver.closed() == b""
+    assert server._http.polls.waiting == 0
+
+
+async def test_who_sends_much_more_is_answered_early(server: NodeServer, wire: Wire, connect: Connect) -> None:
+    """What is read behind a request that waits is bounded; instead of waiting longer it is answered with nothing."""
+    cursor = (await poll(wire))["cursor"]
+    hasty = await connect(server)
+    many = 2_000
+    await hasty.send(get(f"{PATH}?cursor={cursor}&wait=60s") * 2 + get("/health/live") * many)
+    for _ in range(2):
+        assert summary(json.loads((await hasty.answer())[2])) == (False, [])
+    for _ in range(many):
+        assert (await hasty.answer())[2] == b'{"status":"live"}'
+
+
+@pytest.mark.parametrize("target", ["http://node.example:80{}", "HTTP://x{}", "{}#part", "http://x{}#part?wait=1"])
+async def test_a_target_is_read_as_everywhere(wire: Wire, target: str) -> None:
+    """With scheme and host, as clients of a proxy write it, and without a fragment."""
+    await register(wire, 1)
+    await wire.send(get(target.format(PATH)))
+    assert summary(json.loads((await wire.answer())[2])) == (True, [("new", "10.0.0.1")])
+
+
 async def test_a_drain_ends_all_waits(start: Callable, connect: Connect) -> None:
     """Whoever waits gets what there is, and the connection ends."""
     async with start() as server:

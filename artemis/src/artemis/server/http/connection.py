@@ -129,6 +129,8 @@ class HttpConnection(asyncio.Protocol):
             self.deadline = math.inf
         if self._cold is not None:
             self._cold.resume_writing()
+        if self._poll is not None:
+            self._read_behind(self._poll)
         self._loop.call_soon(self._next_turn)
 
     def data_received(self, data: bytes) -> None:
@@ -152,7 +154,10 @@ class HttpConnection(asyncio.Protocol):
             self._serve()
         elif self.phase <= Phase.BUSY:
             reader.feed(data)
-            self.transport.pause_reading()
+            if self._poll is None:
+                self.transport.pause_reading()
+            else:
+                self._read_behind(self._poll)
 
     # Serving
 
@@ -262,7 +267,20 @@ class HttpConnection(asyncio.Protocol):
             self._poll = outcome
             self.phase = Phase.BUSY
             self.deadline = math.inf
+            if self._eof:
+                self._end_poll()
+                self.close()
+            else:
+                self._read_behind(outcome)
         return True
+
+    def _read_behind(self, poll: Poll) -> None:
+        """Go on reading while somebody waits: only so his leaving is noticed. Who sends much more wants that answered."""
+        if self._reader.unread > self.door.limits.behind_wait:
+            self.transport.pause_reading()
+            poll.hurry()
+        elif not self.write_paused:
+            self.transport.resume_reading()
 
     def _poll_answered(self, answer: Answer) -> None:
         """The long poll has its answer."""

@@ -45,12 +45,12 @@ class HeadError(Exception):
 class RequestHead(msgspec.Struct, gc=False):
     """What the registry needs to know of one request's head.
 
-    `target` is the path with its query; `body_length` is None for a chunked body and 0 without one. `json_body` is
+    `target` is the path with its query, however it was written; `body_length` is None for a chunked body and 0 without one. `json_body` is
     false only when every
     `Content-Type` that was given names something else (v1 Java clients send the header twice). `encoding` is the
     lower-cased
     `Content-Encoding`, empty for none. `plain`: HTTP/1.1, keep-alive and not HEAD, so that the ready-made head of an
-    answer fits. `raw` is the head in bytes, `Upgrade` lines removed. `upgrade` is the head as it came when it asks for
+    answer fits. `raw` is the head in bytes with this target, `Upgrade` lines removed. `upgrade` is the head as it came when it asks for
     WebSocket, else empty.
     """
 
@@ -170,6 +170,7 @@ def parse_head(raw: bytes) -> RequestHead:
     """Parse one whole head, up to and with its empty line. Raises `HeadError`."""
     whole = raw
     raw = _UPGRADE_LINE.sub(b"", raw)
+    asks_upgrade = len(raw) != len(whole)
     seen = _Collector()
     parser = httptools.HttpRequestParser(seen)
     try:
@@ -180,7 +181,10 @@ def parse_head(raw: bytes) -> RequestHead:
         raise HeadError(str(error) or "not an HTTP request") from error
     if not seen.complete:
         raise HeadError("the head ends before its empty line")
-    head = RequestHead(method=parser.get_method(), target=seen.target, raw=raw)
+    target = _origin_form(seen.target)
+    if target != seen.target:
+        raw = raw.replace(seen.target, target, 1)
+    head = RequestHead(method=parser.get_method(), target=target, raw=raw)
     version = parser.get_http_version()
     if version not in {"1.0", "1.1"}:
         raise HeadError(f"HTTP/{version} is not spoken here")
@@ -197,9 +201,24 @@ def parse_head(raw: bytes) -> RequestHead:
     tokens = {token.strip() for token in connection.split(b",")}
     head.keep_alive = b"close" not in tokens and (not head.http_1_0 or b"keep-alive" in tokens)
     head.plain = head.keep_alive and not head.http_1_0 and head.method != b"HEAD"
-    if len(raw) != len(whole) and head.method == b"GET" and wants_websocket(whole):
+    if head.method == b"GET" and asks_upgrade and wants_websocket(whole):
         head.upgrade = whole
     return head
+
+
+def _origin_form(target: bytes) -> bytes:
+    """A target as path and query alone (RFC 9112 section 3.2): without the scheme and host that clients of a proxy
+    write, and without a fragment, which is not for servers."""
+    if target.startswith(b"/"):
+        return target.partition(b"#")[0]
+    if b"://" not in target:
+        return target  # `*`, or the host of a CONNECT
+    try:
+        url = httptools.parse_url(target)
+    except httptools.HttpParserInvalidURLError:
+        return target
+    path: bytes = url.path or b"/"
+    return path if url.query is None else b"%b?%b" % (path, url.query)
 
 
 def head_of_scope(scope: dict[str, object]) -> RequestHead:

@@ -28,3 +28,5 @@ class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
     linger: float = 2.0
     #: Answer bytes that may wait for a slow reader before its further requests are left unread.
     write_buffer: int = 256 * 1024
+    #: What may come behind a request that waits for changes and be read, so that the end of its connection is noticed.
+    behind_wait: int = 32 * 1024

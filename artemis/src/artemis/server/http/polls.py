@@ -109,6 +109,10 @@ class Waiting:
         self.stop_watching()
         self._polls.forget(self)
 
+    def hurry(self) -> None:
+        """Wait no longer, but answer with what there is."""
+        self._expire()
+
     def _changed(self) -> None:
         self._polls.ready(self)
 

@@ -96,6 +96,11 @@ class RequestReader:
         """Whether everything fed has been given out."""
         return self.waiting is Waiting.NOTHING and self._at >= len(self._buffer)
 
+    @property
+    def unread(self) -> int:
+        """Bytes that were fed and belong to no request that was given out."""
+        return len(self._buffer) - self._at
+
     def feed(self, data: bytes) -> None:
         """Take bytes."""
         self.arrived += len(data)
