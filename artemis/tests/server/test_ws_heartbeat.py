@@ -9,7 +9,8 @@ from ws import HEARTBEAT, PING, PONG, TEXT, Dial, Socket, Start, frame, until
 
 from artemis.model import FailedInstance, Instance, RegistryRequest, RegistryResponse, decode, encode
 from artemis.model.responses import PARTIAL_FAIL, SUCCESS
-from artemis.server.app import NodeServer
+from artemis.registry import NodeTimings
+from artemis.server.app import NodeServer, now_ms
 from artemis.server.operations import OPERATIONS
 from artemis.server.websocket.heartbeats import answers
 
@@ -242,10 +243,30 @@ def response_of(sizes: list[int]) -> RegistryResponse:
 
 def test_an_instance_that_is_too_large_goes_alone() -> None:
     """The others stay below the limit, whatever their neighbours are."""
-    parts = list(answers(OPERATION, response_of([100, 9000, 100, 100, 5000, 3000]), 7168))
+    parts = list(answers(OPERATION, response_of([100, 7300, 100, 100, 5000, 3000]), size=7168))
     ids = [[item["instance"]["instanceId"] for item in json.loads(part)["failedInstances"]] for part in parts]
     assert ids == [["0"], ["1"], ["2", "3", "4"], ["5"]]
     assert [len(part) > 7168 for part in parts] == [False, True, False, False]
+
+
+@pytest.mark.parametrize("size", range(7000, 8400, 50))
+def test_no_answer_is_longer_than_a_java_client_takes(size: int) -> None:
+    """What is in no answer is dealt with; each failure is one or the other."""
+    dealt: list[object] = []
+    parts = list(answers(OPERATION, response_of([10, size, 10]), lambda item: bool(dealt.append(item))))
+    assert all(len(part) <= 8192 for part in parts)
+    told = [item["instance"]["instanceId"] for part in parts if part for item in json.loads(part)["failedInstances"]]
+    assert told == (["0", "2"] if dealt else ["0", "1", "2"])
+    assert bool(dealt) == (len(encode(response_of([size]))) > 8192)
+
+
+@pytest.mark.parametrize(("fixed", "status", "failures"), [(True, "success", None), (False, "partial_fail", [])])
+def test_an_answer_without_failures_that_fit_says_whether_all_went_well(
+    fixed: bool, status: str, failures: list[object] | None
+) -> None:
+    """There is one answer for a message in any case."""
+    [answer] = [json.loads(part) for part in answers(OPERATION, response_of([9000, 9000]), lambda _: fixed) if part]
+    assert (answer["responseStatus"]["status"], answer["failedInstances"]) == (status, failures)
 
 
 def test_what_fits_is_one_answer() -> None:
@@ -254,3 +275,81 @@ def test_what_fits_is_one_answer() -> None:
     assert list(answers(OPERATION, small)) == [encode(small)]
     success = RegistryResponse(response_status=SUCCESS)
     assert list(answers(OPERATION, success)) == [encode(success)]
+
+
+async def test_keys_that_failed_come_in_answers_that_a_java_client_can_take(server: NodeServer, socket: Socket) -> None:
+    """The rewrite's heartbeats on this endpoint are split as well; a key that nothing can have is left out."""
+    keys = [{"regionId": "r1", "serviceId": "s", "instanceId": f"i{number}"} for number in range(3000)]
+    await socket.send({"instanceKeys": [*keys[:1000], {**keys[0], "instanceId": "x" * 9000}, *keys[1000:]]})
+    found: list[str] = []
+    while len(found) < 3000:
+        text = await socket.text()
+        assert len(text) < 8192
+        answer = json.loads(text)
+        assert (answer["failedInstances"], answer["responseStatus"]["status"]) == (None, "fail")
+        found += [key["instanceId"] for key in answer["failedInstanceKeys"]]
+    assert found == [key["instanceId"] for key in keys]
+    assert server.counters["websocket"] == {"oversized_answer": 1}
+
+
+async def test_an_unknown_instance_that_fits_no_answer_is_registered_from_its_heartbeat(
+    server: NodeServer, socket: Socket
+) -> None:
+    """Its echo would cut off the client with all its instances; the content is in the message, whole."""
+    large = instance(1, metadata={"a": "b" * 9000})
+    await socket.send({"instances": [large, instance(2)]})
+    [item] = await failed(socket, 1)
+    assert item["instance"]["instanceId"] == "10.0.0.2"
+    assert json.loads(server.node.catalog.view("demo.orders").json)["instances"][0]["metadata"] == large["metadata"]
+    await socket.send({"instances": [large]}, {"instances": [large]}, {"instances": [large]})
+    assert [(await socket.json())["responseStatus"]["status"] for _ in range(3)] == ["success"] * 3
+    assert server.node.registry.counters.renewed_by_plan == 1
+    assert server.counters["websocket"] == {}
+
+
+async def test_a_removed_instance_that_fits_no_answer_stays_so_for_a_heartbeat(
+    server: NodeServer, socket: Socket
+) -> None:
+    """A message that was on its way when it was removed does not revive it; an owner that is still there does."""
+    large = instance(1, metadata={"a": "b" * 9000})
+    request = decode(RegistryRequest, json.dumps({"instances": [large]}).encode())
+    server.node.unregister(request, now_ms())
+    await socket.send({"instances": [large]})
+    answer = await socket.json()
+    assert (answer["responseStatus"]["status"], answer["failedInstances"]) == ("partial_fail", [])
+    assert len(server.node.registry) == 0
+    assert server.counters["websocket"] == {"oversized_answer": 1}
+    server.node.retime(NodeTimings(heartbeat=1))
+    removed = now_ms()
+    await until(lambda: now_ms() > removed)
+    await socket.send({"instances": [large]})
+    assert (await socket.json())["responseStatus"]["status"] == "success"
+    assert len(server.node.registry) == 1
+
+
+async def test_what_is_refused_and_fits_no_answer_is_left_out(start: Start, dial: Dial) -> None:
+    """Another region's, and one for which the registry has no room; it is counted, and the session goes on."""
+    async with start(max_instances=1) as server:
+        socket = await dial(server, HEARTBEAT)
+        large = {"metadata": {"a": "b" * 9000}}
+        await socket.send({"instances": [instance(1, regionId="r2", **large), instance(2), instance(3, regionId="r2")]})
+        assert [item["instance"]["instanceId"] for item in (await socket.json())["failedInstances"]] == [
+            "10.0.0.2",
+            "10.0.0.3",
+        ]
+        await socket.send({"instances": [instance(4, **large), instance(5, **large)]})
+        assert (await socket.json())["responseStatus"]["status"] == "partial_fail"
+        assert (len(server.node.registry), server.counters["websocket"]) == (1, {"oversized_answer": 2})
+
+
+async def test_hundreds_of_instances_that_fit_no_answer_are_registered_in_slices(
+    server: NodeServer, socket: Socket
+) -> None:
+    """A ping is answered between them."""
+    many = [instance(number, metadata={"a": "b" * 9000}) for number in range(700)]
+    await socket.send({"instances": many})
+    await socket.raw(frame(PING, b"now"))
+    assert await socket.frame() == (PONG, b"now")
+    assert len(server.node.registry) < 700
+    assert (await socket.json())["responseStatus"]["status"] == "success"
+    assert len(server.node.registry) == 700

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import traceback
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
+
+import msgspec
 
 from artemis.model import FailedInstance, MalformedBody, RegistryResponse, decode, encode
-from artemis.model.responses import BAD_REQUEST, INTERNAL_SERVICE_ERROR, failure
+from artemis.model.responses import BAD_REQUEST, DATA_NOT_FOUND, INTERNAL_SERVICE_ERROR, failure
+from artemis.model.rust import KeysResponse, LocatedKey
+from artemis.registry import RegistryError
 from artemis.server.batches import SLICE, SMALL_BODY, Call, call_in_slices, is_large, read_and_call
 from artemis.server.gate import Gate
 from artemis.server.node import Node
@@ -20,6 +25,14 @@ from artemis.server.recognition import HeartbeatMemory
 
 #: Bytes that one answer aims to stay below: at 8 KiB the buffer of a Java client ends, and the connection with it.
 ANSWER_SIZE = 7 * 1024
+
+#: Bytes of the longest answer that a Java client takes (spec 0.8).
+LARGEST_ANSWER = 8 * 1024
+
+#: Bytes that an instance counts as for which there is no answer, when work is cut into slices.
+_DEALT = 8 * 1024
+
+Failure = FailedInstance | LocatedKey | None
 
 #: Messages of an answer, made turn by turn.
 Steps = Generator[list[bytes], None, None]
@@ -56,7 +69,8 @@ class Heartbeats:
 
         Small ones at once; those of thousands of instances as a generator, to be advanced once per turn of the loop.
         One message unless so much failed that a Java client could not take it; then several, each an answer of its
-        own. What cannot be read is answered with `bad-request` (defect 10).
+        own. An instance that is too large for any answer is registered at once, when it is only unknown. What cannot be
+        read is answered with `bad-request` (defect 10).
         """
         self._requests[_OPERATION.name] += 1
         now = self._now()
@@ -76,7 +90,7 @@ class Heartbeats:
             request = decode(_OPERATION.request_type, message, ignore_trailing=True)
             if is_large(request):
                 return self._steps(call_in_slices(call, request, self._now))
-            return list(answers(_OPERATION, call.whole(request, self._now())))
+            return [text for text in answers(_OPERATION, call.whole(request, self._now()), self._deal) if text]
         except MalformedBody as error:
             return [self._malformed(error)]
         except Exception:  # noqa: BLE001 - whatever a handler does, the peer gets an answer and the log the trace
@@ -94,9 +108,10 @@ class Heartbeats:
                 yield []
             batch: list[bytes] = []
             size = 0
-            for message in answers(_OPERATION, response):
-                batch.append(message)
-                size += len(message)
+            for message in answers(_OPERATION, response, self._deal):
+                if message:
+                    batch.append(message)
+                size += len(message) or _DEALT
                 if size > SMALL_BODY:
                     yield batch
                     batch, size = [], 0
@@ -105,6 +120,24 @@ class Heartbeats:
             yield [self._malformed(error)]
         except Exception:  # noqa: BLE001 - as above
             yield [self._failed()]
+
+    def _deal(self, item: Failure) -> bool:
+        """Register an unknown instance from its heartbeat: it is too large for an answer that a client registers from.
+
+        One that was removed less than a heartbeat ago stays so, as this may be a message that was on its way; a later
+        one says that its owner is still there. What cannot be registered is counted.
+        """
+        node, now = self._node, self._now()
+        instance = item.instance if isinstance(item, FailedInstance) and item.error_code == DATA_NOT_FOUND else None
+        if instance is not None and node.serving:
+            lease = node.registry.find(instance.service_id or "", instance.instance_id or "")
+            died = node.registry.died(lease) if lease is not None and lease.record.removed else None
+            if died is None or now - died >= node.registry.timings.heartbeat:
+                with suppress(RegistryError):  # the registry is full, and counts that
+                    node.registry.register(instance, now)
+                    return True
+        self._counters["oversized_answer"] += 1
+        return False
 
     def _malformed(self, error: MalformedBody) -> bytes:
         self._counters["malformed_message"] += 1
@@ -117,27 +150,50 @@ class Heartbeats:
         return encode(RegistryResponse(response_status=status))
 
 
-def answers(operation: Operation, response: object, size: int = ANSWER_SIZE) -> Iterator[bytes]:
+def answers(
+    operation: Operation, response: object, deal: Callable[[Failure], bool] = lambda _: False, size: int = ANSWER_SIZE
+) -> Iterator[bytes]:
     """Yield the JSON of a registry response, split where it would be longer than `size` bytes.
 
-    Each part is a whole response with some of the failed instances, in order; only one that is longer by itself goes
-    beyond `size`.
+    Each part is a whole response with some of the failed instances or keys, in order. Only one that is longer by itself
+    goes beyond `size`. One that is beyond LARGEST_ANSWER is left out; `deal` is called with it, and returns whether it
+    has not failed after all. That takes time and gives nothing to send, which is told by an empty text.
     """
-    failed = response.failed_instances if isinstance(response, RegistryResponse) else None
+    failed = _failures(response)
     if failed is None or len(failed) <= SLICE:
         whole = operation.encode_json(response)
         if failed is None or len(whole) <= size:
             yield whole
             return
-    assert isinstance(response, RegistryResponse)  # noqa: S101 - only such a response has failed instances
-    room = size - len(encode(RegistryResponse(failed_instances=[], response_status=response.response_status)))
-    part: list[FailedInstance | None] = []
-    used = 0
+    empty = len(_part(response, []))
+    part: list[Failure] = []
+    used, told, failures = empty, 0, 0
     for item in failed:
         length = len(encode(item)) + 1
-        if part and used + length > room:
-            yield encode(RegistryResponse(failed_instances=part, response_status=response.response_status))
-            part, used = [], 0
+        if empty + length > LARGEST_ANSWER:
+            failures += not deal(item)
+            yield b""
+            continue
+        if part and used + length > size:
+            yield _part(response, part)
+            told += 1
+            part, used = [], empty
         part.append(item)
         used += length
-    yield encode(RegistryResponse(failed_instances=part, response_status=response.response_status))
+    if part or (failures and not told):
+        yield _part(response, part)
+    elif not told:
+        yield operation.success_json
+
+
+def _failures(response: object) -> Sequence[Failure] | None:
+    if isinstance(response, RegistryResponse):
+        return response.failed_instances
+    return response.failed_instance_keys if isinstance(response, KeysResponse) else None
+
+
+def _part(response: object, failed: list[Failure]) -> bytes:
+    """The same response with these failures."""
+    assert isinstance(response, RegistryResponse | KeysResponse)  # noqa: S101 - only such a response has failures
+    name = "failed_instances" if isinstance(response, RegistryResponse) else "failed_instance_keys"
+    return encode(msgspec.structs.replace(response, **{name: failed}))
