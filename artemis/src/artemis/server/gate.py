@@ -29,7 +29,7 @@ class Gate:
     what each caller is allowed; while it is 0, nobody needs to say who the caller is.
     """
 
-    __slots__ = ("_allowed", "_limits", "_responses", "_windows", "callers", "per_caller", "refused")
+    __slots__ = ("_bounds", "_limits", "_responses", "_windows", "callers", "per_caller", "refused")
 
     def __init__(self, limits: RateLimits | None = None, operations: Iterable[Operation] = OPERATIONS) -> None:
         self.refused: dict[str, Counter[str]] = {CALLER: Counter()}
@@ -39,14 +39,14 @@ class Gate:
         # Heartbeats of different doors are one identity, so operations of one limit share a window.
         shared: dict[Limit, Window] = {}
         self._windows = {name: shared.setdefault(limit, Window(0)) for name, limit in self._limits.items()}
-        self._allowed: dict[str, int] = {}
+        self._bounds: dict[str, tuple[Window, int]] = {}
         self.per_caller = 0
         self.configure(limits or RateLimits())
 
     def configure(self, limits: RateLimits) -> None:
         """Let other limits hold from now on; what was counted stays counted."""
         allowed = {name: limits.of(*limit) for name, limit in self._limits.items()}
-        self._allowed = {name: count for name, count in allowed.items() if count}
+        self._bounds = {name: (self._windows[name], count) for name, count in allowed.items() if count}
         self.per_caller = limits.per_caller if limits.enabled else 0
         if not self.per_caller:
             self.callers.clear()
@@ -61,8 +61,8 @@ class Gate:
         if self.per_caller and not self.callers.take(caller, self.per_caller, now):
             self.refused[CALLER][name] += 1
             return self._answer(operation)
-        allowed = self._allowed.get(name)
-        if allowed is None or self._windows[name].take(allowed, now):
+        bound = self._bounds.get(name)
+        if bound is None or bound[0].take(bound[1], now):
             return None
         if self.per_caller:
             self.callers.give_back(caller)

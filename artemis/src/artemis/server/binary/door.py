@@ -12,7 +12,6 @@ import asyncio
 import traceback
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from typing import cast
 
 import msgspec
 
@@ -172,8 +171,10 @@ class BinaryDoor:
 
     def _shown(self, operation: Operation, response: object, *, packed: bool) -> bytes:
         """The ext header of an answer; which data it shows and how old that is, if it does."""
-        if operation.shows_data and _judged(response) == SUCCESS.error_code:
-            return self._position.at(self._now, packed=packed)
+        if operation.shows_data:
+            status = response.response_status  # type: ignore[attr-defined]  # all answers have one
+            if status is SUCCESS or (status is not None and status.error_code == SUCCESS.error_code):
+                return self._position.at(self._now, packed=packed)
         return MSGPACK_HEADER if packed else b""
 
     def _answer_subscription(self, context: Context, *, packed: bool) -> bytes | Reply:
@@ -245,11 +246,6 @@ def _encoded(response: object, *, packed: bool) -> bytes | Reply:
     if packed:
         return Reply(encode_msgpack(response), ext_header=MSGPACK_HEADER)
     return encode(response)
-
-
-def _judged(response: object) -> str | None:
-    status = cast("BareResponse", response).response_status
-    return None if status is None else status.error_code
 
 
 def _unknown_format(header: bytes) -> str:

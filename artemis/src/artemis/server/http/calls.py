@@ -197,7 +197,10 @@ class Calls:
 def _encoded(operation: Operation, response: object) -> Outcome:
     """The JSON of a response. Bytes show data if the operation does: what failed is an Answer."""
     # An answer that is found only while it is sent has no status of its own: it cannot fail.
-    failed = operation.shows_data and getattr(response, "response_status", SUCCESS).error_code != SUCCESS.error_code
+    failed = False
+    if operation.shows_data:
+        judged = getattr(response, "response_status", SUCCESS)
+        failed = judged is not SUCCESS and judged.error_code != SUCCESS.error_code
     if operation.json_pieces is not None:
         return Pieces(operation.json_pieces(response, PIECE), failed=failed)
     if operation.http_status is not None and (status := operation.http_status(response)) != OK:
