@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+import typer
 
 from artemis.server.config import ConfigError, ServeConfig, load_config
+from artemis.server.flags import with_serve_options
 from artemis.server.provenance import PRIORITY, Option, provenance, shown_settings, unknown_variables
 from artemis.server.reload import LIVE_OPTIONS
 
@@ -54,11 +56,110 @@ def test_options_of_file_and_environment_are_judged_together(tmp_path: Path, mon
     file.write_text("lease-ttl = 60\nlegacy-lease-ttl = 60\n")
     monkeypatch.setenv("ARTEMIS_SERVE_HEARTBEAT_INTERVAL", "25")
     assert 25.0 == load_config(file, {}).expected_heartbeat
-    with pytest.raises(ConfigError, match="heartbeat-interval"):
+    with pytest.raises(ConfigError, match="ARTEMIS_SERVE_HEARTBEAT_INTERVAL: may be 10 at most"):
         load_config(None, {})
 
 
 def test_misspelt_variables_are_found():
     """Those that begin like options and are none."""
     environment = {"ARTEMIS_SERVE_LEASE_TTL": "1", "ARTEMIS_SERVE_LEESE_TTL": "1", "ARTEMIS_PORT": "tcp://x"}
-    assert ["ARTEMIS_SERVE_LEESE_TTL"] == unknown_variables(environment)
+    (sentence,) = unknown_variables(environment)
+    assert (
+        "ARTEMIS_SERVE_LEESE_TTL is in the environment, but there is no such option; "
+        "did you mean ARTEMIS_SERVE_LEASE_TTL?"
+    ) == sentence
+    assert [] == unknown_variables({"ARTEMIS_SERVE_FILTER": "status-up", "ARTEMIS_SERVE_FILTERS": "status-up"})
+
+
+COMPLAINTS = [
+    ("lease-ttl", "0", "must be a number from 1 to 604800, not {}"),
+    ("lease-ttl", '"soon"', "must be a number from 1 to 604800, not {}"),
+    ("port", "1.5", "must be a whole number from 0 to 65535, not {}"),
+    ("max-instances", "0", "must be a whole number of at least 1, not {}"),
+    ("self-preservation", '"maybe"', "must be true or false, not {}"),
+    ("log-level", '"loud"', "must be one of debug, info, warning, error, not {}"),
+    ("region", '"a b"', "must be 1 to 200 characters without blanks and / ; : ,, not {}"),
+    ("self-url", '"nonsense"', "must look like http://host:port/, not {}"),
+    ("rate-limit-registry", "5", "must be 0 (no limit) or at least 1000, not {}"),
+    ("ws-blacklist-heartbeat", '"nobody"', "'nobody' does not appear to be an IPv4 or IPv6 address"),
+    ("filter", '"statusup"', "there is no filter 'statusup'"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "says"), COMPLAINTS, ids=[f"{key}={value}" for key, value, _ in COMPLAINTS])
+def test_what_is_wrong_is_said_with_its_place(
+    key: str, value: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The line of the file, the variable or the flag; what it takes; what it was given. No words of a library."""
+    file = tmp_path / "a.toml"
+    file.write_text(f"{key} = {value}\n")
+    text = value.strip('"')
+    variable = f"ARTEMIS_SERVE_{key.replace('-', '_').upper()}"
+    option = {"filter": "filters"}.get(key, key.replace("-", "_"))
+    complaints = [refusal(file, {}), refusal(None, {option: text})]
+    monkeypatch.setenv(variable, text)
+    complaints.append(refusal(None, {}))
+    for place, complaint in zip((f"{key} in {file}", f"--{key}", variable), complaints, strict=True):
+        given = value.replace('"', "'") if place.startswith(f"{key} in") else repr(text)
+        assert f"{place}: {says.format(given)}" in complaint
+        for word in ("Value error", "Input should", "pydantic", "validation error"):
+            assert word not in complaint
+
+
+def refusal(file: Path | None, flags: dict[str, object]) -> str:
+    """Why a configuration is refused."""
+    with pytest.raises(ConfigError) as error:
+        load_config(file, flags)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("leese-ttl = 5", "leese-ttl in {}: is not an option; did you mean lease-ttl?"),
+        ("leese_ttl = 5", "leese_ttl in {}: is not an option; did you mean lease-ttl?"),
+        ("filtre = []", "filtre in {}: is not an option; did you mean filter?"),
+        ("qqqqq = 1", "qqqqq in {}: is not an option"),
+        ("_env_prefix = 'X'", "_env_prefix in {}: is not an option"),
+        ("filter = []\nfilters = []", "{}: filters is there twice, spelt in two ways"),
+        (
+            "lease-ttl = 4\nheartbeat-interval = 3",
+            "heartbeat-interval in {}: may be 2 at most, half of the shortest TTL",
+        ),
+    ],
+)
+def test_names_that_are_none_and_values_that_do_not_fit_together_are_said(line: str, says: str, tmp_path: Path):
+    """With what was most likely meant."""
+    file = tmp_path / "a.toml"
+    file.write_text(line)
+    assert says.format(file) == refusal(file, {})
+
+
+def test_a_list_may_be_spelt_as_its_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """`filter` and `filters` are one option, in the file and in the environment."""
+    file = tmp_path / "a.toml"
+    for word in ("filter", "filters"):
+        file.write_text(f'{word} = ["status-up"]\n')
+        assert ("status-up",) == load_config(file, {}).filters
+    for word in ("FILTER", "FILTERS"):
+        with monkeypatch.context() as environment:
+            environment.setenv(f"ARTEMIS_SERVE_{word}", "status-up")
+            config = load_config(None, {})
+            assert (("status-up",), f"ARTEMIS_SERVE_{word}") == (config.filters, config.given["filters"].place)
+    assert "--filter" == load_config(None, {"filters": ["status-up"]}).given["filters"].place
+
+
+def test_every_option_has_the_flag_of_its_name():
+    """But for `--filter`, of which each names one."""
+
+    def command(**flags: object) -> None: ...
+
+    with_serve_options(command)
+    app = typer.Typer()
+    app.command()(command)
+    flags = {parameter.name: parameter.opts[0] for parameter in typer.main.get_command(app).params}
+    assert "--filter" == flags.pop("filters")
+    assert "--ws-blacklist-discoveries" == flags["ws_blacklist_discoveries"]
+    assert {name: f"--{name.replace('_', '-')}" for name in ServeConfig.model_fields if name in flags} == {
+        name: flags[name] for name in ServeConfig.model_fields if name in flags
+    }

@@ -62,15 +62,14 @@ def show(
                 option.name,
                 value_text(option.value),
                 option.place or option.source,
-                option.range,
                 "live" if option.live else "restart",
-                option.description,
+                f"{option.description} [{option.range}]" if option.range else option.description,
             )
             for option in options
         ]
-        output.rows_table(("OPTION", "VALUE", "FROM", "RANGE", "CHANGES", "MEANING"), rows)
-    for name in unknown_variables():
-        output.say(f"{name} is in the environment, but there is no such option.")
+        output.rows_table(("OPTION", "VALUE", "FROM", "CHANGES", "MEANING"), rows, prose=True)
+    for sentence in unknown_variables():
+        output.say(sentence)
 
 
 def _show_running(server: str, *, json: bool) -> None:

@@ -6,15 +6,16 @@ Values come from flags, then ARTEMIS_SERVE_* variables, then a TOML file, then t
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import socket
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -25,12 +26,21 @@ from pydantic_settings import (
 
 from artemis.discovery.filters import make_filters
 from artemis.registry.leases import SHARE_PERCENT, SMALLEST_PRESERVED
+from artemis.server.option_words import complaints, word
 from artemis.server.rate_limit import LIMITERS, limiter, read_limits
 
 #: Unreserved characters only, so that no client spells it in another way.
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+){1,8}")
 
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\s/;:,]+$")]
+Name = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^\s/;:,\x00-\x1f\x7f-\x9f]+$",
+        json_schema_extra={"takes": "1 to 200 characters without blanks and / ; : ,"},
+    ),
+]
 
 
 #: IP addresses; where there is only room for one text, separated by commas.
@@ -101,7 +111,9 @@ class ServeConfig(BaseSettings):
         description="Operations recorded for instances and servers; further ones are refused.",
     )
     filters: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Discovery filters, in order: status-up, or those of installed plug-ins."
+        (),
+        description="Discovery filters, in order: status-up, or those of installed plug-ins.",
+        json_schema_extra={"word": "filter"},  # a flag that is repeated names one each time
     )
     max_body_size: int = Field(8 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024, description="Bytes of one request.")
     max_connections: int = Field(15_000, ge=1, description="Open connections; further ones are closed at once.")
@@ -153,7 +165,10 @@ class ServeConfig(BaseSettings):
         None, description="Where the node keeps its id and, for its next start, what it knows; default: nowhere."
     )
     snapshot_interval: float = Field(
-        30.0, ge=0, le=86_400, description="Seconds between two snapshots in the data directory; 0: at the end, and when operators decide."
+        30.0,
+        ge=0,
+        le=86_400,
+        description="Seconds between two snapshots in the data directory; 0: at the end, and when operators decide.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
     log_format: Literal["console", "json"] = Field("console", description="How log lines look, on standard error.")
@@ -167,7 +182,7 @@ class ServeConfig(BaseSettings):
         What was given to the class itself counts as a flag.
         """
         if self._given is None:
-            return {name: Given("flag", _flag(name)) for name in self.model_fields_set}
+            return {name: Given("flag", f"--{_word(name)}") for name in self.model_fields_set}
         return self._given
 
     def trace(self, given: Mapping[str, Given]) -> Self:
@@ -268,63 +283,82 @@ class ServeConfig(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags and environment only: no file is read that nobody named."""
-        _ = settings_cls, dotenv_settings, file_secret_settings
-        return (init_settings, env_settings)
+        """What is given alone; `load_config` reads the environment and the file that was named."""
+        _ = settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
 
 
-def load_config(file: Path | None, flags: dict[str, object]) -> ServeConfig:
+def load_config(
+    file: Path | None, flags: dict[str, object], read: Callable[[Path], bytes] = Path.read_bytes
+) -> ServeConfig:
     """The configuration from `flags` (None: not given), the environment and a TOML `file` with the options' names as
-    keys.
+    keys. `read` reads the file and may raise OSError.
 
     Raises `ConfigError`.
     """
     given = {name: value for name, value in flags.items() if value is not None and value != []}
-    try:
-        from_environment = EnvSettingsSource(ServeConfig)()
-        from_file = _read_toml(file) if file else {}
-        config = ServeConfig(**{**from_file, **from_environment, **given})
-    except ConfigError:
-        raise
-    except ValueError as error:
-        raise ConfigError(_explain(error)) from error
+    from_file = _read_toml(file, read) if file else {}
     prefix = ServeConfig.model_config.get("env_prefix", "")
-    return config.trace(
-        {
-            **{name: Given("file", str(file)) for name in from_file},
-            **{name: Given("environment", f"{prefix}{name.upper()}") for name in from_environment},
-            **{name: Given("flag", _flag(name)) for name in given},
-        }
-    )
+    values: dict[str, object] = {}
+    origins: dict[str, Given] = {}
+    places: dict[str, str] = {}
+    for key, value in from_file.items():
+        name = _named(key)
+        if name in values:
+            raise ConfigError(f"{file}: {key} is there twice, spelt in two ways")
+        values[name], origins[name], places[name] = value, Given("file", str(file)), f"{key} in {file}"
+    for variable, name, value in _environment(prefix):
+        values[name], origins[name], places[name] = value, Given("environment", variable), variable
+    for name, value in given.items():
+        flag = f"--{_word(name)}"
+        values[name], origins[name], places[name] = value, Given("flag", flag), flag
+    return checked(values, places).trace(origins)
 
 
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+def checked(values: Mapping[str, object], places: Mapping[str, str]) -> ServeConfig:
+    """The configuration of these values alone; `places` says for each option how to name it in a complaint.
 
-
-def _read_toml(file: Path) -> dict[str, object]:
+    Raises `ConfigError`.
+    """
+    for name in values:
+        if name.startswith("_"):  # would be taken for a setting of the settings
+            raise ConfigError(f"{places.get(name, name)}: is not an option")
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
+        return ServeConfig(**values)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise ConfigError(complaints(error, ServeConfig.model_fields, places)) from error
+
+
+def _word(name: str) -> str:
+    return word(name, ServeConfig.model_fields.get(name))
+
+
+def _named(key: str) -> str:
+    """The option that a file calls `key`: by its name or its word, with hyphens or underscores."""
+    name = key.replace("-", "_")
+    return next((each for each in ServeConfig.model_fields if _word(each).replace("-", "_") == name), name)
+
+
+def _environment(prefix: str) -> Iterable[tuple[str, str, object]]:
+    """Yield the variables that are options: as they are spelt, the option, the value."""
+    for name, value in EnvSettingsSource(ServeConfig)().items():
+        yield f"{prefix}{name.upper()}", name, value
+    for name in ServeConfig.model_fields:
+        variable = f"{prefix}{_word(name).replace('-', '_').upper()}"
+        if _word(name) != word(name) and variable in os.environ:
+            yield variable, name, os.environ[variable]
+
+
+def _read_toml(file: Path, read: Callable[[Path], bytes]) -> dict[str, object]:
+    try:
+        table = tomllib.loads(read(file).decode())
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from error
     except ValueError as error:
         raise ConfigError(f"{file} is not TOML: {error}") from error
-    return {name.replace("-", "_"): value for name, value in table.items()}
-
-
-def _explain(error: ValueError) -> str:
-    errors = getattr(error, "errors", None)
-    if errors is None:
-        return str(error)
-    lines = []
-    for item in errors():
-        name = ".".join(str(part) for part in item["loc"]).replace("_", "-")
-        if not name:
-            lines.append(str(item["ctx"]["error"]))
-            continue
-        text = "is not an option" if item["type"] == "extra_forbidden" else item["msg"]
-        lines.append(f"{name}: {text} (got {item['input']!r})")
-    return "; ".join(lines)
+    except RecursionError as error:
+        raise ConfigError(f"{file} has values within values, too deep to be read") from error
+    return table
 
 
 def own_url(config: ServeConfig, port: int) -> str:

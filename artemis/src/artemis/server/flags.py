@@ -16,6 +16,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from artemis.server.config import ServeConfig
+from artemis.server.option_words import option_range, word
 
 _SCALARS = (bool, int, float, Path, str)
 
@@ -33,24 +34,9 @@ def with_serve_options(command: Callable[..., None]) -> None:
     vars(command)["__signature__"] = inspect.Signature(parameters)
 
 
-def option_range(field: FieldInfo) -> str:
-    """The values an option takes, as text: `1..3600`, `at least 1`, `console, json`; empty where any will do."""
-    choices = _choices(field.annotation)
-    if choices:
-        return ", ".join(choices)
-    low = next((rule.ge for rule in field.metadata if getattr(rule, "ge", None) is not None), None)
-    high = next((rule.le for rule in field.metadata if getattr(rule, "le", None) is not None), None)
-    if low is not None and high is not None:
-        return f"{low}..{high}"
-    if low is not None:
-        return f"at least {low}"
-    return "" if high is None else f"at most {high}"
-
-
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     kind = _flag_type(field.annotation)
-    # A flag that is repeated names one thing each time: `--filter a --filter b` for the option `filters`.
-    names = [f"--{name.removesuffix('s').replace('_', '-')}"] if kind == list[str] else []
+    names = [f"--{word(name, field)}"] if kind == list[str] else []
     annotation = Annotated[kind | None, typer.Option(*names, help=_help(field))]  # type: ignore[valid-type]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
@@ -81,9 +67,3 @@ def _flag_type(annotation: object) -> type | types.GenericAlias:
     if isinstance(annotation, type) and issubclass(annotation, _SCALARS):
         return annotation
     return list[str]
-
-
-def _choices(annotation: object) -> list[str]:
-    if get_origin(annotation) is Literal:
-        return [str(choice) for choice in get_args(annotation)]
-    return [choice for part in get_args(annotation) for choice in _choices(part)]

@@ -13,7 +13,7 @@ import msgspec
 
 from artemis.server.about import Setting, shown
 from artemis.server.config import ServeConfig
-from artemis.server.flags import option_range
+from artemis.server.option_words import nearest, option_range, word
 
 PRIORITY = {"flag": 4, "environment": 3, "file": 2, "derived": 1, "default": 0}
 """The kinds of place a value can come from, the highest number winning: what config.json calls sources (spec 2.4)."""
@@ -77,10 +77,15 @@ def shown_settings(settings: ServeConfig, url: str) -> dict[str, Setting]:
 
 
 def unknown_variables(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """The variables that look like options and are none, so most likely misspelt."""
+    """The variables that look like options and are none, so most likely misspelt; a sentence for each."""
     prefix = ServeConfig.model_config.get("env_prefix", "")
-    names = {f"{prefix}{name}".upper() for name in ServeConfig.model_fields}
-    return sorted(name for name in environment if name.upper().startswith(prefix) and name.upper() not in names)
+    words = {spelt for name, field in ServeConfig.model_fields.items() for spelt in (name, word(name, field))}
+    names = {f"{prefix}{spelt.replace('-', '_')}".upper() for spelt in words}
+    return [
+        f"{name} is in the environment, but there is no such option{nearest(name.upper(), sorted(names))}"
+        for name in sorted(environment)
+        if name.upper().startswith(prefix) and name.upper() not in names
+    ]
 
 
 def value_text(value: Value) -> str:
