@@ -1,13 +1,15 @@
 """The change stream: who is told, what, and what slow ones cost (design 4)."""
 
 import json
+from collections import deque
+from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from artemis.model import Instance, RegistryRequest
-from artemis.push import ChangeStream, Cursor, Dialect, PushLimits, Subscriber, decode_cursor
+from artemis.push import NOTHING, ChangeStream, Cursor, Dialect, PushLimits, Subscriber, decode_cursor
 from artemis.registry import Origin
 
 SERVICES = ("Orders", "users")
@@ -39,57 +41,79 @@ class Client:
 
 
 class Cache:
-    """What a client knows of the services from its messages; it looks up again what it is told to."""
+    """What a client knows of the services from its messages; it looks up again what it is told to.
 
-    def __init__(self, node, dialect: Dialect, *, everything: bool) -> None:
-        self.node, self.dialect, self.everything = node, dialect, everything
+    `connect` begins anew with the last cursors that it has seen, whatever was on its way is lost. While `sure`, the log
+    tells exactly what was missed: nothing twice, and no end of what it does not know.
+    """
+
+    def __init__(self, node, dialect: Dialect, *, everything: bool, sure: bool) -> None:
+        self.node, self.dialect, self.everything, self.sure = node, dialect, everything, sure
         self.known: dict[str, dict[str, object]] = {service.lower(): {} for service in SERVICES}
-        self.cursor: str | None = None
+        self.cursors = dict.fromkeys([""] if everything else self.known, node.cursor())
+        self.on_the_way: deque[dict[str, object]] = deque()
+        self.client = Client(node.stream, dialect)
         self.connect()
 
     def connect(self) -> None:
-        """Subscribe anew, from the cursor of the last message."""
+        """Subscribe anew, from the last cursors."""
+        self.node.stream.detach(self.client.subscriber)
+        self.on_the_way.clear()
         self.client = Client(self.node.stream, self.dialect)
-        cursor = None if self.cursor is None else decode_cursor(self.cursor)
-        if self.everything:
+        if not self.everything:
+            for service, cursor in self.cursors.items():
+                assert None is self.node.stream.subscribe(self.client.subscriber, service, decode_cursor(cursor))
+        elif self.node.stream.subscribe_all(self.client.subscriber, decode_cursor(self.cursors[""])) is not None:
             self.node.stream.subscribe_all(self.client.subscriber)
-        else:
-            for service in SERVICES:
-                self.node.stream.subscribe(self.client.subscriber, service.upper(), cursor)
-
-    def reconnect(self) -> None:
-        """Disconnect and go on, if all messages so far were taken; a cursor is that of one service only otherwise."""
-        if not self.everything and self.cursor is not None and not self.client.subscriber.pending:
-            self.node.stream.detach(self.client.subscriber)
-            self.connect()
+            self._look("*")
 
     def take(self) -> None:
-        """Apply the next messages."""
-        for message in self.client.take(1):
-            self.cursor = message.get("cursor") or self.cursor
-            for change in message.get("changes", [message]):
-                self._apply(change["changeType"], change["instance"])
-            if message.get("fullSync"):
-                self.known[message["serviceId"]] = self._shown(message["serviceId"])
+        """Apply the next message."""
+        if not self.on_the_way:
+            self.on_the_way.extend(self.client.take(1))
+        if self.client.subscriber.lost:
+            self.cursors[""] = self.node.cursor()
+            self._look("*")
+            self.connect()
+        if self.on_the_way:
+            self._apply(self.on_the_way.popleft())
 
-    def _apply(self, kind: str, its: dict[str, str]) -> None:
+    def _apply(self, message: dict[str, object]) -> None:
+        service = message["instance"]["serviceId"] if self.dialect is Dialect.JAVA else message["serviceId"]
+        if message.get("fullSync"):
+            self.known[service], self.sure = {}, False
+        for change in message.get("changes", [message]):
+            self._change(change["changeType"], change["instance"])
+        self.cursors["" if self.everything else service] = message["cursor"]
+
+    def _change(self, kind: str, its: dict[str, str]) -> None:
         service, name = its["serviceId"].lower(), its["instanceId"].lower()
         if kind == "reload":
-            self.known[service] = self._shown(service)
-        elif kind == "delete":
-            self.known[service].pop(name, None)
+            self._look(service)
+            return
+        known = self.known[service]
+        if self.sure:
+            assert known.get(name) != its["status"] or kind == "delete", "what it knows already"
+            assert (name in known) == (kind != "new") or self.dialect is Dialect.JAVA
+            assert name in known or kind != "delete"
+        if kind == "delete":
+            known.pop(name, None)
         else:
-            self.known[service][name] = its["status"]
+            known[name] = its["status"]
+
+    def _look(self, service: str) -> None:
+        self.sure = False
+        for each in self.known if service == "*" else [service]:
+            self.known[each] = self._shown(each)
 
     def _shown(self, service: str) -> dict[str, object]:
         return {name: json.loads(content)["status"] for name, content in self.node.catalog.instances(service)}
 
     def check(self) -> None:
         """Take what is left; then it knows what a fresh lookup shows."""
-        while self.client.subscriber.pending:
+        while self.client.subscriber.pending or self.on_the_way:
             self.take()
-        if not self.client.subscriber.lost:
-            assert {service: self._shown(service) for service in self.known} == self.known
+        assert {service: self._shown(service) for service in self.known} == self.known
 
 
 def told(messages: list[dict[str, object]]) -> list[tuple[str, str, str]]:
@@ -119,25 +143,29 @@ def unregister(node, *instances: Instance) -> None:
 
 
 steps = st.tuples(
-    st.sampled_from(["register", "register", "unregister", "take", "take", "again", "reload"]),
+    st.sampled_from(["register", "register", "unregister", "take", "take", "cut", "reload"]),
     st.sampled_from(SERVICES),
     st.sampled_from(NAMES),
     st.sampled_from(["up", "down"]),
-    st.integers(0, 2),
+    st.integers(0, 3),
 )
+LOGS = {"long": {}, "short": {"max_changes": 2}, "few": {"push_limits": PushLimits(behind=3, changes=2, reloads=1)}}
 
 
-@settings(max_examples=200, suppress_health_check=MAKERS)
-@given(trace=st.lists(steps, max_size=50), small=st.booleans())
-def test_whoever_takes_now_and_then_knows_what_is_shown(make_node, trace, small):
+@settings(max_examples=300, suppress_health_check=MAKERS)
+@given(trace=st.lists(steps, max_size=50), log=st.sampled_from(sorted(LOGS)))
+def test_whoever_takes_now_and_then_knows_what_is_shown(make_node, trace, log):
     """Subscribers of services and of everything, in both dialects, quick or slow, end at what a fresh lookup shows.
 
-    A reload or a full sync makes them look everything up; no `delete` names what they do not know. With a log of two
-    entries those that fall behind are told to reload, and one of everything is lost.
+    So do those that are cut off between any two messages, and go on with the last cursor that they have seen. As long
+    as the log reaches back they hear nothing twice, and of no end of what they do not know.
     """
-    node = make_node(max_changes=2 if small else 1_000)
-    caches = [Cache(node, dialect, everything=False) for dialect in Dialect]
-    caches.append(Cache(node, Dialect.NATIVE, everything=True))
+    node = make_node(**LOGS[log])
+    caches = [
+        Cache(node, dialect, everything=everything, sure=log == "long")
+        for dialect in Dialect
+        for everything in (False, True)
+    ]
     for kind, service, name, status, which in trace:
         match kind:
             case "register":
@@ -148,11 +176,10 @@ def test_whoever_takes_now_and_then_knows_what_is_shown(make_node, trace, small)
                 node.catalog.reload(service.lower())
             case "take":
                 caches[which].take()
-            case "again":
-                caches[which].reconnect()
+            case "cut":
+                caches[which].connect()
     for cache in caches:
         cache.check()
-        assert small or not cache.client.subscriber.lost
 
 
 def test_one_change_in_both_dialects(node):
@@ -255,42 +282,126 @@ def test_a_cursor_of_no_use_is_a_full_sync(node):
     assert (1, 2) == (client.wakes, node.stream.counters.full_syncs)
 
 
-def test_a_subscriber_of_everything_that_falls_behind_is_lost(make_node):
+@pytest.mark.parametrize("arguments", [{"max_changes": 2}, {"push_limits": PushLimits(behind=1, reloads=2)}])
+def test_a_java_subscriber_of_everything_that_falls_behind_is_lost(make_node, arguments):
     """There is nothing to tell him but to look everything up: his door ends the session."""
-    node = make_node(max_changes=2)
-    client = Client(node.stream)
+    node = make_node(**arguments)
+    client = Client(node.stream, Dialect.JAVA)
     node.stream.subscribe_all(client.subscriber)
     for service in ("a", "b", "c"):
         register(node, instance("i1", service))
     assert ([], True, 1) == (client.take(), client.subscriber.lost, node.stream.counters.dropped)
 
 
-def test_everything_is_told_in_bites(node, monkeypatch):
-    """A lot of changes is taken in several looks; only the last one says that all of it is known."""
-    monkeypatch.setattr("artemis.push.telling.CHUNK", 3)
+@pytest.mark.parametrize(
+    "arguments",
+    [{"max_changes": 2}, {"push_limits": PushLimits(behind=2)}, {"push_limits": PushLimits(sync_bytes=400)}],
+)
+def test_too_much_of_everything_is_a_reload_of_everything(make_node, arguments):
+    """Whoever is behind further than the log or the bounds reach lists all services, and goes on with the cursor."""
+    node = make_node(**arguments)
     client = Client(node.stream)
     node.stream.subscribe_all(client.subscriber)
-    for service in "abcdefgh":
+    for service in ("a", "b", "c"):
         register(node, instance("i1", service))
-    messages = []
-    while client.subscriber.pending:
-        messages += client.take(1)
-    assert list("abcdefgh") == [message["serviceId"] for message in messages]
-    assert [None] * 7 + [node.cursor()] == [message["cursor"] for message in messages]
+    [message] = client.take()
+    assert ([("*", "reload", "reload")], node.cursor()) == (told([message]), message["cursor"])
+    assert ("*", "*", False) == (
+        message["service_id"],
+        message["changes"][0]["instance"]["serviceId"],
+        message["fullSync"],
+    )
+    register(node, instance("i2", "a"))
+    assert [("*", "new", "i2")] == told(client.take())
 
 
-def test_what_changes_between_two_bites_is_told(node, monkeypatch):
-    """A look shows the present, so a later one may not take for known what the look before it did not show."""
-    monkeypatch.setattr("artemis.push.telling.CHUNK", 2)
-    if node.catalog.version % 2:
-        register(node, instance("i0"))
+def test_too_much_of_everything_is_a_reload_of_each_service_in_java(make_node):
+    """Java clients know no reload of everything; all that are as far behind get the same bytes."""
+    node = make_node(push_limits=PushLimits(behind=2))
+    clients = [Client(node.stream, Dialect.JAVA) for _ in range(2)]
+    for client in clients:
+        node.stream.subscribe_all(client.subscriber)
+    register(node, *(instance(name, service) for service in ("b", "a") for name in NAMES))
+    first, second = [client.subscriber.take(1) for client in clients]
+    assert all(one is other for one, other in zip(first, second, strict=True))
+    assert [("a", "reload", "reload"), ("b", "reload", "reload")] == told([json.loads(message) for message in first])
+
+
+def test_everything_that_changed_is_one_message(node):
+    """It holds for all services together, so whoever is cut off has applied all of it, or nothing."""
     client = Client(node.stream)
     node.stream.subscribe_all(client.subscriber)
-    register(node, instance("i1"))
-    unregister(node, instance("i1"))
-    assert [] == client.take(1)
-    register(node, instance("i1"))
+    register(node, *(instance("i1", service) for service in "Abc"))
+    node.catalog.reload("d")
+    [message] = client.take()
+    assert ("*", node.cursor()) == (message["serviceId"], message["cursor"])
+    shown = [(change["changeType"], change["instance"]["serviceId"]) for change in message["changes"]]
+    assert [("new", "A"), ("new", "b"), ("new", "c"), ("reload", "d")] == shown
+
+
+def test_a_java_moment_can_be_resumed_behind_its_last_message_only(node):
+    """Whoever goes on from a message before it gets everything, for he may know changes that were undone since."""
+    client = Client(node.stream, Dialect.JAVA)
+    node.stream.subscribe_all(client.subscriber)
+    register(node, *(instance("i1", service) for service in "abc"))
+    cursors = [message["cursor"] for message in client.take()]
+    assert [NOTHING, NOTHING, decode_cursor(node.cursor())] == [decode_cursor(cursor) for cursor in cursors]
+    assert node.log.since("a", decode_cursor(cursors[0])).full
+
+
+def test_a_full_sync_is_made_once(make_node, monkeypatch):
+    """However many ask for it, until the service changes."""
+    node = make_node()
+    register(node, *(instance(name) for name in NAMES))
+    made = []
+    full = node.log.full
+    monkeypatch.setattr(node.log, "full", lambda service: (made.append(service), full(service))[1])
+    clients = [Client(node.stream) for _ in range(5)]
+    messages = []
+    for number, client in enumerate(clients):
+        register(node, instance("i1", "users", status=str(number)))
+        node.stream.subscribe(client.subscriber, "orders", NOTHING)
+        messages += client.subscriber.take(1)
+    assert all(message is messages[0] for message in messages)
+    register(node, instance("i4"))
+    node.stream.subscribe(clients[0].subscriber, "orders", NOTHING)
+    assert (4, ["orders"] * 2) == (len(clients[0].take()[0]["changes"]), made)
+
+
+def test_taking_ends_when_it_takes_long(node):
+    """What is left is there for a later turn, so that nobody waits for one with much to hear."""
+    now = iter(range(100))
+    node.stream.clock = lambda: next(now)
+    client = Client(node.stream)
+    for service in SERVICES:
+        node.stream.subscribe(client.subscriber, service)
+        register(node, instance("i1", service))
     assert [("orders", "new", "i1")] == told(client.take())
+    assert [("users", "new", "i1")] == told(client.take())
+    assert not client.subscriber.pending
+
+
+def test_the_position_of_those_who_were_not_told_all_yet(node):
+    """It is where they stood, so that whoever is cut off before he hears it can come back for it."""
+    client = Client(node.stream)
+    subscriber, position = client.subscriber, node.stream.position
+    for service in SERVICES:
+        node.stream.subscribe(subscriber, service)
+    register(node, instance("i1", "users"))
+    client.take()
+    before = node.cursor()
+    register(node, instance("i1"), instance("i2"), instance("i3", "other"))
+    node.stream.subscribe(subscriber, "Orders")
+    assert [before, before, node.cursor()] == [
+        position(subscriber, ("Orders",)),
+        position(subscriber, ("orders", "users")),
+        position(subscriber, ("users",)),
+    ]
+    assert "given" == position(subscriber, ("orders",), "given")
+    client.take()
+    assert node.cursor() == position(subscriber, ("orders",), "given")
+    node.stream.subscribe(subscriber, "orders", NOTHING)
+    assert NOTHING == decode_cursor(position(subscriber, ("orders",)))
 
 
 def test_a_large_backlog_is_taken_service_by_service(node):
@@ -357,9 +468,41 @@ def test_subscribing_to_everything_replaces_single_subscriptions(node):
     node.stream.subscribe(client.subscriber, "orders")
     node.stream.subscribe_all(client.subscriber)
     register(node, instance("i1"))
-    assert ([""], [("orders", "new", "i1")]) == (client.subscriber.services, told(client.take()))
+    assert ([""], [("*", "new", "i1")]) == (client.subscriber.services, told(client.take()))
     assert node.stream.unsubscribe(client.subscriber, "")
     assert 0 == node.stream.subscriptions
+
+
+def test_whoever_is_told_of_everything_gains_nothing_by_a_single_subscription(node):
+    """It is accepted, and nobody is told of a change twice."""
+    client = Client(node.stream)
+    node.stream.subscribe_all(client.subscriber)
+    assert None is node.stream.subscribe(client.subscriber, "orders")
+    register(node, instance("i1"))
+    assert ([""], [("*", "new", "i1")]) == (client.subscriber.services, told(client.take()))
+    assert 1 == node.stream.subscriptions
+
+
+def test_many_subscriptions_end_in_turns(node, monkeypatch):
+    """Whoever is gone is told nothing at once and counts no more; the work is done a part at a time."""
+    monkeypatch.setattr("artemis.push.stream._ENDED_PER_TURN", 30)
+    turns: deque[Callable[[], None]] = deque()
+    node.stream.later = turns.append
+    clients = [Client(node.stream) for _ in range(3)]
+    for client in clients:
+        for number in range(40):
+            assert None is node.stream.subscribe(client.subscriber, f"s{number}")
+    node.stream.detach(clients[0].subscriber)
+    node.stream.detach(clients[1].subscriber)
+    assert (40, 1, 1) == (node.stream.subscriptions, node.stream.subscribers, len(turns))
+    register(node, *(instance("i1", f"s{number}") for number in range(40)))
+    assert [0, 0, 1] == [client.wakes for client in clients]
+    node.stream.detach(clients[2].subscriber)
+    done = 0
+    while turns:
+        turns.popleft()()
+        done += 1
+    assert (4, 0, 0) == (done, node.stream.services, node.stream.subscriptions)
 
 
 def test_who_takes_nothing_is_stalled(make_node):

@@ -122,15 +122,22 @@ async def test_a_subscriber_resumes_with_its_cursor(server, watcher, watch):
 
 
 async def test_everything_can_be_subscribed_to(server, watcher, watch):
-    """With `all` the changes of every service are pushed, also those since a cursor; too old a one is refused."""
+    """With `all` the changes of every service are pushed, also those since a cursor, and none of them twice.
+
+    One that is of no use means a reload of everything.
+    """
     before = server.node.cursor()
     await register(watcher, 1, serviceId="a")
     await watcher.call(SUBSCRIBE, {"all": True, "cursor": before})
-    assert ("a", [("new", "10.0.0.1")]) == told(await watcher.push())
+    assert ("*", [("new", "10.0.0.1")]) == told(await watcher.push())
+    await watcher.call(SUBSCRIBE, {"serviceIds": ["b"]})
     await register(await watch(server), 2, serviceId="b")
-    assert ("b", [("new", "10.0.0.2")]) == told(await watcher.push())
-    answer = await watcher.call(SUBSCRIBE, {"all": True, "cursor": "lAGkbWVzaKJyMZGTom45AQE"})
-    assert "data-not-found" == answer["responseStatus"]["errorCode"]
+    assert ("*", [("new", "10.0.0.2")]) == told(await watcher.push())
+    for cursor in ("lAGkbWVzaKJyMZGTom45AQE", "no cursor"):
+        answer = await watcher.call(SUBSCRIBE, {"all": True, "cursor": cursor})
+        assert "success" == answer["responseStatus"]["status"]
+        message = await watcher.push()
+        assert (("*", [("reload", "reload")]), server.node.cursor()) == (told(message), message["cursor"])
     await watcher.call(UNSUBSCRIBE, {"all": True})
     assert 0 == server.node.stream.subscriptions
 
@@ -144,7 +151,6 @@ async def test_everything_can_be_subscribed_to(server, watcher, watch):
         ({"serviceIds": ["x" * 1_025]}, "longer than 1024"),
         ({"serviceIds": ["a", "b", "c", "d"]}, "'d': one session may subscribe to 3 services"),
         ({"serviceIds": ["a"] * 1_001}, "may name 1000 services"),
-        ({"serviceIds": ["a"], "cursor": "no cursor"}, "this is no cursor"),
         ({"serviceIds": ["x" * 70_000]}, "65536 bytes at most"),
         ({"serviceIds": 7}, "serviceIds"),
     ],
@@ -163,6 +169,37 @@ async def test_refused_subscriptions(server, watcher, content, says, name):
     status = decode(answer.payload)["responseStatus"]
     assert ("fail", "bad-request") == (status["status"], status["errorCode"])
     assert says in status["message"]
+
+
+@pytest.mark.parametrize("cursor", ["", "no cursor", "x" * 5000])
+async def test_a_cursor_that_cannot_be_read_means_a_full_sync(watcher, cursor):
+    """As on the other doors, and the answer's cursor brings it again to whoever is cut off before."""
+    await register(watcher, 1)
+    for _ in range(2):
+        answer = await watcher.call(SUBSCRIBE, {"serviceIds": ["demo.orders"], "cursor": cursor})
+        cursor = answer["cursor"]
+        message = await watcher.push()
+        assert (True, ("demo.orders", [("new", "10.0.0.1")])) == (message["fullSync"], told(message))
+
+
+async def test_a_session_with_unsent_pushes_resumes_with_a_full_sync(server, watcher, watch):
+    """Whoever is cut off before he was sent what there is for him does not miss it."""
+    await watcher.call(SUBSCRIBE, {"serviceIds": ["demo.orders"]})
+    session = session_of(server, watcher)
+    session.pause_writing()
+    other = await watch(server)
+    for number in range(100):
+        await register(other, 1, metadata={"n": str(number), "x": "x" * 8_000})
+    asking = asyncio.create_task(watcher.call(SUBSCRIBE, {"serviceIds": ["demo.orders"]}))
+    subscriptions = server._subscriptions
+    answered = asyncio.Event()
+    answer = subscriptions.answer
+    given = []
+    subscriptions.answer = lambda *args, **more: (given.append(answer(*args, **more)), answered.set(), given[0])[2]
+    await asyncio.wait_for(answered.wait(), 10)
+    asking.cancel()
+    await other.call(SUBSCRIBE, {"serviceIds": ["demo.orders"], "cursor": given[0].cursor})
+    assert (await other.push())["fullSync"]
 
 
 async def test_a_draining_node_takes_no_subscriptions(server, watcher):

@@ -69,11 +69,21 @@ async def test_after_an_unsubscription_nothing_is_told(server: NodeServer, socke
 
 
 async def test_everything_can_be_subscribed_to_and_left(server: NodeServer, socket: Socket) -> None:
-    """`*` stands for all services."""
-    await socket.send({"type": "subscribe", "service_id": "*"})
+    """`*` stands for all services, and a service more adds nothing; a cursor of no use is told to reload everything."""
+    await socket.send({"type": "subscribe", "service_id": "*"}, {"type": "subscribe", "service_id": "a"})
     assert (await socket.json())["service_id"] == "*"
-    server.node.register(request(1, serviceId="a"), 0)
     assert (await socket.json())["service_id"] == "a"
+    server.node.register(request(1, serviceId="a"), 0)
+    server.node.register(request(1, serviceId="b"), 0)
+    told = await socket.json()
+    assert (told["service_id"], told["cursor"]) == ("*", server.node.cursor())
+    assert [change["instance"]["serviceId"] for change in told["changes"]] == ["a", "b"]
+    await socket.send({"type": "subscribe", "service_id": "*", "cursor": "no cursor"})
+    assert (await socket.json())["service_id"] == "*"
+    told = await socket.json()
+    assert shown(told["changes"]) == [("reload", "reload")]
+    assert (told["service_id"], told["changes"][0]["instance"]["serviceId"]) == ("*", "*")
+    assert (told["cursor"], told["fullSync"]) == (server.node.cursor(), False)
     await socket.send({"type": "unsubscribe", "service_id": "*"})
     await socket.json()
     assert server.node.stream.subscriptions == 0
@@ -134,10 +144,13 @@ async def test_a_client_that_comes_back_with_its_cursor_gets_what_it_missed(serv
 
 @pytest.mark.parametrize("cursor", ["", "no cursor", "x" * 5000])
 async def test_a_cursor_that_cannot_be_used_means_a_full_sync(server: NodeServer, socket: Socket, cursor: str) -> None:
-    """The client is told explicitly that it gets everything."""
+    """The client is told explicitly that it gets everything, also when it comes back before it got that."""
     server.node.register(request(1, 2), 0)
     await socket.send({"type": "subscribe", "service_id": "demo.orders", "cursor": cursor})
-    assert (await socket.json())["cursor"] == server.node.cursor()
+    again = (await socket.json())["cursor"]
+    assert (await socket.json())["fullSync"] is True
+    await socket.send({"type": "subscribe", "service_id": "demo.orders", "cursor": again})
+    await socket.json()
     told = await socket.json()
     assert told["fullSync"] is True
     assert shown(told["changes"]) == [("new", "10.0.0.1"), ("new", "10.0.0.2")]

@@ -1,7 +1,16 @@
 """What callers are told of changes: cursors, the change log, and the stream that subscribers hang on. Pure code."""
 
-from artemis.push.changes import SeenChange, changes_json, java_change, native_message
-from artemis.push.cursor import MAX_CURSOR, BadCursor, Cursor, Positions, decode_cursor, encode_cursor
+from artemis.push.changes import EVERYTHING, SeenChange, changes_json, java_change, native_message
+from artemis.push.cursor import (
+    MAX_CURSOR,
+    NOTHING,
+    BadCursor,
+    Cursor,
+    Positions,
+    decode_cursor,
+    encode_cursor,
+    read_cursor,
+)
 from artemis.push.delta import ServicesDeltaAnswer
 from artemis.push.limits import PushCounters, PushLimits
 from artemis.push.log import ChangeLog, LogCounters, Missed
@@ -10,7 +19,9 @@ from artemis.push.subscriber import Subscriber
 from artemis.push.telling import Dialect
 
 __all__ = [
+    "EVERYTHING",
     "MAX_CURSOR",
+    "NOTHING",
     "BadCursor",
     "ChangeLog",
     "ChangeStream",
@@ -29,4 +40,5 @@ __all__ = [
     "encode_cursor",
     "java_change",
     "native_message",
+    "read_cursor",
 ]

@@ -29,9 +29,7 @@ def deleted_instance(region: str, service: str, instance: str) -> bytes:
 
 def reload_instance(service: str) -> bytes:
     """Return the JSON of the fake instance that a reload is pushed with (spec 1.4)."""
-    return encode_canonical(
-        Instance(service_id=service, instance_id="reload", ip="0.0.0.0", url="http://serviceId/reload")  # noqa: S104
-    )
+    return encode(service).join(_RELOAD)
 
 
 def java_change(service: str, change: SeenChange, cursor: str | None) -> bytes:
@@ -83,11 +81,19 @@ def _change(at: int, kind: str, content: bytes, cursor: bytes) -> bytes:
     return b'{"changeTime":%d,"changeType":"%b",%b"instance":%b}' % (at, kind.encode(), cursor, content)
 
 
+EVERYTHING = "*"
+"""In place of a service: all of them."""
+
 _SERVICE_MARK = b'"serviceId":'
+
+_RELOAD = encode_canonical(
+    Instance(service_id=EVERYTHING, instance_id="reload", ip="0.0.0.0", url="http://serviceId/reload")  # noqa: S104
+).split(encode(EVERYTHING))
 
 __all__ = [
     "CHANGE",
     "DELETE",
+    "EVERYTHING",
     "NEW",
     "RELOAD",
     "SeenChange",

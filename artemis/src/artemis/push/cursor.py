@@ -46,6 +46,18 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+NOTHING = Cursor(kind="", name="", vector={})
+"""The position of those who know nothing: whoever goes on from it gets a full sync."""
+
+
+def read_cursor(text: str) -> Cursor:
+    """Read a cursor; one that cannot be read is as good as none, so it is `NOTHING`."""
+    try:
+        return decode_cursor(text)
+    except BadCursor:
+        return NOTHING
+
+
 def encode_cursor(cursor: Cursor) -> str:
     """Return a cursor as text for URLs, headers and JSON: letters, digits, `-` and `_` only. Equal ones look equal."""
     parts = [(origin.node, origin.epoch, seq) for origin, seq in sorted(cursor.vector.items())]

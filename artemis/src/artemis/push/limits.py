@@ -8,8 +8,10 @@ class PushLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     `subscriptions`: services of one subscriber; `total_subscriptions`: of all together. `name`: characters of a service
     id. `changes`, `change_bytes`: changes of one service that are told at once, more of them become one `reload`.
-    `sync_bytes`: the same for all instances of a service, in a full sync. `waiters`: long-polls. `stall`: milliseconds
-    within which a subscriber must take something when there is something.
+    `sync_bytes`: the same for all instances of a service, in a full sync, and for the changes of all services.
+    `behind`: changes of all services that are told one by one; whoever lacks more is told to reload. `reloads`: the
+    services that a Java client is told to reload at once. `waiters`: long-polls. `stall`: milliseconds within which a
+    subscriber must take something when there is something.
     """
 
     subscriptions: int = 10_000
@@ -18,6 +20,8 @@ class PushLimits(msgspec.Struct, frozen=True, kw_only=True):
     changes: int = 1_000
     change_bytes: int = 262_144
     sync_bytes: int = 1_048_576
+    behind: int = 2_000
+    reloads: int = 5_000
     waiters: int = 20_000
     stall: int = 30_000
 

@@ -8,7 +8,7 @@ Not here: who is told, see `stream`; how a cursor looks, see `cursor`; how a cha
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 
 import msgspec
 
@@ -172,11 +172,50 @@ class ChangeLog:
         end = None if most is None else first + most
         return entries[first:end] if isinstance(entries, list) else list(islice(entries, first, end))
 
-    def changes(self, entries: Sequence[Entry], unsure: int = 0) -> list[SeenChange]:
+    def latest(self, most: int) -> Sequence[Entry]:
+        """Return the latest entries of all services, oldest first, `most` at most."""
+        entries = list(islice(reversed(self._entries), most))
+        entries.reverse()
+        return entries
+
+    def reaches(self, version: int) -> bool:
+        """Tell whether the log knows all that happened since a version of the catalog."""
+        return self._start <= version <= self._catalog.version and (
+            self._floor is None or self._floor.version <= version
+        )
+
+    def services_after(self, version: int) -> set[str]:
+        """Return the services, ids in lower case, with entries since a version that the log reaches back to."""
+        return {entry.service for entry in takewhile(lambda each: each.version > version, reversed(self._entries))}
+
+    def last_version(self, service: str) -> int:
+        """Return a version since which a service, id in lower case, has looked as now; it grows when that changes."""
+        history = self._services.get(service)
+        if history is not None and history.entries:
+            return history.entries[-1].version
+        return self._start if self._floor is None else self._floor.version
+
+    def cursor_at(self, version: int) -> Cursor | None:
+        """Return the cursor of those who know everything up to a version of the catalog; None beyond the log."""
+        if not self.reaches(version):
+            return None
+        moment = dict(self._registry.vector)
+        entries = self.entries_after("", version, 1)
+        if entries:
+            entry = entries[0]
+            for run in reversed(self._runs):
+                if run.origin == entry.origin and run.first <= entry.seq:
+                    moment[run.origin] = entry.seq - 1
+                    break
+                moment[run.origin] = run.first - 1
+            else:
+                return None
+        return Cursor(kind=MESH, name=self._registry.region, vector=moment)
+
+    def changes(self, entries: Sequence[Entry]) -> list[SeenChange]:
         """Return the difference that entries of one service make now: one change per instance, in order of the latest.
 
-        Instances that look again as they did before are left out. Up to the version `unsure` the receiver may know
-        more than what came before the entries, so instances that changed by then are told however they look.
+        Instances that look again as they did before are left out.
         """
         first: dict[str, Entry] = {}
         last: dict[str, Entry] = {}
@@ -188,11 +227,10 @@ class ChangeLog:
         changes = []
         for name, entry in last.items():
             seen, shown = first[name].seen, current.get(name)
-            unknown = first[name].version <= unsure
             if shown is not None:
-                if unknown or digest(shown) != seen:
-                    changes.append(SeenChange(entry.at, CHANGE if seen and not unknown else NEW, shown))
-            elif seen or unknown:
+                if digest(shown) != seen:
+                    changes.append(SeenChange(entry.at, CHANGE if seen else NEW, shown))
+            elif seen:
                 content = entry.before or deleted_instance(self._registry.region, entry.service, name)
                 changes.append(SeenChange(entry.at, DELETE, content))
         return changes

@@ -7,16 +7,22 @@ Not here: sessions and sockets, which are the doors' business; what was missed, 
 """
 
 import logging
-from collections.abc import Callable
+import time
+from collections import deque
+from collections.abc import Callable, Collection
 
 from artemis.discovery import Catalog, Transition
-from artemis.push.cursor import Cursor
+from artemis.push.cursor import NOTHING, Cursor, encode_cursor
 from artemis.push.limits import PushCounters, PushLimits
 from artemis.push.log import ChangeLog
 from artemis.push.subscriber import Feed, Subscriber
-from artemis.push.telling import Teller
+from artemis.push.telling import Dialect, Teller
 
 logger = logging.getLogger(__name__)
+
+#: Subscriptions that a detached subscriber may have for them to be ended at once, and those ended in a turn, 2 ms.
+_AT_ONCE = 16
+_ENDED_PER_TURN = 5_000
 
 TOO_OLD = "the log of changes does not reach back to this cursor; list all services and go on from that answer's"
 
@@ -24,12 +30,20 @@ TOO_OLD = "the log of changes does not reach back to this cursor; list all servi
 class ChangeStream:
     """Tells subscribers of what callers see differently. Owned by a node and its event loop.
 
-    `cursor` gives the position of the node as text. `log` must have been made before.
+    `cursor` gives the position of the node as text. `log` must have been made before. `clock` gives seconds, to bound
+    what is made at once. `later`, when it is set, calls something in a later turn of the loop.
     """
 
     def __init__(
-        self, catalog: Catalog, log: ChangeLog, cursor: Callable[[], str], limits: PushLimits | None = None
+        self,
+        catalog: Catalog,
+        log: ChangeLog,
+        cursor: Callable[[], str],
+        limits: PushLimits | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.clock = clock
+        self.later: Callable[[Callable[[], None]], object] | None = None
         self.limits = limits or PushLimits()
         self.counters = PushCounters()
         self.subscriptions = 0
@@ -41,6 +55,9 @@ class ChangeStream:
         self._all = Feed("")
         self._subscribers: set[Subscriber] = set()
         self._last_waiter = 0
+        self._cursor = cursor
+        self._ended: deque[tuple[Subscriber, set[Feed]]] = deque()  # detached, with subscriptions that are to be ended
+        self._ending = 0
         catalog.on_transition(self._publish)
 
     # -- subscribers
@@ -61,25 +78,50 @@ class ChangeStream:
         self._subscribers.add(subscriber)
 
     def detach(self, subscriber: Subscriber) -> None:
-        """Forget a subscriber and its subscriptions; as often as you like."""
+        """Forget a subscriber and its subscriptions; as often as you like. It is told nothing any more, at once.
+
+        Many subscriptions are ended in turns of `later`, if there is one.
+        """
         self._subscribers.discard(subscriber)
-        for feed in subscriber.feeds:
-            self._leave(subscriber, feed)
-        subscriber.feeds.clear()
-        subscriber.dirty.clear()
         subscriber.stream = None
+        subscriber.dirty = {}
+        feeds, subscriber.feeds = subscriber.feeds, set()
+        self.subscriptions -= len(feeds)
+        if self.later is None or len(feeds) <= _AT_ONCE or self._ending >= self.limits.total_subscriptions:
+            for feed in feeds:
+                self._leave(subscriber, feed)
+            return
+        self._ending += len(feeds)
+        self._ended.append((subscriber, feeds))
+        if len(self._ended) == 1:
+            self.later(self._end)
+
+    def _end(self) -> None:
+        """End some of the subscriptions of those that are detached."""
+        for _ in range(_ENDED_PER_TURN):
+            subscriber, feeds = self._ended[0]
+            self._leave(subscriber, feeds.pop())
+            self._ending -= 1
+            if not feeds:
+                self._ended.popleft()
+                if not self._ended:
+                    return
+        if self.later is not None:
+            self.later(self._end)
 
     def subscribe(self, subscriber: Subscriber, service_id: str, cursor: Cursor | None = None) -> str | None:
         """Tell a subscriber of the changes of a service from now on, or since `cursor`: what it missed comes first.
 
-        Once more changes nothing but, when there is one, the cursor. Return why it is refused, None when it is not. The
-        id in any letter case.
+        Once more changes nothing but, when there is one, the cursor. Who is told of all services already gets nothing
+        more. Return why it is refused, None when it is not. The id in any letter case.
         """
         service = service_id.strip().lower()
         if not service:
             return self._refuse("serviceId is missing")
         if len(service) > self.limits.name:
             return self._refuse(f"serviceId is longer than {self.limits.name} characters")
+        if self._all in subscriber.feeds:
+            return None
         feed = self._feeds.get(service)
         if feed is None or feed not in subscriber.feeds:
             if len(subscriber.feeds) >= self.limits.subscriptions:
@@ -94,19 +136,35 @@ class ChangeStream:
     def subscribe_all(self, subscriber: Subscriber, cursor: Cursor | None = None) -> str | None:
         """Tell a subscriber of the changes of all services, as `subscribe` does; its other subscriptions end.
 
-        Refused, too, when the log does not reach back to the cursor.
+        When the log does not reach back to the cursor it is told to reload everything; a Java client cannot be told
+        that, so it is refused.
         """
         version = None if cursor is None else self._log.version_at("", cursor)
-        if cursor is not None and version is None:
+        if cursor is not None and version is None and subscriber.dialect is Dialect.JAVA:
             return self._refuse(TOO_OLD)
         for feed in [feed for feed in subscriber.feeds if feed is not self._all]:
             self._remove(subscriber, feed)
         if self._all not in subscriber.feeds and self.subscriptions >= self.limits.total_subscriptions:
             return self._refuse(f"this node has {self.subscriptions} subscriptions, its limit; try another one")
         self._join(subscriber, self._all)
-        if version is not None:
+        if cursor is not None:
             self._go_back(subscriber, self._all, version)
         return None
+
+    def position(self, subscriber: Subscriber, service_ids: Collection[str], given: str = "") -> str:
+        """Return a cursor for a subscriber to go on from, which it may be told before all else that it is to hear.
+
+        It is the node's when it has been told everything of the services, an empty id stands for all; else `given`, the
+        cursor that it has handed in and that can be read, or the position of what it was told before.
+        """
+        everything = self._all in subscriber.feeds
+        feeds = [self._all] if everything else [self._feeds.get(each.strip().lower()) for each in service_ids]
+        versions = [subscriber.dirty[feed] for feed in feeds if feed in subscriber.dirty]
+        if not versions:
+            return self._cursor()
+        if given and (not everything or "" in service_ids):
+            return given
+        return encode_cursor(self._log.cursor_at(min(versions)) or NOTHING)
 
     def unsubscribe(self, subscriber: Subscriber, service_id: str) -> bool:
         """End a subscription, with an empty id that to all services; return whether there was one."""
@@ -145,17 +203,12 @@ class ChangeStream:
         if feed is not self._all:
             feed.idle.add(subscriber)
             return self._teller.service(feed.service, version, subscriber.dialect)
-        told = self._teller.everything(version, subscriber.unsure, subscriber.dialect)
-        if told is None:
+        messages = self._teller.everything(version, subscriber.dialect)
+        if messages is None:
             subscriber.lost = True
             self.counters.dropped += 1
             return []
-        messages, reached = told
-        if reached < self._catalog.version:
-            subscriber.dirty[feed] = reached
-            subscriber.unsure = self._catalog.version
-        else:
-            feed.idle.add(subscriber)
+        feed.idle.add(subscriber)
         return messages
 
     def _publish(self, transition: Transition) -> None:
@@ -221,12 +274,12 @@ class ChangeStream:
     def _remove(self, subscriber: Subscriber, feed: Feed) -> None:
         subscriber.feeds.discard(feed)
         subscriber.dirty.pop(feed, None)
+        self.subscriptions -= 1
         self._leave(subscriber, feed)
 
     def _leave(self, subscriber: Subscriber, feed: Feed) -> None:
         feed.idle.discard(subscriber)
         feed.subscribers -= 1
-        self.subscriptions -= 1
         self._tidy(feed)
 
     def _tidy(self, feed: Feed) -> None:

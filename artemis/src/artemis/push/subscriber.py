@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _LEAST = 128
 """Bytes that a look at a service counts for, even when nothing is to be told of it."""
 
+_TAKING = 0.004
+"""Seconds that one call makes messages for; the last service may take a few milliseconds more."""
+
 
 class Feed:
     """One service, or all of them, as something to hang on. `idle` are the subscribers that know everything of it."""
@@ -36,7 +39,7 @@ class Subscriber:
     something, never take at once. `lost`: it fell behind further than can be told, and the door ends the session.
     """
 
-    __slots__ = ("_since", "_wake", "dialect", "dirty", "feeds", "lost", "stream", "unsure")
+    __slots__ = ("_since", "_wake", "dialect", "dirty", "feeds", "lost", "stream")
 
     def __init__(self, dialect: Dialect, wake: Callable[[], None]) -> None:
         self.dialect = dialect
@@ -45,8 +48,6 @@ class Subscriber:
         self.feeds: set[Feed] = set()
         #: Feeds with something to tell, and the version of the catalog up to which it knows them.
         self.dirty: dict[Feed, int] = {}
-        #: Of all services it was told some changes, of which it knows the state of this version.
-        self.unsure = 0
         self._wake = wake
         self._since: int | None = None
 
@@ -64,16 +65,22 @@ class Subscriber:
         """Return the next messages, service by service, at least of one and until there are `max_bytes`.
 
         What is left is there for the next call; `pending` says whether there is. It may be nothing at all, when all
-        looks as before again. A service adds as much as PushLimits says, so the answer may be that much longer.
+        looks as before again. A service adds as much as PushLimits says, so the answer may be that much longer. It is
+        shorter when it takes long to make.
         """
         messages: list[bytes] = []
         size = 0
-        self._since = None
-        while self.stream is not None and self.dirty and size < max_bytes:
+        stream, self._since = self.stream, None
+        if stream is None:
+            return messages
+        until = stream.clock() + _TAKING
+        while self.dirty and size < max_bytes:
             feed = next(iter(self.dirty))
-            more = self.stream.tell(self, feed, self.dirty.pop(feed))
+            more = stream.tell(self, feed, self.dirty.pop(feed))
             size += _LEAST + sum(map(len, more))
             messages += more
+            if self.dirty and stream.clock() > until:
+                break
         return messages
 
     def stalled(self, now: int) -> bool:
@@ -89,6 +96,8 @@ class Subscriber:
 
     def mark(self, feed: Feed, version: int) -> None:
         """For the stream: there is something of a feed since `version`. May raise what the door's `wake` does."""
+        if self.stream is None:
+            return  # it is detached, and only its subscriptions are still being ended
         first = not self.dirty
         self.dirty[feed] = version
         if first:

@@ -7,16 +7,13 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from artemis.push.changes import SeenChange, java_change, native_message, reload_change
+from artemis.push.changes import EVERYTHING, SeenChange, java_change, native_message, reload_change
+from artemis.push.cursor import NOTHING, encode_cursor
 from artemis.push.limits import PushCounters, PushLimits
 from artemis.push.log import ChangeLog, Entry
 
 _CACHED = 256
 _CACHED_BYTES = 8 * 1024 * 1024
-
-CHUNK = 256
-"""Changes of all services that one look at them handles, about 3 ms. Looks end at multiples of it, so that subscribers
-that have fallen behind get the same messages, made once."""
 
 JAVA_MESSAGE = 8 * 1024
 """Bytes of the longest message that a Java client takes: a longer one ends its connection (spec 0.8)."""
@@ -24,7 +21,7 @@ JAVA_MESSAGE = 8 * 1024
 
 class Dialect(Enum):
     """How changes are told: `JAVA` is one InstanceChange a message, with `new` for other content; `NATIVE` one
-    `service_change` for each service, with a list (spec 3.3, artemis-rust 2).
+    `service_change` for each service, or for all, with a list (spec 3.3, artemis-rust 2).
     """
 
     JAVA = "java"
@@ -41,12 +38,26 @@ class Told(NamedTuple):
     full_syncs: int = 0
 
 
-_Key = tuple[str, int, int, Dialect, int]  # service, first and last version, dialect, unsure up to which version
+class _Part(NamedTuple):
+    """What is told of one service, and how many changes that leaves out; a `reload` is its only change."""
+
+    service: str
+    changes: list[SeenChange]
+    coalesced: int = 0
+    reload: bool = False
+
+
+_Key = tuple[str, int, int, Dialect]  # service, from which (0: a full sync) to which version, dialect
 _NOTHING = Told([])
+_NO_POSITION = encode_cursor(NOTHING)
 
 
 class Teller:
-    """Makes the messages. Owned by a change stream; `cursor` gives the position of the node as text."""
+    """Makes the messages. Owned by a change stream; `cursor` gives the position of the node as text.
+
+    The cursor of a message holds when all messages up to it were applied. Only the last Java message of a moment has
+    one; whoever goes on from the others gets a full sync.
+    """
 
     __slots__ = ("_cache", "_cached_bytes", "_counters", "_cursor", "_latest", "_limits", "_log")
 
@@ -58,7 +69,7 @@ class Teller:
         self._cache: dict[_Key, Told] = {}
         self._cached_bytes = 0
         # What was told last, of which service, since when and at which version: most often the next one gets the same.
-        self._latest: tuple[tuple[str, int, int, Dialect] | None, Told] = None, Told([])
+        self._latest: tuple[_Key | None, Told] = None, Told([])
 
     def service(self, service: str, version: int, dialect: Dialect) -> list[bytes]:
         """Return the messages for what changed of a service, id in lower case, since a version of the catalog."""
@@ -67,26 +78,21 @@ class Teller:
             self._latest = same, self._service(service, version, dialect)
         return self._counted(self._latest[1])
 
-    def everything(self, version: int, unsure: int, dialect: Dialect) -> tuple[list[bytes], int] | None:
-        """Return the messages for what changed in all services, and the version up to which they reach.
+    def everything(self, version: int, dialect: Dialect) -> list[bytes] | None:
+        """Return the messages for what changed in all services since a version of the catalog, in one moment.
 
-        They reach as far as CHUNK changes do. Those that do not reach the version of the catalog still show what is
-        seen then, so later ones are made with that version as `unsure`. None when the log does not reach back.
+        When that is too much, or unknown, it is a reload: of everything in our own dialect, of each service that has
+        changed in Java's. None when those are too many or unknown.
         """
-        entries = self._log.entries_after("", version, CHUNK - (version + 1) % CHUNK)
-        if entries is None:
-            return None
-        if not entries:
-            return [], version
-        first, last = entries[0].version, entries[-1].version
-        unsure = min(unsure, last) if unsure >= first else 0
-        key = ("", first, last, dialect, unsure)
-        told = self._cache.get(key)
+        key = ("", version, self._log.version, dialect)
+        told = self._latest[1] if self._latest[0] == key else self._cache.get(key)
         if told is None:
-            # With more to come they have no cursor: nobody may resume from there.
-            cursor = self._cursor() if last == self._log.version else None
-            told = self._keep(key, self._all_changes(entries, dialect, cursor, unsure))
-        return self._counted(told), last
+            made = self._everything(version, dialect)
+            if made is None:
+                return None
+            told = self._keep(key, made)
+        self._latest = key, told
+        return self._counted(told)
 
     def _service(self, service: str, version: int, dialect: Dialect) -> Told:
         entries = self._log.entries_after(service, version)
@@ -94,61 +100,83 @@ class Teller:
             return self._whole(service, dialect)
         if not entries:
             return _NOTHING
-        key = (service, entries[0].version, entries[-1].version, dialect, 0)
+        key = (service, entries[0].version, entries[-1].version, dialect)
         told = self._cache.get(key)
         if told is None:
-            told = self._keep(key, self._changes(service, entries, dialect, self._cursor()))
+            told = self._keep(key, self._told(service, [self._part(service, entries)], dialect))
         return told
 
-    def _all_changes(self, entries: Sequence[Entry], dialect: Dialect, cursor: str | None, unsure: int) -> Told:
-        services: dict[str, list[Entry]] = {}
-        for entry in entries:
-            # In the order of the latest change of each, so that the one with the cursor comes last.
-            its = services.pop(entry.service, None) or []
-            its.append(entry)
-            services[entry.service] = its
-        last = entries[-1].service
-        every = [
-            self._changes(service, its, dialect, cursor if service == last else None, unsure)
-            for service, its in services.items()
-        ]
-        messages = [message for told in every for message in told.messages]
-        return Told(messages, *[sum(numbers) for numbers in zip(*[told[1:] for told in every], strict=True)])
-
-    def _changes(
-        self, service: str, entries: Sequence[Entry], dialect: Dialect, cursor: str | None, unsure: int = 0
-    ) -> Told:
-        if not all(entry.instance for entry in entries):
-            return self._reload(service, dialect, cursor)
-        changes = self._log.changes(entries, unsure)
-        if len(changes) > self._limits.changes or _size(changes) > self._limits.change_bytes:
-            return self._reload(service, dialect, cursor)
-        coalesced = len(entries) - len(changes)
+    def _everything(self, version: int, dialect: Dialect) -> Told | None:
+        behind = self._log.version - version
+        if self._log.reaches(version) and behind <= self._limits.behind:
+            services: dict[str, list[Entry]] = {}
+            for entry in self._log.latest(behind):
+                if entry.version > version:
+                    # In the order of the latest change of each.
+                    its = services.pop(entry.service, None) or []
+                    its.append(entry)
+                    services[entry.service] = its
+            parts = [self._part(service, its) for service, its in services.items()]
+            if sum(_size(part.changes) for part in parts) <= self._limits.sync_bytes:
+                return self._told(EVERYTHING, parts, dialect)
         if dialect is Dialect.NATIVE:
-            messages = [native_message(service, changes, cursor)] if changes else []
-        else:
-            last = len(changes) - 1
-            messages = [
-                java_change(service, change, cursor if at == last else None) for at, change in enumerate(changes)
-            ]
-            if any(len(message) > JAVA_MESSAGE for message in messages):
-                return self._reload(service, dialect, cursor)
-        return Told(messages, len(changes), coalesced)
+            return self._told(EVERYTHING, [self._reload(EVERYTHING)], dialect)
+        changed = sorted(self._log.services_after(version)) if self._log.reaches(version) else ()
+        if not changed or len(changed) > self._limits.reloads:
+            return None
+        return self._told(EVERYTHING, [self._reload(service) for service in changed], dialect)
+
+    def _part(self, service: str, entries: Sequence[Entry]) -> _Part:
+        if not all(entry.instance for entry in entries):
+            return self._reload(service)
+        changes = self._log.changes(entries)
+        if len(changes) > self._limits.changes or _size(changes) > self._limits.change_bytes:
+            return self._reload(service)
+        return _Part(service, changes, len(entries) - len(changes))
 
     def _whole(self, service: str, dialect: Dialect) -> Told:
         """Tell a service as a whole: the log does not reach back to what the subscriber knows."""
-        if dialect is Dialect.JAVA:
-            return self._reload(service, dialect, self._cursor())
-        changes = self._log.full(service).changes
-        if _size(changes) > self._limits.sync_bytes:
-            return self._reload(service, dialect, self._cursor())
-        return Told([native_message(service, changes, self._cursor(), full=True)], full_syncs=1)
+        key = (service, 0, self._log.last_version(service), dialect)
+        told = self._cache.get(key)
+        if told is not None:
+            return told
+        changes = [] if dialect is Dialect.JAVA else self._log.full(service).changes
+        if dialect is Dialect.JAVA or _size(changes) > self._limits.sync_bytes:
+            told = self._told(service, [self._reload(service)], dialect)
+        else:
+            told = Told([native_message(service, changes, self._cursor(), full=True)], full_syncs=1)
+        return self._keep(key, told)
 
-    def _reload(self, service: str, dialect: Dialect, cursor: str | None) -> Told:
-        change = reload_change(service, self._log.wall())
+    def _reload(self, service: str) -> _Part:
+        return _Part(service, [reload_change(service, self._log.wall())], reload=True)
+
+    def _told(self, name: str, parts: list[_Part], dialect: Dialect) -> Told:
+        """Tell the parts of one moment; `name` is the service, or stands for all."""
+        cursor = self._cursor()
         if dialect is Dialect.JAVA:
-            return Told([java_change(service, change, cursor)], reloads=1)
-        return Told([native_message(service, [change], cursor)], reloads=1)
+            parts, messages = self._in_java(parts, cursor)
+        else:
+            changes = [change for part in parts for change in part.changes]
+            messages = [native_message(name, changes, cursor)] if changes else []
+        reloads = sum(part.reload for part in parts)
+        return Told(
+            messages, sum(len(part.changes) for part in parts) - reloads, sum(part.coalesced for part in parts), reloads
+        )
+
+    def _in_java(self, parts: list[_Part], cursor: str) -> tuple[list[_Part], list[bytes]]:
+        """Return the messages, and the parts: a service with one that no Java client takes is reloaded."""
+        told, messages, last = [], [], b""
+        most = JAVA_MESSAGE - len(cursor)
+        for part in parts:
+            its = [java_change(part.service, change, _NO_POSITION) for change in part.changes]
+            if not part.reload and any(len(message) > most for message in its):
+                part = self._reload(part.service)  # noqa: PLW2901 - it is told instead
+                its = [java_change(part.service, part.changes[0], _NO_POSITION)]
+            told.append(part)
+            messages += its
+            if its:
+                last = java_change(part.service, part.changes[-1], cursor)
+        return told, [*messages[:-1], last] if messages else []
 
     def _counted(self, told: Told) -> list[bytes]:
         counters = self._counters

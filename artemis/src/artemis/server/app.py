@@ -238,6 +238,7 @@ class NodeServer:
         self._subscriptions = binary.subscriptions
         self._binary.on_disconnect(binary.subscriptions.ended)
         self.websocket = self._http.websocket = self._websocket_door(loop)
+        self.node.stream.later = loop.call_soon
         self._port = UnifiedPort(
             msgtrans=self._binary.protocol_factory(),
             http=self._http,
@@ -254,7 +255,6 @@ class NodeServer:
         return WebSocketDoor(
             Heartbeats(self.node, now_ms, self._report, counters, requests, self.gate),
             self.node.stream,
-            self.node.cursor,
             session_policy(self._config),
             self._websocket_limits,
             now=now_ms,

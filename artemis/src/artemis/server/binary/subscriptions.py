@@ -12,8 +12,8 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from artemis.model import ResponseStatus, SubscribeRequest, SubscribeResponse, decode, decode_msgpack
-from artemis.model.responses import BAD_REQUEST, DATA_NOT_FOUND, SUCCESS, failure
-from artemis.push import BadCursor, Cursor, Dialect, Subscriber, decode_cursor
+from artemis.model.responses import BAD_REQUEST, SUCCESS, failure
+from artemis.push import NOTHING, Cursor, Dialect, Subscriber, encode_cursor, read_cursor
 from artemis.server.node import Node
 from msgtrans import CloseReason, Session
 from msgtrans.errors import SessionClosedError, TransportError
@@ -34,6 +34,10 @@ _ROOM = 64 * 1024
 _PUSHING = 0.004
 
 
+_EVERYTHING = ""
+_NO_POSITION = encode_cursor(NOTHING)
+
+
 class Pusher:
     """The pushes of one session. Owned by `Subscriptions`, which has it pushed in turns.
 
@@ -47,6 +51,11 @@ class Pusher:
         self._session = session
         self._counters = counters
         self._waiting: asyncio.Task[None] | None = None
+
+    @property
+    def late(self) -> bool:
+        """Whether there are messages that the session has not taken yet."""
+        return self._waiting is not None
 
     def push(self) -> bool:
         """Send the next messages; a task goes on when the session takes no more. True: there is more for a later turn.
@@ -99,9 +108,7 @@ class Subscriptions:
         """Answer `SUBSCRIBE` or `UNSUBSCRIBE`. Raises MalformedBody for a payload that cannot be read."""
         request = (decode_msgpack if packed else decode)(SubscribeRequest, payload)
         status, cursor = self._judge(session, code, request)
-        if status is not SUCCESS:
-            return SubscribeResponse(response_status=status)
-        return SubscribeResponse(response_status=SUCCESS, cursor=cursor or self._node.cursor())
+        return SubscribeResponse(response_status=status, cursor=cursor)
 
     def ended(self, session: Session, reason: CloseReason) -> None:
         """A session is closed: end its subscriptions."""
@@ -113,12 +120,12 @@ class Subscriptions:
     def _judge(
         self, session: Session, code: int, request: SubscribeRequest | None
     ) -> tuple[ResponseStatus, str | None]:
-        """Do what a request asks for; returns the outcome and the cursor it came with."""
+        """Do what a request asks for; returns the outcome and the cursor to go on from."""
         if request is None or not (request.service_ids or request.all):
             return failure(BAD_REQUEST, "Request is null or request.serviceIds is empty."), None
         if not self._node.serving:
             return self._node.unavailable("discovery"), None
-        services = [""] if request.all else [service or "" for service in request.service_ids or ()]
+        services = [_EVERYTHING] if request.all else [service or " " for service in request.service_ids or ()]
         if len(services) > MAX_SERVICES:
             return failure(BAD_REQUEST, f"One request may name {MAX_SERVICES} services at most."), None
         if code == UNSUBSCRIBE:
@@ -126,16 +133,24 @@ class Subscriptions:
             if pusher is not None:
                 for service in services:
                     self._node.stream.unsubscribe(pusher.subscriber, service)
-            return SUCCESS, None
-        try:
-            cursor = None if request.cursor is None else decode_cursor(request.cursor)
-        except BadCursor as error:
-            return failure(BAD_REQUEST, str(error)), None
-        return self._subscribe(session, services, cursor, everything=request.all), request.cursor
+            return SUCCESS, self._node.cursor()
+        cursor = None if request.cursor is None else read_cursor(request.cursor)
+        status = self._subscribe(session, services, cursor)
+        if status is not SUCCESS:
+            return status, None
+        given = "" if request.cursor is None or cursor is NOTHING else request.cursor
+        return status, self._position(session, services, given)
 
-    def _subscribe(
-        self, session: Session, services: list[str], cursor: Cursor | None, *, everything: bool
-    ) -> ResponseStatus:
+    def _position(self, session: Session, services: list[str], given: str) -> str:
+        """The cursor that a session can go on from, whatever becomes of the pushes that it has not been sent yet."""
+        pusher = self._pushers.get(session.id)
+        if pusher is None:
+            return given or self._node.cursor()
+        if pusher.late:
+            return given or _NO_POSITION
+        return self._node.stream.position(pusher.subscriber, services, given)
+
+    def _subscribe(self, session: Session, services: list[str], cursor: Cursor | None) -> ResponseStatus:
         stream = self._node.stream
         pusher = self._pushers.get(session.id)
         if pusher is None:
@@ -143,11 +158,11 @@ class Subscriptions:
                 return SUCCESS  # it ends before it could be told anything
             pusher = self._pushers[session.id] = Pusher(session, self._wake, self._counters)
             stream.attach(pusher.subscriber)
-        if everything:
-            refusal = stream.subscribe_all(pusher.subscriber, cursor)
-            return SUCCESS if refusal is None else failure(DATA_NOT_FOUND, refusal)
         for service in services:
-            refusal = stream.subscribe(pusher.subscriber, service, cursor)
+            if service == _EVERYTHING:
+                refusal = stream.subscribe_all(pusher.subscriber, cursor)
+            else:
+                refusal = stream.subscribe(pusher.subscriber, service, cursor)
             if refusal is not None:
                 return failure(BAD_REQUEST, f"{service!r}: {refusal}")
         return SUCCESS

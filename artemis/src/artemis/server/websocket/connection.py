@@ -139,7 +139,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
             self._write(control_frame(frames.PONG, pong))
         if self._steps is not None or self._waiting:
             self._schedule()
-        self._door.tell(self)
+        self._door.awaken(self)
 
     # What the conduct calls
 

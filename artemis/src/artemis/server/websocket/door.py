@@ -57,17 +57,16 @@ class WebSocketDoor:
     """A protocol factory for connections that ask for WebSocket. Owned by the node's server, which calls `tick` once a
     second; used on one event loop.
 
-    `stream` tells of changes, `cursor` gives the node's cursor, `now` its monotonic milliseconds; `msgtrans` makes the
-    protocol of a connection that is MsgTrans over WebSocket; `prefix` is a path that all others may stand below;
-    `report` is told of exceptions that nobody expected, as (what failed, traceback text); `counters` counts refused
-    handshakes and bad messages by reason. `chance` gives numbers from 0 to 1.
+    `stream` tells of changes, `now` gives the node's monotonic milliseconds; `msgtrans` makes the protocol of a
+    connection that is MsgTrans over WebSocket; `prefix` is a path that all others may stand below; `report` is told of
+    exceptions that nobody expected, as (what failed, traceback text); `counters` counts refused handshakes and bad
+    messages by reason. `chance` gives numbers from 0 to 1.
     """
 
     def __init__(
         self,
         heartbeats: Heartbeats,
         stream: ChangeStream,
-        cursor: Callable[[], str],
         policy: SessionPolicy,
         limits: WebSocketLimits,
         *,
@@ -99,7 +98,7 @@ class WebSocketDoor:
             ),
             Endpoint.CHANGES: ChangesConduct(*rest),
             Endpoint.ALL_CHANGES: AllChangesConduct(*rest),
-            Endpoint.NATIVE: NativeConduct(NativeMessages(stream, cursor, counters), *rest),
+            Endpoint.NATIVE: NativeConduct(NativeMessages(stream, counters), *rest),
         }
         self._awake: deque[WebSocketConnection] = deque()  # there is something for them
         self._telling = False

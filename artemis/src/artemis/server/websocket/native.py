@@ -7,18 +7,11 @@ Not here: what is pushed, see `artemis.push`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 
 import msgspec
 
 from artemis.model import encode
-from artemis.push import BadCursor, ChangeStream, Cursor, Subscriber, decode_cursor
-
-#: Names all services.
-EVERYTHING = "*"
-
-#: A cursor that no node knows: whoever resumes from it gets a full sync.
-_UNKNOWN = Cursor(kind="", name="", vector={})
+from artemis.push import EVERYTHING, NOTHING, ChangeStream, Subscriber, read_cursor
 
 _PONG = encode({"type": "pong"})
 
@@ -38,13 +31,12 @@ _DECODER = msgspec.json.Decoder(_Message)
 class NativeMessages:
     """Answers the messages of all `/ws` sessions of one node.
 
-    `cursor` gives the node's cursor; `counters` counts what went wrong by reason. Every message has one answer: an
-    acknowledgement, or `error` with a text that says what to do.
+    `counters` counts what went wrong by reason. Every message has one answer: an acknowledgement, or `error` with a
+    text that says what to do.
     """
 
-    def __init__(self, stream: ChangeStream, cursor: Callable[[], str], counters: Counter[str]) -> None:
+    def __init__(self, stream: ChangeStream, counters: Counter[str]) -> None:
         self._stream = stream
-        self._cursor = cursor
         self._counters = counters
 
     def answer(self, subscriber: Subscriber, message: bytes) -> bytes:
@@ -73,24 +65,19 @@ class NativeMessages:
                 return self._error("malformed_message", text)
 
     def _subscribe(self, subscriber: Subscriber, service_id: str, cursor: str | None) -> bytes:
-        start = None if cursor is None else _read(cursor)
-        if service_id.strip() == EVERYTHING:
-            refusal = self._stream.subscribe_all(subscriber, start)
+        start = None if cursor is None else read_cursor(cursor)
+        service = service_id.strip()
+        if service == EVERYTHING:
+            service, refusal = "", self._stream.subscribe_all(subscriber, start)
         else:
-            refusal = self._stream.subscribe(subscriber, service_id, start)
+            refusal = self._stream.subscribe(subscriber, service, start)
         if refusal is not None:
             return self._error("refused_subscription", refusal)
         # Whoever goes away before he got what he missed must be able to come back for it.
-        position = cursor if cursor is not None and start is not _UNKNOWN and subscriber.pending else self._cursor()
+        given = "" if cursor is None or start is NOTHING else cursor
+        position = self._stream.position(subscriber, (service,), given)
         return encode({"type": "subscribed", "service_id": service_id, "serviceId": service_id, "cursor": position})
 
     def _error(self, reason: str, text: str) -> bytes:
         self._counters[reason] += 1
         return encode({"type": "error", "message": text})
-
-
-def _read(text: str) -> Cursor:
-    try:
-        return decode_cursor(text)
-    except BadCursor:
-        return _UNKNOWN
