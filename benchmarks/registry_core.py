@@ -26,7 +26,7 @@ WALL = 1_700_000_000_000
 PER_SERVICE = 10
 BATCH = 1_000
 CALLS = 20_000
-TICK_LIMIT = 500
+TICK_LIMIT = 200
 
 
 def resident() -> int:
