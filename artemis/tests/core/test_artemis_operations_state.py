@@ -12,10 +12,13 @@ from artemis.management import (
     InstanceTarget,
     OperationRecord,
     Operations,
+    OperationsCut,
     OperationsDump,
     ServerTarget,
     TooManyOperations,
+    read_pieces,
 )
+from artemis.management.dump import OPERATIONS_PER_PIECE
 from artemis.management.sweep import STEP_COST
 from artemis.model import Instance, RegistryRequest, ServiceRequest, encode_canonical
 from artemis.model.requests import DiscoveryConfig
@@ -32,6 +35,10 @@ MakeNode = Callable[..., Node]
 
 def by(operation: str, operator: str = "alice", token: str | None = None) -> OperationRecord:
     return OperationRecord(operation, operator, token)
+
+
+def dumped(operations: Operations) -> OperationsDump:
+    return read_pieces(list(OperationsCut(operations).pieces()))
 
 
 def shown(node: Node, service: str = "demo.orders") -> list[str]:
@@ -89,7 +96,7 @@ def test_completing_what_is_not_recorded_is_fine():
     operations = Operations()
     assert not operations.complete(TARGET, "x")
     assert not operations.complete(SERVER, "x")
-    assert OperationsDump() == operations.dump()
+    assert OperationsDump() == dumped(operations)
 
 
 def test_keys_do_not_collide():
@@ -123,17 +130,60 @@ STEPS = st.lists(st.tuples(st.booleans(), st.booleans(), TEXTS, TEXTS, TEXTS))
 def test_operations_survive_a_dump(steps: list[tuple[bool, bool, str, str, str]]):
     """What is loaded from a dump, in JSON or MessagePack, is what was dumped, whatever happened before."""
     operations = Operations()
+    apply(operations, steps)
+    dump = dumped(operations)
+    for codec in (msgspec.json, msgspec.msgpack):
+        loaded = Operations(max_records=1)
+        loaded.load(codec.decode(codec.encode(dump), type=OperationsDump))
+        assert (dump, len(operations), 1) == (dumped(loaded), len(loaded), loaded.max_records)
+
+
+def apply(operations: Operations, steps: list[tuple[bool, bool, str, str, str]]) -> None:
     for complete, of_server, region, name, word in steps:
         target = ServerTarget(region, name) if of_server else InstanceTarget(region, "s", name)
         if complete:
             operations.complete(target, word)
         else:
             operations.record(target, by(word, name, None))
-    dump = operations.dump()
-    for codec in (msgspec.json, msgspec.msgpack):
-        loaded = Operations(max_records=1)
-        loaded.load(codec.decode(codec.encode(dump), type=OperationsDump))
-        assert (dump, len(operations), 1) == (loaded.dump(), len(loaded), loaded.max_records)
+
+
+def recorded(operations: Operations) -> dict[object, list[OperationRecord]]:
+    entries = [*operations.instance_entries(), *operations.server_entries()]
+    return {entry.target.lowered(): list(entry.records.values()) for entry in entries}
+
+
+@given(STEPS, st.lists(STEPS, max_size=4))
+def test_a_dump_is_of_one_moment(before, meanwhile):
+    """Whatever is recorded and completed between its pieces, a dump holds what was there when it began."""
+    operations = Operations()
+    apply(operations, before)
+    expected = recorded(operations)
+    pieces = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("artemis.management.dump.OPERATIONS_PER_PIECE", 1)
+        cut = OperationsCut(operations)
+        changes = iter(meanwhile)
+        apply(operations, next(changes, []))
+        for piece in cut.pieces():
+            pieces.append(piece)
+            apply(operations, next(changes, []))
+    loaded = Operations()
+    loaded.load(read_pieces(pieces))
+    assert expected == recorded(loaded)
+
+
+def test_many_operations_are_dumped_in_pieces():
+    """No piece holds more than its share, so that none of them takes long; a dump given up is asked no more."""
+    operations = Operations(max_records=5_000)
+    for number in range(5_000):
+        operations.record(ServerTarget("r1", f"h{number}"), by("out"))
+    assert [OPERATIONS_PER_PIECE] * 10 == [
+        len(read_pieces([piece]).servers) for piece in OperationsCut(operations).pieces()
+    ]
+    cut = OperationsCut(operations)
+    cut.close()
+    operations.complete(ServerTarget("r1", "h1"), "out")
+    assert 4_999 == len(dumped(operations).servers)
 
 
 # -- what it hides and what is told
@@ -239,7 +289,7 @@ def test_loaded_operations_are_in_effect(node, make_node, make_instance):
     node.pullouts.operate(InstanceTarget("r1", "demo.orders", "other"), by("out"))
     node.pullouts.operate(SERVER, by("out"))
     started = make_node()
-    started.pullouts.load(node.operations.dump())
+    started.pullouts.load(dumped(node.operations))
     instances = [make_instance("10.0.0.1"), make_instance("other", ip="10.0.0.2"), make_instance("third", ip="3")]
     started.register(RegistryRequest(instances=instances), 0)
     assert ["third"] == shown(started)

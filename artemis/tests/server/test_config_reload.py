@@ -12,7 +12,7 @@ import pytest
 from doors import instance
 
 from artemis.server.config import ServeConfig, load_config
-from artemis.server.reload import LIVE_OPTIONS, follow, reconfigured
+from artemis.server.reload import LIVE_OPTIONS, file_state, follow, reconfigured
 
 PATIENCE = 20
 
@@ -29,7 +29,7 @@ class Log:
         self.lines.append((action, fields))
         self.more.set()
 
-    warning = error = info
+    warning = error = exception = info
 
     async def line(self, action: str) -> dict[str, object]:
         """The fields of the first line with this action; it is taken away."""
@@ -47,7 +47,7 @@ class Log:
 async def following(server, file, flags=None) -> AsyncIterator[tuple[Log, asyncio.Event]]:
     """A node that follows its file; yields its log and the event that SIGHUP sets."""
     log, hangup = Log(), asyncio.Event()
-    task = asyncio.create_task(follow(server, file, flags or {}, hangup, log))
+    task = asyncio.create_task(follow(server, file, flags or {}, hangup, log, file_state(file)))
     try:
         yield log, hangup
     finally:
@@ -99,6 +99,95 @@ async def test_a_bad_file_changes_nothing_and_is_explained(server, tmp_path: Pat
         file.write_text("lease-ttl = 30\n")
         await log.line("configuration read again")
     assert 30_000 == server.node.registry.timings.ttl
+
+
+async def test_nothing_ends_the_following_of_a_file(server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Values nested too deep, a pipe in the file's place and an error of our own are told, and the node follows on."""
+    file = tmp_path / "artemis.toml"
+    file.write_text("")
+    flags = {"port": 0, "region": "r1", "zone": "z1"}
+    async with following(server, file, flags) as (log, hangup):
+        file.write_text("x = " + "[" * 5_000 + "]" * 5_000)
+        assert "too deep" in str((await log.line("configuration kept"))["reason"])
+        file.unlink()
+        os.mkfifo(file)
+        assert "not a regular file" in str((await log.line("configuration kept"))["reason"])
+        file.unlink()
+        with monkeypatch.context() as patch:
+            patch.setattr(server, "reconfigure", lambda config: 1 // (config is None))
+            file.write_text("lease-ttl = 30\n")
+            assert "ZeroDivisionError" in str((await log.line("configuration kept"))["reason"])
+        hangup.set()
+        await log.line("configuration read again")
+    assert 30_000 == server.node.registry.timings.ttl
+
+
+async def test_what_a_start_has_read_is_not_read_again(server, tmp_path: Path):
+    """A file that has not changed since the start is left alone, and a changed one is read although it is the first
+    look."""
+    file = tmp_path / "artemis.toml"
+    file.write_text("lease-ttl = 30\n")
+    seen, log = file_state(file), Log()
+    file.write_text("lease-ttl = 40.0\n")
+    task = asyncio.create_task(
+        follow(server, file, {"port": 0, "region": "r1", "zone": "z1"}, asyncio.Event(), log, seen)
+    )
+    assert 40.0 == (await log.line("configuration read again"))["lease_ttl"]
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def serving_with(file: object, *, pass_fds: tuple[int, ...] = ()) -> asyncio.subprocess.Process:
+    """A node that has begun to serve with this configuration."""
+    process = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-m", "artemis", "serve", "--port", "0", "--config", str(file)],
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        pass_fds=pass_fds,
+    )
+    assert process.stdout is not None
+    assert (await process.stdout.readline()).startswith(b"listening")
+    return process
+
+
+async def logged(process: asyncio.subprocess.Process, text: bytes) -> bytes:
+    """The next line of a node's log that has a text in it."""
+    assert process.stderr is not None
+    while text not in (line := await process.stderr.readline()):
+        assert line
+    return line
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP on this platform")
+async def test_a_configuration_from_a_pipe_holds(tmp_path: Path):
+    """What a pipe said once is in effect until the end: a drained one is not taken for an empty file."""
+    reading, writing = os.pipe()
+    os.write(writing, b"lease-ttl = 33\nregion = 'piped'\n")
+    os.close(writing)
+    async with asyncio.timeout(PATIENCE):
+        process = await serving_with(f"/dev/fd/{reading}", pass_fds=(reading,))
+        os.close(reading)
+        assert b"region=piped" in await logged(process, b"node up")
+        await logged(process, b"configuration is not read again")
+        process.send_signal(signal.SIGHUP)
+        assert b"not a regular file" in await logged(process, b"configuration")
+        process.terminate()
+        _, rest = await process.communicate()
+    assert (0, False) == (process.returncode, b"read again" in rest)
+
+
+async def test_a_pipe_in_the_place_of_the_file_does_not_keep_a_node_from_ending(tmp_path: Path):
+    """A node does not wait at its end for somebody to write to it."""
+    file = tmp_path / "artemis.toml"
+    file.write_text("")
+    async with asyncio.timeout(PATIENCE):
+        process = await serving_with(file)
+        file.unlink()
+        os.mkfifo(file)
+        await logged(process, b"not a regular file")
+        process.terminate()
+        await process.communicate()
+    assert 0 == process.returncode
 
 
 async def test_options_that_need_a_restart_are_named(server, tmp_path: Path):

@@ -1,5 +1,6 @@
 """`artemis serve` as a process: its first line, its options from flags, environment and file, and its end."""
 
+import asyncio
 import json
 import os
 import signal
@@ -12,6 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from artemis.server.app import NodeServer
+from artemis.server.command import _claimed
+from artemis.server.config import ServeConfig
+from artemis.server.data_directory import hold
+from artemis.server.logs import get_logger
 
 SERVE = [sys.executable, "-m", "artemis", "serve"]
 
@@ -167,7 +174,7 @@ def test_a_misspelt_option_in_the_file_is_refused(tmp_path: Path):
     file.write_text("leese-ttl = 5\n")
     code, text = refused("--config", str(file))
     assert 2 == code
-    assert "leese-ttl: is not an option" in text
+    assert f"leese-ttl in {file}: is not an option; did you mean lease-ttl?" in text
 
 
 def test_a_port_in_use_ends_with_1():
@@ -179,8 +186,49 @@ def test_a_port_in_use_ends_with_1():
 
 
 def test_a_data_directory_that_cannot_be_used_ends_with_1(tmp_path: Path):
-    """A damaged identity is named, not replaced."""
-    (tmp_path / "node.json").write_text("{")
-    code, text = refused("--port", "0", "--data-dir", str(tmp_path))
+    """A file in its place is named, with what to do."""
+    (tmp_path / "data").write_text("")
+    code, text = refused("--port", "0", "--data-dir", str(tmp_path / "data"))
     assert 1 == code
-    assert "node.json is damaged" in text
+    assert "give another --data-dir" in text
+
+
+def test_two_nodes_do_not_share_a_data_directory(tmp_path: Path):
+    """The second one ends with 1 and names the first; one that was killed is in nobody's way."""
+    with node("--data-dir", str(tmp_path)) as (process, _):
+        code, text = refused("--port", "0", "--data-dir", str(tmp_path))
+        assert 1 == code
+        assert f"in use by another node (process {process.pid})" in text
+        process.kill()
+    with node("--data-dir", str(tmp_path)):
+        pass
+
+
+def test_a_node_that_is_told_to_end_before_it_serves_ends_with_0(tmp_path: Path):
+    """While it still waits for its configuration, SIGTERM is obeyed as well as later."""
+    os.mkfifo(tmp_path / "slow.toml")
+    process = subprocess.Popen([*SERVE, "--config", str(tmp_path / "slow.toml")], stdout=subprocess.DEVNULL)
+    with (tmp_path / "slow.toml").open("w"):  # opens when the node reads
+        process.terminate()
+        assert 0 == process.wait(10)
+
+
+async def test_waiting_for_a_data_directory_ends_when_the_node_is_told_to(tmp_path: Path):
+    """A node that waits for the one before gives up at once on SIGTERM, and has taken nothing."""
+    lock, stop = await hold(tmp_path), asyncio.Event()
+    server = NodeServer(ServeConfig(port=0, data_dir=tmp_path), get_logger())
+    asyncio.get_running_loop().call_soon(stop.set)
+    assert not await _claimed(server, stop)
+    lock.release()
+    (await hold(tmp_path, 0)).release()
+
+
+def test_a_node_without_operators_says_so():
+    """Beyond loopback and without a token, the log says that operators are refused, and what to do."""
+    with node("--host", "127.1") as (process, _):  # loopback, but not in words that are known to be
+        process.terminate()
+        assert "operators are refused" in (log := process.communicate()[1])
+    assert "--admin-token-file" in log
+    with node() as (process, _):
+        process.terminate()
+        assert "operators are refused" not in process.communicate()[1]

@@ -3,6 +3,8 @@
 import asyncio
 import errno
 import json
+import os
+import shutil
 import time
 import urllib.request
 from collections.abc import Callable
@@ -11,7 +13,8 @@ from pathlib import Path
 import pytest
 from doors import get, instance
 
-from artemis.server.app import NodeServer
+from artemis.server.app import ListenError, NodeServer
+from artemis.server.data_directory import DataDirectoryError, hold, read_regular
 from artemis.server.persistence import LATEST, PREVIOUS
 from artemis.testing import RunningNode, running_node_sync
 
@@ -65,6 +68,7 @@ def test_a_killed_node_knows_its_instances_at_once(tmp_path: Path):
         assert 1_000 == number(node, "artemis_instances")
         assert 1 == number(node, "artemis_unconfirmed")
         assert 1 == number(node, 'artemis_snapshots_total{event="loaded"}')
+        assert "comes back with the next heartbeats" in node.output
 
 
 def test_a_stopped_node_goes_on_exactly(tmp_path: Path):
@@ -77,6 +81,7 @@ def test_a_stopped_node_goes_on_exactly(tmp_path: Path):
         assert 0o600 == (tmp_path / LATEST).stat().st_mode & 0o777
         node.restart()
         assert before == ask(node, "/api/discovery/services.json")
+        assert "cursors and versions hold" in node.output
 
 
 def damage(path: Path) -> None:
@@ -144,7 +149,7 @@ async def test_a_full_disk_is_told_and_survived(
             patch.setattr("os.fsync", full)
             assert not await server.persistence.write(cut(server))
         assert whole == (tmp_path / LATEST).read_bytes()
-        assert {LATEST, "node.json"} == names(tmp_path)
+        assert {LATEST, "node.json", "node.lock"} == names(tmp_path)
         assert (1, 1) == (server.persistence.counters["written"], server.persistence.counters["failed"])
         await wire.send(get(LOOKUP))
         assert 200 == (await wire.answer())[0]
@@ -166,10 +171,59 @@ async def test_an_unwritable_directory_is_survived(tmp_path: Path, start: Callab
     """A directory that vanished while the node runs costs the snapshots, not the node."""
     directory = tmp_path / "data"
     async with start(data_dir=directory, snapshot_interval=0) as server:
-        (directory / "node.json").unlink()
-        directory.rmdir()
+        shutil.rmtree(directory)
         assert not await server.persistence.write(cut(server))
     assert 2 == server.persistence.counters["failed"]
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["directory", "pipe"])
+async def test_what_stands_in_the_way_of_snapshots_is_set_aside(
+    tmp_path: Path, start: Callable[..., object], make: Callable[[Path], None]
+):
+    """Directories and pipes with the names of snapshots stop neither the start nor the writing."""
+    for name in (LATEST, PREVIOUS, f"{LATEST}.new", "node.json", "node.new"):
+        make(tmp_path / name)
+    async with start(data_dir=tmp_path, snapshot_interval=0) as server:
+        (tmp_path / PREVIOUS).mkdir(exist_ok=True)
+        assert await server.persistence.write(cut(server))
+        assert await server.persistence.write(cut(server))
+    kept = {LATEST, PREVIOUS, "node.json", "node.lock"}
+    assert kept == {name for name in names(tmp_path) if ".damaged-" not in name}
+    assert all((tmp_path / name).is_file() for name in kept)
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"node_id":"","epoch":1}', b'{"node_id":"n","epoch":-5}'])
+async def test_a_damaged_identity_costs_no_lease(
+    tmp_path: Path, start: Callable[..., object], connect: Callable[..., object], damage: bytes
+):
+    """The node gets its id back from its snapshot, with what that holds, and goes on above all earlier epochs."""
+    async with start(data_dir=tmp_path, self_url="http://before:1", snapshot_interval=0) as server:
+        wire = await connect(server)
+        await wire.post("/api/registry/register.json", {"instances": [instance()]})
+        epoch = server.node.identity.epoch
+    (tmp_path / "node.json").write_bytes(damage)
+    async with start(data_dir=tmp_path, self_url="http://after:1", snapshot_interval=0) as server:
+        assert ("before:1", True) == (server.node.identity.node_id, server.node.identity.epoch > epoch)
+        assert 1 == len(server.node.registry)
+    assert b'"before:1"' in read_regular(tmp_path / "node.json")
+    assert 1 == sum(name.startswith("node.json.damaged-") for name in names(tmp_path))
+
+
+async def test_a_node_that_ends_leaves_its_directory_to_the_next(tmp_path: Path, start: Callable[..., object]):
+    """While one node serves another cannot have the directory; afterwards it can."""
+    async with start(data_dir=tmp_path):
+        with pytest.raises(DataDirectoryError, match="in use by another node"):
+            await hold(tmp_path, 0)
+    (await hold(tmp_path, 0)).release()
+
+
+async def test_a_start_that_fails_leaves_the_directory(tmp_path: Path, start: Callable[..., object]):
+    """A port that cannot be had costs nobody the data directory."""
+    async with start() as server:
+        with pytest.raises(ListenError):
+            async with start(data_dir=tmp_path, port=server.address[1]):
+                pass
+    (await hold(tmp_path, 0)).release()
 
 
 async def test_a_longer_interval_is_taken_over(tmp_path: Path, start: Callable[..., object]):

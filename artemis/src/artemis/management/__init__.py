@@ -1,5 +1,6 @@
 """Operator state: what operators decide about instances, apart from what clients register. Pure code."""
 
+from artemis.management.dump import OperationsCut, read_pieces
 from artemis.management.filter import OperationFilter
 from artemis.management.operations import (
     InstanceTarget,
@@ -19,9 +20,11 @@ __all__ = [
     "OperationFilter",
     "OperationRecord",
     "Operations",
+    "OperationsCut",
     "OperationsDump",
     "PullOuts",
     "ServerTarget",
     "Target",
     "TooManyOperations",
+    "read_pieces",
 ]

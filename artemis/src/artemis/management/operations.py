@@ -2,16 +2,16 @@
 
 It belongs to nobody's registration: a client that registers again, expires or reconnects changes nothing here.
 Not here: what callers stop seeing and how they are told (`filter`, `pullouts`), and any storage: the state lives in
-this node's memory, `dump` and `load` carry it across restarts. Groups and zones are not part of it yet.
+this node's memory; `dump.OperationsCut` and `load` carry it across restarts. Groups and zones are not part of it yet.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
 
 MAX_RECORDS = 10_000
-"""Operations that a node records by default; further ones are refused. A dump of as many takes about 10 ms."""
+"""Operations that a node records by default; further ones are refused."""
 
 
 class InstanceTarget(NamedTuple):
@@ -21,12 +21,20 @@ class InstanceTarget(NamedTuple):
     service: str
     instance: str
 
+    def lowered(self) -> "InstanceTarget":
+        """Return it in lower case."""
+        return InstanceTarget(self.region.lower(), self.service.lower(), self.instance.lower())
+
 
 class ServerTarget(NamedTuple):
     """A machine as operations name it: `server` is the `ip` of its instances."""
 
     region: str
     server: str
+
+    def lowered(self) -> "ServerTarget":
+        """Return it in lower case."""
+        return ServerTarget(self.region.lower(), self.server.lower())
 
 
 Target = InstanceTarget | ServerTarget
@@ -80,6 +88,10 @@ class OperationsDump(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     servers: list[ServerOperation] = []
 
 
+Witness = Callable[[Target, OperationEntry | None], None]
+"""Called with a target and what is recorded for it, None for nothing, right before that changes."""
+
+
 class TooManyOperations(Exception):  # noqa: N818 - what happened, as the registry's refusals are named
     """The node records no more operations; the text says what to do."""
 
@@ -102,6 +114,7 @@ class Operations:
         self._count = 0
         self._instances: dict[tuple[str, str], dict[str, OperationEntry]] = {}
         self._servers: dict[str, dict[str, OperationEntry]] = {}
+        self._witness: Witness | None = None
 
     def __len__(self) -> int:
         """Count the recorded operations."""
@@ -116,6 +129,7 @@ class Operations:
         entry = table.get(name)
         word = record.operation.lower()
         if entry is not None and (known := entry.records.get(word)) is not None:
+            self._tell(target, entry)
             entry.records[word] = msgspec.structs.replace(record, operation=known.operation)
             self.revision += 1
             return False
@@ -123,6 +137,7 @@ class Operations:
             self.refused += 1
             self._drop_if_empty(target)
             raise TooManyOperations(self.max_records)
+        self._tell(target, entry)
         self._count += 1
         self.revision += 1
         if entry is None:
@@ -135,9 +150,12 @@ class Operations:
         """End the operation of that name; return whether it was the last of its target. An unknown one is fine."""
         table, name = self._table(target)
         entry = table.get(name)
-        if entry is None or entry.records.pop(operation.lower(), None) is None:
+        word = operation.lower()
+        if entry is None or word not in entry.records:
             self._drop_if_empty(target)
             return False
+        self._tell(target, entry)
+        del entry.records[word]
         self._count -= 1
         self.revision += 1
         if entry.records:
@@ -178,19 +196,18 @@ class Operations:
         for table in list(self._servers.values()):
             yield from list(table.values())
 
-    def dump(self) -> OperationsDump:
-        """Return everything recorded, for a snapshot."""
-        instances: list[InstanceOperation] = []
-        servers: list[ServerOperation] = []
-        for entry in (*self.instance_entries(), *self.server_entries()):
-            for record in entry.records.values():
-                operation, operator, token = record.operation, record.operator, record.token
-                if isinstance(entry.target, InstanceTarget):
-                    region, service, instance = entry.target
-                    instances.append(InstanceOperation(region, service, instance, operation, operator, token))
-                else:
-                    servers.append(ServerOperation(*entry.target, operation, operator, token))
-        return OperationsDump(instances=instances, servers=servers)
+    def tables(self) -> list[Mapping[str, OperationEntry]]:
+        """Return the entries of each service's instances and of each region's servers. Do not change."""
+        return [*self._instances.values(), *self._servers.values()]
+
+    def watch(self, witness: Witness) -> None:
+        """Call `witness` before every change from now on, instead of the one before; it must not raise."""
+        self._witness = witness
+
+    def unwatch(self, witness: Witness) -> None:
+        """Call `witness` no longer; one that is not called is fine."""
+        if self._witness == witness:
+            self._witness = None
 
     def load(self, dump: OperationsDump) -> None:
         """Take everything of a dump instead of what is recorded; for a node that does not serve yet.
@@ -213,6 +230,10 @@ class Operations:
             else:
                 target = ServerTarget(one.region_id, one.server_id)
             self.record(target, OperationRecord(one.operation, one.operator_id, one.token))
+
+    def _tell(self, target: Target, entry: OperationEntry | None) -> None:
+        if self._witness is not None:
+            self._witness(target, entry)
 
     def _table(self, target: Target) -> tuple[dict[str, OperationEntry], str]:
         if isinstance(target, InstanceTarget):

@@ -13,7 +13,19 @@ import msgspec
 
 from artemis.registry.records import Dot, Origin, Record, Stamp
 from artemis.registry.registry import Registry
-from artemis.registry.snapshot import FORMAT, FRAME, HEADER, MAGIC, ROWS, TRAILER, Header, Part, Row, Trailer
+from artemis.registry.snapshot import (
+    FORMAT,
+    FRAME,
+    HEADER,
+    MAGIC,
+    OPERATIONS,
+    ROWS,
+    TRAILER,
+    Header,
+    Part,
+    Row,
+    Trailer,
+)
 
 T = TypeVar("T")
 
@@ -32,7 +44,8 @@ class SnapshotError(Exception):
 
 
 class Saved(msgspec.Struct, frozen=True, kw_only=True):
-    """A snapshot as it was read: its header and all of its rows.
+    """A snapshot as it was read: its header, all of its rows, and what operators have decided, in the pieces of
+    whoever keeps that.
 
     `exact`: it is the final one of the life just before, so nothing happened since.
     """
@@ -40,6 +53,7 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
     header: Header
     exact: bool
     rows: list[Row]
+    operations: list[bytes]
 
 
 def read_snapshot(data: bytes, *, region: str, node: str, epoch: int, previous: int = 0) -> Saved:
@@ -48,24 +62,30 @@ def read_snapshot(data: bytes, *, region: str, node: str, epoch: int, previous: 
     `previous` is the epoch of the life just before, if known. Everything is checked before anything is returned.
     """
     chunks = _chunks(data)
-    kind, payload = next(chunks, (b"", b""))
-    if kind != HEADER:
-        raise SnapshotError("it is truncated: it has no header")
-    header = _header(payload)
+    header = _first(chunks)
     _check_origin(header, region=region, node=node, epoch=epoch)
     rows: list[Row] = []
+    operations: list[bytes] = []
     for kind, payload in chunks:
         if kind == TRAILER:
             trailer = _decode(payload, _TRAILER)
             if trailer.rows != len(rows):
                 raise SnapshotError(f"it should have {trailer.rows} records, but has {len(rows)}")
             exact = header.final and header.epoch == previous
-            return Saved(header=header, exact=exact, rows=rows)
+            return Saved(header=header, exact=exact, rows=rows, operations=operations)
+        if kind == OPERATIONS:
+            operations.append(payload)
+            continue
         if kind != ROWS:
             raise SnapshotError(f"it has a chunk of the unknown kind {kind!r}")
         more = _decode(payload, _ROWS)
         rows.extend(more)
     raise SnapshotError("it is truncated: its end is missing")
+
+
+def read_header(data: bytes) -> Header:
+    """Read only which node a snapshot is of, and what it claims; the rest may be damaged. Raises SnapshotError."""
+    return _first(_chunks(data))
 
 
 def restore(registry: Registry, saved: Saved, now: int, wall: int) -> None:
@@ -144,6 +164,13 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         if kind == TRAILER and at != len(data):
             raise SnapshotError(f"there are {len(data) - at} bytes behind its end")
         yield kind, payload
+
+
+def _first(chunks: Iterator[tuple[bytes, bytes]]) -> Header:
+    kind, payload = next(chunks, (b"", b""))
+    if kind != HEADER:
+        raise SnapshotError("it is truncated: it has no header")
+    return _header(payload)
 
 
 def _header(payload: bytes) -> Header:

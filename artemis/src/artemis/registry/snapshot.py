@@ -6,13 +6,15 @@ equals the claimed vector misses nothing, and changes after it may be applied on
 Not here: files (`artemis.server.persistence`), and reading snapshots back (`restore`).
 
 The format: MAGIC, then chunks. A chunk is its length, the CRC-32 of the rest, a byte that says what it is, and
-MessagePack: a `Header`, lists of `Row`, and at last a `Trailer`, without which a snapshot is not whole.
+MessagePack: a `Header`, pieces of what operators have decided, in the form of whoever keeps that, lists of `Row`, and
+at last a `Trailer`, without which a snapshot is not whole.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from typing import Protocol
 from zlib import crc32
 
 import msgspec
@@ -22,10 +24,10 @@ from artemis.registry.records import Key, Origin, Stamp
 from artemis.registry.registry import Registry
 
 MAGIC = b"artemis snapshot\r\n\x1a\n"
-FORMAT = 1
+FORMAT = 2
 
 FRAME = struct.Struct(">IIc")
-HEADER, ROWS, TRAILER = b"H", b"R", b"T"
+HEADER, OPERATIONS, ROWS, TRAILER = b"H", b"O", b"R", b"T"
 
 ROWS_PER_CHUNK = 200
 """Records of one chunk: about a millisecond of work and 100 KiB."""
@@ -38,8 +40,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     """What a snapshot is of: region and life of the node, and its state beside the records.
 
     `wall` is when it began, in milliseconds of the wall clock; `final` says that nothing happened after it. `clock` is
-    the highest stamp, `version` that of the catalog, `operations` what operators have decided, in the form of whoever
-    keeps that.
+    the highest stamp, `version` that of the catalog.
     """
 
     format: int
@@ -52,7 +53,6 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     vector: list[Part]
     floor: list[Part]
-    operations: bytes
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -76,6 +76,16 @@ class Trailer(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
 
 
+class Pieces(Protocol):
+    """Something else of the same moment, written in pieces that take about a millisecond each."""
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield it, as it was when this was made, whatever changes meanwhile. Once."""
+
+    def close(self) -> None:
+        """Look at it no longer; once more is fine."""
+
+
 class Cut:
     """The records of a registry at the moment this was made, as chunks. Closed by its end, or by `close`.
 
@@ -84,9 +94,17 @@ class Cut:
     """
 
     def __init__(
-        self, registry: Registry, *, version: int, operations: bytes, now: int, wall: int, final: bool = False
+        self,
+        registry: Registry,
+        *,
+        version: int,
+        now: int,
+        wall: int,
+        operations: Pieces | None = None,
+        final: bool = False,
     ) -> None:
         self._registry = registry
+        self._operations = operations
         self._now = now
         self._noted: dict[Key, Row | None] = {}
         self._services = list(registry.services)
@@ -101,7 +119,6 @@ class Cut:
             version=version,
             vector=_parts(registry.vector),
             floor=_parts(registry.floor),
-            operations=operations,
         )
         registry.watch(self._note)
 
@@ -110,6 +127,9 @@ class Cut:
         rows = 0
         try:
             yield MAGIC + _chunk(HEADER, self.header)
+            if self._operations is not None:
+                for piece in self._operations.pieces():
+                    yield _framed(OPERATIONS, piece)
             for batch in self._batches():
                 rows += len(batch)
                 yield _chunk(ROWS, batch)
@@ -121,6 +141,8 @@ class Cut:
         """Look at the registry no longer."""
         if self._registry is not None:
             self._registry.watch(None)
+        if self._operations is not None:
+            self._operations.close()
         self._noted.clear()
         self._services.clear()
 
@@ -178,5 +200,8 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 def _chunk(kind: bytes, content: Header | list[Row] | Trailer) -> bytes:
-    payload = _encode(content)
+    return _framed(kind, _encode(content))
+
+
+def _framed(kind: bytes, payload: bytes) -> bytes:
     return FRAME.pack(len(payload), crc32(payload, crc32(kind)), kind) + payload

@@ -21,6 +21,7 @@ from artemis.server.admin import AdminGuard, admin_guard, readable_by_others
 from artemis.server.binary.door import BinaryDoor
 from artemis.server.binary.subscriptions import Subscriptions
 from artemis.server.config import ServeConfig, own_url
+from artemis.server.data_directory import DirectoryLock, hold
 from artemis.server.describe import describe
 from artemis.server.gate import Gate
 from artemis.server.http.application import Application
@@ -29,11 +30,11 @@ from artemis.server.http.door import HttpDoor
 from artemis.server.http.limits import HttpLimits
 from artemis.server.http.pages import Pages
 from artemis.server.http.routes import Routes
-from artemis.server.identity import identify
+from artemis.server.identity import Identified, identify
 from artemis.server.metrics import Metrics, Snapshot
 from artemis.server.node import Node, NodeIdentity
 from artemis.server.pauses import Pauses
-from artemis.server.persistence import Persistence
+from artemis.server.persistence import LATEST, PREVIOUS, Persistence
 from artemis.server.provenance import shown_settings
 from artemis.server.rate_limit import rate_limits
 from artemis.server.reload import Reconfiguration, node_limits, node_timings, preserve, reconfigured
@@ -79,7 +80,8 @@ def wall_ms() -> int:
 class NodeServer:
     """One node with its doors on one port.
 
-    `await start()`, then it serves until `await stop()`; both once. Owns its listener, its connections and its timer
+    `await start()`, then it serves until `await stop()`; both once. `await claim()` before `start` is for those who may
+    give up waiting. Owns its listener, its connections and its timer
     and runs on the loop that called `start`. `limits` and `websocket_limits` bound connections; the limit of
     bodies and messages comes from `config`.
     """
@@ -113,7 +115,8 @@ class NodeServer:
         self._binary: TransportServer
         self._subscriptions: Subscriptions
         self._port: UnifiedPort
-        self._listener: asyncio.Server
+        self._listener: asyncio.Server | None = None
+        self._lock: DirectoryLock | None = None
         self._timer: asyncio.Handle | None = None
         self._next_second = 0.0
         self._preserved = {"leases": False, "legacy leases": False}
@@ -141,33 +144,70 @@ class NodeServer:
         """Let at most `limit` connections be open; those that are stay."""
         self._binary.max_connections = self._port.max_connections = limit
 
-    async def start(self) -> None:
-        """Bind, make the node and serve.
+    async def claim(self) -> None:
+        """Take the data directory and the address; nothing is read, written or answered yet. Done by `start` otherwise.
 
-        Raises `ListenError` when the address cannot be had, `IdentityError` when the data directory and
-        `AdminTokenError` when the token file cannot be used.
+        Another process that is about to leave them is waited for. Can be cancelled, and then has taken nothing. Raises
+        `DataDirectoryError` and `ListenError`.
         """
-        loop = asyncio.get_running_loop()
-        config = self._config
-        guard = self._admin_guard()
+        if self._config.data_dir is not None:
+            self._lock = await hold(self._config.data_dir)
         try:
-            self._listener = await loop.create_server(
+            self._listener = await self._bind()
+        except BaseException:
+            self._give_up()
+            raise
+
+    async def _bind(self) -> asyncio.Server:
+        config = self._config
+        try:
+            return await asyncio.get_running_loop().create_server(
                 self._accept, config.host, config.port, backlog=1024, start_serving=False
             )
         except OSError as error:
             advice = "choose another --host" if isinstance(error, socket.gaierror) else "choose another --port"
             text = f"cannot listen on {config.host}:{config.port}: {error.strerror or error}; {advice}"
             raise ListenError(text) from error
+
+    def _give_up(self) -> None:
+        """Leave the address and the data directory to others."""
+        if self._listener is not None:
+            self._listener.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    async def start(self) -> None:
+        """Claim, make the node and serve.
+
+        Raises `ListenError` when the address cannot be had, `DataDirectoryError` when the data directory and
+        `AdminTokenError` when the token file cannot be used.
+        """
+        guard = self._admin_guard()
+        if self._listener is None:
+            await self.claim()
+        try:
+            await self._serve(guard)
+        except BaseException:
+            self._give_up()
+            raise
+
+    async def _serve(self, guard: AdminGuard) -> None:
+        if self._listener is None:
+            raise RuntimeError("claim first")
+        loop = asyncio.get_running_loop()
+        config = self._config
         host, port = self._listener.sockets[0].getsockname()[:2]
         self.address = (host, port)
         url = own_url(config, port)
-        identity = identify(config.data_dir, url.partition("//")[2].rstrip("/"), wall_ms())
+        identified = self._identify(url)
+        identity = identified.identity
         node_identity = NodeIdentity(
             node_id=identity.node_id, epoch=identity.epoch, region=config.region, zone=config.zone, url=url
         )
         saved = None
         if config.data_dir is not None:
             self.persistence = Persistence(config.data_dir, config.snapshot_interval, self._log)
+            self.persistence.told_first(identified.damage, enforced=self._lock is None or self._lock.enforced)
             saved = self.persistence.load(node_identity, identity.previous)
         self.node = Node(
             node_identity,
@@ -194,6 +234,16 @@ class NodeServer:
         await self._listener.start_serving()
         if self.persistence is not None:
             self.persistence.start(self._cut)
+
+    def _identify(self, url: str) -> Identified:
+        config = self._config
+        return identify(
+            config.data_dir,
+            url.partition("//")[2].rstrip("/"),
+            wall_ms(),
+            region=config.region,
+            snapshots=(LATEST, PREVIOUS),
+        )
 
     def _admin_guard(self) -> AdminGuard:
         file = self._config.admin_token_file
@@ -380,7 +430,8 @@ class NodeServer:
         """Refuse new work, let what is under way finish for at most 5 s, then close everything."""
         self._log.info("node draining")
         self.node.drain(now_ms())
-        self._listener.close()
+        if self._listener is not None:
+            self._listener.close()
         self._port.close()
         self._http.drain()
         self.websocket.drain()
@@ -397,4 +448,5 @@ class NodeServer:
             self._timer.cancel()
         if self.persistence is not None:
             await self.persistence.stop(self._cut)
+        self._give_up()
         self._log.info("node stopped")

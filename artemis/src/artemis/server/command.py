@@ -11,14 +11,14 @@ from typing import Annotated
 
 import typer
 
-from artemis.server.admin import AdminTokenError
+from artemis.server.admin import AdminTokenError, is_loopback
 from artemis.server.app import ListenError, NodeServer
 from artemis.server.collector import Collector
 from artemis.server.config import ConfigError, ServeConfig, load_config
+from artemis.server.data_directory import DataDirectoryError
 from artemis.server.flags import with_serve_options
-from artemis.server.identity import IdentityError
 from artemis.server.logs import configure_logging, get_logger
-from artemis.server.reload import follow
+from artemis.server.reload import FileState, file_state, follow
 
 #: Open files that are not connections: listener, event loop, log.
 _OWN_FILES = 64
@@ -35,6 +35,7 @@ def serve(
     the environment (ARTEMIS_SERVE_LEASE_TTL=10); flags win over the environment, the environment over the file. The
     file is read again when it changes and on SIGHUP; `artemis config show` tells which options that holds for.
     """
+    seen = file_state(config)  # before it is read: what changes meanwhile is noticed
     try:
         settings = load_config(config, flags)
     except ConfigError as error:
@@ -42,8 +43,8 @@ def serve(
         raise typer.Exit(2) from error
     configure_logging(settings.log_level, settings.log_format)
     try:
-        _run(settings, config, flags)
-    except (ListenError, IdentityError, AdminTokenError) as error:
+        _run(settings, config, flags, seen)
+    except (ListenError, DataDirectoryError, AdminTokenError) as error:
         typer.echo(f"artemis serve: {error}", err=True)
         raise typer.Exit(1) from error
 
@@ -51,9 +52,9 @@ def serve(
 with_serve_options(serve)
 
 
-def _run(settings: ServeConfig, file: Path | None, flags: Mapping[str, object]) -> None:
+def _run(settings: ServeConfig, file: Path | None, flags: Mapping[str, object], seen: FileState) -> None:
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(settings, file, flags))
+        runner.run(_serve(settings, file, flags, seen))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -84,7 +85,7 @@ def _on_hangup(loop: asyncio.AbstractEventLoop, react: Callable[[], None]) -> No
         loop.add_signal_handler(signal.SIGHUP, react)
 
 
-async def _serve(settings: ServeConfig, file: Path | None, flags: Mapping[str, object]) -> None:
+async def _serve(settings: ServeConfig, file: Path | None, flags: Mapping[str, object], seen: FileState) -> None:
     loop = asyncio.get_running_loop()
     stop, hangup = asyncio.Event(), asyncio.Event()
     _on_hangup(loop, hangup.set)
@@ -96,6 +97,8 @@ async def _serve(settings: ServeConfig, file: Path | None, flags: Mapping[str, o
     log = get_logger()
     files = _raise_file_limit()
     server = NodeServer(settings, log)
+    if not await _claimed(server, stop):
+        return
     await server.start()
     # Machines wait for this line, so it comes before any line of the log.
     sys.stdout.write(f"listening {server.url}\n")
@@ -105,8 +108,14 @@ async def _serve(settings: ServeConfig, file: Path | None, flags: Mapping[str, o
     if files is not None and files < settings.max_connections + _OWN_FILES:
         advice = f"raise the limit (ulimit -n) or set --max-connections to {max(files - _OWN_FILES, 1)}"
         log.warning("too few open files", limit=files, max_connections=settings.max_connections, advice=advice)
+    if settings.admin_token_file is None and not is_loopback(settings.host):
+        log.warning(
+            "operators are refused",
+            reason="this node listens beyond loopback and has no admin token",
+            advice="start it with --admin-token-file, or with --host 127.0.0.1",
+        )
     collector = Collector(loop, lambda: len(server.node.registry))
-    following = loop.create_task(follow(server, file, flags, hangup, log))
+    following = loop.create_task(follow(server, file, flags, hangup, log, seen))
     try:
         await stop.wait()
     finally:
@@ -114,3 +123,16 @@ async def _serve(settings: ServeConfig, file: Path | None, flags: Mapping[str, o
         following.cancel()
         await asyncio.wait([following])
         await server.stop()
+
+
+async def _claimed(server: NodeServer, stop: asyncio.Event) -> bool:
+    """Take what the node needs; False, and nothing is taken, when it is told to end while it waits for that."""
+    claiming, stopping = asyncio.create_task(server.claim()), asyncio.create_task(stop.wait())
+    await asyncio.wait({claiming, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (claiming, stopping):
+        task.cancel()
+    await asyncio.wait({claiming, stopping})
+    if claiming.cancelled():
+        return False
+    claiming.result()
+    return True

@@ -10,7 +10,7 @@ import msgspec
 
 from artemis.discovery import Catalog, DiscoveryFilter, LookupAnswer, Picker, ServiceAnswer, ServicesAnswer, ServiceView
 from artemis.discovery.narrowing import MAX_NARROWED, NarrowedViews
-from artemis.management import OperationFilter, Operations, OperationsDump, PullOuts
+from artemis.management import OperationFilter, Operations, OperationsCut, PullOuts, read_pieces
 from artemis.model import (
     DiscoveryConfig,
     FailedInstance,
@@ -27,7 +27,6 @@ from artemis.model import (
     ServicesDeltaRequest,
     ServicesRequest,
     Zone,
-    encode_msgpack,
 )
 from artemis.model.nodes import DOWN, STARTING, UP
 from artemis.model.responses import (
@@ -347,7 +346,7 @@ class Node:
 
         `final` promises that nothing changes any more, so that all cursors and versions hold for the next life.
         """
-        operations = encode_msgpack(self.operations.dump())
+        operations = OperationsCut(self.operations)
         return Cut(self.registry, version=self.catalog.version, operations=operations, now=now, wall=wall, final=final)
 
     def pardon(self, now: int) -> None:
@@ -397,7 +396,7 @@ class Node:
     def _restore(self, saved: Saved, now: int, wall: int) -> None:
         """Go on from what a former life knew: same records, same versions, nothing to push."""
         restore(self.registry, saved, now, wall)
-        self.pullouts.load(msgspec.msgpack.decode(saved.header.operations, type=OperationsDump))
+        self.pullouts.load(read_pieces(saved.operations))
         self.catalog.version = version_after(saved, wall)
         self.stale_since = now - max(0, wall - saved.header.wall)
 

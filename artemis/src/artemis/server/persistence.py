@@ -20,8 +20,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from artemis.management import OperationsDump
+from artemis.management import read_pieces
 from artemis.registry import Cut, Saved, SnapshotError, read_snapshot
+from artemis.server.beside import beside
+from artemis.server.data_directory import create, make_way, read_regular, set_aside
+from artemis.server.identity import Damage
 from artemis.server.node import NodeIdentity
 
 if TYPE_CHECKING:
@@ -62,6 +65,18 @@ class Persistence:
 
     # -- the start
 
+    def told_first(self, damage: Damage | None, *, enforced: bool) -> None:
+        """Have it logged, once the node serves, that its identity was damaged or that nothing locks its directory."""
+        if damage is not None:
+            self._tell_later(self._log.error, "identity cannot be used", **damage._asdict())
+        if not enforced:
+            self._tell_later(
+                self._log.warning,
+                "data directory cannot be locked",
+                directory=str(self._directory),
+                advice="its file system has no locks: see to it that no second node uses it",
+            )
+
     def load(self, identity: NodeIdentity, previous: int) -> Saved | None:
         """Return what the latest snapshot that can be used holds; None when there is none.
 
@@ -74,7 +89,10 @@ class Persistence:
                 saved = _read(path, identity, previous)
             except FileNotFoundError:
                 continue
-            except (SnapshotError, OSError) as error:
+            except OSError as error:
+                self._set_aside(path, error.strerror or str(error))
+                continue
+            except SnapshotError as error:
                 self._set_aside(path, str(error))
                 continue
             self.counters["loaded"] += 1
@@ -85,16 +103,15 @@ class Persistence:
                 records=len(saved.rows),
                 seconds=round(time.monotonic() - began, 3),
                 age_seconds=round(max(0.0, time.time() - saved.header.wall / 1000), 1),
-                exact=saved.exact,
+                consequence=_consequence(saved),
             )
             return saved
         return None
 
     def _set_aside(self, path: Path, reason: str) -> None:
         self.counters["set_aside"] += 1
-        aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
         try:
-            path.replace(aside)
+            aside = set_aside(path)
         except OSError as error:
             fate = {"not_set_aside": error.strerror or str(error)}
         else:
@@ -142,7 +159,7 @@ class Persistence:
         try:
             size = await self._write(fresh, cut, pause)
             if size:
-                await asyncio.to_thread(_take_over, self._directory)
+                await beside(_take_over, self._directory)
         except OSError as error:
             self.counters["failed"] += 1
             self._log.error("snapshot failed", file=str(fresh), reason=error.strerror or str(error))
@@ -170,7 +187,9 @@ class Persistence:
         """
         size = waiting = 0
         parts: list[bytes] = []
-        file = await asyncio.to_thread(_create, path)
+        for obstacle in (path, *(self._directory / name for name in (LATEST, PREVIOUS))):
+            self._tell_obstacle(obstacle, await beside(make_way, obstacle))
+        file = FileIO(await beside(create, path), "wb")
         try:
             for chunk in cut.chunks():
                 if self._stopping and not cut.header.final:
@@ -179,14 +198,21 @@ class Persistence:
                 waiting += len(chunk)
                 if waiting >= _WRITE:
                     size += waiting
-                    await asyncio.to_thread(_write_all, file, b"".join(parts))
+                    await beside(_write_all, file, b"".join(parts))
                     parts, waiting = [], 0
                 await asyncio.sleep(pause)
-            await asyncio.to_thread(_write_all, file, b"".join(parts))
-            await asyncio.to_thread(os.fsync, file.fileno())
+            await beside(_write_all, file, b"".join(parts))
+            await beside(os.fsync, file.fileno())
         finally:
             file.close()
         return size + waiting
+
+    def _tell_obstacle(self, path: Path, aside: Path | None) -> None:
+        if aside is not None:
+            self.counters["set_aside"] += 1
+            self._log.error(
+                "directory in the place of a snapshot was set aside", file=str(path), set_aside_as=str(aside)
+            )
 
     async def _run(self, cut: TakeCut) -> None:
         for tell in self._told:
@@ -209,18 +235,24 @@ class Persistence:
 def _read(path: Path, identity: NodeIdentity, previous: int) -> Saved:
     """Read a file as a snapshot of this node. Raises SnapshotError and OSError."""
     saved = read_snapshot(
-        path.read_bytes(), region=identity.region, node=identity.node_id, epoch=identity.epoch, previous=previous
+        read_regular(path), region=identity.region, node=identity.node_id, epoch=identity.epoch, previous=previous
     )
     try:
-        msgspec.msgpack.decode(saved.header.operations, type=OperationsDump)
+        read_pieces(saved.operations)
     except msgspec.MsgspecError as error:
         raise SnapshotError(f"its operations cannot be read: {error}") from error
     return saved
 
 
-def _create(path: Path) -> FileIO:
-    """A new file that only its owner may read: it holds what operators sent as their tokens."""
-    return FileIO(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600))
+def _consequence(saved: Saved) -> str:
+    """What a snapshot means for callers, in words."""
+    if saved.exact:
+        return "the node goes on where it ended: cursors and versions hold"
+    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(saved.header.wall / 1000))
+    return (
+        f"what was registered after {moment} comes back with the next heartbeats, and cursors given after it get a "
+        "full sync"
+    )
 
 
 def _write_all(file: FileIO, data: bytes) -> None:

@@ -6,12 +6,15 @@ An option is live exactly when there is a line for it in `_LIVE`. Not here: read
 from __future__ import annotations
 
 import asyncio
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from artemis.registry import NodeLimits, NodeTimings
+from artemis.server.beside import beside
 from artemis.server.config import ConfigError, ServeConfig, load_config
+from artemis.server.data_directory import read_regular
 from artemis.server.logs import configure_logging
 from artemis.server.rate_limit import rate_limits
 from artemis.server.websocket.sessions import session_policy
@@ -25,6 +28,13 @@ LOOK_EVERY = 1.0
 """Seconds between two looks at the file."""
 
 _Apply = Callable[["NodeServer", ServeConfig], None]
+
+
+class FileState(NamedTuple):
+    """What tells one state of a file from another. `kind` "other" is everything that is no regular file."""
+
+    kind: Literal["regular", "other", "missing"]
+    mark: tuple[int, int, int] = (0, 0, 0)
 
 
 class Reconfiguration(NamedTuple):
@@ -146,13 +156,16 @@ async def follow(
     flags: Mapping[str, object],
     hangup: asyncio.Event,
     log: FilteringBoundLogger,
+    seen: FileState,
 ) -> None:
     """Read `file` again when it has changed or `hangup` is set, and hand the node what it says; until cancelled.
 
-    Flags and environment stay what they were and go on winning. A file that cannot be used changes nothing; why is
-    logged once for each state of it.
+    `seen` is the state in which the start has read it. Flags and environment stay what they were and go on winning. A
+    file that cannot be used changes nothing, one that is not regular neither: a pipe gives its content only once. Why
+    is logged once for each state of it.
     """
-    seen = None  # the first look reads it again: it may have changed since the node was started from it
+    if seen.kind == "other":
+        log.info("configuration is not read again", file=str(file), reason="it is not a regular file")
     while True:
         try:
             async with asyncio.timeout(LOOK_EVERY if file else None):
@@ -161,18 +174,19 @@ async def follow(
             pass
         asked = hangup.is_set()
         hangup.clear()
-        state = await asyncio.to_thread(_state, file)
-        if not asked and state == seen:
-            continue
-        seen = state
         try:
-            config = await asyncio.to_thread(load_config, file, dict(flags))
+            state = await beside(file_state, file)
+            if not asked and state == seen:
+                continue
+            seen = state
+            config = await beside(load_config, file, dict(flags), read_regular)
+            outcome = server.reconfigure(config)
+            if asked or outcome.changed or outcome.kept:
+                _report(outcome, log)
         except ConfigError as error:
             log.error("configuration kept", reason=str(error))  # noqa: TRY400 - what is wrong is said, not where
-            continue
-        outcome = server.reconfigure(config)
-        if asked or outcome.changed or outcome.kept:
-            _report(outcome, log)
+        except Exception as error:  # else one surprise would be the end of following, silently
+            log.exception("configuration kept", reason=f"it could not be taken over: {error!r}")
 
 
 def _report(outcome: Reconfiguration, log: FilteringBoundLogger) -> None:
@@ -182,13 +196,17 @@ def _report(outcome: Reconfiguration, log: FilteringBoundLogger) -> None:
         log.warning("options wait for a restart", options=", ".join(map(_name, outcome.kept)))
 
 
-def _state(file: Path | None) -> tuple[int, int, int] | None:
-    """What tells one state of a file from another; None without a file, also while it is being replaced."""
+def file_state(file: Path | None) -> FileState:
+    """The state of a file now; missing is also one that is being replaced, and no file at all."""
     try:
         found = file.stat() if file else None
     except OSError:
-        return None
-    return (found.st_mtime_ns, found.st_size, found.st_ino) if found else None
+        found = None
+    if found is None:
+        return FileState("missing")
+    if not stat.S_ISREG(found.st_mode):
+        return FileState("other")
+    return FileState("regular", (found.st_mtime_ns, found.st_size, found.st_ino))
 
 
 def _name(option: str) -> str:
