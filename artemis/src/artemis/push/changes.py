@@ -35,12 +35,8 @@ def reload_instance(service: str) -> bytes:
 def java_change(service: str, change: SeenChange, cursor: str | None) -> bytes:
     """Return one InstanceChange as Java clients take it: service id in lower case, `new` also for other content."""
     kind = NEW if change.kind == CHANGE else change.kind
-    return _change(
-        change.at,
-        kind,
-        lowered(change.content, service),
-        b"" if cursor is None else b'"cursor":"%b",' % cursor.encode(),
-    )
+    content = change.content if kind == RELOAD else lowered(change.content, service)
+    return _change(change.at, kind, content, b"" if cursor is None else b'"cursor":"%b",' % cursor.encode())
 
 
 def native_message(service: str, changes: Sequence[SeenChange], cursor: str | None, *, full: bool = False) -> bytes:

@@ -20,8 +20,8 @@ class PushLimits(msgspec.Struct, frozen=True, kw_only=True):
     changes: int = 1_000
     change_bytes: int = 262_144
     sync_bytes: int = 1_048_576
-    behind: int = 2_000
-    reloads: int = 5_000
+    behind: int = 1_000
+    reloads: int = 2_500
     waiters: int = 20_000
     stall: int = 30_000
 

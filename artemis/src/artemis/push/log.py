@@ -8,7 +8,7 @@ Not here: who is told, see `stream`; how a cursor looks, see `cursor`; how a cha
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import islice, takewhile
+from itertools import islice
 
 import msgspec
 
@@ -186,7 +186,7 @@ class ChangeLog:
 
     def services_after(self, version: int) -> set[str]:
         """Return the services, ids in lower case, with entries since a version that the log reaches back to."""
-        return {entry.service for entry in takewhile(lambda each: each.version > version, reversed(self._entries))}
+        return {entry.service for entry in islice(reversed(self._entries), self._catalog.version - version)}
 
     def last_version(self, service: str) -> int:
         """Return a version since which a service, id in lower case, has looked as now; it grows when that changes."""

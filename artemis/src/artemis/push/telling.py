@@ -124,7 +124,10 @@ class Teller:
         changed = sorted(self._log.services_after(version)) if self._log.reaches(version) else ()
         if not changed or len(changed) > self._limits.reloads:
             return None
-        return self._told(EVERYTHING, [self._reload(service) for service in changed], dialect)
+        at = self._log.wall()
+        return self._told(
+            EVERYTHING, [_Part(each, [reload_change(each, at)], reload=True) for each in changed], dialect
+        )
 
     def _part(self, service: str, entries: Sequence[Entry]) -> _Part:
         if not all(entry.instance for entry in entries):
@@ -165,18 +168,21 @@ class Teller:
 
     def _in_java(self, parts: list[_Part], cursor: str) -> tuple[list[_Part], list[bytes]]:
         """Return the messages, and the parts: a service with one that no Java client takes is reloaded."""
-        told, messages, last = [], [], b""
+        told: list[_Part] = []
+        messages: list[bytes] = []
+        last: _Part | None = None
         most = JAVA_MESSAGE - len(cursor)
         for part in parts:
             its = [java_change(part.service, change, _NO_POSITION) for change in part.changes]
-            if not part.reload and any(len(message) > most for message in its):
+            if not part.reload and max(map(len, its), default=0) > most:
                 part = self._reload(part.service)  # noqa: PLW2901 - it is told instead
                 its = [java_change(part.service, part.changes[0], _NO_POSITION)]
             told.append(part)
             messages += its
-            if its:
-                last = java_change(part.service, part.changes[-1], cursor)
-        return told, [*messages[:-1], last] if messages else []
+            last = part if its else last
+        if last is not None:
+            messages[-1] = java_change(last.service, last.changes[-1], cursor)
+        return told, messages
 
     def _counted(self, told: Told) -> list[bytes]:
         counters = self._counters
