@@ -1,6 +1,6 @@
 """Follow a service over the WebSocket of a node, without a gap: python examples/websocket_changes.py SERVICE [URL].
 
-Plain aiohttp, no SDK: what a client in any language does.
+`*` follows all services. Plain aiohttp, no SDK: what a client in any language does.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ async def main(service: str, registry: str = "http://127.0.0.1:8080") -> None:
                             sys.exit(heard["message"])
                         if heard.get("fullSync"):
                             print("everything that is live:", flush=True)
-                        for change in heard.get("changes", ()):  # "reload": look the service up over HTTP
+                        for change in heard.get("changes", ()):  # "reload": look the service ("*": all) up over HTTP
                             print(f"{change['changeType']:<7}{change['instance']['instanceId']}", flush=True)
                         # The node resumes behind this one after a disconnect, so remember it when all is done.
                         cursor = heard.get("cursor") or cursor

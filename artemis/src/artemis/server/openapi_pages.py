@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from artemis.server.http.polls import PARAMETERS
+from artemis.server.operations import Parameter
+
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 Object: TypeAlias = "dict[str, Json]"
 
@@ -44,12 +47,18 @@ Text messages over RFC 6455, on the same port. Each path is also there below `/a
 - `/ws`: JSON with a `type`. `{"type":"subscribe","serviceId":"demo.orders","cursor":null}` is answered by `subscribed`
   with a cursor, `unsubscribe` by `unsubscribed`, `ping` by `pong`; changes come as
   `{"type":"service_change","serviceId":"demo.orders","cursor":"...","fullSync":false,"changes":[InstanceChange, ...]}`.
+  `*` as the service means all, in what you send and in what is pushed then.
 """
 
 TAGS: dict[str, str] = {
     "registry": "Register, heartbeat, unregister.",
     "discovery": "Look up services, and wait for changes of one.",
     "status": "How the node is.",
+    "cluster": "The nodes that clients may ask.",
+    "query": "Pages of instances and of services.",
+    "explain": "Why a caller sees an instance, or does not.",
+    "management": "What operators do: pull instances and servers out, and see what is out.",
+    "replication": "What nodes of the originals tell each other.",
     "websocket": WEBSOCKET,
     "pages": "Health, metrics, and what people read.",
 }
@@ -101,11 +110,19 @@ def _page(name: str, summary: str, text: str, content: Object, others: Object | 
     return {"servers": _HERE, "get": operation}
 
 
-def _long_poll() -> Object:
-    def query(name: str, text: str, schema: Object) -> Json:
-        return {"name": name, "in": "query", "required": False, "description": text, "schema": schema}
+def query_parameter(name: str, meaning: Parameter, schema: Object | None = None, *, required: bool = False) -> Object:
+    """Return a parameter of a query; a name that ends with `.` stands for all that begin so."""
+    return {
+        "name": f"{name}KEY" if name.endswith(".") else name,
+        "in": "query",
+        "required": required,
+        "description": meaning.text,
+        "schema": {"type": meaning.kind, **(schema or {})},
+    }
 
-    string: Object = {"type": "string"}
+
+def _long_poll() -> Object:
+    wait: Object = {"pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?(ms|s)?$", "default": "0"}
     return {
         "operationId": "discovery.changes",
         "tags": ["discovery"],
@@ -123,14 +140,7 @@ def _long_poll() -> Object:
                 "description": "Any text, percent-encoded.",
                 "schema": {"type": "string", "minLength": 1},
             },
-            query("cursor", "That of the last answer, from this or another node.", string),
-            query(
-                "wait",
-                "How long to wait for a change: `30s`, `500ms` or seconds; more than 60 s counts as 60 s.",
-                {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?(ms|s)?$", "default": "0"},
-            ),
-            query("regionId", "Must be that of the node, if given.", string),
-            query("zoneId", "The zone that asks, for nodes that serve their own zone only.", string),
+            *(query_parameter(name, meaning, wait if name == "wait" else None) for name, meaning in PARAMETERS.items()),
         ],
         "responses": {
             "200": {
