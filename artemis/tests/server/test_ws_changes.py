@@ -4,7 +4,7 @@ import json
 
 import pytest
 from doors import instance
-from ws import ALL_CHANGES, CHANGES, PING, PONG, Dial, Socket, Start, frame, until
+from ws import ALL_CHANGES, CHANGES, CLOSE, PING, PONG, TEXT, Dial, Socket, Start, frame, until
 
 from artemis.model import RegistryRequest, decode
 from artemis.server.app import NodeServer, now_ms
@@ -222,9 +222,34 @@ async def test_a_slow_consumer_delays_nobody_and_nothing_is_kept_for_it(start: S
         assert len(numbers) <= last + 2, "the last fifty became one"
 
 
+async def test_a_slow_consumer_that_reads_on_gets_to_know_why_it_is_disconnected(start: Start, dial: Dial) -> None:
+    """The rest of what was on its way comes first, whole; meanwhile it is not cut, however late it is to answer."""
+    limits = WebSocketLimits(write_buffer=4096, close_timeout=0.0, write_deadline=0.0)
+    async with start(websocket_limits=limits) as server:
+        slow = await dial(server, CHANGES)
+        await subscribe(slow, "demo.orders")
+        slow.stop_reading()
+        number = 0
+        while not server.websocket.blocked:
+            number += 1
+            server.node.register(full(number), number)
+            await until(lambda: not server.websocket.telling)
+        await until(lambda: server.websocket.tick() or bool(server.websocket.closes))  # type: ignore[func-returns-value]
+        [connection] = server.websocket.blocked
+        assert connection.unsent > 0
+        for _ in range(3):
+            server.websocket.tick()
+        assert server.websocket.open_connections == 1
+        slow.read_on()
+        last = 0
+        while (received := await slow.frame())[0] == TEXT:
+            last = number_in(json.loads(received[1]))
+        assert (received[0], int.from_bytes(received[1][:2]), last) == (CLOSE, 1013, number)
+
+
 async def test_a_consumer_that_takes_nothing_is_disconnected(start: Start, dial: Dial) -> None:
     """It is told with 1013, and cut when it does not even read that."""
-    limits = WebSocketLimits(write_buffer=4096, close_timeout=0.0, write_deadline=0.0)
+    limits = WebSocketLimits(write_buffer=4096, close_timeout=0.0, close_stall=0.0, write_deadline=0.0)
     async with start(websocket_limits=limits) as server:
         slow = await dial(server, CHANGES)
         await subscribe(slow, "demo.orders")

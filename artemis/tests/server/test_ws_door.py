@@ -1,5 +1,7 @@
 """How WebSocket connections of a node begin and end: handshakes, paths, limits, pings, life times, shutdown."""
 
+import asyncio
+import itertools
 import json
 
 import aiohttp
@@ -181,6 +183,28 @@ async def test_a_close_frame_is_answered_with_its_code(
     assert await socket.ended() == b""
     await until(lambda: server.websocket.open_connections == 0)
     assert server.websocket.closes == {"peer": 1}
+
+
+async def test_many_goodbyes_are_answered_over_several_turns(
+    server: NodeServer, dial: Dial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands that leave at once stall nobody; each is answered, also one that sends no more behind its goodbye."""
+    monkeypatch.setattr("artemis.server.websocket.door._LEAVING", -1.0)  # one per turn
+    sockets = [await dial(server, path) for path in (HEARTBEAT, CHANGES, ALL_CHANGES, "/ws") * 8]
+    for socket in sockets:
+        await socket.raw(frame(CLOSE, b"\x03\xe9"))
+    answered = [0]
+    while answered[-1] < len(sockets):
+        await asyncio.sleep(0)
+        answered.append(server.websocket.closes["peer"])
+    assert max(after - before for before, after in itertools.pairwise(answered)) == 1
+    last = await dial(server, "/ws")
+    last.writer.write(frame(CLOSE, b"\x03\xe8"))
+    last.writer.write_eof()
+    assert await last.frame() == (CLOSE, b"\x03\xe8")
+    assert [await socket.frame() for socket in sockets] == [(CLOSE, b"\x03\xe9")] * len(sockets)
+    await until(lambda: server.websocket.open_connections == 0)
+    assert server.websocket.closes == {"peer": len(sockets) + 1}
 
 
 async def test_a_large_message_before_a_close_frame_is_answered_first(server: NodeServer, dial: Dial) -> None:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from artemis.server.websocket.door import WebSocketDoor
     from artemis.server.websocket.endpoints import Conduct
     from artemis.server.websocket.heartbeats import Steps
-    from artemis.server.websocket.messages import PeerClose
     from artemis.server.websocket.sessions import Endpoint
 
 #: Work of one connection in one turn of the loop, in messages; 512 bytes of a message count as one more.
@@ -114,12 +113,14 @@ class WebSocketConnection(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         """The peer sends no more, so there is nobody to talk to."""
+        if self.phase is Phase.FINISHING and self._steps is None and not self._waiting:
+            self.bid_farewell()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The connection is gone."""
         if self.phase < Phase.CLOSING:
-            self._door.closes["gone"] += 1
+            self._door.closes["gone" if self._reader.peer_close is None else "peer"] += 1
         self.phase = Phase.CLOSED
         self._stop_working()
         self._door.lost(self)
@@ -203,6 +204,17 @@ class WebSocketConnection(asyncio.BufferedProtocol):
             self._quiet_since, self._pinged = now, True
             self._write(control_frame(frames.PING, b""))
 
+    def bid_farewell(self) -> None:
+        """Answer the peer's goodbye, unless the connection has ended meanwhile."""
+        goodbye = self._reader.peer_close
+        if goodbye is not None:
+            self.close(goodbye.code, "", "peer")
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the peer has not taken."""
+        return self._transport.get_write_buffer_size()
+
     def stuck(self) -> bool:
         """Whether the peer has taken nothing since this was asked last."""
         unsent = self._transport.get_write_buffer_size()
@@ -252,7 +264,8 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         elif reader.peer_close is not None:
             if self.phase is Phase.OPEN:
                 self.phase = Phase.FINISHING
-                self._door.hurry(self)
+                if self._steps is not None or self._waiting:
+                    self._door.hurry(self)
             self._settle()
         else:
             reader.halted = False
@@ -309,14 +322,9 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         if self._steps is not None or self._waiting:
             return
         if self.phase is Phase.FINISHING:
-            goodbye = self._reader.peer_close
-            assert goodbye is not None  # noqa: S101 - that is what this phase means
-            self._bid_farewell(goodbye)
+            self._door.leave(self)
         elif self._paused:
             self._resume_reading()
-
-    def _bid_farewell(self, goodbye: PeerClose) -> None:
-        self.close(goodbye.code, "", "peer")
 
     def _tell_kept(self) -> None:
         """Count what is kept with that of all others, and stop reading when too much waits."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from artemis.server.websocket.connection import Phase
+from artemis.server.websocket.endings import Endings
 from artemis.server.websocket.endpoints import (
     AllChangesConduct,
     ChangesConduct,
@@ -44,6 +45,8 @@ _LEAST_PER_STEP: Final = 50
 _TELLING: Final = 0.004
 #: The same for forgetting connections that are gone.
 _FORGETTING: Final = 0.004
+#: The same for answering goodbyes; reading those of thousands takes as long again.
+_LEAVING: Final = 0.002
 
 
 class WebSocketStats(msgspec.Struct):
@@ -108,7 +111,10 @@ class WebSocketDoor:
         self._chance = chance
         self._pulse = Pulse(loop, limits.ping_interval, limits.pong_timeout)
         self._connections: set[WebSocketConnection] = set()
-        self._ending: dict[WebSocketConnection, float] = {}  # until when they have time
+        self._endings: Endings[WebSocketConnection] = Endings(
+            limits.close_timeout, limits.close_stall, limits.close_longest
+        )
+        self._leaving: deque[WebSocketConnection] = deque()  # their peers have said goodbye
         self._partial: dict[WebSocketConnection, float] = {}  # messages that are not whole, and until when they must be
         self._kept = 0
         self._draining = False
@@ -163,12 +169,27 @@ class WebSocketDoor:
         """A session is over; its connection has a little time to end."""
         self.sessions.end(connection.endpoint, connection)
         self._partial.pop(connection, None)
-        self._ending[connection] = self.loop.time() + self.limits.close_timeout
+        self._endings.begin(connection, self.loop.time())
         connection.conduct.closed(connection)
 
     def hurry(self, connection: WebSocketConnection) -> None:
         """The peer has said goodbye: what it is still to get must leave in time."""
-        self._ending[connection] = self.loop.time() + self.limits.write_deadline
+        self._endings.hurry(connection, self.loop.time() + self.limits.write_deadline)
+
+    def leave(self, connection: WebSocketConnection) -> None:
+        """Answer the peer's goodbye soon; of thousands that leave at once a part per turn of the loop."""
+        if not self._leaving:
+            self.loop.call_soon(self._bid_farewell)
+        self._leaving.append(connection)
+
+    def _bid_farewell(self) -> None:
+        leaving, until = self._leaving, self.loop.time() + _LEAVING
+        while leaving:
+            leaving.popleft().bid_farewell()
+            if self.loop.time() > until:
+                break
+        if leaving:
+            self.loop.call_soon(self._bid_farewell)
 
     def lost(self, connection: WebSocketConnection) -> None:
         """A connection is gone: forget it soon, of thousands that go at once a part per turn of the loop."""
@@ -189,7 +210,7 @@ class WebSocketDoor:
         self._connections.discard(connection)
         if self.sessions.end(connection.endpoint, connection):
             connection.conduct.closed(connection)
-        self._ending.pop(connection, None)
+        self._endings.forget(connection)
         self._partial.pop(connection, None)
         self.blocked.pop(connection, None)
         self._pulse.forget(connection)
@@ -262,7 +283,7 @@ class WebSocketDoor:
                 self.blocked[connection] = now
             if late:
                 connection.close(frames.TRY_LATER, "too much was waiting to be read; connect again", "slow_consumer")
-        for connection in [c for c, deadline in self._ending.items() if deadline < now]:
+        for connection in self._endings.overdue(now):
             connection.abort()
 
     # The end
@@ -278,7 +299,7 @@ class WebSocketDoor:
         for _ in range(min(most, len(self._farewells))):
             self._farewells.pop().close(frames.GOING_AWAY, "this node is stopping; connect to another", "drain")
         now = self.loop.time()
-        for connection in [c for c, deadline in self._ending.items() if deadline < now]:
+        for connection in self._endings.overdue(now, patient=False):
             connection.abort()
         if self._connections:
             self.loop.call_later(_STEP, self._say_goodbye, most)

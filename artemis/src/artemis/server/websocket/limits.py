@@ -14,7 +14,9 @@ class WebSocketLimits(msgspec.Struct, frozen=True, kw_only=True):
     wait for their turn, before it is read from no more. write_buffer: what one connection may hold of what its peer
     has not taken; nothing is added to it then. write_deadline: without progress until such a peer is disconnected.
     ping_interval: of silence until a peer is pinged, pong_timeout: of silence after that until it counts as gone.
-    close_timeout: for the peer to answer a Close frame. drain: over which a shutdown spreads its Close frames.
+    close_timeout: for the peer to answer a Close frame that it could read. While it still has to read what came before,
+    it must take something within close_stall, and everything within close_longest, except at a shutdown.
+    drain: over which a shutdown spreads its Close frames.
     """
 
     message_size: int = 8 * 1024 * 1024
@@ -27,4 +29,6 @@ class WebSocketLimits(msgspec.Struct, frozen=True, kw_only=True):
     ping_interval: float = 60.0
     pong_timeout: float = 20.0
     close_timeout: float = 2.0
+    close_stall: float = 10.0
+    close_longest: float = 60.0
     drain: float = 1.5

@@ -158,10 +158,13 @@ def _lone_goodbye(data: memoryview | bytes) -> PeerClose | None:
     size = len(data) - 6
     if not 0 <= size <= 125 or data[0] != 0x88 or data[1] != 0x80 | size:
         return None
+    if not size:
+        return PeerClose(frames.NO_CODE, "")
+    code = int.from_bytes(data[2:4], "big") ^ int.from_bytes(data[6:8], "big")
+    if size == 1 or code not in {frames.NORMAL, frames.GOING_AWAY}:
+        return None
+    if size == 2:
+        return PeerClose(code, "")
     mask, masked = bytes(data[2:6]), bytes(data[6:])
     payload = bytes(byte ^ mask[at % 4] for at, byte in enumerate(masked))
-    if not payload:
-        return PeerClose(frames.NO_CODE, "")
-    if payload[:2] in {b"\x03\xe8", b"\x03\xe9"} and payload[2:].isascii():
-        return PeerClose(int.from_bytes(payload[:2], "big"), payload[2:].decode())
-    return None
+    return PeerClose(code, payload[2:].decode()) if payload[2:].isascii() else None
