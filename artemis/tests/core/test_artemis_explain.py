@@ -52,10 +52,16 @@ def test_a_visible_instance_passes_every_step(node):
     assert (True, "no route rule of this service") == step(response, "rule")
 
 
-@pytest.mark.parametrize("field", ["service_id", "instance_id", "region_id", "zone_id"])
 @pytest.mark.parametrize("value", [None, "", " "])
-def test_every_field_is_needed(node, field, value):
-    """A missing or blank field is a bad request that names it."""
+def test_a_caller_is_of_the_nodes_own_region_and_zone_unless_he_says(node, value):
+    """As one who asks the node that is next to him."""
+    assert ask(node) == ask(node, region_id=value, zone_id=value)
+
+
+@pytest.mark.parametrize("field", ["service_id", "instance_id"])
+@pytest.mark.parametrize("value", [None, "", " "])
+def test_service_and_instance_are_needed(node, field, value):
+    """A missing or blank one is a bad request that names it."""
     response = ask(node, **{field: value})
     name = field.removesuffix("_id") + "Id"
     assert ExplainResponse(response_status=failure("bad-request", f"{name} is null or empty")) == response

@@ -172,6 +172,8 @@ def test_names_are_ordered_in_steps(names: list[str]):
     ("fields", "text"),
     [
         ({"page": -1}, "page must be at least 1, not -1"),
+        ({"page": 0}, "page must be at least 1, not 0"),
+        ({"page_size": 0}, "pageSize must be 1 to 1000, not 0"),
         ({"page_size": -5}, "pageSize must be 1 to 1000, not -5"),
         ({"page_size": 1001}, "pageSize must be 1 to 1000, not 1001"),
     ],
@@ -200,7 +202,7 @@ def test_queries_from_a_url():
     )
     expected.metadata = {"a.b": "1", "": "x"}
     assert expected == FROM_QUERY["query.instances"](query)
-    assert ServicesPageRequest(prefix="p", page=0) == FROM_QUERY["query.services"](Query([("prefix", "p")]))
+    assert ServicesPageRequest(prefix="p") == FROM_QUERY["query.services"](Query([("prefix", "p")]))
     for name in ("page", "pageSize"):
         for text in ("x", "-1", "1.5", "99999999999", "\u0663"):
             with pytest.raises(BadParameter, match=f"parameter '{name}' must be a whole number"):

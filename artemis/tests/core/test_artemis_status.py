@@ -259,4 +259,5 @@ def test_the_overview_tells_a_node_at_one_glance(make_node, make_instance):
         answer.cursor,
         answer.connections,
     )
-    assert 0 == answer.push["subscribers"]
+    assert 0 == answer.push["subscribers"] == answer.push["fullSyncs"]
+    assert all("_" not in name for name in answer.push)

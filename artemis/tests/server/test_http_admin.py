@@ -183,7 +183,7 @@ async def test_a_node_asks_for_its_token(start: Callable, connect: Callable, tmp
     async with start(admin_token_file=file) as server:
         wire: Wire = await connect(server)
         for fields, expected in (((), 401), (("Authorization: Bearer open-sesame-123",), 200)):
-            await wire.send(post(SWITCHING, b"{}", *fields))
+            await wire.send(post(SWITCHING, b'{"enabled":true}', *fields))
             status, found, body = await wire.answer()
             assert status == expected, body
             assert ("www-authenticate" in found) == (expected == 401)
@@ -195,7 +195,7 @@ async def test_a_node_asks_for_its_token(start: Callable, connect: Callable, tmp
 async def test_operations_for_operators_are_open_on_loopback(wire: Wire) -> None:
     """Without a token a node on loopback does what it is asked on both path families, except by pages of others."""
     for path in (SWITCHING, "/artemis" + SWITCHING):
-        await wire.send(post(path, b"{}"))
+        await wire.send(post(path, b'{"enabled":true}'))
         assert (await wire.answer())[0] == 200
     await wire.send(post(SWITCHING, b"{}", "Origin: http://evil.example"))
     status, found, _ = await wire.answer()

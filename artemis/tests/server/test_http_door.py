@@ -5,7 +5,7 @@ import gzip
 import json
 
 import pytest
-from doors import get, instance, post
+from doors import Wire, get, instance, post
 
 SUCCESS = {"errorCode": "success", "message": "", "status": "success"}
 LOOKUP = {"regionId": "r1", "zoneId": "z1", "discoveryConfigs": [{"serviceId": "demo.orders"}]}
@@ -284,3 +284,11 @@ async def test_pages(wire):
     assert 200 == status
     assert fields["content-type"].startswith("text/plain")
     assert b"artemis_instances 0.0\n" in body
+
+
+async def test_a_connection_that_is_accepted_is_none_that_was_rejected(wire: Wire) -> None:
+    """The port counts connections; the refusals of a door are what it has turned away."""
+    await wire.send(get("/metrics"))
+    metrics = (await wire.answer())[2]
+    assert b'reason="connections"' not in metrics
+    assert b'artemis_port_connections_total{fate="http"}' in metrics

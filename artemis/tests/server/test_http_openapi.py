@@ -151,3 +151,37 @@ async def test_the_front_page_lists_everything(wire: Wire) -> None:
     assert "/api/v1/services/{serviceId}" in page["operations"]
     assert {"/docs", "/openapi.json", "/metrics"} <= set(page["pages"])
     assert "/ws" in page["websocket"]
+
+
+def test_our_parameters_say_what_they_are_for() -> None:
+    """Each of them has a description; those by metadata stand for all entries; other paths describe theirs as well."""
+    paths = json.loads(json.dumps(openapi_document(OPERATIONS)))["paths"]
+    found = {
+        (path, each["name"]): each
+        for path, item in paths.items()
+        for described in item.values()
+        if isinstance(described, dict)
+        for each in described.get("parameters", [])
+    }
+    assert all(len(each["description"]) > 10 for each in found.values())
+    assert found["/api/v1/instances", "pageSize"]["schema"] == {"type": "integer"}
+    assert "entry KEY" in found["/api/v1/instances", "metadata.KEY"]["description"]
+    assert found["/api/v1/explain", "serviceId"]["required"]
+    assert not found["/api/v1/explain", "zoneId"]["required"]
+    assert {"400", "403", "429", "503"} <= set(paths["/api/v1/instances"]["get"]["responses"])
+
+
+def test_the_document_speaks_as_the_wire_does() -> None:
+    """No field is named as in the code, every tag says what it is for, keys that failed are among the answers."""
+    document = json.loads(json.dumps(openapi_document(OPERATIONS)))
+    assert set(re.findall(r"`[a-z]+_[a-z_]+`", json.dumps(document))) == {"`partial_fail`", "`java_registry`"}
+    assert all(tag["description"] for tag in document["tags"])
+    schemas = document["components"]["schemas"]
+    assert "`instanceKeys`" in schemas["RegistryResponse"]["properties"]["failedInstanceKeys"]["description"]
+    assert "failedInstanceKeys" not in schemas["RegistryResponse"]["required"]
+    assert "KeysResponse" not in schemas
+
+
+def test_the_document_names_no_other_site() -> None:
+    """The page makes links of a licence or a contact, which lead outside."""
+    assert not {"license", "contact", "termsOfService"} & set(openapi_document(OPERATIONS)["info"])  # type: ignore[arg-type, call-overload]

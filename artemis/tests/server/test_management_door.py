@@ -29,6 +29,13 @@ Connect = Callable[[NodeServer], Awaitable[Wire]]
 Start = Callable[..., AbstractAsyncContextManager[NodeServer]]
 
 
+EXPLAIN = "/api/v1/explain"
+
+
+def post_json(path: str, content: object) -> bytes:
+    return post(path, json.dumps(content).encode())
+
+
 async def ask(wire: Wire, target: str) -> dict[str, object]:
     await wire.send(get(target))
     status, _, body = await wire.answer()
@@ -200,7 +207,7 @@ async def test_operating_beyond_loopback_needs_the_token(start: Start, connect: 
 
 
 async def test_explain_by_get_and_post(wire):
-    """The steps come with step, ok and why; a missing parameter is 400 by GET and a bad request by POST."""
+    """The steps come with step, ok and why; without an instance it is 400, and a caller is of the node's own zone."""
     await register(wire, instance(7))
     query = "serviceId=demo.orders&instanceId=10.0.0.7&regionId=r1"
     seen = await ask(wire, f"/api/v1/explain?{query}&zoneId=z1")
@@ -211,10 +218,75 @@ async def test_explain_by_get_and_post(wire):
     assert [("operation", "instance pulled out by alice: manual-pullout")] == [
         (step["step"], step["why"]) for step in hidden["steps"] if not step["ok"]
     ]
-    await wire.send(get(f"/api/v1/explain?{query}"))
+    key = {name: value for name, value in KEY.items() if name != "regionId"}
+    for request in (get("/api/v1/explain?serviceId=demo.orders&instanceId=10.0.0.7"), post_json(EXPLAIN, key)):
+        await wire.send(request)
+        status, _, body = await wire.answer()
+        assert (200, hidden["steps"]) == (status, json.loads(body)["steps"])
+    for request in (get("/api/v1/explain?serviceId=demo.orders"), post_json(EXPLAIN, {"serviceId": "demo.orders"})):
+        await wire.send(request)
+        status, _, body = await wire.answer()
+        assert (400, True) == (status, b"instanceId" in body)
+
+
+OURS = ["/api/v1/instances", "/api/v1/services", "/api/v1/services/s", EXPLAIN, "/api/v1/status"]
+
+
+@pytest.mark.parametrize("path", OURS)
+async def test_own_paths_know_their_parameters(wire, path):
+    """A parameter that is not known is named, with those that are: its answer would not be what was asked for."""
+    for name in ("limit", "metadata", "pagesize", "x" * 1000):
+        await wire.send(get(f"{path}?serviceId=s&instanceId=i&{name}=1"))
+        status, _, body = await wire.answer()
+        answer = json.loads(body)
+        assert ({"error", "message", "status"}, 400, 400) == (set(answer), status, answer["status"])
+        assert "is not known here" in answer["message"]
+        assert len(answer["message"]) < 300
+
+
+@pytest.mark.parametrize(
+    ("request_of_ours", "expected"),
+    [
+        (get("/api/v1/instances?regionId=r2"), 403),
+        (get("/api/v1/services/s?regionId=r2"), 403),
+        (post_json("/api/v1/instances", {"regionId": "r2"}), 403),
+        (get("/api/v1/instances?pageSize=0"), 400),
+        (get("/api/v1/services?page=0"), 400),
+        (post_json("/api/v1/services", {"pageSize": 1001}), 400),
+        (post_json("/api/v1/services", {"pageSize": 0}), 400),
+        (get(EXPLAIN), 400),
+        (post_json(EXPLAIN, {}), 400),
+        (post_json("/api/v1/self-preservation/switch", {}), 400),
+    ],
+)
+async def test_what_is_not_done_on_own_paths_looks_alike(wire, request_of_ours, expected):
+    """A status of HTTP, its words and a sentence."""
+    await wire.send(request_of_ours)
     status, _, body = await wire.answer()
-    assert (400, True) == (status, b"zoneId" in body)
-    assert "bad-request" == code(await wire.post("/api/v1/explain", {}))
+    answer = json.loads(body)
+    assert (expected, {"error", "message", "status"}) == (status, set(answer))
+    assert answer["status"] == status
+
+
+async def test_a_node_that_goes_refuses_on_own_paths_alike(server, wire):
+    """503 with a time to come back, whichever path was asked."""
+    server.node.drain(0)
+    for path in OURS[:3]:
+        await wire.send(get(path))
+        status, fields, _ = await wire.answer()
+        assert (503, "5") == (status, fields["retry-after"])
+
+
+async def test_too_many_requests_on_own_paths_are_refused_alike(start, connect):
+    """429 with a time to come back."""
+    async with start(rate_limit_per_caller=1) as server:
+        wire = await connect(server)
+        await wire.send(get("/api/v1/status"))
+        await wire.answer()
+        for path in OURS[:3]:
+            await wire.send(get(path))
+            status, fields, _ = await wire.answer()
+            assert (429, "10") == (status, fields["retry-after"])
 
 
 async def test_queries_by_get_and_post(server, wire):

@@ -11,15 +11,15 @@ from artemis.model.wire import Int32, WireStruct
 class InstancesRequest(WireStruct, kw_only=True):
     """Asks for a page of instances that meet every condition given; without `service_id` of all services.
 
-    `page` counts from 1, `page_size` is 100 when it is 0 and 1000 at most. `region_id` is the caller's; the other
-    conditions are on the instances.
+    `page` counts from 1, `page_size` is 1000 at most; without them it is the first page, of 100. `region_id` is the
+    caller's; the other conditions are on the instances.
     """
 
     group_id: str | None = None
     ip: str | None = None
     metadata: dict[str, str | None] | None = None
-    page: Int32 = 1
-    page_size: Int32 = 0
+    page: Int32 | None = None
+    page_size: Int32 | None = None
     region_id: str | None = None
     service_id: str | None = None
     status: str | None = None
@@ -43,8 +43,8 @@ class InstancesResponse(WireStruct, kw_only=True):
 class ServicesPageRequest(WireStruct, kw_only=True):
     """Asks for a page of the services whose ids start with `prefix`, in any letter case."""
 
-    page: Int32 = 1
-    page_size: Int32 = 0
+    page: Int32 | None = None
+    page_size: Int32 | None = None
     prefix: str | None = None
 
 

@@ -22,3 +22,9 @@ class WireStruct(msgspec.Struct, gc=False, rename="camel", forbid_unknown_fields
     them; `codec.decode` then takes its tolerant path, which ignores them or finds them in another letter case.
     Wire structs never refer back to their owner, so the garbage collector need not look at them.
     """
+
+
+def in_camel_case(name: str) -> str:
+    """Return the name of a field as it is on the wire."""
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)

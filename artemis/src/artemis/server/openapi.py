@@ -9,14 +9,18 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from typing import cast
 
 import msgspec
 
 from artemis._version import __version__
+from artemis.model import RegistryResponse
 from artemis.model.changes import InstanceChange
-from artemis.model.wire import WireStruct
-from artemis.server.openapi_pages import DESCRIPTION, TAGS, Json, Object, pages_described
-from artemis.server.operations import MissingParameter, Operation, Query
+from artemis.model.rust import KeysResponse
+from artemis.model.wire import WireStruct, in_camel_case
+from artemis.server.openapi_pages import DESCRIPTION, TAGS, Json, Object, pages_described, query_parameter
+from artemis.server.operations import MissingParameter, Operation, Parameter, Query
+from artemis.server.operators import has_token
 
 _SCHEMAS = "#/components/schemas/"
 _RESPONSES = "#/components/responses/"
@@ -26,6 +30,8 @@ _ALWAYS = {"405": "Method", "408": "Slow", "431": "Head"}
 _WITH_QUERY = {"400": "Malformed"}
 _WITH_BODY = {"400": "Malformed", "413": "TooLarge", "415": "NotJson"}
 _OF_ITS_OWN = {"404": "NotThere"}
+#: Beside these, for what the originals lack.
+_OURS = {"400": "Malformed", "403": "NotOurs", "429": "TooMany", "503": "Busy"}
 _FOR_OPERATORS = {"401": "NoToken", "403": "NotAllowed"}
 
 _SAID = {
@@ -42,6 +48,17 @@ _SAID = {
     "NotOurs": "The region or the zone is not this node's.",
 }
 
+_OUTCOME = "Every logical outcome; `responseStatus` tells whether it is a success (200 also for failures)."
+_DONE = "What was asked for."
+
+#: What the parameters of the originals' queries mean.
+_MEANINGS = {
+    "appIds": Parameter("Services, separated by commas or repeated; all when it is left out."),
+    "regionId": Parameter("The caller's region."),
+    "serviceId": Parameter("The service, in any letter case."),
+    "zoneId": Parameter("The caller's zone."),
+}
+
 _NOT_THERE: Object = {
     "description": "What was asked for is not there; only requests in the shapes of the Rust edition are told so.",
     "content": {
@@ -55,6 +72,10 @@ _NOT_THERE: Object = {
     },
 }
 
+#: Names of fields in docstrings, which are others on the wire, and what only looks like one.
+_NAME = re.compile(r"`([a-z]+(?:_[a-z]+)+)`")
+_AS_IT_IS = {"partial_fail", "java_registry"}
+
 #: References to the specification mean nothing to those who read the document.
 _REFERENCE = re.compile(r"\s*\((?:spec|design|artemis-rust)\b[^)]*\)")
 
@@ -66,7 +87,8 @@ def openapi_document(operations: Iterable[Operation], prefix: str = "") -> Objec
     for operation in rows:
         paths["/api/" + operation.path] = _path(operation)
     paths.update(pages_described())
-    tags = {**TAGS, **dict.fromkeys(sorted({row.name.partition(".")[0] for row in rows} - set(TAGS)), "")}
+    families = {row.name.partition(".")[0] for row in rows}
+    tags = {**TAGS, **dict.fromkeys(sorted(families - set(TAGS)), "")}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -74,7 +96,6 @@ def openapi_document(operations: Iterable[Operation], prefix: str = "") -> Objec
             "version": __version__,
             "summary": "A service registry: register, heartbeat, look up, get changes.",
             "description": DESCRIPTION,
-            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": list(_servers(prefix)),
         "tags": [{"name": name, "description": text} for name, text in tags.items()],
@@ -121,7 +142,10 @@ def _path(operation: Operation) -> Object:
 def _method(operation: Operation, method: str, asked: Object, problems: Mapping[str, str]) -> Object:
     family, _, verb = operation.name.partition(".")
     responses: Object = {"200": _response(operation)}
-    named = {**problems, **_ALWAYS, **(_FOR_OPERATORS if operation.admin else {})}
+    ours = operation.parameters is not None
+    named = {**problems, **_ALWAYS, **(_OURS if ours else {}), **(_FOR_OPERATORS if operation.admin else {})}
+    if has_token(operation):
+        del named["401"]
     if operation.http_status is not None:
         named.update(_OF_ITS_OWN)
     responses.update({status: {"$ref": _RESPONSES + name} for status, name in sorted(named.items())})
@@ -152,8 +176,9 @@ def _body(operation: Operation) -> Object:
 
 
 def _response(operation: Operation) -> Object:
+    ours = operation.parameters is not None
     response: Object = {
-        "description": "Every logical outcome; `responseStatus` tells whether it is a success (200 also for failures).",
+        "description": _DONE if ours else _OUTCOME,
         "content": {"application/json": {"schema": {"$ref": _SCHEMAS + operation.response_type.__name__}}},
     }
     if operation.shows_data:
@@ -199,13 +224,14 @@ def _parameters(operation: Operation) -> list[Json]:
     asked = _Asked()
     read(asked)
     parameters: list[Json] = []
-    for name in asked.names:
+    known = _MEANINGS if operation.parameters is None else operation.parameters
+    for name in asked.names if operation.parameters is None else known:
         required = False
         try:
             read(_Asked(name))
         except MissingParameter:
             required = True
-        parameters.append({"name": name, "in": "query", "required": required, "schema": {"type": "string"}})
+        parameters.append(query_parameter(name, known[name], required=required))
     return parameters
 
 
@@ -238,7 +264,12 @@ def _schemas(operations: Iterable[Operation]) -> Object:
     """
     rows = list(operations)
     structs = {kind for row in rows for kind in (row.request_type, row.response_type)}
-    described = [*sorted(structs, key=lambda kind: kind.__name__), ServiceChanges, Problem]
+    described = [
+        *sorted({*structs, RegistryResponse}, key=lambda kind: kind.__name__),
+        ServiceChanges,
+        Problem,
+        KeysResponse,
+    ]
     _, components = msgspec.json.schema_components(described, ref_template=_SCHEMAS + "{name}")
     answers = {row.response_type.__name__: row.response_type for row in rows}
     for name, schema in components.items():
@@ -247,7 +278,20 @@ def _schemas(operations: Iterable[Operation]) -> Object:
         if name in answers:
             fields = msgspec.structs.fields(answers[name])
             schema["required"] = sorted(field.encode_name for field in fields if field.default is not msgspec.UNSET)
+    _add_keys(components)
     return dict(components)
+
+
+def _add_keys(components: dict[str, dict[str, object]]) -> None:
+    """Say what requests by key are answered: one schema has the members of both dialects, as it is with requests."""
+    for name, member in _members(components.pop(KeysResponse.__name__)).items():
+        _members(components[RegistryResponse.__name__]).setdefault(name, member)
+    keys = _members(components[RegistryResponse.__name__])["failedInstanceKeys"]
+    keys["description"] = "Only for requests with `instanceKeys`: those that were not served, null when there are none."
+
+
+def _members(schema: dict[str, object]) -> dict[str, dict[str, object]]:
+    return cast("dict[str, dict[str, object]]", schema["properties"])
 
 
 def _text(struct: type[msgspec.Struct]) -> str:
@@ -255,4 +299,10 @@ def _text(struct: type[msgspec.Struct]) -> str:
 
 
 def _clean(text: str) -> str:
-    return _REFERENCE.sub("", inspect.cleandoc(text))
+    """A docstring in the words of the wire."""
+    return _NAME.sub(_on_the_wire, _REFERENCE.sub("", inspect.cleandoc(text)))
+
+
+def _on_the_wire(name: re.Match[str]) -> str:
+    text = name[1]
+    return f"`{text if text in _AS_IT_IS else in_camel_case(text)}`"

@@ -12,20 +12,17 @@ from artemis.server.node import Node
 def explain_instance(node: Node, request: ExplainRequest | None, now: int) -> ExplainResponse:
     """Go through everything that decides whether a lookup of this caller shows this instance, in order.
 
-    All four fields must be there. An instance or service that nobody knows is an answer, not an error.
+    Service and instance must be there; a caller who names no region or no zone is in those of the node. An instance or
+    service that nobody knows is an answer, not an error.
     """
     if request is None:
         return ExplainResponse(response_status=failure(BAD_REQUEST, "request is null"))
-    fields = {
-        "serviceId": request.service_id,
-        "instanceId": request.instance_id,
-        "regionId": request.region_id,
-        "zoneId": request.zone_id,
-    }
+    fields = {"serviceId": request.service_id, "instanceId": request.instance_id}
     for name, value in fields.items():
         if value is None or not value.strip():
             return ExplainResponse(response_status=failure(BAD_REQUEST, f"{name} is null or empty"))
-    region, zone = request.region_id or "", request.zone_id or ""
+    region = (request.region_id or "").strip() or node.identity.region
+    zone = (request.zone_id or "").strip() or node.identity.zone
     steps = [*_of_caller(node, region, zone)]
     steps += explain(node.registry, node.catalog, request.service_id or "", request.instance_id or "", now)
     return ExplainResponse(

@@ -125,7 +125,8 @@ def _page(node: Node, request: InstancesRequest | ServicesPageRequest, region: s
         return node.unavailable("discovery")
     if region and region.lower() != node.identity.region.lower():
         return failure(NO_PERMISSION, not_ours("region", region, node.identity.region))
-    number, size = request.page or 1, request.page_size or PAGE_SIZE
+    number = 1 if request.page is None else request.page
+    size = PAGE_SIZE if request.page_size is None else request.page_size
     if number < 1:
         return failure(BAD_REQUEST, f"page must be at least 1, not {number}")
     if not 1 <= size <= MAX_PAGE_SIZE:

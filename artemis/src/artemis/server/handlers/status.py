@@ -19,6 +19,7 @@ from artemis.model.status import (
     PreservationSwitch,
     StatusRequest,
 )
+from artemis.model.wire import in_camel_case
 from artemis.push import ChangeStream
 from artemis.registry import SelfPreservation
 from artemis.server.about import Setting
@@ -116,7 +117,8 @@ def overview(node: Node, request: StatusRequest | None, now: int) -> OverviewRes
 def _push(stream: ChangeStream) -> dict[str, int]:
     """Return gauges and counters of subscriptions and pushes."""
     gauges = {"subscribers": stream.subscribers, "subscriptions": stream.subscriptions, "waiters": stream.waiters}
-    return gauges | msgspec.structs.asdict(stream.counters)
+    counters = msgspec.structs.asdict(stream.counters)
+    return gauges | {in_camel_case(name): count for name, count in counters.items()}
 
 
 def _texts(settings: Mapping[str, Setting]) -> dict[str, str | None]:

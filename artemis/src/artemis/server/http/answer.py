@@ -6,6 +6,16 @@ import http
 
 import msgspec
 
+from artemis.model import ResponseStatus
+from artemis.model.responses import (
+    BAD_REQUEST,
+    DATA_NOT_FOUND,
+    INTERNAL_SERVICE_ERROR,
+    NO_PERMISSION,
+    RATE_LIMITED,
+    SERVICE_UNAVAILABLE,
+)
+
 #: The original sends these with every answer (spec section 2). They open what needs no credentials, so they do not
 #: go with the answers of operations for operators.
 CORS_FIELDS: tuple[tuple[bytes, bytes], ...] = (
@@ -14,6 +24,17 @@ CORS_FIELDS: tuple[tuple[bytes, bytes], ...] = (
     (b"Access-Control-Allow-Credentials", b"true"),
 )
 JSON_TYPE = b"application/json"
+
+
+#: What an operation says in `responseStatus`, as a status of HTTP and the seconds to come back after.
+_STATUSES: dict[str | None, tuple[int, bytes]] = {
+    BAD_REQUEST: (400, b""),
+    NO_PERMISSION: (403, b""),
+    DATA_NOT_FOUND: (404, b""),
+    RATE_LIMITED: (429, b"10"),
+    SERVICE_UNAVAILABLE: (503, b"5"),
+    INTERNAL_SERVICE_ERROR: (500, b""),
+}
 
 
 def position_fields(cursor: str, age: int) -> tuple[tuple[bytes, bytes], ...]:
@@ -44,6 +65,13 @@ def problem(status: int, message: str, *fields: tuple[bytes, bytes], close: bool
     do."""
     body = msgspec.json.encode({"error": http.HTTPStatus(status).phrase, "message": message, "status": status})
     return Answer(status, body, fields, close=close)
+
+
+def not_done(outcome: ResponseStatus) -> Answer:
+    """An answer for what is not done of the operations that the originals lack: as for all that is wrong with HTTP."""
+    status, retry_after = _STATUSES.get(outcome.error_code, (500, b""))
+    fields = [(b"Retry-After", retry_after)] if retry_after else []
+    return problem(status, outcome.message or "", *fields)
 
 
 def preflight(requested_method: bytes, requested_headers: bytes) -> Answer:

@@ -11,15 +11,16 @@ import asyncio
 import traceback
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
+from typing import Protocol, cast
 
 import msgspec
 
-from artemis.model import MalformedBody, decode, encode
+from artemis.model import MalformedBody, ResponseStatus, decode, encode
 from artemis.model.responses import INTERNAL_SERVICE_ERROR, SUCCESS, failure
 from artemis.server.admin import AdminGuard
 from artemis.server.batches import SMALL_BODY, Call, call_in_slices, is_large, read_and_call
 from artemis.server.gate import Gate
-from artemis.server.http.answer import Answer, problem
+from artemis.server.http.answer import Answer, not_done, problem
 from artemis.server.http.head import RequestHead
 from artemis.server.http.inflate import GzipError, TooLargeError, inflate_steps
 from artemis.server.http.polls import Polls
@@ -99,9 +100,8 @@ class Calls:
         refusal = self.gate.refuse(operation, caller, now)
         if refusal is not None:
             return _encoded(operation, refusal)
-        assert operation.from_query is not None  # noqa: S101 - the routes have refused the others
         try:
-            request = operation.from_query(query_fields(query))
+            request = operation.read_query(query_fields(query))
         except BadParameter as error:
             self._counters["bad_query"] += 1
             return problem(400, str(error))
@@ -187,16 +187,20 @@ class Calls:
         return problem(400, text)
 
     def _failed(self, operation: Operation) -> Answer:
-        """`internal-service-error` in a 200, as every logical outcome (spec 1.2)."""
+        """`internal-service-error` in a 200, as every logical outcome of the originals (spec 1.2)."""
         self._counters["internal_error"] += 1
         self._report(operation.name, traceback.format_exc())
         status = failure(INTERNAL_SERVICE_ERROR, "the server failed; its log has the details")
+        if operation.parameters is not None:
+            return not_done(status)
         return Answer(200, encode(operation.response_type(response_status=status)))
 
 
 def _encoded(operation: Operation, response: object) -> Outcome:
     """The JSON of a response. Bytes show data if the operation does: what failed is an Answer."""
     # An answer that is found only while it is sent has no status of its own: it cannot fail.
+    if operation.parameters is not None and _fails(response):
+        return not_done(cast("_Judged", response).response_status)
     failed = False
     if operation.shows_data:
         judged = getattr(response, "response_status", SUCCESS)
@@ -207,3 +211,13 @@ def _encoded(operation: Operation, response: object) -> Outcome:
         return Answer(status, operation.encode_json(response))
     body = operation.encode_json(response)
     return Answer(200, body) if failed else body
+
+
+class _Judged(Protocol):
+    """What every answer is, but those that pick."""
+
+    response_status: ResponseStatus
+
+
+def _fails(response: object) -> bool:
+    return bool(getattr(response, "response_status", SUCCESS).status == "fail")

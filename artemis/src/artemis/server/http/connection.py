@@ -275,7 +275,7 @@ class HttpConnection(asyncio.Protocol):
         return True
 
     def _read_behind(self, poll: Poll) -> None:
-        """Go on reading while somebody waits: only so his leaving is noticed. Who sends much more wants that answered."""
+        """Go on reading while somebody waits, or his leaving is not noticed; who sends much more waits no longer."""
         if self._reader.unread > self.door.limits.behind_wait:
             self.transport.pause_reading()
             poll.hurry()

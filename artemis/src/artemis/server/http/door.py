@@ -67,7 +67,6 @@ class HttpDoor:
 
     def opened(self, connection: HttpConnection) -> None:
         """A connection begins."""
-        self.counters["connections"] += 1
         self._connections.add(connection)
 
     def closed(self, connection: HttpConnection) -> None:

@@ -45,13 +45,11 @@ class HeadError(Exception):
 class RequestHead(msgspec.Struct, gc=False):
     """What the registry needs to know of one request's head.
 
-    `target` is the path with its query, however it was written; `body_length` is None for a chunked body and 0 without one. `json_body` is
-    false only when every
-    `Content-Type` that was given names something else (v1 Java clients send the header twice). `encoding` is the
-    lower-cased
-    `Content-Encoding`, empty for none. `plain`: HTTP/1.1, keep-alive and not HEAD, so that the ready-made head of an
-    answer fits. `raw` is the head in bytes with this target, `Upgrade` lines removed. `upgrade` is the head as it came when it asks for
-    WebSocket, else empty.
+    `target` is the path with its query, however it was written; `body_length` is None for a chunked body and 0 without
+    one. `json_body` is false only when every `Content-Type` that was given names something else (v1 Java clients send
+    the header twice). `encoding` is the lower-cased `Content-Encoding`, empty for none. `plain`: HTTP/1.1, keep-alive
+    and not HEAD, so that the ready-made head of an answer fits. `raw` is the head in bytes with this target, `Upgrade`
+    lines removed. `upgrade` is the head as it came when it asks for WebSocket, else empty.
     """
 
     method: bytes = b""

@@ -18,11 +18,12 @@ from urllib.parse import unquote
 
 import msgspec
 
-from artemis.model.responses import SERVICE_UNAVAILABLE, ResponseStatus
+from artemis.model.responses import RATE_LIMITED, failure
 from artemis.push import BadCursor, Cursor, changes_json, decode_cursor
-from artemis.server.http.answer import Answer, position_fields, preflight, problem
+from artemis.server.http.answer import Answer, not_done, position_fields, preflight, problem
 from artemis.server.http.packing import FROM_SIZE
 from artemis.server.http.routes import PREFIXES, Routes, query_fields
+from artemis.server.operations.table import BadParameter, Parameter, refuse_unknown
 
 if TYPE_CHECKING:
     from artemis.push import Missed
@@ -33,6 +34,14 @@ if TYPE_CHECKING:
 
 NAME = "discovery.changes"
 """What metrics and the OpenAPI document call this request."""
+
+#: What its query may have.
+PARAMETERS = {
+    "cursor": Parameter("That of the last answer, from this or another node."),
+    "wait": Parameter("How long to wait for a change: `30s`, `500ms` or seconds; more than 60 s counts as 60 s."),
+    "regionId": Parameter("Must be that of the node, if given."),
+    "zoneId": Parameter("The zone that asks, for nodes that serve their own zone only."),
+}
 
 #: Seconds that a request waits at most, whatever it asks for.
 MAX_WAIT = 60.0
@@ -172,17 +181,18 @@ class Polls:
         if start is None or b"/" in path[len(start) :] or len(path) == len(start):
             return None
         query = query_fields(head.query)
-        refusal = self._refuse(head, query, caller)
-        if refusal is None:
+        refused = self._refuse(head, query, caller)
+        if refused is None:
             try:
+                refuse_unknown(query, PARAMETERS)
                 asked = _read(path[len(start) :], query, head)
-            except BadQuery as error:
+            except (BadParameter, BadQuery) as error:
                 self._counters["bad_query"] += 1
                 return problem(400, str(error))
             return self._answer_or_wait(asked, finish)
-        if refusal.status >= 400:
-            self._counters[f"status_{refusal.status}"] += 1
-        return refusal
+        if refused.status >= 400:
+            self._counters[f"status_{refused.status}"] += 1
+        return refused
 
     def ready(self, entry: Waiting) -> None:
         """For entries: it is time to look."""
@@ -211,10 +221,10 @@ class Polls:
         self._requests[NAME] += 1
         per_caller = self._gate.per_caller
         if per_caller and not self._gate.callers.take(caller, per_caller, self._now()):
-            return problem(429, "too many requests from this address; come back later", (b"Retry-After", b"10"))
+            return not_done(failure(RATE_LIMITED, "Request is rate limited."))
         region, zone = query.get("regionId") or self.node.identity.region, query.get("zoneId")
         status = self.node.refuse_discovery(region, zone or self.node.identity.zone)
-        return None if status is None else _judged(status)
+        return None if status is None else not_done(status)
 
     def _answer_or_wait(self, asked: _Asked, finish: Finish) -> Answer | Waiting:
         answer = self._look_up(asked, empty=not asked.wait or self._draining)
@@ -343,13 +353,6 @@ def _seconds(text: str) -> float:
     if match is None:
         raise BadQuery("wait must look like 30s, 500ms or 30 (seconds)")
     return min(float(match[1]) / (1000 if match[2] == "ms" else 1), MAX_WAIT)
-
-
-def _judged(status: ResponseStatus) -> Answer:
-    """A refusal of the node, as a status of HTTP: this is no request of the originals."""
-    if status.error_code == SERVICE_UNAVAILABLE:
-        return problem(503, status.message or "", (b"Retry-After", b"5"))
-    return problem(403, status.message or "")
 
 
 def _write(missed: Missed, position: _Position, *, packed: bool) -> PollSteps:

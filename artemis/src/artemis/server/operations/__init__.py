@@ -12,7 +12,7 @@ from artemis.server.operations.queries import QUERIES
 from artemis.server.operations.registry import REGISTRY
 from artemis.server.operations.replication import REPLICATION
 from artemis.server.operations.status import STATUS
-from artemis.server.operations.table import BadParameter, Limit, MissingParameter, Operation, Query
+from artemis.server.operations.table import BadParameter, Limit, MissingParameter, Operation, Parameter, Query
 
 OPERATIONS: tuple[Operation, ...] = (
     *REGISTRY,
@@ -25,4 +25,4 @@ OPERATIONS: tuple[Operation, ...] = (
     *QUERIES,
 )
 
-__all__ = ["OPERATIONS", "BadParameter", "Limit", "MissingParameter", "Operation", "Query"]
+__all__ = ["OPERATIONS", "BadParameter", "Limit", "MissingParameter", "Operation", "Parameter", "Query"]

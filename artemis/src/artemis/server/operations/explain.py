@@ -6,18 +6,25 @@ from typing import cast
 from artemis.model import encode, encode_msgpack
 from artemis.model.explain import ExplainRequest, ExplainResponse
 from artemis.server.handlers.explain import explain_instance
-from artemis.server.operations.table import MissingParameter, Operation
+from artemis.server.operations.table import MissingParameter, Operation, Parameter
+
+_PARAMETERS = {
+    "serviceId": Parameter("The service that is looked up, in any letter case."),
+    "instanceId": Parameter("The instance in question, in any letter case."),
+    "regionId": Parameter("The caller's region; that of the node when it is left out."),
+    "zoneId": Parameter("The caller's zone; that of the node when it is left out."),
+}
 
 
 def _explain_query(query: Mapping[str, str]) -> ExplainRequest:
-    for name in ("serviceId", "instanceId", "regionId", "zoneId"):
+    for name in ("serviceId", "instanceId"):
         if not query.get(name, "").strip():
             raise MissingParameter(name)
     return ExplainRequest(
         service_id=query["serviceId"],
         instance_id=query["instanceId"],
-        region_id=query["regionId"],
-        zone_id=query["zoneId"],
+        region_id=query.get("regionId"),
+        zone_id=query.get("zoneId"),
     )
 
 
@@ -32,6 +39,7 @@ EXPLAIN: tuple[Operation, ...] = (
         encode_json=encode,
         encode_msgpack=encode_msgpack,
         from_query=_explain_query,
+        parameters=_PARAMETERS,
         hot=False,
     ),
 )

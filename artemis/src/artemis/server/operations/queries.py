@@ -7,16 +7,38 @@ from artemis.discovery.selections import METADATA
 from artemis.model.queries import InstancesRequest, InstancesResponse, ServicesPageRequest, ServicesPageResponse
 from artemis.server.handlers import queries as handlers
 from artemis.server.operations.pieces import pieces, whole_json, whole_msgpack
-from artemis.server.operations.table import BadParameter, Operation
+from artemis.server.operations.table import BadParameter, Operation, Parameter
 
 _HIGHEST = 2**31 - 1
 
 
-def _number(query: Mapping[str, str], name: str) -> int:
-    """Read a whole number, 0 when it is not there. Raises BadParameter."""
+_PAGES = {
+    "page": Parameter("Which page, from 1 on; 1 when it is left out.", "integer"),
+    "pageSize": Parameter("Results on a page, 1 to 1000; 100 when it is left out.", "integer"),
+}
+
+_INSTANCES_PARAMETERS = {
+    "groupId": Parameter("Only instances of this group, in any letter case; those that name none are in `default`."),
+    "ip": Parameter("Only instances with this address."),
+    METADATA: Parameter("Only instances with exactly this value of the metadata entry KEY, letter case included."),
+    **_PAGES,
+    "regionId": Parameter("The caller's region; must be that of the node, if given."),
+    "serviceId": Parameter("Only instances of this service, in any letter case; of all services when it is left out."),
+    "status": Parameter("Only instances that call themselves this, such as `up`."),
+    "zoneId": Parameter("Only instances of this zone, in any letter case."),
+}
+
+_SERVICES_PARAMETERS = {
+    **_PAGES,
+    "prefix": Parameter("Only services whose ids begin with this, in any letter case."),
+}
+
+
+def _number(query: Mapping[str, str], name: str) -> int | None:
+    """Read a whole number, None when it is not there. Raises BadParameter."""
     text = query.get(name, "").strip()
     if not text:
-        return 0
+        return None
     if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= _HIGHEST):
         raise BadParameter(name, "must be a whole number")
     return int(text)
@@ -54,6 +76,7 @@ QUERIES: tuple[Operation, ...] = (
         encode_msgpack=whole_msgpack(InstancesResponse),
         json_pieces=pieces,
         from_query=_instances_query,
+        parameters=_INSTANCES_PARAMETERS,
         hot=False,
         shows_data=True,
     ),
@@ -68,6 +91,7 @@ QUERIES: tuple[Operation, ...] = (
         encode_msgpack=whole_msgpack(ServicesPageResponse),
         json_pieces=pieces,
         from_query=_services_query,
+        parameters=_SERVICES_PARAMETERS,
         hot=False,
         shows_data=True,
     ),

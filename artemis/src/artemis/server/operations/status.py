@@ -47,8 +47,10 @@ def _page(
     handler: Callable[[Node, StatusRequest | None, int], R],
     limit: str | None = None,
     aliases: tuple[str, ...] = (),
+    *,
+    own: bool = False,
 ) -> Operation:
-    """Return an operation without parameters."""
+    """Return an operation without parameters; `own` is one that the originals lack."""
     return Operation(
         code=code,
         name=name,
@@ -61,6 +63,7 @@ def _page(
         encode_msgpack=encode_msgpack,
         from_query=_no_query,
         limit=None if limit is None else Limit(LIMITER, limit),
+        parameters={} if own else None,
     )
 
 
@@ -107,8 +110,15 @@ STATUS: tuple[Operation, ...] = (
         status.message_connections,
         aliases=("status/websocket/connection.json",),
     ),
-    _page(39, "status.overview", "v1/status", OverviewResponse, status.overview),
-    _page(40, "status.self-preservation", "v1/self-preservation", PreservationResponse, status.self_preservation),
+    _page(39, "status.overview", "v1/status", OverviewResponse, status.overview, own=True),
+    _page(
+        40,
+        "status.self-preservation",
+        "v1/self-preservation",
+        PreservationResponse,
+        status.self_preservation,
+        own=True,
+    ),
     Operation(
         code=41,
         name="status.switch-self-preservation",
@@ -121,5 +131,6 @@ STATUS: tuple[Operation, ...] = (
         encode_json=encode,
         encode_msgpack=encode_msgpack,
         admin=True,
+        parameters={},
     ),
 )

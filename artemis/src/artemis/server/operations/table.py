@@ -3,7 +3,7 @@
 Not here: the rows, which stand in a module per family, and how a request reaches the node.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -25,6 +25,13 @@ class MissingParameter(BadParameter):
     def __init__(self, name: str) -> None:
         super().__init__(name, "is missing")
         self.args = (f"required parameter {name!r} is missing",)
+
+
+class Parameter(NamedTuple):
+    """A parameter of a query: what it is for, and the name of its values' type in a schema."""
+
+    text: str
+    kind: str = "string"
 
 
 class Query(dict[str, str]):
@@ -60,7 +67,9 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     elsewhere. With the answers of one that `shows_data` go the cursor and the age of what they show (design 6).
     The requests of a `recognisable` one come in the same bytes again and again: see `Node.heartbeat_plan`; after
     `Node.renew` the answer is `success_json` or `success_msgpack`, which other operations leave empty. `http_status`,
-    where set, gives the HTTP status of an answer; every other answer is a 200 (spec 0.1).
+    where set, gives the HTTP status of an answer; every other answer is a 200 (spec 0.1), except that what is not done
+    of our own operations is a status of HTTP with a sentence. Those are they with `parameters`: all that their query
+    may have, by name; one that ends with `.` stands for all names that begin so.
     """
 
     code: int
@@ -75,6 +84,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     json_pieces: Callable[[object, int], Iterator[bytes]] | None = None
     from_query: Callable[[Query], msgspec.Struct] | None = None
     http_status: Callable[[object], int] | None = None
+    parameters: Mapping[str, Parameter] | None = None
     hot: bool = True
     limit: Limit | None = None
     admin: bool = False
@@ -82,3 +92,19 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     recognisable: bool = False
     success_json: bytes = b""
     success_msgpack: bytes = b""
+
+    def read_query(self, query: Query) -> msgspec.Struct:
+        """Read the query of a GET. Raises BadParameter, for an own operation also for a parameter that it lacks."""
+        assert self.from_query is not None  # noqa: S101 - the doors have refused the others
+        if self.parameters is not None:
+            refuse_unknown(query, self.parameters)
+        return self.from_query(query)
+
+
+def refuse_unknown(query: Query, known: Mapping[str, Parameter]) -> None:
+    """Raise BadParameter for a parameter that is not known: what it should have narrowed would come whole."""
+    beginnings = tuple(name for name in known if name.endswith("."))
+    for name in query:
+        if name not in known and not (beginnings and name.startswith(beginnings)):
+            names = ", ".join(f"{each}KEY" if each in beginnings else each for each in sorted(known))
+            raise BadParameter(name[:100], f"is not known here; {'known are ' + names if known else 'there are none'}")
