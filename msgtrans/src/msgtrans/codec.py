@@ -111,9 +111,14 @@ def encode_fields(
     """
     if type(payload) is not bytes:
         payload = _as_bytes("payload", payload)
-    if not (ext_header or compression) and 0 <= packet_type <= RESPONSE and len(payload) <= options.max_payload_size:
+    if not compression and 0 <= packet_type <= RESPONSE and len(payload) <= options.max_payload_size:
         try:  # the way of nearly all packets
-            return pack_header(_PLAIN, packet_type, biz_type, message_id, 0, len(payload), flags) + payload
+            if not ext_header:
+                return pack_header(_PLAIN, packet_type, biz_type, message_id, 0, len(payload), flags) + payload
+            size = len(ext_header)
+            if type(ext_header) is bytes and size <= options.max_ext_header_size and options.max_packet_size is None:
+                head = pack_header(_PLAIN, packet_type, biz_type, message_id, size, len(payload), flags)
+                return b"".join((head, ext_header, payload))
         except struct.error as error:
             raise _out_of_range(biz_type, message_id, flags) from error
     if type(ext_header) is not bytes:
