@@ -2,7 +2,7 @@
 when there is one.
 
 A file that is damaged keeps no node down: it is set aside, and the id is read from the node's snapshot, so that what
-that holds is not lost with it.
+that holds is not lost with it. The same when the file is missing beside a snapshot.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Damage(NamedTuple):
-    """What was wrong with the identity that was kept, what became of the file, and what the node goes on with."""
+    """What was wrong with the identity that was kept, what became of the file, and what the node goes on with.
+
+    `set_aside_as` is empty for a file that was missing.
+    """
 
     reason: str
     set_aside_as: str
@@ -57,8 +60,8 @@ def identify(
 
     Without a data directory the id is `fallback_id` and the epoch the wall clock in ms, which grows from start to
     start as long as the clock does. With one, id and epoch are kept there, and the epoch grows whatever the clock
-    says. When they are damaged, the first readable file of `snapshots` that is of `region` tells the id; else it is
-    `fallback_id`. Raises `DataDirectoryError`.
+    says. When they are damaged or missing, the first readable file of `snapshots` that is of `region` tells the id;
+    else it is `fallback_id`. Raises `DataDirectoryError`.
     """
     if data_dir is None:
         return Identified(Identity(fallback_id, wall_ms))
@@ -69,7 +72,8 @@ def identify(
             kept = _kept(path, fallback_id)
             now = Identity(kept.node_id, max(kept.epoch + 1, wall_ms), kept.epoch)
         except FileNotFoundError:
-            now = Identity(fallback_id, wall_ms)
+            now, consequence = _recovered(data_dir, fallback_id, wall_ms, region, snapshots)
+            damage = Damage(f"{path} is missing", "", consequence) if now.node_id != fallback_id else None
         except _DamagedError as error:
             now, consequence = _recovered(data_dir, fallback_id, wall_ms, region, snapshots)
             damage = Damage(str(error), str(set_aside(path)), consequence)
