@@ -7,6 +7,7 @@ from doors import instance
 from ws import ALL_CHANGES, CHANGES, CLOSE, PING, PONG, TEXT, Dial, Socket, Start, frame, until
 
 from artemis.model import RegistryRequest, decode
+from artemis.push import PushLimits
 from artemis.server.app import NodeServer, now_ms
 from artemis.server.websocket.limits import WebSocketLimits
 from artemis.server.websocket.sessions import Endpoint
@@ -81,6 +82,22 @@ async def test_subscriptions_of_one_session_are_limited(server: NodeServer, dial
     await until(lambda: server.websocket.stats.messages_in == most + 500)
     await until(lambda: server.counters["websocket"]["refused_subscription"] == 500)
     assert server.node.stream.subscriptions == most
+
+
+async def test_the_log_says_once_whose_subscriptions_are_dropped(
+    start: Start, dial: Dial, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A Java client is told nothing, so its operator must be; of many such clients ten a minute are named."""
+    async with start() as server:
+        server.node.stream.limits = PushLimits(subscriptions=2)
+        for number in range(12):
+            socket = await dial(server, CHANGES)
+            await subscribe(socket, "a", "b", "c", "d")
+            warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+            assert len(warnings) == min(number + 1, 10)
+        address = socket.writer.get_extra_info("sockname")[0]
+        assert f"2 services at most: endpoint=discovery address={address}" in warnings[0]
+        assert server.counters["websocket"] == {"refused_subscription": 24}
 
 
 async def test_subscriptions_end_with_the_session(server: NodeServer, dial: Dial) -> None:

@@ -44,6 +44,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_blocked",
+        "_complained",
         "_door",
         "_heard",
         "_kept",
@@ -88,6 +89,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         self._heard = True
         self._quiet_since = 0.0
         self._pinged = False
+        self._complained = False
 
     def open(self, transport: asyncio.Transport, response: bytes, early: bytes) -> None:
         """Take over an upgraded transport: send `response`, go on with what was read behind the request."""
@@ -181,6 +183,12 @@ class WebSocketConnection(asyncio.BufferedProtocol):
                 self._transport.abort()
         if self._paused:
             self._resume_reading()
+
+    def complain(self, what: str) -> None:
+        """Log once what the peer does and cannot be told on this endpoint."""
+        if not self._complained:
+            self._complained = True
+            self._door.complain(self, what)
 
     def abort(self) -> None:
         """Cut the connection."""

@@ -6,6 +6,7 @@ Not here: sockets of one connection (`upgrade`, `connection`), and listening, wh
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import traceback
 from collections import Counter, deque
@@ -47,6 +48,12 @@ _TELLING: Final = 0.004
 _FORGETTING: Final = 0.004
 #: The same for answering goodbyes; reading those of thousands takes as long again.
 _LEAVING: Final = 0.002
+
+
+#: Complaints about peers that are logged in a minute.
+_COMPLAINTS: Final = 10
+
+logger = logging.getLogger(__name__)
 
 
 class WebSocketStats(msgspec.Struct):
@@ -103,6 +110,7 @@ class WebSocketDoor:
             Endpoint.ALL_CHANGES: AllChangesConduct(*rest),
             Endpoint.NATIVE: NativeConduct(NativeMessages(stream, counters), *rest),
         }
+        self._complaints: deque[float] = deque(maxlen=_COMPLAINTS)
         self._awake: deque[WebSocketConnection] = deque()  # there is something for them
         self._telling = False
         self._lost: deque[WebSocketConnection] = deque()  # gone, but not forgotten yet
@@ -231,6 +239,14 @@ class WebSocketDoor:
         if message is not self._last[0]:
             self._last = message, text_frame(message)
         return self._last[1]
+
+    def complain(self, connection: WebSocketConnection, what: str) -> None:
+        """Log what a peer does that it cannot be told, ten times a minute at most."""
+        now = self.loop.time()
+        if len(self._complaints) == _COMPLAINTS and self._complaints[0] > now - 60:
+            return
+        self._complaints.append(now)
+        logger.warning("%s: endpoint=%s address=%s", what, connection.endpoint.value, connection.address)
 
     # Pushes
 

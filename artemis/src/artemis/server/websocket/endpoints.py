@@ -140,8 +140,11 @@ class PushConduct:
 
 
 class ChangesConduct(PushConduct):
-    """Subscribes to the service that each message names (spec 3.3). Nothing is acknowledged; what is no subscription is
-    counted and dropped."""
+    """Subscribes to the service that each message names (spec 3.3).
+
+    Nothing is acknowledged. What is no subscription is counted and dropped, and so is one beyond a limit; of that the
+    log says once per session whose it was.
+    """
 
     def received(self, session: WebSocketConnection, message: bytes) -> list[bytes] | Steps:
         """Subscribe."""
@@ -151,8 +154,11 @@ class ChangesConduct(PushConduct):
             config = None
         if config is None or not config.service_id or config.service_id.isspace():
             self._counters["malformed_message"] += 1
-        elif self._stream.subscribe(self._subscriber(session), config.service_id) is not None:
-            self._counters["refused_subscription"] += 1
+        else:
+            refusal = self._stream.subscribe(self._subscriber(session), config.service_id)
+            if refusal is not None:
+                self._counters["refused_subscription"] += 1
+                session.complain(f"a subscription is dropped, and the client cannot be told: {refusal}")
         return []
 
 
