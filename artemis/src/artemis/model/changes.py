@@ -17,8 +17,8 @@ class InstanceChange(WireStruct, kw_only=True):
     """One change of one instance (spec 1.4); `change_time` is milliseconds of the wall clock.
 
     `change_type` is `new`, `delete`, `change` for other content, or `reload`: look the whole service up again. Java
-    clients are told `new` instead of `change`. `cursor` is an addition: the position that the receiver has reached; when
-    more changes of the same moment follow, one from which there is a full sync.
+    clients are told `new` instead of `change`. `cursor` is an addition: the position that the receiver has reached;
+    when more changes of the same moment follow, one from which there is a full sync.
     """
 
     change_time: Int64 = 0
