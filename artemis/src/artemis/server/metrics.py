@@ -118,8 +118,8 @@ class Metrics:
             "artemis_rejected",
             ("door", "reason"),
             "Requests and connections turned away: status_N: answered with that HTTP status; malformed; slow; "
-            "oversized_answer: instances that fit no answer to a heartbeat over WebSocket and cannot be registered from "
-            "it; internal_error: the node failed, see its log.",
+            "oversized_answer: instances that fit no answer to a heartbeat over WebSocket and cannot be registered "
+            "from it; internal_error: the node failed, see its log.",
             now.rejected,
         )
         yield _by_two(
