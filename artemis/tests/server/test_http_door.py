@@ -292,3 +292,20 @@ async def test_a_connection_that_is_accepted_is_none_that_was_rejected(wire: Wir
     metrics = (await wire.answer())[2]
     assert b'reason="connections"' not in metrics
     assert b'artemis_port_connections_total{fate="http"}' in metrics
+
+
+async def test_a_download_that_a_shutdown_cuts_off_is_no_error(start, connect, monkeypatch, caplog):
+    """Nobody is left to be answered, so the making of the answer ends, and the log has no traceback."""
+    monkeypatch.setattr("artemis.server.app._DRAIN", 0.01)
+    before = asyncio.all_tasks()
+    async with start() as server:
+        wire = await connect(server)
+        many = [instance(number, metadata={"text": "x" * 5_000}) for number in range(1_000)]
+        await wire.post("/api/registry/register.json", {"instances": many})
+        await wire.send(get("/api/discovery/services.json") * 10)
+        await wire.reader.readexactly(1)
+    left = asyncio.all_tasks() - before
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left)
+    assert [] == [record.getMessage() for record in caplog.records]

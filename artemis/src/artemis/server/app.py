@@ -442,7 +442,7 @@ class NodeServer:
                 await self.websocket.wait_closed()
         except TimeoutError:
             self._log.warning("drain timed out", open_connections=self._http.open_connections)
-        self._http.abort()
+        await self._http.abort()
         self.websocket.abort()
         if self._timer is not None:
             self._timer.cancel()

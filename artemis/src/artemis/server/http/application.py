@@ -11,17 +11,18 @@ import asyncio
 import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from artemis.server.http.answer import CORS_FIELDS, Answer, position_fields, preflight, problem
 from artemis.server.http.calls import PIECE, Outcome, Pieces
+from artemis.server.http.cold import GONE
 from artemis.server.http.head import HeadError, RequestHead, head_of_scope
 from artemis.server.http.packing import FROM_SIZE
 from artemis.server.http.routes import Routes
 from artemis.server.turns import in_turns
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
+    from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, HTTPScope, Scope
 
     from artemis.server.http.calls import Calls
     from artemis.server.operations import Operation
@@ -32,6 +33,10 @@ Page = Callable[[], Answer]
 
 class DisconnectedError(Exception):
     """The peer has gone while its request was read."""
+
+
+class PeerGoneError(Exception):
+    """The peer has gone while its answer was made."""
 
 
 class Application:
@@ -51,8 +56,18 @@ class Application:
         """ASGI 3 entry; only HTTP comes here."""
         if scope["type"] != "http":
             return
+        gone = (scope.get("state") or {}).get(GONE, _never)
         try:
-            head = head_of_scope(scope)  # type: ignore[arg-type]
+            await self._answer(scope, receive, _while_there(send, gone))
+        except PeerGoneError:
+            return  # nobody is left to answer
+        except asyncio.CancelledError:
+            if not gone():
+                raise  # else the process ends, and this answer was cut off before
+
+    async def _answer(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        try:
+            head = head_of_scope(cast("dict[str, object]", scope))
         except HeadError as error:
             await _send(send, problem(400, str(error)), with_body=True)
             return
@@ -119,6 +134,21 @@ class Application:
         else:
             pieces = outcome.iterator if isinstance(outcome, Pieces) else _slices(outcome)
             await _stream(send, whole, pieces, packed=head.accepts_gzip, with_body=with_body)
+
+
+def _never() -> bool:
+    return False
+
+
+def _while_there(send: ASGISendCallable, gone: Callable[[], bool]) -> ASGISendCallable:
+    """The same `send`, but it ends the making of an answer that nobody will get. Raises PeerGoneError."""
+
+    async def send_if_there(event: ASGISendEvent) -> None:
+        if gone():
+            raise PeerGoneError
+        await send(event)
+
+    return send_if_there
 
 
 async def _body(receive: ASGIReceiveCallable) -> AsyncIterator[bytes]:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 # What uvicorn warns about (odd upgrades, broken requests) our own counters tell; its errors still reach the log.
 logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
+#: Where the application finds, in the state of a scope, a function that says whether the peer has gone.
+GONE = "artemis.gone"
+
 #: The body comes whole, so these say nothing true any more. The head was parsed strictly: no line is folded.
 _FRAMING_LINE = re.compile(rb"\r\n(?:content-length|transfer-encoding|expect)[ \t]*:[^\r\n]*", re.IGNORECASE)
 
@@ -60,7 +63,7 @@ class ColdRequests(HttpToolsProtocol):
     """uvicorn's protocol behind our connection, which owns the transport and gives it one request at a time."""
 
     def __init__(self, config: uvicorn.Config, state: ServerState, owner: HttpConnection) -> None:
-        super().__init__(config, state, app_state={}, _loop=owner.door.loop)
+        super().__init__(config, state, app_state={GONE: lambda: owner.gone}, _loop=owner.door.loop)
         self._owner = owner
         self.connection_made(owner.transport)
 

@@ -84,6 +84,11 @@ class HttpConnection(asyncio.Protocol):
         self._asked_to_close = False
         self._loop = door.loop
 
+    @property
+    def gone(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self.phase is Phase.CLOSED
+
     # What the transport tells
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

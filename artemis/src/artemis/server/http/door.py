@@ -109,12 +109,13 @@ class HttpDoor:
         self.polls.drain()
 
     async def wait_closed(self) -> None:
-        """Wait until there is no connection; called once, after `drain`."""
+        """Wait until there is no connection; called after `drain`."""
         if self._connections:
             self._all_closed = self.loop.create_future()
             await self._all_closed
 
-    def abort(self) -> None:
+    async def abort(self) -> None:
         """Shutdown, out of time: cut what is left."""
         for connection in list(self._connections):
             connection.transport.abort()
+        await self.wait_closed()
