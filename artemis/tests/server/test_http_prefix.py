@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from urllib.parse import urljoin
 
 import pytest
 from doors import Wire, get, instance, post
@@ -27,7 +28,7 @@ async def test_operations_answer_with_and_without_the_prefix(
         assert (status, len(json.loads(body)["services"])) == (200, 1)
 
 
-@pytest.mark.parametrize("path", ["/health/ready", "/metrics", PREFIX, "/"])
+@pytest.mark.parametrize("path", ["/health", "/health/ready", "/metrics", PREFIX, "/"])
 async def test_pages_answer_with_and_without_the_prefix(start: Callable, connect: Callable, path: str) -> None:
     """Health, metrics and the front page are there too."""
     async with start(path_prefix=PREFIX) as server:
@@ -82,3 +83,38 @@ async def test_posts_without_the_prefix_do_not_change(wire: Wire) -> None:
     """A node without a prefix finds nothing below one."""
     await wire.send(post(PREFIX + "/api/registry/register.json", b"{}"))
     assert (await wire.answer())[0] == 404
+
+
+@pytest.mark.parametrize("start_of_path", ["", PREFIX])
+@pytest.mark.parametrize(
+    "path", ["/ws", "/ws/registry/heartbeat", "/artemis/websocket/discovery/all-instance-change", "/ws?x=1"]
+)
+async def test_a_websocket_endpoint_says_what_it_is(
+    start: Callable, connect: Callable, start_of_path: str, path: str
+) -> None:
+    """A request that asks for no upgrade is told to (RFC 9110 section 15.5.22), and the connection goes on."""
+    async with start(path_prefix=PREFIX) as server:
+        wire: Wire = await connect(server)
+        await wire.send(get(start_of_path + path))
+        status, fields, body = await wire.answer()
+        assert (status, fields["upgrade"]) == (426, "websocket")
+        assert "WebSocket client" in json.loads(body)["message"]
+        await wire.send(get("/health"))
+        assert (await wire.answer())[::2] == (200, b"OK")
+
+
+@pytest.mark.parametrize("start_of_path", ["", PREFIX])
+@pytest.mark.parametrize("path", ["/docs/", "/artemis/docs", "/artemis/docs/", "/artemis/openapi.json"])
+async def test_addresses_that_people_try_lead_to_the_page(
+    start: Callable, connect: Callable, start_of_path: str, path: str
+) -> None:
+    """The redirect is relative to where it was met, and what it leads to is there."""
+    async with start(path_prefix=PREFIX) as server:
+        wire: Wire = await connect(server)
+        await wire.send(get(start_of_path + path))
+        status, fields, _ = await wire.answer()
+        assert status == 308
+        where = urljoin(start_of_path + path, fields["location"])
+        assert where in {f"{start_of_path}/docs", f"{start_of_path}/openapi.json"}
+        await wire.send(get(where))
+        assert (await wire.answer())[0] == 200

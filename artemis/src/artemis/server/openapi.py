@@ -263,13 +263,9 @@ def _schemas(operations: Iterable[Operation]) -> Object:
     of its members.
     """
     rows = list(operations)
-    structs = {kind for row in rows for kind in (row.request_type, row.response_type)}
-    described = [
-        *sorted({*structs, RegistryResponse}, key=lambda kind: kind.__name__),
-        ServiceChanges,
-        Problem,
-        KeysResponse,
-    ]
+    structs: set[type[msgspec.Struct]] = {kind for row in rows for kind in (row.request_type, row.response_type)}
+    structs.add(RegistryResponse)
+    described = [*sorted(structs, key=lambda kind: kind.__name__), ServiceChanges, Problem, KeysResponse]
     _, components = msgspec.json.schema_components(described, ref_template=_SCHEMAS + "{name}")
     answers = {row.response_type.__name__: row.response_type for row in rows}
     for name, schema in components.items():

@@ -73,6 +73,7 @@ def pages_described() -> Object:
     """Return path items of the OpenAPI document."""
     return {
         "/": _page("front", "Front page", "The list of what can be asked for.", {"application/json": _object({})}),
+        "/health": _page("health", "Health", "`OK`, as nodes of the Rust edition ask.", {"text/plain": _TEXT}),
         "/health/live": _page("live", "Liveness", "200 as long as the event loop turns.", _health("live")),
         "/health/ready": _page(
             "ready",

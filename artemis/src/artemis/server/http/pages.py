@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from artemis._version import __version__
-from artemis.server.http.answer import Answer
+from artemis.server.http.answer import Answer, problem
 from artemis.server.http.docs import Docs
 from artemis.server.http.polls import NAME as POLL
 from artemis.server.http.routes import PREFIXES
@@ -29,8 +30,23 @@ class Pages:
 
     def table(self) -> dict[str, Callable[[], Answer]]:
         """Path -> page."""
+        return {**self._signposts(), **self._pages()}
+
+    def _signposts(self) -> dict[str, Callable[[], Answer]]:
+        """Paths that people try, and what leads on from there."""
+        v2 = ["/artemis/websocket" + path.removeprefix("/ws") for path in WEBSOCKET_PATHS if path != "/ws"]
+        return {
+            **dict.fromkeys([*WEBSOCKET_PATHS, *v2], _upgrade_required),
+            "/docs/": partial(_moved, b"../docs"),
+            "/artemis/docs": partial(_moved, b"../docs"),
+            "/artemis/docs/": partial(_moved, b"../../docs"),
+            "/artemis/openapi.json": partial(_moved, b"../openapi.json"),
+        }
+
+    def _pages(self) -> dict[str, Callable[[], Answer]]:
         return {
             "/": self.front,
+            "/health": self.health,
             "/health/live": self.live,
             "/health/ready": self.ready,
             "/metrics": self.metrics,
@@ -48,11 +64,15 @@ class Pages:
         page = {
             "artemis": __version__,
             "operations": operations,
-            "pages": sorted(self._prefix + path for path in self.table()),
+            "pages": sorted(self._prefix + path for path in self._pages()),
             "protocols": ["http/1.1", "websocket", "msgtrans/1"],
             "websocket": [self._prefix + path for path in WEBSOCKET_PATHS],
         }
         return Answer(200, msgspec.json.format(msgspec.json.encode(page), indent=2) + b"\n")
+
+    def health(self) -> Answer:
+        """200 as long as the event loop turns, in the word that Rust nodes wait for (artemis-rust 1.0)."""
+        return Answer(200, b"OK", content_type=b"text/plain; charset=utf-8")
 
     def live(self) -> Answer:
         """200 as long as the event loop turns."""
@@ -66,3 +86,13 @@ class Pages:
     def metrics(self) -> Answer:
         """All counters and gauges in the Prometheus text format."""
         return Answer(200, self._metrics.render(), content_type=CONTENT_TYPE_LATEST.encode())
+
+
+def _upgrade_required() -> Answer:
+    text = "this is a WebSocket endpoint: open it with a WebSocket client, which sends Upgrade: websocket; see /docs"
+    return problem(426, text, (b"Upgrade", b"websocket"), (b"Connection", b"Upgrade"))
+
+
+def _moved(where: bytes) -> Answer:
+    """Lead on to another page, named relative to this one, so that it works below a path prefix and behind a proxy."""
+    return Answer(308, b"", ((b"Location", where),))
