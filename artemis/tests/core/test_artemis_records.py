@@ -86,3 +86,19 @@ def test_clock_shares_the_stamp_of_a_millisecond():
     assert (9_000_001, "n") == clock.current(1)
     clock.observe((1, "x"))
     assert (9_000_001, "n") == clock.current(1)
+
+
+def test_the_wall_clock_does_not_wobble():
+    """Two clocks that are cut to milliseconds differ by one now and then; only more than that is a clock that moved."""
+    clock = HybridClock("n1", 0, 1_000)
+    shown = []
+    for now, wall in ((10, 1_010), (20, 1_021), (30, 1_030), (40, 1_039)):
+        clock.adjust(now, wall)
+        shown.append(clock.wall(5))
+    assert [1_005] * 4 == shown
+    for now, wall in ((50, 1_052), (60, 1_061), (70, 1_073)):
+        clock.adjust(now, wall)
+        shown.append(clock.wall(5))
+    assert [1_007] * 3 == shown[4:]
+    clock.adjust(80, 500)
+    assert 425 == clock.wall(5)

@@ -21,7 +21,10 @@ class HybridClock:
 
     def adjust(self, now: int, wall: int) -> None:
         """Note where the wall clock stands; it may have been set, also backwards."""
-        self._offset = wall - now
+        offset = wall - now
+        # Each clock is cut to milliseconds by itself: one more or less says nothing, and times shown would wobble.
+        if abs(offset - self._offset) > 1:
+            self._offset = offset
 
     def wall(self, now: int) -> int:
         """Return the wall clock's milliseconds at `now`, as far as its last adjustment tells."""
