@@ -115,6 +115,9 @@ def test_content_that_heartbeats_replace_again_and_again_raises_a_doubt(node, ma
         why = step(ask(node, now=number), "registration")[1]
         assert (number > 0) == ("two owners?" in why)
     assert "registered; heartbeats replaced its content 4 times in the last minute: two owners?" == why
+    for number in range(100):
+        node.heartbeat(RegistryRequest(instances=[make_instance(port=number)]), 100)
+    assert "60 times or more" in step(ask(node, now=100), "registration")[1]
     assert "registered" == step(ask(node, now=70_000), "registration")[1]
 
 

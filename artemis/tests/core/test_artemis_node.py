@@ -1,5 +1,6 @@
 """What a node answers: the order of checks, the exact texts, its status (spec 2.1, 2.2, 2.4, 6.3)."""
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -337,3 +338,21 @@ def test_stats_count_what_happened(node, make_instance):
         stats.refused_invalid,
     )
     assert (3, WALL + 3, 1) == (stats.changes, stats.version, stats.self_preservation.live)
+
+
+def test_two_owners_of_an_instance_cost_bounded_memory(make_node, make_instance):
+    """However long they take turns, the log keeps its bound, one view is cached, and recognition is void each time."""
+    node = make_node(max_changes=50)
+    owners = [RegistryRequest(instances=[make_instance(port=port)]) for port in (1, 2)]
+    node.register(owners[0], 0)
+    for number in range(1, 501):
+        _, plan = node.heartbeat_plan(owners[(number + 1) % 2], number)
+        assert plan is not None
+        assert node.heartbeat(owners[number % 2], number).response_status.ok
+        assert not node.renew(plan, number)
+    stats = node.stats()
+    assert (1, 0, 500) == (stats.instances, stats.dead_records, stats.rewritten)
+    assert len(node.log) <= 50
+    assert 1 == len(node.registry.rewrites)
+    (shown,) = json.loads(node.catalog.view("demo.orders").json)["instances"]
+    assert 1 == shown["port"]

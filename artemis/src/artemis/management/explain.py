@@ -9,6 +9,7 @@ import msgspec
 from artemis.discovery import Catalog, DiscoveryFilter, ServiceDraft
 from artemis.management.filter import OperationFilter, describe
 from artemis.registry import Lease, Registry
+from artemis.registry.rewrites import REMEMBERED
 
 
 class Step(msgspec.Struct, frozen=True, gc=False):
@@ -45,7 +46,8 @@ def _registration(registry: Registry, lease: Lease | None, service: str, now: in
         return Step("registration", ok=False, why=f"not registered: {why}")
     if not lease.record.removed:
         replaced = registry.rewrites.of(lease.record.key[1:], now)
-        doubt = f"; heartbeats replaced its content {replaced} times in the last minute: two owners?"
+        count = f"{replaced} times" if replaced < REMEMBERED else f"{replaced} times or more"
+        doubt = f"; heartbeats replaced its content {count} in the last minute: two owners?"
         return Step("registration", ok=True, why="registered" + (doubt if replaced > 1 else ""))
     died = registry.died(lease)
     when = "" if died is None else f" {_span(now - died)} ago"

@@ -12,7 +12,9 @@ WINDOW = 60_000
 OFTEN = 10
 """Replacements within the window beyond which an operator is told; an owner that starts anew makes one or two."""
 
-_REMEMBERED = 60
+REMEMBERED = 60
+"""Replacements of one instance that are remembered; as many may mean more."""
+
 _INSTANCES = 1_000
 _WARNINGS = 10
 
@@ -34,7 +36,7 @@ class Rewrites:
         """Count a replacement; True when it is time to warn: often, once per window, ten instances per window."""
         times = self._times.get(key)
         if times is None:
-            times = self._times[key] = deque(maxlen=_REMEMBERED)
+            times = self._times[key] = deque(maxlen=REMEMBERED)
             if len(self._times) > _INSTANCES:
                 self._times.popitem(last=False)
         else:
@@ -43,7 +45,7 @@ class Rewrites:
         return len(times) > OFTEN and times[-1 - OFTEN] > now - WINDOW and self._may_warn(key, now)
 
     def of(self, key: Key, now: int) -> int:
-        """Return how often the content of an instance was replaced within the window; 60 may mean more."""
+        """Return how often the content of an instance was replaced within the window, REMEMBERED at most."""
         return sum(moment > now - WINDOW for moment in self._times.get(key, ()))
 
     def _may_warn(self, key: Key, now: int) -> bool:
