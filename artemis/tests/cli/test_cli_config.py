@@ -81,9 +81,12 @@ def test_import_writes_a_file_that_serve_takes(run: Run, java: Path, tmp_path: P
 def test_import_prints_the_file_without_output(run: Run, java: Path) -> None:
     """Each line with the key that it comes from; as JSON with everything else."""
     expected = f"lease-ttl = 40  # {TTL}.10.0.0.7\n"
-    assert run("config", "import", str(java), "--ip", "10.0.0.7").stdout == expected
+    shown = run("config", "import", str(java), "--ip", "10.0.0.7").stdout
+    assert shown.startswith(expected)
     document = json.loads(run("config", "import", str(java), "--ip", "10.0.0.7", "--json").stdout)
-    assert (document["options"], document["toml"]) == ({"lease_ttl": 40.0}, expected)
+    shut = {"allow-registry-from-other-zone": False, "allow-discovery-from-other-zone": False}
+    assert (document["options"], document["toml"]) == ({"lease-ttl": 40.0} | shut, shown)
+    assert document["notes"][0]["option"] == "lease-ttl"
     assert [note["outcome"] for note in document["notes"]] == ["converted", "no counterpart", "unknown"]
 
 
@@ -92,7 +95,7 @@ def test_import_prints_the_file_without_output(run: Run, java: Path) -> None:
     [
         (None, "cannot read"),
         ("a=\\u12", "line 1: \\u must be followed by four"),
-        ("region.id=two words", "region: "),
+        ("region.id=two words", "region.id in "),
     ],
 )
 def test_import_of_a_bad_file_ends_with_code_2(run: Run, tmp_path: Path, content: str | None, complaint: str) -> None:
@@ -110,3 +113,12 @@ def test_without_a_command_it_shows_what_there_is(run: Run) -> None:
     shown = run("config", "--help").stdout
     assert "show" in shown
     assert "import" in shown
+
+
+def test_import_of_very_many_unknown_keys_is_summed_up(run: Run, tmp_path: Path) -> None:
+    """Nobody reads them."""
+    file = tmp_path / "many.properties"
+    file.write_text("".join(f"no.such.key{number} = 1\n" for number in range(5_000)))
+    told = run("config", "import", str(file)).stderr
+    assert "unknown         and 4800 more" in told
+    assert told.count("no key of the original") == 200

@@ -1,11 +1,14 @@
 """Java's properties files, read and converted: format, value rules, every key of the table (spec 10)."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from artemis.server.config import ServeConfig, load_config
+from artemis.server.config import ConfigError, ServeConfig, checked, load_config
 from artemis.server.java_config import COUNTERPARTS, NO_COUNTERPARTS, Counterpart, NoCounterpart, Number, row_of
 from artemis.server.java_import import Conversion, convert, toml
 from artemis.server.java_properties import PropertiesError, read_properties
@@ -30,6 +33,9 @@ artemis.service.registry.replicaton.client.socket-timeout=200
 artemis.service.status.rate-limiter.rate-limit-map=get-leases:10
 artemis.trace.enabled=true
 """
+
+
+SHUT = {"allow_registry_from_other_zone": False, "allow_discovery_from_other_zone": False}
 
 
 def converted(text: str, ip: str = "", deployment: dict[str, str] | None = None) -> Conversion:
@@ -80,11 +86,11 @@ def test_the_shipped_file_is_a_working_configuration(tmp_path: Path):
     assert {"converted", "no counterpart"} == {note.outcome for note in conversion.notes}
     file = tmp_path / "artemis.toml"
     file.write_text(toml(conversion.options, conversion.notes))
-    settings = load_config(file, {})
-    assert (20.0, 90.0) == (settings.lease_ttl, settings.legacy_lease_ttl)
-    assert settings.allow_registry_from_other_zone
-    assert {"status.get-leases": 10} == settings.rate_limit_map
-    assert set(conversion.options) == set(settings.given)
+    taken = load_config(file, {})
+    assert (20.0, 90.0) == (taken.lease_ttl, taken.legacy_lease_ttl)
+    assert taken.allow_registry_from_other_zone
+    assert {"status.get-leases": 10} == taken.rate_limit_map
+    assert set(conversion.options) == set(taken.given)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +106,7 @@ def test_the_shipped_file_is_a_working_configuration(tmp_path: Path):
         (f"{TTL}=soon", ("default", None)),
         ("artemis.service.registry.allow-from-other-zone=TRUE", ("converted", True)),
         ("artemis.service.registry.allow-from-other-zone=yes", ("converted", False)),
-        ("artemis.service.registry.allow-from-other-zone=", ("unset", None)),
+        ("artemis.service.registry.allow-from-other-zone=", ("unset", False)),
         ("artemis.service.websocket.session.ttl=1", ("clamped", 300.0)),
         ("artemis.service.registry.rate-limiter.default-rate-limit=5", ("clamped", 1000)),
         ("artemis.service.registry.rate-limiter.enabled=false", ("converted", 0)),
@@ -136,9 +142,9 @@ def test_the_line_of_the_host_beats_the_general_one():
 def test_a_blacklist_that_is_switched_off_is_left_out():
     """Its switch is a key of its own."""
     key = "artemis.service.service-heartbeat.ws-ip.black-list"
-    assert {} == converted(f"{key}=10.0.0.1\n{key}.enabled=false").options
+    assert SHUT == converted(f"{key}=10.0.0.1\n{key}.enabled=false").options
     kept = converted(f"{key}.enabled=true\n{key}=10.0.0.1,nobody")
-    assert {"ws_blacklist_heartbeat": ["10.0.0.1"]} == kept.options
+    assert SHUT | {"ws_blacklist_heartbeat": ["10.0.0.1"]} == kept.options
     assert any("nobody" in note.why for note in kept.notes)
 
 
@@ -147,7 +153,7 @@ def test_a_limiter_that_is_switched_off_limits_nothing():
     limiter = "artemis.service.status.rate-limiter"
     lines = [f"{limiter}.enabled=false", f"{limiter}.default-rate-limit=50", f"{limiter}.rate-limit-map=get-leases:9"]
     for order in (lines, lines[::-1]):
-        assert {"rate_limit_status": 0} == converted("\n".join(order)).options
+        assert SHUT | {"rate_limit_status": 0} == converted("\n".join(order)).options
 
 
 def test_limits_of_operations_join_and_keep_their_ranges():
@@ -164,15 +170,67 @@ def test_limits_of_operations_join_and_keep_their_ranges():
 def test_a_deployment_listens_and_announces_itself_as_a_container_does():
     """On all addresses; with the host's address also under it, path included."""
     deployment = {"region.id": "SHA", "zone.id": "z", "app.port": "9090", "app.path": "registry", "app.id": "1"}
-    assert {
-        "host": "0.0.0.0",
-        "region": "SHA",
-        "zone": "z",
-        "port": 9090,
-        "path_prefix": "/registry",
-        "self_url": "http://10.0.0.7:9090/registry",
-    } == converted("", "10.0.0.7", deployment).options
+    assert (
+        SHUT
+        | {
+            "host": "0.0.0.0",
+            "region": "SHA",
+            "zone": "z",
+            "port": 9090,
+            "path_prefix": "/registry",
+            "self_url": "http://10.0.0.7:9090/registry",
+        }
+        == converted("", "10.0.0.7", deployment).options
+    )
     assert "self_url" not in converted("", "", deployment).options
+
+
+@pytest.mark.parametrize("text", ["--5", "5" * 5_000, "+-5", "1_000", "5.0", "", "0"])
+def test_a_limit_that_is_no_number_is_left_out(text):
+    """Whatever it looks like; the same text is the default where one number stands alone."""
+    key = "artemis.service.registry.rate-limiter"
+    conversion = converted(f"{key}.rate-limit-map=register:{text}\n{key}.default-rate-limit={text}")
+    assert "is left out" in conversion.notes[0].why
+    assert "rate_limit_registry" not in conversion.options
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.dictionaries(
+        st.sampled_from([row.key for row in COUNTERPARTS] + [f"{TTL}.10.0.0.7", "no.such"]),
+        st.one_of(
+            st.text(max_size=20),
+            st.integers().map(str),
+            st.sampled_from(
+                ["true", "false", "register:--5,heartbeat:9", "a\x7fb", "a\x00b", "\ud800", "10.0.0.1,::1"]
+            ),
+        ),
+    )
+)
+def test_a_node_takes_whatever_is_converted(entries):
+    """Or the conversion is refused; there is no file that a node refuses."""
+    conversion = convert(entries, DEFAULTS, "10.0.0.7")
+    try:
+        expected = checked(conversion.options, {})
+    except ConfigError:
+        return
+    text = toml(conversion.options, conversion.notes, conversion.differences)
+    assert expected == checked({name.replace("-", "_"): value for name, value in tomllib.loads(text).items()}, {})
+
+
+def test_half_a_character_is_none():
+    """Two escapes make one, one alone makes none."""
+    assert {"a": "\U0001f600", "b": "\ufffd"} == read_properties(b"a=\\ud83d\\ude00\nb=\\ud800")
+
+
+def test_what_was_shut_there_stays_shut():
+    """Where our default is more open than the original's, the file has the original's."""
+    conversion = converted("")
+    assert {"allow_registry_from_other_zone": False, "allow_discovery_from_other_zone": False} == conversion.options
+    text = toml(conversion.options, conversion.notes, conversion.differences)
+    key = "artemis.service.registry.allow-from-other-zone"
+    assert f"allow-registry-from-other-zone = false  # the original's without {key}\n" in text
+    assert True is converted(f"{key}=true").options["allow_registry_from_other_zone"]
 
 
 def test_defaults_that_differ_are_named():
@@ -218,7 +276,7 @@ def test_our_ranges_hold_theirs(row: Counterpart):
         if number == 0:
             continue
         options = converted(f"{row.key}={number}").options
-        assert [row.option] == list(options)
+        assert [row.option] == [name for name in options if name not in SHUT]
         if row.option in {"lease_ttl", "legacy_lease_ttl"}:
             options = {"lease_ttl": options[row.option], "legacy_lease_ttl": options[row.option]}
         assert options[row.option] == getattr(ServeConfig(**options), row.option)

@@ -3,6 +3,7 @@
 Needs artemis-registry[server], whose options these are; the rest of the command line does not load this module.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -14,12 +15,18 @@ from artemis.cli.calls import get
 from artemis.cli.parameters import Json
 from artemis.cli.session import USAGE
 from artemis.model.status import ConfigResponse
-from artemis.server.config import ConfigError, ServeConfig, load_config
+from artemis.server.config import ConfigError, ServeConfig, checked, load_config
 from artemis.server.flags import with_serve_options
 from artemis.server.java_import import Conversion, convert, toml
 from artemis.server.java_properties import PropertiesError, read_properties
+from artemis.server.option_words import word
 from artemis.server.provenance import provenance, unknown_variables, value_text
 from artemis.server.reload import LIVE_OPTIONS
+
+_TOLD = 200
+"""Lines of one outcome that are told; of more, their number."""
+
+_SHOWN = 200
 
 config = typer.Typer(
     help="Show the options of a node, or convert a Java node's.",
@@ -112,8 +119,8 @@ def import_properties(
     defaults = {name: field.get_default(call_default_factory=True) for name, field in ServeConfig.model_fields.items()}
     try:
         conversion = convert(_read(file), defaults, ip, None if deployment is None else _read(deployment))
-        text = toml(conversion.options, conversion.notes)
-        _check(conversion)
+        text = toml(conversion.options, conversion.notes, conversion.differences)
+        _check(conversion, file)
         if to is not None:
             to.write_text(text, encoding="utf-8")
     except (ConfigError, PropertiesError) as error:
@@ -123,7 +130,7 @@ def import_properties(
         output.say(f"artemis config import: cannot write {to}: {error.strerror}")
         raise typer.Exit(USAGE) from None
     if json:
-        output.print_json({**msgspec.structs.asdict(conversion), "toml": text})
+        output.print_json({**_spelt(conversion), "toml": text})
         return
     if to is None:
         typer.echo(text, nl=False)
@@ -139,21 +146,49 @@ def _read(file: Path) -> dict[str, str]:
         raise PropertiesError(f"{file}: {error}") from error
 
 
-def _check(conversion: Conversion) -> None:
+def _check(conversion: Conversion, file: Path) -> None:
     """Raise ConfigError when a node would refuse the options, such as a region with a space in it."""
-    load_config(None, dict(conversion.options))
+    places = {note.option: f"{note.key} in {file}" for note in conversion.notes if note.option in conversion.options}
+    checked(conversion.options, places)
+
+
+def _spelt(conversion: Conversion) -> dict[str, object]:
+    """Return a conversion as a document, options spelt as everywhere."""
+    return {
+        "options": {word(name): value for name, value in conversion.options.items()},
+        "notes": [msgspec.structs.replace(note, option=word(note.option)) for note in conversion.notes],
+        "differences": [msgspec.structs.replace(one, option=word(one.option)) for one in conversion.differences],
+    }
 
 
 def _report(conversion: Conversion) -> None:
+    lines = []
+    told: Counter[str] = Counter()
     for note in conversion.notes:
-        option = f" -> {note.option.replace('_', '-')}" if note.option else ""
-        why = f": {note.why}" if note.why else ""
-        output.say(f"{note.outcome:<15} {note.key} = {note.value}{option}{why}")
-    for difference in conversion.differences:
-        output.say(
-            f"{'other default':<15} {difference.option.replace('_', '-')} is {difference.ours}; "
-            f"without {difference.key} the original has {difference.theirs}"
+        told[note.outcome] += 1
+        if told[note.outcome] > _TOLD:
+            continue
+        option = f" -> {word(note.option)}" if note.option else ""
+        why = f": {_cut(note.why)}" if note.why else ""
+        lines.append(f"{note.outcome:<15} {_cut(note.key)} = {_cut(note.value)}{option}{why}")
+    lines += [f"{outcome:<15} and {count - _TOLD} more" for outcome, count in told.items() if count > _TOLD]
+    for found in conversion.differences:
+        how = "is written as" if found.written else f"is {found.ours};"
+        theirs = f"without {found.key} the original has"
+        lines.append(
+            f"{'other default':<15} {word(found.option)} {how} "
+            + (
+                f"{found.theirs}, as {theirs} it; here it is {found.ours}"
+                if found.written
+                else f"{theirs} {found.theirs}"
+            )
         )
+    if lines:
+        output.say("\n".join(output.plain(line) for line in lines))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 with_serve_options(show)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 from artemis.server.rate_limit import LIMITERS
@@ -264,14 +265,18 @@ def _pattern(key: str) -> re.Pattern[str]:
 
 _BY_KEY = {row.key: row for row in COUNTERPARTS}
 _WITHOUT = [(_pattern(row.key), row) for row in NO_COUNTERPARTS]
+_BEGINNINGS = tuple({re.split(r"[.<]", row.key)[0] or "artemis" for row in NO_COUNTERPARTS})
 _OF_HOST = re.compile(rf"(.+)\.({_ADDRESS})")
 
 
+@lru_cache(maxsize=4096)
 def row_of(key: str) -> Counterpart | NoCounterpart | None:
     """The line of the table that a key belongs to, None for a key that nobody knows."""
     found = _BY_KEY.get(key)
     if found is not None:
         return found
+    if not key.startswith(_BEGINNINGS):
+        return None
     return next((row for pattern, row in _WITHOUT if pattern.fullmatch(key)), None)
 
 

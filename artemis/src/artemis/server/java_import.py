@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
@@ -29,6 +30,8 @@ from artemis.server.java_config import (
 )
 from artemis.server.rate_limit import limiter
 
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+
 Outcome = Literal["converted", "clamped", "unset", "default", "other host", "no counterpart", "unknown"]
 OptionValue = str | int | float | bool | list[str] | dict[str, int]
 
@@ -49,12 +52,16 @@ class Note(msgspec.Struct, frozen=True):
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """An option that the file leaves to its default, where ours is not the original's."""
+    """An option that the file leaves to its default, where ours is not the original's.
+
+    `written`: ours is more open, so the original's is among the converted options.
+    """
 
     option: str
     ours: str
     theirs: str
     key: str
+    written: bool = False
 
 
 class Conversion(msgspec.Struct, frozen=True):
@@ -86,12 +93,15 @@ def convert(
         if ip:
             port, path = options.get("port", 8080), options.get("path_prefix", "")
             options["self_url"] = f"http://{_in_url(ip)}:{port}{path}"
-    return Conversion(options, work.notes, list(_differences(options, defaults)))
+    differences = list(_differences(options, defaults))
+    options |= {found.option: found.theirs == "true" for found in differences if found.written}
+    return Conversion(options, work.notes, differences)
 
 
-def toml(options: Mapping[str, OptionValue], notes: Iterable[Note] = ()) -> str:
+def toml(options: Mapping[str, OptionValue], notes: Iterable[Note] = (), differences: Iterable[Difference] = ()) -> str:
     """The options as a file for `artemis serve --config`, each with the key it comes from."""
-    origins = {note.option: note.key for note in notes if note.outcome in {"converted", "clamped"}}
+    origins = {found.option: f"the original's without {found.key}" for found in differences if found.written}
+    origins |= {note.option: note.key for note in notes if note.outcome in {"converted", "clamped"}}
     lines = [
         f"{name.replace('_', '-')} = {_toml_value(value)}" + (f"  # {origins[name]}" if name in origins else "")
         for name, value in options.items()
@@ -165,9 +175,8 @@ class _Work:
                 self._limits(row, name, key, value)
 
     def _number(self, row: Counterpart, number: Number, key: str, value: str) -> None:
-        try:
-            found = int(value)
-        except ValueError:
+        found = _whole(value)
+        if found is None:
             why = f"not a whole number, which the original takes for its default {number.default}"
             self.notes.append(Note("default", key, value, row.option, why))
             return
@@ -202,11 +211,12 @@ class _Work:
         remarks: list[str] = []
         for entry in filter(None, (part.strip() for part in value.split(","))):
             identity, _, text = (part.strip() for part in entry.partition(":"))
-            if identity not in found.identities or not text.lstrip("-").isdecimal() or int(text) == 0:
+            number = _whole(text)
+            if identity not in found.identities or not number:
                 remarks.append(f"{entry} is left out")
                 continue
-            limits[f"{name}.{identity}"] = kept = min(max(int(text), found.lowest), found.highest)
-            if kept != int(text):
+            limits[f"{name}.{identity}"] = kept = min(max(number, found.lowest), found.highest)
+            if kept != number:
                 remarks.append(f"{identity} is {kept}, its range being {found.lowest}..{found.highest}")
         if name in self._off:
             self.notes.append(Note("unset", key, value, row.option, "the limiter is switched off"))
@@ -228,11 +238,17 @@ def _differences(options: Mapping[str, OptionValue], defaults: Mapping[str, obje
         if isinstance(row.kind, Number) and row.kind.divisor != 1:
             theirs = row.kind.default / row.kind.divisor
         if defaults[row.option] != theirs:
-            yield Difference(row.option, _toml_value(defaults[row.option]), _toml_value(theirs), row.key)
+            written = isinstance(row.kind, Switch)  # what was shut there does not open by itself
+            yield Difference(row.option, _toml_value(defaults[row.option]), _toml_value(theirs), row.key, written)
 
 
 def _option(key: str) -> str:
     return next(row.option for row in COUNTERPARTS if row.key == key)
+
+
+def _whole(text: str) -> int | None:
+    """Return a whole number as Java reads it; None for anything else, also for what no number there has room for."""
+    return int(text) if _WHOLE.fullmatch(text) else None
 
 
 def _is_false(value: str) -> bool:
@@ -260,8 +276,9 @@ def _toml_value(value: object) -> str:
         case bool():
             return "true" if value else "false"
         case float():
-            return f"{value:g}" if value != int(value) else str(int(value))
+            return repr(value) if value != int(value) else str(int(value))
         case dict():
             return "{ " + ", ".join(f"{json.dumps(name)} = {number}" for name, number in value.items()) + " }"
         case _:
-            return json.dumps(value, ensure_ascii=False)
+            # TOML refuses this one control character, which JSON does not escape.
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")

@@ -87,4 +87,5 @@ def _unescaped(text: str, number: int) -> str:
             escaped = text[at + 1 : at + 2]
             parts.append(_ESCAPES.get(escaped, escaped))
             at += 2
-    return "".join(parts)
+    # Two escapes may make one character; half of one is none.
+    return "".join(parts).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
