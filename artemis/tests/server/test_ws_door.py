@@ -371,3 +371,29 @@ async def test_a_foreign_client_keeps_its_lease(server: NodeServer) -> None:
 def test_masks_are_undone() -> None:
     """Of the helper: applying a mask twice changes nothing."""
     assert masked(masked(b"hello", b"abcd"), b"abcd") == b"hello"
+
+
+async def test_the_work_of_many_connections_is_spread_over_turns(
+    server: NodeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When its time in a turn of the loop is over, the others go on in the next one, each once in its turn."""
+    monkeypatch.setattr("artemis.server.websocket.door._WORKING", -1.0)
+    done: list[str] = []
+
+    class Busy:
+        def __init__(self, name: str, times: int) -> None:
+            self.name, self.times = name, times
+
+        def turn(self) -> None:
+            done.append(self.name)
+            self.times -= 1
+            if self.times:
+                server.websocket.work(self)  # type: ignore[arg-type]
+
+    server.websocket.work(Busy("a", 2))  # type: ignore[arg-type]
+    server.websocket.work(Busy("b", 1))  # type: ignore[arg-type]
+    seen = []
+    for _ in range(4):
+        await asyncio.sleep(0)
+        seen.append("".join(done))
+    assert ["a", "ab", "aba", "aba"] == seen

@@ -303,9 +303,9 @@ class WebSocketConnection(asyncio.BufferedProtocol):
     def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
-            self._door.loop.call_soon(self._turn)
+            self._door.work(self)
 
-    def _turn(self) -> None:
+    def turn(self) -> None:
         """Go on with what is under way."""
         self._scheduled = False
         if self._blocked or self.phase >= Phase.CLOSING:

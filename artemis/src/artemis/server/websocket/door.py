@@ -44,6 +44,8 @@ _STEP: Final = 0.1
 _LEAST_PER_STEP: Final = 50
 #: Seconds of telling connections of changes in one turn of the loop; the last one may take a few milliseconds more.
 _TELLING: Final = 0.004
+#: The same for messages of connections that have sent many, or such as make much work.
+_WORKING: Final = 0.004
 #: The same for forgetting connections that are gone.
 _FORGETTING: Final = 0.004
 #: The same for answering goodbyes; reading those of thousands takes as long again.
@@ -111,6 +113,8 @@ class WebSocketDoor:
             Endpoint.NATIVE: NativeConduct(NativeMessages(stream, counters), *rest),
         }
         self._complaints: deque[float] = deque(maxlen=_COMPLAINTS)
+        self._busy: deque[WebSocketConnection] = deque()  # they have messages that wait for their turn
+        self._working = False
         self._awake: deque[WebSocketConnection] = deque()  # there is something for them
         self._telling = False
         self._lost: deque[WebSocketConnection] = deque()  # gone, but not forgotten yet
@@ -282,6 +286,27 @@ class WebSocketDoor:
         self._telling = bool(awake)
         if self._telling:
             self.loop.call_soon(self._tell)
+
+    # Work that messages make
+
+    def work(self, connection: WebSocketConnection) -> None:
+        """A connection has more to do than it may at once: it goes on soon, with all others in turn."""
+        self._busy.append(connection)
+        if not self._working:
+            self._working = True
+            self.loop.call_soon(self._work)
+
+    def _work(self) -> None:
+        busy, until = self._busy, self.loop.time() + _WORKING
+        try:
+            for _ in range(len(busy)):  # once each, so that what they read meanwhile is not late
+                busy.popleft().turn()
+                if self.loop.time() > until:
+                    break
+        finally:
+            self._working = bool(busy)
+            if busy:
+                self.loop.call_soon(self._work)
 
     # Clocks
 
