@@ -105,7 +105,9 @@ def test_leaving_self_preservation_gives_every_lease_a_fresh_ttl(fill):
     assert table.status().active
     hear(table, leases[:9], 40_000)
     assert ([], False) == table.tick(40_001, 100)
-    assert (False, 10) == (table.status().active, table.status().heard)
+    assert (False, 9) == (table.status().active, table.status().heard)
+    told = f"9 of 10 leases were heard within {WINDOW} ms; 1 that fell silent got a fresh TTL of {TTL} ms"
+    assert told == table.status().reason
     hear(table, leases[:9], 60_000)
     assert ([], False) == table.tick(60_001, 100)
     assert 9 == table.status().heard
@@ -138,7 +140,12 @@ def test_switching_off_while_active_pardons_first(fill):
     table, _ = fill(100)
     table.tick(TTL + 1, 1_000)
     table.enabled = False
+    state = table.status()
+    assert (False, False, 0, 100) == (state.enabled, state.active, state.heard, state.live)
+    assert f"switched off; 100 that fell silent got a fresh TTL of {TTL} ms" == state.reason
     assert ([], False) == table.tick(TTL + 2, 1_000)
+    after = table.status()
+    assert (state.active, state.heard, state.reason) == (after.active, after.heard, after.reason)
     assert ([], False) == table.tick(2 * TTL + 2, 1_000)
     assert 100 == len(table.tick(2 * TTL + 3, 1_000)[0])
 

@@ -221,7 +221,8 @@ def test_self_preservation_is_shown_and_switched(make_node, make_instance):
     assert "10 of 10 leases were not heard" in state.leases.reason
     assert False is state.legacy_leases.active
     answer = status.switch_self_preservation(node, PreservationSwitch(enabled=False), 19_000)
-    assert (False, "switched off") == (answer.leases.enabled, answer.leases.reason)
+    assert (False, False, 0) == (answer.leases.enabled, answer.leases.active, answer.leases.heard)
+    assert "switched off; 10 that fell silent got a fresh TTL of 20000 ms" == answer.leases.reason
     node.tick(19_100, WALL)
     assert False is status.self_preservation(node, None, 19_100).leases.active
     assert True is status.switch_self_preservation(node, PreservationSwitch(enabled=True), 19_200).leases.enabled

@@ -77,6 +77,7 @@ class LeaseTable:
         "_fresh",
         "_fresh_from",
         "_pardoned",
+        "_reprieved",
         "_silent",
         "_since",
         "_window",
@@ -103,6 +104,8 @@ class LeaseTable:
         # Leases that were silent when self-preservation ended. All count as heard at that moment, and become the silent
         # ones again, in one step, when the window has passed without a heartbeat.
         self._pardoned: OrderedDict[Lease, None] = OrderedDict()
+        # Whether those were silent by the times that hold now, so that they are not told as heard.
+        self._reprieved = False
         self._fresh_from = now
         self._active = False
         self._since = now
@@ -197,6 +200,7 @@ class LeaseTable:
         self._due_before = None
         if self._silent:
             self._silent, self._pardoned = self._pardoned, self._silent
+            self._reprieved = True
 
     def heard_all_since(self, moment: int) -> bool:
         """Tell whether every lease was heard after `moment`."""
@@ -204,12 +208,21 @@ class LeaseTable:
         return all(next(iter(part)).heard > moment for part in parts if part)
 
     def status(self) -> SelfPreservation:
-        """Tell the state of self-preservation as of the last tick, with current numbers."""
+        """Tell the state of self-preservation as of the last tick, with current numbers.
+
+        Switched off it is not active at once, and whoever was silent has a fresh TTL, which the next tick begins.
+        Those with a fresh TTL do not count as heard until they are.
+        """
         live = len(self)
-        silent = len(self._silent)
+        active = self._active and self.enabled
+        ending = self._active and not active
+        reprieved = len(self._pardoned) if self._reprieved else 0
+        silent = reprieved + len(self._silent)
+        reprieved += len(self._silent) if ending else 0
+        reprieve = f"; {reprieved} that fell silent got a fresh TTL of {self.ttl} ms" if reprieved else ""
         if not self.enabled:
-            reason = "switched off"
-        elif self._active:
+            reason = f"switched off{reprieve}"
+        elif active:
             reason = (
                 f"{silent} of {live} leases were not heard within {self.window} ms, more than {100 - self.share} %: "
                 f"each is kept {self.hold} ms longer"
@@ -217,10 +230,10 @@ class LeaseTable:
         elif live < self.least:
             reason = f"fewer than {self.least} live leases are never held"
         else:
-            reason = f"{live - silent} of {live} leases were heard within {self.window} ms"
+            reason = f"{live - silent} of {live} leases were heard within {self.window} ms{reprieve}"
         return SelfPreservation(
             enabled=self.enabled,
-            active=self._active,
+            active=active,
             since=self._since,
             live=live,
             heard=live - silent,
@@ -239,6 +252,7 @@ class LeaseTable:
         if self._pardoned:
             # Nobody can have gone silent since the pardon, so the pardoned are first in the order.
             self._silent, self._pardoned = self._pardoned, self._silent
+            self._reprieved = False
         moved = 0
         fresh, silent = self._fresh, self._silent
         while silent:  # who was heard within a window that has grown is silent no longer; first in the order of heard
