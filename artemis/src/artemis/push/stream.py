@@ -7,7 +7,6 @@ Not here: sessions and sockets, which are the doors' business; what was missed, 
 """
 
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Collection
 
@@ -27,11 +26,16 @@ _ENDED_PER_TURN = 5_000
 TOO_OLD = "the log of changes does not reach back to this cursor; list all services and go on from that answer's"
 
 
+def _still() -> float:
+    """A clock of those who have none: nothing takes long."""
+    return 0.0
+
+
 class ChangeStream:
     """Tells subscribers of what callers see differently. Owned by a node and its event loop.
 
-    `cursor` gives the position of the node as text. `log` must have been made before. `clock` gives seconds, to bound
-    what is made at once. `later`, when it is set, calls something in a later turn of the loop.
+    `cursor` gives the position of the node as text. `log` must have been made before. The owner of the loop
+    sets `clock`, seconds that bound what is made at once, and `later`, which calls something in a later turn.
     """
 
     def __init__(
@@ -40,9 +44,8 @@ class ChangeStream:
         log: ChangeLog,
         cursor: Callable[[], str],
         limits: PushLimits | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.clock = clock
+        self.clock: Callable[[], float] = _still
         self.later: Callable[[Callable[[], None]], object] | None = None
         self.limits = limits or PushLimits()
         self.counters = PushCounters()

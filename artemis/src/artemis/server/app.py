@@ -288,7 +288,7 @@ class NodeServer:
         self._subscriptions = binary.subscriptions
         self._binary.on_disconnect(binary.subscriptions.ended)
         self.websocket = self._http.websocket = self._websocket_door(loop)
-        self.node.stream.later = loop.call_soon
+        self.node.stream.clock, self.node.stream.later = loop.time, loop.call_soon
         self._port = UnifiedPort(
             msgtrans=self._binary.protocol_factory(),
             http=self._http,
