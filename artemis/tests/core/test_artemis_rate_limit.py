@@ -180,7 +180,7 @@ def test_the_map_of_limits_may_come_as_flags_or_as_a_table():
         ("rate_limit_map", "registry.register:10", "from 1000 to 100000000"),
         ("rate_limit_map", "registry.register:-1", "from 1000 to 100000000"),
         ("rate_limit_map", "registry.register", "must look like"),
-        ("rate_limit_per_caller", -1, "greater than or equal to 0"),
+        ("rate_limit_per_caller", -1, "whole number from 0 to"),
     ],
 )
 def test_limits_that_cannot_hold_are_refused(option: str, value: object, says: str):

@@ -366,5 +366,5 @@ def test_filters_are_options(tmp_path: Path):
     file.write_text('filters = ["status-up", "hide-draining"]\n')
     assert ("status-up", "hide-draining") == load_config(file, {}).filters
     assert ("hide-draining", "status-up") == load_config(None, {"filters": ["hide-draining", "status-up"]}).filters
-    with pytest.raises(ConfigError, match=r"filters: .*there is no filter 'x'; there are: hide-draining, status-up"):
+    with pytest.raises(ConfigError, match=r"--filter: there is no filter 'x'; there are: hide-draining, status-up"):
         load_config(None, {"filters": ["x"]})
