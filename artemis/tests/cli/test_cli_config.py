@@ -122,3 +122,10 @@ def test_import_of_very_many_unknown_keys_is_summed_up(run: Run, tmp_path: Path)
     told = run("config", "import", str(file)).stderr
     assert "unknown         and 4800 more" in told
     assert told.count("no key of the original") == 200
+
+
+def test_import_for_a_host_that_is_none_ends_with_code_2(run: Run, java: Path) -> None:
+    """It would be written into the node's url."""
+    result = run("config", "import", str(java), "--ip", "host\x7f")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "is not an IP address" in result.stderr

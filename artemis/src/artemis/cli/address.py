@@ -31,7 +31,7 @@ def address(ip: str, port: int | None, url: str) -> Address:
 
     Raises ``typer.BadParameter`` naming the option that is wrong or missing.
     """
-    if ip and not _is_ip(ip):
+    if ip and not is_ip(ip):
         raise typer.BadParameter(
             f"{ip!r} is not an IP address; give the name of a host in --url, as http://HOST:PORT", param_hint="--ip"
         )
@@ -44,7 +44,7 @@ def address(ip: str, port: int | None, url: str) -> Address:
         return Address(ip or _LOCAL, port, f"http://{name}", name)
     host, implied = _parts(url)
     known = implied if port is None else port
-    own = ip or (host if _is_ip(host) else None)
+    own = ip or (host if is_ip(host) else None)
     return Address(own, known, url, _joined(ip or host, known))
 
 
@@ -62,7 +62,8 @@ def _parts(url: str) -> tuple[str, int]:
     return parts.hostname, port or _PORTS.get(parts.scheme, 0)
 
 
-def _is_ip(text: str) -> bool:
+def is_ip(text: str) -> bool:
+    """Say whether a text is an IPv4 or IPv6 address."""
     try:
         ipaddress.ip_address(text)
     except ValueError:

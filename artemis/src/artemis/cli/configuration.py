@@ -11,6 +11,7 @@ import msgspec
 import typer
 
 from artemis.cli import output
+from artemis.cli.address import is_ip
 from artemis.cli.calls import get
 from artemis.cli.parameters import Json
 from artemis.cli.session import USAGE
@@ -116,6 +117,8 @@ def import_properties(
     By the rules of the original: a blank and a 0 are no value, numbers out of range are moved into it.
     --json: {"options", "notes": [{"outcome", "key", "value", "option", "why"}], "differences", "toml"}.
     """
+    if ip and not is_ip(ip):
+        raise typer.BadParameter(f"{ip!r} is not an IP address", param_hint="--ip")
     defaults = {name: field.get_default(call_default_factory=True) for name, field in ServeConfig.model_fields.items()}
     try:
         conversion = convert(_read(file), defaults, ip, None if deployment is None else _read(deployment))
