@@ -232,3 +232,10 @@ def test_a_node_without_operators_says_so():
     with node() as (process, _):
         process.terminate()
         assert "operators are refused" not in process.communicate()[1]
+
+
+def test_a_misspelt_variable_is_told_in_the_log():
+    """A variable that looks like an option and is none is ignored aloud, with what was most likely meant."""
+    with node(ARTEMIS_SERVE_LEESE_TTL="10") as (process, _):
+        process.terminate()
+        assert "did you mean ARTEMIS_SERVE_LEASE_TTL?" in process.communicate()[1]

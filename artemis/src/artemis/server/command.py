@@ -18,6 +18,7 @@ from artemis.server.config import ConfigError, ServeConfig, load_config
 from artemis.server.data_directory import DataDirectoryError
 from artemis.server.flags import with_serve_options
 from artemis.server.logs import configure_logging, get_logger
+from artemis.server.provenance import unknown_variables
 from artemis.server.reload import FileState, file_state, follow
 
 #: Open files that are not connections: listener, event loop, log.
@@ -114,6 +115,8 @@ async def _serve(settings: ServeConfig, file: Path | None, flags: Mapping[str, o
             reason="this node listens beyond loopback and has no admin token",
             advice="start it with --admin-token-file, or with --host 127.0.0.1",
         )
+    for sentence in unknown_variables():
+        log.warning("variable ignored", reason=sentence)
     collector = Collector(loop, lambda: len(server.node.registry))
     following = loop.create_task(follow(server, file, flags, hangup, log, seen))
     try:
