@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import json
 import signal
 import sys
@@ -48,6 +47,7 @@ def instance(number: int) -> dict[str, object]:
 async def serve() -> None:
     """The node's process: serve, sample the loop, report at SIGTERM; SIGUSR1 starts the sampling anew."""
     from artemis.server.app import NodeServer
+    from artemis.server.collector import Collector, settle
     from artemis.server.config import ServeConfig
 
     loop = asyncio.get_running_loop()
@@ -59,10 +59,9 @@ async def serve() -> None:
     node = NodeServer(
         ServeConfig(port=0, region="r1", zone="z1", lease_ttl=TTL, heartbeat_interval=INTERVAL), structlog.get_logger()
     )
+    settle()
     await node.start()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 100)
+    collector = Collector(loop, lambda: len(node.node.registry))
     print("listening", node.url, flush=True)
     due = loop.time() + 0.001
 
@@ -75,6 +74,7 @@ async def serve() -> None:
 
     loop.call_at(due, sample)
     await stop.wait()
+    collector.stop()
     late.sort()
     print(
         json.dumps({"longest": late[-1] * 1000, "p99.9": late[int(len(late) * 0.999)] * 1000, "samples": len(late)}),

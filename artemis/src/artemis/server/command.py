@@ -13,7 +13,7 @@ import typer
 
 from artemis.server.admin import AdminTokenError, is_loopback
 from artemis.server.app import ListenError, NodeServer
-from artemis.server.collector import Collector
+from artemis.server.collector import Collector, settle
 from artemis.server.config import ConfigError, ServeConfig, load_config
 from artemis.server.data_directory import DataDirectoryError
 from artemis.server.flags import with_serve_options
@@ -100,6 +100,7 @@ async def _serve(settings: ServeConfig, file: Path | None, flags: Mapping[str, o
     server = NodeServer(settings, log)
     if not await _claimed(server, stop):
         return
+    settle()
     await server.start()
     # Machines wait for this line, so it comes before any line of the log.
     sys.stdout.write(f"listening {server.url}\n")
