@@ -150,10 +150,6 @@ class WebSocketDoor:
         """Bytes of messages that are not whole or not handled yet."""
         return self._kept
 
-    def connection_counts(self) -> dict[str, str]:
-        """The sessions by endpoint, as the original tells them (spec 2.4): texts."""
-        return {name: str(count) for name, count in self.sessions.counts().items()}
-
     def events(self) -> dict[str, int]:
         """What happened on sessions since the start; every number only grows."""
         return {
