@@ -4,9 +4,9 @@ from random import Random
 
 import pytest
 
-from artemis.client.attempts import Again, Course, Deliver, GiveUp, Verdict, judge
+from artemis.client.calls.attempts import Again, Course, Deliver, GiveUp, Verdict, judge
 from artemis.client.errors import Attempt
-from artemis.client.nodes import Nodes
+from artemis.client.nodes.nodes import Nodes
 from artemis.client.options import ClientOptions
 from artemis.model import ResponseStatus
 

@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from artemis.client.instances import check_text, completed
+from artemis.client.names import check_text
+from artemis.client.registration.instances import completed
 from artemis.model import Instance
 
 

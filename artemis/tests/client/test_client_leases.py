@@ -3,7 +3,8 @@
 import pytest
 
 from artemis.client.errors import LimitError
-from artemis.client.leases import LeaseBook, LeaseState, Refusal, instance_key
+from artemis.client.names import instance_key
+from artemis.client.registration.leases import LeaseBook, LeaseState, Refusal
 from artemis.model import FailedInstance, Instance
 
 

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from artemis.client.nodes import Nodes, node_url
+from artemis.client.nodes.nodes import Nodes, node_url
 
 A, B, C = "http://a:1", "http://b:1", "http://c:1"
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from artemis.client.discovery.services import InstanceChange, ServiceBook, ServiceView, differences
 from artemis.client.errors import LimitError
-from artemis.client.leases import instance_key
-from artemis.client.services import InstanceChange, ServiceBook, ServiceView, differences
+from artemis.client.names import instance_key
 from artemis.model import Instance, Service
 
 

@@ -15,7 +15,7 @@ import typer
 
 from artemis.cli.output import say
 from artemis.cli.session import FAILED, unreachable
-from artemis.client.transport import in_words
+from artemis.client.calls.transport import in_words
 from artemis.model import ResponseStatus, decode, encode
 from artemis.model.tolerant import MalformedBody
 

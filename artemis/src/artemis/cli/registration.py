@@ -12,7 +12,7 @@ from artemis.cli.parameters import DEFAULT_SERVER, Json, Region, Server, Zone, n
 from artemis.cli.session import QUICK, place, with_client
 from artemis.cli.session import report as report_events
 from artemis.client import ArtemisClient, ClientOptions, RegistrationRefusedError, Unregistered
-from artemis.client.instances import completed
+from artemis.client.registration.instances import completed
 from artemis.model import Instance
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from artemis.client import InstanceChange
-from artemis.client.leases import instance_key
+from artemis.client.names import instance_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from artemis.client.leases import Key
+    from artemis.client.names import Key
     from artemis.model import Instance
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from artemis.client.leases import instance_key
+from artemis.client.names import instance_key
 
 if TYPE_CHECKING:
     from artemis.client import InstanceChange
-    from artemis.client.leases import Key
+    from artemis.client.names import Key
     from artemis.model import Instance
 
 

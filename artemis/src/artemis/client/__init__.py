@@ -1,9 +1,11 @@
 """The client SDK: registers instances and keeps them, finds services and keeps them current. Over HTTP so far."""
 
-from artemis.client.balancer import Balancer, Strategy
+from artemis.client.balancing.balancer import Balancer, Strategy
+from artemis.client.calls.transport import HttpTransport, Transport, TransportFailure
 from artemis.client.client import ArtemisClient
 from artemis.client.connection import ConnectionState
-from artemis.client.discovery import Watch
+from artemis.client.discovery.discovery import Watch
+from artemis.client.discovery.services import InstanceChange, ServiceView
 from artemis.client.errors import (
     ArtemisError,
     Attempt,
@@ -26,11 +28,9 @@ from artemis.client.events import (
     StateChanged,
     Unregistered,
 )
-from artemis.client.leases import LeaseState
 from artemis.client.options import ClientOptions
-from artemis.client.registrar import Registration
-from artemis.client.services import InstanceChange, ServiceView
-from artemis.client.transport import HttpTransport, Transport, TransportFailure
+from artemis.client.registration.leases import LeaseState
+from artemis.client.registration.registrar import Registration
 
 __all__ = [
     "ArtemisClient",

@@ -10,20 +10,20 @@ import time
 from random import Random
 from typing import TYPE_CHECKING, Self
 
-from artemis.client.api import RegistryApi
 from artemis.client.background import Background
-from artemis.client.balancer import Balancer, Strategy
-from artemis.client.caller import Caller
+from artemis.client.balancing.balancer import Balancer, Strategy
+from artemis.client.calls.api import RegistryApi
+from artemis.client.calls.caller import Caller
+from artemis.client.calls.transport import HttpTransport, Transport
 from artemis.client.connection import Connection, ConnectionState
-from artemis.client.discovery import Discovery, Watch
+from artemis.client.discovery.discovery import Discovery, Watch
+from artemis.client.discovery.services import ServiceBook, ServiceView
 from artemis.client.events import EventFeed, Events
-from artemis.client.instances import completed
-from artemis.client.leases import LeaseBook
-from artemis.client.nodes import Nodes
+from artemis.client.nodes.nodes import Nodes
 from artemis.client.options import ClientOptions
-from artemis.client.registrar import Registrar, Registration
-from artemis.client.services import ServiceBook, ServiceView
-from artemis.client.transport import HttpTransport, Transport
+from artemis.client.registration.instances import completed
+from artemis.client.registration.leases import LeaseBook
+from artemis.client.registration.registrar import Registrar, Registration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """The instances that this client keeps registered, and what each answer of the registry means for them.
 
-Pure: answers come in, decisions go out. Sending them is the business of `artemis.client.registrar`.
+Pure: answers come in, decisions go out. Sending them is the business of `artemis.client.registration.registrar`.
 """
 
 from __future__ import annotations
@@ -10,23 +10,12 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from artemis.client.errors import LimitError
+from artemis.client.names import Key, instance_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from artemis.model import FailedInstance, Instance
-
-Key = tuple[str, str, str]
-"""Region, service and instance id in lower case: what makes an instance the same one (spec 1.3)."""
-
-
-def instance_key(instance: Instance) -> Key:
-    """Return the identity of an instance; group, zone, address and metadata take no part in it."""
-    return (
-        (instance.region_id or "").lower(),
-        (instance.service_id or "").lower(),
-        (instance.instance_id or "").lower(),
-    )
 
 
 class LeaseState(Enum):

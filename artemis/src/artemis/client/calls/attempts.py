@@ -1,6 +1,6 @@
 """The course of one call: after each attempt, deliver the answer, try again after a delay, or give up.
 
-Pure: the outcome of each attempt comes in, a decision goes out, and who carries it out is `artemis.client.caller`.
+Pure: the outcome of each attempt comes in, a decision goes out, and who carries it out is `caller`.
 It implements the classification of answers in the artemis spec, 1.2, and the repeats of 9.2.
 """
 
@@ -15,7 +15,7 @@ from artemis.client.errors import Attempt, UnreachableError
 if TYPE_CHECKING:
     from random import Random
 
-    from artemis.client.nodes import Nodes
+    from artemis.client.nodes.nodes import Nodes
     from artemis.client.options import ClientOptions
     from artemis.model import ResponseStatus
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, cast
 
-from artemis.client.answers import Endpoint, check_listed, check_looked_up, check_told, check_written
-from artemis.client.services import service_key
-from artemis.client.sieve import Sieve
+from artemis.client.calls.answers import Endpoint, check_listed, check_looked_up, check_told, check_written
+from artemis.client.calls.sieve import Sieve
+from artemis.client.names import service_key
 from artemis.model import (
     DiscoveryConfig,
     LookupRequest,
@@ -26,7 +26,7 @@ from artemis.model import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from artemis.client.caller import Caller
+    from artemis.client.calls.caller import Caller
     from artemis.model import FailedInstance, Instance, Service, ServiceNodeStatus
 
 REGISTER = Endpoint("registry/register.json", RegistryResponse, check_written)

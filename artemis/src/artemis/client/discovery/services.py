@@ -1,6 +1,6 @@
 """What this client knows about services: the last answer for each one in use, and how two answers differ.
 
-Pure: answers and the time come in. Looking services up is the business of `artemis.client.discovery`.
+Pure: answers and the time come in. Looking services up is the business of `artemis.client.discovery.discovery`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from artemis.client.errors import LimitError
-from artemis.client.instances import check_text
-from artemis.client.leases import instance_key
+from artemis.client.names import check_text, instance_key, service_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,11 +40,6 @@ class InstanceChange:
     change_type: Literal["new", "change", "delete"]
     instance: Instance
     change_time: int
-
-
-def service_key(service_id: str | None) -> str:
-    """Return what makes a service the same one: its id in lower case, without surrounding space (spec 1.4)."""
-    return (service_id or "").strip().lower()
 
 
 def differences(old: Iterable[Instance], new: Iterable[Instance], wall: int) -> list[InstanceChange]:

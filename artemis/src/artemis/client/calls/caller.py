@@ -1,4 +1,4 @@
-"""Carries out calls: sends what `artemis.client.attempts` decides, and tells the connection how it went."""
+"""Carries out calls: sends what `artemis.client.calls.attempts` decides, and tells the connection how it went."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic
 
-from artemis.client.answers import AnswerT, RequestT, UnusableAnswer
-from artemis.client.attempts import Again, Course, Deliver, GiveUp
+from artemis.client.calls.answers import AnswerT, RequestT, UnusableAnswer
+from artemis.client.calls.attempts import Again, Course, Deliver, GiveUp
+from artemis.client.calls.transport import TransportFailure
 from artemis.client.errors import ClosedError, RefusedError, UnreachableError
 from artemis.client.events import NodeSwitched
-from artemis.client.transport import TransportFailure
 from artemis.model import encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from artemis.client.answers import Endpoint
+    from artemis.client.calls.answers import Endpoint
+    from artemis.client.calls.transport import Transport
     from artemis.client.connection import Connection
     from artemis.client.events import EventFeed, StateChanged
-    from artemis.client.nodes import Nodes
+    from artemis.client.nodes.nodes import Nodes
     from artemis.client.options import ClientOptions
-    from artemis.client.transport import Transport
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Keeps the services in use current: a first lookup for the first use, then one batched lookup for all, regularly.
 
-What answers mean and how they differ is decided in `artemis.client.services`; this only sends, waits and wakes.
+What answers mean and how they differ is decided in `services`; this only sends, waits and wakes.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Self
 
+from artemis.client.discovery.services import differences
 from artemis.client.errors import ArtemisError
 from artemis.client.events import LookupFailed
-from artemis.client.services import differences
 from artemis.client.trouble import Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from artemis.client.api import RegistryApi
     from artemis.client.background import Background
+    from artemis.client.calls.api import RegistryApi
+    from artemis.client.discovery.services import Followed, InstanceChange, ServiceBook, ServiceView
     from artemis.client.events import EventFeed
     from artemis.client.options import ClientOptions
-    from artemis.client.services import Followed, InstanceChange, ServiceBook, ServiceView
     from artemis.model import Instance
 
 logger = logging.getLogger("artemis.client")

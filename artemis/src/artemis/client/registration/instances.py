@@ -1,6 +1,6 @@
 """An instance as its owner describes it: checked at the border of the SDK, and completed with what can be derived.
 
-Pure. Not here: its identity and its lease; see `artemis.client.leases`.
+Pure. Not here: its identity and its lease; see `artemis.client.registration.leases`.
 """
 
 from __future__ import annotations
@@ -28,19 +28,6 @@ _TEXTS: Final = (
     "url",
     "zone_id",
 )
-
-
-def check_text(name: str, value: object) -> str:
-    """Return ``value`` without surrounding space; ``TypeError`` if it is no text, ``ValueError`` if it is blank.
-
-    Both name the field.
-    """
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be text, not {value!r}")
-    text = value.strip()
-    if not text:
-        raise ValueError(f"{name} must not be blank")
-    return text
 
 
 def completed(instance: Instance, *, region_id: str | None, zone_id: str | None) -> Instance:

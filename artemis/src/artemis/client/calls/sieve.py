@@ -1,7 +1,7 @@
 """Keeps entries that nobody can use out of what nodes show, and tells of them once.
 
 Knows no network and keeps nothing but counts. Answers that make no sense as a whole never come here; see
-`artemis.client.answers`.
+`artemis.client.calls.answers`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from artemis.client.services import service_key
+from artemis.client.names import service_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

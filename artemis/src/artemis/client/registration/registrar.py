@@ -1,6 +1,6 @@
 """Keeps the instances of this client registered: one message renews them all, and what was lost is registered again.
 
-What an answer means is decided in `artemis.client.leases`; this only sends and waits.
+What an answer means is decided in `artemis.client.registration.leases`; this only sends and waits.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Self
 
-from artemis.client.api import REGISTER, UNREGISTER
+from artemis.client.calls.api import REGISTER, UNREGISTER
 from artemis.client.errors import ArtemisError, Attempt, RegistrationRefusedError, UnreachableError
 from artemis.client.events import HeartbeatFailed, Registered, RegistrationRefused, Unregistered
-from artemis.client.leases import LeaseState
+from artemis.client.registration.leases import LeaseState
 from artemis.client.trouble import Trouble
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from random import Random
     from types import TracebackType
 
-    from artemis.client.api import RegistryApi
     from artemis.client.background import Background
+    from artemis.client.calls.api import RegistryApi
     from artemis.client.events import EventFeed
-    from artemis.client.leases import Findings, Lease, LeaseBook
     from artemis.client.options import ClientOptions
+    from artemis.client.registration.leases import Findings, Lease, LeaseBook
     from artemis.model import Instance
 
 logger = logging.getLogger("artemis.client")

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, get_args
 
 from artemis.client.errors import NoInstancesError
-from artemis.client.instances import check_text
-from artemis.client.leases import instance_key
+from artemis.client.names import check_text, instance_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from random import Random
 
-    from artemis.client.discovery import Discovery
+    from artemis.client.discovery.discovery import Discovery
     from artemis.model import Instance
 
 Strategy = Literal["round-robin", "random"]

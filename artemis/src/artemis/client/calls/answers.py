@@ -1,7 +1,7 @@
 """Whether what a node sent is an answer to what it was asked. Anything else is worth no more than silence.
 
-Pure: the bytes and the request come in, the answer or `UnusableAnswer` goes out. Not here: whether to try again
-(`artemis.client.attempts`), and what an answer means for leases and services (`artemis.client.leases`, `.services`).
+Pure: the bytes and the request come in, the answer or `UnusableAnswer` goes out. Not here: whether to try again, see
+`attempts`; what an answer means for leases and services, see `artemis.client.registration` and `.discovery`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import msgspec
 
-from artemis.client.leases import instance_key
-from artemis.client.services import service_key
+from artemis.client.names import instance_key, service_key
 from artemis.model import (
     LookupResponse,
     MalformedBody,

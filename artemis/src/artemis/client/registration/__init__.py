@@ -1,0 +1,1 @@
+"""The instances that a client keeps registered."""
