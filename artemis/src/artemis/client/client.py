@@ -19,6 +19,7 @@ from artemis.client.connection import Connection, ConnectionState
 from artemis.client.discovery.discovery import Discovery, Watch
 from artemis.client.discovery.services import ServiceBook, ServiceView
 from artemis.client.events import EventFeed, Events
+from artemis.client.nodes.contact import Contact
 from artemis.client.nodes.nodes import Nodes
 from artemis.client.options import ClientOptions
 from artemis.client.registration.instances import completed
@@ -73,14 +74,17 @@ class ArtemisClient:
         self._feed = EventFeed(options.event_buffer)
         self._connection = Connection(lost_after=options.lost_after, now=time.monotonic())
         self._background = Background()
-        self._caller = Caller(
+        self._contact = Contact(
             nodes=Nodes(servers, random=random, rest=options.node_rest),
-            transport=transport or HttpTransport(max_answer_bytes=options.max_answer_bytes),
             connection=self._connection,
             feed=self._feed,
+            clock=time.monotonic,
+        )
+        self._caller = Caller(
+            contact=self._contact,
+            transport=transport or HttpTransport(max_answer_bytes=options.max_answer_bytes),
             options=options,
             random=random,
-            clock=time.monotonic,
         )
         self.api = RegistryApi(self._caller, region_id=region_id, zone_id=zone_id)
         """The plain operations, for tools: nothing cached, nothing renewed."""
@@ -108,6 +112,7 @@ class ArtemisClient:
         if self._entered:
             raise RuntimeError("a client can be entered once; make a new one")
         self._entered = True
+        self._contact.open()
         self._caller.open()
         self._background.open()
         return self
@@ -121,6 +126,7 @@ class ArtemisClient:
             self._discovery.close()
             await self._registrar.close()
         finally:
+            self._contact.close()
             await asyncio.shield(self._caller.close())
             self._feed.close()
 

@@ -14,6 +14,7 @@ from weakref import WeakSet
 if TYPE_CHECKING:
     from artemis.client.connection import ConnectionState
     from artemis.client.errors import ArtemisError
+    from artemis.client.links.link import LinkKind
     from artemis.model import Instance
 
 
@@ -76,6 +77,73 @@ class LookupFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkChanged:
+    """The client hears of changes in another way, or from another node, than before; ``reason`` says why."""
+
+    old: LinkKind
+    new: LinkKind
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodesChanged:
+    """The registry named other nodes than before; these are the URLs of all that the client knows."""
+
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HealthChanged:
+    """The health callback of a registered instance says something else than before; unhealthy ones are withheld."""
+
+    instance: Instance
+    healthy: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerDoubted:
+    """The guard keeps instances in a view that the registry does not show any more; ``reason`` says why it doubts."""
+
+    service_id: str
+    held: tuple[Instance, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DoubtEnded:
+    """The guard keeps nothing of this service any more; ``dropped`` are those that the registry never showed again."""
+
+    service_id: str
+    dropped: tuple[Instance, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServedFromDisk:
+    """The registry did not answer in time, so a service is shown as it was on disk, ``age`` seconds old."""
+
+    service_id: str
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
+class DiskFailed:
+    """The cache directory could not be read or written; the client goes on without it and tries again."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerFailed:
+    """A listener of a service raised; it is told of the next change all the same."""
+
+    service_id: str
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
 class EventsMissed:
     """This listener was too slow: ``count`` events before the next one were dropped."""
 
@@ -90,6 +158,14 @@ ClientEvent = (
     | RegistrationRefused
     | Unregistered
     | LookupFailed
+    | LinkChanged
+    | NodesChanged
+    | HealthChanged
+    | AnswerDoubted
+    | DoubtEnded
+    | ServedFromDisk
+    | DiskFailed
+    | ListenerFailed
     | EventsMissed
 )
 

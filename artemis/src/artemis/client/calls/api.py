@@ -6,6 +6,7 @@ For tools and for the loops of the SDK. It renews nothing by itself and caches n
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from artemis.client.calls.answers import Endpoint, check_listed, check_looked_up, check_told, check_written
@@ -37,6 +38,19 @@ SERVICES = Endpoint("discovery/services.json", ServicesResponse, check_listed)
 NODE_STATUS = Endpoint("status/node.json", NodeStatusResponse, check_told)
 
 logger = logging.getLogger("artemis.client")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Services as one node showed them: what it is, where it stood, and how many seconds old its data may have been.
+
+    ``cursor`` is None where the node does not say.
+    """
+
+    node: str
+    services: list[Service]
+    cursor: str | None
+    age: float
 
 
 class RegistryApi:
@@ -89,6 +103,12 @@ class RegistryApi:
         ``region_id`` and ``zone_id`` say where the caller is, if not where the client is. ``ValueError`` without any
         region: a node answers callers of its own region alone (spec 6.5).
         """
+        return (await self.show(service_ids, region_id=region_id, zone_id=zone_id)).services
+
+    async def show(
+        self, service_ids: Sequence[str], *, region_id: str | None = None, zone_id: str | None = None
+    ) -> Shown:
+        """Do what `lookup` does; return also which data it is."""
         self.check_region(region_id)
         request = LookupRequest(
             discovery_configs=[DiscoveryConfig(service_id=service_id) for service_id in service_ids],
@@ -103,7 +123,8 @@ class RegistryApi:
         keys = [service_key(service_id) for service_id in service_ids]
         usable = self._sieve.services(answered.node, [shown[key] for key in dict.fromkeys(keys) if key])
         found = {service_key(service.service_id): service for service in usable}
-        return [found[key] for key in keys if key]
+        services = [found[key] for key in keys if key]
+        return Shown(answered.node, services, answered.cursor, answered.age)
 
     def check_region(self, region_id: str | None = None) -> None:
         """Raise ``ValueError`` if neither the call nor the client says which region the caller is in."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+from dataclasses import dataclass
 from typing import Protocol
 
 import aiohttp
@@ -17,10 +18,22 @@ class TransportFailure(Exception):  # noqa: N818 - an outcome that never leaves 
     """An attempt ended without an answer; the text says why in words for people."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a node sent: the bytes of its answer, and which data they show (design 6).
+
+    ``cursor`` is the position of the data, None where the node does not say; ``age`` how many seconds old it may be.
+    """
+
+    body: bytes
+    cursor: str | None = None
+    age: float = 0.0
+
+
 class Transport(Protocol):
     """Carries a request to a node and brings the answer back; may be called concurrently."""
 
-    async def call(self, node: str, path: str, body: bytes, timeout: float) -> bytes:  # noqa: ASYNC109 - it is the attempt's bound
+    async def call(self, node: str, path: str, body: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - it is the attempt's bound
         """Send ``body`` (JSON) to the operation at ``path`` of ``node``; raise ``TransportFailure`` for any trouble.
 
         ``timeout`` in seconds covers everything from connecting to the last byte.
@@ -43,7 +56,7 @@ class HttpTransport:
         self._max_answer_bytes = max_answer_bytes
         self._session: aiohttp.ClientSession | None = None
 
-    async def call(self, node: str, path: str, body: bytes, timeout: float) -> bytes:  # noqa: ASYNC109 - see Transport
+    async def call(self, node: str, path: str, body: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - see Transport
         """See :meth:`Transport.call`; a status of 300 or more is a failure too (spec 0.1).
 
         Redirects are not followed: a registry never sends one (spec 2), and the request is for the configured nodes.
@@ -59,7 +72,7 @@ class HttpTransport:
             ):
                 if response.status >= 300:
                     raise TransportFailure(_refusal(response))
-                return await self._read(response)
+                return Reply(await self._read(response), response.headers.get("Artemis-Cursor"), _age(response))
         except TimeoutError:
             raise TransportFailure(f"no answer within {timeout:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -80,6 +93,11 @@ class HttpTransport:
                 raise TransportFailure(f"an answer of more than {self._max_answer_bytes} bytes")
             parts.append(part)
         return b"".join(parts)
+
+
+def _age(response: aiohttp.ClientResponse) -> float:
+    text = response.headers.get("Artemis-Age-Ms", "0")
+    return int(text) / 1000 if text.isascii() and text.isdigit() else 0.0
 
 
 def _refusal(response: aiohttp.ClientResponse) -> str:

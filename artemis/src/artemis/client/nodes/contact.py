@@ -1,0 +1,81 @@
+"""What every outcome, of a call or of a link, says about the nodes and the registry: one place for all of them.
+
+It moves the client to another node, derives the state of the connection, and tells of both as events. Sends nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from artemis.client.events import NodeSwitched
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from artemis.client.connection import Connection, ConnectionState
+    from artemis.client.events import EventFeed, StateChanged
+    from artemis.client.nodes.nodes import Nodes
+
+
+class Contact:
+    """Owned by a client, called from its loop; `clock` gives monotonic seconds."""
+
+    def __init__(self, *, nodes: Nodes, connection: Connection, feed: EventFeed, clock: Callable[[], float]) -> None:
+        self.nodes = nodes
+        self.clock = clock
+        self._connection = connection
+        self._feed = feed
+        self._timer: asyncio.TimerHandle | None = None
+        self._open = False
+
+    @property
+    def node(self) -> str:
+        """The URL of the node to talk to."""
+        return self.nodes.current
+
+    @property
+    def state(self) -> ConnectionState:
+        """What is known about the registry."""
+        return self._connection.state
+
+    def open(self) -> None:
+        """Allow timers."""
+        self._open = True
+
+    def close(self) -> None:
+        """End the timer; outcomes that come later start none."""
+        self._open = False
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def heard(self) -> None:
+        """Note that a node gave a usable answer."""
+        self._tell(self._connection.answered(self.clock()))
+
+    def silent(self, reason: str) -> None:
+        """Note that a call ended without an answer of any node, or that the only link is lost and not made again."""
+        self._tell(self._connection.failed(reason))
+        self._tick()
+
+    def failed(self, node: str, reason: str) -> None:
+        """Note that a node failed: the client leaves it, if it is its own and there is another."""
+        self.nodes.failed(node, self.clock())
+        self.moved(node, reason)
+
+    def moved(self, before: str, reason: str) -> None:
+        """Tell of it if the client talks to another node than `before`."""
+        if self.nodes.current != before:
+            self._feed.publish(NodeSwitched(before, self.nodes.current, reason))
+
+    def _tick(self) -> None:
+        self._tell(self._connection.tick(self.clock()))
+        if self._timer is not None:
+            self._timer.cancel()
+        due = self._connection.lost_at
+        if due is not None and self._open:
+            self._timer = asyncio.get_running_loop().call_later(max(0.001, due - self.clock()), self._tick)
+
+    def _tell(self, change: StateChanged | None) -> None:
+        if change is not None:
+            self._feed.publish(change)
