@@ -28,6 +28,8 @@ class Contact:
         self._feed = feed
         self._timer: asyncio.TimerHandle | None = None
         self._open = False
+        self._on_move: list[Callable[[], None]] = []
+        self._on_heard: list[Callable[[], None]] = []
 
     @property
     def node(self) -> str:
@@ -38,6 +40,14 @@ class Contact:
     def state(self) -> ConnectionState:
         """What is known about the registry."""
         return self._connection.state
+
+    def on_move(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` called after the client went to another node; it must not raise, and must not wait."""
+        self._on_move.append(callback)
+
+    def on_heard(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` called at every usable answer, so it has to be quick; it must not raise."""
+        self._on_heard.append(callback)
 
     def open(self) -> None:
         """Allow timers."""
@@ -52,6 +62,8 @@ class Contact:
     def heard(self) -> None:
         """Note that a node gave a usable answer."""
         self._tell(self._connection.answered(self.clock()))
+        for callback in self._on_heard:
+            callback()
 
     def silent(self, reason: str) -> None:
         """Note that a call ended without an answer of any node, or that the only link is lost and not made again."""
@@ -63,10 +75,18 @@ class Contact:
         self.nodes.failed(node, self.clock())
         self.moved(node, reason)
 
+    def move(self, node: str, reason: str) -> None:
+        """Go to ``node``, not because the present one failed but because it is the better one."""
+        before = self.nodes.current
+        self.nodes.move(node)
+        self.moved(before, reason)
+
     def moved(self, before: str, reason: str) -> None:
         """Tell of it if the client talks to another node than `before`."""
         if self.nodes.current != before:
             self._feed.publish(NodeSwitched(before, self.nodes.current, reason))
+            for callback in self._on_move:
+                callback()
 
     def _tick(self) -> None:
         self._tell(self._connection.tick(self.clock()))

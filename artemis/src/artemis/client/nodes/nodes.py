@@ -49,6 +49,10 @@ class Nodes:
         self.current = random.choice(self.urls)
         """The URL that the next call goes to."""
 
+    def move(self, url: str) -> None:
+        """Go to a node because it is the better one; nothing is held against the one that is left."""
+        self.current = url
+
     def answered(self, url: str) -> None:
         """Note that the node gave a usable answer: it need not rest any longer."""
         self._failed.pop(url, None)
