@@ -22,6 +22,11 @@ class Background:
         """Allow tasks."""
         self._open = True
 
+    @property
+    def is_open(self) -> bool:
+        """Whether tasks may be started."""
+        return self._open
+
     def ensure(self, name: str, run: Callable[[], Coroutine[None, None, None]]) -> None:
         """Start ``run`` unless a task of that name is running; ``ClosedError`` when the client is not open."""
         if not self._open:

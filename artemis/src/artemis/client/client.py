@@ -19,6 +19,7 @@ from artemis.client.connection import Connection, ConnectionState
 from artemis.client.discovery.discovery import Discovery, Watch
 from artemis.client.discovery.services import ServiceBook, ServiceView
 from artemis.client.events import EventFeed, Events
+from artemis.client.nodes.addresses import Addresses
 from artemis.client.nodes.contact import Contact
 from artemis.client.nodes.nodes import Nodes
 from artemis.client.options import ClientOptions
@@ -75,7 +76,14 @@ class ArtemisClient:
         self._connection = Connection(lost_after=options.lost_after, now=time.monotonic())
         self._background = Background()
         self._contact = Contact(
-            nodes=Nodes(servers, random=random, rest=options.node_rest),
+            nodes=Nodes(
+                servers,
+                random=random,
+                rest=options.node_rest,
+                rest_limit=options.node_rest_limit,
+                region_id=region_id,
+                zone_id=zone_id,
+            ),
             connection=self._connection,
             feed=self._feed,
             clock=time.monotonic,
@@ -88,9 +96,11 @@ class ArtemisClient:
         )
         self.api = RegistryApi(self._caller, region_id=region_id, zone_id=zone_id)
         """The plain operations, for tools: nothing cached, nothing renewed."""
+        leases = LeaseBook(limit=options.max_instances)
+        services = ServiceBook(limit=options.max_services)
         self._registrar = Registrar(
             api=self.api,
-            book=LeaseBook(limit=options.max_instances),
+            book=leases,
             feed=self._feed,
             background=self._background,
             options=options,
@@ -98,13 +108,25 @@ class ArtemisClient:
         )
         self._discovery = Discovery(
             api=self.api,
-            book=ServiceBook(limit=options.max_services),
+            book=services,
             feed=self._feed,
             background=self._background,
             options=options,
             random=random,
             clock=time.monotonic,
             wall=lambda: time.time_ns() // 1_000_000,
+        )
+        self._addresses = Addresses(
+            caller=self._caller,
+            contact=self._contact,
+            feed=self._feed,
+            background=self._background,
+            options=options,
+            random=random,
+            region_id=region_id,
+            zone_id=zone_id,
+            discovers=lambda: len(services) > 0,
+            registers=lambda: len(leases) > 0,
         )
         self._entered = False
 

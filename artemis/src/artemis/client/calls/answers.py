@@ -20,16 +20,18 @@ from artemis.model import (
     ServicesResponse,
     decode,
 )
+from artemis.model.cluster import UpNodesResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from artemis.model import LookupRequest, NodeStatusRequest, RegistryRequest, ResponseStatus, ServicesRequest
+    from artemis.model.cluster import UpNodesRequest
 
 STATUSES: Final = frozenset({"success", "fail", "partial_fail"})
 """What a node says about the outcome (spec 1.2), in exactly this spelling."""
 
-AnswerT = TypeVar("AnswerT", RegistryResponse, LookupResponse, ServicesResponse, NodeStatusResponse)
+AnswerT = TypeVar("AnswerT", RegistryResponse, LookupResponse, ServicesResponse, NodeStatusResponse, UpNodesResponse)
 RequestT = TypeVar("RequestT", bound=msgspec.Struct)
 
 
@@ -107,6 +109,13 @@ def check_told(request: NodeStatusRequest, answer: NodeStatusResponse) -> None: 
     told = answer.node_status
     if told is None or not (told.status or "").strip():
         raise UnusableAnswer("the answer has no nodeStatus")
+
+
+def check_named(request: UpNodesRequest, answer: UpNodesResponse) -> None:  # noqa: ARG001 - one shape for all checks
+    """Check an answer to the lookup of nodes: the list is there (spec 2.3)."""
+    _check_whole(answer.response_status)
+    if answer.nodes is None:
+        raise UnusableAnswer("the answer has no nodes")
 
 
 def _check_whole(status: ResponseStatus) -> None:

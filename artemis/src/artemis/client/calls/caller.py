@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic
 from artemis.client.calls.answers import AnswerT, RequestT, UnusableAnswer
 from artemis.client.calls.attempts import Again, Course, Deliver, GiveUp
 from artemis.client.calls.transport import TransportFailure
-from artemis.client.errors import ClosedError, RefusedError
+from artemis.client.errors import Attempt, ClosedError, RefusedError, UnreachableError
 from artemis.model import encode
 
 if TYPE_CHECKING:
@@ -82,9 +82,23 @@ class Caller:
                     if status.status == "fail":
                         raise RefusedError(node, endpoint.path, status.error_code or "unknown", status.message or "")
                     return Answered(node, answer, reply.cursor, reply.age)
-            self._contact.moved(node, reason)
+            self._contact.moved(reason)
             if isinstance(step, GiveUp):
                 self._contact.silent(str(step.error))
                 raise step.error
             if isinstance(step, Again):
                 await asyncio.sleep(step.delay)
+
+    async def ask(self, node: str, endpoint: Endpoint[RequestT, AnswerT], request: RequestT) -> Answered[AnswerT]:
+        """Ask this very node, once; how it ends is held against no node. Raises as `call` does."""
+        if not self._open:
+            raise ClosedError
+        try:
+            reply = await self._transport.call(node, endpoint.path, encode(request), self._options.attempt_timeout)
+            answer = endpoint.read(request, reply.body)
+        except (TransportFailure, UnusableAnswer) as failure:
+            raise UnreachableError(endpoint.path, [Attempt(node, str(failure))]) from failure
+        status = answer.response_status
+        if status.status == "fail":
+            raise RefusedError(node, endpoint.path, status.error_code or "unknown", status.message or "")
+        return Answered(node, answer, reply.cursor, reply.age)

@@ -28,6 +28,7 @@ class Contact:
         self._feed = feed
         self._timer: asyncio.TimerHandle | None = None
         self._open = False
+        self._told = nodes.current
         self._on_move: list[Callable[[], None]] = []
         self._on_heard: list[Callable[[], None]] = []
 
@@ -73,18 +74,18 @@ class Contact:
     def failed(self, node: str, reason: str) -> None:
         """Note that a node failed: the client leaves it, if it is its own and there is another."""
         self.nodes.failed(node, self.clock())
-        self.moved(node, reason)
+        self.moved(reason)
 
     def move(self, node: str, reason: str) -> None:
         """Go to ``node``, not because the present one failed but because it is the better one."""
-        before = self.nodes.current
         self.nodes.move(node)
-        self.moved(before, reason)
+        self.moved(reason)
 
-    def moved(self, before: str, reason: str) -> None:
-        """Tell of it if the client talks to another node than `before`."""
-        if self.nodes.current != before:
-            self._feed.publish(NodeSwitched(before, self.nodes.current, reason))
+    def moved(self, reason: str) -> None:
+        """Tell of it if the client talks to another node than was told last."""
+        before, self._told = self._told, self.nodes.current
+        if self._told != before:
+            self._feed.publish(NodeSwitched(before, self._told, reason))
             for callback in self._on_move:
                 callback()
 
