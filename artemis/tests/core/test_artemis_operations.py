@@ -15,6 +15,7 @@ from artemis.model import (
     ServiceRequest,
     ServicesDeltaRequest,
     ServicesRequest,
+    ToldRequest,
     decode,
     decode_msgpack,
 )
@@ -110,6 +111,7 @@ def requests(make_instance: Callable[..., Instance]) -> dict[str, object]:
         **MANAGEMENT,
         "query.instances": InstancesRequest(service_id="demo.orders"),
         "query.services": ServicesPageRequest(prefix="demo"),
+        "query.told": ToldRequest(service_id="demo.orders"),
         "explain": ExplainRequest(service_id="demo.orders", instance_id="10.0.0.1", region_id="r1", zone_id="z1"),
         **STATUS,
         **REPLICATION,
@@ -142,6 +144,7 @@ def test_numbers_and_paths():
         (80, "explain", "v1/explain"),
         (81, "query.instances", "v1/instances"),
         (82, "query.services", "v1/services"),
+        (83, "query.told", "v1/told"),
         (96, "replication.register", "replication/registry/register.json"),
         (97, "replication.heartbeat", "replication/registry/heartbeat.json"),
         (98, "replication.unregister", "replication/registry/unregister.json"),

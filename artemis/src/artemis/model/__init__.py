@@ -4,11 +4,15 @@ Not here: what they mean. The registry and the discovery room decide that.
 """
 
 from artemis.model.changes import (
+    ConfirmRequest,
+    ConfirmResponse,
     InstanceChange,
     ServicesDeltaRequest,
     ServicesDeltaResponse,
     SubscribeRequest,
     SubscribeResponse,
+    ToldRequest,
+    ToldResponse,
 )
 from artemis.model.codec import decode, decode_msgpack, encode, encode_canonical, encode_msgpack
 from artemis.model.instances import Instance
@@ -35,6 +39,8 @@ from artemis.model.steps import decode_steps
 from artemis.model.tolerant import MalformedBody
 
 __all__ = [
+    "ConfirmRequest",
+    "ConfirmResponse",
     "DiscoveryConfig",
     "FailedInstance",
     "Instance",
@@ -60,6 +66,8 @@ __all__ = [
     "ServicesResponse",
     "SubscribeRequest",
     "SubscribeResponse",
+    "ToldRequest",
+    "ToldResponse",
     "Zone",
     "decode",
     "decode_msgpack",

@@ -1,11 +1,12 @@
-"""Changes of instances and what asks for them: pushes, deltas and subscriptions (spec 1.4, 2.2, 3.3, design 6).
+"""Changes of instances, what asks for them and who was told: pushes, deltas, subscriptions (spec 1.4, 2.2, 3.3, design
+6).
 
 Not here: which changes there are; see `artemis.push`, which writes the same bytes without these structs.
 """
 
 from artemis.model.instances import Instance
 from artemis.model.responses import UNSTATED, ResponseStatus
-from artemis.model.wire import Int64, WireStruct
+from artemis.model.wire import Int32, Int64, WireStruct
 
 NEW = "new"
 CHANGE = "change"
@@ -54,8 +55,40 @@ class SubscribeRequest(WireStruct, kw_only=True):
     service_ids: list[str | None] | None = None
 
 
+class ConfirmRequest(WireStruct, kw_only=True):
+    """Body of confirm on the binary door. It needs nothing."""
+
+
+class ConfirmResponse(WireStruct, kw_only=True):
+    """Answer of confirm: everything that the session had to be told was pushed before it, if it is `current`.
+
+    `cursor` is then that of the node at this moment. Otherwise it is one that the session can go on from, or null when
+    the node knows none: go on from that of the last push. `age_ms` is how old the data of the node itself may be.
+    """
+
+    age_ms: Int64 = 0
+    current: bool = False
+    cursor: str | None = None
+    response_status: ResponseStatus = UNSTATED
+
+
 class SubscribeResponse(WireStruct, kw_only=True):
     """Answer of subscribe and unsubscribe: the position from which changes are pushed."""
 
     cursor: str | None = None
     response_status: ResponseStatus = UNSTATED
+
+
+class ToldRequest(WireStruct, kw_only=True):
+    """Asks whether those who follow a service were told of what happened so far; its id in any letter case."""
+
+    service_id: str | None = None
+
+
+class ToldResponse(WireStruct, kw_only=True):
+    """Who follows a service at this node: `waiting` of the `subscribers` lack something, `told` when none does."""
+
+    response_status: ResponseStatus = UNSTATED
+    subscribers: Int32 = 0
+    told: bool = False
+    waiting: Int32 = 0

@@ -14,7 +14,7 @@ from artemis.push.cursor import (
 from artemis.push.delta import ServicesDeltaAnswer
 from artemis.push.limits import PushCounters, PushLimits
 from artemis.push.log import ChangeLog, LogCounters, Missed
-from artemis.push.stream import ChangeStream
+from artemis.push.stream import ChangeStream, Reached
 from artemis.push.subscriber import Subscriber
 from artemis.push.telling import Dialect
 
@@ -32,6 +32,7 @@ __all__ = [
     "Positions",
     "PushCounters",
     "PushLimits",
+    "Reached",
     "SeenChange",
     "ServicesDeltaAnswer",
     "Subscriber",

@@ -7,8 +7,9 @@ Not here: sessions and sockets, which are the doors' business; what was missed, 
 """
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection
+from typing import NamedTuple
 
 from artemis.discovery import Catalog, Transition
 from artemis.push.cursor import NOTHING, Cursor, encode_cursor
@@ -31,11 +32,20 @@ def _still() -> float:
     return 0.0
 
 
+class Reached(NamedTuple):
+    """Those who follow a service: how many, and how many of them have not been written all that has happened."""
+
+    subscribers: int
+    waiting: int
+
+
 class ChangeStream:
     """Tells subscribers of what callers see differently. Owned by a node and its event loop.
 
     `cursor` gives the position of the node as text. `log` must have been made before. The owner of the loop
     sets `clock`, seconds that bound what is made at once, and `later`, which calls something in a later turn.
+    `answering` counts, by service in lower case, waiters that were called and that their door has yet to answer; the
+    door keeps it.
     """
 
     def __init__(
@@ -49,6 +59,7 @@ class ChangeStream:
         self.later: Callable[[Callable[[], None]], object] | None = None
         self.limits = limits or PushLimits()
         self.counters = PushCounters()
+        self.answering: Counter[str] = Counter()
         self.subscriptions = 0
         self.waiters = 0
         self._catalog = catalog
@@ -169,6 +180,16 @@ class ChangeStream:
             return given
         return encode_cursor(self._log.cursor_at(min(versions)) or NOTHING)
 
+    def resumable(self, subscriber: Subscriber) -> str | None:
+        """Return a cursor from which a subscriber misses nothing of what it has not taken, whatever the service.
+
+        None when there is none, because it knows nothing of some service.
+        """
+        if not subscriber.dirty:
+            return self._cursor()
+        cursor = self._log.cursor_at(min(subscriber.dirty.values()))
+        return None if cursor is None else encode_cursor(cursor)
+
     def unsubscribe(self, subscriber: Subscriber, service_id: str) -> bool:
         """End a subscription, with an empty id that to all services; return whether there was one."""
         service = service_id.strip().lower()
@@ -198,6 +219,19 @@ class ChangeStream:
                 self._tidy(feed)
 
         return cancel
+
+    def reached(self, service_id: str) -> Reached:
+        """Count who follows a service, in any letter case, and who of them was not told everything yet.
+
+        Looks at each of them that has taken everything, so it takes 0.1 us for each.
+        """
+        service = service_id.strip().lower()
+        subscribers = waiting = self.answering[service]
+        own = self._feeds.get(service)
+        for feed in (self._all,) if own is None else (own, self._all):
+            subscribers += feed.subscribers + len(feed.waiters)
+            waiting += feed.subscribers - len(feed.idle) + sum([each.behind for each in feed.idle])
+        return Reached(subscribers, waiting)
 
     # -- what happens
 

@@ -37,13 +37,15 @@ class Subscriber:
 
     `wake` is called when there is something to take and there was nothing before; it may only note that or schedule
     something, never take at once. `lost`: it fell behind further than can be told, and the door ends the session.
+    `behind`: the door has taken messages that it cannot write yet, because the peer does not read.
     """
 
-    __slots__ = ("_since", "_wake", "dialect", "dirty", "feeds", "lost", "stream")
+    __slots__ = ("_since", "_wake", "behind", "dialect", "dirty", "feeds", "lost", "stream")
 
     def __init__(self, dialect: Dialect, wake: Callable[[], None]) -> None:
         self.dialect = dialect
         self.lost = False
+        self.behind = False
         self.stream: ChangeStream | None = None
         self.feeds: set[Feed] = set()
         #: Feeds with something to tell, and the version of the catalog up to which it knows them.

@@ -308,6 +308,7 @@ class NodeServer:
             session_policy(self._config),
             self._websocket_limits,
             now=now_ms,
+            age=lambda: self.node.age(now_ms()) if self.node.serving else None,
             msgtrans=self._binary.websocket_factory(over_websocket),
             report=self._report,
             counters=counters,

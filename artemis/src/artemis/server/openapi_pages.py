@@ -45,7 +45,8 @@ Text messages over RFC 6455, on the same port. Each path is also there below `/a
   is pushed as one `InstanceChange`.
 - `/ws/discovery/all-instance-change`: every change of every service is pushed.
 - `/ws`: JSON with a `type`. `{"type":"subscribe","serviceId":"demo.orders","cursor":null}` is answered by `subscribed`
-  with a cursor, `unsubscribe` by `unsubscribed`, `ping` by `pong`; changes come as
+  with a cursor, `unsubscribe` by `unsubscribed`, `ping` by `pong`; `confirm` by whatever is still to be pushed and then
+  `{"type":"confirmed","cursor":"...","current":true,"ageMs":0}`; changes come as
   `{"type":"service_change","serviceId":"demo.orders","cursor":"...","fullSync":false,"changes":[InstanceChange, ...]}`.
   `*` as the service means all, in what you send and in what is pushed then.
 """

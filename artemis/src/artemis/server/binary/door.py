@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine
 import msgspec
 
 from artemis.model import (
+    ConfirmResponse,
     MalformedBody,
     ResponseStatus,
     SubscribeResponse,
@@ -29,7 +30,7 @@ from artemis.model.wire import WireStruct
 from artemis.server.admin import AdminGuard, Denial
 from artemis.server.batches import SMALL_BODY, Call, is_large, read_and_call
 from artemis.server.binary.headers import MSGPACK_HEADER, PositionHeaders, named_format, option
-from artemis.server.binary.subscriptions import MAX_REQUEST, NAMES, Subscriptions
+from artemis.server.binary.subscriptions import CONFIRM, MAX_REQUEST, NAMES, Subscriptions
 from artemis.server.gate import Gate
 from artemis.server.node import Node
 from artemis.server.operations import OPERATIONS, Operation
@@ -189,9 +190,12 @@ class BinaryDoor:
             return self._refuse(f"a request for subscriptions may have {MAX_REQUEST} bytes at most", packed=packed)
         if self._gate.per_caller and self._gate.crowded(name, _address(context.session), self._now()):
             status = failure(RATE_LIMITED, "Request is rate limited.")
-            return _encoded(SubscribeResponse(response_status=status), packed=packed)
+            limited = ConfirmResponse if context.biz_type == CONFIRM else SubscribeResponse
+            return _encoded(limited(response_status=status), packed=packed)
         try:
-            answer = self.subscriptions.answer(context.session, context.biz_type, context.payload, packed=packed)
+            answer = self.subscriptions.answer(
+                context.session, context.biz_type, context.payload, self._now(), packed=packed
+            )
         except MalformedBody as error:
             return self._refuse(str(error), packed=packed)
         return _encoded(answer, packed=packed)

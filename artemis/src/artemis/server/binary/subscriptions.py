@@ -1,4 +1,4 @@
-"""Subscriptions over MsgTrans: `discovery.subscribe`, `discovery.unsubscribe` and the pushes (docs/protocol.md).
+"""Subscriptions over MsgTrans: `discovery.subscribe`, `unsubscribe`, `confirm` and the pushes (docs/protocol.md).
 
 A push is a one-way packet with one `service_change` message. They leave when the session can write; while it cannot,
 what happens is coalesced by the change stream, and one task waits for room.
@@ -11,7 +11,15 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
 
-from artemis.model import ResponseStatus, SubscribeRequest, SubscribeResponse, decode, decode_msgpack
+from artemis.model import (
+    ConfirmRequest,
+    ConfirmResponse,
+    ResponseStatus,
+    SubscribeRequest,
+    SubscribeResponse,
+    decode,
+    decode_msgpack,
+)
 from artemis.model.responses import BAD_REQUEST, SUCCESS, failure
 from artemis.push import NOTHING, Cursor, Dialect, Subscriber, encode_cursor, read_cursor
 from artemis.server.node import Node
@@ -21,8 +29,9 @@ from msgtrans.errors import SessionClosedError, TransportError
 SUBSCRIBE = 24
 UNSUBSCRIBE = 25
 PUSH = 26
+CONFIRM = 27
 
-NAMES = {SUBSCRIBE: "discovery.subscribe", UNSUBSCRIBE: "discovery.unsubscribe"}
+NAMES = {SUBSCRIBE: "discovery.subscribe", UNSUBSCRIBE: "discovery.unsubscribe", CONFIRM: "discovery.confirm"}
 """The operations by biz_type. They are those of a session, so they have no path."""
 
 #: Bytes of a request, and services that it may name; a session may make several.
@@ -57,6 +66,16 @@ class Pusher:
         """Whether there are messages that the session has not taken yet."""
         return self._waiting is not None
 
+    def catch_up(self, until: float) -> bool:
+        """Send all that there is to tell, at most until this time of the loop; whether that was everything."""
+        loop = asyncio.get_running_loop()
+        try:
+            while self.push() and loop.time() < until:
+                pass
+        except SessionClosedError:
+            return False  # `ended` follows, or has been
+        return not (self.late or self.subscriber.pending)
+
     def push(self) -> bool:
         """Send the next messages; a task goes on when the session takes no more. True: there is more for a later turn.
 
@@ -69,6 +88,7 @@ class Pusher:
             session.send_nowait(messages.popleft(), biz_type=PUSH)
         if messages or (session.congested and self.subscriber.pending):
             self._waiting = asyncio.get_running_loop().create_task(self._push_slowly(messages))
+            self.subscriber.behind = True
             return False
         return self.subscriber.pending
 
@@ -92,6 +112,7 @@ class Pusher:
             return
         finally:
             self._waiting = None
+            self.subscriber.behind = False
 
 
 class Subscriptions:
@@ -104,9 +125,17 @@ class Subscriptions:
         self._ready: deque[Pusher] = deque()
         self._scheduled = False
 
-    def answer(self, session: Session, code: int, payload: bytes, *, packed: bool) -> SubscribeResponse:
-        """Answer `SUBSCRIBE` or `UNSUBSCRIBE`. Raises MalformedBody for a payload that cannot be read."""
-        request = (decode_msgpack if packed else decode)(SubscribeRequest, payload)
+    def answer(
+        self, session: Session, code: int, payload: bytes, now: int, *, packed: bool
+    ) -> SubscribeResponse | ConfirmResponse:
+        """Answer one of `NAMES`; `now` is the node's milliseconds. Raises MalformedBody for a payload that cannot be
+        read.
+        """
+        read = decode_msgpack if packed else decode
+        if code == CONFIRM:
+            read(ConfirmRequest, payload)  # it says nothing, but what is no request is told so
+            return self._confirm(session, now)
+        request = read(SubscribeRequest, payload)
         status, cursor = self._judge(session, code, request)
         return SubscribeResponse(response_status=status, cursor=cursor)
 
@@ -116,6 +145,23 @@ class Subscriptions:
         pusher = self._pushers.pop(session.id, None)
         if pusher is not None:
             self._node.stream.detach(pusher.subscriber)
+
+    def _confirm(self, session: Session, now: int) -> ConfirmResponse:
+        """Push what is to be told now; in the order of the session the answer comes behind it.
+
+        What takes longer than a few milliseconds, or than the session takes at once, is pushed in later turns, and the
+        answer is that the session is not current.
+        """
+        node = self._node
+        if not node.serving:
+            return ConfirmResponse(response_status=node.unavailable("discovery"))
+        pusher = self._pushers.get(session.id)
+        cursor: str | None
+        if pusher is None or pusher.catch_up(asyncio.get_running_loop().time() + _PUSHING):
+            current, cursor = True, node.cursor()
+        else:
+            current, cursor = False, None if pusher.late else node.stream.resumable(pusher.subscriber)
+        return ConfirmResponse(response_status=SUCCESS, age_ms=node.age(now), current=current, cursor=cursor)
 
     def _judge(
         self, session: Session, code: int, request: SubscribeRequest | None

@@ -89,7 +89,7 @@ class _Asked(NamedTuple):
 class Waiting:
     """One request that waits. Made by `Polls.begin`; `cancel` when its connection is gone."""
 
-    __slots__ = ("_cancel_change", "_polls", "_timer", "answer", "asked", "done", "due", "finish")
+    __slots__ = ("_called", "_cancel_change", "_polls", "_timer", "answer", "asked", "done", "due", "finish")
 
     def __init__(self, polls: Polls, asked: _Asked, finish: Finish) -> None:
         self.asked = asked
@@ -98,11 +98,13 @@ class Waiting:
         self.done = False
         self.due = False
         self._polls = polls
+        self._called = False  # for a change, and not answered yet
         self._cancel_change: Callable[[], None] | None = None
         self._timer = polls.loop.call_later(asked.wait, self._expire)
 
     def watch(self) -> bool:
         """Wait for the next change of the service; False when no more may wait."""
+        self._answered()
         self._cancel_change = self._polls.node.stream.once(self.asked.service, self._changed)
         return self._cancel_change is not None
 
@@ -115,6 +117,7 @@ class Waiting:
     def cancel(self) -> None:
         """Wait no longer; nothing is answered any more."""
         self.done = True
+        self._answered()
         self.stop_watching()
         self._polls.forget(self)
 
@@ -123,7 +126,18 @@ class Waiting:
         self._expire()
 
     def _changed(self) -> None:
+        self._called = True
+        self._polls.node.stream.answering[self.asked.service] += 1
         self._polls.ready(self)
+
+    def _answered(self) -> None:
+        """It is told of the change that it was called for, or waits for another one."""
+        if self._called:
+            self._called = False
+            answering, service = self._polls.node.stream.answering, self.asked.service
+            answering[service] -= 1
+            if not answering[service]:
+                del answering[service]
 
     def _expire(self) -> None:
         self.due = True

@@ -1,13 +1,15 @@
-"""Pages of instances and services (an addition to the originals)."""
+"""Pages of instances and services, and who was told (an addition to the originals)."""
 
 from collections.abc import Mapping
 from typing import cast
 
 from artemis.discovery.selections import METADATA
+from artemis.model import ToldRequest, ToldResponse, encode, encode_msgpack
 from artemis.model.queries import InstancesRequest, InstancesResponse, ServicesPageRequest, ServicesPageResponse
 from artemis.server.handlers import queries as handlers
+from artemis.server.handlers.told import told
 from artemis.server.operations.pieces import pieces, whole_json, whole_msgpack
-from artemis.server.operations.table import BadParameter, Operation, Parameter
+from artemis.server.operations.table import BadParameter, MissingParameter, Operation, Parameter
 
 _HIGHEST = 2**31 - 1
 
@@ -32,6 +34,8 @@ _SERVICES_PARAMETERS = {
     **_PAGES,
     "prefix": Parameter("Only services whose ids begin with this, in any letter case."),
 }
+
+_TOLD_PARAMETERS = {"serviceId": Parameter("The service whose followers are asked about, in any letter case.")}
 
 
 def _number(query: Mapping[str, str], name: str) -> int | None:
@@ -64,6 +68,12 @@ def _services_query(query: Mapping[str, str]) -> ServicesPageRequest:
     )
 
 
+def _told_query(query: Mapping[str, str]) -> ToldRequest:
+    if not query.get("serviceId", "").strip():
+        raise MissingParameter("serviceId")
+    return ToldRequest(service_id=query["serviceId"])
+
+
 QUERIES: tuple[Operation, ...] = (
     Operation(
         code=81,
@@ -94,5 +104,18 @@ QUERIES: tuple[Operation, ...] = (
         parameters=_SERVICES_PARAMETERS,
         hot=False,
         shows_data=True,
+    ),
+    Operation(
+        code=83,
+        name="query.told",
+        path="v1/told",
+        request_type=ToldRequest,
+        response_type=ToldResponse,
+        call=lambda node, request, now: told(node, cast("ToldRequest | None", request), now),
+        encode_json=encode,
+        encode_msgpack=encode_msgpack,
+        from_query=_told_query,
+        parameters=_TOLD_PARAMETERS,
+        hot=False,
     ),
 )

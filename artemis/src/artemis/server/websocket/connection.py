@@ -132,6 +132,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         self._blocked = True
         self._door.blocked[self] = self._door.loop.time()
         self._progress = self._transport.get_write_buffer_size()
+        self.conduct.blocked(self)
 
     def resume_writing(self) -> None:
         """The peer takes it again: go on."""

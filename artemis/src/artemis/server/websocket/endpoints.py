@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from msgtrans.adapters.websocket.frames import ReaderPool
 
 
+#: Turns of the loop in which all that is pending is pushed before a confirmation; more would be a node that is flooded.
+_CONFIRM_TURNS = 64
+
+
 class Conduct(Protocol):
     """How sessions of an endpoint behave. `message_size`: bytes of one message; `readers`: of frames up to that."""
 
@@ -36,6 +40,10 @@ class Conduct(Protocol):
 
     def received(self, session: WebSocketConnection, message: bytes) -> list[bytes] | Steps:
         """Handle a message, which is UTF-8; return the answers, or a generator of them, a slice of work per step."""
+        ...
+
+    def blocked(self, session: WebSocketConnection) -> None:
+        """The peer does not take what it gets; when it does again, `writable` is called."""
         ...
 
     def writable(self, session: WebSocketConnection) -> None:
@@ -66,6 +74,9 @@ class HeartbeatConduct:
     def received(self, session: WebSocketConnection, message: bytes) -> list[bytes] | Steps:
         """Answer a heartbeat."""
         return self._heartbeats.answer(message, cast("HeartbeatMemory", session.state), session.address)
+
+    def blocked(self, session: WebSocketConnection) -> None:
+        """Nothing is told that was not asked for."""
 
     def writable(self, session: WebSocketConnection) -> None:
         """Nothing is told that was not asked for."""
@@ -114,10 +125,16 @@ class PushConduct:
         _ = session, message
         return []
 
+    def blocked(self, session: WebSocketConnection) -> None:
+        """Note that what the session was told may not have left."""
+        if session.state is not None:
+            self._subscriber(session).behind = True
+
     def writable(self, session: WebSocketConnection) -> None:
         """Tell what there is, as far as there is room."""
         subscriber = self._subscriber(session)
         room = session.room
+        subscriber.behind = not room
         if not (room and subscriber.pending):
             return
         session.send(subscriber.take(room))
@@ -193,4 +210,20 @@ class NativeConduct(PushConduct):
 
     def received(self, session: WebSocketConnection, message: bytes) -> list[bytes] | Steps:
         """Answer a message."""
-        return [self._messages.answer(self._subscriber(session), message)]
+        subscriber = self._subscriber(session)
+        answer = self._messages.answer(subscriber, message)
+        if answer is not None:
+            return [answer]
+        return self._confirm(session) if subscriber.pending else [self._messages.confirmed(subscriber)]
+
+    def _confirm(self, session: WebSocketConnection) -> Steps:
+        """Push what is to be told, then say whether that was all; a turn of the loop for everybody else between.
+
+        What comes behind it on the session waits, and so does it while the peer does not take what it got.
+        """
+        for _ in range(_CONFIRM_TURNS):
+            subscriber = self._subscriber(session)
+            if not (session.room and subscriber.pending):
+                break
+            yield subscriber.take(session.room)
+        yield [self._messages.confirmed(self._subscriber(session))]

@@ -1,12 +1,14 @@
 """The messages of the seed's `/ws`: JSON objects told apart by `type` (artemis-rust 2).
 
-`subscribe` and `unsubscribe` with `service_id` or `serviceId`, `*` for all services; `ping`. Synchronous, no I/O.
+`subscribe` and `unsubscribe` with `service_id` or `serviceId`, `*` for all services; `confirm`; `ping`. Synchronous,
+no I/O.
 Not here: what is pushed, see `artemis.push`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import msgspec
 
@@ -31,16 +33,21 @@ _DECODER = msgspec.json.Decoder(_Message)
 class NativeMessages:
     """Answers the messages of all `/ws` sessions of one node.
 
-    `counters` counts what went wrong by reason. Every message has one answer: an acknowledgement, or `error` with a
-    text that says what to do.
+    `counters` counts what went wrong by reason; `age` gives the milliseconds that the node's data may be old, None
+    while it does not serve. Every message has one answer: an acknowledgement, or `error` with a text that says what to
+    do.
     """
 
-    def __init__(self, stream: ChangeStream, counters: Counter[str]) -> None:
+    def __init__(self, stream: ChangeStream, counters: Counter[str], age: Callable[[], int | None]) -> None:
         self._stream = stream
         self._counters = counters
+        self._age = age
 
-    def answer(self, subscriber: Subscriber, message: bytes) -> bytes:
-        """Answer one message of a session; what it missed since a cursor is pushed after the acknowledgement."""
+    def answer(self, subscriber: Subscriber, message: bytes) -> bytes | None:
+        """Answer one message of a session; what it missed since a cursor is pushed after the acknowledgement.
+
+        None for `confirm`: everything pending is to be pushed first, and then `confirmed` is the answer.
+        """
         try:
             asked = _DECODER.decode(message)
         except (msgspec.MsgspecError, RecursionError) as error:
@@ -49,6 +56,8 @@ class NativeMessages:
         match asked.type:
             case "ping":
                 return _PONG
+            case "confirm":
+                return None
             case "subscribe" | "unsubscribe" if service_id is None or not service_id.strip():
                 return self._error("malformed_message", f"{asked.type} needs service_id, the service or {EVERYTHING}")
             case "subscribe":
@@ -59,10 +68,17 @@ class NativeMessages:
                 self._stream.unsubscribe(subscriber, "" if service_id.strip() == EVERYTHING else service_id)
                 return encode({"type": "unsubscribed", "service_id": service_id, "serviceId": service_id})
             case None:
-                return self._error("malformed_message", "type is missing; send subscribe, unsubscribe or ping")
+                return self._error("malformed_message", "type is missing; send subscribe, unsubscribe, confirm or ping")
             case other:
-                text = f"type {other[:100]!r} is not known; send subscribe, unsubscribe or ping"
+                text = f"type {other[:100]!r} is not known; send subscribe, unsubscribe, confirm or ping"
                 return self._error("malformed_message", text)
+
+    def confirmed(self, subscriber: Subscriber) -> bytes:
+        """Say whether a session was sent everything that it had to be told until now; made when it is sent."""
+        age = self._age()
+        current = age is not None and not subscriber.pending
+        cursor = self._stream.resumable(subscriber)
+        return encode({"type": "confirmed", "cursor": cursor, "current": current, "ageMs": age or 0})
 
     def _subscribe(self, subscriber: Subscriber, service_id: str, cursor: str | None) -> bytes:
         start = None if cursor is None else read_cursor(cursor)
