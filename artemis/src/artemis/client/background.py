@@ -17,6 +17,7 @@ class Background:
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._open = False
+        self._forked = False
 
     def open(self) -> None:
         """Allow tasks."""
@@ -30,7 +31,7 @@ class Background:
     def ensure(self, name: str, run: Callable[[], Coroutine[None, None, None]]) -> None:
         """Start ``run`` unless a task of that name is running; ``ClosedError`` when the client is not open."""
         if not self._open:
-            raise ClosedError
+            raise ClosedError(forked=self._forked)
         if name not in self._tasks:
             task = asyncio.get_running_loop().create_task(run(), name=f"artemis client {name}")
             self._tasks[name] = task
@@ -44,6 +45,11 @@ class Background:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+    def after_fork(self) -> None:
+        """Allow no tasks any more; those that are there are the parent's."""
+        self._open, self._forked = False, True
+        self._tasks.clear()
 
     def _ended(self, name: str, task: asyncio.Task[None]) -> None:
         self._tasks.pop(name, None)

@@ -19,6 +19,7 @@ from artemis.client.connection import Connection, ConnectionState
 from artemis.client.discovery.discovery import Discovery, Watch
 from artemis.client.discovery.services import ServiceBook, ServiceView
 from artemis.client.events import EventFeed, Events
+from artemis.client.forks import AtFork, keep_for_ever, note_closed, note_open
 from artemis.client.nodes.addresses import Addresses
 from artemis.client.nodes.contact import Contact
 from artemis.client.nodes.nodes import Nodes
@@ -128,12 +129,14 @@ class ArtemisClient:
             discovers=lambda: len(services) > 0,
             registers=lambda: len(leases) > 0,
         )
+        self._at_fork = AtFork(self._in_child)
         self._entered = False
 
     async def __aenter__(self) -> Self:
         if self._entered:
             raise RuntimeError("a client can be entered once; make a new one")
         self._entered = True
+        note_open(self._at_fork)
         self._contact.open()
         self._caller.open()
         self._background.open()
@@ -151,6 +154,14 @@ class ArtemisClient:
             self._contact.close()
             await asyncio.shield(self._caller.close())
             self._feed.close()
+            note_closed(self._at_fork)
+
+    def _in_child(self) -> None:
+        """Be closed in the child of a fork: every use raises ``ClosedError``, and what is open stays the parent's."""
+        keep_for_ever(self)
+        self._background.after_fork()
+        self._caller.after_fork()
+        self._registrar.after_fork()
 
     @property
     def state(self) -> ConnectionState:

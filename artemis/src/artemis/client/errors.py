@@ -107,7 +107,16 @@ class LimitError(ArtemisError):
 
 
 class ClosedError(ArtemisError):
-    """The client is not open: use it inside ``async with ArtemisClient(...)``."""
+    """The client is not open: use it inside ``async with ArtemisClient(...)``, or ``with``, for the one that blocks.
 
-    def __init__(self) -> None:
-        super().__init__("the client is not open; use it inside `async with ArtemisClient(...) as client:`")
+    ``forked`` says that it was open when the process forked, and that this is the child: make one after the fork.
+    """
+
+    def __init__(self, *, forked: bool = False) -> None:
+        self.forked = forked
+        super().__init__(
+            "the client was opened before a fork and belongs to the parent; make a new one in the child"
+            if forked
+            else "the client is not open; use it inside `async with ArtemisClient(...) as client:` "
+            "(or `with`, for artemis.sync)"
+        )

@@ -40,6 +40,7 @@ class Caller:
         self._options = options
         self._random = random
         self._open = False
+        self._forked = False
 
     @property
     def server(self) -> str:
@@ -55,6 +56,10 @@ class Caller:
         self._open = False
         await self._transport.close()
 
+    def after_fork(self) -> None:
+        """Refuse further calls; the connections are the parent's."""
+        self._open, self._forked = False, True
+
     async def call(self, endpoint: Endpoint[RequestT, AnswerT], request: RequestT) -> Answered[AnswerT]:
         """Ask the current node; on trouble wait, switch and repeat, as the spec says in 1.2 and 9.2.
 
@@ -65,7 +70,7 @@ class Caller:
         course = Course(endpoint.path, self._contact.nodes, self._options, self._random)
         while True:
             if not self._open:
-                raise ClosedError
+                raise ClosedError(forked=self._forked)
             node = self._contact.node
             try:
                 reply = await self._transport.call(node, endpoint.path, body, self._options.attempt_timeout)
@@ -92,7 +97,7 @@ class Caller:
     async def ask(self, node: str, endpoint: Endpoint[RequestT, AnswerT], request: RequestT) -> Answered[AnswerT]:
         """Ask this very node, once; how it ends is held against no node. Raises as `call` does."""
         if not self._open:
-            raise ClosedError
+            raise ClosedError(forked=self._forked)
         try:
             reply = await self._transport.call(node, endpoint.path, encode(request), self._options.attempt_timeout)
             answer = endpoint.read(request, reply.body)

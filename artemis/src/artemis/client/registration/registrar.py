@@ -127,6 +127,11 @@ class Registrar:
         if error is not None:
             logger.warning("unregister failed; %d leases end by themselves: %s", len(ending), error)
 
+    def after_fork(self) -> None:
+        """Let every lease go without a word: they are the parent's."""
+        for lease in self._book.leases():
+            self._book.end(lease)
+
     async def close(self) -> None:
         """Take out whatever is still registered."""
         await self.end(self._book.leases())

@@ -1,0 +1,1 @@
+"""The SDK for code that blocks: the words of the async client, carried out by it in a thread of its own."""

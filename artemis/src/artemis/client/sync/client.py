@@ -1,0 +1,130 @@
+"""`ArtemisClient` for code that blocks: Flask, Django, Celery, scripts. The async client does the work.
+
+Nothing is decided here: every word is the async client's, carried out in a thread of its own (`work`, `core`, `loop`).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Self
+
+from artemis.client.client import ArtemisClient as AsyncClient
+from artemis.client.options import ClientOptions
+from artemis.client.sync.api import RegistryApi
+from artemis.client.sync.balancer import Balancer
+from artemis.client.sync.iteration import Events, Watch
+from artemis.client.sync.registration import Registration
+from artemis.client.sync.work import Work
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from random import Random
+    from types import TracebackType
+
+    from artemis.client import ConnectionState, ServiceView, Strategy, Transport
+    from artemis.model import Instance
+
+
+class ArtemisClient:
+    """A client of the registry for code that blocks, with the words of `artemis.ArtemisClient`.
+
+    ::
+
+        with ArtemisClient(servers=["http://127.0.0.1:8080"], region_id="local", zone_id="zone1") as client:
+            with client.registered(Instance(service_id="orders", ip="127.0.0.1", port=9000)):
+                prices = client.service("prices")
+
+    The arguments are those of the async client, which runs in a daemon thread of its own from entering on (or `open`)
+    until leaving (or `close`). A program that ends without closing unregisters within ``close_timeout``; a client that
+    is dropped open warns (``ResourceWarning``) and ends.
+
+    All methods may be called from any thread, several at once, also from one with a running event loop: they block
+    their caller, and with it that loop, so async code does better with the async client. Waiting may be interrupted
+    (``KeyboardInterrupt``): what was under way is cancelled first, so that nothing half done stays.
+
+    After a ``fork()`` the child's first use starts a thread and connections of its own, with the same options. What
+    the parent registered stays the parent's: the child neither renews nor unregisters it. Watches, events and
+    listeners of the parent do not go on in the child; balancers do. With a ``transport`` of one's own the child gets
+    ``ClosedError`` instead.
+    """
+
+    def __init__(
+        self,
+        *,
+        servers: Sequence[str],
+        region_id: str | None = None,
+        zone_id: str | None = None,
+        options: ClientOptions | None = None,
+        transport: Transport | None = None,
+        random: Random | None = None,
+    ) -> None:
+        options = options or ClientOptions()
+        self._work = Work(
+            partial(
+                AsyncClient,
+                servers=servers,
+                region_id=region_id,
+                zone_id=zone_id,
+                options=options,
+                transport=transport,
+                random=random,
+            ),
+            close_timeout=options.close_timeout,
+            forkable=transport is None,
+        )
+        self.api = RegistryApi(self._work)
+        """The plain operations, for tools: nothing cached, nothing renewed."""
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def open(self) -> None:
+        """Start working, as entering the client does; for programs whose end no ``with`` block can mark."""
+        self._work.open()
+
+    def close(self, timeout: float | None = None) -> None:
+        """End everything that the client started, unregister first; every thread that waits for the client returns.
+
+        It takes at most ``close_timeout`` and a little; after ``timeout`` seconds, if given, ``TimeoutError`` is
+        raised, and what was not done by then stays undone. Once more does nothing.
+        """
+        self._work.close(timeout)
+
+    @property
+    def state(self) -> ConnectionState:
+        """What is known about the registry, see `ConnectionState`."""
+        return self._work.client.state
+
+    @property
+    def server(self) -> str:
+        """The URL of the node that the next call goes to."""
+        return self._work.client.server
+
+    def events(self) -> Events:
+        """Listen to what happens to this client from now on: ``for event in client.events()``."""
+        return Events(self._work, lambda client: client.events())
+
+    def registered(self, instance: Instance) -> Registration:
+        """Return a context inside which the instance is registered; arguments and errors as of the async client."""
+        return Registration(self._work, lambda client: client.registered(instance))
+
+    def service(self, service_id: str, *, timeout: float | None = None) -> ServiceView:
+        """Return a service with its live instances, from the live cache after the first use.
+
+        Errors as of the async client, and ``TimeoutError`` after ``timeout`` seconds, if given.
+        """
+        return self._work.run(lambda client: client.service(service_id), timeout)
+
+    def watch(self, service_id: str) -> Watch:
+        """Follow the changes of a service: ``for change in client.watch("orders")``, see `Watch`."""
+        return Watch(self._work, lambda client: client.watch(service_id))
+
+    def balancer(self, service_id: str, strategy: Strategy = "round-robin") -> Balancer:
+        """Return a chooser among the live instances of a service: ``client.balancer("orders").next()``."""
+        return Balancer(self._work, lambda client: client.balancer(service_id, strategy))
