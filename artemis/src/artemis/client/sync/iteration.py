@@ -5,12 +5,12 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
-from artemis.client.errors import ClosedError
+from artemis.client import ClientEvent, ClosedError, InstanceChange
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from artemis.client import ArtemisClient, ClientEvent, InstanceChange
+    from artemis.client import ArtemisClient
     from artemis.client.sync.core import Core
     from artemis.client.sync.work import Work
 
@@ -72,14 +72,14 @@ class Iteration(Generic[T]):
         self._core.soon(self._inner.close)
 
 
-class Watch(Iteration["InstanceChange"]):
+class Watch(Iteration[InstanceChange]):
     """The changes of a service, as `artemis.Watch`, with ``for`` instead of ``async for``.
 
     It starts with a ``new`` for each instance that is live already. The first step raises what the first lookup raises.
     """
 
 
-class Events(Iteration["ClientEvent"]):
+class Events(Iteration[ClientEvent]):
     """The events of a client from the moment it was made, as `artemis.Events`, with ``for``."""
 
 
