@@ -144,8 +144,8 @@ class Addresses:
             return
         nodes.answered(url)
         if nodes.current == before:
-            why = "it is in the own zone" if nodes.tier(url) is Tier.OWN_ZONE else f"{before} is not named any more"
-            self._contact.move(url, why)
+            named = nodes.tier(before) <= Tier.NAMED
+            self._contact.move(url, "it is in the own zone" if named else f"the registry does not name {before}")
             self._lost.clear()
 
     async def _ask(self, node: str) -> list[ServiceNode]:
