@@ -20,6 +20,9 @@ from artemis.client.discovery.discovery import Discovery, Watch
 from artemis.client.discovery.services import ServiceBook, ServiceView
 from artemis.client.events import EventFeed, Events
 from artemis.client.forks import AtFork, keep_for_ever, note_closed, note_open
+from artemis.client.links.carrier import Carrier
+from artemis.client.links.live import Live
+from artemis.client.links.opening import NodeOpener
 from artemis.client.nodes.addresses import Addresses
 from artemis.client.nodes.contact import Contact
 from artemis.client.nodes.nodes import Nodes
@@ -32,7 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+    from artemis.client.links.link import LinkKind
     from artemis.model import Instance
+    from msgtrans import TlsClientConfig
 
 
 class ArtemisClient:
@@ -48,7 +53,10 @@ class ArtemisClient:
     - ``region_id``, ``zone_id``: where the caller is, as the node's ``--region`` and ``--zone``; lookups need the
       region and carry both, and instances that name none get them.
     - ``options``: timings and bounds, see `ClientOptions`.
-    - ``transport``: how messages travel; HTTP unless given. The client closes it.
+    - ``transport``: how messages travel; HTTP unless given. The client closes it. With one that is not an
+      `HttpTransport` nothing is pushed, and services are looked up regularly.
+    - ``tls``: what is trusted and shown at ``https://`` nodes, on every kind of connection; the system's authorities
+      unless given. ``ConfigurationError`` (a ``ValueError``) for files that cannot be used.
     - ``random``: the source of every random choice, for repeatable tests.
 
     Entering opens nothing and does not fail for an absent registry: the first call does. Leaving ends everything that
@@ -64,6 +72,7 @@ class ArtemisClient:
         zone_id: str | None = None,
         options: ClientOptions | None = None,
         transport: Transport | None = None,
+        tls: TlsClientConfig | None = None,
         random: Random | None = None,
     ) -> None:
         if isinstance(servers, str):
@@ -89,9 +98,18 @@ class ArtemisClient:
             feed=self._feed,
             clock=time.monotonic,
         )
+        carries = transport or HttpTransport(max_answer_bytes=options.max_answer_bytes, tls=tls)
+        self._live = Live(
+            contact=self._contact,
+            opener=NodeOpener(http=carries, options=options, tls=tls) if isinstance(carries, HttpTransport) else None,
+            feed=self._feed,
+            background=self._background,
+            options=options,
+            random=random,
+        )
         self._caller = Caller(
             contact=self._contact,
-            transport=transport or HttpTransport(max_answer_bytes=options.max_answer_bytes),
+            transport=Carrier(carries, lambda: self._live.link),
             options=options,
             random=random,
         )
@@ -170,6 +188,11 @@ class ArtemisClient:
         Before the first call it is ``SUSPENDED``: nobody has answered yet.
         """
         return self._connection.state
+
+    @property
+    def link(self) -> LinkKind:
+        """How changes are heard of now; every change of it is a `LinkChanged`. ``POLL`` while nothing needs more."""
+        return self._live.kind
 
     @property
     def server(self) -> str:

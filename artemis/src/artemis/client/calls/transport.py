@@ -8,10 +8,15 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import aiohttp
+
+from artemis.client.calls.passage import PASSAGE
+from msgtrans import TlsClientConfig
+from msgtrans.tls import client_context
 
 
 class TransportFailure(Exception):  # noqa: N818 - an outcome that never leaves the SDK, not an error for its users
@@ -52,8 +57,11 @@ class HttpTransport:
     inflating) fail.
     """
 
-    def __init__(self, *, max_answer_bytes: int) -> None:
+    def __init__(self, *, max_answer_bytes: int, tls: TlsClientConfig | None = None) -> None:
         self._max_answer_bytes = max_answer_bytes
+        self._tls = tls or TlsClientConfig()
+        if tls is not None:
+            client_context(tls)  # files that cannot be used are told of now, not with every call
         self._session: aiohttp.ClientSession | None = None
 
     async def call(self, node: str, path: str, body: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - see Transport
@@ -67,7 +75,7 @@ class HttpTransport:
             async with (
                 asyncio.timeout(timeout),
                 self._session.post(
-                    f"{node}/api/{path}", data=body, timeout=aiohttp.ClientTimeout(), allow_redirects=False
+                    f"{node}/api/{path}", data=body, headers=_headers(), timeout=aiohttp.ClientTimeout(), allow_redirects=False
                 ) as response,
             ):
                 if response.status >= 300:
@@ -93,6 +101,11 @@ class HttpTransport:
                 raise TransportFailure(f"an answer of more than {self._max_answer_bytes} bytes")
             parts.append(part)
         return b"".join(parts)
+
+
+def _headers() -> Mapping[str, str] | None:
+    passage = PASSAGE.get()
+    return None if passage is None else passage.headers
 
 
 def _age(response: aiohttp.ClientResponse) -> float:

@@ -36,12 +36,15 @@ class LinkKind(Enum):
 class LinkFailure(Exception):  # noqa: N818 - an outcome that never leaves the SDK, not an error for its users
     """A link could not be made or has ended; the text says why in words for people.
 
-    ``offered`` is False when the node, or what is between, does not speak this kind: another kind may work there.
+    ``offered`` is False when the node, or what is between, does not speak this kind: another kind may work there. None
+    says that it is not known, because nothing was heard. ``sent`` is False when what was asked has certainly not
+    reached the node.
     """
 
-    def __init__(self, text: str, *, offered: bool = True) -> None:
+    def __init__(self, text: str, *, offered: bool | None = True, sent: bool = True) -> None:
         super().__init__(text)
         self.offered = offered
+        self.sent = sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +61,16 @@ class Push:
     """What a node says of one service, in lower case; ``*`` with a reload means all of them.
 
     ``cursor`` holds when the whole push is applied; None where the node knows no cursors. With ``full_sync`` the
-    changes are all instances there are.
+    changes are all instances there are. ``age`` is set by long polls, whose every answer confirms its service, also one
+    without changes: how many seconds old the data may have been when it came. Elsewhere it is None, and `Link.confirm`
+    tells.
     """
 
     service: str
     changes: tuple[Change, ...]
     cursor: str | None = None
     full_sync: bool = False
+    age: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +95,10 @@ class Confirmation:
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
-    """The outcome of subscribing: ``cursor`` of the node's answer, ``refused`` services with the reason."""
+    """The outcome of subscribing: ``cursor`` of the node's answer, ``refused`` services with the reason.
+
+    ``cursor`` is None where there were several answers, as to services with different cursors, or none that has one.
+    """
 
     cursor: str | None = None
     refused: dict[str, str] = field(default_factory=dict)
@@ -107,6 +116,8 @@ class Link(Protocol):
 
     kind: LinkKind
     node: str
+    lifetime: float | None
+    """Seconds after which a new one has to replace it, because the node ends it soon after; None: never."""
 
     @property
     def carries_calls(self) -> bool:
@@ -115,7 +126,10 @@ class Link(Protocol):
 
     @property
     def confirms(self) -> bool:
-        """Whether `confirm` may be used; otherwise only lookups say how old data is."""
+        """Whether `confirm` says what it says; otherwise it is a sign of life, and only lookups tell how old data is.
+
+        Long polls confirm each service by itself, see `Push`, so there it is False.
+        """
         ...
 
     async def call(self, path: str, body: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - as `Transport.call`
@@ -134,8 +148,12 @@ class Link(Protocol):
         """Ask whether everything has been pushed; also the sign of life of the link."""
         ...
 
-    async def ended(self) -> str:
-        """Wait until the link has ended; return why, in words for people."""
+    async def ended(self) -> LinkFailure:
+        """Wait until the link has ended; return why.
+
+        ``offered`` then says what that means: True, the node is lost; False, it does not speak this kind after all;
+        None, it ended the link in good order and takes a new one.
+        """
         ...
 
     async def close(self) -> None:

@@ -1,0 +1,86 @@
+"""Which way to hear of changes comes next at a node, and how long to wait before a connection is made.
+
+Pure: outcomes, time and randomness come in. Connecting is the business of `live`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from artemis.client.links.link import LinkKind
+
+if TYPE_CHECKING:
+    from random import Random
+
+RUNGS: Final = tuple(LinkKind)
+"""All kinds, the best first; the last one needs nothing of a node."""
+
+MAX_NODES: Final = 1000
+"""Nodes of which it is remembered what they do not offer; the one learned of first makes room."""
+
+
+def is_better(kind: LinkKind, other: LinkKind) -> bool:
+    """Say whether ``kind`` is the better of two; no kind is better than itself."""
+    return RUNGS.index(kind) < RUNGS.index(other)
+
+
+def rungs(node: str) -> tuple[LinkKind, ...]:
+    """Return the kinds that the URL of a node allows: below a path there is no port of its own for MsgTrans."""
+    return RUNGS[1:] if urlsplit(node).path.strip("/") else RUNGS
+
+
+class Ladder:
+    """What each node was found not to offer, and until when that counts (monotonic seconds)."""
+
+    def __init__(self) -> None:
+        self._missing: OrderedDict[str, dict[LinkKind, float]] = OrderedDict()
+
+    def best(self, node: str, now: float) -> LinkKind:
+        """Return the best kind that may work at the node."""
+        missing = self._missing.get(node, {})
+        return next(kind for kind in rungs(node) if kind is LinkKind.POLL or missing.get(kind, now) <= now)
+
+    def lacks(self, node: str, kind: LinkKind, until: float) -> None:
+        """Note that the node does not offer a kind; it is not the best again before ``until``."""
+        self._missing.setdefault(node, {})[kind] = until
+        if len(self._missing) > MAX_NODES:
+            self._missing.popitem(last=False)
+
+    def better_at(self, node: str, kind: LinkKind) -> float | None:
+        """Return when a kind better than ``kind`` may be tried at the node; None if that is the best there is."""
+        missing = self._missing.get(node, {})
+        better = [other for other in rungs(node) if is_better(other, kind)]
+        return min((missing.get(other, 0.0) for other in better), default=None)
+
+    def forget(self, node: str) -> None:
+        """Note that the node went away: what comes back may offer something else."""
+        self._missing.pop(node, None)
+
+
+class Pace:
+    """Full jitter before every connection after a loss: between 0 and ``min(limit, backoff * 2**n)`` seconds.
+
+    n is how many were lost or failed in a row; one that was held longer than ``limit`` ends the row.
+    """
+
+    def __init__(self, *, backoff: float, limit: float) -> None:
+        self._backoff = backoff
+        self._limit = limit
+        self.row = -1
+        """n of the formula; -1 before the first loss."""
+
+    def lost(self, held: float) -> None:
+        """Note that a link was lost after ``held`` seconds, or could not be made after 0."""
+        self.row = 0 if held > self._limit else self.row + 1
+
+    def delay(self, random: Random) -> float:
+        """Return how many seconds to wait before the next connection; nothing before the very first."""
+        if self.row < 0:
+            return 0.0
+        return random.uniform(0.0, min(self._limit, self._backoff * 2 ** min(self.row, 32)))
+
+    def soon(self, random: Random) -> float:
+        """Return how many seconds to wait once it is known that the node answers again."""
+        return random.uniform(0.0, min(self._limit, self._backoff))
