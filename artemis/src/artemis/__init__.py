@@ -23,9 +23,13 @@ if TYPE_CHECKING:
         ConnectionState,
         DiskFailed,
         DoubtEnded,
+        Drained,
         Events,
         EventsMissed,
+        FilterFailed,
+        HealthAnswer,
         HealthChanged,
+        HealthCheck,
         HeartbeatFailed,
         HttpTransport,
         InstanceChange,
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
         Registration,
         RegistrationRefused,
         RegistrationRefusedError,
+        RegistryFilter,
         Reply,
         ServedFromDisk,
         ServiceView,
@@ -53,6 +58,8 @@ if TYPE_CHECKING:
         UnreachableError,
         Unregistered,
         Watch,
+        Withheld,
+        own_address,
     )
     from artemis.model import FailedInstance, Instance
 
@@ -68,10 +75,14 @@ __all__ = [
     "ConnectionState",
     "DiskFailed",
     "DoubtEnded",
+    "Drained",
     "Events",
     "EventsMissed",
     "FailedInstance",
+    "FilterFailed",
+    "HealthAnswer",
     "HealthChanged",
+    "HealthCheck",
     "HeartbeatFailed",
     "HttpTransport",
     "Instance",
@@ -90,6 +101,7 @@ __all__ = [
     "Registration",
     "RegistrationRefused",
     "RegistrationRefusedError",
+    "RegistryFilter",
     "Reply",
     "ServedFromDisk",
     "ServiceView",
@@ -100,7 +112,9 @@ __all__ = [
     "UnreachableError",
     "Unregistered",
     "Watch",
+    "Withheld",
     "__version__",
+    "own_address",
 ]
 
 _OF_THE_MODEL = {"FailedInstance", "Instance"}

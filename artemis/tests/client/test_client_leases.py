@@ -25,7 +25,7 @@ def test_identity_ignores_letter_case_and_everything_but_the_key() -> None:
 
 def test_the_same_instance_twice_is_an_error() -> None:
     """Two owners of one lease in one client would end each other's registration."""
-    book = LeaseBook(limit=10)
+    book = LeaseBook(limit=10, ttl=20.0)
     book.add(instance("i1"))
     with pytest.raises(ValueError, match="r/s/i1 already"):
         book.add(instance("I1"))
@@ -33,7 +33,7 @@ def test_the_same_instance_twice_is_an_error() -> None:
 
 def test_the_number_of_leases_is_bounded() -> None:
     """The error names the option."""
-    book = LeaseBook(limit=1)
+    book = LeaseBook(limit=1, ttl=20.0)
     book.add(instance("i1"))
     with pytest.raises(LimitError, match="max_instances=1"):
         book.add(instance("i2"))
@@ -41,7 +41,7 @@ def test_the_number_of_leases_is_bounded() -> None:
 
 def test_heartbeats_carry_what_was_registered_in_bounded_messages() -> None:
     """A registration under way does not take part, so that a heartbeat never overtakes it."""
-    book = LeaseBook(limit=10)
+    book = LeaseBook(limit=10, ttl=20.0)
     held = [book.add(instance(f"i{number}")) for number in range(3)]
     book.registered(held, [])
     book.add(instance("pending"))
@@ -50,7 +50,7 @@ def test_heartbeats_carry_what_was_registered_in_bounded_messages() -> None:
 
 def test_a_lease_that_the_registry_lost_is_registered_again() -> None:
     """Codes data-not-found and unknown ask for it (spec 9.4); the others in the message are renewed."""
-    book = LeaseBook(limit=10)
+    book = LeaseBook(limit=10, ttl=20.0)
     leases = [book.add(instance(f"i{number}")) for number in range(3)]
     book.registered(leases, [])
     answer = [failed(instance("I0"), "data-not-found"), failed(instance("i1"), "unknown")]
@@ -61,7 +61,7 @@ def test_a_lease_that_the_registry_lost_is_registered_again() -> None:
 
 def test_a_refusal_is_news_once_and_ends_with_the_next_acceptance() -> None:
     """It shows in state and error as long as it lasts."""
-    book = LeaseBook(limit=10)
+    book = LeaseBook(limit=10, ttl=20.0)
     lease = book.add(instance())
     book.registered([lease], [])
     refused = book.renewed([lease], [failed(instance(), "no-permission")])
@@ -74,7 +74,7 @@ def test_a_refusal_is_news_once_and_ends_with_the_next_acceptance() -> None:
 
 def test_a_heartbeat_without_answer_makes_a_lease_uncertain() -> None:
     """Until the next answer."""
-    book = LeaseBook(limit=10)
+    book = LeaseBook(limit=10, ttl=20.0)
     lease = book.add(instance())
     book.registered([lease], [])
     book.unheard([lease], "refused")
@@ -85,10 +85,10 @@ def test_a_heartbeat_without_answer_makes_a_lease_uncertain() -> None:
 
 def test_answers_mean_nothing_for_a_lease_that_has_ended() -> None:
     """A late data-not-found does not bring an instance back that was taken out meanwhile."""
-    book = LeaseBook(limit=10)
+    book = LeaseBook(limit=10, ttl=20.0)
     lease = book.add(instance())
     book.registered([lease], [])
-    book.end(lease)
+    book.end(lease, now=0.0)
     assert book.renewed([lease], [failed(instance(), "data-not-found")]).register_again == ()
     assert lease.state is LeaseState.ENDED
     assert len(book) == 0
@@ -96,9 +96,9 @@ def test_answers_mean_nothing_for_a_lease_that_has_ended() -> None:
 
 def test_an_answer_about_a_former_lease_does_not_touch_its_successor() -> None:
     """The same instance registered anew is another lease."""
-    book = LeaseBook(limit=10)
+    book = LeaseBook(limit=10, ttl=20.0)
     former = book.add(instance())
-    book.end(former)
+    book.end(former, now=0.0)
     successor = book.add(instance())
     book.registered([former], [])
     assert successor.state is LeaseState.PENDING

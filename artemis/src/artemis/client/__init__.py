@@ -21,8 +21,10 @@ from artemis.client.events import (
     ClientEvent,
     DiskFailed,
     DoubtEnded,
+    Drained,
     Events,
     EventsMissed,
+    FilterFailed,
     HealthChanged,
     HeartbeatFailed,
     LinkChanged,
@@ -35,11 +37,15 @@ from artemis.client.events import (
     ServedFromDisk,
     StateChanged,
     Unregistered,
+    Withheld,
 )
 from artemis.client.links.link import LinkKind
 from artemis.client.options import ClientOptions
+from artemis.client.registration.address import own_address
+from artemis.client.registration.filters import RegistryFilter
+from artemis.client.registration.health import HealthAnswer, HealthCheck
 from artemis.client.registration.leases import LeaseState
-from artemis.client.registration.registrar import Registration
+from artemis.client.registration.registration import Registration
 
 __all__ = [
     "AnswerDoubted",
@@ -53,9 +59,13 @@ __all__ = [
     "ConnectionState",
     "DiskFailed",
     "DoubtEnded",
+    "Drained",
     "Events",
     "EventsMissed",
+    "FilterFailed",
+    "HealthAnswer",
     "HealthChanged",
+    "HealthCheck",
     "HeartbeatFailed",
     "HttpTransport",
     "InstanceChange",
@@ -73,6 +83,7 @@ __all__ = [
     "Registration",
     "RegistrationRefused",
     "RegistrationRefusedError",
+    "RegistryFilter",
     "Reply",
     "ServedFromDisk",
     "ServiceView",
@@ -83,4 +94,6 @@ __all__ = [
     "UnreachableError",
     "Unregistered",
     "Watch",
+    "Withheld",
+    "own_address",
 ]

@@ -27,9 +27,14 @@ from artemis.client.nodes.addresses import Addresses
 from artemis.client.nodes.contact import Contact
 from artemis.client.nodes.nodes import Nodes
 from artemis.client.options import ClientOptions
-from artemis.client.registration.instances import completed
+from artemis.client.registration.beats import Beats
+from artemis.client.registration.drain import Drain
+from artemis.client.registration.filters import Filters, RegistryFilter
+from artemis.client.registration.health import HealthCheck, HealthProbe
 from artemis.client.registration.leases import LeaseBook
-from artemis.client.registration.registrar import Registrar, Registration
+from artemis.client.registration.origin import SLICE, Origin
+from artemis.client.registration.registrar import Registrar
+from artemis.client.registration.registration import Registration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +57,7 @@ class ArtemisClient:
     - ``servers``: URLs of nodes of one cluster. The client talks to one of them, chosen at random, until it fails.
     - ``region_id``, ``zone_id``: where the caller is, as the node's ``--region`` and ``--zone``; lookups need the
       region and carry both, and instances that name none get them.
+    - ``registry_filters``: what may keep instances out of the registry, see `RegistryFilter`.
     - ``options``: timings and bounds, see `ClientOptions`.
     - ``transport``: how messages travel; HTTP unless given. The client closes it. With one that is not an
       `HttpTransport` nothing is pushed, and services are looked up regularly.
@@ -60,8 +66,9 @@ class ArtemisClient:
     - ``random``: the source of every random choice, for repeatable tests.
 
     Entering opens nothing and does not fail for an absent registry: the first call does. Leaving ends everything that
-    the client started; it takes at most ``close_timeout`` seconds and a little. One event loop; all methods may be used
-    concurrently and cancelled. Implements the parts of the artemis spec, 9, that HTTP alone can carry.
+    the client started; it takes at most ``close_timeout`` and ``drain_timeout`` seconds and a little. One event loop;
+    all methods may be used concurrently and cancelled. Implements the parts of the artemis spec, 9, that HTTP alone can
+    carry.
     """
 
     def __init__(
@@ -70,6 +77,7 @@ class ArtemisClient:
         servers: Sequence[str],
         region_id: str | None = None,
         zone_id: str | None = None,
+        registry_filters: Sequence[RegistryFilter] = (),
         options: ClientOptions | None = None,
         transport: Transport | None = None,
         tls: TlsClientConfig | None = None,
@@ -79,8 +87,7 @@ class ArtemisClient:
             raise TypeError("servers is a list of URLs, not one text")
         options = options or ClientOptions()
         random = random or Random()  # noqa: S311 - spreads load; keeps no secret
-        self._region_id = region_id
-        self._zone_id = zone_id
+        self._options = options
         self._random = random
         self._feed = EventFeed(options.event_buffer)
         self._connection = Connection(lost_after=options.lost_after, now=time.monotonic())
@@ -115,16 +122,21 @@ class ArtemisClient:
         )
         self.api = RegistryApi(self._caller, region_id=region_id, zone_id=zone_id)
         """The plain operations, for tools: nothing cached, nothing renewed."""
-        leases = LeaseBook(limit=options.max_instances)
+        leases = LeaseBook(limit=options.max_instances, ttl=options.lost_after)
         services = ServiceBook(limit=options.max_services)
         self._registrar = Registrar(
             api=self.api,
             book=leases,
+            beats=Beats(options, random, time.monotonic()),
+            filters=Filters(registry_filters, self._feed.publish),
+            drain=Drain(api=self.api, feed=self._feed, options=options, random=random),
             feed=self._feed,
             background=self._background,
             options=options,
-            random=random,
+            clock=time.monotonic,
         )
+        self._origin = Origin(region_id, zone_id, node=lambda: self._contact.node)
+        self._contact.on_move(self._registrar.hurry)
         self._discovery = Discovery(
             api=self.api,
             book=services,
@@ -203,15 +215,39 @@ class ArtemisClient:
         """Listen to what happens to this client from now on: state, failover, registrations, failed lookups."""
         return self._feed.listen()
 
-    def registered(self, instance: Instance) -> Registration:
-        """Return a context inside which the instance is registered and its lease renewed.
+    def registered(self, *instances: Instance, health: HealthCheck | None = None) -> Registration:
+        """Return a context inside which the instance, or all of several, are registered and their leases renewed.
 
-        Missing region and zone come from the client; a missing ``instance_id`` and ``url`` are derived from ``ip`` and
-        ``port``; a missing ``status`` is ``up``. Raises ``ValueError`` or ``TypeError`` naming the field that is
-        missing and cannot be derived, out of range or of a wrong type.
+        Missing region and zone come from the client; a missing ``ip`` is the address towards the registry, if there is
+        a ``port`` and no ``url`` (see `own_address`); a missing ``instance_id`` and ``url`` are derived from ``ip`` and
+        ``port``; a missing ``status`` is ``up``, a missing ``machine_name`` the host's. Raises ``ValueError`` or
+        ``TypeError`` naming the field that is missing and cannot be derived, out of range or of a wrong type; what
+        follows the first 500 instances is checked when entering.
+
+        ``health`` is a function, plain or async, that is asked every ``health_interval`` whether they are healthy: no
+        longer so if it returns False, raises, or takes longer than ``attempt_timeout``. They are withheld then: taken
+        out at once, and registered again when it finds them healthy. A plain function runs in a thread.
         """
-        whole = completed(instance, region_id=self._region_id, zone_id=self._zone_id)
-        return Registration(self._registrar, whole)
+        if not instances:
+            raise ValueError("nothing to register: give at least one instance")
+        return Registration(
+            self._registrar,
+            [*map(self._origin.checked, instances[:SLICE]), *instances[SLICE:]],
+            origin=self._origin,
+            feed=self._feed,
+            background=self._background,
+            probe=None if health is None else HealthProbe(health, self._options.attempt_timeout),
+            health_interval=self._options.health_interval,
+        )
+
+    async def drain(self) -> None:
+        """Take everything out that this client has registered, and wait until the callers have been told.
+
+        For a service that stops: no new requests come, those under way can be finished, and services can still be
+        looked up. Waits for ``close_timeout`` and ``drain_timeout`` seconds at most, and never raises for a registry
+        that is silent; the events ``Unregistered`` and ``Drained`` tell.
+        """
+        await self._registrar.end_all()
 
     async def service(self, service_id: str) -> ServiceView:
         """Return a service with its live instances, from the live cache after the first use.

@@ -38,7 +38,7 @@ class NodeSwitched:
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """The registry accepted the instance; ``again`` if it had lost it before."""
+    """The registry accepted the instance; ``again`` if it had lost it before, or it had been withheld."""
 
     instance: Instance
     again: bool
@@ -66,6 +66,39 @@ class Unregistered:
 
     instance: Instance
     error: ArtemisError | None
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """The client keeps a registered instance out of the registry, for its health or a filter; ``reason`` says why.
+
+    `Registered` tells when it is back.
+    """
+
+    instance: Instance
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FilterFailed:
+    """A registry filter raised; as far as it is concerned the instance stays. One event for each filter and message."""
+
+    name: str
+    instance: Instance
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """Waiting for the callers of a service to be told is over.
+
+    All of them have been with ``waiting`` 0. Otherwise ``reason`` says why the waiting ended, and ``waiting`` is the
+    last known number of those that had not been told, or None if the node has not said.
+    """
+
+    service_id: str
+    waiting: int | None
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +190,9 @@ ClientEvent = (
     | HeartbeatFailed
     | RegistrationRefused
     | Unregistered
+    | Withheld
+    | FilterFailed
+    | Drained
     | LookupFailed
     | LinkChanged
     | NodesChanged

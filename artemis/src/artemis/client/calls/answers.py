@@ -18,6 +18,7 @@ from artemis.model import (
     NodeStatusResponse,
     RegistryResponse,
     ServicesResponse,
+    ToldResponse,
     decode,
 )
 from artemis.model.cluster import UpNodesResponse
@@ -25,13 +26,22 @@ from artemis.model.cluster import UpNodesResponse
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from artemis.model import LookupRequest, NodeStatusRequest, RegistryRequest, ResponseStatus, ServicesRequest
+    from artemis.model import (
+        LookupRequest,
+        NodeStatusRequest,
+        RegistryRequest,
+        ResponseStatus,
+        ServicesRequest,
+        ToldRequest,
+    )
     from artemis.model.cluster import UpNodesRequest
 
 STATUSES: Final = frozenset({"success", "fail", "partial_fail"})
 """What a node says about the outcome (spec 1.2), in exactly this spelling."""
 
-AnswerT = TypeVar("AnswerT", RegistryResponse, LookupResponse, ServicesResponse, NodeStatusResponse, UpNodesResponse)
+AnswerT = TypeVar(
+    "AnswerT", RegistryResponse, LookupResponse, ServicesResponse, NodeStatusResponse, ToldResponse, UpNodesResponse
+)
 RequestT = TypeVar("RequestT", bound=msgspec.Struct)
 
 
@@ -116,6 +126,13 @@ def check_named(request: UpNodesRequest, answer: UpNodesResponse) -> None:  # no
     _check_whole(answer.response_status)
     if answer.nodes is None:
         raise UnusableAnswer("the answer has no nodes")
+
+
+def check_counted(request: ToldRequest, answer: ToldResponse) -> None:  # noqa: ARG001 - one shape for all checks
+    """Check an answer to told: either all have been told, or it says how many have not."""
+    _check_whole(answer.response_status)
+    if answer.waiting < 0 or answer.told != (answer.waiting == 0):
+        raise UnusableAnswer(f"the answer has told {answer.told} and {answer.waiting} waiting")
 
 
 def _check_whole(status: ResponseStatus) -> None:

@@ -9,7 +9,14 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from artemis.client.calls.answers import Endpoint, check_listed, check_looked_up, check_told, check_written
+from artemis.client.calls.answers import (
+    Endpoint,
+    check_counted,
+    check_listed,
+    check_looked_up,
+    check_told,
+    check_written,
+)
 from artemis.client.calls.sieve import Sieve
 from artemis.client.names import service_key
 from artemis.model import (
@@ -22,6 +29,8 @@ from artemis.model import (
     RegistryResponse,
     ServicesRequest,
     ServicesResponse,
+    ToldRequest,
+    ToldResponse,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +45,7 @@ UNREGISTER = Endpoint("registry/unregister.json", RegistryResponse, check_writte
 LOOKUP = Endpoint("discovery/lookup.json", LookupResponse, check_looked_up)
 SERVICES = Endpoint("discovery/services.json", ServicesResponse, check_listed)
 NODE_STATUS = Endpoint("status/node.json", NodeStatusResponse, check_told)
+TOLD = Endpoint("v1/told", ToldResponse, check_counted)
 
 logger = logging.getLogger("artemis.client")
 
@@ -144,6 +154,14 @@ class RegistryApi:
         """Return the state of the node that the client talks to."""
         told = (await self._caller.call(NODE_STATUS, NodeStatusRequest())).value.node_status
         return cast("ServiceNodeStatus", told)  # an answer without one is not usable, see `check_told`
+
+    async def told(self, service_id: str) -> ToldResponse:
+        """Ask the current node, once, how many of those it pushes a service to lack something (docs/push.md).
+
+        A node of Java does not know the question: that is an ``UnreachableError`` or a ``RefusedError`` as well, and
+        the client stays with it.
+        """
+        return (await self._caller.ask(self._caller.server, TOLD, ToldRequest(service_id=service_id))).value
 
     async def _write(
         self, endpoint: Endpoint[RegistryRequest, RegistryResponse], instances: Sequence[Instance]

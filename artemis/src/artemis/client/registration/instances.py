@@ -30,12 +30,25 @@ _TEXTS: Final = (
 )
 
 
-def completed(instance: Instance, *, region_id: str | None, zone_id: str | None) -> Instance:
-    """Return a copy with what can be derived filled in: region, zone, ``instance_id``, ``url`` and ``status``.
+def needs_address(instance: Instance) -> bool:
+    """Whether an address makes it whole: it has a port, and neither an ip nor a url."""
+    return instance.port > 0 and not _given(instance.ip) and not _given(instance.url)
 
-    ``instance_id`` is derived as ``IP:PORT``, the url as ``PROTOCOL://IP:PORT`` with ``http`` for a missing protocol,
-    the status is ``up``. Values that are there stay. Raises ``ValueError`` naming the field that is out of range, or
-    missing and not to be derived, and ``TypeError`` naming the field of a wrong type.
+
+def completed(
+    instance: Instance,
+    *,
+    region_id: str | None,
+    zone_id: str | None,
+    address: str | None = None,
+    machine_name: str | None = None,
+) -> Instance:
+    """Return a copy with what can be derived filled in.
+
+    Region and zone are the caller's, ``ip`` is ``address`` where it is needed (see `needs_address`), ``instance_id`` is
+    derived as ``IP:PORT``, the url as ``PROTOCOL://IP:PORT`` with ``http`` for a missing protocol, and the status is
+    ``up``. Values that are there stay. Raises ``ValueError`` naming the field that is out of range, or missing and not
+    to be derived, and ``TypeError`` naming the field of a wrong type.
     """
     _check_fields(instance)
     if not _given(instance.service_id):
@@ -44,20 +57,27 @@ def completed(instance: Instance, *, region_id: str | None, zone_id: str | None)
     zone = instance.zone_id if _given(instance.zone_id) else zone_id
     if not _given(region) or not _given(zone):
         raise ValueError("an instance needs a region_id and a zone_id, of its own or from the client")
-    has_address = _given(instance.ip) and instance.port > 0
+    ip = address if needs_address(instance) else instance.ip
+    has_address = _given(ip) and instance.port > 0
     instance_id, url = instance.instance_id, instance.url
     if not _given(instance_id):
         if not has_address:
             raise ValueError("an instance needs an instance_id, or an ip and a port to derive it from")
-        instance_id = f"{instance.ip}:{instance.port}"
+        instance_id = f"{ip}:{instance.port}"
     if not _given(url):
         if not has_address:
             raise ValueError("an instance needs a url, or an ip and a port to derive it from")
-        host = f"[{instance.ip}]" if ":" in (instance.ip or "") else instance.ip
+        host = f"[{ip}]" if ":" in (ip or "") else ip
         url = f"{instance.protocol or 'http'}://{host}:{instance.port}"
-    status = instance.status if _given(instance.status) else UP
     return msgspec.structs.replace(
-        instance, region_id=region, zone_id=zone, instance_id=instance_id, url=url, status=status
+        instance,
+        region_id=region,
+        zone_id=zone,
+        ip=ip,
+        instance_id=instance_id,
+        url=url,
+        status=instance.status if _given(instance.status) else UP,
+        machine_name=instance.machine_name if _given(instance.machine_name) else machine_name,
     )
 
 

@@ -1,6 +1,7 @@
-"""The instances that this client keeps registered, and what each answer of the registry means for them.
+"""The instances that this client keeps registered: what is known of each, and what has to be sent about it.
 
-Pure: answers come in, decisions go out. Sending them is the business of `artemis.client.registration.registrar`.
+Pure: wishes and answers come in, decisions go out. Sending them is the business of
+`artemis.client.registration.registrar`; when, of `artemis.client.registration.beats`.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ class LeaseState(Enum):
 
     - ``PENDING``: not registered yet;
     - ``HELD``: the last answer of the registry accepted it;
-    - ``UNCERTAIN``: the last heartbeat did not get through; the lease may still live;
+    - ``UNCERTAIN``: the last message about it did not get through; the lease may still live;
     - ``REFUSED``: the registry refuses it; ``error`` says why;
+    - ``WITHHELD``: this client keeps it out of the registry, for its health or a filter; ``error`` says why;
     - ``ENDED``: taken out by this client.
     """
 
@@ -32,17 +34,33 @@ class LeaseState(Enum):
     HELD = "held"
     UNCERTAIN = "uncertain"
     REFUSED = "refused"
+    WITHHELD = "withheld"
     ENDED = "ended"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Lease:
     """One instance and the state of its registration."""
 
     instance: Instance
+    """As it ought to be in the registry."""
+    key: Key
     state: LeaseState = LeaseState.PENDING
     error: str = ""
-    """Why it is uncertain or refused; empty otherwise."""
+    """Why it is uncertain, refused or withheld; empty otherwise."""
+    unhealthy: str = ""
+    """Why its health callback keeps it out; empty: it does not."""
+    filtered: str = ""
+    """Why a registry filter keeps it out; empty: none does."""
+    offered: bool = False
+    """Whether a node may hold a lease of it."""
+    accepted: Instance | None = None
+    """What the registry last accepted, the object itself; None: nothing, or that is not known."""
+
+    @property
+    def withheld(self) -> str:
+        """Why it is to be kept out; empty: it is to be registered."""
+        return self.unhealthy or self.filtered
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +73,15 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be sent about some leases: three messages at most, each about leases of no other."""
+
+    renew: tuple[Lease, ...]
+    register: tuple[Lease, ...]
+    take_out: tuple[Lease, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Findings:
     """What an answer means: leases to register again, refusals and acceptances that are news."""
 
@@ -64,11 +91,17 @@ class Findings:
 
 
 class LeaseBook:
-    """All leases of one client, at most ``limit``."""
+    """All leases of one client, at most ``limit``, and the strays: ended ones that a node may still hold.
 
-    def __init__(self, *, limit: int) -> None:
+    A stray is remembered until it is known to be taken out, or until its lease must have ended by itself, ``ttl``
+    seconds later; at most ``limit`` of them, the oldest make room. Times are monotonic seconds.
+    """
+
+    def __init__(self, *, limit: int, ttl: float) -> None:
         self._limit = limit
+        self._ttl = ttl
         self._leases: dict[Key, Lease] = {}
+        self._strays: dict[Key, tuple[Instance, float]] = {}
 
     def __len__(self) -> int:
         return len(self._leases)
@@ -80,14 +113,39 @@ class LeaseBook:
             raise ValueError(f"this client has registered {'/'.join(key)} already")
         if len(self._leases) >= self._limit:
             raise LimitError(self._limit, f"a client registers at most max_instances={self._limit} instances")
-        lease = self._leases[key] = Lease(instance)
+        self._strays.pop(key, None)
+        lease = self._leases[key] = Lease(instance, key)
         return lease
 
-    def end(self, lease: Lease) -> None:
-        """Let a lease go: answers that are still under way mean nothing for it any more."""
-        self._leases.pop(instance_key(lease.instance), None)
+    def end(self, lease: Lease, now: float) -> None:
+        """Let a lease go: answers that are still under way mean nothing for it any more.
+
+        It is a stray from here on if a node may hold it.
+        """
+        if self._leases.get(lease.key) is not lease:
+            return
+        del self._leases[lease.key]
         lease.state = LeaseState.ENDED
         lease.error = ""
+        if lease.offered:
+            if len(self._strays) >= self._limit:
+                del self._strays[next(iter(self._strays))]
+            self._strays[lease.key] = (lease.instance, now + self._ttl)
+
+    def strays(self, now: float) -> list[Instance]:
+        """Return what a node may still hold and nobody wants."""
+        for key in [key for key, (_, until) in self._strays.items() if until <= now]:
+            del self._strays[key]
+        return [instance for instance, _ in self._strays.values()]
+
+    def is_stray(self, instance: Instance) -> bool:
+        """Whether a node may hold it and nobody wants it, as of the last `strays`."""
+        return instance_key(instance) in self._strays
+
+    def cleared(self, instances: Iterable[Instance]) -> None:
+        """Note that no node holds these strays any more, or none will let go of them."""
+        for instance in instances:
+            self._strays.pop(instance_key(instance), None)
 
     def leases(self) -> list[Lease]:
         """Return every lease, in the order they were taken in."""
@@ -98,10 +156,51 @@ class LeaseBook:
         beating = [lease for lease in self._leases.values() if lease.state is not LeaseState.PENDING]
         return [beating[start : start + size] for start in range(0, len(beating), size)]
 
+    def plan(self, leases: Iterable[Lease]) -> Plan:
+        """Decide what to send about leases, those that have ended apart: nothing at all for what is kept out already.
+
+        What the registry has accepted as it is now is renewed. Whatever else is to be seen is registered.
+        """
+        renew: list[Lease] = []
+        register: list[Lease] = []
+        take_out: list[Lease] = []
+        for lease in self._current(leases):
+            if lease.withheld:
+                if lease.offered:
+                    take_out.append(lease)
+            elif lease.accepted is lease.instance:
+                renew.append(lease)
+            else:
+                register.append(lease)
+        return Plan(tuple(renew), tuple(register), tuple(take_out))
+
+    def withhold(self, leases: Iterable[Lease]) -> list[Lease]:
+        """Bring the states in line with what is to be kept out; return those for which this is news."""
+        news: list[Lease] = []
+        for lease in self._current(leases):
+            if lease.withheld:
+                if lease.state is not LeaseState.WITHHELD:
+                    lease.state = LeaseState.WITHHELD
+                    news.append(lease)
+                lease.error = lease.withheld
+        return news
+
+    def offering(self, leases: Iterable[Lease]) -> None:
+        """Note that a registration is about to be sent: from here on a node may hold these leases."""
+        for lease in leases:
+            lease.offered = True
+            lease.accepted = None
+
+    def taken_out(self, leases: Iterable[Lease]) -> None:
+        """Note that the registry took withheld leases out."""
+        for lease in leases:
+            lease.offered = False
+            lease.accepted = None
+
     def unheard(self, sent: Iterable[Lease], reason: str) -> None:
         """Note that a message about these leases got no answer."""
         for lease in self._current(sent):
-            if lease.state is LeaseState.HELD:
+            if lease.state in {LeaseState.HELD, LeaseState.WITHHELD} and not lease.withheld:
                 lease.state = LeaseState.UNCERTAIN
                 lease.error = reason
 
@@ -115,7 +214,7 @@ class LeaseBook:
         refused: list[Refusal] = []
         accepted: list[Lease] = []
         for lease in self._current(sent):
-            failure = refusals.get(instance_key(lease.instance))
+            failure = refusals.get(lease.key)
             if failure is None:
                 self._accept(lease, accepted)
             elif failure.error_code in {"data-not-found", "unknown"}:
@@ -130,17 +229,20 @@ class LeaseBook:
         refused: list[Refusal] = []
         accepted: list[Lease] = []
         for lease in self._current(sent):
-            failure = refusals.get(instance_key(lease.instance))
-            if failure is None:
-                lease.state = LeaseState.HELD
-                lease.error = ""
-                accepted.append(lease)
-            else:
+            failure = refusals.get(lease.key)
+            if failure is not None:
+                lease.offered = lease.state is not LeaseState.PENDING
                 self._refuse(lease, failure, refused)
+                continue
+            lease.state = LeaseState.HELD
+            lease.error = ""
+            lease.offered = True
+            lease.accepted = lease.instance
+            accepted.append(lease)
         return Findings(refused=tuple(refused), accepted=tuple(accepted))
 
     def _current(self, sent: Iterable[Lease]) -> list[Lease]:
-        return [lease for lease in sent if self._leases.get(instance_key(lease.instance)) is lease]
+        return [lease for lease in sent if self._leases.get(lease.key) is lease]
 
     @staticmethod
     def _accept(lease: Lease, news: list[Lease]) -> None:

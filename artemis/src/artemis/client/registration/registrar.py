@@ -1,195 +1,273 @@
 """Keeps the instances of this client registered: one message renews them all, and what was lost is registered again.
 
-What an answer means is decided in `artemis.client.registration.leases`; this only sends and waits.
+What is to be sent and what an answer means is decided in `artemis.client.registration.leases`, and when in `beats`;
+this only sends and waits. Not here: what a user holds in his hand, see `registration`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, TypeVar
 
 from artemis.client.calls.api import REGISTER, UNREGISTER
 from artemis.client.errors import ArtemisError, Attempt, RegistrationRefusedError, UnreachableError
-from artemis.client.events import HeartbeatFailed, Registered, RegistrationRefused, Unregistered
+from artemis.client.events import HeartbeatFailed, Registered, RegistrationRefused, Unregistered, Withheld
+from artemis.client.names import service_key
 from artemis.client.registration.leases import LeaseState
 from artemis.client.trouble import Trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from random import Random
-    from types import TracebackType
+    from collections.abc import Callable, Sequence
 
     from artemis.client.background import Background
     from artemis.client.calls.api import RegistryApi
     from artemis.client.events import EventFeed
     from artemis.client.options import ClientOptions
+    from artemis.client.registration.beats import Beats
+    from artemis.client.registration.drain import Drain
+    from artemis.client.registration.filters import Filters
     from artemis.client.registration.leases import Findings, Lease, LeaseBook
     from artemis.model import Instance
+
+T = TypeVar("T")
 
 logger = logging.getLogger("artemis.client")
 
 
-class Registration:
-    """One instance of this client in the registry, from entering the context until leaving it.
-
-    Entering registers at once and raises if that fails (``UnreachableError``, ``RegistrationRefusedError``,
-    ``LimitError``; ``ValueError`` if this client has registered the same instance already). From then on the client
-    renews the lease; trouble shows in ``state`` and ``error`` and as events of the client. Leaving unregisters.
-    Can be entered once.
-    """
-
-    def __init__(self, registrar: Registrar, instance: Instance) -> None:
-        self._registrar = registrar
-        self._lease: Lease | None = None
-        self.instance = instance
-        """The instance as registered, with everything derived filled in."""
-
-    @property
-    def state(self) -> LeaseState:
-        """What is known about the registration."""
-        return LeaseState.PENDING if self._lease is None else self._lease.state
-
-    @property
-    def error(self) -> str:
-        """Why the state is uncertain or refused; empty otherwise."""
-        return "" if self._lease is None else self._lease.error
-
-    async def __aenter__(self) -> Self:
-        if self._lease is not None:
-            raise RuntimeError("a registration can be entered once; call client.registered(...) again")
-        self._lease = await self._registrar.begin(self.instance)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.unregister()
-
-    async def unregister(self) -> None:
-        """Take the instance out now; repeating it does nothing.
-
-        Never raises for a registry that does not answer (within ``close_timeout``): the lease ends by itself then, and
-        the client's event ``Unregistered`` carries the error.
-        """
-        if self._lease is not None:
-            await self._registrar.end([self._lease])
-
-
 class Registrar:
-    """Owns the leases of one client and the loop that renews them."""
+    """Owns the leases of one client and the loop that renews them; `clock` gives monotonic seconds.
+
+    May be used concurrently. Whatever is cancelled in the middle of a message leaves a stray at most: an instance that
+    a node may have and nobody renews. It is taken out with the next heartbeat.
+    """
 
     def __init__(
         self,
         *,
         api: RegistryApi,
         book: LeaseBook,
+        beats: Beats,
+        filters: Filters,
+        drain: Drain,
         feed: EventFeed,
         background: Background,
         options: ClientOptions,
-        random: Random,
+        clock: Callable[[], float],
     ) -> None:
         self._api = api
         self._book = book
+        self._beats = beats
+        self._filters = filters
+        self._drain = drain
         self._feed = feed
         self._background = background
         self._options = options
-        self._random = random
+        self._clock = clock
         self._trouble = Trouble("heartbeat", logger)
+        self._earlier = asyncio.Event()
         # Writes go out one after another: a registration that an unregister overtakes would bring the instance back.
         self._writing = asyncio.Lock()
 
-    async def begin(self, instance: Instance) -> Lease:
-        """Register the instance and keep its lease from here on."""
-        lease = self._book.add(instance)
+    def hurry(self) -> None:
+        """Beat soon: the client talks to another node than before, which may not know its instances."""
+        if self._beats.hurry(self._clock()):
+            self._earlier.set()
+
+    async def begin(self, instances: Sequence[Instance], *, unhealthy: str = "") -> list[Lease]:
+        """Register all instances and keep their leases from here on; if one is not accepted, none is kept.
+
+        What is ``unhealthy`` for this reason, and what a filter keeps out, is withheld instead.
+        """
+        leases: list[Lease] = []
         try:
             self._background.ensure("heartbeats", self._beat)
-            await self._register_first(lease)
-        except BaseException:
-            # Cancelled or refused: whatever the node made of it, nobody renews it, and a lease ends by itself.
-            self._book.end(lease)
+            for batch in self._cut(instances):
+                for instance in batch:
+                    lease = self._book.add(instance)
+                    lease.unhealthy = unhealthy
+                    leases.append(lease)
+                if len(leases) < len(instances):
+                    await asyncio.sleep(0)
+            for part in self._cut(leases):
+                async with self._writing:
+                    await self._settle(part, strict=True, again=False)
+        except BaseException as error:
+            # Refused or cancelled: nobody renews any of them, and those that a node may have are taken out again.
+            strays = [lease.instance for lease in leases if lease.offered]
+            for lease in leases:
+                self._book.end(lease, self._clock())
+            if strays and isinstance(error, RegistrationRefusedError):
+                for some in self._cut(strays):
+                    await self._clear(some)
+            elif strays:
+                self.hurry()
             raise
-        return lease
+        return leases
 
-    async def end(self, leases: Sequence[Lease]) -> None:
-        """Take instances out of the registry, for at most ``close_timeout`` seconds; never raises for its silence."""
-        ending = [lease for lease in leases if lease.state is not LeaseState.ENDED]
-        for lease in ending:
-            self._book.end(lease)
+    async def end(self, leases: Sequence[Lease], *, drain: bool = True) -> ArtemisError | None:
+        """Take instances out of the registry, within ``close_timeout`` seconds; return why it could not be told.
+
+        Then wait until those who are pushed to have been told, for ``drain_timeout`` seconds more at most.
+        """
         error: ArtemisError | None = None
-        for start in range(0, len(ending), self._options.batch_size):
-            batch = ending[start : start + self._options.batch_size]
-            instances = [lease.instance for lease in batch]
-            if error is None:
-                error = await self._take_out(instances)
-            for instance in instances:
-                self._feed.publish(Unregistered(instance, error))
+        service_ids: dict[str, str] = {}
+        ending = [lease for lease in leases if lease.state is not LeaseState.ENDED]
+        for batch in self._cut(ending):
+            offered = [lease.instance for lease in batch if lease.offered]
+            for lease in batch:
+                self._book.end(lease, self._clock())
+            if offered and error is None:
+                error = await self._clear(offered)
+            for lease in batch:
+                self._feed.publish(Unregistered(lease.instance, error if lease.offered else None))
+            service_ids |= {service_key(one.service_id): one.service_id or "" for one in offered}
         if error is not None:
             logger.warning("unregister failed; %d leases end by themselves: %s", len(ending), error)
+        elif drain and service_ids:
+            await self._drain.wait(service_ids.values())
+        return error
+
+    async def end_all(self) -> ArtemisError | None:
+        """Take out whatever is registered, and wait as `end` does."""
+        return await self.end(self._book.leases())
 
     def after_fork(self) -> None:
-        """Let every lease go without a word: they are the parent's."""
-        for lease in self._book.leases():
-            self._book.end(lease)
+        """Let every lease go without a word: in the child of a fork they are the parent's."""
+        self.hand_over(self._book.leases())
+
+    def hand_over(self, leases: Sequence[Lease]) -> None:
+        """Renew these no longer, and leave them in the registry: somebody else renews them from here on."""
+        for lease in leases:
+            lease.offered = False
+            self._book.end(lease, self._clock())
 
     async def close(self) -> None:
-        """Take out whatever is still registered."""
-        await self.end(self._book.leases())
+        """Take out whatever is still registered, and the strays."""
+        if await self.end_all() is None:
+            await self._clear_strays()
 
-    async def _register_first(self, lease: Lease) -> None:
-        async with self._writing:
-            node, failed = await self._api.register([lease.instance])
-        findings = self._book.registered([lease], failed)
-        if findings.refused:
+    async def change(self, changes: Sequence[tuple[Lease, Instance]]) -> None:
+        """Register leases with other contents; if one is refused, all keep what they had.
+
+        Raises ``RegistrationRefusedError``, or ``UnreachableError`` if no node answers: the next heartbeat brings the
+        new contents then.
+        """
+        before: list[tuple[Lease, Instance]] = []
+        try:
+            for batch in self._cut(changes):
+                async with self._writing:
+                    for lease, instance in batch:
+                        before.append((lease, lease.instance))
+                        lease.instance = instance
+                    await self._settle([lease for lease, _ in batch], strict=True, again=False)
+        except RegistrationRefusedError:
+            for lease, instance in before:
+                lease.instance = instance
+            for part in self._cut([lease for lease, _ in before]):
+                await self._attempt(part)
+            raise
+
+    async def found(self, leases: Sequence[Lease], unhealthy: str) -> None:
+        """Take in what a health callback found: withhold the leases for this reason, or register them again.
+
+        Trouble with the registry becomes an event; the next heartbeat tries again.
+        """
+        for lease in leases:
+            lease.unhealthy = unhealthy
+        for batch in self._cut(leases):
+            if await self._attempt(batch) is not None:
+                return
+
+    async def _beat(self) -> None:
+        self._beats.ended(self._clock(), heard=True)
+        while True:
+            await self._until_due()
+            self._beats.begin()
+            heard = await self._renew_all()
+            self._beats.ended(self._clock(), heard=heard)
+
+    async def _until_due(self) -> None:
+        while (delay := self._beats.due - self._clock()) > 0:
+            self._earlier.clear()
+            try:
+                async with asyncio.timeout(delay):
+                    await self._earlier.wait()
+            except TimeoutError:
+                return
+
+    async def _renew_all(self) -> bool:
+        """Send what is due about every lease; return whether a node answered."""
+        batches = self._book.batches(self._options.batch_size)
+        failed = False
+        for batch in batches:
+            error = await self._attempt(batch)
+            failed = failed or error is not None
+            if error is not None and error.retriable:
+                return False
+        if batches and not failed:
+            self._trouble.over()
+        await self._clear_strays()
+        return True
+
+    async def _attempt(self, leases: Sequence[Lease]) -> ArtemisError | None:
+        try:
+            async with self._writing:
+                await self._settle(leases, strict=False, again=True)
+        except ArtemisError as error:
+            self._book.unheard(leases, str(error))
+            self._feed.publish(HeartbeatFailed(error))
+            self._trouble.met(error)
+            return error
+        return None
+
+    async def _settle(self, leases: Sequence[Lease], *, strict: bool, again: bool) -> None:
+        """Send what is due about these leases, at most ``batch_size``; with ``strict`` a refusal raises."""
+        self._filters.sift(leases)
+        for lease in self._book.withhold(leases):
+            self._feed.publish(Withheld(lease.instance, lease.withheld))
+        plan = self._book.plan(leases)
+        unknown: list[Lease] = []
+        if plan.renew:
+            _, failed = await self._api.heartbeat([lease.instance for lease in plan.renew])
+            findings = self._book.renewed(plan.renew, failed)
+            self._tell(findings, again=True)
+            unknown = [lease for lease in findings.register_again if not lease.withheld]
+        if plan.register or unknown:
+            await self._register([*plan.register, *unknown], strict=strict, again=again)
+        if plan.take_out:
+            await self._api.unregister([lease.instance for lease in plan.take_out])
+            self._book.taken_out(plan.take_out)
+
+    async def _register(self, leases: Sequence[Lease], *, strict: bool, again: bool) -> None:
+        self._book.offering(leases)
+        node, failed = await self._api.register([lease.instance for lease in leases])
+        findings = self._book.registered(leases, failed)
+        if strict and failed:
             raise RegistrationRefusedError(node, REGISTER.path, failed)
-        self._tell(findings, again=False)
+        self._tell(findings, again=again)
 
-    async def _take_out(self, instances: list[Instance]) -> ArtemisError | None:
+    async def _clear_strays(self) -> None:
+        for batch in self._cut(self._book.strays(self._clock())):
+            if await self._clear(batch) is not None:
+                return
+
+    async def _clear(self, instances: Sequence[Instance]) -> ArtemisError | None:
+        """Have those of the instances taken out that are strays when their turn comes."""
         try:
             async with asyncio.timeout(self._options.close_timeout), self._writing:
-                await self._api.unregister(instances)
+                strays = [instance for instance in instances if self._book.is_stray(instance)]
+                if strays:
+                    await self._api.unregister(strays)
+                self._book.cleared(strays)
         except TimeoutError:
             late = Attempt(self._api.server, f"no answer within {self._options.close_timeout:g} s")
             return UnreachableError(UNREGISTER.path, [late])
         except ArtemisError as failure:
+            if not failure.retriable:
+                self._book.cleared(instances)  # it will refuse the next time as well, and the lease ends by itself
             return failure
         return None
-
-    async def _beat(self) -> None:
-        """Renew everything once an interval, a little early at random so that clients do not beat in step."""
-        interval = self._options.heartbeat_interval
-        retry = min(interval, self._options.backoff_limit)
-        heard = True
-        while True:
-            # After a failure the next one comes early, so that nobody is late once the registry is back; the full
-            # jitter keeps the clients of a dead registry apart.
-            early = self._random.uniform(0.0, retry)
-            await asyncio.sleep(interval * self._random.uniform(0.8, 1.0) if heard else early)
-            heard = await self._renew_all()
-
-    async def _renew_all(self) -> bool:
-        batches = self._book.batches(self._options.batch_size)
-        for batch in batches:
-            try:
-                await self._renew(batch)
-            except ArtemisError as error:
-                self._book.unheard(batch, str(error))
-                self._feed.publish(HeartbeatFailed(error))
-                self._trouble.met(error)
-                return not error.retriable
-        if batches:
-            self._trouble.over()
-        return True
-
-    async def _renew(self, batch: list[Lease]) -> None:
-        async with self._writing:
-            _, failed = await self._api.heartbeat([lease.instance for lease in batch])
-            findings = self._book.renewed(batch, failed)
-            self._tell(findings, again=True)
-            if findings.register_again:
-                lost = list(findings.register_again)
-                _, failed = await self._api.register([lease.instance for lease in lost])
-                self._tell(self._book.registered(lost, failed), again=True)
 
     def _tell(self, findings: Findings, *, again: bool) -> None:
         for lease in findings.accepted:
@@ -197,3 +275,7 @@ class Registrar:
         for refusal in findings.refused:
             self._feed.publish(RegistrationRefused(refusal.instance, refusal.error_code, refusal.message))
             logger.warning("registration refused: %s: %s", refusal.error_code, refusal.message)
+
+    def _cut(self, things: Sequence[T]) -> list[Sequence[T]]:
+        size = self._options.batch_size
+        return [things[start : start + size] for start in range(0, len(things), size)]

@@ -1,0 +1,190 @@
+"""What a user holds in his hand: one or several instances in the registry, for as long as a block lasts.
+
+Not here: keeping them there, see `artemis.client.registration.registrar`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, Self
+
+import msgspec
+
+from artemis.client.events import HealthChanged
+from artemis.client.names import check_text, instance_key
+from artemis.client.registration.leases import LeaseState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+    from artemis.client.background import Background
+    from artemis.client.events import EventFeed
+    from artemis.client.registration.health import HealthProbe
+    from artemis.client.registration.leases import Lease
+    from artemis.client.registration.origin import Origin
+    from artemis.client.registration.registrar import Registrar
+    from artemis.model import Instance
+
+WORST_FIRST: Final = (
+    LeaseState.REFUSED,
+    LeaseState.WITHHELD,
+    LeaseState.UNCERTAIN,
+    LeaseState.PENDING,
+    LeaseState.HELD,
+    LeaseState.ENDED,
+)
+
+
+class Registration:
+    """Instances of this client in the registry, from entering the block until leaving it; `client.registered` makes it.
+
+    Entering registers at once and raises if that fails (``UnreachableError``, ``RegistrationRefusedError`` naming who
+    was refused, ``LimitError``; ``ValueError`` if this client has registered the same instance already): then none of
+    the instances stays. From then on the client renews the leases; trouble shows in ``state`` and ``error`` and as
+    events of the client. Leaving unregisters, and waits until the callers that the node pushes to have been told, at
+    most ``drain_timeout`` seconds. Can be entered once. Methods may be called concurrently, and cancelled.
+
+    With a health callback, entering asks it first, for ``attempt_timeout`` seconds at most. What is not healthy then is
+    not registered and entering succeeds all the same, with the state ``WITHHELD``: it is registered as soon as it is.
+    """
+
+    def __init__(
+        self,
+        registrar: Registrar,
+        instances: Sequence[Instance],
+        *,
+        origin: Origin,
+        feed: EventFeed,
+        background: Background,
+        probe: HealthProbe | None,
+        health_interval: float,
+    ) -> None:
+        self._registrar = registrar
+        self._origin = origin
+        self._feed = feed
+        self._background = background
+        self._probe = probe
+        self._health_interval = health_interval
+        self._given: tuple[Instance, ...] = tuple(instances)
+        self._leases: list[Lease] | None = None
+        self._entered = False
+        self._left = asyncio.Event()
+
+    @property
+    def instance(self) -> Instance:
+        """The instance, or the first of several, as registered; before entering, what takes an address is missing."""
+        return self._given[0] if self._leases is None else self._leases[0].instance
+
+    @property
+    def instances(self) -> tuple[Instance, ...]:
+        """All instances, as ``instance``, in the order given."""
+        return self._given if self._leases is None else tuple(lease.instance for lease in self._leases)
+
+    @property
+    def state(self) -> LeaseState:
+        """What is known about the registration; of several instances, the worst."""
+        lease = self._worst()
+        return LeaseState.PENDING if lease is None else lease.state
+
+    @property
+    def error(self) -> str:
+        """Why the state is uncertain, refused or withheld; empty otherwise."""
+        lease = self._worst()
+        return "" if lease is None else lease.error
+
+    async def __aenter__(self) -> Self:
+        if self._entered:
+            raise RuntimeError("a registration can be entered once; call client.registered(...) again")
+        self._entered = True
+        self._given = tuple(await self._origin.whole(self._given))
+        unhealthy = "" if self._probe is None else await self._ask(self._probe, "")
+        self._leases = await self._registrar.begin(self._given, unhealthy=unhealthy)
+        if self._probe is not None:
+            self._background.ensure(f"health of {id(self)}", self._watch_health)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.unregister()
+
+    async def unregister(self) -> None:
+        """Take the instances out now, and wait for the callers to have been told; repeating it does nothing.
+
+        Never raises for a registry that does not answer (within ``close_timeout``): the leases end by themselves then,
+        and the client's events ``Unregistered`` carry the error.
+        """
+        if self._leases is not None:
+            self._left.set()
+            await self._registrar.end(self._leases)
+
+    def hand_over(self) -> None:
+        """Renew the instances no longer, and leave them in the registry: another process renews them from here on."""
+        if self._leases is not None:
+            self._left.set()
+            self._registrar.hand_over(self._leases)
+
+    async def update(self, *instances: Instance) -> None:
+        """Register with other contents: each of ``instances`` replaces the one with the same identity.
+
+        Missing values are completed as by ``client.registered``. Raises ``ValueError`` if there is none of the same
+        identity, ``RegistrationRefusedError`` (all stay as they were), ``UnreachableError`` (the next heartbeat brings
+        the new contents), and ``RuntimeError`` outside of the block. What is withheld changes for when it is back.
+        """
+        held = {lease.key: lease for lease in self._held()}
+        changes: list[tuple[Lease, Instance]] = []
+        for instance in await self._origin.whole(instances):
+            lease = held.get(instance_key(instance))
+            if lease is None:
+                key = "/".join(instance_key(instance))
+                raise ValueError(f"{key} is not registered here, and an identity cannot change")
+            changes.append((lease, instance))
+        await self._registrar.change(changes)
+
+    async def set_status(self, status: str) -> None:
+        """Give all instances another ``status``, free text as ``up``; raises what `update` raises."""
+        status = check_text("status", status)
+        await self.update(*[msgspec.structs.replace(lease.instance, status=status) for lease in self._held()])
+
+    async def set_metadata(self, metadata: Mapping[str, str | None] | None) -> None:
+        """Give all instances other ``metadata``, in place of what they had; raises what `update` raises."""
+        fresh = None if metadata is None else dict(metadata)
+        await self.update(*[msgspec.structs.replace(lease.instance, metadata=fresh) for lease in self._held()])
+
+    def _held(self) -> list[Lease]:
+        if self._leases is None or self._left.is_set():
+            raise RuntimeError("this registration is not entered, or has ended")
+        return self._leases
+
+    def _worst(self) -> Lease | None:
+        return min(self._leases, key=lambda lease: WORST_FIRST.index(lease.state)) if self._leases else None
+
+    async def _watch_health(self) -> None:
+        probe, leases = self._probe, self._leases
+        if probe is None or leases is None:
+            return
+        try:
+            while not await self._rested():
+                before = leases[0].unhealthy
+                unhealthy = await self._ask(probe, before)
+                if not self._left.is_set() and unhealthy != before:
+                    await self._registrar.found(leases, unhealthy)
+        finally:
+            probe.close()
+
+    async def _rested(self) -> bool:
+        """Wait for the time of the next question; return whether there is none any more."""
+        try:
+            async with asyncio.timeout(self._health_interval):
+                await self._left.wait()
+        except TimeoutError:
+            return all(lease.state is LeaseState.ENDED for lease in self._leases or ())
+        return True
+
+    async def _ask(self, probe: HealthProbe, before: str) -> str:
+        unhealthy = await probe.ask()
+        if bool(unhealthy) != bool(before) and not self._left.is_set():
+            for instance in self.instances:
+                self._feed.publish(HealthChanged(instance, healthy=not unhealthy, reason=unhealthy))
+        return unhealthy
