@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -136,7 +137,8 @@ async def test_a_watch_ends_with_the_client(client: ArtemisClient, service_id: s
 
 async def test_a_registry_that_comes_back_is_followed_again(quick: ClientOptions) -> None:
     """Until then the last answer stands and gets older, and an event tells that lookups fail."""
-    async with running_node() as node, client_of(node, quick) as client:
+    options = replace(quick, guard_hold=0.5)
+    async with running_node() as node, client_of(node, options) as client:
         await client.api.register([instance("orders")])
         view = await client.service("orders")
         events = client.events()

@@ -4,8 +4,10 @@ from artemis.client.balancing.balancer import Balancer, Strategy
 from artemis.client.calls.transport import HttpTransport, Reply, Transport, TransportFailure
 from artemis.client.client import ArtemisClient
 from artemis.client.connection import ConnectionState
-from artemis.client.discovery.discovery import Watch
-from artemis.client.discovery.services import InstanceChange, ServiceView
+from artemis.client.discovery.changes import InstanceChange
+from artemis.client.discovery.listeners import Listener
+from artemis.client.discovery.services import ServiceView
+from artemis.client.discovery.watch import Watch
 from artemis.client.errors import (
     ArtemisError,
     Attempt,
@@ -73,6 +75,7 @@ __all__ = [
     "LimitError",
     "LinkChanged",
     "LinkKind",
+    "Listener",
     "ListenerFailed",
     "LookupFailed",
     "NoInstancesError",

@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Self
 
 from artemis.client.background import Background
 from artemis.client.balancing.balancer import Balancer, Strategy
+from artemis.client.balancing.balancing import Balancing
 from artemis.client.calls.api import RegistryApi
 from artemis.client.calls.caller import Caller
 from artemis.client.calls.transport import HttpTransport, Transport
+from artemis.client.clock import elapsed
 from artemis.client.connection import Connection, ConnectionState
-from artemis.client.discovery.discovery import Discovery, Watch
+from artemis.client.discovery.cache import cache_directory
+from artemis.client.discovery.discovery import Discovery
 from artemis.client.discovery.services import ServiceBook, ServiceView
+from artemis.client.discovery.watch import Watch
 from artemis.client.events import EventFeed, Events
 from artemis.client.forks import AtFork, keep_for_ever, note_closed, note_open
 from artemis.client.links.carrier import Carrier
@@ -35,11 +39,16 @@ from artemis.client.registration.leases import LeaseBook
 from artemis.client.registration.origin import SLICE, Origin
 from artemis.client.registration.registrar import Registrar
 from artemis.client.registration.registration import Registration
+from artemis.client.telemetry.contract import Telemetry
+from artemis.client.telemetry.readings import ClientReading, Readings, books_read
+from artemis.client.telemetry.watching import Watching
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from os import PathLike
     from types import TracebackType
 
+    from artemis.client.discovery.listeners import Callback, Listener
     from artemis.client.links.link import LinkKind
     from artemis.model import Instance
     from msgtrans import TlsClientConfig
@@ -63,7 +72,12 @@ class ArtemisClient:
       `HttpTransport` nothing is pushed, and services are looked up regularly.
     - ``tls``: what is trusted and shown at ``https://`` nodes, on every kind of connection; the system's authorities
       unless given. ``ConfigurationError`` (a ``ValueError``) for files that cannot be used.
+    - ``cache_dir``: a directory for services in use, so that a caller can start while the registry is away: a service
+      that it does not show within ``cache_wait`` is shown as it was, see ``source`` of `ServiceView`. Made if it is
+      missing, for this user alone; several processes may share it, also those with other ``servers`` or another
+      ``region_id``. Without it no file is read or written.
     - ``random``: the source of every random choice, for repeatable tests.
+    - ``telemetry``: what is told of calls and events and may ask for numbers, one or several, see `Telemetry`.
 
     Entering opens nothing and does not fail for an absent registry: the first call does. Leaving ends everything that
     the client started; it takes at most ``close_timeout`` and ``drain_timeout`` seconds and a little. One event loop;
@@ -81,7 +95,9 @@ class ArtemisClient:
         options: ClientOptions | None = None,
         transport: Transport | None = None,
         tls: TlsClientConfig | None = None,
+        cache_dir: str | PathLike[str] | None = None,
         random: Random | None = None,
+        telemetry: Telemetry | Sequence[Telemetry] = (),
     ) -> None:
         if isinstance(servers, str):
             raise TypeError("servers is a list of URLs, not one text")
@@ -105,10 +121,16 @@ class ArtemisClient:
             feed=self._feed,
             clock=time.monotonic,
         )
+        told = [telemetry] if isinstance(telemetry, Telemetry) else list(telemetry)
+        self._watching = Watching(told, time.monotonic) if told else None
+        if self._watching is not None:
+            self._feed.also = self._watching.event
         carries = transport or HttpTransport(max_answer_bytes=options.max_answer_bytes, tls=tls)
         self._live = Live(
             contact=self._contact,
-            opener=NodeOpener(http=carries, options=options, tls=tls) if isinstance(carries, HttpTransport) else None,
+            opener=NodeOpener(http=carries, options=options, tls=tls, random=random)
+            if isinstance(carries, HttpTransport)
+            else None,
             feed=self._feed,
             background=self._background,
             options=options,
@@ -119,11 +141,13 @@ class ArtemisClient:
             transport=Carrier(carries, lambda: self._live.link),
             options=options,
             random=random,
+            watching=self._watching,
         )
         self.api = RegistryApi(self._caller, region_id=region_id, zone_id=zone_id)
         """The plain operations, for tools: nothing cached, nothing renewed."""
         leases = LeaseBook(limit=options.max_instances, ttl=options.lost_after)
         services = ServiceBook(limit=options.max_services)
+        self._leases, self._services = leases, services
         self._registrar = Registrar(
             api=self.api,
             book=leases,
@@ -134,9 +158,11 @@ class ArtemisClient:
             background=self._background,
             options=options,
             clock=time.monotonic,
+            on_need=self._live.want,
         )
         self._origin = Origin(region_id, zone_id, node=lambda: self._contact.node)
         self._contact.on_move(self._registrar.hurry)
+        self._live.on_return(self._registrar.hurry)
         self._discovery = Discovery(
             api=self.api,
             book=services,
@@ -144,8 +170,19 @@ class ArtemisClient:
             background=self._background,
             options=options,
             random=random,
-            clock=time.monotonic,
+            clock=elapsed,
             wall=lambda: time.time_ns() // 1_000_000,
+            want=self._live.want,
+            directory=None if cache_dir is None else cache_directory(cache_dir, servers, region_id, options),
+        )
+        self._live.serve(self._discovery.follow, self._discovery.push)
+        self._balancing = Balancing(
+            discovery=self._discovery,
+            feed=self._feed,
+            here=(region_id, zone_id),
+            options=options,
+            random=random,
+            clock=time.monotonic,
         )
         self._addresses = Addresses(
             caller=self._caller,
@@ -170,21 +207,43 @@ class ArtemisClient:
         self._contact.open()
         self._caller.open()
         self._background.open()
+        self._balancing.open()
+        if self._watching is not None:
+            self._watching.opened(Readings(self._reading))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._balancing.close()
         try:
             # The loops end first, so that no heartbeat under way registers again what is about to be taken out.
             await self._background.close()
-            self._discovery.close()
+            await self._discovery.close()
             await self._registrar.close()
         finally:
             self._contact.close()
             await asyncio.shield(self._caller.close())
             self._feed.close()
+            if self._watching is not None:
+                self._watching.closed()
             note_closed(self._at_fork)
+
+    def _reading(self) -> ClientReading:
+        """The numbers of this moment, for telemetry."""
+        oldest, held, leases = books_read(self._services, self._leases, elapsed())
+        return ClientReading(
+            state=self.state,
+            node=self.server,
+            link=self.link,
+            services=len(self._services),
+            oldest_age=oldest,
+            held=held,
+            leases=leases,
+            pushes={kind.value: count for kind, count in self._live.pushes.items()},
+            dropped=self.api.dropped,
+            missed=self._feed.missed,
+        )
 
     def _in_child(self) -> None:
         """Be closed in the child of a fork: every use raises ``ClosedError``, and what is open stays the parent's."""
@@ -255,20 +314,46 @@ class ArtemisClient:
         An unknown service has no instances. The first use raises ``UnreachableError`` or ``RefusedError`` if the
         lookup fails; later ones answer with what was last seen, and ``age`` says how old that is. Raises ``LimitError``
         if ``max_services`` are being watched, ``ValueError`` or ``TypeError`` if ``service_id`` is blank or no text,
-        and ``ValueError`` if the client has no ``region_id``; so do ``watch`` and a balancer's methods.
+        and ``ValueError`` if the client has no ``region_id``; so do ``watch``, ``listen`` and a balancer's methods.
+
+        With a ``cache_dir`` the first use of a service that the registry does not show in time answers with what was
+        seen before, by this or another process.
         """
         return await self._discovery.service(service_id)
 
-    def watch(self, service_id: str) -> Watch:
-        """Follow the changes of a service: ``async for change in client.watch("orders")``, see `Watch`.
+    async def services(self, *service_ids: str) -> dict[str, ServiceView]:
+        """Return several services by their ids as given, see `service`; those that are new go into one lookup."""
+        return await self._discovery.services(service_ids)
+
+    def watch(self, *service_ids: str) -> Watch:
+        """Follow the changes of services: ``async for change in client.watch("orders")``, see `Watch`.
 
         A change says its ``change_type`` (``new``, ``change``, ``delete``), the ``instance`` and the ``change_time``.
         """
-        return self._discovery.watch(service_id)
+        if not service_ids:
+            raise ValueError("nothing to watch: give at least one service id")
+        return self._discovery.watch(service_ids)
 
-    def balancer(self, service_id: str, strategy: Strategy = "round-robin") -> Balancer:
+    def listen(self, service_id: str, callback: Callback) -> Listener:
+        """Call ``callback(change, view)`` for what is there and for every change from then on; see `Listener`.
+
+        ``change`` is as of `watch`, ``view`` the whole service at the time of the call. A coroutine function runs on
+        the event loop; a plain function runs in a thread, one at a time for all listeners of a client, and may block.
+        One that raises is told of the next change all the same; a `ListenerFailed` event says what it raised.
+        ``TypeError`` for what cannot be called.
+        """
+        return self._discovery.listen(service_id, callback)
+
+    def balancer(
+        self, service_id: str, strategy: Strategy = "round-robin", *, route: str | None = None
+    ) -> Balancer:
         """Return a chooser among the live instances of a service: ``client.balancer("orders").next()``.
 
-        ``strategy`` is ``round-robin`` (all round-robin balancers of a service take turns together) or ``random``.
+        All balancers of a service share what they know of its instances, and round robin takes turns over all of them.
+
+        - ``strategy``: ``round-robin``, ``random``, ``least-requests``, ``consistent-hash`` or ``power-of-two``, see
+          `Strategy`; it chooses within a group of the route rule.
+        - ``route``: the route rule to go by, ``default-route-rule`` unless given (spec 5.3). One that leads to no
+          instance is an error of the choice, except that ``canary-route-rule`` falls back to the default.
         """
-        return Balancer(self._discovery, service_id, strategy, self._random)
+        return Balancer(self._balancing, service_id, strategy, route)

@@ -1,94 +1,46 @@
-"""Keeps the services in use current: a first lookup for the first use, then one batched lookup for all, regularly.
+"""The services in use of one client: their first lookup, and what keeps them current after it.
 
-What answers mean and how they differ is decided in `services`; this only sends, waits and wakes.
+It puts the parts together and polls what no node pushes. What pushes bring is in `following`, how the registry is asked
+in `lookups`, what is shown in `views`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
 import weakref
-from collections import deque
-from typing import TYPE_CHECKING, Self
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
-from artemis.client.discovery.services import differences
+from artemis.client.discovery.disk import Disk
+from artemis.client.discovery.following import Following
+from artemis.client.discovery.guard import Guard
+from artemis.client.discovery.listeners import Listeners
+from artemis.client.discovery.lookups import Lookups
+from artemis.client.discovery.views import Views
+from artemis.client.discovery.watch import Audience, Holder, Watch
 from artemis.client.errors import ArtemisError
-from artemis.client.events import LookupFailed
-from artemis.client.trouble import Trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from random import Random
 
     from artemis.client.background import Background
     from artemis.client.calls.api import RegistryApi
-    from artemis.client.discovery.services import Followed, InstanceChange, ServiceBook, ServiceView
+    from artemis.client.discovery.cache import Directory
+    from artemis.client.discovery.listeners import Callback, Listener
+    from artemis.client.discovery.services import Followed, ServiceBook, ServiceView
     from artemis.client.events import EventFeed
+    from artemis.client.links.link import Link, Push
     from artemis.client.options import ClientOptions
-    from artemis.model import Instance
-
-logger = logging.getLogger("artemis.client")
-
-
-class Watch:
-    """An async iterator over the changes of one service; made by ``client.watch``.
-
-    It starts with a ``new`` for each instance that is live already, so that following the changes is all it takes to
-    have the whole picture. A slow consumer holds nothing up and misses nothing that still matters: what happened to an
-    instance meanwhile arrives as one change. The first step raises what the first lookup raises; after that
-    trouble shows as events of the client, and the iteration goes on until the client closes.
-    One consumer at a time; cancelling a step loses nothing.
-    """
-
-    def __init__(self, discovery: Discovery, entry: Followed) -> None:
-        self._discovery = discovery
-        self._entry = entry
-        self._seen: tuple[Instance, ...] = ()
-        self._waiting: deque[InstanceChange] = deque()
-        self._wake = asyncio.Event()
-        self._closed = False
-        entry.watchers += 1
-        weakref.finalize(self, _release, entry)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> InstanceChange:
-        if self._entry.instances is None and not self._closed:
-            await self._discovery.look_up_first(self._entry)
-        while True:
-            if self._waiting:
-                return self._waiting.popleft()
-            if self._closed:
-                raise StopAsyncIteration
-            self._wake.clear()
-            now = self._entry.instances or ()
-            if now is not self._seen:
-                self._waiting.extend(differences(self._seen, now, self._discovery.wall()))
-                self._seen = now
-            if not self._waiting:
-                await self._discovery.hold(self, self._wake)
-
-    def concerns(self, entry: Followed) -> bool:
-        """Say whether it watches that service."""
-        return self._entry is entry
-
-    def wake(self) -> None:
-        """Look again: the service may have changed."""
-        self._wake.set()
-
-    def close(self) -> None:
-        """End the iteration."""
-        self._closed = True
-        self._wake.set()
-
-
-def _release(entry: Followed) -> None:
-    entry.watchers -= 1
 
 
 class Discovery:
-    """Owns the services in use of one client and the loop that refreshes them."""
+    """Owns the services in use of one client and the loops that refresh them.
+
+    ``want`` is called at each use of a service: whoever is told so may open a link, run `follow` with it and hand
+    `push` what comes over it. ``directory`` is the cache on disk, None if there is none.
+    """
 
     def __init__(
         self,
@@ -101,75 +53,169 @@ class Discovery:
         random: Random,
         clock: Callable[[], float],
         wall: Callable[[], int],
+        directory: Directory | None = None,
+        want: Callable[[], None] = lambda: None,
     ) -> None:
-        self.wall = wall
-        """Epoch milliseconds, for the time of changes."""
         self._api = api
         self._book = book
-        self._feed = feed
         self._background = background
         self._options = options
         self._random = random
         self._clock = clock
-        self._trouble = Trouble("lookup", logger)
+        self._wall = wall
+        self._want = want
+        self._audience = Audience()
+        self._views = Views(
+            book=book,
+            guard=Guard(share=options.guard_share, hold=options.guard_hold),
+            feed=feed,
+            audience=self._audience,
+            clock=clock,
+            wall=wall,
+        )
+        self._lookups = Lookups(api=api, views=self._views, feed=feed, batch_size=options.batch_size, clock=clock)
+        self._lookups.on_answer = self._answered
+        self._listeners = Listeners(audience=self._audience, feed=feed, clock=clock, wall=wall)
+        self._disk: Disk | None = None
+        if directory is not None:
+            self._disk = Disk(directory, views=self._views, feed=feed, options=options, clock=clock, wall=wall)
+        self._silent = False
+        """The registry did not answer the last first lookup in time; the next one does not wait for it."""
+        self._following: Following | None = None
         self._wanted = asyncio.Event()
         self._first: weakref.WeakKeyDictionary[Followed, asyncio.Lock] = weakref.WeakKeyDictionary()
         self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()
-        self._held: set[Watch] = set()
+        self._holder = Holder()
 
     async def service(self, service_id: str) -> ServiceView:
         """Return the service: from the live cache, or by a lookup if this is its first use."""
-        entry = self._use(service_id)
-        view = entry.view(self._clock())
-        while view is None:
-            await self.look_up_first(entry)
-            view = entry.view(self._clock())
-        return view
+        return (await self.services([service_id]))[service_id]
+
+    async def services(self, service_ids: Sequence[str]) -> dict[str, ServiceView]:
+        """Return services by their ids as given; those that are used for the first time are looked up together."""
+        entries = {service_id: self._use(service_id) for service_id in service_ids}
+        views: dict[str, ServiceView] = {}
+        while len(views) < len(entries):
+            await self._look_up_first(list(entries.values()))
+            now = self._clock()
+            found = {service_id: entry.view(now) for service_id, entry in entries.items()}
+            views = {service_id: view for service_id, view in found.items() if view is not None}
+        return views
 
     def known(self, service_id: str) -> ServiceView | None:
         """Return what is known without waiting; the first use makes the loop look it up soon."""
         entry = self._use(service_id)
-        if entry.instances is None:
+        if entry.source is None:
             self._wanted.set()
         return entry.view(self._clock())
 
-    def next_turn(self, service_id: str) -> int:
-        """Count a choice in turn; the count starts anywhere, so that many callers do not start at one instance."""
-        entry = self._use(service_id)
-        entry.turn = self._random.randrange(1 << 30) if entry.turn is None else entry.turn + 1
-        return entry.turn
+    def in_use(self, key: str) -> Followed | None:
+        """Return a service that is in use and has been shown, by its id in lower case, and mark it used; else None.
 
-    def watch(self, service_id: str) -> Watch:
-        """Follow the changes of a service."""
-        watch = Watch(self, self._use(service_id))
+        Unlike `known` it starts and wakes nothing, so that any thread may call it.
+        """
+        entry = self._book.get(key)
+        if entry is None or entry.source is None:
+            return None
+        entry.used = self._clock()
+        return entry
+
+    def watch(self, service_ids: Sequence[str]) -> Watch:
+        """Follow the changes of services."""
+        watch = Watch(
+            [self._use(service_id) for service_id in service_ids],
+            audience=self._audience,
+            holder=self._holder,
+            look_up=self._look_up_first,
+            wall=self._wall,
+        )
         self._watches.add(watch)
         return watch
 
-    async def look_up_first(self, entry: Followed) -> None:
-        """Look a service up unless it has been; whoever comes meanwhile waits for the same answer."""
-        lock = self._first.setdefault(entry, asyncio.Lock())
-        async with lock:
-            if entry.instances is None:
-                await self._look_up([entry])
+    def listen(self, service_id: str, callback: Callback) -> Listener:
+        """Call a function with every change of a service."""
+        entry = self._use(service_id)
+        if entry.source is None:
+            self._wanted.set()
+        return self._listeners.add(entry, callback)
 
-    async def hold(self, watch: Watch, wake: asyncio.Event) -> None:
-        """Wait on behalf of a watch, and keep it: the task that waits may be referred to by nobody else."""
-        self._held.add(watch)
+    async def follow(self, link: Link) -> None:
+        """Keep the services in use current over a link, until cancelled; `LinkFailure` when it should be left."""
+        following = Following(
+            link,
+            views=self._views,
+            lookups=self._lookups,
+            options=self._options,
+            random=self._random,
+            clock=self._clock,
+        )
+        self._following = following
         try:
-            await wake.wait()
+            await following.run()
         finally:
-            self._held.discard(watch)
+            if self._following is following:
+                self._following = None
 
-    def close(self) -> None:
-        """End all watches."""
+    def push(self, push: Push) -> None:
+        """Take in what came over the link that is followed."""
+        if self._following is not None:
+            self._following.push(push)
+
+    async def close(self) -> None:
+        """End watches and listeners, and write what is known to disk; the loops have ended before."""
         for watch in list(self._watches):
             watch.close()
+        self._views.close()
+        await self._listeners.close()
+        if self._disk is not None:
+            await self._disk.close()
 
     def _use(self, service_id: str) -> Followed:
         self._api.check_region()
         entry = self._book.use(service_id, self._clock())
         self._background.ensure("lookups", self._poll)
+        if self._disk is not None:
+            self._background.ensure("cache", self._disk.keep)
+        self._want()
         return entry
+
+    def _answered(self, entry: Followed) -> None:
+        self._silent = False
+        if self._following is not None:
+            self._following.answered(entry)
+
+    async def _look_up_first(self, entries: Sequence[Followed]) -> None:
+        """Look services up that have not been; whoever comes meanwhile waits for the same answer."""
+        if all(entry.source is not None for entry in entries):
+            return
+        async with AsyncExitStack() as stack:
+            # In one order for all, so that two who want the same services do not wait for each other.
+            for entry in sorted({entry.key: entry for entry in entries}.values(), key=lambda entry: entry.key):
+                await stack.enter_async_context(self._first.setdefault(entry, asyncio.Lock()))
+            missing = [entry for entry in entries if entry.source is None]
+            for start in range(0, len(missing), self._options.batch_size):
+                await self._ask_first(missing[start : start + self._options.batch_size])
+
+    async def _ask_first(self, entries: Sequence[Followed]) -> None:
+        """Ask the registry; what it does not answer in time is shown as it is on disk, and asked for in background."""
+        if self._disk is None:
+            await self._lookups.ask(entries)
+            return
+        asking = asyncio.ensure_future(self._lookups.ask(entries))
+        try:
+            done, _ = await asyncio.wait([asking], timeout=0.0 if self._silent else self._options.cache_wait)
+            if done and (asking.exception() is None or not _may_pass(asking.exception())):
+                await asking
+                return
+            self._silent = True
+            await self._disk.restore(entries)
+            if any(entry.source is None for entry in entries):
+                await asking
+            self._wanted.set()
+        finally:
+            asking.cancel()
+            with contextlib.suppress(asyncio.CancelledError, ArtemisError):
+                await asking
 
     async def _poll(self) -> None:
         interval = self._options.poll_interval
@@ -180,30 +226,24 @@ class Discovery:
                     await self._wanted.wait()
             except TimeoutError:
                 due = self._clock() + interval * self._random.uniform(0.8, 1.0)
-                await self._refresh(missing=False)
+                await self._lookups.refresh(self._book.to_poll())
             else:
                 self._wanted.clear()
-                if not await self._refresh(missing=True):
+                if not await self._find_missing():
                     # Whoever asks a balancer over and over must not make the client ask the registry as often.
                     await asyncio.sleep(self._random.uniform(0.0, min(interval, self._options.backoff_limit)))
 
-    async def _refresh(self, *, missing: bool) -> bool:
-        succeeded = True
-        batches = self._book.batches(self._options.batch_size, missing=missing)
-        for batch in batches:
+    async def _find_missing(self) -> bool:
+        """Look up what nobody waits for; return whether the registry showed all of it."""
+        new = [entry for entry in self._book.without_answer() if entry.source is None]
+        if self._disk is not None and new:
             try:
-                await self._look_up(batch)
+                await self._look_up_first(new)
             except ArtemisError as error:
-                self._feed.publish(LookupFailed(tuple(entry.service_id for entry in batch), error))
-                self._trouble.met(error)
-                succeeded = False
-        if batches and succeeded and not missing:
-            self._trouble.over()
-        return succeeded
+                self._lookups.failed(new, error)
+                return False
+        return await self._lookups.refresh(self._book.without_answer())
 
-    async def _look_up(self, entries: list[Followed]) -> None:
-        services = await self._api.lookup([entry.service_id for entry in entries])
-        for entry in self._book.take(entries, services, self._clock()):
-            for watch in list(self._watches):
-                if watch.concerns(entry):
-                    watch.wake()
+
+def _may_pass(error: BaseException | None) -> bool:
+    return isinstance(error, ArtemisError) and error.retriable

@@ -1,6 +1,7 @@
-"""What this client knows about services: the last answer for each one in use, and how two answers differ.
+"""What this client knows about services: for each one in use what was shown last, and how that came to be.
 
-Pure: answers and the time come in. Looking services up is the business of `artemis.client.discovery.discovery`.
+Pure: answers, pushes and the time come in, what looks different goes out. Looking services up is the business of
+`artemis.client.discovery.lookups`, following pushes that of `following`.
 """
 
 from __future__ import annotations
@@ -8,73 +9,260 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from artemis.client.discovery.changes import Touched
 from artemis.client.errors import LimitError
 from artemis.client.names import check_text, instance_key, service_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
-    from artemis.model import Instance, Service
+    from artemis.client.discovery.guard import Guard
+    from artemis.client.links.link import Push
+    from artemis.client.names import Key
+    from artemis.model import Instance, RouteRule, Service
+
+Source = Literal["registry", "disk"]
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceView:
     """A service as the registry last showed it.
 
-    ``instances`` are the live ones in the registry's order; ``age`` says how many seconds ago it was last confirmed.
+    - ``instances``: the live ones, in the registry's order; what came since the last whole answer is at the end.
+    - ``age``: the view is what the registry showed at most so many seconds ago.
+    - ``held``: those of ``instances`` that the registry does not show any more without having told that they went;
+      ``doubt`` says why they are kept, empty if there are none. See ``guard_share`` of `ClientOptions`.
+    - ``source``: ``registry``, or ``disk`` if the registry has not answered yet and the cache directory had an answer.
+    - ``cursor``: the position of the data, as in ``Artemis-Cursor`` (design 6); None where the node does not say.
+    - ``route_rules``, ``logic_instances``: as the last whole answer had them (spec 5.3).
+
+    Two views with the same ``instances`` object show the same instances.
     """
 
     service_id: str
     instances: tuple[Instance, ...]
     age: float
+    held: tuple[Instance, ...] = ()
+    doubt: str = ""
+    source: Source = "registry"
+    cursor: str | None = None
+    route_rules: tuple[RouteRule, ...] = ()
+    logic_instances: tuple[Instance, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class InstanceChange:
-    """One change of a service, as this client learned of it.
+class Applied:
+    """What an answer, a push or the time did to a service.
 
-    ``change_type`` is ``new`` (came), ``change`` (same instance, other content) or ``delete`` (went; ``instance`` is
-    what it last was). ``change_time`` is when this client saw it, in epoch milliseconds.
+    ``doubted`` are instances that the guard keeps from now on; ``ended`` is None unless it keeps nothing any more, and
+    then holds those that the registry never showed again.
     """
 
-    change_type: Literal["new", "change", "delete"]
-    instance: Instance
-    change_time: int
+    touched: tuple[Touched, ...] = ()
+    doubted: tuple[Instance, ...] = ()
+    ended: tuple[Instance, ...] | None = None
 
 
-def differences(old: Iterable[Instance], new: Iterable[Instance], wall: int) -> list[InstanceChange]:
-    """Say what leads from one list of instances to another: first ``delete``, then ``new`` and ``change``.
-
-    ``wall`` (epoch milliseconds) becomes the change time. Instances are the same by region, service and instance id.
-    """
-    before = {instance_key(instance): instance for instance in old}
-    after = {instance_key(instance): instance for instance in new}
-    changes = [InstanceChange("delete", instance, wall) for key, instance in before.items() if key not in after]
-    for key, instance in after.items():
-        if key not in before:
-            changes.append(InstanceChange("new", instance, wall))
-        elif before[key] != instance:
-            changes.append(InstanceChange("change", instance, wall))
-    return changes
+NOTHING = Applied()
 
 
-@dataclass(slots=True, eq=False, weakref_slot=True)
 class Followed:
-    """One service in use: its instances as last seen (None before the first answer), and since when."""
+    """One service in use. Written by `artemis.client.discovery.views` alone, but for the marks of its loops."""
 
-    service_id: str
-    used: float
-    instances: tuple[Instance, ...] | None = None
-    confirmed: float = 0.0
-    watchers: int = 0
-    turn: int | None = None
-    """How often a balancer chose in turn; shared by all balancers of the service."""
+    __slots__ = (
+        "__weakref__",
+        "_doubt",
+        "_dropped",
+        "_held",
+        "_instances",
+        "_shown",
+        "asked",
+        "behind",
+        "confirmed",
+        "cursor",
+        "fed",
+        "key",
+        "logic_instances",
+        "pushes",
+        "route_rules",
+        "service_id",
+        "source",
+        "used",
+        "watchers",
+    )
+
+    def __init__(self, service_id: str, used: float) -> None:
+        self.service_id = service_id
+        self.key = service_key(service_id)
+        self.used = used
+        self.watchers = 0
+        self.source: Source | None = None
+        """None before the first answer."""
+        self.route_rules: tuple[RouteRule, ...] = ()
+        self.logic_instances: tuple[Instance, ...] = ()
+        self.cursor: str | None = None
+        """The position up to which everything is known; None if nobody said."""
+        self.confirmed = 0.0
+        """The second as of which what is shown was right."""
+        self.asked = float("-inf")
+        """When the lookup was sent whose answer is the basis of what is shown."""
+        self.pushes = 0
+        """Grows with each push that changes something."""
+        self.behind = False
+        """Something is known to be missing: it has to be looked up."""
+        self.fed = False
+        """A node pushes what changes; there is no need to poll."""
+        self._shown: dict[Key, Instance] = {}
+        self._held: dict[Key, float] = {}
+        self._doubt = ""
+        self._dropped: list[Instance] = []
+        self._instances: tuple[Instance, ...] | None = None
+
+    @property
+    def instances(self) -> tuple[Instance, ...] | None:
+        """What is shown, None before the first answer; the same object until something changes."""
+        if self._instances is None and self.source is not None:
+            self._instances = tuple(self._shown.values())
+        return self._instances
+
+    @property
+    def held_until(self) -> float | None:
+        """When `expire` has something to do next, None while the guard keeps nothing."""
+        return min(self._held.values(), default=None)
 
     def view(self, now: float) -> ServiceView | None:
-        """Return what is known at ``now`` (monotonic seconds), or None before the first answer."""
-        if self.instances is None:
+        """Return what is known at ``now`` (seconds), or None before the first answer."""
+        instances = self.instances
+        if instances is None or self.source is None:
             return None
-        return ServiceView(self.service_id, self.instances, now - self.confirmed)
+        held = tuple(self._shown[key] for key in self._held) if self._held else ()
+        return ServiceView(
+            self.service_id,
+            instances,
+            max(0.0, now - self.confirmed),
+            held,
+            self._doubt,
+            self.source,
+            self.cursor,
+            self.route_rules,
+            self.logic_instances,
+        )
+
+    def restore(self, service: Service, confirmed: float) -> Applied:
+        """Take in what the disk has, right as of ``confirmed``; nothing if the registry has answered."""
+        if self.source is not None:
+            return NOTHING
+        self.source = "disk"
+        self.confirmed = confirmed
+        self._take_rules(service)
+        return Applied(self._show(_keyed(service.instances or ())))
+
+    def answer(self, service: Service, guard: Guard, *, asked: float, age: float, now: float) -> Applied:
+        """Take in a whole answer to a lookup sent at ``asked``, whose data was ``age`` seconds old at most.
+
+        Answers have to be taken in in the order of their questions.
+        """
+        self.asked = asked
+        self._take_rules(service)
+        applied = self._take_whole(_keyed(service.instances or ()), guard, now)
+        self.source = "registry"
+        self.confirmed = asked - age
+        return applied
+
+    def push(self, push: Push, guard: Guard, now: float) -> Applied:
+        """Take in what a node pushes; once more changes nothing. What it cannot say makes the service `behind`."""
+        if self.source is None:
+            return NOTHING
+        if push.changes or push.full_sync:
+            self.pushes += 1
+        reload = any(change.change_type not in _KINDS for change in push.changes)
+        if reload or push.full_sync:
+            # A full sync says nothing of route rules.
+            self.behind = True
+        if push.full_sync and not reload:
+            applied = self._take_whole(
+                _keyed(change.instance for change in push.changes if change.change_type != "delete"), guard, now
+            )
+        else:
+            applied = self._take_changes(push)
+        if not self.behind:
+            self.cursor = push.cursor or self.cursor
+            if push.age is not None:
+                self.confirmed = now - push.age
+        return applied
+
+    def expire(self, now: float) -> Applied:
+        """Let go of what the guard kept long enough."""
+        late = [key for key, until in self._held.items() if until <= now]
+        touched: list[Touched] = []
+        for key in late:
+            del self._held[key]
+            self._remove(key, touched)
+            self._dropped.append(touched[-1].before)  # type: ignore[arg-type]  # what is held is shown
+        return Applied(tuple(touched), (), self._end_of_doubt() if late else None)
+
+    def _take_rules(self, service: Service) -> None:
+        self.route_rules = tuple(rule for rule in service.route_rules or () if rule is not None)
+        self.logic_instances = tuple(one for one in service.logic_instances or () if one is not None)
+
+    def _take_whole(self, reported: dict[Key, Instance], guard: Guard, now: float) -> Applied:
+        before = self._held
+        stays = guard.held(self._shown, reported, before, now)
+        new = tuple(self._shown[key] for key in stays if key not in before)
+        if new:
+            self._doubt = guard.reason(len(self._shown), len(reported), now - self.confirmed)
+        self._dropped += (self._shown[key] for key in before if key not in stays and key not in reported)
+        whole = reported | {key: self._shown[key] for key in stays}
+        self._held = stays
+        touched = self._show(whole)
+        return Applied(touched, new, self._end_of_doubt() if before else None)
+
+    def _take_changes(self, push: Push) -> Applied:
+        touched: list[Touched] = []
+        doubted = bool(self._held)
+        for change in push.changes:
+            key = instance_key(change.instance)
+            if change.change_type == "delete":
+                if self._held.pop(key, None) is not None:
+                    self._dropped.append(self._shown[key])
+                self._remove(key, touched)
+            elif change.change_type in _KINDS:
+                self._held.pop(key, None)
+                old = self._shown.get(key)
+                if old != change.instance:
+                    self._shown[key] = change.instance
+                    self._instances = None
+                    touched.append(Touched(key, old, change.instance))
+        return Applied(tuple(touched), (), self._end_of_doubt() if doubted else None)
+
+    def _remove(self, key: Key, touched: list[Touched]) -> None:
+        old = self._shown.pop(key, None)
+        if old is not None:
+            self._instances = None
+            touched.append(Touched(key, old, None))
+
+    def _show(self, whole: dict[Key, Instance]) -> tuple[Touched, ...]:
+        old = self._shown
+        touched = [Touched(key, one, None) for key, one in old.items() if key not in whole]
+        touched += [Touched(key, old.get(key), one) for key, one in whole.items() if old.get(key) != one]
+        if touched or list(old) != list(whole):
+            self._shown = whole
+            self._instances = None
+        return tuple(touched)
+
+    def _end_of_doubt(self) -> tuple[Instance, ...] | None:
+        if self._held:
+            return None
+        dropped, self._dropped, self._doubt = tuple(self._dropped), [], ""
+        return dropped
+
+
+_KINDS = frozenset({"new", "change", "delete"})
+"""What a push can say of an instance; anything else, ``reload`` above all, asks for a lookup."""
+
+
+def _keyed(instances: Iterable[Instance | None]) -> dict[Key, Instance]:
+    return {instance_key(instance): instance for instance in instances if instance is not None}
 
 
 class ServiceBook:
@@ -102,29 +290,21 @@ class ServiceBook:
         entry.used = now
         return entry
 
-    def batches(self, size: int, *, missing: bool) -> list[list[Followed]]:
-        """Cut the services to look up into messages of at most ``size``: all, or those without an answer so far."""
-        wanted = [entry for entry in self._followed.values() if entry.instances is None or not missing]
-        return [wanted[start : start + size] for start in range(0, len(wanted), size)]
+    def get(self, key: str) -> Followed | None:
+        """Return the entry of a service in use, by its id in lower case."""
+        return self._followed.get(key)
 
-    @staticmethod
-    def take(asked: Sequence[Followed], services: Iterable[Service | None], now: float) -> list[Followed]:
-        """Take in the answer to a lookup of ``asked``; return the entries that look different now.
+    def entries(self) -> list[Followed]:
+        """Return all that are in use."""
+        return list(self._followed.values())
 
-        A service that the answer leaves out keeps what was known, and gets older.
-        """
-        wanted = {service_key(entry.service_id): entry for entry in asked}
-        changed: list[Followed] = []
-        for service in services:
-            entry = wanted.pop(service_key(service.service_id), None) if service is not None else None
-            if service is None or entry is None:
-                continue
-            instances = tuple(instance for instance in service.instances or () if instance is not None)
-            if instances != entry.instances:
-                entry.instances = instances
-                changed.append(entry)
-            entry.confirmed = now
-        return changed
+    def without_answer(self) -> list[Followed]:
+        """Return those that the registry has not shown yet."""
+        return [entry for entry in self._followed.values() if entry.source != "registry"]
+
+    def to_poll(self) -> list[Followed]:
+        """Return those that no node pushes."""
+        return [entry for entry in self._followed.values() if not entry.fed]
 
     def _make_room(self) -> None:
         if len(self._followed) < self._limit:

@@ -1,0 +1,237 @@
+"""Keeps the services in use current over one link: subscribes to them, takes in what is pushed, has it confirmed.
+
+One `Following` per link. It neither makes nor closes links, see `artemis.client.links`; what pushes mean for a service
+is in `services`. Raises `LinkFailure` when the link should be left, for another or for none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, TypeVar
+
+from artemis.client.links.link import LinkFailure, LinkKind, Want
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+    from random import Random
+
+    from artemis.client.discovery.lookups import Lookups
+    from artemis.client.discovery.services import Followed
+    from artemis.client.discovery.views import Views
+    from artemis.client.links.link import Link, Push
+    from artemis.client.options import ClientOptions
+
+logger = logging.getLogger("artemis.client")
+
+Answer = TypeVar("Answer")
+
+EVERYTHING = "*"
+"""The service of a push that is about all of them."""
+
+
+class Following:
+    """What is subscribed on one link, and the loops that keep it so; owned by a `Discovery`."""
+
+    def __init__(
+        self,
+        link: Link,
+        *,
+        views: Views,
+        lookups: Lookups,
+        options: ClientOptions,
+        random: Random,
+        clock: Callable[[], float],
+    ) -> None:
+        self._link = link
+        self._views = views
+        self._lookups = lookups
+        self._options = options
+        self._random = random
+        self._clock = clock
+        self._resumes = link.kind is not LinkKind.JAVA_WEBSOCKET
+        self._joined: dict[Followed, int] = {}
+        """The subscriptions, each with the number of the message that asked for it."""
+        self._joins = 0
+        self._again: set[Followed] = set()
+        self._refused: set[Followed] = set()
+        self._change = asyncio.Event()
+        self._gap = asyncio.Event()
+        self._ask = asyncio.Event()
+
+    async def run(self) -> None:
+        """Follow until cancelled, or until `LinkFailure` says that the link should be left."""
+        try:
+            await _together(self._keep_joined(), self._keep_whole(), self._keep_confirmed())
+        finally:
+            for entry in self._joined:
+                entry.fed = False
+
+    def push(self, push: Push) -> None:
+        """Take in what the node pushes."""
+        if push.service == EVERYTHING:
+            concerned = list(self._joined)
+        else:
+            entry = self._views.book.get(push.service)
+            concerned = [entry] if entry is not None and entry in self._joined else []
+        for entry in concerned:
+            self._views.push(entry, push)
+            if entry.behind:
+                self._gap.set()
+
+    def changed(self) -> None:
+        """Look again which services are in use."""
+        self._change.set()
+
+    def answered(self, entry: Followed) -> None:
+        """Hear that a service was looked up: go on from the cursor of the answer."""
+        if entry in self._joined and self._resumes and entry.cursor is not None:
+            self._again.add(entry)
+        self._change.set()
+
+    async def _keep_joined(self) -> None:
+        due = self._next_refresh()
+        while True:
+            self._change.clear()
+            await self._leave()
+            await self._join()
+            try:
+                async with asyncio.timeout(max(0.0, due - self._clock())):
+                    await self._change.wait()
+            except TimeoutError:
+                due = self._next_refresh()
+                self._refresh()
+
+    async def _leave(self) -> None:
+        """Unsubscribe from what is not in use any more."""
+        gone = [entry for entry in self._joined if self._views.book.get(entry.key) is not entry]
+        for entry in gone:
+            del self._joined[entry]
+            entry.fed = False
+        self._again.difference_update(gone)
+        self._refused = {entry for entry in self._refused if self._views.book.get(entry.key) is entry}
+        # One that came back meanwhile under the same name is about to be subscribed to.
+        names = [entry.service_id for entry in gone if self._views.book.get(entry.key) is None]
+        for start in range(0, len(names), self._options.batch_size):
+            await self._in_time(self._link.unsubscribe(names[start : start + self._options.batch_size]))
+
+    async def _join(self) -> None:
+        again, self._again = self._again, set()
+        wanted = [
+            entry
+            for entry in self._views.book.entries()
+            if entry.source == "registry"
+            and (entry in again or (entry not in self._joined and entry not in self._refused))
+        ]
+        for start in range(0, len(wanted), self._options.batch_size):
+            await self._subscribe(wanted[start : start + self._options.batch_size])
+        if wanted:
+            # What was missed is here now, or on its way; until that is confirmed the views get older.
+            self._ask.set()
+
+    async def _subscribe(self, entries: Sequence[Followed]) -> None:
+        if not self._resumes:
+            for entry in entries:
+                entry.cursor = None
+        wants = [Want(entry.service_id, entry.cursor) for entry in entries]
+        # Before the answer, as what was missed may be pushed ahead of it; and after it, as only then it is certain.
+        self._number(entries)
+        subscribed = await self._in_time(self._link.subscribe(wants))
+        self._number(entries)
+        refused = {name.lower() for name in subscribed.refused}
+        for want, entry in zip(wants, entries, strict=True):
+            if entry.key in refused:
+                self._joined.pop(entry, None)
+                self._refused.add(entry)
+            elif want.cursor is None:
+                # Nobody knows what happened since the last answer.
+                entry.behind = True
+                self._gap.set()
+            entry.fed = entry in self._joined
+        if subscribed.refused:
+            name, reason = next(iter(subscribed.refused.items()))
+            logger.info("%d services are polled, as the link refuses them: %s: %s", len(refused), name, reason)
+
+    def _number(self, entries: Sequence[Followed]) -> None:
+        self._joins += 1
+        self._joined.update(dict.fromkeys(entries, self._joins))
+
+    def _refresh(self) -> None:
+        """Ask for what the node may have left out."""
+        self._refused.clear()
+        if self._resumes:
+            self._again.update(self._joined)
+        else:
+            for entry in self._joined:
+                entry.behind = True
+            self._gap.set()
+
+    def _next_refresh(self) -> float:
+        return self._clock() + self._options.refresh_interval * self._random.uniform(0.8, 1.0)
+
+    async def _keep_whole(self) -> None:
+        """Look up what pushes could not say."""
+        failures = 0
+        while True:
+            await self._gap.wait()
+            self._gap.clear()
+            behind = [entry for entry in self._joined if entry.behind]
+            succeeded = await self._lookups.refresh(behind)
+            if succeeded and not any(entry.behind for entry in behind):
+                failures = 0
+                continue
+            ceiling = min(self._options.backoff_limit, self._options.backoff * 2.0 ** min(failures, 30))
+            failures += 1
+            await asyncio.sleep(self._random.uniform(0.0, ceiling))
+            self._gap.set()
+
+    async def _keep_confirmed(self) -> None:
+        failures = 0
+        while True:
+            interval = self._options.confirm_interval * self._random.uniform(0.8, 1.0)
+            if failures:
+                interval = min(interval, self._options.backoff * 2.0 ** min(failures, 30))
+            try:
+                async with asyncio.timeout(interval):
+                    await self._ask.wait()
+            except TimeoutError:
+                pass
+            self._ask.clear()
+            failures = 0 if await self._confirm() else failures + 1
+
+    async def _confirm(self) -> bool:
+        joined = dict(self._joined)
+        asked = self._clock()
+        confirmation = await self._in_time(self._link.confirm())
+        if not self._link.confirms:
+            return True
+        if confirmation.current:
+            # Not those that were looked up or subscribed to anew meanwhile: the node did not speak of these.
+            sure = [entry for entry, join in joined.items() if self._is_sure(entry, join)]
+            self._views.confirm(sure, confirmation, asked)
+            self._lookups.over()
+        return confirmation.current
+
+    def _is_sure(self, entry: Followed, join: int) -> bool:
+        return entry.fed and not entry.behind and entry not in self._again and self._joined.get(entry) == join
+
+    async def _in_time(self, asking: Coroutine[None, None, Answer]) -> Answer:
+        """Wait for an answer for one ``attempt_timeout``: a node that is silent is left."""
+        try:
+            async with asyncio.timeout(self._options.attempt_timeout):
+                return await asking
+        except TimeoutError:
+            raise LinkFailure(f"no answer within {self._options.attempt_timeout:g} s") from None
+
+
+async def _together(*loops: Coroutine[None, None, None]) -> None:
+    """Run loops until one of them fails, and raise what it raised."""
+    failure: LinkFailure | None = None
+    try:
+        async with asyncio.TaskGroup() as group:
+            for loop in loops:
+                group.create_task(loop)
+    except* LinkFailure as failures:
+        failure = next(one for one in failures.exceptions if isinstance(one, LinkFailure))
+    if failure is not None:
+        raise failure

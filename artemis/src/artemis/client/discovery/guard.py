@@ -1,0 +1,58 @@
+"""Which instances stay in a view although a whole answer does not show them: a registry that lost its memory loses
+leases, not instances, and callers that believed it would have nobody left to call.
+
+Pure: what was shown, what is reported and the time come in, what stays and until when goes out. It doubts answers that
+show everything there is; changes that a node tells one by one never come here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from artemis.client.names import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """See ``guard_share`` and ``guard_hold`` (seconds) of `ClientOptions`; either 0 switches it off."""
+
+    share: float
+    hold: float
+
+    def doubts(self, shown: int, reported: int) -> bool:
+        """Say whether an answer with ``reported`` instances is doubted where ``shown`` were there before.
+
+        An empty one always is, if there was any instance.
+        """
+        if not self.share or not self.hold or not shown:
+            return False
+        return reported == 0 or reported < self.share * shown
+
+    def held(
+        self, shown: Mapping[Key, object], reported: Mapping[Key, object], held: Mapping[Key, float], now: float
+    ) -> dict[Key, float]:
+        """Return what stays of ``shown`` although it is not ``reported``, and until when (monotonic seconds).
+
+        ``shown`` includes what is ``held`` already. Its time is not prolonged by further answers that leave it out.
+        """
+        doubted = self.doubts(len(shown), len(reported))
+        stays: dict[Key, float] = {}
+        for key in shown:
+            if key not in reported:
+                until = held.get(key, now + self.hold if doubted else now)
+                if until > now:
+                    stays[key] = until
+        return stays
+
+    def reason(self, shown: int, reported: int, age: float) -> str:
+        """Return why an answer is doubted, with its numbers, and what to do, for people."""
+        return (
+            f"the registry shows {reported} of the {shown} instances that it showed {age:.0f} s ago, and has not told "
+            f"that the others went; they are kept for up to {self.hold:g} s. If they really went, nothing has to be "
+            "done. Otherwise the registry may have lost leases: `artemis status` shows since when its node runs, and "
+            "whatever is alive registers again by itself"
+        )

@@ -1,0 +1,107 @@
+"""The one place where answers and pushes become views: it applies them, tells who follows, and publishes the doubts.
+
+Decides nothing itself: what they mean is in `services`, what is doubted in `guard`. It asks the registry nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from artemis.client.events import AnswerDoubted, DoubtEnded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from artemis.client.calls.api import Shown
+    from artemis.client.discovery.guard import Guard
+    from artemis.client.discovery.services import Applied, Followed, ServiceBook
+    from artemis.client.discovery.watch import Audience
+    from artemis.client.events import EventFeed
+    from artemis.client.links.link import Confirmation, Push
+    from artemis.model import Service
+
+logger = logging.getLogger("artemis.client")
+
+
+class Views:
+    """Owned by the discovery of one client, called from its loop; `clock` gives seconds, `wall` epoch milliseconds."""
+
+    def __init__(
+        self,
+        *,
+        book: ServiceBook,
+        guard: Guard,
+        feed: EventFeed,
+        audience: Audience,
+        clock: Callable[[], float],
+        wall: Callable[[], int],
+    ) -> None:
+        self.book = book
+        self._guard = guard
+        self._feed = feed
+        self._audience = audience
+        self._clock = clock
+        self._wall = wall
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def close(self) -> None:
+        """End the timer that ends doubts."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def answer(self, entry: Followed, service: Service, shown: Shown, asked: float) -> None:
+        """Take in what a lookup sent at ``asked`` shows of a service; no later one may have been taken in."""
+        now = self._clock()
+        applied = entry.answer(service, self._guard, asked=asked, age=shown.age, now=now)
+        entry.cursor = shown.cursor
+        self._settle(entry, applied, now)
+
+    def push(self, entry: Followed, push: Push) -> None:
+        """Take in what a node pushes of a service."""
+        now = self._clock()
+        self._settle(entry, entry.push(push, self._guard, now), now)
+
+    def restore(self, entry: Followed, service: Service, age: float) -> None:
+        """Take in what the disk has of a service."""
+        now = self._clock()
+        self._settle(entry, entry.restore(service, now - age), now)
+
+    def confirm(self, entries: Iterable[Followed], confirmation: Confirmation, asked: float) -> None:
+        """Take a node's word, asked for at ``asked``, that it has pushed everything there is of these services."""
+        for entry in entries:
+            entry.cursor = confirmation.cursor or entry.cursor
+            entry.confirmed = asked - confirmation.age
+
+    def _settle(self, entry: Followed, applied: Applied, now: float) -> None:
+        if applied.doubted:
+            view = entry.view(now)
+            reason = "" if view is None else view.doubt
+            self._feed.publish(AnswerDoubted(entry.service_id, applied.doubted, reason))
+            logger.warning("%s: %s", entry.service_id, reason)
+            self._schedule()
+        if applied.ended is not None:
+            self._feed.publish(DoubtEnded(entry.service_id, applied.ended))
+            logger.warning("%s: the doubt is over, %d instances are let go", entry.service_id, len(applied.ended))
+        self._audience.tell(entry, applied.touched, self._wall())
+
+    def _schedule(self) -> None:
+        """Look again when the first doubt of any service may end."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due = min((until for entry in self.book.entries() if (until := entry.held_until) is not None), default=None)
+        if due is not None and not self._closed:
+            # A little late rather than early: clocks differ in how they are rounded.
+            delay = max(0.0, due - self._clock()) + 0.001
+            self._timer = asyncio.get_running_loop().call_later(delay, self._expire)
+
+    def _expire(self) -> None:
+        now = self._clock()
+        for entry in self.book.entries():
+            if (until := entry.held_until) is not None and until <= now:
+                self._settle(entry, entry.expire(now), now)
+        self._schedule()

@@ -1,0 +1,68 @@
+"""A thread for what may block: functions of the loop run in it one after another, and nothing else waits for them.
+
+Not for work that has to be done at the end of the program: the thread ends with it, in the middle if need be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Result = TypeVar("Result")
+
+
+class Worker:
+    """One thread, started at the first need; owned by a loop. Whoever waits for a function may be cancelled."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """Run a function in the thread, after those before it; return or raise what it does."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Result] = loop.create_future()
+
+        def job() -> None:
+            result: Result | None = None
+            failure: Exception | None = None
+            try:
+                result = work()
+            except Exception as error:  # noqa: BLE001 - it is raised where the function was handed in
+                failure = error
+            # The loop may be closed by now; then nobody waits.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(_settle, done, result, failure)
+
+        if self._thread is None:
+            # A daemon: a function that never returns must not keep the program from ending.
+            self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+            self._thread.start()
+        self._jobs.put(job)
+        return await done
+
+    def close(self) -> None:
+        """End the thread after what was handed in; does not wait."""
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread = None
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+
+def _settle(done: asyncio.Future[Result], result: Result | None, failure: Exception | None) -> None:
+    if done.done():
+        return
+    if failure is not None:
+        done.set_exception(failure)
+    else:
+        done.set_result(result)  # type: ignore[arg-type]  # without a failure it is what the function returned
