@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import Context
 from typing import TYPE_CHECKING
 
 from artemis.client.errors import ClosedError
@@ -33,7 +34,8 @@ class Background:
         if not self._open:
             raise ClosedError(forked=self._forked)
         if name not in self._tasks:
-            task = asyncio.get_running_loop().create_task(run(), name=f"artemis client {name}")
+            # In a context of its own: what runs for long is no part of the request that happened to be first.
+            task = asyncio.get_running_loop().create_task(run(), name=f"artemis client {name}", context=Context())
             self._tasks[name] = task
             task.add_done_callback(lambda done: self._ended(name, done))
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from artemis.client.connection import ConnectionState
     from artemis.client.errors import ArtemisError
     from artemis.client.links.link import LinkKind
@@ -177,6 +179,24 @@ class ListenerFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class OutlierEjected:
+    """After ``failures`` failed requests in a row balancers leave the instance out, for ``rest`` seconds."""
+
+    service_id: str
+    instance: Instance
+    failures: int
+    rest: float
+
+
+@dataclass(frozen=True, slots=True)
+class OutlierReturned:
+    """Balancers choose the instance again; told at the first choice after its rest."""
+
+    service_id: str
+    instance: Instance
+
+
+@dataclass(frozen=True, slots=True)
 class EventsMissed:
     """This listener was too slow: ``count`` events before the next one were dropped."""
 
@@ -202,6 +222,8 @@ ClientEvent = (
     | ServedFromDisk
     | DiskFailed
     | ListenerFailed
+    | OutlierEjected
+    | OutlierReturned
     | EventsMissed
 )
 
@@ -240,13 +262,15 @@ class Events:
             finally:
                 self._held.discard(self)
 
-    def put(self, event: ClientEvent) -> None:
-        """Hand in an event; if the listener is too slow, the oldest one makes room."""
-        if len(self._waiting) >= self._size:
+    def put(self, event: ClientEvent) -> bool:
+        """Hand in an event; if the listener is too slow, the oldest one makes room, and False comes back."""
+        room = len(self._waiting) < self._size
+        if not room:
             self._waiting.popleft()
             self._missed += 1
         self._waiting.append(event)
         self._wake.set()
+        return room
 
     def close(self) -> None:
         """End the iteration after what is waiting."""
@@ -258,6 +282,10 @@ class EventFeed:
     """Hands each event to every listener; never blocks, never grows beyond ``size`` events per listener."""
 
     def __init__(self, size: int) -> None:
+        self.also: Callable[[ClientEvent], None] | None = None
+        """Called with every event before the listeners get it; must not raise, and must not wait."""
+        self.missed = 0
+        """How many events slow listeners did not get."""
         self._size = size
         self._closed = False
         self._listeners: WeakSet[Events] = WeakSet()
@@ -272,9 +300,11 @@ class EventFeed:
         return events
 
     def publish(self, event: ClientEvent) -> None:
-        """Hand the event to every listener."""
+        """Hand the event to every listener, and to telemetry."""
+        if self.also is not None:
+            self.also(event)
         for events in list(self._listeners):
-            events.put(event)
+            self.missed += not events.put(event)
 
     def close(self) -> None:
         """End all listeners' iterations after what is waiting for them."""

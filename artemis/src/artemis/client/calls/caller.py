@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from random import Random
 
     from artemis.client.calls.answers import Endpoint
-    from artemis.client.calls.transport import Transport
+    from artemis.client.calls.transport import Reply, Transport
     from artemis.client.nodes.contact import Contact
     from artemis.client.options import ClientOptions
+    from artemis.client.telemetry.watching import WatchedCall, Watching
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,16 @@ class Answered(Generic[AnswerT]):
 class Caller:
     """Makes calls to whichever node is current. Owned by a client; may be used concurrently, and cancelled."""
 
-    def __init__(self, *, contact: Contact, transport: Transport, options: ClientOptions, random: Random) -> None:
+    def __init__(
+        self,
+        *,
+        contact: Contact,
+        transport: Transport,
+        options: ClientOptions,
+        random: Random,
+        watching: Watching | None = None,
+    ) -> None:
+        self._watching = watching
         self._contact = contact
         self._transport = transport
         self._options = options
@@ -54,7 +64,8 @@ class Caller:
     async def close(self) -> None:
         """Refuse further calls and close the connections."""
         self._open = False
-        await self._transport.close()
+        if not self._forked:
+            await self._transport.close()
 
     def after_fork(self) -> None:
         """Refuse further calls; the connections are the parent's."""
@@ -66,6 +77,14 @@ class Caller:
         Raises ``UnreachableError`` after the last attempt, ``RefusedError`` for an answer with status ``fail``,
         ``ClosedError`` when the client is not open.
         """
+        if self._watching is None:
+            return await self._call(endpoint, request, None)
+        with self._watching.call(endpoint.path) as watched:
+            return await self._call(endpoint, request, watched)
+
+    async def _call(
+        self, endpoint: Endpoint[RequestT, AnswerT], request: RequestT, watched: WatchedCall | None
+    ) -> Answered[AnswerT]:
         body = encode(request)
         course = Course(endpoint.path, self._contact.nodes, self._options, self._random)
         while True:
@@ -73,8 +92,7 @@ class Caller:
                 raise ClosedError(forked=self._forked)
             node = self._contact.node
             try:
-                reply = await self._transport.call(node, endpoint.path, body, self._options.attempt_timeout)
-                answer = endpoint.read(request, reply.body)
+                answer, reply = await self._attempt(node, endpoint, request, body, watched)
             except (TransportFailure, UnusableAnswer) as failure:
                 reason = str(failure)
                 step: Deliver | Again | GiveUp = course.failed(node, reason, self._contact.clock())
@@ -96,14 +114,39 @@ class Caller:
 
     async def ask(self, node: str, endpoint: Endpoint[RequestT, AnswerT], request: RequestT) -> Answered[AnswerT]:
         """Ask this very node, once; how it ends is held against no node. Raises as `call` does."""
+        if self._watching is None:
+            return await self._ask(node, endpoint, request, None)
+        with self._watching.call(endpoint.path) as watched:
+            return await self._ask(node, endpoint, request, watched)
+
+    async def _ask(
+        self, node: str, endpoint: Endpoint[RequestT, AnswerT], request: RequestT, watched: WatchedCall | None
+    ) -> Answered[AnswerT]:
         if not self._open:
             raise ClosedError(forked=self._forked)
         try:
-            reply = await self._transport.call(node, endpoint.path, encode(request), self._options.attempt_timeout)
-            answer = endpoint.read(request, reply.body)
+            answer, reply = await self._attempt(node, endpoint, request, encode(request), watched)
         except (TransportFailure, UnusableAnswer) as failure:
             raise UnreachableError(endpoint.path, [Attempt(node, str(failure))]) from failure
         status = answer.response_status
         if status.status == "fail":
             raise RefusedError(node, endpoint.path, status.error_code or "unknown", status.message or "")
         return Answered(node, answer, reply.cursor, reply.age)
+
+    async def _attempt(
+        self,
+        node: str,
+        endpoint: Endpoint[RequestT, AnswerT],
+        request: RequestT,
+        body: bytes,
+        watched: WatchedCall | None,
+    ) -> tuple[AnswerT, Reply]:
+        """Send one message to one node and read the answer; telemetry is told how long that took and how it ended."""
+        if watched is None:
+            reply = await self._transport.call(node, endpoint.path, body, self._options.attempt_timeout)
+            return endpoint.read(request, reply.body), reply
+        with watched.attempt(node) as attempt:
+            reply = await self._transport.call(node, endpoint.path, body, self._options.attempt_timeout)
+            answer = endpoint.read(request, reply.body)
+            attempt.answered(answer.response_status)
+            return answer, reply

@@ -8,19 +8,35 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import Mapping
+from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import aiohttp
 
-from artemis.client.calls.passage import PASSAGE
 from msgtrans import TlsClientConfig
 from msgtrans.tls import client_context
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIXES: Final = ("/api/", "/artemis/api/")
+"""Where the operations are below the URL of a node: Java v1 and our nodes, Java v2 (spec 2)."""
+
+MAX_NODES: Final = 1000
+"""Nodes of which it is remembered where their operations are; the one learned of first makes room."""
+
 
 class TransportFailure(Exception):  # noqa: N818 - an outcome that never leaves the SDK, not an error for its users
-    """An attempt ended without an answer; the text says why in words for people."""
+    """An attempt ended without an answer; the text says why in words for people.
+
+    ``status`` is that of HTTP where that is the reason, ``late`` whether there was none in time.
+    """
+
+    def __init__(self, text: str, *, status: int | None = None, late: bool = False) -> None:
+        super().__init__(text)
+        self.status = status
+        self.late = late
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +69,10 @@ class Transport(Protocol):
 class HttpTransport:
     """Operations as ``POST NODE/api/PATH`` over pooled keep-alive connections (spec 2, 9.2).
 
+    A node that has nothing there is asked below ``/artemis/api/`` (Java v2, spec 14), and that is remembered.
+    ``tls`` says what is trusted and shown at ``https://`` nodes; ``ConfigurationError`` for files that cannot be used.
     Owns its aiohttp session from the first call until :meth:`close`. Answers over ``max_answer_bytes`` (after
-    inflating) fail.
+    inflating) fail. Names of nodes are resolved again for new connections, what was found counts for 10 seconds.
     """
 
     def __init__(self, *, max_answer_bytes: int, tls: TlsClientConfig | None = None) -> None:
@@ -63,34 +81,79 @@ class HttpTransport:
         if tls is not None:
             client_context(tls)  # files that cannot be used are told of now, not with every call
         self._session: aiohttp.ClientSession | None = None
+        self._prefixes: OrderedDict[str, str] = OrderedDict()
 
     async def call(self, node: str, path: str, body: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - see Transport
         """See :meth:`Transport.call`; a status of 300 or more is a failure too (spec 0.1).
 
         Redirects are not followed: a registry never sends one (spec 2), and the request is for the configured nodes.
         """
-        if self._session is None:
-            self._session = aiohttp.ClientSession(headers={"Content-Type": "application/json"})
-        try:
-            async with (
-                asyncio.timeout(timeout),
-                self._session.post(
-                    f"{node}/api/{path}", data=body, headers=_headers(), timeout=aiohttp.ClientTimeout(), allow_redirects=False
-                ) as response,
-            ):
-                if response.status >= 300:
-                    raise TransportFailure(_refusal(response))
-                return Reply(await self._read(response), response.headers.get("Artemis-Cursor"), _age(response))
-        except TimeoutError:
-            raise TransportFailure(f"no answer within {timeout:g} s") from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise TransportFailure(in_words(error)) from error
+        return await self._find("POST", node, path, timeout, body=body)
+
+    async def get(self, node: str, path: str, query: Mapping[str, str], timeout: float) -> Reply:  # noqa: ASYNC109
+        """Ask with GET; otherwise as `call`. Parts of ``path`` are quoted already."""
+        return await self._find("GET", node, path, timeout, query=query)
 
     async def close(self) -> None:
         """Close every connection; a later call opens new ones."""
         if self._session is not None:
             session, self._session = self._session, None
             await session.close()
+
+    async def _find(
+        self,
+        method: str,
+        node: str,
+        path: str,
+        timeout: float,  # noqa: ASYNC109 - see Transport
+        *,
+        body: bytes | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Ask below the prefix that the node is known to have, and below the other one if nothing is there."""
+        known = self._prefixes.get(node, PREFIXES[0])
+        try:
+            async with asyncio.timeout(timeout):
+                try:
+                    return await self._ask(method, node, known + path, body, query)
+                except TransportFailure as failure:
+                    if failure.status != 404:
+                        raise
+                    first = failure
+                other = PREFIXES[1] if known == PREFIXES[0] else PREFIXES[0]
+                try:
+                    reply = await self._ask(method, node, other + path, body, query)
+                except TransportFailure as failure:
+                    raise (first if failure.status == 404 else failure) from None
+        except TimeoutError:
+            raise TransportFailure(f"no answer within {timeout:g} s", late=True) from None
+        self._prefixes[node] = other
+        if len(self._prefixes) > MAX_NODES:
+            self._prefixes.popitem(last=False)
+        return reply
+
+    async def _ask(
+        self, method: str, node: str, path: str, body: bytes | None, query: Mapping[str, str] | None
+    ) -> Reply:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(headers={"Content-Type": "application/json"})
+        try:
+            secure = node.startswith("https:")
+            async with self._session.request(
+                method,
+                f"{node}{path}",
+                data=body,
+                params=query,
+                timeout=aiohttp.ClientTimeout(),
+                allow_redirects=False,
+                ssl=client_context(self._tls) if secure else True,
+                server_hostname=self._tls.server_name if secure else None,
+            ) as response:
+                if response.status >= 300:
+                    raise TransportFailure(_refusal(response), status=response.status)
+                return Reply(await self._read(response), response.headers.get("Artemis-Cursor"), _age(response))
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise TransportFailure(in_words(error)) from error
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         parts: list[bytes] = []
@@ -101,11 +164,6 @@ class HttpTransport:
                 raise TransportFailure(f"an answer of more than {self._max_answer_bytes} bytes")
             parts.append(part)
         return b"".join(parts)
-
-
-def _headers() -> Mapping[str, str] | None:
-    passage = PASSAGE.get()
-    return None if passage is None else passage.headers
 
 
 def _age(response: aiohttp.ClientResponse) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from artemis.client.calls.passage import PASSAGE
 from artemis.client.calls.transport import TransportFailure
 from artemis.client.links.link import LinkFailure
 from artemis.client.links.operations import CODES
@@ -37,6 +38,9 @@ class Carrier:
         """
         link = self._link()
         if link is not None and link.node == node and link.carries_calls and path in CODES:
+            passage = PASSAGE.get()
+            if passage is not None:
+                passage.via = link.kind.value
             try:
                 reply = await link.call(path, body, timeout)
             except LinkFailure as failure:
@@ -45,6 +49,8 @@ class Carrier:
             else:
                 if len(reply.body) > MAX_REFUSAL or BAD_REQUEST not in reply.body:
                     return reply
+            if passage is not None:
+                passage.via = "http"
         return await self._http.call(node, path, body, timeout)
 
     async def close(self) -> None:

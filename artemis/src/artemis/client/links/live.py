@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING, Final, Self
 
 from artemis.client.events import LinkChanged
@@ -55,6 +56,8 @@ class Live:
         """Why it is this link, or none, in words for people."""
         self.since = contact.clock()
         """When that was last different (monotonic seconds)."""
+        self.pushes: Counter[LinkKind] = Counter()
+        """How many pushes came, by the kind of link."""
         self._contact = contact
         self._opener = opener
         self._feed = feed
@@ -69,7 +72,8 @@ class Live:
         self._heard = asyncio.Event()
         self._follow: Callable[[Link], Coroutine[None, None, None]] = self._look_after
         self._on_push: OnPush = _ignore
-        self._on_link: list[Callable[[], None]] = []
+        self._on_return: list[Callable[[], None]] = []
+        self._lost = False
         contact.on_move(self._moved.set)
         contact.on_heard(self._heard.set)
 
@@ -81,9 +85,12 @@ class Live:
         self._follow = follow
         self._on_push = on_push
 
-    def on_link(self, callback: Callable[[], None]) -> None:
-        """Have ``callback`` called after a link was made; it must not raise, and must not wait."""
-        self._on_link.append(callback)
+    def on_return(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` called after a link was made again: the node may have been away meanwhile.
+
+        It must not raise, and must not wait.
+        """
+        self._on_return.append(callback)
 
     def want(self) -> None:
         """Make a link, if there is none, and keep one from now on; ``ClosedError`` when the client is not open."""
@@ -207,13 +214,16 @@ class Live:
         if link is not None:
             self._contact.nodes.answered(node)
             self._contact.heard()
-            for callback in self._on_link:
-                callback()
+            if self._lost:
+                self._lost = False
+                for callback in self._on_return:
+                    callback()
         return True
 
     async def _lose(self, link: Link | None, failure: LinkFailure) -> None:
         """The link has ended or is no good: the node is gone, or is not what it seemed, or only ended it in order."""
         node, kind, reason = self.node, self.kind, str(failure)
+        self._lost = True
         self._pace.lost(self._contact.clock() - self.since)
         await self._leave(link, reason)
         if failure.offered is False:
@@ -262,6 +272,7 @@ class Live:
     # -- what is done over a link
 
     def _tell(self, push: Push) -> None:
+        self.pushes[self.kind] += 1
         self._on_push(push)
 
     async def _look_after(self, link: Link) -> None:

@@ -10,6 +10,7 @@ import ssl
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
 
+from artemis.client.calls.passage import PASSAGE, ext_options
 from artemis.client.calls.transport import Reply
 from artemis.client.links.link import Confirmation, LinkFailure, LinkKind, OnPush, Subscribed
 from artemis.client.links.operations import CODES, CONFIRM, PUSH, SUBSCRIBE, UNSUBSCRIBE, position
@@ -169,7 +170,9 @@ class MsgTransLink:
 
     async def _send(self, code: int, body: bytes, timeout: float) -> tuple[bytes, bytes]:  # noqa: ASYNC109
         try:
-            answer = await self._client.request(body, biz_type=code, timeout=timeout)
+            answer = await self._client.request(
+                body, biz_type=code, ext_header=ext_options(PASSAGE.get()), timeout=timeout
+            )
         except TransportTimeoutError:
             raise self._leave(f"no answer within {timeout:g} s", offered=None) from None
         except SessionClosedError as error:
