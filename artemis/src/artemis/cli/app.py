@@ -10,6 +10,7 @@ import typer
 
 from artemis import __version__
 from artemis.cli import diagnosis, operators, queries, registration
+from artemis.cli import run as running
 from artemis.cli.output import say
 from artemis.cli.session import FAILED, USAGE
 
@@ -55,6 +56,7 @@ app.command()(operators.pullin)
 app.command()(operators.pullouts)
 app.command()(registration.register)
 app.command()(registration.unregister)
+app.command(context_settings={"allow_interspersed_args": False})(running.run)
 
 
 @app.command(context_settings=_PASS_ON)

@@ -51,3 +51,14 @@ def named(text: str, parameter: str) -> str:
     if not name:
         raise typer.BadParameter("must not be blank", param_hint=parameter)
     return name
+
+
+def pairs(texts: list[str], parameter: str) -> dict[str, str | None] | None:
+    """Return metadata from texts of the form KEY=VALUE; None for no texts."""
+    found: dict[str, str | None] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise typer.BadParameter(f"{text!r} is not KEY=VALUE", param_hint=parameter)
+        found[key.strip()] = value
+    return found or None

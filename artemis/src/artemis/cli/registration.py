@@ -8,7 +8,7 @@ import typer
 from artemis.cli import output
 from artemis.cli.address import address
 from artemis.cli.interrupts import until_interrupted
-from artemis.cli.parameters import DEFAULT_SERVER, Json, Region, Server, Zone, named
+from artemis.cli.parameters import DEFAULT_SERVER, Json, Region, Server, Zone, named, pairs
 from artemis.cli.session import QUICK, place, with_client
 from artemis.cli.session import report as report_events
 from artemis.client import ArtemisClient, ClientOptions, RegistrationRefusedError, Unregistered
@@ -58,7 +58,7 @@ def register(
         url=where.url,
         group_id=group or None,
         machine_name=socket.gethostname(),
-        metadata=_pairs(metadata or []),
+        metadata=pairs(metadata or [], "--metadata"),
         status=status,
     )
     options = ClientOptions(attempts=QUICK.attempts, heartbeat_interval=heartbeat)
@@ -148,13 +148,3 @@ def _report(instance: Instance, *, json: bool) -> None:
 
 def _name(instance: Instance) -> str:
     return f"{instance.service_id}/{instance.instance_id}"
-
-
-def _pairs(texts: list[str]) -> dict[str, str | None] | None:
-    pairs: dict[str, str | None] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise typer.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="--metadata")
-        pairs[key.strip()] = value
-    return pairs or None

@@ -91,22 +91,22 @@ async def place(client: ArtemisClient, region: str, zone: str = "") -> tuple[str
     return region, zone
 
 
-async def report(client: ArtemisClient) -> None:
-    """Tell on stderr what happens to the client, until cancelled."""
+async def report(client: ArtemisClient, tell: Callable[[str], None] = say) -> None:
+    """Tell, on stderr unless given, what happens to the client, until cancelled."""
     troubled = False
     async for event in client.events():
         match event:
             case StateChanged(new=ConnectionState.CONNECTED):
                 if troubled:
-                    say("connected again")
+                    tell("connected again")
             case StateChanged(new=state, reason=reason):
                 troubled = True
-                say(f"{state.value}: {reason}")
+                tell(f"{state.value}: {reason}")
             case HeartbeatFailed(error=error) | LookupFailed(error=error):
-                say(str(error))
+                tell(str(error))
             case Registered(instance=instance, again=True):
-                say(f"The registry had lost {instance.service_id}/{instance.instance_id}; registered it again.")
+                tell(f"The registry had lost {instance.service_id}/{instance.instance_id}; registered it again.")
             case RegistrationRefused(instance=instance, message=message):
-                say(f"The registry refuses {instance.service_id}/{instance.instance_id}: {message}")
+                tell(f"The registry refuses {instance.service_id}/{instance.instance_id}: {message}")
             case _:
                 pass
