@@ -104,7 +104,6 @@ class ArtemisClient:
         options = options or ClientOptions()
         random = random or Random()  # noqa: S311 - spreads load; keeps no secret
         self._options = options
-        self._random = random
         self._feed = EventFeed(options.event_buffer)
         self._connection = Connection(lost_after=options.lost_after, now=time.monotonic())
         self._background = Background()
@@ -182,7 +181,7 @@ class ArtemisClient:
             here=(region_id, zone_id),
             options=options,
             random=random,
-            clock=time.monotonic,
+            clock=elapsed,
         )
         self._addresses = Addresses(
             caller=self._caller,
@@ -344,9 +343,7 @@ class ArtemisClient:
         """
         return self._discovery.listen(service_id, callback)
 
-    def balancer(
-        self, service_id: str, strategy: Strategy = "round-robin", *, route: str | None = None
-    ) -> Balancer:
+    def balancer(self, service_id: str, strategy: Strategy = "round-robin", *, route: str | None = None) -> Balancer:
         """Return a chooser among the live instances of a service: ``client.balancer("orders").next()``.
 
         All balancers of a service share what they know of its instances, and round robin takes turns over all of them.
