@@ -1,0 +1,34 @@
+"""A service in a process of its own, for tests that suspend it: registers, follows itself, and says how it is.
+
+One line of JSON whenever what it says has changed, and every 50 ms while the age of its view is over a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+from artemis import ArtemisClient, ClientOptions, Instance
+
+
+async def main(url: str, service_id: str) -> None:
+    """Run until killed."""
+    options = ClientOptions(heartbeat_interval=0.25, poll_interval=0.1, confirm_interval=0.1, lost_after=1.0)
+    async with (
+        ArtemisClient(servers=[url], region_id="local", zone_id="zone1", options=options) as client,
+        client.registered(Instance(service_id=service_id, ip="127.0.0.1", port=1)) as registration,
+    ):
+        said = ""
+        while True:
+            view = await client.service(service_id)
+            line = json.dumps({"lease": registration.state.value, "old": view.age > 1.0})
+            if line != said or view.age > 1.0:
+                sys.stdout.write(line + "\n")
+                sys.stdout.flush()
+            said = line
+            await asyncio.sleep(0.05)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
