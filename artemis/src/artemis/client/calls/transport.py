@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import aiohttp
 
+from artemis.client.calls.passage import PASSAGE
 from msgtrans import TlsClientConfig
 from msgtrans.tls import client_context
 
@@ -144,6 +145,7 @@ class HttpTransport:
                 f"{node}{path}",
                 data=body,
                 params=query,
+                headers=_headers(),
                 timeout=aiohttp.ClientTimeout(),
                 allow_redirects=False,
                 ssl=client_context(self._tls) if secure else True,
@@ -164,6 +166,11 @@ class HttpTransport:
                 raise TransportFailure(f"an answer of more than {self._max_answer_bytes} bytes")
             parts.append(part)
         return b"".join(parts)
+
+
+def _headers() -> Mapping[str, str] | None:
+    passage = PASSAGE.get()
+    return None if passage is None else passage.headers
 
 
 def _age(response: aiohttp.ClientResponse) -> float:

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Protocol
 from artemis.client.calls.answers import UnusableAnswer
 from artemis.client.calls.api import NODE_STATUS
 from artemis.client.calls.transport import TransportFailure
+from artemis.client.links.java import LIFETIME, open_java
 from artemis.client.links.link import LinkFailure, LinkKind
+from artemis.client.links.long_poll import open_long_poll
 from artemis.client.links.msgtrans import open_msgtrans
 from artemis.model import NodeStatusRequest, encode
 
 if TYPE_CHECKING:
+    from random import Random
+
     from artemis.client.calls.transport import HttpTransport
     from artemis.client.links.link import Link, OnPush
     from artemis.client.options import ClientOptions
@@ -33,18 +37,26 @@ class Opener(Protocol):
 class NodeOpener:
     """The `Opener` of a client."""
 
-    def __init__(self, *, http: HttpTransport, options: ClientOptions, tls: TlsClientConfig | None) -> None:
+    def __init__(
+        self, *, http: HttpTransport, options: ClientOptions, tls: TlsClientConfig | None, random: Random
+    ) -> None:
         self._http = http
         self._options = options
         self._tls = tls
+        self._random = random
 
     async def open(self, kind: LinkKind, node: str, on_push: OnPush) -> Link:
         """See `Opener.open`."""
         match kind:
             case LinkKind.MSGTRANS | LinkKind.WEBSOCKET:
                 return await open_msgtrans(kind, node, self._options, self._tls, on_push)
-            case _:
-                raise LinkFailure(f"nothing is opened for {kind.value}", offered=False)
+            case LinkKind.JAVA_WEBSOCKET:
+                lifetime = LIFETIME * self._random.uniform(0.8, 1.0)
+                return await open_java(node, self._options, self._tls, lifetime, on_push)
+            case LinkKind.LONG_POLL:
+                return await open_long_poll(node, self._http, self._options, self._random, on_push)
+            case LinkKind.POLL:
+                raise LinkFailure("nothing stays open between polls", offered=False)
 
     async def answers(self, node: str) -> bool:
         """See `Opener.answers`."""

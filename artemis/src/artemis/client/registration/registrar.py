@@ -54,6 +54,7 @@ class Registrar:
         background: Background,
         options: ClientOptions,
         clock: Callable[[], float],
+        on_need: Callable[[], None],
     ) -> None:
         self._api = api
         self._book = book
@@ -67,6 +68,7 @@ class Registrar:
         self._trouble = Trouble("heartbeat", logger)
         self._earlier = asyncio.Event()
         # Writes go out one after another: a registration that an unregister overtakes would bring the instance back.
+        self._on_need = on_need
         self._writing = asyncio.Lock()
 
     def hurry(self) -> None:
@@ -82,6 +84,7 @@ class Registrar:
         leases: list[Lease] = []
         try:
             self._background.ensure("heartbeats", self._beat)
+            self._on_need()
             for batch in self._cut(instances):
                 for instance in batch:
                     lease = self._book.add(instance)
