@@ -19,6 +19,10 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
+    if sys.argv[1:2] == ["serve"]:
+        from artemis.cli.elsewhere import ended, serve
+
+        return ended(lambda: serve(sys.argv[2:]))
     from artemis.cli.app import run
 
     return run()

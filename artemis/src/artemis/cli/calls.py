@@ -13,8 +13,9 @@ import aiohttp
 import msgspec
 import typer
 
+from artemis.cli.codes import FAILED
 from artemis.cli.output import say
-from artemis.cli.session import FAILED, unreachable
+from artemis.cli.session import unreachable
 from artemis.client.calls.transport import in_words
 from artemis.model import ResponseStatus, decode, encode
 from artemis.model.tolerant import MalformedBody

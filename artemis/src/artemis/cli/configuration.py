@@ -13,8 +13,8 @@ import typer
 from artemis.cli import output
 from artemis.cli.address import is_ip
 from artemis.cli.calls import get
+from artemis.cli.codes import USAGE
 from artemis.cli.parameters import Json
-from artemis.cli.session import USAGE
 from artemis.model.status import ConfigResponse
 from artemis.server.config import ConfigError, ServeConfig, checked, load_config
 from artemis.server.flags import with_serve_options

@@ -6,8 +6,9 @@ import typer
 
 from artemis.cli import output
 from artemis.cli.calls import get, post
+from artemis.cli.codes import FAILED
 from artemis.cli.parameters import DEFAULT_SERVER, Json, Region, Server, named
-from artemis.cli.session import FAILED, place, with_client
+from artemis.cli.session import place, with_client
 from artemis.client import ArtemisClient
 from artemis.model.explain import ExplainResponse
 from artemis.model.leases import LeasesRequest, LeasesResponse

@@ -13,10 +13,11 @@ import typer
 
 from artemis.cli import output
 from artemis.cli.calls import get, post
+from artemis.cli.codes import FAILED
 from artemis.cli.hidden import leased, recorded
 from artemis.cli.overview import preservation_text
 from artemis.cli.parameters import DEFAULT_SERVER, Json, Region, Server, TokenFile, token_of
-from artemis.cli.session import FAILED, place, with_client
+from artemis.cli.session import place, with_client
 from artemis.client import ArtemisClient
 from artemis.model import Instance
 from artemis.model.management import (

@@ -6,11 +6,12 @@ import typer
 
 from artemis.cli import output
 from artemis.cli.calls import find
+from artemis.cli.codes import FAILED
 from artemis.cli.hidden import hidden_in_all, leased, not_shown
 from artemis.cli.interrupts import until_interrupted
 from artemis.cli.overview import overview_rows
 from artemis.cli.parameters import DEFAULT_SERVER, Json, OnlyZone, Region, Server, named
-from artemis.cli.session import FAILED, place, with_client
+from artemis.cli.session import place, with_client
 from artemis.cli.watching import EVERYTHING, Watcher
 from artemis.cli.zones import ZoneView, in_zone
 from artemis.client import ArtemisClient, InstanceChange

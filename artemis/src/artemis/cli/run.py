@@ -17,6 +17,7 @@ import typer
 
 from artemis.cli import output
 from artemis.cli.address import is_ip
+from artemis.cli.codes import USAGE
 from artemis.cli.parameters import DEFAULT_SERVER, Region, Server, Zone, named, pairs
 from artemis.cli.run_children import CannotStartError
 from artemis.cli.run_supervision import HealthPlan, Plan, Supervision
@@ -113,7 +114,7 @@ def run(
     """
     if os.name != "posix":
         output.say("`artemis run` needs the signals and process groups of POSIX; on Windows register with the SDK.")
-        raise typer.Exit(2)
+        raise typer.Exit(USAGE)
     where = _own_ip(ip.strip(), server)
     reached = where or _LOCAL
     chosen = port or _free_port(reached)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from artemis.cli.codes import FAILED, UNREACHABLE
 from artemis.cli.output import say
 from artemis.client import (
     ArtemisClient,
@@ -25,11 +26,6 @@ from artemis.client import (
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-OK = 0
-FAILED = 1
-USAGE = 2
-UNREACHABLE = 3
 
 QUICK = ClientOptions(attempts=3, attempt_timeout=3.0, backoff=0.1)
 """A person waits: a few tries, then the truth."""
