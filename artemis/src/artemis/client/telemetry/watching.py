@@ -43,7 +43,7 @@ class Watching:
     def __init__(self, telemetry: Iterable[Telemetry], clock: Callable[[], float]) -> None:
         self.clock = clock
         self._telemetry = tuple(telemetry)
-        self._failed: set[type] = set()
+        self._failed: set[str] = set()
 
     def opened(self, client: Readings) -> None:
         """See `Telemetry.opened`."""
@@ -71,11 +71,11 @@ class Watching:
         try:
             return hook(*arguments)
         except Exception:
-            kind = type(getattr(hook, "__self__", hook))
+            kind = type(getattr(hook, "__self__", hook)).__qualname__
             if kind not in self._failed:
                 self._failed.add(kind)
                 logger.exception(
-                    "telemetry failed, and is not spoken of again: %s", kind.__name__, extra=fields("telemetry-failed")
+                    "telemetry failed, and is not spoken of again: %s", kind, extra=fields("telemetry-failed")
                 )
             return None
 
