@@ -50,6 +50,7 @@ from artemis.client.registration.filters import RegistryFilter
 from artemis.client.registration.health import HealthAnswer, HealthCheck
 from artemis.client.registration.leases import LeaseState
 from artemis.client.registration.registration import Registration
+from artemis.client.status import ClientStatus
 
 __all__ = [
     "AnswerDoubted",
@@ -59,6 +60,7 @@ __all__ = [
     "Balancer",
     "ClientEvent",
     "ClientOptions",
+    "ClientStatus",
     "ClosedError",
     "ConnectionState",
     "DiskFailed",

@@ -39,6 +39,7 @@ from artemis.client.registration.leases import LeaseBook
 from artemis.client.registration.origin import SLICE, Origin
 from artemis.client.registration.registrar import Registrar
 from artemis.client.registration.registration import Registration
+from artemis.client.status import ClientStatus
 from artemis.client.telemetry.contract import Telemetry
 from artemis.client.telemetry.readings import ClientReading, Readings, books_read
 from artemis.client.telemetry.watching import Watching
@@ -250,6 +251,8 @@ class ArtemisClient:
         self._background.after_fork()
         self._caller.after_fork()
         self._registrar.after_fork()
+        self._balancing.after_fork()
+        self._feed.after_fork()
 
     @property
     def state(self) -> ConnectionState:
@@ -263,6 +266,20 @@ class ArtemisClient:
     def link(self) -> LinkKind:
         """How changes are heard of now; every change of it is a `LinkChanged`. ``POLL`` while nothing needs more."""
         return self._live.kind
+
+    @property
+    def status(self) -> ClientStatus:
+        """What the client is doing at this moment."""
+        live = self._live
+        return ClientStatus(
+            state=self.state,
+            node=self.server,
+            link=live.kind,
+            since=time.time() - (time.monotonic() - live.since),
+            leases=len(self._leases),
+            services=len(self._services),
+            reason=live.reason,
+        )
 
     @property
     def server(self) -> str:
