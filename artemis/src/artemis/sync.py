@@ -7,6 +7,7 @@ from artemis.client.sync.api import RegistryApi
 from artemis.client.sync.balancer import Balancer
 from artemis.client.sync.client import ArtemisClient
 from artemis.client.sync.iteration import Events, Watch
+from artemis.client.sync.listener import Listener
 from artemis.client.sync.registration import Registration
 
-__all__ = ["ArtemisClient", "Balancer", "Events", "Registration", "RegistryApi", "Watch"]
+__all__ = ["ArtemisClient", "Balancer", "Events", "Listener", "Registration", "RegistryApi", "Watch"]

@@ -306,6 +306,11 @@ class EventFeed:
         for events in list(self._listeners):
             self.missed += not events.put(event)
 
+    def after_fork(self) -> None:
+        """Tell nobody anything any more, in the child of a fork: what happens, happens to the parent."""
+        self._closed = True
+        self._listeners.clear()
+
     def close(self) -> None:
         """End all listeners' iterations after what is waiting for them."""
         self._closed = True

@@ -54,6 +54,7 @@ class Balancing:
         self._lock = Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
+        self._forked = False
 
     def open(self) -> None:
         """Allow choices; the running event loop is the one that discovery and events belong to."""
@@ -63,6 +64,10 @@ class Balancing:
     def close(self) -> None:
         """Allow no more choices."""
         self._loop = None
+
+    def after_fork(self) -> None:
+        """Allow no more choices, in the child of a fork: nobody tells it what comes and goes."""
+        self._loop, self._forked = None, True
 
     async def look_up(self, service_id: str) -> ServiceView:
         """Return the service, looked up if it has not been."""
@@ -74,7 +79,7 @@ class Balancing:
         It is looked up soon then. ``ClosedError`` when the client is not open.
         """
         if self._loop is None:
-            raise ClosedError
+            raise ClosedError(forked=self._forked)
         entry = self._discovery.in_use(key)
         if entry is not None:
             return entry

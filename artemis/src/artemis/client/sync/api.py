@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from artemis.client.calls.api import Shown
     from artemis.client.sync.work import Work
-    from artemis.model import FailedInstance, Instance, Service, ServiceNodeStatus
+    from artemis.model import FailedInstance, Instance, Service, ServiceNodeStatus, ToldResponse
 
 
 class RegistryApi:
@@ -57,6 +57,10 @@ class RegistryApi:
     def services(self) -> list[Service]:
         """Return every service that has live instances."""
         return self._work.run(lambda client: client.api.services())
+
+    def told(self, service_id: str) -> ToldResponse:
+        """Ask the node whether the subscribers of a service have been told everything up to now."""
+        return self._work.run(lambda client: client.api.told(service_id))
 
     def node_status(self) -> ServiceNodeStatus:
         """Return the state of the node that the client talks to."""

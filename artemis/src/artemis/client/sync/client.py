@@ -13,16 +13,30 @@ from artemis.client.options import ClientOptions
 from artemis.client.sync.api import RegistryApi
 from artemis.client.sync.balancer import Balancer
 from artemis.client.sync.iteration import Events, Watch
+from artemis.client.sync.listener import Listener
 from artemis.client.sync.registration import Registration
 from artemis.client.sync.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from os import PathLike
     from random import Random
     from types import TracebackType
 
-    from artemis.client import ConnectionState, ServiceView, Strategy, Transport
+    from artemis.client import (
+        ConnectionState,
+        HealthCheck,
+        LinkKind,
+        RegistryFilter,
+        ServiceView,
+        Strategy,
+        Transport,
+    )
+    from artemis.client.discovery.listeners import Callback
+    from artemis.client.status import ClientStatus
+    from artemis.client.telemetry.contract import Telemetry
     from artemis.model import Instance
+    from msgtrans.config.tls import TlsClientConfig
 
 
 class ArtemisClient:
@@ -35,7 +49,7 @@ class ArtemisClient:
                 prices = client.service("prices")
 
     The arguments are those of the async client, which runs in a daemon thread of its own from entering on (or `open`)
-    until leaving (or `close`). A program that ends without closing unregisters within ``close_timeout``; a client that
+    until leaving (or `close`). A program that ends without closing unregisters all the same; a client that
     is dropped open warns (``ResourceWarning``) and ends.
 
     All methods may be called from any thread, several at once, also from one with a running event loop: they block
@@ -54,9 +68,13 @@ class ArtemisClient:
         servers: Sequence[str],
         region_id: str | None = None,
         zone_id: str | None = None,
+        registry_filters: Sequence[RegistryFilter] = (),
         options: ClientOptions | None = None,
         transport: Transport | None = None,
+        tls: TlsClientConfig | None = None,
+        cache_dir: str | PathLike[str] | None = None,
         random: Random | None = None,
+        telemetry: Telemetry | Sequence[Telemetry] = (),
     ) -> None:
         options = options or ClientOptions()
         self._work = Work(
@@ -65,11 +83,15 @@ class ArtemisClient:
                 servers=servers,
                 region_id=region_id,
                 zone_id=zone_id,
+                registry_filters=registry_filters,
                 options=options,
                 transport=transport,
+                tls=tls,
+                cache_dir=cache_dir,
                 random=random,
+                telemetry=telemetry,
             ),
-            close_timeout=options.close_timeout,
+            close_timeout=options.close_timeout + options.drain_timeout,
             forkable=transport is None,
         )
         self.api = RegistryApi(self._work)
@@ -91,8 +113,8 @@ class ArtemisClient:
     def close(self, timeout: float | None = None) -> None:
         """End everything that the client started, unregister first; every thread that waits for the client returns.
 
-        It takes at most ``close_timeout`` and a little; after ``timeout`` seconds, if given, ``TimeoutError`` is
-        raised, and what was not done by then stays undone. Once more does nothing.
+        It takes at most ``close_timeout`` and ``drain_timeout`` and a little. After ``timeout`` seconds, if given,
+        ``TimeoutError`` is raised, and what was not done by then stays undone. Once more does nothing.
         """
         self._work.close(timeout)
 
@@ -100,6 +122,16 @@ class ArtemisClient:
     def state(self) -> ConnectionState:
         """What is known about the registry, see `ConnectionState`."""
         return self._work.client.state
+
+    @property
+    def status(self) -> ClientStatus:
+        """What the client is doing at this moment."""
+        return self._work.client.status
+
+    @property
+    def link(self) -> LinkKind:
+        """How changes are heard of now, see `LinkKind`."""
+        return self._work.client.link
 
     @property
     def server(self) -> str:
@@ -110,9 +142,13 @@ class ArtemisClient:
         """Listen to what happens to this client from now on: ``for event in client.events()``."""
         return Events(self._work, lambda client: client.events())
 
-    def registered(self, instance: Instance) -> Registration:
-        """Return a context inside which the instance is registered; arguments and errors as of the async client."""
-        return Registration(self._work, lambda client: client.registered(instance))
+    def registered(self, *instances: Instance, health: HealthCheck | None = None) -> Registration:
+        """Return a context inside which the instances are registered; arguments and errors as of the async client."""
+        return Registration(self._work, lambda client: client.registered(*instances, health=health))
+
+    def drain(self) -> None:
+        """Take everything out that this client has registered, and wait until the callers have been told."""
+        self._work.run(lambda client: client.drain())
 
     def service(self, service_id: str, *, timeout: float | None = None) -> ServiceView:
         """Return a service with its live instances, from the live cache after the first use.
@@ -121,10 +157,18 @@ class ArtemisClient:
         """
         return self._work.run(lambda client: client.service(service_id), timeout)
 
-    def watch(self, service_id: str) -> Watch:
-        """Follow the changes of a service: ``for change in client.watch("orders")``, see `Watch`."""
-        return Watch(self._work, lambda client: client.watch(service_id))
+    def services(self, *service_ids: str, timeout: float | None = None) -> dict[str, ServiceView]:
+        """Return several services by their ids as given, see `service`; those that are new go into one lookup."""
+        return self._work.run(lambda client: client.services(*service_ids), timeout)
 
-    def balancer(self, service_id: str, strategy: Strategy = "round-robin") -> Balancer:
+    def watch(self, *service_ids: str) -> Watch:
+        """Follow the changes of services: ``for change in client.watch("orders")``, see `Watch`."""
+        return Watch(self._work, lambda client: client.watch(*service_ids))
+
+    def listen(self, service_id: str, callback: Callback) -> Listener:
+        """Call ``callback(change, view)`` for what is there and for every change from then on, see `Listener`."""
+        return Listener(self._work, lambda client: client.listen(service_id, callback))
+
+    def balancer(self, service_id: str, strategy: Strategy = "round-robin", *, route: str | None = None) -> Balancer:
         """Return a chooser among the live instances of a service: ``client.balancer("orders").next()``."""
-        return Balancer(self._work, lambda client: client.balancer(service_id, strategy))
+        return Balancer(self._work, lambda client: client.balancer(service_id, strategy, route=route))

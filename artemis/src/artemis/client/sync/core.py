@@ -6,7 +6,9 @@ untouched (`artemis.client.forks`).
 
 from __future__ import annotations
 
+import asyncio
 import atexit
+import contextlib
 import logging
 import multiprocessing.process
 import multiprocessing.util
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from artemis.client.errors import ArtemisError, ClosedError
 from artemis.client.forks import keep_for_ever, note_closed, note_open
 from artemis.client.sync.loop import LoopThread
+from artemis.client.telemetry.logs import fields
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -41,6 +44,7 @@ class Core:
         self.patience = close_timeout + END_MARGIN
         """Seconds after which the end of the program is not held up any more."""
         self._thread = LoopThread("artemis client")
+        self._leaving: asyncio.Future[None] | None = None
 
     @property
     def in_use(self) -> bool:
@@ -93,7 +97,8 @@ class Core:
         if not self.in_use:
             return
         try:
-            self.run(self._leave, timeout)
+            with contextlib.suppress(ClosedError):  # another thread was quicker
+                self.run(self._leave, timeout)
         finally:
             self._let_go()
             self._thread.join(timeout)
@@ -118,7 +123,10 @@ class Core:
         keep_for_ever(self)
 
     async def _leave(self) -> None:
-        await self.client.__aexit__(None, None, None)
+        if self._leaving is None:
+            self._leaving = asyncio.ensure_future(self.client.__aexit__(None, None, None))
+        # Several may want it, as who drops a client and the end of the program; it is done once.
+        await asyncio.shield(self._leaving)
 
     def _let_go(self) -> None:
         _cores.discard(self)
@@ -140,4 +148,7 @@ def _close_all() -> None:
         try:
             core.close(core.patience)
         except (ArtemisError, TimeoutError) as error:
-            logger.warning("a client was left open and could not be closed at the end of the program: %s", error)
+            extra = fields("close-failed", error=error)
+            logger.warning(
+                "a client was left open and could not be closed at the end of the program: %s", error, extra=extra
+            )

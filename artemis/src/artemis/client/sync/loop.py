@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from artemis.client.errors import ClosedError
+from artemis.client.telemetry.logs import fields
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -138,7 +139,8 @@ class LoopThread:
             self._loop.run_forever()
         except (SystemExit, KeyboardInterrupt):
             # Raised by a callback of the user; a loop that ends would leave every caller waiting.
-            logger.exception("a callback tried to end the program from the client's thread")
+            extra = fields("exit-refused")
+            logger.exception("a callback tried to end the program from the client's thread", extra=extra)
 
     def _refuse_the_rest(self) -> None:
         for outcome in list(self._calls):

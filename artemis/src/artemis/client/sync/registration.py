@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from artemis.client import ArtemisClient, LeaseState
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class Registration:
-    """One instance of this client in the registry, from entering the context until leaving it.
+    """Instances of this client in the registry, from entering the context until leaving it.
 
     As `artemis.Registration`, with ``with`` instead of ``async with``; thread-safe. In a forked child it stays the
-    parent's business: leaving it there does nothing.
+    parent's business: leaving it there does nothing, and changing it raises ``ClosedError``.
     """
 
     def __init__(self, work: Work, make: Callable[[ArtemisClient], AsyncRegistration]) -> None:
@@ -31,17 +31,22 @@ class Registration:
 
     @property
     def instance(self) -> Instance:
-        """The instance as registered, with everything derived filled in."""
+        """The instance, or the first of several, as registered."""
         return self._inner.instance
 
     @property
+    def instances(self) -> tuple[Instance, ...]:
+        """All instances, as ``instance``, in the order given."""
+        return self._inner.instances
+
+    @property
     def state(self) -> LeaseState:
-        """What is known about the registration; ``ENDED`` in a forked child, where nobody renews it."""
+        """What is known about the registration; ``ENDED`` in a forked child, which does not renew it."""
         return self._inner.state
 
     @property
     def error(self) -> str:
-        """Why the state is uncertain or refused; empty otherwise."""
+        """Why the state is uncertain, refused or withheld; empty otherwise."""
         return self._inner.error
 
     def __enter__(self) -> Self:
@@ -61,9 +66,29 @@ class Registration:
         self.unregister()
 
     def unregister(self) -> None:
-        """Take the instance out now; repeating it does nothing. Never raises for a registry that does not answer."""
+        """Take the instances out now, and wait for the callers to have been told; repeating it does nothing.
+
+        Never raises for a registry that does not answer.
+        """
         if self._core.in_use:
             self._core.run(self._inner.unregister)
+
+    def hand_over(self) -> None:
+        """Renew the instances no longer, and leave them in the registry: another process renews them from here on."""
+        if self._core.in_use:
+            self._core.call(self._inner.hand_over)
+
+    def update(self, *instances: Instance) -> None:
+        """Register with other contents: each of ``instances`` replaces the one with the same identity."""
+        self._core.run(lambda: self._inner.update(*instances))
+
+    def set_status(self, status: str) -> None:
+        """Give all instances another ``status``, free text as ``up``."""
+        self._core.run(lambda: self._inner.set_status(status))
+
+    def set_metadata(self, metadata: Mapping[str, str | None] | None) -> None:
+        """Give all instances other ``metadata``, in place of what they had."""
+        self._core.run(lambda: self._inner.set_metadata(metadata))
 
     def _take_over(self) -> None:
         core = self._work.core
