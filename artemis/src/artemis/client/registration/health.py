@@ -37,10 +37,15 @@ class HealthProbe:
         self._running: asyncio.Future[_Outcome] | None = None
 
     async def ask(self) -> str:
-        """Return why it is unhealthy, in words for people, or an empty text; takes ``limit`` seconds at most."""
+        """Return why it is unhealthy, in words for people, or an empty text; takes ``limit`` seconds at most.
+
+        Whatever ran out of its time before has as much again to return first; its answer means nothing any more.
+        """
         loop = asyncio.get_running_loop()
-        if self._running is not None and not self._running.done():
-            return "the health check of before has not returned yet"
+        if self._running is not None:
+            await asyncio.wait([self._running], timeout=self._limit)
+            if not self._running.done():
+                return "the health check of before has not returned yet"
         deadline = loop.time() + self._limit
         running = self._start(loop)
         while True:
