@@ -290,7 +290,9 @@ class ArtemisClient:
         """Listen to what happens to this client from now on: state, failover, registrations, failed lookups."""
         return self._feed.listen()
 
-    def registered(self, *instances: Instance, health: HealthCheck | None = None) -> Registration:
+    def registered(
+        self, *instances: Instance, health: HealthCheck | None = None, required: bool = True
+    ) -> Registration:
         """Return a context inside which the instance, or all of several, are registered and their leases renewed.
 
         Missing region and zone come from the client; a missing ``ip`` is the address towards the registry, if there is
@@ -302,6 +304,9 @@ class ArtemisClient:
         ``health`` is a function, plain or async, that is asked every ``health_interval`` whether they are healthy: no
         longer so if it returns False, raises, or takes longer than ``attempt_timeout``. They are withheld then: taken
         out at once, and registered again when it finds them healthy. A plain function runs in a thread.
+
+        ``required=False`` is for services that do without the registry for a while: entering succeeds all the same when
+        no node answers or one refuses, and each heartbeat tries again.
         """
         if not instances:
             raise ValueError("nothing to register: give at least one instance")
@@ -313,6 +318,7 @@ class ArtemisClient:
             background=self._background,
             probe=None if health is None else HealthProbe(health, self._options.attempt_timeout),
             health_interval=self._options.health_interval,
+            required=required,
         )
 
     async def drain(self) -> None:

@@ -108,6 +108,31 @@ class Registrar:
             raise
         return leases
 
+    async def begin_sometime(self, instances: Sequence[Instance], *, unhealthy: str = "") -> list[Lease]:
+        """Keep the leases of all instances from here on, whether or not the registry is there and accepts them now.
+
+        One attempt is waited for, ``attempt_timeout`` seconds at most; the heartbeats go on with it.
+        """
+        self._background.ensure("heartbeats", self._beat)
+        self._on_need()
+        leases: list[Lease] = []
+        try:
+            for instance in instances:
+                leases.append(self._book.add(instance))
+                leases[-1].unhealthy = unhealthy
+                leases[-1].state, leases[-1].error = LeaseState.UNCERTAIN, "not registered yet"
+            async with asyncio.timeout(self._options.attempt_timeout):
+                for part in self._cut(leases):
+                    await self._attempt(part)
+        except TimeoutError:
+            self.hurry()
+        except BaseException:
+            for lease in leases:
+                self._book.end(lease, self._clock())
+            self.hurry()
+            raise
+        return leases
+
     async def end(self, leases: Sequence[Lease], *, drain: bool = True) -> ArtemisError | None:
         """Take instances out of the registry, within ``close_timeout`` seconds; return why it could not be told.
 

@@ -45,6 +45,9 @@ class Registration:
     events of the client. Leaving unregisters, and waits until the callers that the node pushes to have been told, at
     most ``drain_timeout`` seconds. Can be entered once. Methods may be called concurrently, and cancelled.
 
+    One that is not ``required`` raises neither ``UnreachableError`` nor ``RegistrationRefusedError``: entering waits
+    ``attempt_timeout`` seconds at most, ``state`` and events tell, and each heartbeat tries again.
+
     With a health callback, entering asks it first, for ``attempt_timeout`` seconds at most. What is not healthy then is
     not registered and entering succeeds all the same, with the state ``WITHHELD``: it is registered as soon as it is.
     """
@@ -59,6 +62,7 @@ class Registration:
         background: Background,
         probe: HealthProbe | None,
         health_interval: float,
+        required: bool,
     ) -> None:
         self._registrar = registrar
         self._origin = origin
@@ -66,6 +70,7 @@ class Registration:
         self._background = background
         self._probe = probe
         self._health_interval = health_interval
+        self._required = required
         self._given: tuple[Instance, ...] = tuple(instances)
         self._leases: list[Lease] | None = None
         self._entered = False
@@ -99,7 +104,8 @@ class Registration:
         self._entered = True
         self._given = tuple(await self._origin.whole(self._given))
         unhealthy = "" if self._probe is None else await self._ask(self._probe, "")
-        self._leases = await self._registrar.begin(self._given, unhealthy=unhealthy)
+        begin = self._registrar.begin if self._required else self._registrar.begin_sometime
+        self._leases = await begin(self._given, unhealthy=unhealthy)
         if self._probe is not None:
             self._background.ensure(f"health of {id(self)}", self._watch_health)
         return self

@@ -142,9 +142,11 @@ class ArtemisClient:
         """Listen to what happens to this client from now on: ``for event in client.events()``."""
         return Events(self._work, lambda client: client.events())
 
-    def registered(self, *instances: Instance, health: HealthCheck | None = None) -> Registration:
+    def registered(
+        self, *instances: Instance, health: HealthCheck | None = None, required: bool = True
+    ) -> Registration:
         """Return a context inside which the instances are registered; arguments and errors as of the async client."""
-        return Registration(self._work, lambda client: client.registered(*instances, health=health))
+        return Registration(self._work, lambda client: client.registered(*instances, health=health, required=required))
 
     def drain(self) -> None:
         """Take everything out that this client has registered, and wait until the callers have been told."""
