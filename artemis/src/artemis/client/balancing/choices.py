@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from threading import Lock
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from artemis.client.balancing.members import Lot, Member
-from artemis.client.balancing.routes import routes_of
+from artemis.client.balancing.routes import Names, routes_of
 from artemis.client.balancing.strategies import learn_latency, smooth_turn
 from artemis.client.events import OutlierEjected, OutlierReturned
 from artemis.client.names import Key, instance_key
@@ -70,6 +70,13 @@ class _Compiled:
             return
 
 
+class _Known(NamedTuple):
+    """The members before a change: by key, and by the address in memory of the instance that they hold."""
+
+    by_key: dict[Key, Member]
+    by_instance: dict[int, Member]
+
+
 class ServiceChoices:
     """The choices of one client among the instances of one service.
 
@@ -97,6 +104,7 @@ class ServiceChoices:
         self._instances: tuple[Instance, ...] | None = None
         self._rules: tuple[RouteRule, ...] = ()
         self._logic: tuple[Instance, ...] = ()
+        self._names = Names()
         self._members: dict[Key, Member] = {}
         self._lots: dict[tuple[str, int], tuple[Lot, ...]] = {}
         self._routes: dict[str, _Compiled] = {}
@@ -218,10 +226,11 @@ class ServiceChoices:
 
     def _compile(self, shown: Shown) -> None:
         self._instances, self._rules, self._logic = shown.instances, shown.route_rules, shown.logic_instances
-        known, self._members = self._members, {}
+        before, self._members = self._members, {}
+        known = _Known(before, {id(member.instance): member for member in before.values()})
         lots, self._lots = self._lots, {}
         self._routes = {}
-        for route_id, route in routes_of(self._rules, self._instances or (), self._logic).items():
+        for route_id, route in routes_of(self._rules, self._instances or (), self._logic, self._names).items():
             weighted = [group for group in route.groups if group.weight]
             tiers: list[tuple[Lot, ...]] = []
             for groups in _nearer(route, weighted, self._here):
@@ -232,7 +241,7 @@ class ServiceChoices:
         self._resting = [member for member in self._resting if self._members.get(member.key) is member]
         self._settle()
 
-    def _dealt(self, old: tuple[Lot, ...], groups: Sequence[RouteGroup], known: dict[Key, Member]) -> tuple[Lot, ...]:
+    def _dealt(self, old: tuple[Lot, ...], groups: Sequence[RouteGroup], known: _Known) -> tuple[Lot, ...]:
         """Return the groups with their members; who had which turn stays as long as the groups and weights do."""
         lots = old
         if [(lot.key, lot.weight) for lot in old] != [(group.key, group.weight) for group in groups]:
@@ -244,11 +253,13 @@ class ServiceChoices:
             lot.members = tuple(self._member(instance, known) for instance in group.instances)
         return lots
 
-    def _member(self, instance: Instance, known: dict[Key, Member]) -> Member:
-        key = instance_key(instance)
-        member = self._members.get(key) or known.get(key) or Member(instance)
-        member.instance = instance
-        self._members[key] = member
+    def _member(self, instance: Instance, known: _Known) -> Member:
+        member = known.by_instance.get(id(instance))
+        if member is None or member.instance is not instance:
+            key = instance_key(instance)
+            member = self._members.get(key) or known.by_key.get(key) or Member(instance, key)
+            member.instance = instance
+        self._members[member.key] = member
         return member
 
 

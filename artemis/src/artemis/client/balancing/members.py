@@ -8,9 +8,8 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from artemis.client.names import Key, instance_key
-
 if TYPE_CHECKING:
+    from artemis.client.names import Key
     from artemis.model import Instance
 
 
@@ -29,9 +28,9 @@ class Member:
         "sampled",
     )
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: Instance, key: Key) -> None:
         self.instance = instance
-        self.key: Key = instance_key(instance)
+        self.key = key
         self.outstanding = 0
         """Requests that have begun and not ended."""
         self.latency: float | None = None

@@ -5,6 +5,7 @@ Pure. Not here: which of the groups, and which instance of it, gets the next req
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -67,18 +68,22 @@ def group_key(instance: Instance) -> str:
 
 
 def routes_of(
-    rules: Iterable[RouteRule | None], instances: Sequence[Instance], logic_instances: Iterable[Instance] = ()
+    rules: Iterable[RouteRule | None],
+    instances: Sequence[Instance],
+    logic_instances: Iterable[Instance] = (),
+    names: Names | None = None,
 ) -> dict[str, Route]:
     """Return the routes of a service by id in lower case, always with ``default-route-rule`` (spec 5.3).
 
     ``instances`` are the physical ones. Rules that are null, have a blank id or no groups are ignored; of several with
     one id the last that leads anywhere counts. Where nobody made a default rule it is all instances, evenly.
-    Ids are the same in any letter case, unlike in Java (spec 13, defect 1).
+    Ids are the same in any letter case, unlike in Java (spec 13, defect 1). ``names`` remembers those of instances from
+    one answer to the next.
     """
     wanted = [rule for rule in rules if rule is not None and (rule.route_id or "").strip() and rule.groups]
     found: dict[str, Route] = {}
     if wanted:
-        members = _Members(instances, logic_instances)
+        members = _Members(instances, logic_instances, names or Names())
         for rule in wanted:
             route = _route(rule, members)
             if route.groups or route.route_id not in found:
@@ -89,18 +94,29 @@ def routes_of(
     return found
 
 
-class _Members:
-    """The instances of a service by id, and the physical ones by each path that their group keys lie below."""
+class Names:
+    """The ids and group keys of instances, remembered for those that the last answer showed already."""
 
-    def __init__(self, instances: Sequence[Instance], logic_instances: Iterable[Instance]) -> None:
-        self.by_id = {key: one for one in (*logic_instances, *instances) if (key := _id(one))}
-        self.below: dict[str, list[Instance]] = {}
-        for instance in filter(_id, instances):
-            key = group_key(instance)
-            end = key.find("/")
-            while end >= 0:
-                self.below.setdefault(key[:end], []).append(instance)
-                end = key.find("/", end + 1)
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Instance, str, str]] = {}
+
+    def of(self, instances: Sequence[Instance]) -> list[tuple[str, str]]:
+        """Return the id in lower case, empty if it is blank, and the group key of each."""
+        known = self._known
+        # What is remembered holds the instance, so its address in memory means no other one.
+        self._known = {id(one): known.get(id(one)) or (one, _id(one), group_key(one)) for one in instances}
+        return [self._known[id(one)][1:] for one in instances]
+
+
+class _Members:
+    """The instances of a service by id, and the physical ones in the order of their group keys."""
+
+    def __init__(self, instances: Sequence[Instance], logic_instances: Iterable[Instance], names: Names) -> None:
+        self._instances = instances
+        self._names = names.of(instances)
+        self.by_id = {key: one for one in logic_instances if (key := _id(one))}
+        self.by_id |= {key: one for (key, _), one in zip(self._names, instances, strict=True) if key}
+        self._places = sorted((path, place) for place, (key, path) in enumerate(self._names) if key)
 
     def of(self, group: ServiceGroup, *, canary: bool) -> tuple[Instance, ...]:
         """Return the instances of a group: those it lists, those below its key, and for a canary those it brings."""
@@ -109,12 +125,18 @@ class _Members:
             key = (instance_id or "").lower()
             if key in self.by_id:
                 chosen[key] = self.by_id[key]
-        chosen |= {_id(one): one for one in self.below.get((group.group_key or "").lower(), ())}
+        for place in self._below((group.group_key or "").lower()):
+            chosen[self._names[place][0]] = self._instances[place]
         if canary:
             for one in group.instances or ():
                 if one is not None and _id(one):
                     chosen.setdefault(_id(one), one)
         return tuple(chosen.values())
+
+    def _below(self, key: str) -> list[int]:
+        # In the order of characters, what starts with "key/" is what lies from there to "key0".
+        start, end = bisect_left(self._places, (f"{key}/",)), bisect_left(self._places, (f"{key}0",))
+        return sorted(place for _, place in self._places[start:end])
 
 
 def _route(rule: RouteRule, members: _Members) -> Route:

@@ -23,7 +23,8 @@ Strategy = Literal["round-robin", "random", "least-requests", "consistent-hash",
 
 - ``round-robin``: one after another, from a random start;
 - ``random``: each with the same chance;
-- ``least-requests``: one with the fewest requests under way from this client, of several any;
+- ``least-requests``: one with the fewest requests under way from this client, of several any; of more than 32
+  instances 32 neighbours are looked at, from anywhere on;
 - ``consistent-hash``: the one that the key belongs to, in every process; when an instance comes or goes only the keys
   that it gets or had move;
 - ``power-of-two``: of two at random the one that promises the shorter wait by its requests under way, how long its
@@ -35,6 +36,9 @@ but for the requests under way).
 
 SLOTS = 1 << 16
 """Keys fall into so many slots; each belongs to one instance. 65 for each of 1000 instances."""
+
+LOOKED_AT = 32
+"""``least-requests`` compares so many, so that a choice costs the same among thousands."""
 
 MEMORY = 10.0
 """Seconds after which a measured latency counts for 1/e: whoever was slow is tried again, though nobody asked it."""
@@ -74,6 +78,9 @@ def at_random(_lot: Lot, able: Sequence[Member], random: Random, _now: Callable[
 
 def least_requests(_lot: Lot, able: Sequence[Member], random: Random, _now: Callable[[], float], _key: bytes) -> Member:
     """Choose one with the fewest requests under way, of several any with the same chance."""
+    if len(able) > LOOKED_AT:
+        start = int(random.random() * len(able))
+        able = (*able[start : start + LOOKED_AT], *able[: max(0, start + LOOKED_AT - len(able))])
     loads = [member.outstanding for member in able]
     lowest = min(loads)
     place = -1
