@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Self
 from artemis.client.events import LinkChanged
 from artemis.client.links.ladder import Ladder, Pace, is_better
 from artemis.client.links.link import LinkFailure, LinkKind
+from artemis.client.telemetry.logs import fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -251,7 +252,8 @@ class Live:
     def _lacks(self, node: str, kind: LinkKind, failure: LinkFailure) -> None:
         rest = self._options.offer_rest * self._random.uniform(0.8, 1.0)
         self._ladder.lacks(node, kind, self._contact.clock() + rest)
-        logger.info("%s offers no %s (%s); the next best is tried", node, kind.value, failure)
+        extra = fields("link-not-offered", node=node, reason=str(failure))
+        logger.info("%s offers no %s (%s); the next best is tried", node, kind.value, failure, extra=extra)
 
     def _settle(self, link: Link | None, node: str, reason: str) -> None:
         old, self.link = self.kind, link

@@ -66,6 +66,7 @@ class MsgTransLink:
         self._options = options
         self._on_push = on_push
         self._confirms = False
+        self._known = False  # that the peer speaks this: what ends the link later is no sign that it does not
         self._left: LinkFailure | None = None
         client.on_message(self._take)
 
@@ -88,6 +89,7 @@ class MsgTransLink:
         self._confirms = status.status == "success"
         if not self._confirms and status.error_code != "bad-request":
             raise LinkFailure(f"the node refuses: {_words(status)}")
+        self._known = True
 
     async def call(self, path: str, body: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - as `Transport.call`
         """See `Link.call`. An answer that takes too long ends the link: it may be as dead as it looks."""
@@ -132,10 +134,7 @@ class MsgTransLink:
         await session.wait_closed()
         if self._left is not None:
             return self._left
-        error = session.close_error
-        return LinkFailure(
-            str(error or "the node closed the connection"), offered=not isinstance(error, RemoteProtocolError)
-        )
+        return LinkFailure(str(session.close_error or "the node closed the connection"))
 
     async def close(self) -> None:
         """See `Link.close`; takes up to ``CLOSE_TIMEOUT``."""
@@ -174,10 +173,12 @@ class MsgTransLink:
                 body, biz_type=code, ext_header=ext_options(PASSAGE.get()), timeout=timeout
             )
         except TransportTimeoutError:
-            raise self._leave(f"no answer within {timeout:g} s", offered=None) from None
+            raise self._leave(f"no answer within {timeout:g} s", offered=self._known or None) from None
         except SessionClosedError as error:
             # Not sent at all: the same call may be made in another way at once.
-            raise LinkFailure(str(self._left or error), offered=_offered(error), sent=error.written) from error
+            why = self._client.session.close_error or error
+            offered = self._known or _offered(why)
+            raise LinkFailure(str(self._left or why), offered=offered, sent=error.written) from error
         except TransportError as error:
             raise LinkFailure(str(error), sent=False) from error
         return answer.ext_header, answer.payload

@@ -1,0 +1,177 @@
+"""What stands between a client and a node in tests: a connection that can be cut or held, and a node that is Java's."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from aiohttp import ClientSession, WSMsgType, web
+
+Handle = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+V1 = ("/api/registry/", "/api/discovery/", "/api/cluster/", "/api/status/", "/ws/discovery/instance-change")
+V2 = (
+    "/artemis/api/registry/",
+    "/artemis/api/discovery/",
+    "/artemis/api/cluster/",
+    "/artemis/api/status/",
+    "/artemis/websocket/discovery/instance-change",
+)
+HTTP_ALONE = ("/api/",)
+JAVA_HTTP_ALONE = V1[:-1]
+
+
+@contextlib.asynccontextmanager
+async def listening(handle: Handle, context: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """Serve with ``handle`` on a free port; the value is its address, host:port. Open connections end with it."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.CancelledError, ssl.SSLError):
+                await handle(reader, writer)
+        finally:
+            tasks.discard(task)
+            writer.transport.abort()
+
+    server = await asyncio.start_server(run, "127.0.0.1", 0, ssl=context)
+    try:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        for task in list(tasks):
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+
+class Wire:
+    """Connections to a node that can be cut, and held so that nothing passes."""
+
+    def __init__(self, port: int) -> None:
+        self.url = ""
+        self.accepted = 0
+        self._port = port
+        self._open: set[asyncio.StreamWriter] = set()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._open) // 2
+
+    def cut(self) -> None:
+        """End every connection at once."""
+        for writer in self._open:
+            writer.transport.abort()
+
+    def hold(self) -> None:
+        """Let nothing pass, in either direction, until `release`."""
+        self._flowing.clear()
+
+    def release(self) -> None:
+        """Let what was held pass."""
+        self._flowing.set()
+
+    async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection."""
+        self.accepted += 1
+        there, back = await asyncio.open_connection("127.0.0.1", self._port)
+        ends = {writer, back}
+        self._open |= ends
+        pumps = [asyncio.ensure_future(self._pump(reader, back)), asyncio.ensure_future(self._pump(there, writer))]
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._open -= ends
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.wait(pumps)
+            back.transport.abort()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            while data := await reader.read(65536):
+                await self._flowing.wait()
+                writer.write(data)
+                await writer.drain()
+
+
+@contextlib.asynccontextmanager
+async def wired(port: int, context: ssl.SSLContext | None = None) -> AsyncIterator[Wire]:
+    """Stand before the node at ``port``, inside TLS with ``context``."""
+    wire = Wire(port)
+    async with listening(wire.pass_on, context) as address:
+        wire.url = f"{'https' if context else 'http'}://{address}"
+        yield wire
+
+
+class Shaped:
+    """A node of which only some paths are there, as of a Java node: no MsgTrans, and HTTP 404 for the rest."""
+
+    def __init__(self, url: str, paths: tuple[str, ...]) -> None:
+        self.url = ""
+        self.paths = paths
+        self.asked: list[str] = []
+        self.websockets: set[web.WebSocketResponse] = set()
+        self._url = url
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Pass a request on, or have nothing there."""
+        self.asked.append(request.path)
+        if not request.path.startswith(self.paths):
+            return web.Response(status=404)
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            return await self._bridge(request)
+        async with (
+            ClientSession(auto_decompress=False) as session,
+            session.request(
+                request.method, f"{self._url}{request.raw_path}", data=await request.read(), headers=request.headers
+            ) as answer,
+        ):
+            fields = {
+                name: value for name, value in answer.headers.items() if name.startswith(("Artemis", "Content-T"))
+            }
+            return web.Response(status=answer.status, body=await answer.read(), headers=fields)
+
+    async def _bridge(self, request: web.Request) -> web.StreamResponse:
+        near = web.WebSocketResponse()
+        await near.prepare(request)
+        self.websockets.add(near)
+        async with ClientSession() as session, session.ws_connect(f"{self._url}{request.path}") as far:
+
+            async def back() -> None:
+                async for message in far:
+                    if message.type is WSMsgType.TEXT:
+                        await near.send_str(message.data)
+
+            pump = asyncio.ensure_future(back())
+            try:
+                async for message in near:
+                    if message.type is WSMsgType.TEXT:
+                        await far.send_str(message.data)
+            finally:
+                self.websockets.discard(near)
+                pump.cancel()
+                await asyncio.wait([pump])
+        return near
+
+
+@contextlib.asynccontextmanager
+async def shaped(url: str, paths: tuple[str, ...]) -> AsyncIterator[Shaped]:
+    """Stand before the node at ``url`` and let ``paths`` through."""
+    one = Shaped(url, paths)
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", one.serve)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    one.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield one
+    finally:
+        await runner.cleanup()

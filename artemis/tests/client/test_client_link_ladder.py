@@ -1,0 +1,117 @@
+"""Which kind of link comes next, and how long to wait before it; by example and by property."""
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from artemis import LinkKind
+from artemis.client.links.ladder import MAX_NODES, RUNGS, Ladder, Pace, is_better, rungs
+
+NODE = "http://127.0.0.1:8080"
+
+
+def seeded(seed: int) -> Random:
+    """Return a source of choices that repeat."""
+    return Random(seed)  # noqa: S311 - repeatable, no secret
+
+
+def test_the_best_kind_comes_first_and_each_that_is_lacking_makes_way_for_the_next() -> None:
+    """Down to plain polling, which every node has."""
+    ladder = Ladder()
+    seen = []
+    for _ in RUNGS:
+        seen.append(ladder.best(NODE, 0.0))
+        ladder.lacks(NODE, seen[-1], 100.0)
+    assert list(LinkKind) == seen
+    assert LinkKind.POLL is ladder.best(NODE, 0.0)
+
+
+def test_what_a_node_lacked_is_tried_again_in_time() -> None:
+    """The time at which that may be is known beforehand."""
+    ladder = Ladder()
+    ladder.lacks(NODE, LinkKind.MSGTRANS, 100.0)
+    assert ladder.better_at(NODE, LinkKind.WEBSOCKET) == 100.0
+    assert LinkKind.WEBSOCKET is ladder.best(NODE, 99.9)
+    assert LinkKind.MSGTRANS is ladder.best(NODE, 100.0)
+    assert ladder.better_at(NODE, LinkKind.MSGTRANS) is None
+
+
+def test_what_one_node_lacks_says_nothing_of_another_or_of_one_that_came_back() -> None:
+    """A restarted node may be of another version."""
+    ladder = Ladder()
+    ladder.lacks(NODE, LinkKind.MSGTRANS, 100.0)
+    assert LinkKind.MSGTRANS is ladder.best("http://127.0.0.2:8080", 0.0)
+    ladder.forget(NODE)
+    assert LinkKind.MSGTRANS is ladder.best(NODE, 0.0)
+
+
+@pytest.mark.parametrize("node", ["http://proxy/registry", "https://proxy:8443/a/b"])
+def test_below_a_path_there_is_no_port_for_msgtrans(node: str) -> None:
+    """So a WebSocket is the best there."""
+    assert LinkKind.MSGTRANS not in rungs(node)
+    assert LinkKind.WEBSOCKET is Ladder().best(node, 0.0)
+    assert Ladder().better_at(node, LinkKind.WEBSOCKET) is None
+
+
+def test_the_ladder_remembers_a_bounded_number_of_nodes() -> None:
+    """The one learned of first is forgotten first."""
+    ladder = Ladder()
+    for number in range(MAX_NODES + 1):
+        ladder.lacks(f"http://n{number}", LinkKind.MSGTRANS, 100.0)
+    assert LinkKind.MSGTRANS is ladder.best("http://n0", 0.0)
+    assert LinkKind.WEBSOCKET is ladder.best(f"http://n{MAX_NODES}", 0.0)
+
+
+Lacking = st.lists(st.tuples(st.sampled_from(RUNGS), st.floats(0.0, 100.0)), max_size=12)
+
+
+@given(lacking=Lacking, now=st.floats(0.0, 100.0))
+def test_the_best_is_never_lacking_and_nothing_better_is_there(
+    lacking: list[tuple[LinkKind, float]], now: float
+) -> None:
+    """Whatever was found, and whenever: all better kinds are lacking until later than now."""
+    ladder = Ladder()
+    until: dict[LinkKind, float] = {}
+    for kind, time in lacking:
+        ladder.lacks(NODE, kind, time)
+        until[kind] = time
+    best = ladder.best(NODE, now)
+    assert best is LinkKind.POLL or until.get(best, now) <= now
+    assert all(until[kind] > now for kind in RUNGS if is_better(kind, best))
+    due = ladder.better_at(NODE, best)
+    assert (due is None) == (best is LinkKind.MSGTRANS)
+    assert due is None or due > now
+
+
+def test_the_first_link_is_made_at_once_and_every_later_one_after_a_random_wait() -> None:
+    """The first after a loss too, so that the clients of one node do not come back together."""
+    pace = Pace(backoff=1.0, limit=15.0)
+    assert pace.delay(seeded(1)) == 0.0
+    pace.lost(100.0)
+    delays = [pace.delay(seeded(seed)) for seed in range(200)]
+    assert 0.0 <= min(delays) < 0.1
+    assert 0.9 < max(delays) <= 1.0
+
+
+def test_the_wait_grows_up_to_its_limit_and_a_link_that_held_ends_the_row() -> None:
+    """It doubles with each link that could not be made or did not last."""
+    pace = Pace(backoff=1.0, limit=15.0)
+    ceilings = []
+    for _ in range(6):
+        pace.lost(0.0)
+        ceilings.append(round(max(pace.delay(seeded(seed)) for seed in range(500))))
+    assert [1, 2, 4, 8, 15, 15] == ceilings
+    pace.lost(15.1)
+    assert max(pace.delay(seeded(seed)) for seed in range(100)) <= 1.0
+
+
+@given(held=st.lists(st.floats(0.0, 1e6), max_size=80), backoff=st.floats(0.0, 100.0), seed=st.integers())
+def test_no_wait_is_ever_beyond_the_limit(held: list[float], backoff: float, seed: int) -> None:
+    """However many were lost in a row."""
+    pace = Pace(backoff=backoff, limit=100.0)
+    for seconds in held:
+        pace.lost(seconds)
+    assert 0.0 <= pace.delay(seeded(seed)) <= 100.0
+    assert 0.0 <= pace.soon(seeded(seed)) <= backoff
