@@ -5,6 +5,7 @@
     from artemis.testing import running_node
     from artemis.testing.java import JavaClient
 
+As fixtures for pytest: ``pytest_plugins = ["artemis.testing.fixtures"]``, see `artemis.testing.fixtures`.
 Needs ``artemis-registry[server]`` for the node. Not for production: the Java-shaped client is a measuring instrument;
 services use ``artemis.ArtemisClient``.
 """
