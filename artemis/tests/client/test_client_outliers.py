@@ -52,7 +52,7 @@ class Choosing:
     def member(self, name: str) -> Member:
         """Return what is known about an instance."""
         self.choose()
-        member = self.choices.member(instance(name))
+        member = self.choices.member(instance(name), self.view)
         assert member is not None
         return member
 

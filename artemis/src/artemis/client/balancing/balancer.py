@@ -89,7 +89,7 @@ class Balancer:
 
         An instance that is not shown any more is ignored.
         """
-        member = self._choices.member(instance)
+        member = self._choices.member(instance, self._balancing.last_shown(self._key))
         if member is not None:
             self._choices.ended(member, ok=ok, seconds=seconds, began=False)
 

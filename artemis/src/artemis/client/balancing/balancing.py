@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from artemis.client.balancing.choices import Shown
     from artemis.client.discovery.discovery import Discovery
-    from artemis.client.discovery.services import ServiceView
+    from artemis.client.discovery.services import Followed, ServiceView
     from artemis.client.events import EventFeed, OutlierEjected, OutlierReturned
     from artemis.client.options import ClientOptions
 
@@ -88,9 +88,13 @@ class Balancing:
         self._loop.call_soon_threadsafe(self._want, service_id)
         return None
 
-    def age(self, service_id: str) -> float:
+    def last_shown(self, key: str) -> Followed | None:
+        """Return what is known of a service by its id in lower case, None if that is nothing; open or not."""
+        return self._discovery.in_use(key)
+
+    def age(self, key: str) -> float:
         """Return how old, in seconds, what is known of a service in use is at most."""
-        entry = self._discovery.in_use(service_key(service_id))
+        entry = self.last_shown(key)
         view = entry and entry.view(self._clock())
         return view.age if view else 0.0
 

@@ -166,9 +166,12 @@ class ServiceChoices:
         if event is not None:
             self._tell(event)
 
-    def member(self, instance: Instance) -> Member | None:
-        """Return what is known about an instance; None if it was not shown at the last choice."""
-        return self._members.get(instance_key(instance))
+    def member(self, instance: Instance, shown: Shown | None) -> Member | None:
+        """Return what is known about an instance; None if it is not shown, or in no route."""
+        with self._lock:
+            if self._instances is None and shown is not None:
+                self._compile(shown)
+            return self._members.get(instance_key(instance))
 
     def outliers(self) -> tuple[Instance, ...]:
         """Return the instances that rest now."""
