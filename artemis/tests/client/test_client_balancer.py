@@ -1,6 +1,7 @@
 """A balancer at work: at a real node, from several threads, with requests that end in every way."""
 
 import asyncio
+import json
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Generator
@@ -21,6 +22,7 @@ from artemis import (
     NoInstancesError,
     OutlierEjected,
     OutlierReturned,
+    Reply,
 )
 from artemis.testing import running_node
 
@@ -152,6 +154,57 @@ async def test_a_route_that_the_service_does_not_have_is_an_error_with_a_reason(
     assert balancer.next(canary=True) in (await client.service(balancer.service_id)).instances
     with pytest.raises(ValueError, match="route must not be blank"):
         client.balancer(balancer.service_id, route=" ")
+
+
+class JavaNode:
+    """Carries the answer of a Java node with management, whatever is asked."""
+
+    def __init__(self, service_id: str) -> None:
+        shown = [
+            {"regionId": "local", "zoneId": zone, "serviceId": service_id, "instanceId": name, "url": f"http://{name}"}
+            for name, zone in [("a", "zone1"), ("b", "zone2"), ("c", "zone2")]
+        ]
+        rules = [
+            self.rule("default-route-rule", "weighted-round-robin", [(f"{service_id}/local/zone1", 3, [])], ["c"]),
+            self.rule("near", "close-by-visit", [(service_id, 5, [])], []),
+            self.rule("canary-route-rule", "weighted-round-robin", [(f"{service_id}/local/canary/app", 5, ["b"])], []),
+        ]
+        service = {"serviceId": service_id, "instances": shown, "logicInstances": [], "routeRules": rules}
+        status = {"status": "success", "errorCode": "success", "message": None}
+        self.answer = json.dumps({"responseStatus": status, "services": [service]}).encode()
+
+    @staticmethod
+    def rule(
+        name: str, strategy: str, groups: list[tuple[str, int, list[str]]], listed: list[str]
+    ) -> dict[str, object]:
+        """Build a rule of addressed groups, and one that lists instances at a weight of 1."""
+        made = [{"groupKey": key, "weight": weight, "instanceIds": ids} for key, weight, ids in groups]
+        return {
+            "routeId": name,
+            "strategy": strategy,
+            "groups": [*made, {"groupKey": "x", "weight": 1, "instanceIds": listed}],
+        }
+
+    async def call(self, node: str, path: str, body: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - see Transport
+        """Answer a lookup."""
+        return Reply(self.answer)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+async def test_the_rules_that_a_java_node_answers_with_are_followed(service_id: str, quick: ClientOptions) -> None:
+    """By weight, by zone, and for the canary."""
+    node = JavaNode(service_id)
+    async with ArtemisClient(
+        servers=["http://127.0.0.1:1"], region_id="local", zone_id="zone1", options=quick, transport=node
+    ) as client:
+        balancer = client.balancer(service_id)
+        await balancer.ready()
+        assert {"a": 30, "c": 10} == Counter(balancer.next().instance_id for _ in range(40))
+        assert {"b"} == {balancer.next(canary=True).instance_id for _ in range(10)}
+        assert {"b"} == {client.balancer(service_id, route="canary-route-rule").next().instance_id for _ in range(10)}
+        assert {"a"} == {client.balancer(service_id, route="near").next().instance_id for _ in range(10)}
 
 
 async def test_a_request_is_entered_once(balancer: Balancer) -> None:

@@ -83,8 +83,12 @@ def least_requests(_lot: Lot, able: Sequence[Member], random: Random, _now: Call
         able = (*able[start : start + LOOKED_AT], *able[: max(0, start + LOOKED_AT - len(able))])
     loads = [member.outstanding for member in able]
     lowest = min(loads)
-    place = -1
-    for _ in range(1 + int(random.random() * loads.count(lowest))):
+    ties = loads.count(lowest)
+    turn = int(random.random() * ties)
+    if ties == len(loads):
+        return able[turn]
+    place = loads.index(lowest)
+    for _ in range(turn):
         place = loads.index(lowest, place + 1)
     return able[place]
 
