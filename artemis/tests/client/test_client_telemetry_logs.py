@@ -24,6 +24,7 @@ from artemis.client import (
 )
 from artemis.client.telemetry import LogTelemetry, event_fields, fields
 from artemis.client.telemetry.logs import action_of
+from artemis.client.trouble import Trouble
 
 ORDERS = Instance(service_id="orders", instance_id="one", ip="10.0.0.1", port=80)
 REFUSED = RefusedError("http://n1", "registry/heartbeat.json", "rate-limited", "slow down")
@@ -96,6 +97,17 @@ def test_fields_that_are_not_known_are_left_out() -> None:
     assert {"action": "x", "service_id": "orders", "instance_id": "one", "error": "boom", "reason": "r"} == fields(
         "x", instance=ORDERS, error=ValueError("boom"), reason="r"
     )
+
+
+def test_records_of_the_sdk_itself_have_fields(caplog: pytest.LogCaptureFixture) -> None:
+    """Trouble says what failed, where and with which code, and when it is over how often it had been met."""
+    trouble = Trouble("heartbeat", logging.getLogger("artemis.client"))
+    trouble.met(REFUSED)
+    trouble.met(REFUSED)
+    trouble.over()
+    failed, over = (vars(record) for record in caplog.records)
+    assert ("heartbeat-failed", "http://n1", "rate-limited") == (failed["action"], failed["node"], failed["error_code"])
+    assert ("heartbeat-works", 2) == (over["action"], over["count"])
 
 
 async def test_events_become_records_that_structlog_shows_as_json(

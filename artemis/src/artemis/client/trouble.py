@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from artemis.client.errors import ArtemisError, RefusedError
+from artemis.client.telemetry.logs import fields
 
 if TYPE_CHECKING:
     from logging import Logger
@@ -18,6 +19,7 @@ class Trouble:
 
     def __init__(self, what: str, logger: Logger) -> None:
         self._what = what
+        self._action = what.replace(" ", "-")
         self._logger = logger
         self._kind: tuple[str, str] | None = None
         self._times = 0
@@ -28,12 +30,14 @@ class Trouble:
         self._times += 1
         if kind != self._kind:
             self._kind = kind
-            self._logger.warning("%s failed, and is tried again until it works: %s", self._what, error)
+            extra = fields(f"{self._action}-failed", error=error)
+            self._logger.warning("%s failed, and is tried again until it works: %s", self._what, error, extra=extra)
 
     def over(self) -> None:
         """Note a success; it is logged if there was trouble before."""
         if self._kind is not None:
             # As loud as the beginning: whoever was told of one has to be told of the other.
-            self._logger.warning("%s works again after %d failures", self._what, self._times)
+            extra = fields(f"{self._action}-works", count=self._times)
+            self._logger.warning("%s works again after %d failures", self._what, self._times, extra=extra)
         self._kind = None
         self._times = 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from artemis.client.names import service_key
+from artemis.client.telemetry.logs import fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,7 +57,10 @@ class Sieve:
         self.dropped += count
         if node not in self._told:
             self._told.add(node)
-            self._logger.warning("%s shows %s; they are left out, and from here on only counted", node, what)
+            extra = fields("entries-dropped", node=node, reason=what, count=count)
+            self._logger.warning(
+                "%s shows %s; they are left out, and from here on only counted", node, what, extra=extra
+            )
 
 
 def _is_usable(instance: Instance, key: str) -> bool:

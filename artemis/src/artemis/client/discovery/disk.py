@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 from artemis.client.discovery.cache import Unreadable
 from artemis.client.discovery.worker import Worker
 from artemis.client.events import DiskFailed, ServedFromDisk
+from artemis.client.telemetry.logs import fields
 from artemis.model import Service
 
 if TYPE_CHECKING:
@@ -81,7 +82,12 @@ class Disk:
                 age = max(0.0, (self._wall() - stored.confirmed) / 1000)
                 self._views.restore(entry, stored.service, age)
                 self._feed.publish(ServedFromDisk(entry.service_id, age))
-                logger.warning("%s is shown as it was on disk, %.0f s old: no answer yet", entry.service_id, age)
+                logger.warning(
+                    "%s is shown as it was on disk, %.0f s old: no answer yet",
+                    entry.service_id,
+                    age,
+                    extra=fields("served-from-disk", service_id=entry.service_id),
+                )
 
     async def keep(self) -> None:
         """Write what changed, at most every ``cache_interval``, until cancelled."""
@@ -146,7 +152,8 @@ class Disk:
         if reason != self._told:
             self._told = reason
             self._feed.publish(DiskFailed(str(failure.path), reason))
-            logger.warning("the cache at %s is not used: %s", failure.path, reason)
+            extra = fields("disk-failed", reason=reason)
+            logger.warning("the cache at %s is not used: %s", failure.path, reason, extra=extra)
 
 
 def _same(one: tuple[object, ...], other: tuple[object, ...]) -> bool:

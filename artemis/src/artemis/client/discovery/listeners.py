@@ -16,6 +16,7 @@ from artemis.client.discovery.changes import Backlog, InstanceChange
 from artemis.client.discovery.services import ServiceView
 from artemis.client.discovery.worker import Worker
 from artemis.client.events import ListenerFailed
+from artemis.client.telemetry.logs import fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -122,7 +123,11 @@ class Listeners:
         if tasks:
             await asyncio.wait(tasks, timeout=PATIENCE)
         for listener in self._running:
-            logger.warning("a listener of %s is still running after the client was closed", listener.service_id)
+            logger.warning(
+                "a listener of %s is still running after the client was closed",
+                listener.service_id,
+                extra=fields("listener-late", service_id=listener.service_id),
+            )
         for task in tasks:
             task.cancel()
         self._worker.close()
@@ -148,7 +153,11 @@ class Listeners:
             if answer is not None:
                 await answer
         except Exception as error:  # whatever it is, the next change is told all the same
-            logger.exception("a listener of %s failed; it is told of the next change all the same", listener.service_id)
+            logger.exception(
+                "a listener of %s failed; it is told of the next change all the same",
+                listener.service_id,
+                extra=fields("listener-failed", service_id=listener.service_id, error=error),
+            )
             self._feed.publish(ListenerFailed(listener.service_id, error))
         finally:
             self._running.discard(listener)

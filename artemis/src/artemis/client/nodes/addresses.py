@@ -15,6 +15,7 @@ from artemis.client.errors import ArtemisError, RefusedError
 from artemis.client.events import NodesChanged
 from artemis.client.nodes.nodes import MOST_LEARNED, Tier, ToldNode
 from artemis.client.nodes.urls import objection
+from artemis.client.telemetry.logs import fields
 from artemis.client.trouble import Trouble
 from artemis.model.cluster import UpNodesRequest, UpNodesResponse
 
@@ -120,7 +121,9 @@ class Addresses:
             return
         except ArtemisError as error:
             # No warning: when the registry is silent those who need it say so, and this one can do without.
-            logger.info("the list of nodes stays as it was: %s", error)
+            logger.info(
+                "the list of nodes stays as it was: %s", error, extra=fields("nodes-not-refreshed", error=error)
+            )
             return
         self._trouble.over()
         if self._contact.nodes.learn(self._usable(told, node)):
@@ -140,7 +143,8 @@ class Addresses:
             await self._ask(url)
         except ArtemisError as error:
             nodes.failed(url, self._contact.clock())
-            logger.info("%s would be a better node than %s, but does not answer: %s", url, before, error)
+            extra = fields("node-silent", node=url, error=error)
+            logger.info("%s would be a better node than %s, but does not answer: %s", url, before, error, extra=extra)
             return
         nodes.answered(url)
         if nodes.current == before:
@@ -171,5 +175,6 @@ class Addresses:
                 usable.append(ToldNode(url, region_id or "", zone_id or ""))
             elif url not in self._objections and len(self._objections) < MOST_OBJECTIONS:
                 self._objections.add(url)
-                logger.warning("%s names the node %.200r, which is not used: %s", by, url, why)
+                extra = fields("node-refused", node=by, reason=str(why))
+                logger.warning("%s names the node %.200r, which is not used: %s", by, url, why, extra=extra)
         return usable

@@ -15,6 +15,7 @@ from artemis.client.errors import ArtemisError, Attempt, RegistrationRefusedErro
 from artemis.client.events import HeartbeatFailed, Registered, RegistrationRefused, Unregistered, Withheld
 from artemis.client.names import service_key
 from artemis.client.registration.leases import LeaseState
+from artemis.client.telemetry.logs import fields
 from artemis.client.trouble import Trouble
 
 if TYPE_CHECKING:
@@ -151,7 +152,8 @@ class Registrar:
                 self._feed.publish(Unregistered(lease.instance, error if lease.offered else None))
             service_ids |= {service_key(one.service_id): one.service_id or "" for one in offered}
         if error is not None:
-            logger.warning("unregister failed; %d leases end by themselves: %s", len(ending), error)
+            extra = fields("unregister-failed", service_ids=[*service_ids.values()], error=error, count=len(ending))
+            logger.warning("unregister failed; %d leases end by themselves: %s", len(ending), error, extra=extra)
         elif drain and service_ids:
             await self._drain.wait(service_ids.values())
         return error
@@ -302,7 +304,9 @@ class Registrar:
             self._feed.publish(Registered(lease.instance, again))
         for refusal in findings.refused:
             self._feed.publish(RegistrationRefused(refusal.instance, refusal.error_code, refusal.message))
-            logger.warning("registration refused: %s: %s", refusal.error_code, refusal.message)
+            extra = fields("registration-refused", instance=refusal.instance, reason=refusal.message)
+            extra["error_code"] = refusal.error_code
+            logger.warning("registration refused: %s: %s", refusal.error_code, refusal.message, extra=extra)
 
     def _cut(self, things: Sequence[T]) -> list[Sequence[T]]:
         size = self._options.batch_size

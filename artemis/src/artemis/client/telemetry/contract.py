@@ -72,7 +72,8 @@ class Telemetry:
     """Told of what one client does; give it as ``ArtemisClient(telemetry=...)``, one or several.
 
     The methods are called from the client's loop, in between everything else, so they must not wait. What one raises is
-    logged once and dropped. One object per client.
+    logged once and dropped. One object per client; that of a client which goes on in the child of a fork, as those of
+    `artemis.sync` do, is opened there once more.
     """
 
     def opened(self, client: Readings) -> None:

@@ -67,7 +67,8 @@ class PrometheusTelemetry(Telemetry):
         self._reading: Readings | None = None
 
     def opened(self, client: Readings) -> None:
-        """See `Telemetry.opened`."""
+        """See `Telemetry.opened`; in the child of a fork it is for the second time, and the first client is gone."""
+        self.closed()
         self._reading = client
         self._client = self._families.begin(self._wanted, client)
 
