@@ -99,3 +99,19 @@ def test_delays_have_full_jitter_below_a_doubling_bound() -> None:
     for waits, bound in zip(delays, (1.0, 2.0, 3.0), strict=True):
         assert min(waits) < bound * 0.1
         assert bound * 0.9 < max(waits) <= bound
+
+
+def test_while_no_node_answers_each_is_asked_once() -> None:
+    """A call that begins when every node has failed ends soon; an answer of any of them ends that."""
+    options = ClientOptions(attempts=5)
+    nodes = Nodes([A, B], random=seeded(0), rest=10)
+    first = Course("op", nodes, options, seeded(0))
+    steps = [first.failed(nodes.current, "refused", 0.0) for _ in range(5)]
+    assert [type(step) for step in steps] == [Again, Again, Again, Again, GiveUp]
+    second = Course("op", nodes, options, seeded(0))
+    steps = [second.failed(nodes.current, "refused", 100.0) for _ in range(2)]
+    assert [type(step) for step in steps] == [Again, GiveUp]
+    third = Course("op", nodes, options, seeded(0))
+    assert isinstance(third.answered(nodes.current, status("fail", "rate-limited"), 200.0), Again)
+    steps = [third.failed(nodes.current, "refused", 200.0) for _ in range(4)]
+    assert [type(step) for step in steps] == [Again, Again, Again, GiveUp]

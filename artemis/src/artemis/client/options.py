@@ -74,7 +74,7 @@ class ClientOptions:
     Calls and nodes:
 
     - ``attempt_timeout`` (2, > 0): how long one node may take for one answer.
-    - ``attempts`` (5, 1 or more): tries of one call, over all nodes together.
+    - ``attempts`` (5, 1 or more): tries of one call, over all nodes together; while none answers, one at each node.
     - ``backoff`` (0.1, >= 0) and ``backoff_limit`` (2, >= ``backoff``): before the n-th repeat the client waits a
       random time between 0 and ``min(backoff_limit, backoff * 2**(n-1))`` (full jitter).
     - ``link_timeout`` (3, > 0): how long a connection for pushes may take until it can be used.

@@ -61,7 +61,11 @@ class GiveUp:
 
 
 class Course:
-    """The attempts of one call; make one per call, and tell it how each attempt ended."""
+    """The attempts of one call; make one per call, and tell it how each attempt ended.
+
+    There are ``attempts`` of them; while no node answers the client only one at each node, so that callers are not kept
+    waiting, and those who ask anyway, over and over, are no stampede on the day the registry comes back.
+    """
 
     def __init__(self, operation: str, nodes: Nodes, options: ClientOptions, random: Random) -> None:
         self._operation = operation
@@ -69,6 +73,7 @@ class Course:
         self._options = options
         self._random = random
         self._tried: list[Attempt] = []
+        self._limit = min(options.attempts, len(nodes.urls)) if nodes.all_failed else options.attempts
 
     def answered(self, node: str, status: ResponseStatus, now: float) -> Deliver | Again | GiveUp:
         """Decide after an answer of ``node``; a call that stays rate limited ends with that answer."""
@@ -76,9 +81,10 @@ class Course:
         if verdict is Verdict.NODE_DOWN:
             return self.failed(node, f"{status.error_code}: {status.message or ''}".rstrip(": "), now)
         self._nodes.answered(node)
+        self._limit = self._options.attempts
         if verdict is Verdict.RERUN:
             self._tried.append(Attempt(node, status.error_code or "unknown"))
-            if len(self._tried) < self._options.attempts:
+            if len(self._tried) < self._limit:
                 return self._again()
         return Deliver()
 
@@ -86,7 +92,7 @@ class Course:
         """Decide after an attempt without a usable answer: the client leaves the node, and tries again or gives up."""
         self._nodes.failed(node, now)
         self._tried.append(Attempt(node, reason))
-        if len(self._tried) >= self._options.attempts:
+        if len(self._tried) >= self._limit:
             return GiveUp(UnreachableError(self._operation, self._tried))
         return self._again()
 

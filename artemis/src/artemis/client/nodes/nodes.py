@@ -121,6 +121,11 @@ class Nodes:
         at_home = self._zone is not None and self._zone == _zone(told.region_id, told.zone_id)
         return Tier.OWN_ZONE if at_home else Tier.NAMED
 
+    @property
+    def all_failed(self) -> bool:
+        """Whether every known node has failed since it answered last: the registry is away, or cannot be reached."""
+        return all(url in self._breakers for url in self.urls)
+
     def resting(self, url: str, now: float) -> bool:
         """Whether a node is passed over because it failed."""
         breaker = self._breakers.get(url)
