@@ -36,7 +36,7 @@ class Told:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer any request."""
         if not request.path.endswith("/v1/told"):
-            return web.json_response(SUCCESS)
+            return web.json_response(SUCCESS | {"nodeStatus": {"status": "up"}})
         self.asked += 1
         waiting = self.waiting.pop(0) if len(self.waiting) > 1 else self.waiting[0]
         if waiting == "silence":
@@ -100,9 +100,9 @@ async def test_a_node_that_does_not_know_the_question_is_not_waited_for_nor_left
         drained = await left(client)
         assert drained.waiting is None
         assert "HTTP 404" in drained.reason
-        assert client.server == server
         await client.__aexit__(None, None, None)
         assert [event async for event in events if isinstance(event, NodeSwitched)] == []
+        assert client.server == server
 
 
 async def test_a_node_that_falls_silent_is_waited_for_no_longer_than_that() -> None:

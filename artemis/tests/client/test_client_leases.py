@@ -4,7 +4,7 @@ import pytest
 
 from artemis.client.errors import LimitError
 from artemis.client.names import instance_key
-from artemis.client.registration.leases import LeaseBook, LeaseState, Refusal
+from artemis.client.registration.leases import LeaseBook, LeaseState, Plan, Refusal
 from artemis.model import FailedInstance, Instance
 
 
@@ -102,3 +102,77 @@ def test_an_answer_about_a_former_lease_does_not_touch_its_successor() -> None:
     successor = book.add(instance())
     book.registered([former], [])
     assert successor.state is LeaseState.PENDING
+
+
+def test_what_is_sent_about_a_lease_follows_from_what_the_registry_has() -> None:
+    """Accepted as it is: renewed. New, changed or perhaps lost on the way: registered. Withheld: taken out, once."""
+    book = LeaseBook(limit=10, ttl=20.0)
+    leases = [book.add(instance(f"i{number}")) for number in range(5)]
+    new, accepted, changed, unheard, withheld = leases
+    book.registered(leases[1:], [])
+    changed.instance = instance("i2", status="down")
+    book.offering([unheard])
+    withheld.unhealthy = "no database"
+    plan = book.plan(leases)
+    assert (plan.renew, plan.register, plan.take_out) == ((accepted,), (new, changed, unheard), (withheld,))
+    book.taken_out(plan.take_out)
+    assert book.plan([withheld]) == Plan((), (), ())
+    withheld.unhealthy = ""
+    assert book.plan([withheld]).register == (withheld,)
+
+
+def test_withholding_is_news_once_and_shows_its_reason() -> None:
+    """Health comes before filters; a reason that changes shows without being news."""
+    book = LeaseBook(limit=10, ttl=20.0)
+    lease = book.add(instance())
+    lease.filtered = "filtered"
+    assert book.withhold([lease]) == [lease]
+    assert (lease.state, lease.error) == (LeaseState.WITHHELD, "filtered")
+    lease.unhealthy = "ill"
+    assert book.withhold([lease]) == []
+    assert lease.error == "ill"
+    lease.filtered = lease.unhealthy = ""
+    book.unheard([lease], "silence")
+    assert (lease.state, lease.error) == (LeaseState.UNCERTAIN, "silence")
+
+
+def test_what_a_node_may_have_is_a_stray_after_its_end() -> None:
+    """Until it is cleared, wanted again, or its lease must have ended by itself."""
+    book = LeaseBook(limit=2, ttl=20.0)
+    unsent, sent = book.add(instance("i1")), book.add(instance("i2"))
+    book.offering([sent])
+    book.end(unsent, now=100.0)
+    book.end(sent, now=100.0)
+    book.end(sent, now=200.0)
+    assert book.strays(now=119.0) == [sent.instance]
+    assert book.is_stray(instance("I2"))
+    again = book.add(instance("i2"))
+    assert book.strays(now=119.0) == []
+    book.offering([again])
+    book.end(again, now=100.0)
+    book.cleared([again.instance])
+    assert book.strays(now=100.0) == []
+    last = book.add(instance("i3"))
+    book.offering([last])
+    book.end(last, now=100.0)
+    assert book.strays(now=120.0) == []
+
+
+def test_the_number_of_strays_is_bounded() -> None:
+    """The oldest makes room: its lease ends first."""
+    book = LeaseBook(limit=2, ttl=20.0)
+    for number in range(3):
+        lease = book.add(instance(f"i{number}"))
+        book.offering([lease])
+        book.end(lease, now=float(number))
+    assert [stray.instance_id for stray in book.strays(now=3.0)] == ["i1", "i2"]
+
+
+def test_an_instance_that_was_never_accepted_is_no_stray() -> None:
+    """A node that refuses the first registration has nothing to take out."""
+    book = LeaseBook(limit=2, ttl=20.0)
+    lease = book.add(instance())
+    book.offering([lease])
+    book.registered([lease], [failed(instance(), "no-permission")])
+    book.end(lease, now=0.0)
+    assert book.strays(now=0.0) == []
