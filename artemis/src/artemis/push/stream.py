@@ -223,7 +223,7 @@ class ChangeStream:
     def reached(self, service_id: str) -> Reached:
         """Count who follows a service, in any letter case, and who of them was not told everything yet.
 
-        Looks at each of them that has taken everything, so it takes 0.1 us for each.
+        Looks at each of them that has taken everything: 0.4 ms for 10 000.
         """
         service = service_id.strip().lower()
         subscribers = waiting = self.answering[service]
