@@ -29,18 +29,21 @@ def naming(*nodes: tuple[str, str]) -> dict[str, object]:
     return {"nodes": named, "responseStatus": {"status": "success", "errorCode": "success"}}
 
 
-class Cluster(HttpTransport):
-    """Goes to real nodes, which must answer; but what they say of each other comes from ``answers``, by path."""
+class Cluster:
+    """Goes to real nodes, which must answer; but what they say of each other comes from ``answers``, by path.
+
+    Being no `HttpTransport` it is the only way to the nodes: no link carries the calls past it.
+    """
 
     def __init__(self, answers: Answers) -> None:
-        super().__init__(max_answer_bytes=1 << 20)
+        self._http = HttpTransport(max_answer_bytes=1 << 20)
         self.answers = answers
         self.asked: list[tuple[str, str]] = []
         self.changed = asyncio.Condition()
 
     async def call(self, node: str, path: str, body: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - as its base
         """See `Transport.call`."""
-        reply = await super().call(node, path, body, timeout)
+        reply = await self._http.call(node, path, body, timeout)
         if not path.startswith("cluster/"):
             return reply
         async with self.changed:
@@ -49,6 +52,10 @@ class Cluster(HttpTransport):
         if path not in self.answers:
             raise TransportFailure("HTTP 404")
         return Reply(json.dumps(self.answers[path]).encode())
+
+    async def close(self) -> None:
+        """See `Transport.close`."""
+        await self._http.close()
 
     async def asked_again(self, times: int) -> None:
         """Wait for so many further questions."""
