@@ -108,8 +108,8 @@ def action_of(event: type[object]) -> str:
 class LogTelemetry(Telemetry):
     """Writes one record for each event; what needs somebody's attention as a warning, the rest as information.
 
-    ``logger`` is ``artemis.client`` unless given. Of trouble the SDK writes the beginning and the end by itself; this is
-    for who wants all that happened.
+    ``logger`` is ``artemis.client`` unless given. Of trouble the SDK writes the beginning and the end by itself; this
+    is for who wants all that happened.
     """
 
     def __init__(self, logger: logging.Logger | None = None) -> None:
