@@ -69,7 +69,7 @@ class ClientOptions:
     - ``cache_interval`` (2, > 0): changed services are written to disk this often at most; what is older than
       ``cache_max_age`` (7 days, > 0) is not used any more, and removed.
     - ``outlier_failures`` (5, 1 or more): a balancer leaves an instance out after so many failures in a row, for
-      ``outlier_rest`` (10, >= 0) seconds the first time and longer each time after; 0 switches this off.
+      ``outlier_rest`` (10, >= 0; 0: never) seconds, and twice as long each time in a row, up to 32 times that.
 
     Calls and nodes:
 

@@ -142,7 +142,8 @@ class ServiceChoices:
                     if begin:
                         member.outstanding += 1
                     break
-        self._tell_of(back)
+        if back:
+            self._tell_of(back)
         return member
 
     def why_none(self, route: str) -> str:
