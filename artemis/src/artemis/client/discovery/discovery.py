@@ -179,10 +179,10 @@ class Discovery:
         self._want()
         return entry
 
-    def _answered(self, entry: Followed) -> None:
+    def _answered(self) -> None:
         self._silent = False
         if self._following is not None:
-            self._following.answered(entry)
+            self._following.changed()
 
     async def _look_up_first(self, entries: Sequence[Followed]) -> None:
         """Look services up that have not been; whoever comes meanwhile waits for the same answer."""

@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING, TypeVar
 
 from artemis.client.links.link import LinkFailure, LinkKind, Want
+from artemis.client.telemetry.logs import fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -64,8 +65,8 @@ class Following:
         try:
             await _together(self._keep_joined(), self._keep_whole(), self._keep_confirmed())
         finally:
-            for entry in self._joined:
-                entry.fed = False
+            for entry in list(self._joined):
+                self._forget(entry)
 
     def push(self, push: Push) -> None:
         """Take in what the node pushes."""
@@ -81,12 +82,6 @@ class Following:
 
     def changed(self) -> None:
         """Look again which services are in use."""
-        self._change.set()
-
-    def answered(self, entry: Followed) -> None:
-        """Hear that a service was looked up: go on from the cursor of the answer."""
-        if entry in self._joined and self._resumes and entry.cursor is not None:
-            self._again.add(entry)
         self._change.set()
 
     async def _keep_joined(self) -> None:
@@ -106,8 +101,7 @@ class Following:
         """Unsubscribe from what is not in use any more."""
         gone = [entry for entry in self._joined if self._views.book.get(entry.key) is not entry]
         for entry in gone:
-            del self._joined[entry]
-            entry.fed = False
+            self._forget(entry)
         self._again.difference_update(gone)
         self._refused = {entry for entry in self._refused if self._views.book.get(entry.key) is entry}
         # One that came back meanwhile under the same name is about to be subscribed to.
@@ -141,20 +135,33 @@ class Following:
         refused = {name.lower() for name in subscribed.refused}
         for want, entry in zip(wants, entries, strict=True):
             if entry.key in refused:
-                self._joined.pop(entry, None)
+                self._forget(entry)
                 self._refused.add(entry)
-            elif want.cursor is None:
-                # Nobody knows what happened since the last answer.
+                continue
+            entry.fed = True
+            if want.cursor is None:
+                # Pushes begin now, and nobody knows what happened since the last answer.
+                entry.cursor = entry.cursor or subscribed.cursor
                 entry.behind = True
+            if entry.behind:
                 self._gap.set()
-            entry.fed = entry in self._joined
         if subscribed.refused:
             name, reason = next(iter(subscribed.refused.items()))
-            logger.info("%d services are polled, as the link refuses them: %s: %s", len(refused), name, reason)
+            extra = fields("subscription-refused", service_ids=list(refused), reason=reason, count=len(refused))
+            logger.info(
+                "%d services are polled, as the link refuses them: %s: %s", len(refused), name, reason, extra=extra
+            )
 
     def _number(self, entries: Sequence[Followed]) -> None:
         self._joins += 1
-        self._joined.update(dict.fromkeys(entries, self._joins))
+        for entry in entries:
+            self._joined[entry] = self._joins
+            entry.pushed_by, entry.dated = self._link.node, self._link.confirms
+
+    def _forget(self, entry: Followed) -> None:
+        del self._joined[entry]
+        entry.fed = False
+        entry.pushed_by, entry.dated = "", False
 
     def _refresh(self) -> None:
         """Ask for what the node may have left out."""
@@ -177,6 +184,8 @@ class Following:
             self._gap.clear()
             behind = [entry for entry in self._joined if entry.behind]
             succeeded = await self._lookups.refresh(behind)
+            # What is whole now can be confirmed.
+            self._ask.set()
             if succeeded and not any(entry.behind for entry in behind):
                 failures = 0
                 continue
@@ -200,20 +209,17 @@ class Following:
             failures = 0 if await self._confirm() else failures + 1
 
     async def _confirm(self) -> bool:
-        joined = dict(self._joined)
+        joined = {entry: join for entry, join in self._joined.items() if entry.fed and not entry.behind}
         asked = self._clock()
         confirmation = await self._in_time(self._link.confirm())
         if not self._link.confirms:
             return True
         if confirmation.current:
-            # Not those that were looked up or subscribed to anew meanwhile: the node did not speak of these.
-            sure = [entry for entry, join in joined.items() if self._is_sure(entry, join)]
+            # Not those that were subscribed to anew meanwhile, or turned out to need a lookup.
+            sure = [entry for entry, join in joined.items() if self._joined.get(entry) == join and not entry.behind]
             self._views.confirm(sure, confirmation, asked)
             self._lookups.over()
         return confirmation.current
-
-    def _is_sure(self, entry: Followed, join: int) -> bool:
-        return entry.fed and not entry.behind and entry not in self._again and self._joined.get(entry) == join
 
     async def _in_time(self, asking: Coroutine[None, None, Answer]) -> Answer:
         """Wait for an answer for one ``attempt_timeout``: a node that is silent is left."""

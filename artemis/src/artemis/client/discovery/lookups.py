@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("artemis.client")
 
 OVERTAKEN = 3
-"""How often a service is asked for whose answers are overtaken by pushes, before an answer is taken as it is."""
+"""How often a service is asked for at once whose answers are overtaken by pushes."""
 
 SLICE = 1_000
 """Instances taken in at a time; others get their turn then."""
@@ -37,8 +37,8 @@ class Lookups:
     def __init__(
         self, *, api: RegistryApi, views: Views, feed: EventFeed, batch_size: int, clock: Callable[[], float]
     ) -> None:
-        self.on_answer: Callable[[Followed], None] = _nothing
-        """Called with each service that was answered."""
+        self.on_answer: Callable[[], None] = _nothing
+        """Called when services were shown."""
         self._api = api
         self._views = views
         self._feed = feed
@@ -49,12 +49,14 @@ class Lookups:
     async def ask(self, entries: Sequence[Followed]) -> None:
         """Look services up and take in the answers; raises what `RegistryApi.lookup` raises.
 
-        Pushes may tell of later things than an answer that was under way meanwhile: that one is asked for again.
+        Of a service that is pushed an answer counts only if it comes from the node that pushes, and if nothing was
+        pushed while it was under way: the answer may be older than that. Others are asked for again; what is not
+        answered then stays `behind`, if it was.
         """
         left = list(entries)
-        for turn in range(1, OVERTAKEN + 1):
+        for _ in range(OVERTAKEN):
             if left:
-                left = await self._ask(left, last=turn == OVERTAKEN)
+                left = await self._ask(left)
 
     async def refresh(self, entries: Sequence[Followed]) -> bool:
         """Look services up, all that are given; return whether all were answered, and publish what failed."""
@@ -79,7 +81,7 @@ class Lookups:
         """Note that the services are current again."""
         self._trouble.over()
 
-    async def _ask(self, entries: Sequence[Followed], *, last: bool) -> list[Followed]:
+    async def _ask(self, entries: Sequence[Followed]) -> list[Followed]:
         pushed = {entry: entry.pushes for entry in entries}
         asked = self._clock()
         shown = await self._api.show([entry.service_id for entry in entries])
@@ -90,22 +92,18 @@ class Lookups:
             service = found.get(entry.key)
             if service is None or asked < entry.asked:
                 continue
-            if entry.pushes != pushed[entry]:
-                if not last:
-                    overtaken.append(entry)
-                    continue
-                # Going on from its cursor brings what was pushed meanwhile once more; without one, ask again later.
-                entry.behind = shown.cursor is None
-            else:
-                entry.behind = False
+            if entry.pushed_by and (entry.pushed_by != shown.node or entry.pushes != pushed[entry]):
+                overtaken.append(entry)
+                continue
+            entry.behind = False
             self._views.answer(entry, service, shown, asked)
-            self.on_answer(entry)
             taken += len(service.instances or ())
             if taken >= SLICE:
                 taken = 0
                 await asyncio.sleep(0)
+        self.on_answer()
         return overtaken
 
 
-def _nothing(entry: Followed) -> None:
-    """Do nothing with it."""
+def _nothing() -> None:
+    """Nobody wants to know."""

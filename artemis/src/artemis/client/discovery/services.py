@@ -80,9 +80,11 @@ class Followed:
         "behind",
         "confirmed",
         "cursor",
+        "dated",
         "fed",
         "key",
         "logic_instances",
+        "pushed_by",
         "pushes",
         "route_rules",
         "service_id",
@@ -112,6 +114,10 @@ class Followed:
         """Something is known to be missing: it has to be looked up."""
         self.fed = False
         """A node pushes what changes; there is no need to poll."""
+        self.pushed_by = ""
+        """The URL of the node whose pushes are taken in, from when it was asked for them; empty if there is none."""
+        self.dated = False
+        """That node also says as of when its pushes are complete; a lookup does not, as older ones may be under way."""
         self._shown: dict[Key, Instance] = {}
         self._held: dict[Key, float] = {}
         self._doubt = ""
@@ -166,7 +172,8 @@ class Followed:
         self._take_rules(service)
         applied = self._take_whole(_keyed(service.instances or ()), guard, now)
         self.source = "registry"
-        self.confirmed = asked - age
+        if not self.dated:
+            self.confirmed = asked - age
         return applied
 
     def push(self, push: Push, guard: Guard, now: float) -> Applied:
@@ -185,10 +192,10 @@ class Followed:
             )
         else:
             applied = self._take_changes(push)
-        if not self.behind:
-            self.cursor = push.cursor or self.cursor
-            if push.age is not None:
-                self.confirmed = now - push.age
+        # This holds while it is behind, too: a lookup that is sent after the push shows what the push could not say.
+        self.cursor = push.cursor or self.cursor
+        if push.age is not None and not self.behind:
+            self.confirmed = now - push.age
         return applied
 
     def expire(self, now: float) -> Applied:

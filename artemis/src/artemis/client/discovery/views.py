@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from artemis.client.events import AnswerDoubted, DoubtEnded
+from artemis.client.telemetry.logs import fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -57,7 +58,10 @@ class Views:
         """Take in what a lookup sent at ``asked`` shows of a service; no later one may have been taken in."""
         now = self._clock()
         applied = entry.answer(service, self._guard, asked=asked, age=shown.age, now=now)
-        entry.cursor = shown.cursor
+        if not entry.pushed_by:
+            # Else pushes go on from where they are. One that was under way when this was shown may take back a part of
+            # it, but not for long: the next tells that part again, unless it is told to begin after this answer.
+            entry.cursor = shown.cursor
         self._settle(entry, applied, now)
 
     def push(self, entry: Followed, push: Push) -> None:
@@ -81,11 +85,14 @@ class Views:
             view = entry.view(now)
             reason = "" if view is None else view.doubt
             self._feed.publish(AnswerDoubted(entry.service_id, applied.doubted, reason))
-            logger.warning("%s: %s", entry.service_id, reason)
+            extra = fields("answer-doubted", service_id=entry.service_id, reason=reason)
+            logger.warning("%s: %s", entry.service_id, reason, extra=extra)
             self._schedule()
         if applied.ended is not None:
             self._feed.publish(DoubtEnded(entry.service_id, applied.ended))
-            logger.warning("%s: the doubt is over, %d instances are let go", entry.service_id, len(applied.ended))
+            count = len(applied.ended)
+            extra = fields("doubt-ended", service_id=entry.service_id, count=count)
+            logger.warning("%s: the doubt is over, %d instances are let go", entry.service_id, count, extra=extra)
         self._audience.tell(entry, applied.touched, self._wall())
 
     def _schedule(self) -> None:
