@@ -97,10 +97,11 @@ def _check_fields(instance: Instance) -> None:
         raise TypeError(f"an instance's port must be a whole number, not {port!r}")
     if not 0 <= port <= 65535:
         raise ValueError(f"an instance's port must be from 0 (unknown) to 65535, not {port}")
-    _check_metadata(instance.metadata)
+    check_metadata(instance.metadata)
 
 
-def _check_metadata(metadata: object) -> None:
+def check_metadata(metadata: object) -> None:
+    """Raise ``TypeError`` unless it is None or maps text to text or None."""
     if metadata is None:
         return
     if not isinstance(metadata, dict):

@@ -6,16 +6,18 @@ Not here: keeping them there, see `artemis.client.registration.registrar`.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import msgspec
 
 from artemis.client.events import HealthChanged
 from artemis.client.names import check_text, instance_key
+from artemis.client.registration.instances import check_metadata
 from artemis.client.registration.leases import LeaseState
+from artemis.client.registration.origin import SLICE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from types import TracebackType
 
     from artemis.client.background import Background
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from artemis.client.registration.origin import Origin
     from artemis.client.registration.registrar import Registrar
     from artemis.model import Instance
+
+T = TypeVar("T")
 
 WORST_FIRST: Final = (
     LeaseState.REFUSED,
@@ -140,7 +144,7 @@ class Registration:
         """
         held = {lease.key: lease for lease in self._held()}
         changes: list[tuple[Lease, Instance]] = []
-        for instance in await self._origin.whole(instances):
+        async for instance in _in_slices(await self._origin.whole(instances)):
             lease = held.get(instance_key(instance))
             if lease is None:
                 key = "/".join(instance_key(instance))
@@ -151,12 +155,17 @@ class Registration:
     async def set_status(self, status: str) -> None:
         """Give all instances another ``status``, free text as ``up``; raises what `update` raises."""
         status = check_text("status", status)
-        await self.update(*[msgspec.structs.replace(lease.instance, status=status) for lease in self._held()])
+        await self._replace(lambda instance: msgspec.structs.replace(instance, status=status))
 
     async def set_metadata(self, metadata: Mapping[str, str | None] | None) -> None:
         """Give all instances other ``metadata``, in place of what they had; raises what `update` raises."""
         fresh = None if metadata is None else dict(metadata)
-        await self.update(*[msgspec.structs.replace(lease.instance, metadata=fresh) for lease in self._held()])
+        check_metadata(fresh)
+        await self._replace(lambda instance: msgspec.structs.replace(instance, metadata=fresh))
+
+    async def _replace(self, replaced: Callable[[Instance], Instance]) -> None:
+        leases = self._held()
+        await self._registrar.change([(lease, replaced(lease.instance)) async for lease in _in_slices(leases)])
 
     def _held(self) -> list[Lease]:
         if self._leases is None or self._left.is_set():
@@ -194,3 +203,11 @@ class Registration:
             for instance in self.instances:
                 self._feed.publish(HealthChanged(instance, healthy=not unhealthy, reason=unhealthy))
         return unhealthy
+
+
+async def _in_slices(things: Sequence[T]) -> AsyncIterator[T]:
+    """Go through things without holding the loop up for long."""
+    for number, thing in enumerate(things, 1):
+        yield thing
+        if number % SLICE == 0:
+            await asyncio.sleep(0)
