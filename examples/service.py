@@ -24,7 +24,7 @@ async def main(registry: str) -> None:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     me = Instance(service_id="greetings", ip="127.0.0.1", port=runner.addresses[0][1])
     async with ArtemisClient(servers=[registry], region_id="local", zone_id="zone1") as client, client.registered(me):
-        await stop.wait()  # leaving the block unregisters, on Ctrl-C and on SIGTERM
+        await stop.wait()  # leaving the block unregisters, and waits until the callers know
 
 
 asyncio.run(main(*sys.argv[1:] or ["http://127.0.0.1:8080"]))
