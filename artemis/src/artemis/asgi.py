@@ -1,0 +1,230 @@
+"""Services on ASGI: registered once the application has started, taken out before it stops.
+
+`RegisteredApp` wraps any ASGI application; `lifespan` is for Starlette, FastAPI and Litestar. Both put the client where
+requests find it. Not here: serving; and what runs without a lifespan protocol, see `artemis.wsgi` and `artemis.script`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+
+from artemis.client import ArtemisClient, ArtemisError
+
+if TYPE_CHECKING:
+    from artemis.client import HealthCheck
+    from artemis.model import Instance
+
+Scope = MutableMapping[str, object]
+Message = MutableMapping[str, object]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+"""An ASGI 3 application, less exactly typed than frameworks do, so that theirs fit."""
+
+STATE: Final = "artemis"
+"""Under this name requests find the client: ``request.state.artemis``, ``app.state.artemis``."""
+
+logger = logging.getLogger("artemis.client")
+
+AppT = TypeVar("AppT")
+AppT_contra = TypeVar("AppT_contra", contravariant=True)
+
+
+class Lifespan(Protocol[AppT_contra]):
+    """What frameworks take as ``lifespan=``."""
+
+    def __call__(self, app: AppT_contra, /) -> AbstractAsyncContextManager[Mapping[str, object]]:
+        """Return what encloses the life of the application; its value is the state of the requests."""
+        ...
+
+
+ClientSource = ArtemisClient | Callable[[], ArtemisClient]
+"""A client that has not been entered, or what makes one: an application that starts several times needs the latter."""
+
+
+class RegisteredApp:
+    """Any ASGI application, with its instances in the registry from after its start-up until before its shutdown.
+
+    ::
+
+        client = ArtemisClient(servers=["http://127.0.0.1:8080"], region_id="local", zone_id="zone1")
+        app = RegisteredApp(app, client, Instance(service_id="orders", port=9000))
+
+    - ``instances``, ``health``, ``required``: as of `ArtemisClient.registered`. When a required registration fails, so
+      does the start of the application, after it was shut down; otherwise the application runs, and the client goes on.
+    - The client lives as long as the application, and requests find it in ``scope["state"]["artemis"]``.
+
+    At shutdown the instances are unregistered and the callers told (``drain_timeout``), then the application shuts
+    down. Servers send the shutdown after they have stopped to accept connections, so a caller may meet a closed port
+    for that moment and should go on to another instance; `artemis run` unregisters earlier.
+
+    Works with applications that do not know the lifespan protocol. The server has to: one that does not registers
+    nothing. Every worker process registers for itself; workers that share a port are the same instance, which leaves
+    with the first one that ends and returns with the next heartbeat of another.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        client: ClientSource,
+        *instances: Instance,
+        health: HealthCheck | None = None,
+        required: bool = True,
+    ) -> None:
+        self._app = app
+        self._source = client
+        self._instances = instances
+        self._health = health
+        self._required = required
+        self._client: ArtemisClient | None = None
+        self._state: Mapping[str, object] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection, or the lifespan."""
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+            return
+        if self._client is not None:
+            # Servers copy the state of the lifespan into each request; one that has none is helped out.
+            scope.setdefault("state", dict(self._state))
+            _state_of(scope)[STATE] = self._client
+        await self._app(scope, receive, send)
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        client = _client_of(self._source)
+        state = _state_of(scope)
+        state[STATE] = client
+        self._state = state
+        async with _Inner.running(self._app, scope) as inner:
+            failure = await inner.start()
+            if failure is None:
+                failure = await self._serve(client, inner, receive, send)
+            await send(failure)
+
+    async def _serve(self, client: ArtemisClient, inner: _Inner, receive: Receive, send: Send) -> Message:
+        """Go from the end of the application's start-up to the end of its shutdown; return the last message."""
+        try:
+            async with AsyncExitStack() as stack:
+                await _enter(stack, client, self._instances, health=self._health, required=self._required)
+                self._client = client
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+                self._client = None
+        except (ArtemisError, ValueError, TypeError) as error:
+            logger.exception("the application does not start: its registration failed")
+            await inner.stop()
+            return {"type": "lifespan.startup.failed", "message": f"registration failed: {error}"}
+        return await inner.stop()
+
+
+def lifespan(
+    client: ClientSource,
+    *instances: Instance,
+    health: HealthCheck | None = None,
+    required: bool = True,
+    inner: Lifespan[AppT] | None = None,
+) -> Lifespan[AppT]:
+    """Return a lifespan for Starlette, FastAPI (``lifespan=``) and Litestar (``lifespan=[...]``).
+
+    ::
+
+        app = FastAPI(lifespan=lifespan(client, Instance(service_id="orders", port=9000)))
+
+    Arguments as of `RegisteredApp`; ``inner`` is a lifespan of the application's own: its first half runs before the
+    registration, its second after the instances are out. ``app.state.artemis`` is the client, and where the framework
+    has it, ``request.state.artemis``. What a required registration raises ends the start of the application.
+    """
+
+    @asynccontextmanager
+    async def living(app: AppT) -> AsyncIterator[Mapping[str, object]]:
+        async with AsyncExitStack() as stack:
+            state: dict[str, object] = {}
+            if inner is not None:
+                state.update(await stack.enter_async_context(inner(app)) or {})
+            entered = await _enter(stack, _client_of(client), instances, health=health, required=required)
+            state[STATE] = entered
+            shared: object = getattr(app, "state", None)
+            if shared is not None:
+                setattr(shared, STATE, entered)
+            yield state
+
+    return living
+
+
+async def _enter(
+    stack: AsyncExitStack,
+    client: ArtemisClient,
+    instances: tuple[Instance, ...],
+    *,
+    health: HealthCheck | None,
+    required: bool,
+) -> ArtemisClient:
+    entered = await stack.enter_async_context(client)
+    if instances:
+        await stack.enter_async_context(client.registered(*instances, health=health, required=required))
+    return entered
+
+
+def _client_of(source: ClientSource) -> ArtemisClient:
+    return source if isinstance(source, ArtemisClient) else source()
+
+
+def _state_of(scope: Scope) -> MutableMapping[str, object]:
+    state = scope.setdefault("state", {})
+    if not isinstance(state, MutableMapping):
+        raise TypeError(f"the state of an ASGI scope must be a mapping, not {state!r}")
+    return state
+
+
+class _Inner:
+    """The lifespan of the wrapped application, in a task of its own, which it may end early or not know at all."""
+
+    def __init__(self, app: App, scope: Scope) -> None:
+        self._told: asyncio.Queue[Message] = asyncio.Queue(2)
+        self._said: asyncio.Queue[Message] = asyncio.Queue(2)
+        self._known = True
+        self._task = asyncio.create_task(self._run(app, scope), name="artemis asgi lifespan")
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, app: App, scope: Scope) -> AsyncIterator[_Inner]:
+        """Run it for as long as the block lasts."""
+        inner = cls(app, scope)
+        try:
+            yield inner
+        finally:
+            inner._task.cancel()
+            await asyncio.wait([inner._task])
+
+    async def start(self) -> Message | None:
+        """Let it start up; return its message if that failed. One that ends before it answered needs no lifespan."""
+        answer = await self._ask("startup")
+        if answer is None:
+            self._known = False
+        return answer if answer is not None and answer["type"] == "lifespan.startup.failed" else None
+
+    async def stop(self) -> Message:
+        """Let it shut down; return its last message."""
+        answer = await self._ask("shutdown") if self._known else None
+        return answer or {"type": "lifespan.shutdown.complete"}
+
+    async def _ask(self, event: str) -> Message | None:
+        self._told.put_nowait({"type": f"lifespan.{event}"})
+        said = asyncio.ensure_future(self._said.get())
+        try:
+            await asyncio.wait([said, self._task], return_when=asyncio.FIRST_COMPLETED)
+            return said.result() if said.done() else None
+        finally:
+            said.cancel()
+
+    async def _run(self, app: App, scope: Scope) -> None:
+        try:
+            await app(scope, self._told.get, self._said.put)
+        except Exception:
+            # As servers take it: an application that raises on "lifespan" does without, and says no more than that.
+            logger.debug("the application does without a lifespan", exc_info=True)

@@ -1,0 +1,255 @@
+"""Applications on ASGI: served by a real server, looked at from a real node."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import aiohttp
+import fastapi
+import litestar
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from artemis import ArtemisClient, ClientOptions, Instance, UnreachableError
+from artemis.asgi import App, Lifespan, Message, Receive, RegisteredApp, Scope, Send, lifespan
+
+PATIENCE = 20.0
+Make = Callable[[], ArtemisClient]
+
+
+@pytest.fixture
+def make(node_url: str, quick: ClientOptions) -> Make:
+    """Return what makes clients of the node."""
+    return lambda: ArtemisClient(servers=[node_url], region_id="local", zone_id="zone1", options=quick)
+
+
+@pytest.fixture
+def make_lost(quick: ClientOptions) -> Make:
+    """Return what makes clients whose registry is not there."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    return lambda: ArtemisClient(servers=[url], region_id="local", zone_id="zone1", options=quick)
+
+
+@asynccontextmanager
+async def served(app: object, *, lifespan: str = "auto") -> AsyncIterator[str]:
+    """Serve an application with uvicorn; give its URL."""
+    config = uvicorn.Config(app, port=0, log_level="warning", lifespan=lifespan)  # type: ignore[arg-type]
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        # Without `serve`, which takes over the signals of the process.
+        task = asyncio.create_task(server._serve([listening]))
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+                    await asyncio.sleep(0.01)
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await task
+
+
+def an_instance(service_id: str) -> Instance:
+    return Instance(service_id=service_id, ip="127.0.0.1", port=9000)
+
+
+async def get(url: str) -> str:
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        return await answer.text()
+
+
+async def live(client: ArtemisClient, service_id: str) -> int:
+    [service] = await client.api.lookup([service_id])
+    return len(service.instances or ())
+
+
+async def tell_state(request: Request) -> PlainTextResponse:
+    """Answer whether the client is found where it is promised."""
+    return PlainTextResponse(str(isinstance(request.state.artemis, ArtemisClient)))
+
+
+class Recorded:
+    """An application that says what its lifespan goes through, and how many instances are live then."""
+
+    def __init__(self, client: ArtemisClient, service_id: str) -> None:
+        self.told: list[tuple[str, int]] = []
+        self._client = client
+        self._service_id = service_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        while True:
+            kind = str((await receive())["type"])
+            self.told.append((kind, await live(self._client, self._service_id)))
+            await send({"type": f"{kind}.complete"})
+            if kind == "lifespan.shutdown":
+                return
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+async def test_an_application_is_registered_while_it_serves(
+    make: Make, client: ArtemisClient, service_id: str, wrapped: bool
+) -> None:
+    """By the wrapper as by the lifespan; its requests find the client."""
+    routes = [Route("/", tell_state)]
+    app: object
+    if wrapped:
+        app = RegisteredApp(Starlette(routes=routes), make, an_instance(service_id))
+    else:
+        app = Starlette(routes=routes, lifespan=lifespan(make, an_instance(service_id)))
+    for _ in range(2):
+        async with served(app) as url:
+            assert await live(client, service_id) == 1
+            assert await get(url) == "True"
+        assert await live(client, service_id) == 0
+
+
+async def test_it_is_out_before_the_application_shuts_down(make: Make, client: ArtemisClient, service_id: str) -> None:
+    """And comes in after the application started."""
+    app = Recorded(client, service_id)
+    async with served(RegisteredApp(app, make, an_instance(service_id))):
+        assert await live(client, service_id) == 1
+    assert [("lifespan.startup", 0), ("lifespan.shutdown", 0)] == app.told
+
+
+@pytest.mark.parametrize("manner", ["raises", "returns"])
+async def test_applications_without_a_lifespan_are_registered_too(
+    make: Make, client: ArtemisClient, service_id: str, manner: str
+) -> None:
+    """Whether they raise on it, as the protocol says, or just return."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            if manner == "raises":
+                raise NotImplementedError
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"here"})
+
+    async with served(RegisteredApp(app, make, an_instance(service_id)), lifespan="on") as url:
+        assert await live(client, service_id) == 1
+        assert await get(url) == "here"
+    assert await live(client, service_id) == 0
+
+
+async def test_a_required_registration_that_fails_ends_the_start(make_lost: Make, client: ArtemisClient) -> None:
+    """The application, which had started, is shut down."""
+    app = Recorded(client, "orders")
+    [said] = await start(RegisteredApp(app, make_lost, an_instance("orders")))
+    assert said["type"] == "lifespan.startup.failed"
+    assert str(said["message"]).startswith("registration failed: no registry node answered")
+    assert ["lifespan.startup", "lifespan.shutdown"] == [kind for kind, _ in app.told]
+
+
+async def test_one_that_is_not_required_lets_the_application_serve(make_lost: Make) -> None:
+    """The client goes on trying beside it."""
+    routes = [Route("/", tell_state)]
+    app = RegisteredApp(Starlette(routes=routes), make_lost, an_instance("orders"), required=False)
+    async with served(app) as url:
+        assert await get(url) == "True"
+
+
+async def test_an_application_that_does_not_start_is_not_registered(
+    make: Make, client: ArtemisClient, service_id: str
+) -> None:
+    """Its own message reaches the server."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "no database"})
+
+    said = await start(RegisteredApp(app, make, an_instance(service_id)))
+    assert [{"type": "lifespan.startup.failed", "message": "no database"}] == said
+    assert await live(client, service_id) == 0
+
+
+async def start(app: App) -> list[Message]:
+    """Be a server whose application does not start; return what it says."""
+    said: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Message) -> None:
+        said.append(message)
+
+    await app({"type": "lifespan"}, receive, send)
+    return said
+
+
+async def test_a_server_that_gives_up_takes_it_out(make: Make, client: ArtemisClient, service_id: str) -> None:
+    """Cancelling the lifespan leaves nothing behind."""
+    started = asyncio.Event()
+
+    async def receive() -> Message:
+        if started.is_set():
+            await asyncio.Event().wait()
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Message) -> None:
+        started.set()
+
+    app = RegisteredApp(Recorded(client, service_id), make, an_instance(service_id))
+    task = asyncio.create_task(_run(app, receive, send))
+    await started.wait()
+    assert await live(client, service_id) == 1
+    task.cancel()
+    await asyncio.wait([task])
+    assert await live(client, service_id) == 0
+
+
+async def _run(app: App, receive: Receive, send: Send) -> None:
+    await app({"type": "lifespan"}, receive, send)
+
+
+async def test_fastapi_and_litestar_take_the_lifespan(make: Make, client: ArtemisClient, service_id: str) -> None:
+    """Around one of their own; the client is in the state of the application."""
+    told: list[str] = []
+
+    @asynccontextmanager
+    async def own(app: object) -> AsyncIterator[dict[str, object]]:
+        told.append(f"up {await live(client, service_id)}")
+        yield {"own": 1}
+        told.append(f"down {await live(client, service_id)}")
+
+    fast = fastapi.FastAPI(lifespan=lifespan(make, an_instance(service_id), inner=own))
+
+    @fast.get("/")
+    async def fast_root(request: fastapi.Request) -> list[bool]:
+        return [request.state.own == 1, request.state.artemis is request.app.state.artemis]
+
+    async with served(fast) as url:
+        assert await live(client, service_id) == 1
+        assert await get(url) == "[true,true]"
+    assert ["up 0", "down 0"] == told
+
+    @litestar.get("/")
+    async def light_root(request: litestar.Request[object, object, litestar.datastructures.State]) -> str:
+        return str(isinstance(request.app.state.artemis, ArtemisClient))
+
+    light = litestar.Litestar([light_root], lifespan=[lifespan(make, an_instance(service_id))])
+    async with served(light) as url:
+        assert await live(client, service_id) == 1
+        assert await get(url) == "True"
+    assert await live(client, service_id) == 0
+
+
+async def test_what_a_required_registration_raises_leaves_the_lifespan(make_lost: Make) -> None:
+    """The framework makes of it what it makes of every failed start."""
+    living: Lifespan[object] = lifespan(make_lost, an_instance("orders"))
+    with pytest.raises(UnreachableError):
+        async with living(object()):
+            pytest.fail("it started")  # pragma: no cover
+
+
+async def test_callers_only_need_no_instance(make: Make, node_url: str) -> None:
+    """An application that just calls others has a client without being registered."""
+    living: Lifespan[object] = lifespan(make)
+    async with living(object()) as state:
+        client = state["artemis"]
+        assert isinstance(client, ArtemisClient)
+        assert client.server == node_url
