@@ -39,7 +39,7 @@ SERVICES = 2000
 # -- the node
 
 
-async def serve(ttl: float) -> None:
+async def serve(ttl: float, port: int = 0) -> None:
     """Serve, sample the loop; SIGUSR1 prints what was sampled and begins anew."""
     from artemis.server.app import NodeServer
     from artemis.server.collector import Collector
@@ -50,7 +50,7 @@ async def serve(ttl: float) -> None:
     longest = [0.0, 0.0]
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    config = ServeConfig(port=0, region="r1", zone="z1", lease_ttl=ttl, self_preservation=False, rate_limits=False)
+    config = ServeConfig(port=port, region="r1", zone="z1", lease_ttl=ttl, self_preservation=False, rate_limits=False)
     node = NodeServer(config, structlog.get_logger())
     await node.start()
     collector = Collector(loop, lambda: len(node.node.registry))

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SHARED = {"fleet.py", "load.py", "rounds.py", "run.py", "watchers.py"}
-ARGUMENTS = {"java_fleet": ["--quick"]}
+SHARED = {"fleet.py", "load.py", "rounds.py", "run.py", "sdk_fleet.py", "watchers.py"}
+ARGUMENTS = {"java_fleet": ["--quick"], "sdk_restart": ["--quick"]}
 
 
 def main() -> int:
