@@ -5,7 +5,7 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from aiohttp import ClientSession, WSMsgType, web
+from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, web
 
 Handle = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -19,6 +19,13 @@ V2 = (
 )
 HTTP_ALONE = ("/api/",)
 JAVA_HTTP_ALONE = V1[:-1]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what no event tells of."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - what is waited for is a state
+            await asyncio.sleep(0.005)
 
 
 @contextlib.asynccontextmanager
@@ -42,6 +49,8 @@ async def listening(handle: Handle, context: ssl.SSLContext | None = None) -> As
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
+        for _ in range(3):
+            await asyncio.sleep(0)  # those that were accepted begin
         for task in list(tasks):
             task.cancel()
         if tasks:
@@ -87,11 +96,11 @@ class Wire:
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            back.transport.abort()
             self._open -= ends
             for pump in pumps:
                 pump.cancel()
             await asyncio.wait(pumps)
-            back.transport.abort()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, ssl.SSLError):
@@ -139,26 +148,35 @@ class Shaped:
             return web.Response(status=answer.status, body=await answer.read(), headers=fields)
 
     async def _bridge(self, request: web.Request) -> web.StreamResponse:
-        near = web.WebSocketResponse()
+        near = web.WebSocketResponse(autoping=False)
         await near.prepare(request)
         self.websockets.add(near)
-        async with ClientSession() as session, session.ws_connect(f"{self._url}{request.path}") as far:
-
-            async def back() -> None:
-                async for message in far:
-                    if message.type is WSMsgType.TEXT:
-                        await near.send_str(message.data)
-
-            pump = asyncio.ensure_future(back())
+        target = f"{self._url}{request.path}"
+        async with ClientSession() as session, session.ws_connect(target, autoping=False) as far:
+            pump = asyncio.ensure_future(_relay(far, near))
             try:
-                async for message in near:
-                    if message.type is WSMsgType.TEXT:
-                        await far.send_str(message.data)
+                await _relay(near, far)
             finally:
                 self.websockets.discard(near)
                 pump.cancel()
                 await asyncio.wait([pump])
         return near
+
+
+async def _relay(
+    origin: web.WebSocketResponse | ClientWebSocketResponse, target: web.WebSocketResponse | ClientWebSocketResponse
+) -> None:
+    """Pass messages, pings and pongs on, in their order."""
+    async for message in origin:
+        match message.type:
+            case WSMsgType.TEXT:
+                await target.send_str(message.data)
+            case WSMsgType.BINARY:
+                await target.send_bytes(message.data)
+            case WSMsgType.PING:
+                await target.ping(message.data)
+            case WSMsgType.PONG:
+                await target.pong(message.data)
 
 
 @contextlib.asynccontextmanager

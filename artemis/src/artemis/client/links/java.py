@@ -7,6 +7,7 @@ over HTTP. Not here: what a change means for a view.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -57,15 +58,20 @@ class JavaLink:
         session: aiohttp.ClientSession,
         websocket: aiohttp.ClientWebSocketResponse,
         lifetime: float,
+        pong_timeout: float,
         on_push: OnPush,
     ) -> None:
         self.node = node
         self.lifetime: float | None = lifetime
         self._session = session
         self._websocket = websocket
+        self._pong_timeout = pong_timeout
         self._on_push = on_push
         self._services: set[str] = set()
+        self._pings = 0
+        self._pongs: dict[bytes, asyncio.Future[None]] = {}
         self._reading = asyncio.get_running_loop().create_task(self._read(), name="artemis client java link")
+        self._reading.add_done_callback(self._forget_pongs)
 
     async def call(self, path: str, body: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - as `Transport.call`
         """See `Link.call`: never."""
@@ -76,12 +82,14 @@ class JavaLink:
         """See `Link.subscribe`; changes from now on, whatever the cursor says.
 
         A Java node compares ids letter by letter (spec 13.1), so one is asked for as it is written and in lower case.
+        It says nothing to a subscription; but it has read them all when it answers a ping that was sent behind them.
         """
         for want in wants:
             key = service_key(want.service_id)
             self._services.add(key)
             for name in dict.fromkeys((want.service_id, key)):
                 await self._send(encode(DiscoveryConfig(service_id=name)).decode())
+        await self._ping()
         return Subscribed()
 
     async def unsubscribe(self, service_ids: Sequence[str]) -> None:
@@ -89,9 +97,11 @@ class JavaLink:
         self._services.difference_update(service_key(service_id) for service_id in service_ids)
 
     async def confirm(self) -> Confirmation:
-        """See `Link.confirm`: nothing is confirmed. The link pings by itself, and ends where there is no pong."""
-        if self._reading.done():
-            raise self._reading.result() if not self._reading.cancelled() else LinkFailure("the client left the link")
+        """See `Link.confirm`: a ping is answered, and nothing is confirmed.
+
+        The link pings by itself too, every ``confirm_interval``, and ends where there is no pong.
+        """
+        await self._ping()
         return Confirmation(current=False, cursor=None, age=0.0)
 
     async def ended(self) -> LinkFailure:
@@ -101,12 +111,41 @@ class JavaLink:
     async def close(self) -> None:
         """See `Link.close`."""
         self._reading.cancel()
-        await asyncio.wait({self._reading})
-        await self._session.close()
-
-    async def _send(self, text: str) -> None:
         try:
-            await self._websocket.send_str(text)
+            await asyncio.wait({self._reading})
+            await self._websocket.close()
+        finally:
+            await self._session.close()
+
+    async def _ping(self) -> None:
+        if self._reading.done():
+            cancelled = self._reading.cancelled()
+            raise LinkFailure("the client left the link", sent=False) if cancelled else self._reading.result()
+        self._pings += 1
+        name = str(self._pings).encode()
+        pong = self._pongs[name] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(self._pong_timeout):
+                await self._send(name)
+                await pong
+        except TimeoutError:
+            raise LinkFailure(f"no answer to a ping within {self._pong_timeout:g} s") from None
+        finally:
+            self._pongs.pop(name, None)
+
+    def _forget_pongs(self, reading: asyncio.Task[LinkFailure]) -> None:
+        failure = LinkFailure("the client left the link") if reading.cancelled() else reading.result()
+        for pong in self._pongs.values():
+            if not pong.done():
+                pong.set_exception(failure)
+
+    async def _send(self, data: str | bytes) -> None:
+        """Send a text, or a ping with these bytes."""
+        try:
+            if isinstance(data, str):
+                await self._websocket.send_str(data)
+            else:
+                await self._websocket.ping(data)
         except (aiohttp.ClientError, OSError, RuntimeError) as error:
             raise LinkFailure(f"the connection broke ({error})", sent=False) from error
 
@@ -123,6 +162,13 @@ class JavaLink:
                         return LinkFailure(str(error), offered=False)
                     if push.service in self._services or push.service == "*":
                         self._on_push(push)
+                case aiohttp.WSMsgType.PING:
+                    with contextlib.suppress(aiohttp.ClientError, OSError):  # the next message says why
+                        await websocket.pong(message.data)
+                case aiohttp.WSMsgType.PONG:
+                    pong = self._pongs.get(bytes(message.data))
+                    if pong is not None and not pong.done():
+                        pong.set_result(None)
                 case aiohttp.WSMsgType.BINARY:
                     return LinkFailure("a binary message; Java nodes send none", offered=False)
                 case _:
@@ -154,7 +200,7 @@ async def open_java(
     except BaseException:
         await session.close()
         raise
-    return JavaLink(node, session, websocket, lifetime, on_push)
+    return JavaLink(node, session, websocket, lifetime, options.attempt_timeout, on_push)
 
 
 async def _find(
@@ -179,6 +225,7 @@ async def _shake_hands(
         async with asyncio.timeout(options.link_timeout):
             return await session.ws_connect(
                 target,
+                autoping=False,
                 heartbeat=options.confirm_interval,
                 max_msg_size=MAX_PUSH,
                 timeout=aiohttp.ClientWSTimeout(ws_close=0.1),
