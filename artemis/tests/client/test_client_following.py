@@ -362,7 +362,7 @@ async def go_on(
     node.lose = node.short = 0.0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([0.0, 0.7]))
 def test_the_age_is_never_too_small(seed: int, lag: float) -> None:
     """What is shown was the truth at some moment that is not longer ago than the age says, whatever breaks when.
@@ -403,7 +403,7 @@ def check(node: Node, content: dict[str, int], age: float, service: str) -> None
         assert content.get(name) in [truth.get(name) for truth in recent], f"{name} of {service}"
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32))
 def test_pushes_without_cursors_lead_to_the_truth_too(seed: int) -> None:
     """Lookups close the gaps between one link and the next."""
