@@ -54,7 +54,6 @@ async def serve(ttl: float, port: int = 0) -> None:
     node = NodeServer(config, structlog.get_logger())
     await node.start()
     collector = Collector(loop, lambda: len(node.node.registry))
-    print("listening", node.url, flush=True)
     due, used = loop.time() + 0.001, time.thread_time()
 
     def sample() -> None:
@@ -70,6 +69,7 @@ async def serve(ttl: float, port: int = 0) -> None:
 
     loop.add_signal_handler(signal.SIGUSR1, report)
     loop.call_at(due, sample)
+    print("listening", node.url, flush=True)
     await stop.wait()
     collector.stop()
     await node.stop()
