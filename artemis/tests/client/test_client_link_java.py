@@ -14,6 +14,7 @@ from artemis.client.links.java import JavaLink, open_java
 from artemis.client.links.link import Change, LinkFailure, Push, Want
 
 OPTIONS = ClientOptions(link_timeout=2.0, link_backoff=0.02, confirm_interval=0.2, heartbeat_interval=0.5)
+IMPATIENT = ClientOptions(confirm_interval=0.1, attempt_timeout=0.2)
 
 
 def client_of(*servers: str, options: ClientOptions = OPTIONS) -> ArtemisClient:
@@ -204,11 +205,13 @@ async def test_a_link_whose_node_does_not_pong_ends() -> None:
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    link = await opened(f"http://127.0.0.1:{runner.addresses[0][1]}", asyncio.Queue())
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    link = await open_java(url, IMPATIENT, None, 300.0, lambda _: None)
     try:
         async with asyncio.timeout(20):
             await frozen.wait()
-            assert (await link.ended()).offered is True
+            ended = await link.ended()
+        assert (True, "no answer to a ping within 0.2 s") == (ended.offered, str(ended))
     finally:
         await link.close()
         await runner.cleanup()

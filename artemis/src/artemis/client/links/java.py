@@ -58,19 +58,20 @@ class JavaLink:
         session: aiohttp.ClientSession,
         websocket: aiohttp.ClientWebSocketResponse,
         lifetime: float,
-        pong_timeout: float,
+        options: ClientOptions,
         on_push: OnPush,
     ) -> None:
         self.node = node
         self.lifetime: float | None = lifetime
         self._session = session
         self._websocket = websocket
-        self._pong_timeout = pong_timeout
+        self._options = options
         self._on_push = on_push
         self._services: set[str] = set()
         self._pings = 0
         self._pongs: dict[bytes, asyncio.Future[None]] = {}
-        self._reading = asyncio.get_running_loop().create_task(self._read(), name="artemis client java link")
+        self._left: LinkFailure | None = None
+        self._reading = asyncio.get_running_loop().create_task(self._run(), name="artemis client java link")
         self._reading.add_done_callback(self._forget_pongs)
 
     async def call(self, path: str, body: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - as `Transport.call`
@@ -125,11 +126,13 @@ class JavaLink:
         name = str(self._pings).encode()
         pong = self._pongs[name] = asyncio.get_running_loop().create_future()
         try:
-            async with asyncio.timeout(self._pong_timeout):
+            async with asyncio.timeout(self._options.attempt_timeout):
                 await self._send(name)
                 await pong
         except TimeoutError:
-            raise LinkFailure(f"no answer to a ping within {self._pong_timeout:g} s") from None
+            self._left = LinkFailure(f"no answer to a ping within {self._options.attempt_timeout:g} s")
+            await self._websocket.close()
+            raise self._left from None
         finally:
             self._pongs.pop(name, None)
 
@@ -148,6 +151,22 @@ class JavaLink:
                 await self._websocket.ping(data)
         except (aiohttp.ClientError, OSError, RuntimeError) as error:
             raise LinkFailure(f"the connection broke ({error})", sent=False) from error
+
+    async def _run(self) -> LinkFailure:
+        """Read and ping until the end; return why it is one."""
+        pinging = asyncio.get_running_loop().create_task(self._ping_regularly(), name="artemis client java pings")
+        try:
+            failure = await self._read()
+            return self._left or failure
+        finally:
+            pinging.cancel()
+            await asyncio.wait({pinging})
+
+    async def _ping_regularly(self) -> None:
+        with contextlib.suppress(LinkFailure):  # whoever reads learns of the end, too
+            while True:
+                await asyncio.sleep(self._options.confirm_interval)
+                await self._ping()
 
     async def _read(self) -> LinkFailure:
         """Hand on what comes, until the end; return why it is one."""
@@ -200,7 +219,7 @@ async def open_java(
     except BaseException:
         await session.close()
         raise
-    return JavaLink(node, session, websocket, lifetime, options.attempt_timeout, on_push)
+    return JavaLink(node, session, websocket, lifetime, options, on_push)
 
 
 async def _find(
@@ -226,7 +245,6 @@ async def _shake_hands(
             return await session.ws_connect(
                 target,
                 autoping=False,
-                heartbeat=options.confirm_interval,
                 max_msg_size=MAX_PUSH,
                 timeout=aiohttp.ClientWSTimeout(ws_close=0.1),
                 ssl=client_context(tls) if secure else True,

@@ -131,22 +131,31 @@ class Live:
     async def _keep(self, opener: Opener) -> bool:
         """Stay with what there is until something else has taken its place, or it is lost: then return False."""
         link, node = self.link, self.node
+        moving = False
         async with _Followed(link, self._follow) as followed:
             while True:
                 self._moved.clear()
                 if self._contact.node == node:
+                    moving = False
                     lost = await followed.until(self._moved, self._due(link))
                     if lost is not None:
                         await self._lose(link, lost)
                         return False
                 else:
-                    self._pace.lost(self._contact.clock() - self.since)
+                    if not moving:
+                        moving = True
+                        self._pace.lost(self._contact.clock() - self.since)
                     await self._pause()
                 try:
                     target = self._contact.node
                     new = await self._climb(opener, target, keep=link if target == node else None)
                 except LinkFailure as failure:
+                    if target == node and link is not None:
+                        await self._lose(link, failure)  # it was to be renewed, and cannot be
+                        return False
                     self._absent(target, failure)
+                    if link is None:
+                        return False
                     continue
                 if new is not link or target != node:
                     break
@@ -168,7 +177,9 @@ class Live:
             try:
                 self._next = await opener.open(kind, node, self._tell)
             except LinkFailure as failure:
-                if failure.offered or (failure.offered is None and not await opener.answers(node)):
+                # While there is a link to the node, one more that cannot be made says nothing against the node.
+                better = keep is not None and is_better(kind, keep.kind)
+                if not better and (failure.offered or (failure.offered is None and not await opener.answers(node))):
                     raise
                 self._lacks(node, kind, failure)
             else:
@@ -306,7 +317,9 @@ class _Followed:
     ) -> None:
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for result in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(result, Exception) and not isinstance(result, LinkFailure) and error is None:
+                raise result  # it ended while nobody looked, and must not go unseen
 
     async def until(self, event: asyncio.Event, seconds: float | None) -> LinkFailure | None:
         """Wait for the event, or so many seconds, and return None; return why, if the link is lost before."""
