@@ -173,6 +173,7 @@ class ArtemisClient:
             clock=elapsed,
             wall=lambda: time.time_ns() // 1_000_000,
             want=self._live.want,
+            heard=self._contact.heard,
             directory=None if cache_dir is None else cache_directory(cache_dir, servers, region_id, options),
         )
         self._live.serve(self._discovery.follow, self._discovery.push)

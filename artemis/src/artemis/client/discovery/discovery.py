@@ -39,7 +39,8 @@ class Discovery:
     """Owns the services in use of one client and the loops that refresh them.
 
     ``want`` is called at each use of a service: whoever is told so may open a link, run `follow` with it and hand
-    `push` what comes over it. ``directory`` is the cache on disk, None if there is none.
+    `push` what comes over it. ``heard`` is called at each confirmation over a link, as that is a word of the registry.
+    ``directory`` is the cache on disk, None if there is none.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Discovery:
         wall: Callable[[], int],
         directory: Directory | None = None,
         want: Callable[[], None] = lambda: None,
+        heard: Callable[[], None] = lambda: None,
     ) -> None:
         self._api = api
         self._book = book
@@ -64,6 +66,7 @@ class Discovery:
         self._clock = clock
         self._wall = wall
         self._want = want
+        self._heard = heard
         self._audience = Audience()
         self._views = Views(
             book=book,
@@ -148,6 +151,7 @@ class Discovery:
             options=self._options,
             random=self._random,
             clock=self._clock,
+            heard=self._heard,
         )
         self._following = following
         try:

@@ -43,6 +43,7 @@ class Following:
         options: ClientOptions,
         random: Random,
         clock: Callable[[], float],
+        heard: Callable[[], None],
     ) -> None:
         self._link = link
         self._views = views
@@ -50,6 +51,7 @@ class Following:
         self._options = options
         self._random = random
         self._clock = clock
+        self._heard = heard
         self._resumes = link.kind is not LinkKind.JAVA_WEBSOCKET
         self._joined: dict[Followed, int] = {}
         """The subscriptions, each with the number of the message that asked for it."""
@@ -212,6 +214,7 @@ class Following:
         joined = {entry: join for entry, join in self._joined.items() if entry.fed and not entry.behind}
         asked = self._clock()
         confirmation = await self._in_time(self._link.confirm())
+        self._heard()  # a caller may need nothing else of the registry for hours
         if not self._link.confirms:
             return True
         if confirmation.current:
