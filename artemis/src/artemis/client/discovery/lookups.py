@@ -9,6 +9,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from artemis.client.discovery.services import keyed
 from artemis.client.errors import ArtemisError
 from artemis.client.events import LookupFailed
 from artemis.client.names import service_key
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from artemis.client.discovery.services import Followed
     from artemis.client.discovery.views import Views
     from artemis.client.events import EventFeed
+    from artemis.client.names import Key
+    from artemis.model import Instance, Service
 
 logger = logging.getLogger("artemis.client")
 
@@ -90,19 +93,32 @@ class Lookups:
         taken = 0
         for entry in entries:
             service = found.get(entry.key)
-            if service is None or asked < entry.asked:
+            if service is None:
+                continue
+            reported = await _prepared(service)
+            if asked < entry.asked:
                 continue
             if entry.pushed_by and (entry.pushed_by != shown.node or entry.pushes != pushed[entry]):
                 overtaken.append(entry)
                 continue
             entry.behind = False
-            self._views.answer(entry, service, shown, asked)
+            self._views.answer(entry, service, reported, shown, asked)
             taken += len(service.instances or ())
             if taken >= SLICE:
                 taken = 0
                 await asyncio.sleep(0)
         self.on_answer()
         return overtaken
+
+
+async def _prepared(service: Service) -> dict[Key, Instance]:
+    """Return the instances by their identities; others get their turn meanwhile, if they are many."""
+    instances = service.instances or []
+    reported = keyed(instances[:SLICE])
+    for start in range(SLICE, len(instances), SLICE):
+        await asyncio.sleep(0)
+        reported |= keyed(instances[start : start + SLICE])
+    return reported
 
 
 def _nothing() -> None:

@@ -161,16 +161,26 @@ class Followed:
         self.source = "disk"
         self.confirmed = confirmed
         self._take_rules(service)
-        return Applied(self._show(_keyed(service.instances or ())))
+        return Applied(self._show(keyed(service.instances or ())))
 
-    def answer(self, service: Service, guard: Guard, *, asked: float, age: float, now: float) -> Applied:
+    def answer(
+        self,
+        service: Service,
+        guard: Guard,
+        *,
+        asked: float,
+        age: float,
+        now: float,
+        reported: dict[Key, Instance] | None = None,
+    ) -> Applied:
         """Take in a whole answer to a lookup sent at ``asked``, whose data was ``age`` seconds old at most.
 
+        ``reported`` are its instances by their identities, for whoever has prepared that (`keyed`).
         Answers have to be taken in in the order of their questions.
         """
         self.asked = asked
         self._take_rules(service)
-        applied = self._take_whole(_keyed(service.instances or ()), guard, now)
+        applied = self._take_whole(keyed(service.instances or ()) if reported is None else reported, guard, now)
         self.source = "registry"
         if not self.dated:
             self.confirmed = asked - age
@@ -188,7 +198,7 @@ class Followed:
             self.behind = True
         if push.full_sync and not reload:
             applied = self._take_whole(
-                _keyed(change.instance for change in push.changes if change.change_type != "delete"), guard, now
+                keyed(change.instance for change in push.changes if change.change_type != "delete"), guard, now
             )
         else:
             applied = self._take_changes(push)
@@ -268,7 +278,8 @@ _KINDS = frozenset({"new", "change", "delete"})
 """What a push can say of an instance; anything else, ``reload`` above all, asks for a lookup."""
 
 
-def _keyed(instances: Iterable[Instance | None]) -> dict[Key, Instance]:
+def keyed(instances: Iterable[Instance | None]) -> dict[Key, Instance]:
+    """Return instances by what makes each the same one."""
     return {instance_key(instance): instance for instance in instances if instance is not None}
 
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from artemis.client.discovery.watch import Audience
     from artemis.client.events import EventFeed
     from artemis.client.links.link import Confirmation, Push
-    from artemis.model import Service
+    from artemis.client.names import Key
+    from artemis.model import Instance, Service
 
 logger = logging.getLogger("artemis.client")
 
@@ -54,10 +55,12 @@ class Views:
         if self._timer is not None:
             self._timer.cancel()
 
-    def answer(self, entry: Followed, service: Service, shown: Shown, asked: float) -> None:
+    def answer(
+        self, entry: Followed, service: Service, reported: dict[Key, Instance], shown: Shown, asked: float
+    ) -> None:
         """Take in what a lookup sent at ``asked`` shows of a service; no later one may have been taken in."""
         now = self._clock()
-        applied = entry.answer(service, self._guard, asked=asked, age=shown.age, now=now)
+        applied = entry.answer(service, self._guard, asked=asked, age=shown.age, now=now, reported=reported)
         if not entry.pushed_by:
             # Else pushes go on from where they are. One that was under way when this was shown may take back a part of
             # it, but not for long: the next tells that part again, unless it is told to begin after this answer.
