@@ -13,9 +13,10 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from artemis.client import ArtemisClient, ArtemisError
+from artemis.client.listening import until_listening
 
 if TYPE_CHECKING:
-    from artemis.client import HealthCheck
+    from artemis.client import HealthCheck, Registration
     from artemis.model import Instance
 
 Scope = MutableMapping[str, object]
@@ -54,8 +55,11 @@ class RegisteredApp:
         client = ArtemisClient(servers=["http://127.0.0.1:8080"], region_id="local", zone_id="zone1")
         app = RegisteredApp(app, client, Instance(service_id="orders", port=9000))
 
-    - ``instances``, ``health``, ``required``: as of `ArtemisClient.registered`. When a required registration fails, so
-      does the start of the application, after it was shut down; otherwise the application runs, and the client goes on.
+    - ``instances``, ``health``: as of `ArtemisClient.registered`.
+    - ``required``: servers begin to listen after an application has said that it started. Unless it is required, the
+      registration waits until the server accepts connections at the first instance's ``ip`` and ``port`` (30 s at most)
+      and goes on trying when the registry is away. A required one is made before the application says that it started:
+      if that fails, so does the start, and callers may find the instance a moment before the server listens.
     - The client lives as long as the application, and requests find it in ``scope["state"]["artemis"]``.
 
     At shutdown the instances are unregistered and the callers told (``drain_timeout``), then the application shuts
@@ -73,7 +77,7 @@ class RegisteredApp:
         client: ClientSource,
         *instances: Instance,
         health: HealthCheck | None = None,
-        required: bool = True,
+        required: bool = False,
     ) -> None:
         self._app = app
         self._source = client
@@ -126,7 +130,7 @@ def lifespan(
     client: ClientSource,
     *instances: Instance,
     health: HealthCheck | None = None,
-    required: bool = True,
+    required: bool = False,
     inner: Lifespan[AppT] | None = None,
 ) -> Lifespan[AppT]:
     """Return a lifespan for Starlette, FastAPI (``lifespan=``) and Litestar (``lifespan=[...]``).
@@ -166,8 +170,28 @@ async def _enter(
 ) -> ArtemisClient:
     entered = await stack.enter_async_context(client)
     if instances:
-        await stack.enter_async_context(client.registered(*instances, health=health, required=required))
+        registration = client.registered(*instances, health=health, required=required)
+        held = registration if required else _when_listening(registration, instances[0], client.server)
+        await stack.enter_async_context(held)
     return entered
+
+
+@asynccontextmanager
+async def _when_listening(registration: Registration, instance: Instance, node: str) -> AsyncIterator[None]:
+    async def enter() -> None:
+        try:
+            await until_listening(instance, node)
+            await registration.__aenter__()
+        except (ArtemisError, OSError, ValueError):
+            logger.exception("the application is not registered")
+
+    entering = asyncio.create_task(enter(), name="artemis asgi registration")
+    try:
+        yield
+    finally:
+        entering.cancel()
+        await asyncio.wait([entering])
+        await registration.unregister()
 
 
 def _client_of(source: ClientSource) -> ArtemisClient:

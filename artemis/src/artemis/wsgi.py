@@ -8,15 +8,14 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from artemis.client import ArtemisError, own_address
+from artemis.client import ArtemisError
 from artemis.client.forks import note_open
+from artemis.client.listening import LISTEN_INTERVAL, LISTEN_PATIENCE, accepts, addresses_of
 from artemis.client.sync.client import ArtemisClient
 from artemis.client.sync.workers import Membership, lock_name, worker_folder
 
@@ -33,8 +32,6 @@ App = Callable[[Environ, StartResponse], Iterable[bytes]]
 ENVIRON_KEY: Final = "artemis.client"
 """Under this key of the environ requests find the client."""
 
-LISTEN_PATIENCE: Final = 30.0
-"""Seconds that are waited for the server to accept connections, before the instances are registered all the same."""
 LEAD_INTERVAL: Final = 0.5
 """Seconds after which a worker looks again whether the one that leads is gone."""
 LEAVE_PATIENCE: Final = 3.0
@@ -180,15 +177,15 @@ class RegisteredApp:
     def _listening(self) -> bool:
         """Wait until the server accepts connections; return False if it ends before."""
         first = self._instances[0]
-        if first.port <= 0:
-            return True
-        addresses = [first.ip] if first.ip else ["127.0.0.1", asyncio.run(own_address(self._client.server))]
+        try:
+            addresses = asyncio.run(addresses_of(first, self._client.server))
+        except OSError:
+            addresses = []
         deadline = time.monotonic() + LISTEN_PATIENCE
-        while time.monotonic() < deadline:
-            for address in addresses:
-                with suppress(OSError), socket.create_connection((address, first.port), timeout=1.0):
-                    return True
-            if self._stop.wait(0.05):
+        while addresses and not any(map(accepts, addresses)):
+            if self._stop.wait(LISTEN_INTERVAL):
                 return False
-        logger.warning("nothing accepts connections at %s, port %d; registering it all the same", addresses, first.port)
+            if time.monotonic() > deadline:
+                logger.warning("nothing accepts connections at %s; registering it all the same", addresses)
+                break
         return True

@@ -98,9 +98,9 @@ async def test_an_application_is_registered_while_it_serves(
     routes = [Route("/", tell_state)]
     app: object
     if wrapped:
-        app = RegisteredApp(Starlette(routes=routes), make, an_instance(service_id))
+        app = RegisteredApp(Starlette(routes=routes), make, an_instance(service_id), required=True)
     else:
-        app = Starlette(routes=routes, lifespan=lifespan(make, an_instance(service_id)))
+        app = Starlette(routes=routes, lifespan=lifespan(make, an_instance(service_id), required=True))
     for _ in range(2):
         async with served(app) as url:
             assert await live(client, service_id) == 1
@@ -111,7 +111,7 @@ async def test_an_application_is_registered_while_it_serves(
 async def test_it_is_out_before_the_application_shuts_down(make: Make, client: ArtemisClient, service_id: str) -> None:
     """And comes in after the application started."""
     app = Recorded(client, service_id)
-    async with served(RegisteredApp(app, make, an_instance(service_id))):
+    async with served(RegisteredApp(app, make, an_instance(service_id), required=True)):
         assert await live(client, service_id) == 1
     assert [("lifespan.startup", 0), ("lifespan.shutdown", 0)] == app.told
 
@@ -130,7 +130,7 @@ async def test_applications_without_a_lifespan_are_registered_too(
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"here"})
 
-    async with served(RegisteredApp(app, make, an_instance(service_id)), lifespan="on") as url:
+    async with served(RegisteredApp(app, make, an_instance(service_id), required=True), lifespan="on") as url:
         assert await live(client, service_id) == 1
         assert await get(url) == "here"
     assert await live(client, service_id) == 0
@@ -139,7 +139,7 @@ async def test_applications_without_a_lifespan_are_registered_too(
 async def test_a_required_registration_that_fails_ends_the_start(make_lost: Make, client: ArtemisClient) -> None:
     """The application, which had started, is shut down."""
     app = Recorded(client, "orders")
-    [said] = await start(RegisteredApp(app, make_lost, an_instance("orders")))
+    [said] = await start(RegisteredApp(app, make_lost, an_instance("orders"), required=True))
     assert said["type"] == "lifespan.startup.failed"
     assert str(said["message"]).startswith("registration failed: no registry node answered")
     assert ["lifespan.startup", "lifespan.shutdown"] == [kind for kind, _ in app.told]
@@ -148,7 +148,7 @@ async def test_a_required_registration_that_fails_ends_the_start(make_lost: Make
 async def test_one_that_is_not_required_lets_the_application_serve(make_lost: Make) -> None:
     """The client goes on trying beside it."""
     routes = [Route("/", tell_state)]
-    app = RegisteredApp(Starlette(routes=routes), make_lost, an_instance("orders"), required=False)
+    app = RegisteredApp(Starlette(routes=routes), make_lost, an_instance("orders"))
     async with served(app) as url:
         assert await get(url) == "True"
 
@@ -162,7 +162,7 @@ async def test_an_application_that_does_not_start_is_not_registered(
         await receive()
         await send({"type": "lifespan.startup.failed", "message": "no database"})
 
-    said = await start(RegisteredApp(app, make, an_instance(service_id)))
+    said = await start(RegisteredApp(app, make, an_instance(service_id), required=True))
     assert [{"type": "lifespan.startup.failed", "message": "no database"}] == said
     assert await live(client, service_id) == 0
 
@@ -193,7 +193,7 @@ async def test_a_server_that_gives_up_takes_it_out(make: Make, client: ArtemisCl
     async def send(message: Message) -> None:
         started.set()
 
-    app = RegisteredApp(Recorded(client, service_id), make, an_instance(service_id))
+    app = RegisteredApp(Recorded(client, service_id), make, an_instance(service_id), required=True)
     task = asyncio.create_task(_run(app, receive, send))
     await started.wait()
     assert await live(client, service_id) == 1
@@ -216,7 +216,7 @@ async def test_fastapi_and_litestar_take_the_lifespan(make: Make, client: Artemi
         yield {"own": 1}
         told.append(f"down {await live(client, service_id)}")
 
-    fast = fastapi.FastAPI(lifespan=lifespan(make, an_instance(service_id), inner=own))
+    fast = fastapi.FastAPI(lifespan=lifespan(make, an_instance(service_id), required=True, inner=own))
 
     @fast.get("/")
     async def fast_root(request: fastapi.Request) -> list[bool]:
@@ -231,7 +231,7 @@ async def test_fastapi_and_litestar_take_the_lifespan(make: Make, client: Artemi
     async def light_root(request: litestar.Request[object, object, litestar.datastructures.State]) -> str:
         return str(isinstance(request.app.state.artemis, ArtemisClient))
 
-    light = litestar.Litestar([light_root], lifespan=[lifespan(make, an_instance(service_id))])
+    light = litestar.Litestar([light_root], lifespan=[lifespan(make, an_instance(service_id), required=True)])
     async with served(light) as url:
         assert await live(client, service_id) == 1
         assert await get(url) == "True"
@@ -240,7 +240,7 @@ async def test_fastapi_and_litestar_take_the_lifespan(make: Make, client: Artemi
 
 async def test_what_a_required_registration_raises_leaves_the_lifespan(make_lost: Make) -> None:
     """The framework makes of it what it makes of every failed start."""
-    living: Lifespan[object] = lifespan(make_lost, an_instance("orders"))
+    living: Lifespan[object] = lifespan(make_lost, an_instance("orders"), required=True)
     with pytest.raises(UnreachableError):
         async with living(object()):
             pytest.fail("it started")  # pragma: no cover
@@ -253,3 +253,26 @@ async def test_callers_only_need_no_instance(make: Make, node_url: str) -> None:
         client = state["artemis"]
         assert isinstance(client, ArtemisClient)
         assert client.server == node_url
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+async def test_one_that_is_not_required_comes_when_the_server_listens(
+    make: Make, client: ArtemisClient, service_id: str, wrapped: bool
+) -> None:
+    """Whoever finds it can call it at once."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    me = Instance(service_id=service_id, ip="127.0.0.1", port=port)
+    routes = [Route("/", tell_state)]
+    app: object = RegisteredApp(Starlette(routes=routes), make, me)
+    if not wrapped:
+        app = Starlette(routes=routes, lifespan=lifespan(make, me))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))  # type: ignore[arg-type]
+    task = asyncio.create_task(server._serve())
+    async with asyncio.timeout(PATIENCE):
+        watch = client.watch(service_id)
+        change = await anext(watch)
+        assert await get(f"{change.instance.url}/") == "True"
+        server.should_exit = True
+        assert (await anext(watch)).change_type == "delete"
+        await task
