@@ -9,6 +9,7 @@ import textwrap
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from queue import Queue
 
 import pytest
 
@@ -17,9 +18,11 @@ from artemis import (
     ClosedError,
     ConnectionState,
     Instance,
+    InstanceChange,
     LeaseState,
     NoInstancesError,
     Registered,
+    ServiceView,
     UnreachableError,
 )
 from artemis.sync import ArtemisClient
@@ -66,6 +69,21 @@ def test_a_watch_tells_changes_and_ends_when_another_thread_closes_it(blocking: 
         rest = threads.submit(list, watch)
         watch.close()
         assert rest.result(PATIENCE) == []
+
+
+def test_a_listener_may_block_on_the_client(blocking: ArtemisClient, service_id: str) -> None:
+    """It runs in a thread of its own, and closing it ends it."""
+    told: Queue[tuple[str, int]] = Queue()
+
+    def hear(change: InstanceChange, view: ServiceView) -> None:
+        told.put((change.change_type, len(blocking.service(view.service_id).instances)))
+
+    with blocking.listen(service_id, hear) as listener:
+        assert (listener.service_id, listener.closed) == (service_id, False)
+        with blocking.registered(an_instance(service_id)):
+            assert told.get(timeout=PATIENCE) == ("new", 1)
+        assert told.get(timeout=PATIENCE) == ("delete", 0)
+    assert listener.closed
 
 
 def test_a_step_that_times_out_loses_nothing(blocking: ArtemisClient, service_id: str) -> None:
