@@ -64,7 +64,8 @@ class ArtemisClient:
             async with client.registered(Instance(service_id="orders", ip="127.0.0.1", port=9000)):
                 prices = await client.service("prices")
 
-    - ``servers``: URLs of nodes of one cluster. The client talks to one of them, chosen at random, until it fails.
+    - ``servers``: URLs of nodes of one cluster. The client talks to one of them, chosen at random, until it fails; it
+      learns the others from the registry, and prefers those of its own zone, see ``address_interval``.
     - ``region_id``, ``zone_id``: where the caller is, as the node's ``--region`` and ``--zone``; lookups need the
       region and carry both, and instances that name none get them.
     - ``registry_filters``: what may keep instances out of the registry, see `RegistryFilter`.
