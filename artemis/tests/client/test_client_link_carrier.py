@@ -21,7 +21,7 @@ class Http:
         self.asked: list[tuple[str, str]] = []
         self.closed = False
 
-    async def call(self, node: str, path: str, body: bytes, timeout: float) -> Reply:
+    async def call(self, node: str, path: str, body: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - as `Transport.call`
         """Answer."""
         _ = body, timeout
         self.asked.append((node, path))
@@ -44,7 +44,7 @@ class Scripted:
     def __init__(self, outcome: bytes | LinkFailure) -> None:
         self.outcome = outcome
 
-    async def call(self, path: str, body: bytes, timeout: float) -> Reply:
+    async def call(self, path: str, body: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - as `Transport.call`
         """Do as told."""
         _ = path, body, timeout
         if isinstance(self.outcome, LinkFailure):
