@@ -125,6 +125,24 @@ def test_a_delete_that_is_told_is_believed() -> None:
     assert (ids(entry.instances), ids(applied.ended)) == ("b", "ac")
 
 
+def test_a_full_sync_of_a_node_that_does_not_know_our_past_is_doubted_whatever_it_lacks() -> None:
+    """Most have registered again at a node that restarted empty, and the others are about to."""
+    entry = Followed("s", 0.0)
+    answer(entry, "abcd", 0.0)
+    entry.cursor = "of the node before"
+    changes = tuple(Change("new", instance(name), 0) for name in "abc")
+    assert ids(entry.push(Push("s", changes, "c", full_sync=True), GUARD, 1.0).doubted) == "d"
+    assert held(entry) == "d"
+
+
+def test_a_full_sync_from_no_position_is_believed_as_an_answer_is() -> None:
+    """Who asked for everything there is gets no less than that."""
+    entry = Followed("s", 0.0)
+    answer(entry, "abcd", 0.0)
+    changes = tuple(Change("new", instance(name), 0) for name in "abc")
+    assert entry.push(Push("s", changes, "c", full_sync=True), GUARD, 1.0).doubted == ()
+
+
 def test_a_full_sync_is_doubted_like_an_answer() -> None:
     """A node that knows nothing of a cursor may know nothing of the instances either."""
     entry = Followed("s", 0.0)

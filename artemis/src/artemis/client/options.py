@@ -64,7 +64,8 @@ class ClientOptions:
     - ``max_long_polls`` (16, 1 or more): requests that wait for changes at a time; further services are polled.
     - ``guard_share`` (0.5, 0 to 1): an answer that shows fewer instances than this share of those shown before, and is
       not the sum of changes that the node told one by one, is doubted: what it leaves out stays in the view for
-      ``guard_hold`` (30, >= 0) seconds, marked, unless the registry shows it again. 0 switches the guard off.
+      ``guard_hold`` (30, >= 0) seconds, marked, unless the registry shows it again. So is any full sync of a node that
+      does not know the position that the client goes on from. 0 switches the guard off.
     - ``cache_wait`` (1, >= 0): how long the first use of a service waits for the registry when the disk has an answer;
       while the registry stays silent, the first uses of others do not wait.
     - ``cache_interval`` (2, > 0): changed services are written to disk this often at most; what is older than

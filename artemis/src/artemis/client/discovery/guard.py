@@ -23,23 +23,31 @@ class Guard:
     share: float
     hold: float
 
-    def doubts(self, shown: int, reported: int) -> bool:
+    def doubts(self, shown: int, reported: int, *, broken: bool = False) -> bool:
         """Say whether an answer with ``reported`` instances is doubted where ``shown`` were there before.
 
-        An empty one always is, if there was any instance.
+        An empty one always is, if there was any instance. So is any, whatever its size, if the sequence is ``broken``:
+        the node does not know the position that it was asked to go on from. Its past is lost or another one, and those
+        who are alive may only be about to register again.
         """
         if not self.share or not self.hold or not shown:
             return False
-        return reported == 0 or reported < self.share * shown
+        return broken or reported == 0 or reported < self.share * shown
 
     def held(
-        self, shown: Mapping[Key, object], reported: Mapping[Key, object], held: Mapping[Key, float], now: float
+        self,
+        shown: Mapping[Key, object],
+        reported: Mapping[Key, object],
+        held: Mapping[Key, float],
+        now: float,
+        *,
+        broken: bool = False,
     ) -> dict[Key, float]:
         """Return what stays of ``shown`` although it is not ``reported``, and until when (monotonic seconds).
 
         ``shown`` includes what is ``held`` already. Its time is not prolonged by further answers that leave it out.
         """
-        doubted = self.doubts(len(shown), len(reported))
+        doubted = self.doubts(len(shown), len(reported), broken=broken)
         stays: dict[Key, float] = {}
         for key in shown:
             if key not in reported:

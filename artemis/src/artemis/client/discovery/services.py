@@ -197,9 +197,8 @@ class Followed:
             # A full sync says nothing of route rules.
             self.behind = True
         if push.full_sync and not reload:
-            applied = self._take_whole(
-                keyed(change.instance for change in push.changes if change.change_type != "delete"), guard, now
-            )
+            whole = keyed(change.instance for change in push.changes if change.change_type != "delete")
+            applied = self._take_whole(whole, guard, now, broken=self.cursor is not None)
         else:
             applied = self._take_changes(push)
         # This holds while it is behind, too: a lookup that is sent after the push shows what the push could not say.
@@ -222,9 +221,9 @@ class Followed:
         self.route_rules = tuple(rule for rule in service.route_rules or () if rule is not None)
         self.logic_instances = tuple(one for one in service.logic_instances or () if one is not None)
 
-    def _take_whole(self, reported: dict[Key, Instance], guard: Guard, now: float) -> Applied:
+    def _take_whole(self, reported: dict[Key, Instance], guard: Guard, now: float, *, broken: bool = False) -> Applied:
         before = self._held
-        stays = guard.held(self._shown, reported, before, now)
+        stays = guard.held(self._shown, reported, before, now, broken=broken)
         new = tuple(self._shown[key] for key in stays if key not in before)
         if new:
             self._doubt = guard.reason(len(self._shown), len(reported), now - self.confirmed)
