@@ -4,7 +4,7 @@ from collections import Counter
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artemis.client.nodes.nodes import MOST_LEARNED, Nodes, Tier, ToldNode
@@ -223,6 +223,51 @@ def test_a_node_that_is_not_named_any_more_is_left_for_one_that_is() -> None:
     assert nodes.better(0.0) == A
 
 
+@settings(deadline=None, max_examples=40)
+@given(
+    silent=st.sampled_from([1, 2, 3, 30, 100]),
+    outage=st.floats(0, 100),
+    took=st.floats(0.5, 5),
+    named=st.booleans(),
+    fresh=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_nodes_that_nobody_reaches_do_not_lock_the_client_out(
+    silent: int, outage: float, took: float, named: bool, fresh: bool, seed: int
+) -> None:
+    """However many are named: a node that answered once, is back and has rested gets at least every second attempt."""
+    nodes = zoned(A, seed=seed)
+    nodes.answered(A)
+    holes = [f"http://hole{number}:1" for number in range(silent)]
+    nodes.learn(at_home(*holes, *([A] if named else [])))
+    now, attempts = 0.0, 0
+    nodes.failed(A, now)
+    failed_at = now
+    while nodes.current != A or now < outage:
+        if nodes.current == A:
+            failed_at = now
+        now += took
+        if now >= max(outage, failed_at + 10):
+            attempts += 1
+        nodes.failed(nodes.current, now)
+        if fresh:
+            nodes.learn(at_home(*(f"http://hole{now}-{number}:1" for number in range(silent))))
+        assert attempts <= 2
+    nodes.answered(A)
+    assert nodes.current == A
+
+
+def test_while_all_rest_the_one_that_answered_once_has_every_second_turn() -> None:
+    """Also before its rest is over: those that never answered need not be there at all."""
+    nodes = zoned(A)
+    nodes.answered(A)
+    nodes.learn(at_home(B, C, D))
+    nodes.failed(A, 0.0)
+    asked = [nodes.failed(nodes.current, 0.1 * number) for number in range(1, 9)]
+    assert asked[2::2] == [A] * 3
+    assert {B, C, D} >= set(asked[3::2])
+
+
 URLS = st.sampled_from([*ALL, "http://e:1", "http://f:1"])
 NAMED = st.lists(st.builds(ToldNode, URLS, st.just("r1"), st.sampled_from(["z1", "z2"])), max_size=6)
 STEPS = st.one_of(
@@ -245,11 +290,13 @@ def test_whatever_happens_the_choice_is_sound(bootstrap: list[str], steps: list[
     """The configured nodes stay known; a move goes to a known node, and to none that rests while one is awake."""
     nodes = Nodes(bootstrap, random=seeded(seed), rest=10, rest_limit=60, region_id="r1", zone_id="z1")
     now = 0.0
+    reached: set[str] = set()
     for step, value in steps:
         before = nodes.current
         match step, value:
             case "learn", list():
                 nodes.learn(value)
+                reached &= {*nodes.urls, before}
                 assert nodes.current == before
             case "failed", _:
                 awake = [url for url in nodes.urls if url != before and not nodes.resting(url, now)]
@@ -257,12 +304,17 @@ def test_whatever_happens_the_choice_is_sound(bootstrap: list[str], steps: list[
                 if nodes.current != before:
                     assert value in {None, before}
                     assert nodes.current in nodes.urls
-                    assert not awake or nodes.current in awake
-                    assert all(nodes.tier(nodes.current) <= nodes.tier(url) for url in awake)
+                    if before in reached:
+                        assert not awake or nodes.current in awake
+                        assert all(nodes.tier(nodes.current) <= nodes.tier(url) for url in awake)
+                    else:
+                        again = [url for url in awake if url in reached]
+                        assert nodes.current in reached or (nodes.current in awake and not again) or not awake
                 elif value in {None, before}:
                     assert set(nodes.urls) <= {before}
             case "answered", _:
                 nodes.answered(value if isinstance(value, str) else before)
+                reached |= {value if isinstance(value, str) else before} & {*nodes.urls, before}
                 assert nodes.current == before
             case "better", _:
                 url = nodes.better(now)

@@ -53,7 +53,9 @@ class Nodes:
     A client starts at a random one of ``urls`` and leaves a node only when it failed, or for a better one (`better`).
     A node that failed rests, see `Breaker`. Who moves chooses at random among the best nodes that do not rest, so that
     the clients of a lost node spread evenly over those that are left. When all rest, the one that has been left alone
-    for longest is asked: in a row of failures every node has its turn.
+    for longest is asked: in a row of failures every node has its turn. Of nodes that never answered this client the
+    registry may name any number, so after a failure of one of them it is the turn of a node that did answer once: it
+    is asked at latest every second time, as soon as its first rest is over.
 
     ``rest`` and ``rest_limit`` in seconds; ``region_id`` and ``zone_id`` say where the client is.
     """
@@ -165,16 +167,23 @@ class Nodes:
     def _next(self, now: float) -> str | None:
         others = [url for url in self.urls if url != self.current]
         awake = [url for url in others if not self.resting(url, now)]
+        if self.current not in self._reached:
+            reached = [url for url in others if url in self._reached]
+            # A rest that doubled is for those who have a better choice: here the others may be silent for ever.
+            due = [url for url in reached if not self.resting(url, now) or now >= self._failed_at(url) + self._rest]
+            awake = due or awake
+            others = reached or others
         if awake:
             best = min(map(self.tier, awake))
             return self._random.choice([url for url in awake if self.tier(url) is best])
         # All failed. Were the best ones preferred here too, a good one that is last in order would never be asked.
-        longest = min((self._breakers[url].failed_at for url in others), default=None)
-        return (
-            None
-            if longest is None
-            else self._random.choice([url for url in others if self._breakers[url].failed_at == longest])
-        )
+        longest = min(map(self._failed_at, others), default=None)
+        if longest is None:
+            return None
+        return self._random.choice([url for url in others if self._failed_at(url) == longest])
+
+    def _failed_at(self, url: str) -> float:
+        return self._breakers[url].failed_at
 
 
 def _zone(region_id: str | None, zone_id: str | None) -> tuple[str, str] | None:
