@@ -364,3 +364,20 @@ def _packed(value: object) -> bytes:
         return encode_msgpack(value)
     except (OverflowError, UnicodeEncodeError):
         return b"\xc1"
+
+
+def test_an_instance_cannot_be_changed_and_has_a_place_in_sets():
+    """The client hands out what it keeps; equal ones have equal hashes, with metadata too."""
+    one = Instance(region_id="r", service_id="s", instance_id="i", metadata={"a": "b"})
+    with pytest.raises(AttributeError, match="immutable"):
+        one.url = "http://x"
+    again = msgspec.structs.replace(one, metadata={"a": "b"})
+    other = msgspec.structs.replace(one, url="http://x")
+    assert {one, other} == {one, again, other}
+    assert hash(one) == hash(again)
+    assert one != other
+
+
+def test_an_instance_shows_what_it_was_given():
+    """In logs and at prompts, without the fields that say nothing."""
+    assert "Instance(port=9000, service_id='orders')" == repr(Instance(service_id="orders", port=9000))

@@ -6,12 +6,16 @@ Not here: its identity and lease; see `artemis.registry`.
 from artemis.model.wire import Int32, WireStruct
 
 
-class Instance(WireStruct, kw_only=True):
+class Instance(WireStruct, kw_only=True, frozen=True, repr_omit_defaults=True):  # type: ignore[misc]  # msgspec has no such rule
     """One running instance of a service, as its owner describes it (spec 1.3).
 
     `region_id`, `service_id`, `instance_id` identify it, in any letter case; these and `url` must not be blank when it
     is registered. `port` is 0 when unknown. `status` is free text that is stored and returned as given. `metadata` maps
     text to text; a non-blank entry `java_registry` selects the longer lease of old clients (spec 4.4).
+
+    Attributes cannot be assigned, because the client hands out what it keeps; `msgspec.structs.replace(instance, ...)`
+    makes another one. The same goes for the dict in `metadata`, which nothing but this sentence protects: leave it as
+    it is. Instances are equal if all fields are, and can be members of sets and keys of dicts.
     """
 
     group_id: str | None = None
@@ -27,6 +31,10 @@ class Instance(WireStruct, kw_only=True):
     status: str | None = None
     url: str | None = None
     zone_id: str | None = None
+
+    def __hash__(self) -> int:
+        # Only some of what equality looks at: a dict, as metadata, has no hash.
+        return hash((self.region_id, self.service_id, self.instance_id))
 
 
 def instance_text(instance: Instance) -> str:

@@ -7,6 +7,8 @@ Not here: which changes there are; see `log`.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from artemis.model import Instance, decode, encode, encode_canonical
 from artemis.model.changes import CHANGE, DELETE, NEW, RELOAD
 
@@ -69,8 +71,7 @@ def lowered(content: bytes, service: str) -> bytes:
         return content
     instance = decode(Instance, content)
     assert instance is not None  # noqa: S101 - the JSON is ours and an object
-    instance.service_id = service
-    return encode_canonical(instance)
+    return encode_canonical(msgspec.structs.replace(instance, service_id=service))
 
 
 def _change(at: int, kind: str, content: bytes, cursor: bytes) -> bytes:

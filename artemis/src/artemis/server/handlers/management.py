@@ -293,14 +293,14 @@ def _managed_instance(node: Node, service: str, name: str, lease: Lease) -> Inst
     instance = msgspec.json.decode(lease.record.content, type=Instance)
     registry = node.registry
     down = node.operations.down(registry.region, service, name, instance.ip or "")
-    instance.status = "down" if down else "up"
     timings = registry.timings
-    instance.metadata = (instance.metadata or {}) | {
+    times = {
         "creationTime": str(lease.record.version[0] // 1000),
         "renewalTime": str(registry.wall(lease.heard)),
         "ttl": str(timings.legacy_ttl if lease.legacy else timings.ttl),
     }
-    return instance
+    metadata = (instance.metadata or {}) | times
+    return msgspec.structs.replace(instance, status="down" if down else "up", metadata=metadata)
 
 
 # -- reading requests
