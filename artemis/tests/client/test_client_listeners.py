@@ -124,6 +124,32 @@ async def test_a_listener_that_raises_is_told_of_the_next_change(
     assert [(await heard.next())[1] for _ in range(2)] == ["a", "b"]
 
 
+async def test_the_log_has_one_traceback_for_each_kind_of_failure(
+    client: ArtemisClient, service_id: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However often a listener fails; every tenfold count of a kind is a line, and every failure an event."""
+    events = client.events()
+
+    def fails(change: InstanceChange, view: ServiceView) -> None:
+        raise KeyError if change.change_type == "new" else OSError
+
+    client.listen(service_id, fails)
+    await client.api.register([instance(service_id, str(number)) for number in range(12)])
+    failed: list[Exception] = []
+    async with asyncio.timeout(PATIENCE):
+        async for event in events:
+            if isinstance(event, ListenerFailed):
+                failed.append(event.error)
+            if len(failed) == 12:
+                await client.api.unregister([instance(service_id, "0")])
+            if len(failed) == 13:
+                break
+    assert [KeyError] * 12 + [OSError] == list(map(type, failed))
+    records = [record for record in caplog.records if service_id in record.message]
+    assert [KeyError, None, OSError] == [record.exc_info and record.exc_info[0] for record in records]
+    assert records[1].message == f"a listener of {service_id} failed 10 times with KeyError"
+
+
 async def test_a_closed_listener_is_told_nothing_more(client: ArtemisClient, service_id: str) -> None:
     """Also when it closes itself, in its thread; closing once more does nothing."""
     heard, other = Heard(), Heard()
@@ -137,6 +163,8 @@ async def test_a_closed_listener_is_told_nothing_more(client: ArtemisClient, ser
     assert listener.service_id == service_id
     with client.listen(service_id, other.plain) as closed:
         pass
+    async with client.listen(service_id, other.plain) as closed_too:
+        pass
     client.listen(service_id, other.on_loop)
     await client.api.register([instance(service_id)])
     assert await heard.next() == ("new", "a", 1)
@@ -146,6 +174,7 @@ async def test_a_closed_listener_is_told_nothing_more(client: ArtemisClient, ser
     assert heard.calls.empty()
     assert listener.closed
     assert closed.closed
+    assert closed_too.closed
 
 
 async def test_what_cannot_be_called_is_an_error(client: ArtemisClient, service_id: str) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Self
 
@@ -41,7 +42,7 @@ class Listener:
 
     Its first calls tell of the instances that are there already, each as ``new``. Of the changes that come while it is
     running, those of one instance become one. `close` ends it; so does closing the client, and leaving
-    ``with client.listen(...):``.
+    ``with client.listen(...):``, or ``async with``, which is the same.
     """
 
     def __init__(self, entry: Followed, callback: Callback, end: Callable[[Listener], None]) -> None:
@@ -51,6 +52,8 @@ class Listener:
         self.callback = callback
         self.closed = False
         """Whether no further call will begin."""
+        self.failures: Counter[str] = Counter()
+        """How often it raised, by the names of the exceptions."""
         self.wake = asyncio.Event()
         self.backlog = Backlog(entry.instances or ())
         self.wake.set()
@@ -64,6 +67,14 @@ class Listener:
         return self
 
     def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
@@ -152,15 +163,28 @@ class Listeners:
                 answer = listener.callback(change, view)
             if answer is not None:
                 await answer
-        except Exception as error:  # whatever it is, the next change is told all the same
-            logger.exception(
-                "a listener of %s failed; it is told of the next change all the same",
-                listener.service_id,
-                extra=fields("listener-failed", service_id=listener.service_id, error=error),
-            )
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next change is told all the same
+            _log_failure(listener, error)
             self._feed.publish(ListenerFailed(listener.service_id, error))
         finally:
             self._running.discard(listener)
+
+
+def _log_failure(listener: Listener, error: Exception) -> None:
+    """Log the first failure of each kind with its traceback; of those that repeat, the tenth, hundredth and so on."""
+    kind = type(error).__name__
+    listener.failures[kind] += 1
+    times = listener.failures[kind]
+    extra = fields("listener-failed", service_id=listener.service_id, error=error, count=times)
+    if times == 1:
+        logger.error(
+            "a listener of %s failed; it is told of the next change all the same",
+            listener.service_id,
+            exc_info=error,
+            extra=extra,
+        )
+    elif times == 10 ** (len(str(times)) - 1):
+        logger.error("a listener of %s failed %d times with %s", listener.service_id, times, kind, extra=extra)
 
 
 def _is_coroutine_function(callback: Callback) -> bool:
