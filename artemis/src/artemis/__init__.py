@@ -16,9 +16,13 @@ if TYPE_CHECKING:
         ArtemisClient,
         ArtemisError,
         Attempt,
+        AttemptEnded,
         Balancer,
+        CallEnded,
+        CallTelemetry,
         ClientEvent,
         ClientOptions,
+        ClientReading,
         ClientStatus,
         ClosedError,
         ConnectionState,
@@ -40,12 +44,14 @@ if TYPE_CHECKING:
         LinkKind,
         Listener,
         ListenerFailed,
+        LogTelemetry,
         LookupFailed,
         NodesChanged,
         NodeSwitched,
         NoInstancesError,
         OutlierEjected,
         OutlierReturned,
+        Readings,
         RefusedError,
         Registered,
         Registration,
@@ -53,10 +59,12 @@ if TYPE_CHECKING:
         RegistrationRefusedError,
         RegistryFilter,
         Reply,
+        Request,
         ServedFromDisk,
         ServiceView,
         StateChanged,
         Strategy,
+        Telemetry,
         Transport,
         TransportFailure,
         UnreachableError,
@@ -72,9 +80,13 @@ __all__ = [
     "ArtemisClient",
     "ArtemisError",
     "Attempt",
+    "AttemptEnded",
     "Balancer",
+    "CallEnded",
+    "CallTelemetry",
     "ClientEvent",
     "ClientOptions",
+    "ClientReading",
     "ClientStatus",
     "ClosedError",
     "ConnectionState",
@@ -98,12 +110,14 @@ __all__ = [
     "LinkKind",
     "Listener",
     "ListenerFailed",
+    "LogTelemetry",
     "LookupFailed",
     "NoInstancesError",
     "NodeSwitched",
     "NodesChanged",
     "OutlierEjected",
     "OutlierReturned",
+    "Readings",
     "RefusedError",
     "Registered",
     "Registration",
@@ -111,10 +125,12 @@ __all__ = [
     "RegistrationRefusedError",
     "RegistryFilter",
     "Reply",
+    "Request",
     "ServedFromDisk",
     "ServiceView",
     "StateChanged",
     "Strategy",
+    "Telemetry",
     "Transport",
     "TransportFailure",
     "UnreachableError",
@@ -128,12 +144,14 @@ __all__ = [
 _OF_THE_MODEL = {"FailedInstance", "Instance"}
 
 
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module("artemis.model" if name in _OF_THE_MODEL else "artemis.client"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # with it, every word would seem to exist
+
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value: object = getattr(import_module("artemis.model" if name in _OF_THE_MODEL else "artemis.client"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

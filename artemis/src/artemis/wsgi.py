@@ -10,7 +10,6 @@ import atexit
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from artemis.client import ArtemisError
@@ -20,14 +19,12 @@ from artemis.client.sync.client import ArtemisClient
 from artemis.client.sync.workers import Membership, lock_name, worker_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
     from artemis.client import HealthCheck
     from artemis.client.sync.registration import Registration
     from artemis.model import Instance
-
-Environ = dict[str, object]
-StartResponse = Callable[..., object]
-App = Callable[[Environ, StartResponse], Iterable[bytes]]
-"""A WSGI application, less exactly typed than frameworks do, so that theirs fit."""
 
 ENVIRON_KEY: Final = "artemis.client"
 """Under this key of the environ requests find the client."""
@@ -65,7 +62,7 @@ class RegisteredApp:
 
     def __init__(
         self,
-        app: App,
+        app: WSGIApplication,
         client: ArtemisClient,
         *instances: Instance,
         health: HealthCheck | None = None,
@@ -87,7 +84,7 @@ class RegisteredApp:
         if not preloaded:
             self.start()
 
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
         if self._thread is None:
             self.start()

@@ -1,6 +1,9 @@
-"""The client SDK: registers instances and keeps them, finds services and keeps them current. Over HTTP so far."""
+"""The client SDK: registers instances and keeps them, finds services and keeps them current; begin at `ArtemisClient`.
 
-from artemis.client.balancing.balancer import Balancer, Strategy
+What is exported here is exported from `artemis` too, which loads it when it is first used.
+"""
+
+from artemis.client.balancing.balancer import Balancer, Request, Strategy
 from artemis.client.calls.transport import HttpTransport, Reply, Transport, TransportFailure
 from artemis.client.client import ArtemisClient
 from artemis.client.connection import ConnectionState
@@ -51,15 +54,22 @@ from artemis.client.registration.health import HealthAnswer, HealthCheck
 from artemis.client.registration.leases import LeaseState
 from artemis.client.registration.registration import Registration
 from artemis.client.status import ClientStatus
+from artemis.client.telemetry.contract import AttemptEnded, CallEnded, CallTelemetry, Telemetry
+from artemis.client.telemetry.logs import LogTelemetry
+from artemis.client.telemetry.readings import ClientReading, Readings
 
 __all__ = [
     "AnswerDoubted",
     "ArtemisClient",
     "ArtemisError",
     "Attempt",
+    "AttemptEnded",
     "Balancer",
+    "CallEnded",
+    "CallTelemetry",
     "ClientEvent",
     "ClientOptions",
+    "ClientReading",
     "ClientStatus",
     "ClosedError",
     "ConnectionState",
@@ -81,12 +91,14 @@ __all__ = [
     "LinkKind",
     "Listener",
     "ListenerFailed",
+    "LogTelemetry",
     "LookupFailed",
     "NoInstancesError",
     "NodeSwitched",
     "NodesChanged",
     "OutlierEjected",
     "OutlierReturned",
+    "Readings",
     "RefusedError",
     "Registered",
     "Registration",
@@ -94,10 +106,12 @@ __all__ = [
     "RegistrationRefusedError",
     "RegistryFilter",
     "Reply",
+    "Request",
     "ServedFromDisk",
     "ServiceView",
     "StateChanged",
     "Strategy",
+    "Telemetry",
     "Transport",
     "TransportFailure",
     "UnreachableError",
