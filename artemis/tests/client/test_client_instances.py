@@ -97,3 +97,37 @@ def test_a_name_is_text_that_is_not_blank() -> None:
         check_text("service_id", None)
     with pytest.raises(ValueError, match="service_id must not be blank"):
         check_text("service_id", " ")
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"url": "http://x/\ud800"}, "an instance's url holds '.ud800'"),
+        ({"service_id": "\udce9"}, "an instance's service_id holds"),
+        ({"metadata": {"a": "\ud800"}}, r"an instance's metadata\['a'\] holds"),
+        ({"metadata": {"\ud800": "a"}}, "a key of an instance's metadata holds"),
+        ({"instance_id": "i" * 1025}, "an instance's instance_id must be at most 1024 characters long, not 1025"),
+        ({"group_id": "g" * 1025}, "an instance's group_id must be at most 1024"),
+        ({"service_id": "s" * 1025}, "an instance's service_id must be at most 1024"),
+    ],
+)
+def test_what_no_message_can_carry_is_an_error(fields: dict[str, object], complaint: str) -> None:
+    """Text that UTF-8 cannot encode and ids that no node takes are named before anything is sent."""
+    described: dict[str, object] = {"service_id": "s", "ip": "127.0.0.1", "port": 1, **fields}
+    with pytest.raises(ValueError, match=complaint):
+        completed(Instance(**described), region_id="r", zone_id="z")  # type: ignore[arg-type]
+
+
+def test_long_text_that_is_no_id_is_allowed() -> None:
+    """Only ids have a bound of their own."""
+    given = Instance(service_id="s" * 1024, instance_id="i", url="http://x/" + "u" * 2000)
+    assert completed(given, region_id="r", zone_id="z").url == given.url
+
+
+def test_a_name_can_be_sent() -> None:
+    """Half of a surrogate pair cannot, nor can what no node takes."""
+    with pytest.raises(ValueError, match="service_id holds '.ud800', half of a character"):
+        check_text("service_id", "o\ud800")
+    with pytest.raises(ValueError, match="service_id must be at most 1024 characters long, not 1025"):
+        check_text("service_id", "s" * 1025)
+    assert check_text("service_id", " " + "ü" * 1024) == "ü" * 1024

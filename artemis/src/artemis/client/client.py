@@ -27,6 +27,7 @@ from artemis.client.forks import AtFork, keep_for_ever, note_closed, note_open
 from artemis.client.links.carrier import Carrier
 from artemis.client.links.live import Live
 from artemis.client.links.opening import NodeOpener
+from artemis.client.names import check_encodable
 from artemis.client.nodes.addresses import Addresses
 from artemis.client.nodes.contact import Contact
 from artemis.client.nodes.nodes import Nodes
@@ -103,6 +104,8 @@ class ArtemisClient:
     ) -> None:
         if isinstance(servers, str):
             raise TypeError("servers is a list of URLs, not one text")
+        check_encodable("region_id", region_id or "")
+        check_encodable("zone_id", zone_id or "")
         options = options or ClientOptions()
         random = random or Random()  # noqa: S311 - spreads load; keeps no secret
         self._options = options

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from artemis.client.names import check_encodable, check_length
+
 if TYPE_CHECKING:
     from artemis.model import Instance
 
@@ -29,6 +31,8 @@ _TEXTS: Final = (
     "zone_id",
 )
 
+_IDS: Final = frozenset({"group_id", "instance_id", "region_id", "service_id", "zone_id"})
+
 
 def needs_address(instance: Instance) -> bool:
     """Whether an address makes it whole: it has a port, and neither an ip nor a url."""
@@ -47,8 +51,8 @@ def completed(
 
     Region and zone are the caller's, ``ip`` is ``address`` where it is needed (see `needs_address`), ``instance_id`` is
     derived as ``IP:PORT``, the url as ``PROTOCOL://IP:PORT`` with ``http`` for a missing protocol, and the status is
-    ``up``. Values that are there stay. Raises ``ValueError`` naming the field that is out of range, or missing and not
-    to be derived, and ``TypeError`` naming the field of a wrong type.
+    ``up``. Values that are there stay. Raises ``ValueError`` naming the field that is out of range, longer than nodes
+    take, not to be encoded, or missing and not to be derived, and ``TypeError`` naming the field of a wrong type.
     """
     _check_fields(instance)
     if not _given(instance.service_id):
@@ -69,7 +73,7 @@ def completed(
             raise ValueError("an instance needs a url, or an ip and a port to derive it from")
         host = f"[{ip}]" if ":" in (ip or "") else ip
         url = f"{instance.protocol or 'http'}://{host}:{instance.port}"
-    return msgspec.structs.replace(
+    whole = msgspec.structs.replace(
         instance,
         region_id=region,
         zone_id=zone,
@@ -79,6 +83,8 @@ def completed(
         status=instance.status if _given(instance.status) else UP,
         machine_name=instance.machine_name if _given(instance.machine_name) else machine_name,
     )
+    _check_texts(whole)
+    return whole
 
 
 def _given(text: str | None) -> bool:
@@ -100,8 +106,18 @@ def _check_fields(instance: Instance) -> None:
     check_metadata(instance.metadata)
 
 
+def _check_texts(instance: Instance) -> None:
+    # One text that cannot be encoded would keep every message that it is part of from being sent.
+    for name in _TEXTS:
+        value: str | None = getattr(instance, name)
+        if value is not None:
+            check_encodable(f"an instance's {name}", value)
+            if name in _IDS:
+                check_length(f"an instance's {name}", value)
+
+
 def check_metadata(metadata: object) -> None:
-    """Raise ``TypeError`` unless it is None or maps text to text or None."""
+    """Raise ``TypeError`` unless it is None or maps text to text or None; ``ValueError`` for what UTF-8 cannot hold."""
     if metadata is None:
         return
     if not isinstance(metadata, dict):
@@ -109,3 +125,5 @@ def check_metadata(metadata: object) -> None:
     for key, value in metadata.items():
         if not isinstance(key, str) or not (value is None or isinstance(value, str)):
             raise TypeError(f"an instance's metadata must map text to text, not {key!r} to {value!r}")
+        check_encodable("a key of an instance's metadata", key)
+        check_encodable(f"an instance's metadata[{key!r}]", value or "")

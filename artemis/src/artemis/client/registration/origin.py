@@ -33,7 +33,7 @@ class Origin:
     region_id: str | None
     zone_id: str | None
     node: Callable[[], str]
-    machine_name: str = field(default_factory=socket.gethostname)
+    machine_name: str = field(default_factory=lambda: socket.gethostname().encode(errors="replace").decode())
 
     def checked(self, instance: Instance) -> Instance:
         """Return the instance completed, or as it is if that takes an address; raise what `completed` raises."""

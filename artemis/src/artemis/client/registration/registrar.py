@@ -178,10 +178,10 @@ class Registrar:
             await self._clear_strays()
 
     async def change(self, changes: Sequence[tuple[Lease, Instance]]) -> None:
-        """Register leases with other contents; if one is refused, all keep what they had.
+        """Register leases with other contents; if one is refused, or anything else goes wrong, all keep what they had.
 
-        Raises ``RegistrationRefusedError``, or ``UnreachableError`` if no node answers: the next heartbeat brings the
-        new contents then.
+        Raises ``RefusedError`` (``RegistrationRefusedError`` naming who was refused), or ``UnreachableError`` if no
+        node answers: the next heartbeat brings the new contents then, and also after a cancellation.
         """
         before: list[tuple[Lease, Instance]] = []
         try:
@@ -191,7 +191,9 @@ class Registrar:
                         before.append((lease, lease.instance))
                         lease.instance = instance
                     await self._settle([lease for lease, _ in batch], strict=True, again=False)
-        except RegistrationRefusedError:
+        except UnreachableError:
+            raise
+        except Exception:
             for lease, instance in before:
                 lease.instance = instance
             for part in self._cut([lease for lease, _ in before]):
