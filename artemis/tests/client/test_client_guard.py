@@ -77,6 +77,39 @@ def test_all_new_instances_are_believed() -> None:
     assert ids(entry.instances) == "def"
 
 
+def test_fewer_others_are_doubted() -> None:
+    """Enough instances, but not one of those before: they may be the first ones that registered again elsewhere."""
+    entry = Followed("s", 0.0)
+    answer(entry, "abcd", 0.0)
+    applied = answer(entry, "xyz", 1.0)
+    assert (ids(applied.doubted), ids(entry.instances)) == ("abcd", "xyzabcd")
+    view = entry.view(1.0)
+    assert view is not None
+    assert "shows 0 of the 4 instances" in view.doubt
+
+
+def test_a_service_that_loses_half_again_and_again_is_doubted() -> None:
+    """What counts is how many there were in the time that the guard holds."""
+    entry = Followed("s", 0.0)
+    answer(entry, "abcdefgh", 0.0)
+    assert answer(entry, "abcd", 4.0).doubted == ()
+    assert ids(answer(entry, "ab", 8.0).doubted) == "cd"
+    assert ids(answer(entry, "a", 12.0).doubted) == "b"
+
+
+def test_a_service_that_became_small_a_while_ago_is_compared_with_that() -> None:
+    """After the time that the guard holds, or when the node told who went."""
+    entry = Followed("s", 0.0)
+    answer(entry, "abcdefgh", 0.0)
+    answer(entry, "abcd", 4.0)
+    assert answer(entry, "ab", 34.1).doubted == ()
+    other = Followed("s", 0.0)
+    answer(other, "abcdefgh", 0.0)
+    answer(other, "abcdefgh", 1.0)
+    other.push(Push("s", tuple(Change("delete", instance(name), 0) for name in "efgh"), "c"), GUARD, 2.0)
+    assert answer(other, "ab", 3.0).doubted == ()
+
+
 def test_what_the_registry_shows_again_is_held_no_longer() -> None:
     """The doubt ends with the last of them, and nothing was let go."""
     entry = Followed("s", 0.0)
@@ -178,12 +211,17 @@ def test_nothing_is_lost_that_was_not_told_and_nothing_is_held_for_ever(
     entry = Followed("s", 0.0)
     reported: set[str] = set()
     since: dict[str, float] = {}
+    most, most_at = 0, float("-inf")
     for now, (kind, letters) in enumerate(history):
         before = set(ids(entry.instances))
         if kind == "answer":
             answer(entry, "".join(sorted(letters)), now, guard)
             reported = set(letters)
-            doubted = bool(before) and hold > 0 and share > 0 and (not reported or len(reported) < share * len(before))
+            if len(before) >= most or now > most_at + hold:
+                most, most_at = len(before), now
+            lost = not reported or len(reported) < share * most
+            others = len(before & reported) < share * len(before) and len(reported) < len(before)
+            doubted = bool(before) and hold > 0 and share > 0 and (lost or others)
             for name in before - reported:
                 if doubted:
                     since.setdefault(name, now)
@@ -193,7 +231,9 @@ def test_nothing_is_lost_that_was_not_told_and_nothing_is_held_for_ever(
             reported = reported - letters if kind == "delete" else reported | letters
         if kind not in {"time", "answer"}:
             since = {name: time for name, time in since.items() if name not in letters}
-        entry.expire(now)
+        if kind == "delete" and entry.source is not None:
+            most = max(0, most - len(before & letters))
+        most = max(0, most - len(entry.expire(now).touched))
         since = {name: time for name, time in since.items() if name not in reported and time + hold > now}
         assert set(ids(entry.instances)) == (reported | set(since) if entry.source else set())
         if entry.source is not None:

@@ -62,10 +62,11 @@ class ClientOptions:
     - ``poll_interval`` (5, > 0): without pushes, every service in use is looked up this often.
     - ``max_services`` (1000, 1 or more): services followed at a time. The one unused for longest makes room.
     - ``max_long_polls`` (16, 1 or more): requests that wait for changes at a time; further services are polled.
-    - ``guard_share`` (0.5, 0 to 1): an answer that shows fewer instances than this share of those shown before, and is
-      not the sum of changes that the node told one by one, is doubted: what it leaves out stays in the view for
-      ``guard_hold`` (30, >= 0) seconds, marked, unless the registry shows it again. So is any full sync of a node that
-      does not know the position that the client goes on from. 0 switches the guard off.
+    - ``guard_share`` (0.5, 0 to 1): an answer that shows fewer instances than this share of those shown in the last
+      ``guard_hold`` (30, >= 0) seconds, and is not the sum of changes that the node told one by one, is doubted: what
+      it leaves out stays in the view for ``guard_hold`` seconds, marked, unless the registry shows it again. So is one
+      with fewer instances than before that keeps less than this share of them, whoever else it shows; and any full sync
+      of a node that does not know the position that the client goes on from. 0 switches the guard off.
     - ``cache_wait`` (1, >= 0): how long the first use of a service waits for the registry when the disk has an answer;
       while the registry stays silent, the first uses of others do not wait.
     - ``cache_interval`` (2, > 0): changed services are written to disk this often at most; what is older than

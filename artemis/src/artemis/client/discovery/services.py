@@ -75,6 +75,8 @@ class Followed:
         "_dropped",
         "_held",
         "_instances",
+        "_most",
+        "_most_at",
         "_shown",
         "asked",
         "behind",
@@ -120,6 +122,9 @@ class Followed:
         """That node also says as of when its pushes are complete; a lookup does not, as older ones may be under way."""
         self._shown: dict[Key, Instance] = {}
         self._held: dict[Key, float] = {}
+        self._most = 0
+        """The most instances of the last ``guard_hold`` seconds, without those that were told to have gone."""
+        self._most_at = float("-inf")
         self._doubt = ""
         self._dropped: list[Instance] = []
         self._instances: tuple[Instance, ...] | None = None
@@ -223,10 +228,13 @@ class Followed:
 
     def _take_whole(self, reported: dict[Key, Instance], guard: Guard, now: float, *, broken: bool = False) -> Applied:
         before = self._held
-        stays = guard.held(self._shown, reported, before, now, broken=broken)
+        if len(self._shown) >= self._most or now > self._most_at + guard.hold:
+            self._most, self._most_at = len(self._shown), now
+        stays = guard.held(self._shown, reported, before, now, most=self._most, broken=broken)
         new = tuple(self._shown[key] for key in stays if key not in before)
         if new:
-            self._doubt = guard.reason(len(self._shown), len(reported), now - self.confirmed)
+            kept = sum(key in reported for key in self._shown)
+            self._doubt = guard.reason(len(self._shown), kept, now - self.confirmed)
         self._dropped += (self._shown[key] for key in before if key not in stays and key not in reported)
         whole = reported | {key: self._shown[key] for key in stays}
         self._held = stays
@@ -254,6 +262,7 @@ class Followed:
     def _remove(self, key: Key, touched: list[Touched]) -> None:
         old = self._shown.pop(key, None)
         if old is not None:
+            self._most = max(0, self._most - 1)
             self._instances = None
             touched.append(Touched(key, old, None))
 
