@@ -126,7 +126,7 @@ def test_long_text_that_is_no_id_is_allowed() -> None:
 
 def test_a_name_can_be_sent() -> None:
     """Half of a surrogate pair cannot, nor can what no node takes."""
-    with pytest.raises(ValueError, match="service_id holds '.ud800', half of a character"):
+    with pytest.raises(ValueError, match=r"service_id holds '.ud800', half of a character"):
         check_text("service_id", "o\ud800")
     with pytest.raises(ValueError, match="service_id must be at most 1024 characters long, not 1025"):
         check_text("service_id", "s" * 1025)

@@ -71,21 +71,24 @@ class ArtemisClient:
       region and carry both, and instances that name none get them.
     - ``registry_filters``: what may keep instances out of the registry, see `RegistryFilter`.
     - ``options``: timings and bounds, see `ClientOptions`.
-    - ``transport``: how messages travel; HTTP unless given. The client closes it. With one that is not an
-      `HttpTransport` nothing is pushed, and services are looked up regularly.
-    - ``tls``: what is trusted and shown at ``https://`` nodes, on every kind of connection; the system's authorities
-      unless given. ``ConfigurationError`` (a ``ValueError``) for files that cannot be used.
+    - ``transport``: how calls travel while no connection for pushes carries them; HTTP unless given. The client closes
+      it. With one that is not an `HttpTransport` there are no such connections, and services are looked up regularly.
+    - ``tls``: a ``msgtrans.TlsClientConfig``: what is trusted and shown at ``https://`` nodes, on every kind of
+      connection; the system's authorities unless given. ``ConfigurationError`` (a ``ValueError``) for files that cannot
+      be used.
     - ``cache_dir``: a directory for services in use, so that a caller can start while the registry is away: a service
       that it does not show within ``cache_wait`` is shown as it was, see ``source`` of `ServiceView`. Made if it is
       missing, for this user alone; several processes may share it, also those with other ``servers`` or another
       ``region_id``. Without it no file is read or written.
     - ``random``: the source of every random choice, for repeatable tests.
-    - ``telemetry``: what is told of calls and events and may ask for numbers, one or several, see `Telemetry`.
+    - ``telemetry``: what is told of calls and events and may ask for numbers, one or several: your own `Telemetry`,
+      `LogTelemetry`, ``artemis.client.telemetry.prometheus.PrometheusTelemetry`` or
+      ``artemis.client.telemetry.opentelemetry.OpenTelemetryTelemetry``.
 
     Entering opens nothing and does not fail for an absent registry: the first call does. Leaving ends everything that
     the client started; it takes at most ``close_timeout`` and ``drain_timeout`` seconds and a little. One event loop;
-    all methods may be used concurrently and cancelled. Implements the parts of the artemis spec, 9, that HTTP alone can
-    carry.
+    all methods may be used concurrently and cancelled. Implements the client of the artemis spec, 9, with the additions
+    of design 6.
     """
 
     def __init__(
@@ -111,7 +114,7 @@ class ArtemisClient:
         self._options = options
         self._feed = EventFeed(options.event_buffer)
         self._connection = Connection(lost_after=options.lost_after, now=time.monotonic())
-        self._background = Background()
+        self._background = Background(self._feed.publish, random=random)
         self._contact = Contact(
             nodes=Nodes(
                 servers,
@@ -204,6 +207,9 @@ class ArtemisClient:
         self._at_fork = AtFork(self._in_child)
         self._entered = False
 
+    def __repr__(self) -> str:
+        return f"<ArtemisClient of {self.server}: {self.state.value}, {self.link.value}>"
+
     async def __aenter__(self) -> Self:
         if self._entered:
             raise RuntimeError("a client can be entered once; make a new one")
@@ -282,7 +288,8 @@ class ArtemisClient:
             link=live.kind,
             since=time.time() - (time.monotonic() - live.since),
             leases=len(self._leases),
-            services=len(self._services),
+            # What was asked for in vain before entering is not in use.
+            services=len(self._services) if self._background.is_open else 0,
             reason=live.reason,
         )
 
@@ -338,8 +345,10 @@ class ArtemisClient:
     async def service(self, service_id: str) -> ServiceView:
         """Return a service with its live instances, from the live cache after the first use.
 
-        An unknown service has no instances. The first use raises ``UnreachableError`` or ``RefusedError`` if the
-        lookup fails; later ones answer with what was last seen, and ``age`` says how old that is. Raises ``LimitError``
+        An unknown service has no instances. The first use raises ``UnreachableError`` or ``RefusedError`` if the lookup
+        fails. Where every node hangs that takes ``attempts`` times ``attempt_timeout`` and the waits between them, 12 s
+        by default; ``asyncio.timeout`` may end it before. Later uses answer with what was last seen, and ``age`` says
+        how old that is. Raises ``LimitError``
         if ``max_services`` are being watched, ``ValueError`` or ``TypeError`` if ``service_id`` is blank or no text,
         and ``ValueError`` if the client has no ``region_id``; so do ``watch``, ``listen`` and a balancer's methods.
 

@@ -172,10 +172,24 @@ class DiskFailed:
 
 @dataclass(frozen=True, slots=True)
 class ListenerFailed:
-    """A listener of a service raised; it is told of the next change all the same."""
+    """A listener of a service raised; it is told of the next change all the same.
+
+    ``error`` may be a ``SystemExit`` or the like, from a plain function: it ends neither the listener nor the process.
+    """
 
     service_id: str
-    error: Exception
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class LoopFailed:
+    """A task that the client runs for itself, as its heartbeats, ended by an error that it should never meet.
+
+    It begins again after a pause. This is a mistake in the SDK: please report it, with what the log says.
+    """
+
+    name: str
+    error: BaseException
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +236,7 @@ ClientEvent = (
     | ServedFromDisk
     | DiskFailed
     | ListenerFailed
+    | LoopFailed
     | OutlierEjected
     | OutlierReturned
     | EventsMissed

@@ -56,4 +56,5 @@ def check_encodable(name: str, text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"{name} holds {text[error.start]!r}, half of a character, which UTF-8 cannot encode") from None
+        half = text[error.start]
+        raise ValueError(f"{name} holds {half!r}, half of a character, which UTF-8 cannot encode") from None

@@ -39,6 +39,7 @@ from artemis.client.events import (
     HeartbeatFailed,
     ListenerFailed,
     LookupFailed,
+    LoopFailed,
     RegistrationRefused,
     ServedFromDisk,
     StateChanged,
@@ -61,6 +62,7 @@ _LOUD = (
     | HeartbeatFailed
     | ListenerFailed
     | LookupFailed
+    | LoopFailed
     | RegistrationRefused
     | ServedFromDisk
 )
