@@ -150,6 +150,35 @@ async def test_the_log_has_one_traceback_for_each_kind_of_failure(
     assert records[1].message == f"a listener of {service_id} failed 10 times with KeyError"
 
 
+class Stop(BaseException):
+    """What test frameworks raise."""
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), Stop(), StopIteration(), asyncio.CancelledError()])
+async def test_a_plain_listener_that_raises_what_ends_threads_is_told_of_the_next_change(
+    client: ArtemisClient, service_id: str, error: BaseException
+) -> None:
+    """So are the others, which share its thread."""
+    heard, other = Heard(), Heard()
+
+    def exits(change: InstanceChange, view: ServiceView) -> None:
+        heard.plain(change, view)
+        raise error
+
+    events = client.events()
+    client.listen(service_id, exits)
+    client.listen(service_id, other.plain)
+    await client.api.register([instance(service_id)])
+    async with asyncio.timeout(PATIENCE):
+        async for event in events:
+            if isinstance(event, ListenerFailed):
+                break
+    assert error in {event.error, event.error.__cause__}
+    await client.api.register([instance(service_id, "b")])
+    assert [(await heard.next())[1] for _ in range(2)] == ["a", "b"]
+    assert [(await other.next())[1] for _ in range(2)] == ["a", "b"]
+
+
 async def test_a_closed_listener_is_told_nothing_more(client: ArtemisClient, service_id: str) -> None:
     """Also when it closes itself, in its thread; closing once more does nothing."""
     heard, other = Heard(), Heard()

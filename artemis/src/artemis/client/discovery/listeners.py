@@ -157,20 +157,31 @@ class Listeners:
     async def _call(self, listener: Listener, change: InstanceChange, view: ServiceView, *, plain: bool) -> None:
         self._running.add(listener)
         try:
-            if plain:
-                answer = await self._worker.run(lambda: listener.callback(change, view))
-            else:
-                answer = listener.callback(change, view)
+            answer = await self._in_thread(listener, change, view) if plain else listener.callback(change, view)
             if answer is not None:
                 await answer
         except Exception as error:  # noqa: BLE001 - whatever it is, the next change is told all the same
-            _log_failure(listener, error)
-            self._feed.publish(ListenerFailed(listener.service_id, error))
+            self._failed(listener, error)
         finally:
             self._running.discard(listener)
 
+    async def _in_thread(self, listener: Listener, change: InstanceChange, view: ServiceView) -> Awaitable[None] | None:
+        try:
+            return await self._worker.run(lambda: listener.callback(change, view))
+        except BaseException as error:
+            # In a thread of ours `sys.exit()` ends nothing, and a failed assertion of a test is one like any other.
+            task = asyncio.current_task()
+            if isinstance(error, Exception) or (task is not None and task.cancelling()):
+                raise
+            self._failed(listener, error)
+            return None
 
-def _log_failure(listener: Listener, error: Exception) -> None:
+    def _failed(self, listener: Listener, error: BaseException) -> None:
+        _log_failure(listener, error)
+        self._feed.publish(ListenerFailed(listener.service_id, error))
+
+
+def _log_failure(listener: Listener, error: BaseException) -> None:
     """Log the first failure of each kind with its traceback; of those that repeat, the tenth, hundredth and so on."""
     kind = type(error).__name__
     listener.failures[kind] += 1

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,27 +27,26 @@ class Worker:
         self._thread: threading.Thread | None = None
 
     async def run(self, work: Callable[[], Result]) -> Result:
-        """Run a function in the thread, after those before it; return or raise what it does."""
+        """Run a function in the thread, after those before it; return or raise what it does, `SystemExit` included."""
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[Result] = loop.create_future()
+        done: asyncio.Future[Callable[[], Result]] = loop.create_future()
 
         def job() -> None:
-            result: Result | None = None
-            failure: Exception | None = None
+            outcome: Callable[[], Result]
             try:
-                result = work()
-            except Exception as error:  # noqa: BLE001 - it is raised where the function was handed in
-                failure = error
+                outcome = partial(_same, work())
+            except BaseException as error:  # noqa: BLE001 - also one that ends threads: this one has more to do
+                outcome = partial(_raise, error)
             # The loop may be closed by now; then nobody waits.
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(_settle, done, result, failure)
+                loop.call_soon_threadsafe(_settle, done, outcome)
 
         if self._thread is None:
             # A daemon: a function that never returns must not keep the program from ending.
             self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
             self._thread.start()
         self._jobs.put(job)
-        return await done
+        return (await done)()
 
     def close(self) -> None:
         """End the thread after what was handed in; does not wait."""
@@ -59,10 +59,14 @@ class Worker:
             job()
 
 
-def _settle(done: asyncio.Future[Result], result: Result | None, failure: Exception | None) -> None:
-    if done.done():
-        return
-    if failure is not None:
-        done.set_exception(failure)
-    else:
-        done.set_result(result)  # type: ignore[arg-type]  # without a failure it is what the function returned
+def _settle(done: asyncio.Future[Callable[[], Result]], outcome: Callable[[], Result]) -> None:
+    if not done.done():
+        done.set_result(outcome)
+
+
+def _same(result: Result) -> Result:
+    return result
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
