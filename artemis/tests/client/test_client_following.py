@@ -1,6 +1,7 @@
 """Following services over a link, against a registry, a network and a clock that are all simulated."""
 
 import asyncio
+import logging
 import selectors
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from artemis import ClientOptions, Instance
 from artemis.client.background import Background
 from artemis.client.calls.api import RegistryApi, Shown
+from artemis.client.calls.sieve import Sieve
 from artemis.client.calls.transport import Reply
 from artemis.client.discovery.discovery import Discovery
 from artemis.client.discovery.services import ServiceBook
@@ -132,6 +134,8 @@ class FakeApi(RegistryApi):
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self.asked: list[list[str]] = []
+        self.sieve = Sieve(logging.getLogger("artemis.client"))
 
     def check_region(self, region_id: str | None = None) -> None:
         """Every region is right."""
@@ -142,6 +146,7 @@ class FakeApi(RegistryApi):
         """Show what the node shows when the question has come to it."""
         node = self._node
         node.lookups += 1
+        self.asked.append([*service_ids])
         await asyncio.sleep(node.latency())
         services = [
             Service(service_id=name, instances=[instance(name, *item) for item in node.shown[name].items()])
@@ -298,8 +303,9 @@ class Setting:
         self.background = Background()
         self.background.open()
         self.book = ServiceBook(limit=options.max_services)
+        self.api = FakeApi(node)
         self.discovery = Discovery(
-            api=FakeApi(node),
+            api=self.api,
             book=self.book,
             feed=self.feed,
             background=self.background,
@@ -541,6 +547,54 @@ def test_a_reload_of_everything_looks_everything_up() -> None:
         setting.discovery.push(Push("*", (everything,), node.cursor))
         await asyncio.sleep(1.0)
         assert (setting.shown("orders")[0], node.lookups) == ({"a": 1}, 1)
+
+    followed(test)
+
+
+def test_what_nobody_can_use_is_left_out_of_pushes() -> None:
+    """As it is of lookups: of another service, without an id, without a url; one that loses its url is gone."""
+
+    async def test(node: Node, setting: Setting, link: FakeLink, following: "asyncio.Task[None]") -> None:
+        def push(change_type: str, one: Instance) -> None:
+            setting.discovery.push(Push("orders", (Change(change_type, one, 0),), node.cursor))
+
+        push("new", instance("orders", "a", 1))
+        push("new", instance("evil", "b", 1))
+        push("new", instance("orders", " ", 1))
+        push("new", Instance(region_id="r", service_id="orders", instance_id="c"))
+        assert ({"a": 1}, 3) == (setting.shown("orders")[0], setting.api.dropped)
+        push("change", Instance(region_id="r", service_id="orders", instance_id="a", url=" "))
+        assert ({}, 4) == (setting.shown("orders")[0], setting.api.dropped)
+        whole = (Change("new", instance("evil", "b", 1), 0), Change("new", instance("orders", "d", 2), 0))
+        setting.discovery.push(Push("orders", whole, node.cursor, full_sync=True))
+        assert ({"d": 2}, 5) == (setting.shown("orders")[0], setting.api.dropped)
+
+    followed(test)
+
+
+def test_a_push_about_all_services_is_sorted_by_them() -> None:
+    """Its instances name their services; with a full sync a service that is not named has nothing."""
+
+    async def test(node: Node, setting: Setting, link: FakeLink, following: "asyncio.Task[None]") -> None:
+        changes = [Change("new", instance(name, "a", 1), 0) for name in ("Orders", "prices", "other")]
+        setting.discovery.push(Push("*", tuple(changes), node.cursor))
+        assert ({"a": 1}, {"a": 1}) == tuple(setting.shown(name)[0] for name in SERVICES)
+        setting.discovery.push(Push("*", (Change("new", instance("prices", "b", 2), 0),), node.cursor, full_sync=True))
+        assert ({}, {"b": 2}) == tuple(setting.shown(name)[0] for name in SERVICES)
+
+    followed(test)
+
+
+def test_a_reload_of_one_service_among_all_looks_that_one_up() -> None:
+    """The others are told what the push says of them."""
+
+    async def test(node: Node, setting: Setting, link: FakeLink, following: "asyncio.Task[None]") -> None:
+        node.shown["orders"]["a"] = 1
+        changes = (Change("reload", instance("orders", "*", 0), 0), Change("new", instance("prices", "b", 2), 0))
+        setting.discovery.push(Push("*", changes, node.cursor))
+        await asyncio.sleep(1.0)
+        assert ({"a": 1}, {"b": 2}) == tuple(setting.shown(name)[0] for name in SERVICES)
+        assert ["orders"] == setting.api.asked[-1]
 
     followed(test)
 

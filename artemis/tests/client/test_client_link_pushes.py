@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from artemis.client.links.link import Change
 from artemis.client.links.operations import CODES, CONFIRM, PUSH, SUBSCRIBE, UNSUBSCRIBE, position
-from artemis.client.links.pushes import MAX_PUSH, GarbledPush, read_instance_change, read_push
+from artemis.client.links.pushes import MAX_CHANGES, MAX_PUSH, GarbledPush, read_instance_change, read_push
 from artemis.model import Instance
 from artemis.server.binary import subscriptions
 from artemis.server.operations import OPERATIONS
@@ -51,6 +51,22 @@ def test_a_change_that_means_nothing_here_is_a_reload(change: object) -> None:
     """Something happened, and looking the service up again tells what."""
     read = read_push(push(changes=[change]))
     assert ["reload"] == [one.change_type for one in read.changes]
+
+
+@pytest.mark.parametrize(
+    ("item", "count"), [(b"{}", MAX_CHANGES + 1), (b"null", 800_000), (b"{}", 1_300_000), (b"{}", 5)]
+)
+def test_a_push_that_says_nothing_at_length_is_one_reload(item: bytes, count: int) -> None:
+    """However long: reading it must not hold up the loop."""
+    raw = b'{"serviceId":"Orders","cursor":"c","changes":[' + b",".join([item] * count) + b"]}"
+    read = read_push(raw)
+    assert ("orders", "c", False, ["reload"]) == (
+        read.service,
+        read.cursor,
+        read.full_sync,
+        [one.change_type for one in read.changes],
+    )
+    assert "orders" == read.changes[0].instance.service_id
 
 
 @pytest.mark.parametrize(

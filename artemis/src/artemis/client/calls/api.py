@@ -76,7 +76,8 @@ class RegistryApi:
         self._caller = caller
         self._region_id = region_id
         self._zone_id = zone_id
-        self._sieve = Sieve(logger)
+        self.sieve = Sieve(logger)
+        """What keeps out entries that nobody can use, for what nodes push as well."""
 
     @property
     def server(self) -> str:
@@ -85,8 +86,8 @@ class RegistryApi:
 
     @property
     def dropped(self) -> int:
-        """How many entries were left out of answers; one that comes with every answer counts each time."""
-        return self._sieve.dropped
+        """How many entries were left out of answers and pushes; one that comes with every answer counts each time."""
+        return self.sieve.dropped
 
     async def register(self, instances: Sequence[Instance]) -> tuple[str, list[FailedInstance]]:
         """Register the instances once; return the node that answered and those it did not accept."""
@@ -131,7 +132,7 @@ class RegistryApi:
             if service is not None:
                 shown.setdefault(service_key(service.service_id), service)
         keys = [service_key(service_id) for service_id in service_ids]
-        usable = self._sieve.services(answered.node, [shown[key] for key in dict.fromkeys(keys) if key])
+        usable = self.sieve.services(answered.node, [shown[key] for key in dict.fromkeys(keys) if key])
         found = {service_key(service.service_id): service for service in usable}
         services = [found[key] for key in keys if key]
         return Shown(answered.node, services, answered.cursor, answered.age)
@@ -148,7 +149,7 @@ class RegistryApi:
         """Return every service that has live instances."""
         request = ServicesRequest(region_id=self._region_id, zone_id=self._zone_id)
         answered = await self._caller.call(SERVICES, request)
-        return self._sieve.services(answered.node, answered.value.services or ())
+        return self.sieve.services(answered.node, answered.value.services or ())
 
     async def node_status(self) -> ServiceNodeStatus:
         """Return the state of the node that the client talks to."""

@@ -43,6 +43,13 @@ class Sieve:
                 usable.append(self._service(node, key, service))
         return usable
 
+    def instance(self, node: str, service_id: str, instance: Instance) -> bool:
+        """Say whether an instance that ``node`` tells of is usable as one of a service, by its id in lower case."""
+        usable = _is_usable(instance, service_id)
+        if not usable:
+            self._drop(node, 1, f"instances without an id, url or service, as of {service_id!r:.80}")
+        return usable
+
     def _service(self, node: str, key: str, service: Service) -> Service:
         shown = service.instances or []
         kept = [one for one in shown if one is not None and _is_usable(one, key)]

@@ -1,4 +1,4 @@
-"""What happened to a service, as its followers are told: one change for each instance that looks different to them.
+"""What happened to a service: what a push says of it, and what its followers are told.
 
 Pure. Not here: how a view changes, see `services`; who follows and how he is told, see `watch` and `listeners`.
 """
@@ -6,12 +6,14 @@ Pure. Not here: how a view changes, see `services`; who follows and how he is to
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import is_
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from artemis.client.names import instance_key
+from artemis.client.links.link import EVERYTHING, Change, Push
+from artemis.client.names import instance_key, service_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from artemis.client.names import Key
     from artemis.model import Instance
@@ -36,6 +38,42 @@ class Touched(NamedTuple):
     key: Key
     before: Instance | None
     after: Instance | None
+
+
+def by_service(push: Push, services: Iterable[str]) -> dict[str, Push]:
+    """Return what a push about all services says of each of ``services``, ids in lower case; of others it says nothing.
+
+    Its instances name their services; a reload that names none, or ``*``, is for all. With a full sync those that are
+    not named have nothing.
+    """
+    concerned = dict.fromkeys(services)
+    sorted_by: dict[str, list[Change]] = {}
+    for change in push.changes:
+        name = service_key(change.instance.service_id)
+        everybody = name in {"", EVERYTHING} and change.change_type == "reload"
+        for service in concerned if everybody else (name,) if name in concerned else ():
+            sorted_by.setdefault(service, []).append(change)
+    return {
+        service: Push(service, tuple(sorted_by.get(service, ())), push.cursor, push.full_sync, push.age)
+        for service in (concerned if push.full_sync else sorted_by)
+    }
+
+
+def without_unusable(push: Push, usable: Callable[[Instance], bool]) -> Push:
+    """Return a push of one service without what a lookup would not show either.
+
+    An instance that was there and lost its url is gone; what is of another service, or no instance, says nothing.
+    """
+    changes: list[Change] = []
+    for change in push.changes:
+        instance = change.instance
+        if change.change_type not in {"new", "change"} or usable(instance):
+            changes.append(change)
+        elif service_key(instance.service_id) == push.service and (instance.instance_id or "").strip():
+            changes.append(Change("delete", instance, change.change_time))
+    if len(changes) == len(push.changes) and all(map(is_, changes, push.changes)):
+        return push
+    return Push(push.service, tuple(changes), push.cursor, push.full_sync, push.age)
 
 
 class Backlog:

@@ -152,6 +152,7 @@ class Discovery:
             random=self._random,
             clock=self._clock,
             heard=self._heard,
+            usable=self._api.sieve.instance,
         )
         self._following = following
         try:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from artemis.client.links.link import LinkFailure, LinkKind, Want
+from artemis.client.discovery.changes import by_service, without_unusable
+from artemis.client.links.link import EVERYTHING, LinkFailure, LinkKind, Want
 from artemis.client.telemetry.logs import fields
 
 if TYPE_CHECKING:
@@ -22,13 +24,11 @@ if TYPE_CHECKING:
     from artemis.client.discovery.views import Views
     from artemis.client.links.link import Link, Push
     from artemis.client.options import ClientOptions
+    from artemis.model import Instance
 
 logger = logging.getLogger("artemis.client")
 
 Answer = TypeVar("Answer")
-
-EVERYTHING = "*"
-"""The service of a push that is about all of them."""
 
 
 class Following:
@@ -44,8 +44,10 @@ class Following:
         random: Random,
         clock: Callable[[], float],
         heard: Callable[[], None],
+        usable: Callable[[str, str, Instance], bool],
     ) -> None:
         self._link = link
+        self._usable = usable
         self._views = views
         self._lookups = lookups
         self._options = options
@@ -73,14 +75,16 @@ class Following:
     def push(self, push: Push) -> None:
         """Take in what the node pushes."""
         if push.service == EVERYTHING:
-            concerned = list(self._joined)
+            pushes = by_service(push, [entry.key for entry in self._joined])
         else:
-            entry = self._views.book.get(push.service)
-            concerned = [entry] if entry is not None and entry in self._joined else []
-        for entry in concerned:
-            self._views.push(entry, push)
-            if entry.behind:
-                self._gap.set()
+            pushes = {push.service: push}
+        for service, one in pushes.items():
+            entry = self._views.book.get(service)
+            if entry is not None and entry in self._joined:
+                usable = partial(self._usable, self._link.node, service)
+                self._views.push(entry, without_unusable(one, usable))
+                if entry.behind:
+                    self._gap.set()
 
     def changed(self) -> None:
         """Look again which services are in use."""

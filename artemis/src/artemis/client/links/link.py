@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
+from artemis.client.errors import printable
+
 if TYPE_CHECKING:
     from artemis.client.calls.transport import Reply
     from artemis.model import Instance
@@ -42,7 +44,7 @@ class LinkFailure(Exception):  # noqa: N818 - an outcome that never leaves the S
     """
 
     def __init__(self, text: str, *, offered: bool | None = True, sent: bool = True) -> None:
-        super().__init__(text)
+        super().__init__(printable(text))
         self.offered = offered
         self.sent = sent
 
@@ -58,7 +60,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """What a node says of one service, in lower case; ``*`` with a reload means all of them.
+    """What a node says of one service, in lower case; ``*`` means all of them, and the instances name theirs.
 
     ``cursor`` holds when the whole push is applied; None where the node knows no cursors. With ``full_sync`` the
     changes are all instances there are. ``age`` is set by long polls, whose every answer confirms its service, also one
@@ -103,6 +105,9 @@ class Subscribed:
     cursor: str | None = None
     refused: dict[str, str] = field(default_factory=dict)
 
+
+EVERYTHING = "*"
+"""The service of a push that is about all of them."""
 
 OnPush = Callable[[Push], None]
 """Told of every push, in order, from the loop; must not raise, and must not wait."""
