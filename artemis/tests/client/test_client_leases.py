@@ -45,7 +45,8 @@ def test_heartbeats_carry_what_was_registered_in_bounded_messages() -> None:
     held = [book.add(instance(f"i{number}")) for number in range(3)]
     book.registered(held, [])
     book.add(instance("pending"))
-    assert book.batches(2) == [held[:2], held[2:]]
+    assert list(book.batches(2)) == [held[:2], held[2:]]
+    assert list(book.batches(2, after=held[1])) == [[held[2], held[0]], [held[1]]]
 
 
 def test_a_lease_that_the_registry_lost_is_registered_again() -> None:

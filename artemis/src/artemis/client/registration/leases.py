@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from artemis.client.errors import LimitError
 from artemis.client.names import Key, instance_key
+from artemis.client.registration.cutting import cut, encoded_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from artemis.model import FailedInstance, Instance
 
@@ -56,6 +57,15 @@ class Lease:
     """Whether a node may hold a lease of it."""
     accepted: Instance | None = None
     """What the registry last accepted, the object itself; None: nothing, or that is not known."""
+    _sized: Instance | None = None
+    _size: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes that the instance takes of a message; encoded once for each of its contents."""
+        if self._sized is not self.instance:
+            self._sized, self._size = self.instance, encoded_size(self.instance)
+        return self._size
 
     @property
     def withheld(self) -> str:
@@ -151,10 +161,16 @@ class LeaseBook:
         """Return every lease, in the order they were taken in."""
         return list(self._leases.values())
 
-    def batches(self, size: int) -> list[list[Lease]]:
-        """Cut the leases that take part in heartbeats into messages of at most ``size``."""
+    def batches(self, count: int, after: Lease | None = None) -> Iterator[Sequence[Lease]]:
+        """Cut the leases that take part in heartbeats into messages of at most ``count``, see `cut`.
+
+        Those that come ``after`` this one go first, so that a message that fails each time holds up no others.
+        """
         beating = [lease for lease in self._leases.values() if lease.state is not LeaseState.PENDING]
-        return [beating[start : start + size] for start in range(0, len(beating), size)]
+        if after is not None:
+            at = next((number for number, lease in enumerate(beating, 1) if lease is after), 0)
+            beating = beating[at:] + beating[:at]
+        return cut(beating, count, _size_of)
 
     def plan(self, leases: Iterable[Lease]) -> Plan:
         """Decide what to send about leases, those that have ended apart: nothing at all for what is kept out already.
@@ -259,6 +275,10 @@ class LeaseBook:
             news.append(Refusal(lease.instance, code, message))
         lease.state = LeaseState.REFUSED
         lease.error = text
+
+
+def _size_of(lease: Lease) -> int:
+    return lease.size
 
 
 def _by_key(failed: Sequence[FailedInstance]) -> dict[Key, FailedInstance]:

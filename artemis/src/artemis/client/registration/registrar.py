@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from artemis.client.calls.api import REGISTER, UNREGISTER
 from artemis.client.errors import ArtemisError, Attempt, RegistrationRefusedError, UnreachableError
 from artemis.client.events import HeartbeatFailed, Registered, RegistrationRefused, Unregistered, Withheld
 from artemis.client.names import service_key
+from artemis.client.registration.cutting import cut, encoded_size
 from artemis.client.registration.leases import LeaseState
 from artemis.client.telemetry.logs import fields
 from artemis.client.trouble import Trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from artemis.client.background import Background
     from artemis.client.calls.api import RegistryApi
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from artemis.client.registration.leases import Findings, Lease, LeaseBook
     from artemis.model import Instance
 
-T = TypeVar("T")
+SILENT: Final = 2
+"""Messages in a row that nobody answers, after which the rest of a heartbeat is left for the next one."""
 
 logger = logging.getLogger("artemis.client")
 
@@ -68,6 +70,7 @@ class Registrar:
         self._clock = clock
         self._trouble = Trouble("heartbeat", logger)
         self._earlier = asyncio.Event()
+        self._behind: Lease | None = None
         # Writes go out one after another: a registration that an unregister overtakes would bring the instance back.
         self._on_need = on_need
         self._writing = asyncio.Lock()
@@ -86,12 +89,11 @@ class Registrar:
         try:
             self._background.ensure("heartbeats", self._beat)
             self._on_need()
-            for batch in self._cut(instances):
-                for instance in batch:
-                    lease = self._book.add(instance)
-                    lease.unhealthy = unhealthy
-                    leases.append(lease)
-                if len(leases) < len(instances):
+            for number, instance in enumerate(instances, 1):
+                lease = self._book.add(instance)
+                lease.unhealthy = unhealthy
+                leases.append(lease)
+                if number % self._options.batch_size == 0:
                     await asyncio.sleep(0)
             for part in self._cut(leases):
                 async with self._writing:
@@ -102,7 +104,7 @@ class Registrar:
             for lease in leases:
                 self._book.end(lease, self._clock())
             if strays and isinstance(error, RegistrationRefusedError):
-                for some in self._cut(strays):
+                for some in self._cut_instances(strays):
                     await self._clear(some)
             elif strays:
                 self.hurry()
@@ -146,10 +148,13 @@ class Registrar:
             offered = [lease.instance for lease in batch if lease.offered]
             for lease in batch:
                 self._book.end(lease, self._clock())
-            if offered and error is None:
-                error = await self._clear(offered)
+            # Nobody waits for a registry that is silent once more; one that refused this message may take the next.
+            failure = error if error is not None and error.retriable else None
+            if offered and failure is None:
+                failure = await self._clear(offered)
+            error = error if failure is None or (error is not None and error.retriable) else failure
             for lease in batch:
-                self._feed.publish(Unregistered(lease.instance, error if lease.offered else None))
+                self._feed.publish(Unregistered(lease.instance, failure if lease.offered else None))
             service_ids |= {service_key(one.service_id): one.service_id or "" for one in offered}
         if error is not None:
             extra = fields("unregister-failed", service_ids=[*service_ids.values()], error=error, count=len(ending))
@@ -185,7 +190,7 @@ class Registrar:
         """
         before: list[tuple[Lease, Instance]] = []
         try:
-            for batch in self._cut(changes):
+            for batch in cut(changes, self._options.batch_size, lambda change: encoded_size(change[1])):
                 async with self._writing:
                     for lease, instance in batch:
                         before.append((lease, lease.instance))
@@ -208,7 +213,8 @@ class Registrar:
         for lease in leases:
             lease.unhealthy = unhealthy
         for batch in self._cut(leases):
-            if await self._attempt(batch) is not None:
+            error = await self._attempt(batch)
+            if error is not None and error.retriable:
                 return
 
     async def _beat(self) -> None:
@@ -230,14 +236,22 @@ class Registrar:
 
     async def _renew_all(self) -> bool:
         """Send what is due about every lease; return whether a node answered."""
-        batches = self._book.batches(self._options.batch_size)
+        good = silent = 0
         failed = False
-        for batch in batches:
+        for batch in self._book.batches(self._options.batch_size, self._behind):
             error = await self._attempt(batch)
             failed = failed or error is not None
-            if error is not None and error.retriable:
+            if error is None or not error.retriable:
+                good, silent = good + (error is None), 0
+                continue
+            # The next heartbeat begins behind what failed: it may be this very message that does not get through.
+            self._behind = batch[-1]
+            silent += 1
+            if silent == SILENT:
                 return False
-        if batches and not failed:
+        if silent:
+            return False
+        if good and not failed:
             self._trouble.over()
         await self._clear_strays()
         return True
@@ -280,8 +294,9 @@ class Registrar:
         self._tell(findings, again=again)
 
     async def _clear_strays(self) -> None:
-        for batch in self._cut(self._book.strays(self._clock())):
-            if await self._clear(batch) is not None:
+        for batch in self._cut_instances(self._book.strays(self._clock())):
+            error = await self._clear(batch)
+            if error is not None and error.retriable:
                 return
 
     async def _clear(self, instances: Sequence[Instance]) -> ArtemisError | None:
@@ -310,6 +325,8 @@ class Registrar:
             extra["error_code"] = refusal.error_code
             logger.warning("registration refused: %s: %s", refusal.error_code, refusal.message, extra=extra)
 
-    def _cut(self, things: Sequence[T]) -> list[Sequence[T]]:
-        size = self._options.batch_size
-        return [things[start : start + size] for start in range(0, len(things), size)]
+    def _cut(self, leases: Sequence[Lease]) -> Iterator[Sequence[Lease]]:
+        return cut(leases, self._options.batch_size, lambda lease: lease.size)
+
+    def _cut_instances(self, instances: Sequence[Instance]) -> Iterator[Sequence[Instance]]:
+        return cut(instances, self._options.batch_size, encoded_size)
