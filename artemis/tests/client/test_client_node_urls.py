@@ -46,6 +46,28 @@ def test_loopback_is_seen_in_the_address(url: str, loopback: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    "host",
+    ["127.1", "127.0.1", "2130706433", "0x7f000001", "0177.0.0.1", "localhost.", "127.0.0.1.", "[::ffff:127.0.0.1]"],
+)
+def test_loopback_is_seen_in_every_spelling_that_systems_take(host: str) -> None:
+    """Short, as one number, octal, hex, with a final dot, mapped into IPv6."""
+    assert on_loopback(f"http://{host}:8080")
+    assert "loopback" in objection(f"http://{host}:8080", FAR)
+
+
+@pytest.mark.parametrize("host", ["0", "0x0", "0.0", "0.0.0.0.", "[::]", "[::ffff:0.0.0.0]", "224.1"])
+def test_an_address_of_nobody_is_seen_in_every_spelling(host: str) -> None:
+    """Connected to, most of them would be the own machine."""
+    assert "no single machine" in objection(f"http://{host}:8080", FAR)
+
+
+@pytest.mark.parametrize("host", ["10.1", "167772162", "1.2.3.4.5", "127.300.1", "4294967296", "09.1", "127.0x"])
+def test_other_numbers_are_not_taken_for_loopback(host: str) -> None:
+    """Addresses of other machines, and names that only look like an address."""
+    assert not on_loopback(f"http://{host}:8080")
+
+
+@pytest.mark.parametrize(
     ("told", "by"),
     [("http://10.0.0.2:8080/", FAR), (NEAR, NEAR), (FAR, NEAR), ("https://10.0.0.2", FAR), ("https://n2", TLS)],
 )

@@ -5,12 +5,14 @@ Pure, and without any lookup of names.
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+import re
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 LONGEST = 2000
 """Characters of an address."""
 PORTS = {"http": 80, "https": 443}
+_NUMBER = re.compile(r"0x[0-9a-f]{1,8}|0[0-7]{0,11}|[1-9][0-9]{0,9}")
 
 
 def node_url(text: str) -> str:
@@ -40,13 +42,11 @@ def same_node(url: str) -> str:
 
 def on_loopback(url: str) -> bool:
     """Whether the address, as it is written, reaches nothing but the own machine."""
-    host = urlsplit(url).hostname or ""
+    host = (urlsplit(url).hostname or "").removesuffix(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    address = _address(host)
+    return address is not None and address.is_loopback
 
 
 def objection(told: str, by: str) -> str:
@@ -74,8 +74,26 @@ def objection(told: str, by: str) -> str:
 
 
 def _reaches_nobody(host: str) -> bool:
+    address = _address(host.removesuffix("."))
+    return address is not None and (address.is_unspecified or address.is_multicast)
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    """Return the address that a host is in any spelling that systems take, or None for a name."""
     try:
         address = ip_address(host)
     except ValueError:
-        return False
-    return address.is_unspecified or address.is_multicast
+        return _old_spelling(host)
+    return (address.ipv4_mapped if isinstance(address, IPv6Address) else None) or address
+
+
+def _old_spelling(host: str) -> IPv4Address | None:
+    """Read an address as inet_aton does: one to four numbers, also octal and hex; the last fills what is left."""
+    parts = host.split(".")
+    if len(parts) > 4 or not all(_NUMBER.fullmatch(part) for part in parts):
+        return None
+    *firsts, last = (int(part, 16 if part.startswith("0x") else 8 if part.startswith("0") else 10) for part in parts)
+    room = 8 * (4 - len(firsts))
+    if last >= 1 << room or any(first > 255 for first in firsts):
+        return None
+    return IPv4Address(sum(first << 24 - 8 * place for place, first in enumerate(firsts)) + last)
