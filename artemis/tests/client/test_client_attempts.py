@@ -4,8 +4,8 @@ from random import Random
 
 import pytest
 
-from artemis.client.calls.attempts import Again, Course, Deliver, GiveUp, Verdict, judge
-from artemis.client.errors import Attempt
+from artemis.client.calls.attempts import Again, Course, Deliver, GiveUp, Verdict, judge, refuses
+from artemis.client.errors import Attempt, RefusedError, UnreachableError
 from artemis.client.nodes.nodes import Nodes
 from artemis.client.options import ClientOptions
 from artemis.model import ResponseStatus
@@ -115,3 +115,42 @@ def test_while_no_node_answers_each_is_asked_once() -> None:
     assert isinstance(third.answered(nodes.current, status("fail", "rate-limited"), 200.0), Again)
     steps = [third.failed(nodes.current, "refused", 200.0) for _ in range(4)]
     assert [type(step) for step in steps] == [Again, Again, Again, GiveUp]
+
+
+def test_a_request_that_is_too_large_ends_the_call_and_leaves_the_node_alone() -> None:
+    """Every node would say the same, and it says nothing about any."""
+    one, nodes = course()
+    first = nodes.current
+    step = one.refused(first, 413, 0.0)
+    assert isinstance(step, GiveUp)
+    assert isinstance(step.error, RefusedError)
+    assert not step.silent
+    assert nodes.current == first
+    assert not nodes.resting(first, 0.0)
+
+
+def test_when_all_nodes_refuse_the_call_is_refused() -> None:
+    """Each is asked once, as what stands there may not be a node; a silent one among them leaves hope."""
+    one, nodes = course(5)
+    first = nodes.current
+    assert isinstance(one.refused(first, 403, 0.0), Again)
+    assert nodes.current != first
+    step = one.refused(nodes.current, 403, 0.0)
+    assert isinstance(step, GiveUp)
+    assert isinstance(step.error, RefusedError)
+    assert step.error.error_code == "http-403"
+    other, nodes = course(2)
+    assert isinstance(other.failed(nodes.current, "refused", 0.0), Again)
+    step = other.refused(nodes.current, 403, 0.0)
+    assert isinstance(step, GiveUp)
+    assert isinstance(step.error, UnreachableError)
+    assert step.error.attempts[1].reason.startswith("HTTP 403: access is denied")
+
+
+@pytest.mark.parametrize(
+    ("status", "refusal"),
+    [(None, False), (302, False), (400, True), (404, False), (408, False), (413, True), (429, False), (500, False)],
+)
+def test_refusals_are_those_of_4xx_that_time_and_other_nodes_do_not_heal(status: int | None, refusal: bool) -> None:
+    """Except 404, 408 and 429."""
+    assert refuses(status) is refusal

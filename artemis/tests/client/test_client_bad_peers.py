@@ -8,18 +8,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from aiohttp import web
+from awaited import first
 
 from artemis import (
     ArtemisClient,
     ClientOptions,
     ConnectionState,
     Instance,
+    LinkChanged,
+    LinkKind,
     LookupFailed,
     NodeSwitched,
     RefusedError,
     RegistrationRefusedError,
     UnreachableError,
 )
+from artemis.testing import running_node
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Serve = Callable[[Handler], Awaitable[str]]
@@ -117,6 +121,100 @@ async def test_an_unusable_answer_is_a_failed_attempt_with_its_reason(
             await client.service("orders")
     assert [attempt.node for attempt in caught.value.attempts] == [url, url]
     assert all(reason in attempt.reason for attempt in caught.value.attempts)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(413, "too large; send less"), (403, "access is denied"), (401, "access is denied"), (405, "check the address")],
+)
+async def test_a_status_of_4xx_is_a_refusal_that_says_what_to_do(serve: Serve, status: int, words: str) -> None:
+    """It is asked for once: asked again, the same peer would say the same."""
+    asked = 0
+
+    async def refuse(request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        await request.read()
+        return web.Response(status=status)
+
+    url = await serve(refuse)
+    async with client_of(url, attempts=5) as client:
+        with pytest.raises(RefusedError, match=words) as caught:
+            await client.api.lookup(["orders"])
+    assert (caught.value.error_code, caught.value.node, caught.value.retriable) == (f"http-{status}", url, False)
+    assert asked == 1
+
+
+@pytest.mark.parametrize("status", [408, 429])
+async def test_too_late_and_too_many_are_tried_again(serve: Serve, status: int) -> None:
+    """Time alone may help there."""
+    async with client_of(await serve(answer(status))) as client:
+        with pytest.raises(UnreachableError, match=f"2 times .* HTTP {status}"):
+            await client.service("orders")
+
+
+async def test_a_wrong_address_is_called_by_its_name(serve: Serve) -> None:
+    """Whoever finds nothing at all at a node is asked for its address."""
+    async with client_of(await serve(answer(404)), attempts=1) as client:
+        with pytest.raises(
+            UnreachableError, match=r"HTTP 404, nothing is there .* is it the address of a registry node"
+        ):
+            await client.service("orders")
+
+
+async def test_what_refuses_at_one_address_is_left_for_a_node_that_works(serve: Serve, node_url: str) -> None:
+    """Something else may have got the address of a node that is gone."""
+    for _ in range(10):
+        stranger = await serve(answer(403))
+        async with client_of(stranger, node_url) as client:
+            await client.api.node_status()
+            assert client.server == node_url
+
+
+async def test_a_request_that_is_too_large_says_nothing_against_the_node() -> None:
+    """Neither over HTTP nor over a link, where the packet is refused and HTTP has the last word."""
+    large = Instance(
+        region_id="local",
+        zone_id="zone1",
+        service_id="large",
+        instance_id="i1",
+        url="http://x",
+        metadata={"a": "x" * 5000},
+    )
+    async with (
+        running_node(max_body_size=2048) as node,
+        ArtemisClient(servers=[node.url], region_id="local", zone_id="zone1") as client,
+    ):
+        with pytest.raises(RefusedError, match="http-413"):
+            await client.api.register([large])
+        events = client.events()
+        await client.service("orders")
+        await first(events, LinkChanged, lambda change: change.new is LinkKind.MSGTRANS)
+        with pytest.raises(RefusedError, match="http-413"):
+            await client.api.register([large])
+        assert client.link is LinkKind.MSGTRANS
+        assert client.state is ConnectionState.CONNECTED
+
+
+async def test_the_words_of_a_node_are_cut_and_printable(serve: Serve) -> None:
+    """Neither a flood nor a forged line nor the control of a terminal gets into errors and events."""
+    words = "\x1b[2J\n2026-01-01 root logged in" + "x" * 100_000
+    status = {"status": "fail", "errorCode": "service-unavailable", "message": words}
+    url, other = [await serve(answer(200, json.dumps({"responseStatus": status}).encode())) for _ in range(2)]
+    async with client_of(url, other) as client:
+        events = client.events()
+        with pytest.raises(UnreachableError) as caught:
+            await client.api.lookup(["orders"])
+        switch = await first(events, NodeSwitched)
+    for text in (switch.reason, *(attempt.reason for attempt in caught.value.attempts)):
+        assert text.isprintable()
+        assert len(text) == 200
+    status["errorCode"] = "bad-request"
+    async with client_of(await serve(answer(200, json.dumps({"responseStatus": status}).encode()))) as client:
+        with pytest.raises(RefusedError) as refused:
+            await client.api.lookup(["orders"])
+    assert str(refused.value).isprintable()
+    assert len(refused.value.message) == 200
 
 
 async def test_a_compressed_answer_is_bounded_after_inflating(serve: Serve) -> None:
@@ -246,7 +344,7 @@ async def test_a_redirect_without_a_target_and_an_endless_one_are_told_briefly(s
     async with client_of(await serve(endless), attempts=1) as client:
         with pytest.raises(UnreachableError) as caught:
             await client.service("orders")
-    assert caught.value.attempts[0].reason == f"HTTP 307, a redirect to '/{'x' * 199}'"
+    assert caught.value.attempts[0].reason == f"HTTP 307, a redirect to '/{'x' * 149}'"
 
 
 WEIRD = [

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,12 +25,28 @@ if TYPE_CHECKING:
     from artemis.model import FailedInstance
 
 
+LONGEST_WORDS: Final = 200
+"""Characters that are passed on of what a node says."""
+
+
+def printable(words: str) -> str:
+    """Return what a node said as it may be shown: at most `LONGEST_WORDS` characters, all of them printable.
+
+    Others, as line ends and control sequences, become a ``?``: they would forge lines of a log, or steer a terminal.
+    """
+    cut = words if len(words) <= LONGEST_WORDS else words[: LONGEST_WORDS - 1] + "…"
+    return cut if cut.isprintable() else "".join(one if one.isprintable() else "?" for one in cut)
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try of one call: the node's URL, and why it did not end the call."""
+    """One try of one call: the node's URL, and why it did not end the call, as `printable` shows it."""
 
     node: str
     reason: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", printable(self.reason))
 
     def __str__(self) -> str:
         return f"{self.node}: {self.reason}"
@@ -65,17 +81,18 @@ class UnreachableError(ArtemisError):
 class RefusedError(ArtemisError):
     """A node answered and refused (artemis spec 1.2); trying another node would not help.
 
-    ``node``, ``operation``, ``error_code`` (as on the wire) and ``message`` say who refused what, and why.
-    ``retriable`` is true for ``rate-limited`` alone.
+    ``node``, ``operation``, ``error_code`` and ``message`` say who refused what, and why; both texts as `printable`
+    shows them. The code is that on the wire, or ``http-403`` for an HTTP status of 4xx: then there is no registry node,
+    or something before it that does not let the request pass. ``retriable`` is true for ``rate-limited`` alone.
     """
 
     def __init__(self, node: str, operation: str, error_code: str, message: str) -> None:
         self.node = node
         self.operation = operation
-        self.error_code = error_code
-        self.message = message
+        self.error_code = printable(error_code)
+        self.message = printable(message)
         self.retriable = error_code == "rate-limited"
-        super().__init__(f"{node} refused {operation}: {error_code}{': ' if message else ''}{message}")
+        super().__init__(f"{node} refused {operation}: {self.error_code}{': ' if message else ''}{self.message}")
 
 
 class RegistrationRefusedError(RefusedError):
@@ -85,7 +102,8 @@ class RegistrationRefusedError(RefusedError):
         self.failed = tuple(failed)
         first = self.failed[0]
         more = f" (and {len(self.failed) - 1} more)" if len(self.failed) > 1 else ""
-        super().__init__(node, operation, first.error_code or "unknown", f"{first.error_message or ''}{more}")
+        words = printable(first.error_message or "")[: LONGEST_WORDS - len(more)]
+        super().__init__(node, operation, first.error_code or "unknown", words + more)
 
 
 class NoInstancesError(ArtemisError):

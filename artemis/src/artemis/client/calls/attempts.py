@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from artemis.client.errors import Attempt, UnreachableError
+from artemis.client.errors import Attempt, RefusedError, UnreachableError
 
 if TYPE_CHECKING:
     from random import Random
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from artemis.client.nodes.nodes import Nodes
     from artemis.client.options import ClientOptions
     from artemis.model import ResponseStatus
+
+
+TOO_LARGE: Final = frozenset({413, 414, 431})
+"""Status codes of HTTP that are about the request alone: every node would say the same."""
+NO_REFUSAL: Final = frozenset({404, 408, 429})
+"""What another node, or the same one later, may answer: nothing there, too late, too many."""
 
 
 class Verdict(Enum):
@@ -41,6 +47,20 @@ def judge(status: ResponseStatus) -> Verdict:
     return Verdict.FINAL
 
 
+def refuses(status: int | None) -> bool:
+    """Whether an HTTP status (None: there was none) is a refusal, and not what a node says that is down."""
+    return status is not None and 400 <= status < 500 and status not in NO_REFUSAL
+
+
+def advice(status: int) -> str:
+    """Say what to do about a status for which `refuses` is true."""
+    if status in TOO_LARGE:
+        return "the request is too large; send less at a time, or raise the limit of the node and of proxies before it"
+    if status in {401, 403, 407}:
+        return "access is denied; a proxy may be before the node, or something else runs at its address"
+    return "no registry node says that; check the address, and what is between"
+
+
 @dataclass(frozen=True, slots=True)
 class Deliver:
     """The call is over: hand the answer to the caller."""
@@ -55,9 +75,10 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """The call is over: raise ``error``."""
+    """The call is over: raise ``error``. Unless ``silent`` that says nothing about the registry."""
 
-    error: UnreachableError
+    error: UnreachableError | RefusedError
+    silent: bool = True
 
 
 class Course:
@@ -73,6 +94,7 @@ class Course:
         self._options = options
         self._random = random
         self._tried: list[Attempt] = []
+        self._refused: set[str] = set()
         self._limit = min(options.attempts, len(nodes.urls)) if nodes.all_failed else options.attempts
 
     def answered(self, node: str, status: ResponseStatus, now: float) -> Deliver | Again | GiveUp:
@@ -95,6 +117,21 @@ class Course:
         if len(self._tried) >= self._limit:
             return GiveUp(UnreachableError(self._operation, self._tried))
         return self._again()
+
+    def refused(self, node: str, status: int, now: float) -> Again | GiveUp:
+        """Decide after an HTTP status for which `refuses` is true.
+
+        A request that is too large ends here, and nothing is held against the node. Otherwise it may be the fault of
+        what stands at this one address, so the others are asked, once each; if all refuse, that is the answer.
+        """
+        error = RefusedError(node, self._operation, f"http-{status}", advice(status))
+        if status in TOO_LARGE:
+            return GiveUp(error, silent=False)
+        self._refused.add(node)
+        step = self.failed(node, f"HTTP {status}: {advice(status)}", now)
+        if not self._refused.issuperset(attempt.node for attempt in self._tried):
+            return step
+        return GiveUp(error) if isinstance(step, GiveUp) or self._nodes.current in self._refused else step
 
     def _again(self) -> Again:
         ceiling = min(self._options.backoff_limit, self._options.backoff * 2 ** (len(self._tried) - 1))

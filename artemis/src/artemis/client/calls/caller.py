@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic
 
 from artemis.client.calls.answers import AnswerT, RequestT, UnusableAnswer
-from artemis.client.calls.attempts import Again, Course, Deliver, GiveUp
+from artemis.client.calls.attempts import Again, Course, Deliver, GiveUp, advice, refuses
 from artemis.client.calls.transport import TransportFailure
 from artemis.client.errors import Attempt, ClosedError, RefusedError, UnreachableError
 from artemis.model import encode
@@ -74,8 +74,8 @@ class Caller:
     async def call(self, endpoint: Endpoint[RequestT, AnswerT], request: RequestT) -> Answered[AnswerT]:
         """Ask the current node; on trouble wait, switch and repeat, as the spec says in 1.2 and 9.2.
 
-        Raises ``UnreachableError`` after the last attempt, ``RefusedError`` for an answer with status ``fail``,
-        ``ClosedError`` when the client is not open.
+        Raises ``UnreachableError`` after the last attempt, ``RefusedError`` for an answer with status ``fail`` or where
+        HTTP says 4xx, see `Course.refused`, ``ClosedError`` when the client is not open.
         """
         if self._watching is None:
             return await self._call(endpoint, request, None)
@@ -95,19 +95,25 @@ class Caller:
                 answer, reply = await self._attempt(node, endpoint, request, body, watched)
             except (TransportFailure, UnusableAnswer) as failure:
                 reason = str(failure)
-                step: Deliver | Again | GiveUp = course.failed(node, reason, self._contact.clock())
+                status = _refusal(failure)
+                step: Deliver | Again | GiveUp = (
+                    course.failed(node, reason, self._contact.clock())
+                    if status is None
+                    else course.refused(node, status, self._contact.clock())
+                )
             else:
-                status = answer.response_status
-                reason = status.message or status.error_code or ""
-                step = course.answered(node, status, self._contact.clock())
+                said = answer.response_status
+                reason = said.message or said.error_code or ""
+                step = course.answered(node, said, self._contact.clock())
                 if isinstance(step, Deliver):
                     self._contact.heard()
-                    if status.status == "fail":
-                        raise RefusedError(node, endpoint.path, status.error_code or "unknown", status.message or "")
+                    if said.status == "fail":
+                        raise RefusedError(node, endpoint.path, said.error_code or "unknown", said.message or "")
                     return Answered(node, answer, reply.cursor, reply.age)
             self._contact.moved(reason)
             if isinstance(step, GiveUp):
-                self._contact.silent(str(step.error))
+                if step.silent:
+                    self._contact.silent(str(step.error))
                 raise step.error
             if isinstance(step, Again):
                 await asyncio.sleep(step.delay)
@@ -127,6 +133,9 @@ class Caller:
         try:
             answer, reply = await self._attempt(node, endpoint, request, encode(request), watched)
         except (TransportFailure, UnusableAnswer) as failure:
+            refusal = _refusal(failure)
+            if refusal is not None:
+                raise RefusedError(node, endpoint.path, f"http-{refusal}", advice(refusal)) from failure
             raise UnreachableError(endpoint.path, [Attempt(node, str(failure))]) from failure
         status = answer.response_status
         if status.status == "fail":
@@ -150,3 +159,9 @@ class Caller:
             answer = endpoint.read(request, reply.body)
             attempt.answered(answer.response_status)
             return answer, reply
+
+
+def _refusal(failure: TransportFailure | UnusableAnswer) -> int | None:
+    """Return the HTTP status of a failure that is a refusal."""
+    status = failure.status if isinstance(failure, TransportFailure) else None
+    return status if refuses(status) else None

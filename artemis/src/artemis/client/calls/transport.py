@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import aiohttp
 
 from artemis.client.calls.passage import PASSAGE
+from artemis.client.errors import printable
 from msgtrans import TlsClientConfig
 from msgtrans.tls import client_context
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 PREFIXES: Final = ("/api/", "/artemis/api/")
 """Where the operations are below the URL of a node: Java v1 and our nodes, Java v2 (spec 2)."""
+
+NOTHING_THERE: Final = (
+    "HTTP 404, nothing is there below /api/ and /artemis/api/; is it the address of a registry node, of this version?"
+)
 
 MAX_NODES: Final = 1000
 """Nodes of which it is remembered where their operations are; the one learned of first makes room."""
@@ -35,7 +40,7 @@ class TransportFailure(Exception):  # noqa: N818 - an outcome that never leaves 
     """
 
     def __init__(self, text: str, *, status: int | None = None, late: bool = False) -> None:
-        super().__init__(text)
+        super().__init__(printable(text))
         self.status = status
         self.late = late
 
@@ -120,12 +125,11 @@ class HttpTransport:
                 except TransportFailure as failure:
                     if failure.status != 404:
                         raise
-                    first = failure
                 other = PREFIXES[1] if known == PREFIXES[0] else PREFIXES[0]
                 try:
                     reply = await self._ask(method, node, other + path, body, query)
                 except TransportFailure as failure:
-                    raise (first if failure.status == 404 else failure) from None
+                    raise (TransportFailure(NOTHING_THERE, status=404) if failure.status == 404 else failure) from None
         except TimeoutError:
             raise TransportFailure(f"no answer within {timeout:g} s", late=True) from None
         self._prefixes[node] = other
@@ -182,7 +186,7 @@ def _refusal(response: aiohttp.ClientResponse) -> str:
     location = response.headers.get("Location")
     if response.status >= 400 or location is None:
         return f"HTTP {response.status}"
-    return f"HTTP {response.status}, a redirect to {location[:200]!r}"
+    return f"HTTP {response.status}, a redirect to {location[:150]!r}"
 
 
 def in_words(error: Exception) -> str:

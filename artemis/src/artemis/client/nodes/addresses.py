@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from artemis.client.calls.answers import Endpoint, check_named
-from artemis.client.errors import ArtemisError, RefusedError
+from artemis.client.errors import ArtemisError, RefusedError, printable
 from artemis.client.events import NodesChanged
 from artemis.client.nodes.nodes import MOST_LEARNED, Tier, ToldNode
 from artemis.client.nodes.urls import objection
@@ -179,6 +179,6 @@ class Addresses:
                 usable.append(ToldNode(url, region_id or "", zone_id or ""))
             elif url not in self._objections and len(self._objections) < MOST_OBJECTIONS:
                 self._objections.add(url)
-                extra = fields("node-refused", node=by, reason=str(why))
-                logger.warning("%s names the node %.200r, which is not used: %s", by, url, why, extra=extra)
+                extra = fields("node-refused", node=by, reason=printable(why))
+                logger.warning("%s names the node %.200r, which is not used: %s", by, url, printable(why), extra=extra)
         return usable

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from artemis.client.errors import printable
 from artemis.client.events import NodeSwitched
 
 if TYPE_CHECKING:
@@ -82,10 +83,10 @@ class Contact:
         self.moved(reason)
 
     def moved(self, reason: str) -> None:
-        """Tell of it if the client talks to another node than was told last."""
+        """Tell of it if the client talks to another node than was told last; ``reason`` may be a node's own words."""
         before, self._told = self._told, self.nodes.current
         if self._told != before:
-            self._feed.publish(NodeSwitched(before, self._told, reason))
+            self._feed.publish(NodeSwitched(before, self._told, printable(reason)))
             for callback in self._on_move:
                 callback()
 
