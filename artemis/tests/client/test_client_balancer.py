@@ -1,6 +1,7 @@
 """A balancer at work: at a real node, from several threads, with requests that end in every way."""
 
 import asyncio
+import math
 import json
 import sys
 from collections import Counter
@@ -124,6 +125,14 @@ async def test_latency_reported_is_taken_into_account(client: ArtemisClient, bal
     for one in (await client.service(balancer.service_id)).instances:
         balancer.report(one, ok=True, seconds=5.0 if one.instance_id == "c" else 0.001)
     assert "ab" == names(client.balancer(balancer.service_id, "power-of-two"))
+
+
+@pytest.mark.parametrize("seconds", [math.nan, math.inf, -1.0])
+async def test_a_latency_that_is_none_is_refused(client: ArtemisClient, balancer: Balancer, seconds: float) -> None:
+    """It would stay in the average for ever."""
+    (one, *_) = (await client.service(balancer.service_id)).instances
+    with pytest.raises(ValueError, match="seconds"):
+        balancer.report(one, ok=True, seconds=seconds)
 
 
 async def test_consistent_hash_needs_a_key_and_keeps_to_it(client: ArtemisClient, balancer: Balancer) -> None:

@@ -1,12 +1,14 @@
 """Which instances are left out for failing, and that never too many are: decided without a clock or a network."""
 
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
 import pytest
 
 from artemis.client.balancing.choices import ServiceChoices
-from artemis.client.balancing.members import Member
+from artemis.client.balancing.members import Lot, Member
 from artemis.client.balancing.outliers import OutlierRule
 from artemis.client.balancing.routes import CANARY_ROUTE, DEFAULT_ROUTE
 from artemis.client.balancing.strategies import PICKS
@@ -51,10 +53,15 @@ class Choosing:
 
     def member(self, name: str) -> Member:
         """Return what is known about an instance."""
-        self.choose()
-        member = self.choices.member(instance(name), self.view)
-        assert member is not None
-        return member
+        found: dict[str, Member] = {}
+
+        def note(lot: Lot, *_: object) -> Member:
+            found.update({member.key[2]: member for member in lot.members})
+            return lot.members[0]
+
+        while name not in found:
+            self.choices.choose(self.view, (DEFAULT_ROUTE,), note, b"", (), begin=False)
+        return found[name]
 
     def ends(self, name: str, *outcomes: bool) -> None:
         """Let requests to an instance end."""
@@ -306,3 +313,74 @@ def test_equal_seeds_choose_equally() -> None:
             runs.append([member.key for member in found if member is not None])
         assert runs[0] == runs[1]
         assert 50 == len(runs[0])
+
+
+def soon(call: Callable[[], object]) -> None:
+    """Call something that must not wait for anybody."""
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(20.0)
+    assert not thread.is_alive()
+
+
+def test_a_choice_may_be_interrupted_by_its_own_thread() -> None:
+    """As by a signal handler, or a finaliser: ends of requests are taken in after it, choices made at once."""
+    some = Choosing("a", "b", "c")
+    bad = some.member("a")
+    inside: list[object] = []
+
+    def pick(lot: Lot, able: Sequence[Member], *_: object) -> Member:
+        for _ in range(2):
+            some.choices.ended(bad, ok=False, seconds=0.1, began=False)
+        some.choices.reported(instance("a"), None, ok=False, seconds=0.1)
+        chosen = some.choose()
+        assert chosen is not None
+        inside.extend((chosen.key[2] in "abc", some.choices.outliers(), bad.failures))
+        return able[0]
+
+    soon(lambda: some.choices.choose(some.view, (DEFAULT_ROUTE,), pick, b"", (), begin=True))
+    assert [True, (), 0] == inside
+    assert (3, "bc") == (bad.failures, some.chosen())
+    assert [OutlierEjected("orders", instance("a"), 3, 10.0)] == some.told
+
+
+def test_the_end_of_a_request_waits_for_no_other_thread() -> None:
+    """Whoever is inside takes it in; the child of a fork, where that thread is not, begins anew."""
+    some = Choosing("a", "b", "c")
+    bad = some.member("a")
+    entered, leave = threading.Event(), threading.Event()
+
+    def pick(lot: Lot, able: Sequence[Member], *_: object) -> Member:
+        entered.set()
+        assert leave.wait(20.0)
+        return able[0]
+
+    def choose() -> None:
+        some.choices.choose(some.view, (DEFAULT_ROUTE,), pick, b"", (), begin=False)
+
+    for forked in (False, True):
+        entered.clear()
+        leave.clear()
+        thread = threading.Thread(target=choose)
+        thread.start()
+        assert entered.wait(20.0)
+        soon(lambda: some.choices.ended(bad, ok=False, seconds=0.1, began=False))
+        if forked:
+            some.choices.after_fork()
+            soon(some.choices.outliers)
+        leave.set()
+        thread.join()
+        assert 1 == bad.failures
+
+
+def test_a_choice_that_was_broken_off_is_made_anew() -> None:
+    """As by Ctrl-C in the middle of taking in another view."""
+    some = Choosing("a", "b")
+    assert "ab" == some.chosen()
+
+    def interrupted(*_: object) -> Member:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        some.choices.choose(some.view, (DEFAULT_ROUTE,), interrupted, b"", (), begin=False)
+    assert "ab" == some.chosen()

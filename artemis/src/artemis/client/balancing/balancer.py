@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, get_args
 
 from artemis.client.balancing.routes import CANARY_ROUTE, DEFAULT_ROUTE
@@ -55,6 +56,9 @@ class Balancer:
         self._routes = (CANARY_ROUTE, DEFAULT_ROUTE) if self.route == CANARY_ROUTE else (self.route,)
         self._canary_routes = (CANARY_ROUTE, *(route for route in self._routes if route != CANARY_ROUTE))
 
+    def __repr__(self) -> str:
+        return f"<Balancer of {self.service_id}: {self.strategy} by {self.route}>"
+
     async def ready(self) -> None:
         """Wait until the service has been looked up once; raises what that first lookup raises."""
         await self._balancing.look_up(self.service_id)
@@ -87,11 +91,12 @@ class Balancer:
     def report(self, instance: Instance, *, ok: bool, seconds: float | None = None) -> None:
         """Tell how a request to an instance from ``next`` ended, and how many seconds it took; see ``request``.
 
-        An instance that is not shown any more is ignored.
+        An instance that is not shown any more is ignored. ``ValueError`` for a time that is none. It never waits, so
+        signal handlers and finalisers may call it, and so they may leave a ``request``.
         """
-        member = self._choices.member(instance, self._balancing.last_shown(self._key))
-        if member is not None:
-            self._choices.ended(member, ok=ok, seconds=seconds, began=False)
+        if seconds is not None and not 0 <= seconds < math.inf:
+            raise ValueError(f"seconds is how long a request took, not {seconds!r}")
+        self._choices.reported(instance, self._balancing.last_shown(self._key), ok=ok, seconds=seconds)
 
     def outliers(self) -> tuple[Instance, ...]:
         """Return the instances that rest because requests to them failed; they return at the choice after that."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from threading import Lock, get_ident
+from threading import RLock, get_ident
 from typing import TYPE_CHECKING
 
 from artemis.client.balancing.choices import ServiceChoices
@@ -51,7 +51,7 @@ class Balancing:
         self._random = random
         self._clock = clock
         self._choices: dict[str, ServiceChoices] = {}
-        self._lock = Lock()
+        self._lock = RLock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._forked = False
@@ -68,6 +68,7 @@ class Balancing:
     def after_fork(self) -> None:
         """Allow no more choices, in the child of a fork: nobody tells it what comes and goes."""
         self._loop, self._forked = None, True
+        self._lock = RLock()
 
     async def look_up(self, service_id: str) -> ServiceView:
         """Return the service, looked up if it has not been."""
@@ -104,7 +105,7 @@ class Balancing:
         with self._lock:
             choices = self._choices.pop(key, None)
             if choices is None:
-                choices = ServiceChoices(
+                made = ServiceChoices(
                     service_id,
                     here=self._here,
                     outliers=self._outliers,
@@ -112,8 +113,9 @@ class Balancing:
                     clock=self._clock,
                     tell=self._tell,
                 )
+                choices = self._choices.pop(key, made)  # a signal handler may have come in between
                 if len(self._choices) >= self._limit:
-                    del self._choices[next(iter(self._choices))]
+                    self._choices.pop(next(iter(self._choices)))
             self._choices[key] = choices
             return choices
 
@@ -123,9 +125,8 @@ class Balancing:
             self._discovery.known(service_id)
 
     def _tell(self, event: OutlierEjected | OutlierReturned) -> None:
-        if get_ident() == self._thread:
-            self._feed.publish(event)
-        elif self._loop is not None:
+        # Never at once, not even in the loop's thread: it may be a finaliser that interrupts the feed itself.
+        if self._loop is not None:
             # A loop that ended meanwhile has no listeners any more.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._feed.publish, event)

@@ -2,24 +2,28 @@
 
 `ServiceChoices` owns what all balancers of one service share. It is compiled anew when the service is shown with other
 instances or rules, so that a choice touches few things. Synchronous, under one lock, so that any thread may call it.
+A signal handler, or a finaliser that the collector runs, may call it too while its own thread is inside: ends of
+requests wait in a queue until whoever is inside is done, and a choice is made with nothing that is being changed.
 Not here: how an instance is chosen within a group (`strategies`), what a rule means (`routes`), where views come from.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import replace
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from artemis.client.balancing.members import Lot, Member
 from artemis.client.balancing.routes import Names, routes_of
 from artemis.client.balancing.strategies import learn_latency, smooth_turn
 from artemis.client.events import OutlierEjected, OutlierReturned
+from artemis.client.forks import note_open
 from artemis.client.names import Key, instance_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from random import Random
 
     from artemis.client.balancing.outliers import OutlierRule
@@ -77,6 +81,16 @@ class _Known(NamedTuple):
     by_instance: dict[int, Member]
 
 
+class _End(NamedTuple):
+    """How a request ended, of a member or, if only the caller knows it, of an instance that is shown like this."""
+
+    whose: Member | Instance
+    shown: Shown | None
+    ok: bool | None
+    seconds: float | None
+    began: bool
+
+
 class ServiceChoices:
     """The choices of one client among the instances of one service.
 
@@ -100,7 +114,11 @@ class ServiceChoices:
         self._outliers = outliers
         self._random = random
         self._tell = tell
-        self._lock = Lock()
+        self._ends: deque[_End] = deque()
+        self._lock = RLock()
+        self._busy = False
+        """Somebody is inside; whoever holds the lock and sees this has interrupted himself."""
+        note_open(self)  # by itself: balancers keep it when the client has closed
         self._instances: tuple[Instance, ...] | None = None
         self._rules: tuple[RouteRule, ...] = ()
         self._logic: tuple[Instance, ...] = ()
@@ -120,28 +138,30 @@ class ServiceChoices:
         """
         back: Sequence[Member] = ()
         with self._lock:
-            if (
-                shown.instances is not self._instances
-                or shown.route_rules is not self._rules
-                or shown.logic_instances is not self._logic
-            ):
-                self._compile(shown)
-            if self._resting:
-                back = self._let_return()
-            member = None
-            for route in routes:
-                compiled = self._routes.get(route)
-                if compiled is not None and compiled.lots:
-                    if avoid:
-                        lot, able = self._around(compiled, avoid)
-                    else:
-                        lots = compiled.lots
-                        lot = lots[0] if len(lots) == 1 else smooth_turn(lots)
-                        able = lot.able
-                    member = pick(lot, able, self._random, self.clock, key)
-                    if begin:
-                        member.outstanding += 1
-                    break
+            if self._busy:
+                return self._apart().choose(shown, routes, pick, key, avoid, begin=begin)
+            try:
+                self._busy = True
+                if (
+                    shown.instances is not self._instances
+                    or shown.route_rules is not self._rules
+                    or shown.logic_instances is not self._logic
+                ):
+                    self._compile(shown)
+                if self._resting:
+                    back = self._let_return()
+                member = None
+                for route in routes:
+                    compiled = self._routes.get(route)
+                    if compiled is not None and compiled.lots:
+                        member = self._among(compiled, pick, key, avoid)
+                        if begin:
+                            member.outstanding += 1
+                        break
+            finally:
+                self._busy = False
+        if self._ends:
+            self._take_in()
         if back:
             self._tell_of(back)
         return member
@@ -157,30 +177,86 @@ class ServiceChoices:
         return f"no group of its route rule {route} has any of its {count} instances"
 
     def ended(self, member: Member, *, ok: bool | None, seconds: float | None, began: bool) -> None:
-        """Take in how a request ended: well, badly, or (None) in a way that says nothing about the instance."""
-        event = None
-        with self._lock:
-            if began:
-                member.outstanding -= 1
-            if ok is not None:
-                event = self._learn(member, ok=ok, seconds=seconds)
-        if event is not None:
-            self._tell(event)
+        """Take in how a request ended: well, badly, or (None) in a way that says nothing about the instance.
 
-    def member(self, instance: Instance, shown: Shown | None) -> Member | None:
-        """Return what is known about an instance; None if it is not shown, or in no route."""
-        with self._lock:
-            if self._instances is None and shown is not None:
-                self._compile(shown)
-            return self._members.get(instance_key(instance))
+        Never waits: if another thread is inside, that one takes it in.
+        """
+        self._ends.append(_End(member, None, ok, seconds, began))
+        self._take_in()
+
+    def reported(self, instance: Instance, shown: Shown | None, *, ok: bool, seconds: float | None) -> None:
+        """Take in how a request ended that was not begun here; nothing happens if the instance is in no route."""
+        self._ends.append(_End(instance, shown, ok, seconds, began=False))
+        self._take_in()
 
     def outliers(self) -> tuple[Instance, ...]:
         """Return the instances that rest now."""
+        back: Sequence[Member] = ()
         with self._lock:
-            back = self._let_return()
+            if not self._busy:
+                try:
+                    self._busy = True
+                    back = self._let_return()
+                finally:
+                    self._busy = False
             resting = tuple(member.instance for member in self._resting)
+        if self._ends:
+            self._take_in()
         self._tell_of(back)
         return resting
+
+    def after_fork(self) -> None:
+        """Forget the parent's choices, in the child of a fork: a thread that is not here may have been inside."""
+        self._lock = RLock()
+        self._busy = False
+        self._ends = deque()
+        self._instances = None
+        self._members, self._lots, self._routes, self._resting = {}, {}, {}, []
+        self._next_return = NEVER
+        note_open(self)  # this process may fork again
+
+    def _apart(self) -> ServiceChoices:
+        """Return choices that share nothing with these, for one choice in the middle of another one."""
+        return ServiceChoices(
+            self.service_id,
+            here=self._here,
+            outliers=self._outliers,
+            random=self._random,
+            clock=self.clock,
+            tell=self._tell,
+        )
+
+    def _take_in(self) -> None:
+        # Whoever is inside looks here after leaving, so what is put in meanwhile is taken in by somebody.
+        while self._ends and self._lock.acquire(blocking=False):
+            told: list[OutlierEjected | None] = []
+            try:
+                if self._busy:
+                    return
+                try:
+                    self._busy = True
+                    while self._ends:
+                        told.append(self._end(self._ends.popleft()))
+                finally:
+                    self._busy = False
+            finally:
+                self._lock.release()
+            for event in told:
+                if event is not None:
+                    self._tell(event)
+
+    def _end(self, end: _End) -> OutlierEjected | None:
+        if isinstance(end.whose, Member):
+            member: Member | None = end.whose
+        else:
+            if self._instances is None and end.shown is not None:
+                self._compile(end.shown)
+            member = self._members.get(instance_key(end.whose))
+        if member is None:
+            return None
+        if end.began:
+            member.outstanding -= 1
+        return None if end.ok is None else self._learn(member, ok=end.ok, seconds=end.seconds)
 
     def _learn(self, member: Member, *, ok: bool, seconds: float | None) -> OutlierEjected | None:
         now = self.clock()
@@ -213,28 +289,29 @@ class ServiceChoices:
         for compiled in self._routes.values():
             compiled.settle()
 
-    @staticmethod
-    def _around(compiled: _Compiled, avoid: Collection[Instance]) -> tuple[Lot, Sequence[Member]]:
-        """Find a group with somebody who is not to be avoided; those who are able first, then nearer ones."""
-        avoided = {instance_key(instance) for instance in avoid}
-        stages = [[(lot, lot.able) for lot in compiled.lots]]
-        stages += [[(lot, _rested(lot.members)) for lot in tier] for tier in compiled.tiers]
-        stages += [[(lot, lot.members) for lot in tier] for tier in compiled.tiers]
-        for stage in stages:
-            left = {lot: able for lot, members in stage if (able := tuple(m for m in members if m.key not in avoided))}
-            if left:
-                lot = smooth_turn(list(left))
-                return lot, left[lot]
-        lot = smooth_turn(compiled.lots)
-        return lot, lot.able
+    def _among(self, compiled: _Compiled, pick: Pick, key: bytes, avoid: Collection[Instance]) -> Member:
+        lots = compiled.lots
+        lot = lots[0] if len(lots) == 1 else smooth_turn(lots)
+        member = pick(lot, lot.able, self._random, self.clock, key)
+        if avoid:
+            avoided = {instance_key(instance) for instance in avoid}
+            # Usually it is another one than those that just failed; everybody is looked at only if it is not.
+            if member.key in avoided:
+                other = _around(compiled, avoided)
+                if other is not None:
+                    member = pick(*other, self._random, self.clock, key)
+        return member
 
     def _compile(self, shown: Shown) -> None:
-        self._instances, self._rules, self._logic = shown.instances, shown.route_rules, shown.logic_instances
+        # Whoever interrupts this, as Ctrl-C does, leaves it to the next one to begin anew.
+        self._instances = None
         before, self._members = self._members, {}
         known = _Known(before, {id(member.instance): member for member in before.values()})
         lots, self._lots = self._lots, {}
         self._routes = {}
-        for route_id, route in routes_of(self._rules, self._instances or (), self._logic, self._names).items():
+        for route_id, route in routes_of(
+            shown.route_rules, shown.instances or (), shown.logic_instances, self._names
+        ).items():
             weighted = [group for group in route.groups if group.weight]
             tiers: list[tuple[Lot, ...]] = []
             for groups in _nearer(route, weighted, self._here):
@@ -244,6 +321,7 @@ class ServiceChoices:
             self._routes[route_id] = _Compiled(tuple(tiers), weightless=bool(route.groups) and not weighted)
         self._resting = [member for member in self._resting if self._members.get(member.key) is member]
         self._settle()
+        self._instances, self._rules, self._logic = shown.instances, shown.route_rules, shown.logic_instances
 
     def _dealt(self, old: tuple[Lot, ...], groups: Sequence[RouteGroup], known: _Known) -> tuple[Lot, ...]:
         """Return the groups with their members; who had which turn stays as long as the groups and weights do."""
@@ -287,6 +365,24 @@ def _place(instance: Instance) -> tuple[str, str]:
 
 def _word(text: str | None) -> str:
     return (text or "").strip().lower()
+
+
+def _around(compiled: _Compiled, avoided: set[Key]) -> tuple[Lot, Sequence[Member]] | None:
+    """Find a group with somebody who is not to be avoided; those who are able first, then nearer ones."""
+    for stage in _stages(compiled):
+        left = {lot: able for lot, members in stage if (able := tuple(m for m in members if m.key not in avoided))}
+        if left:
+            lot = smooth_turn(list(left))
+            return lot, left[lot]
+    return None
+
+
+def _stages(compiled: _Compiled) -> Iterator[list[tuple[Lot, Sequence[Member]]]]:
+    yield [(lot, lot.able) for lot in compiled.lots]
+    for tier in compiled.tiers:
+        yield [(lot, _rested(lot.members)) for lot in tier]
+    for tier in compiled.tiers:
+        yield [(lot, lot.members) for lot in tier]
 
 
 def _until(member: Member) -> float:

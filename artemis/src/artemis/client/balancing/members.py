@@ -8,7 +8,10 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from artemis.client.balancing.rendezvous import halves
+
 if TYPE_CHECKING:
+    from artemis.client.balancing.rendezvous import Lanes
     from artemis.client.names import Key
     from artemis.model import Instance
 
@@ -17,7 +20,7 @@ class Member:
     """One instance of a service, the same object for as long as the instance is shown."""
 
     __slots__ = (
-        "_seed",
+        "_halves",
         "ejections",
         "failures",
         "instance",
@@ -43,20 +46,25 @@ class Member:
         """How often in a row it was left out."""
         self.resting_until: float | None = None
         """Until when it is left out; None: it is not."""
-        self._seed: int | None = None
+        self._halves: tuple[bytes, bytes] | None = None
 
     @property
     def seed(self) -> int:
         """64 bits that stand for the identity of the instance, the same in every process."""
-        if self._seed is None:
-            self._seed = int.from_bytes(blake2b("\0".join(self.key).encode(), digest_size=8).digest(), "big")
-        return self._seed
+        return int.from_bytes(blake2b("\0".join(self.key).encode(), digest_size=8).digest(), "big")
+
+    @property
+    def halves(self) -> tuple[bytes, bytes]:
+        """The seed as `Lanes` take it, worked out once."""
+        if self._halves is None:
+            self._halves = halves(self.seed)
+        return self._halves
 
 
 class Lot:
     """One group of one route, as requests are dealt out to it: who is in it, who of them is able, whose turn it is."""
 
-    __slots__ = ("able", "credit", "key", "members", "owners", "turn", "weight")
+    __slots__ = ("able", "credit", "key", "lanes", "members", "owners", "turn", "weight")
 
     def __init__(self, key: str, weight: int, turn: int) -> None:
         self.key = key
@@ -70,9 +78,12 @@ class Lot:
         """Those that are not left out."""
         self.owners: dict[int, Member] = {}
         """Who of ``able`` has which slot of consistent hashing, as far as somebody asked."""
+        self.lanes: Lanes | None = None
+        """``able`` as consistent hashing compares them, made when it is first used."""
 
     def narrow(self, able: tuple[Member, ...]) -> None:
         """Say who is able from now on."""
         if able != self.able:
             self.able = able
             self.owners = {}
+            self.lanes = None

@@ -6,8 +6,9 @@ Not here: which group, and who of it is left out, see `choices`.
 from __future__ import annotations
 
 import math
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Literal
+
+from artemis.client.balancing.rendezvous import Lanes, slot_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,8 +46,6 @@ MEMORY = 10.0
 
 WEIGHT_OF_LAST = 0.25
 """The share of the last answer in the moving average of the latency."""
-
-_MASK = (1 << 64) - 1
 
 
 def smooth_turn(lots: Sequence[Lot]) -> Lot:
@@ -108,28 +107,15 @@ def power_of_two(_lot: Lot, able: Sequence[Member], random: Random, now: Callabl
 
 
 def by_key(lot: Lot, able: Sequence[Member], _random: Random, _now: Callable[[], float], key: bytes) -> Member:
-    """Choose the one that the key belongs to: of all the one with the highest score for the key's slot (rendezvous)."""
+    """Choose the one that the key belongs to."""
     slot = slot_of(key)
     if able is not lot.able:
-        return max(able, key=lambda member: score(member.seed, slot))
+        return able[Lanes(member.halves for member in able).owner(slot)]
     owner = lot.owners.get(slot)
     if owner is None:
-        owner = lot.owners[slot] = max(able, key=lambda member: score(member.seed, slot))
+        lanes = lot.lanes = lot.lanes or Lanes(member.halves for member in able)
+        owner = lot.owners[slot] = able[lanes.owner(slot)]
     return owner
-
-
-def slot_of(key: bytes) -> int:
-    """Return the slot of a key: the first two bytes of its BLAKE2b-64, so the same in every process and version."""
-    digest = blake2b(key, digest_size=8).digest()
-    return digest[0] << 8 | digest[1]
-
-
-def score(seed: int, slot: int) -> int:
-    """Return how much an instance wants a slot: both mixed to 64 evenly spread bits (the finalizer of SplitMix64)."""
-    mixed = (seed ^ (slot + 1) * 0x9E3779B97F4A7C15) & _MASK
-    mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9 & _MASK
-    mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB & _MASK
-    return mixed ^ mixed >> 31
 
 
 def learn_latency(member: Member, seconds: float, now: float) -> None:
