@@ -48,3 +48,19 @@ def test_every_number_has_a_range() -> None:
     ruled = {"backoff_limit", "link_backoff_limit", "node_rest_limit", "guard_share"}
     listed = {*ranges.POSITIVE, *ranges.NOT_NEGATIVE, *ranges.COUNTS, *ruled}
     assert {field.name for field in dataclasses.fields(ClientOptions)} == listed
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("heartbeat_interval", "5", "a number"),
+        ("lost_after", None, "a number"),
+        ("guard_share", True, "a number"),
+        ("attempts", 2.5, "a whole number"),
+        ("batch_size", "500", "a whole number"),
+    ],
+)
+def test_what_is_no_number_is_refused_by_name(name: str, value: object, kind: str) -> None:
+    """As a text from the environment would be."""
+    with pytest.raises(TypeError, match=f"^{name} must be {kind}, not {value!r}$"):
+        ClientOptions(**{name: value})  # type: ignore[arg-type]

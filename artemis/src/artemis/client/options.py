@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 POSITIVE = (
     "heartbeat_interval",
@@ -42,7 +42,8 @@ COUNTS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientOptions:
-    """Timings and bounds of one client; times in seconds. A value out of its range raises ``ValueError``.
+    """Timings and bounds of one client; times in seconds. A value out of its range raises ``ValueError``, one that is
+    no number ``TypeError``.
 
     Registrations:
 
@@ -127,6 +128,11 @@ class ClientOptions:
     event_buffer: int = 256
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value: object = getattr(self, field.name)
+            kind = "whole number" if field.name in COUNTS else "number"
+            if isinstance(value, bool) or not isinstance(value, int if field.name in COUNTS else int | float):
+                raise TypeError(f"{field.name} must be a {kind}, not {value!r}")
         for name in POSITIVE:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be more than 0 seconds, not {getattr(self, name)}")
