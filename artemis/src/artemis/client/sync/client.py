@@ -49,8 +49,10 @@ class ArtemisClient:
                 prices = client.service("prices")
 
     The arguments are those of the async client, which runs in a daemon thread of its own from entering on (or `open`)
-    until leaving (or `close`). A program that ends without closing unregisters all the same; a client that
-    is dropped open warns (``ResourceWarning``) and ends.
+    until leaving (or `close`). A program that ends without closing unregisters all the same, except by ``kill -9``,
+    ``os._exit``, or SIGTERM without a handler, which end Python on the spot: the lease runs out then. For SIGTERM,
+    ``signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))`` is enough; `artemis.script.registered` and ``artemis run``
+    see to it. A client that is dropped open warns (``ResourceWarning``) and ends.
 
     All methods may be called from any thread, several at once, also from one with a running event loop: they block
     their caller, and with it that loop, so async code does better with the async client. Waiting may be interrupted
@@ -96,6 +98,9 @@ class ArtemisClient:
         )
         self.api = RegistryApi(self._work)
         """The plain operations, for tools: nothing cached, nothing renewed."""
+
+    def __repr__(self) -> str:
+        return repr(self._work.client)
 
     def __enter__(self) -> Self:
         self.open()
@@ -154,6 +159,8 @@ class ArtemisClient:
 
     def service(self, service_id: str, *, timeout: float | None = None) -> ServiceView:
         """Return a service with its live instances, from the live cache after the first use.
+
+        Whoever calls a service often keeps a `balancer`, whose choices need no other thread.
 
         Errors as of the async client, and ``TimeoutError`` after ``timeout`` seconds, if given.
         """
