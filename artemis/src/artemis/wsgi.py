@@ -164,7 +164,9 @@ class RegisteredApp:
             return
         # It never led: what the one before has left is taken out by name, and need not be there. The lease of one whose
         # name takes an address that nobody has found out here runs out.
-        left = [one for one in self._client.registered(*self._instances).instances if one.instance_id]
+        former = self._client.registered(*self._instances)
+        left = [one for one in former.instances if one.instance_id]
+        former.hand_over()
         try:
             if left:
                 self._client.api.unregister(left)

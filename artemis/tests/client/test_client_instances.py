@@ -53,7 +53,7 @@ def test_what_cannot_be_derived_is_named(given: Instance, missing: str) -> None:
 
 def test_a_place_is_needed() -> None:
     """Without a region of its own or of the client there is no key."""
-    with pytest.raises(ValueError, match="region_id and a zone_id"):
+    with pytest.raises(ValueError, match=r"region_id and a zone_id: ArtemisClient\(region_id=.*--region and --zone"):
         completed(Instance(service_id="s", ip="h", port=1), region_id=None, zone_id="z")
 
 

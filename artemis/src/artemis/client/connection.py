@@ -16,7 +16,7 @@ class ConnectionState(Enum):
     ============= ================================ ============================= ======================================
     state         meaning                          leases of this client         services looked up
     ============= ================================ ============================= ======================================
-    ``CONNECTED`` the last call was answered       live                          current, up to the poll interval
+    ``CONNECTED`` the last call was answered       live                          current; see their ``age``
     ``SUSPENDED`` the last call was not answered   live until their time is up   of the last answer; see their ``age``
     ``LOST``      nothing for ``lost_after``       presumed expired              of the last answer, presumed outdated
     ============= ================================ ============================= ======================================
@@ -34,18 +34,29 @@ class ConnectionState(Enum):
 
 
 class Connection:
-    """Derives the state from the outcomes of calls; times are monotonic seconds."""
+    """Derives the state from the outcomes of calls; times are seconds of a clock that goes on while a machine sleeps.
+
+    :meth:`tick` is to be called every ``watch`` seconds: if that was not done for ``lost_after`` seconds the process has
+    been suspended, and what was known before is no longer known.
+    """
 
     def __init__(self, *, lost_after: float, now: float) -> None:
         self.state = ConnectionState.SUSPENDED
-        """The state as of the last outcome or tick."""
+        """The state as of the last outcome or tick; see :meth:`state_at`."""
+        self.watch = lost_after / 4
         self._lost_after = lost_after
         self._heard = now
+        self._ticked: float | None = None
 
     @property
     def lost_at(self) -> float | None:
         """When :meth:`tick` has to be called next, or None while nothing is due."""
         return self._heard + self._lost_after if self.state is ConnectionState.SUSPENDED else None
+
+    def state_at(self, now: float) -> ConnectionState:
+        """Return the state at this time; changes nothing, so that any thread may ask."""
+        slept = self._ticked is not None and now - self._ticked >= self._lost_after
+        return ConnectionState.LOST if slept and self.state is ConnectionState.CONNECTED else self.state
 
     def answered(self, now: float) -> StateChanged | None:
         """Note that a node answered."""
@@ -60,6 +71,10 @@ class Connection:
 
     def tick(self, now: float) -> StateChanged | None:
         """Note that time went by."""
+        slept = self.state_at(now) is not self.state
+        ticked, self._ticked = self._ticked, now
+        if slept and ticked is not None:
+            return self._move(ConnectionState.LOST, f"this process was suspended for {now - ticked:.0f} s")
         if self.state is ConnectionState.SUSPENDED and now - self._heard >= self._lost_after:
             return self._move(ConnectionState.LOST, f"no answer for {self._lost_after:g} s")
         return None

@@ -5,14 +5,12 @@ Pure. Not here: its identity and its lease; see `artemis.client.registration.lea
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from artemis.client.names import check_encodable, check_length
-
-if TYPE_CHECKING:
-    from artemis.model import Instance
+from artemis.model import Instance
 
 UP: Final = "up"
 """The status of an instance that names none."""
@@ -54,13 +52,17 @@ def completed(
     ``up``. Values that are there stay. Raises ``ValueError`` naming the field that is out of range, longer than nodes
     take, not to be encoded, or missing and not to be derived, and ``TypeError`` naming the field of a wrong type.
     """
+    check_instance(instance)
     _check_fields(instance)
     if not _given(instance.service_id):
         raise ValueError("an instance needs a service_id")
     region = instance.region_id if _given(instance.region_id) else region_id
     zone = instance.zone_id if _given(instance.zone_id) else zone_id
     if not _given(region) or not _given(zone):
-        raise ValueError("an instance needs a region_id and a zone_id, of its own or from the client")
+        raise ValueError(
+            "an instance needs a region_id and a zone_id: ArtemisClient(region_id=..., zone_id=...), the same as the "
+            "node's --region and --zone (`artemis status` shows them), or its own"
+        )
     ip = address if needs_address(instance) else instance.ip
     has_address = _given(ip) and instance.port > 0
     instance_id, url = instance.instance_id, instance.url
@@ -85,6 +87,17 @@ def completed(
     )
     _check_texts(whole)
     return whole
+
+
+def check_instance(instance: object) -> None:
+    """Raise ``TypeError`` that says what to do unless it is an `Instance`."""
+    if isinstance(instance, list | tuple | set | frozenset):
+        raise TypeError(
+            f"instances are given one by one, not in a {type(instance).__name__}: registered(one, two) or "
+            "registered(*instances)"
+        )
+    if not isinstance(instance, Instance):
+        raise TypeError(f"what is registered is an artemis.Instance(service_id=...), not {instance!r}")
 
 
 def _given(text: str | None) -> bool:

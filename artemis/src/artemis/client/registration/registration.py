@@ -6,6 +6,7 @@ Not here: keeping them there, see `artemis.client.registration.registrar`.
 from __future__ import annotations
 
 import asyncio
+import warnings
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import msgspec
@@ -47,7 +48,8 @@ class Registration:
     was refused, ``LimitError``; ``ValueError`` if this client has registered the same instance already): then none of
     the instances stays. From then on the client renews the leases; trouble shows in ``state`` and ``error`` and as
     events of the client. Leaving unregisters, and waits until the callers that the node pushes to have been told, at
-    most ``drain_timeout`` seconds. Can be entered once. Methods may be called concurrently, and cancelled.
+    most ``drain_timeout`` seconds. Can be entered once; one that is dropped before that warns (``ResourceWarning``).
+    Methods may be called concurrently, and cancelled.
 
     One that is not ``required`` raises neither ``UnreachableError`` nor ``RegistrationRefusedError``: entering waits
     ``attempt_timeout`` seconds at most, ``state`` and events tell, and each heartbeat tries again.
@@ -78,7 +80,18 @@ class Registration:
         self._given: tuple[Instance, ...] = tuple(instances)
         self._leases: list[Lease] | None = None
         self._entered = False
+        self._expected = True
         self._left = asyncio.Event()
+
+    def __del__(self) -> None:
+        if self._expected:
+            said = f"{self!r} was never entered; use `async with client.registered(...)`, or `with` of artemis.sync"
+            warnings.warn(said, ResourceWarning, stacklevel=2, source=self)
+
+    def __repr__(self) -> str:
+        first, others = self.instance, len(self._given) - 1
+        name = f"{first.service_id}/{first.instance_id or f'port {first.port}'}"
+        return f"<Registration of {name}{f' and {others} more' if others else ''}: {self.state.value}>"
 
     @property
     def instance(self) -> Instance:
@@ -106,6 +119,7 @@ class Registration:
         if self._entered:
             raise RuntimeError("a registration can be entered once; call client.registered(...) again")
         self._entered = True
+        self._expected = False
         self._given = tuple(await self._origin.whole(self._given))
         unhealthy = "" if self._probe is None else await self._ask(self._probe, "")
         begin = self._registrar.begin if self._required else self._registrar.begin_sometime
@@ -125,12 +139,14 @@ class Registration:
         Never raises for a registry that does not answer (within ``close_timeout``): the leases end by themselves then,
         and the client's events ``Unregistered`` carry the error.
         """
+        self._expected = False
         if self._leases is not None:
             self._left.set()
             await self._registrar.end(self._leases)
 
     def hand_over(self) -> None:
         """Renew the instances no longer, and leave them in the registry: another process renews them from here on."""
+        self._expected = False
         if self._leases is not None:
             self._left.set()
             self._registrar.hand_over(self._leases)

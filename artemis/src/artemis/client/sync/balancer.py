@@ -33,6 +33,9 @@ class Balancer:
         self.strategy: Strategy = self._inner.strategy
         self.route = self._inner.route
 
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
     def ready(self, timeout: float | None = None) -> None:
         """Wait until the service has been looked up once; raises what that first lookup raises.
 

@@ -29,6 +29,9 @@ class Registration:
         self._inner = make(self._core.client)
         self._entered = False
 
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
     @property
     def instance(self) -> Instance:
         """The instance, or the first of several, as registered."""
@@ -93,5 +96,6 @@ class Registration:
     def _take_over(self) -> None:
         core = self._work.core
         if core is not self._core and not self._entered:
+            self._inner.hand_over()  # nobody will enter this one
             self._core, self._inner = core, self._make(core.client)
         self._entered = True
