@@ -49,6 +49,8 @@ def test_trouble_is_logged_when_it_begins_changes_its_kind_and_ends(caplog: pyte
     ]
     trouble.met(unreachable("next"))
     assert len(messages(caplog)) == 4
+    trouble.over()
+    assert messages(caplog)[-1] == "heartbeat works again after 1 failure"
 
 
 class Log(logging.Handler):
@@ -83,7 +85,8 @@ async def test_an_outage_is_two_lines_for_each_loop(quick: ClientOptions) -> Non
             ArtemisClient(servers=[node.url], region_id="local", zone_id="zone1", options=quick) as client,
             client.registered(Instance(service_id="orders", ip="127.0.0.1", port=1)),
         ):
-            await client.service("prices")  # another one: the guard has a line of its own for an instance that is missed
+            # Another service than that of the registration: the guard has a line of its own for what is missed.
+            await client.service("prices")
             events = client.events()
             await asyncio.to_thread(node.kill)
             heartbeats = lookups = 0

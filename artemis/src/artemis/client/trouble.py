@@ -38,6 +38,7 @@ class Trouble:
         if self._kind is not None:
             # As loud as the beginning: whoever was told of one has to be told of the other.
             extra = fields(f"{self._action}-works", count=self._times)
-            self._logger.warning("%s works again after %d failures", self._what, self._times, extra=extra)
+            failures = "failure" if self._times == 1 else "failures"
+            self._logger.warning("%s works again after %d %s", self._what, self._times, failures, extra=extra)
         self._kind = None
         self._times = 0
