@@ -4,6 +4,7 @@ import asyncio
 import os
 import pty
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -314,6 +315,9 @@ def _until_gone(pid: int) -> None:
     [
         (("--health-http", "health"), "neither a path like /health nor a URL"),
         (("--health-tcp", "9000"), "is not HOST:PORT"),
+        (("--health-tcp", "a..b:80"), "'a..b' is no name of a host"),
+        (("--health-http", "http://a..b/"), "'a..b' is no name of a host"),
+        (("--health-http", "http://[::1/"), "Invalid IPv6 URL"),
         (("--health-http", "/h", "--health-tcp", "a:1"), "only one of them"),
         (("--health-command", "a", "--no-health"), "only one of them"),
         (("--health-command", "'"), "No closing quotation"),
@@ -329,3 +333,54 @@ def test_a_wrong_command_line_starts_nothing(run: Callable[..., Result], argumen
     result = run("run", "--service", "orders", "--port", "0", *arguments, "--", "echo", "started")
     assert (2, "") == (result.exit_code, result.stdout)
     assert text in result.stderr
+
+
+LEFT = (
+    "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(time.sleep(0.3) or print('bye'))); "
+    "print('up', flush=True); signal.pause()"
+)
+
+
+@pytest.mark.parametrize("ends", ["itself", "when told"])
+async def test_what_a_shell_was_running_may_end_in_order(cli_node_url: str, fresh_service: str, ends: str) -> None:
+    """It gets SIGTERM and its time, whether the shell was told to end or had ended by itself."""
+    line = f'{sys.executable} -c "$0" & read go' + ("" if ends == "itself" else "; wait")
+    async with running(cli_node_url, "--no-health", "--", "sh", "-c", line, LEFT, service=fresh_service) as run:
+        assert "up" == await run.line()
+        await run.told("Registered")
+        assert run.process.stdin is not None
+        if ends == "itself":
+            run.process.stdin.write(b"\n")
+        else:
+            run.process.terminate()
+        assert "bye" == await run.line()
+        assert (0 if ends == "itself" else 143) == await run.code()
+
+
+async def test_what_a_shell_was_running_is_killed_when_it_does_not_end(cli_node_url: str, fresh_service: str) -> None:
+    """After --stop-timeout, and not before; that is told."""
+    stubborn = (
+        "import signal; signal.signal(signal.SIGTERM, lambda *_: print('no', flush=True)); print('up', flush=True)\n"
+        "while True: signal.pause()"
+    )
+    line = f'{sys.executable} -c "$0" & read go'
+    arguments = ("--no-health", "--stop-timeout", "0.5", "--", "sh", "-c", line, stubborn)
+    async with running(cli_node_url, *arguments, service=fresh_service) as run:
+        assert "up" == await run.line()
+        await run.told("Registered")
+        assert run.process.stdin is not None
+        run.process.stdin.write(b"\n")
+        assert "no" == await run.line()
+        assert "What the command left running does not end; it is killed." == await run.told("left running")
+        assert 0 == await run.code()
+
+
+@pytest.mark.parametrize("check", [(), ("--health-http", "/health")])
+def test_a_port_that_somebody_else_serves_starts_nothing(run: Callable[..., Result], check: tuple[str, ...]) -> None:
+    """Whoever answers there would be taken for the command."""
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        port = str(stranger.getsockname()[1])
+        arguments = ("--service", "orders", "--ip", "127.0.0.1", "--port", port, *check)
+        result = run("run", *arguments, "--", "echo", "started")
+    assert (1, "") == (result.exit_code, result.stdout)
+    assert f"Somebody listens at 127.0.0.1:{port} before the command was started" in result.stderr

@@ -6,7 +6,7 @@ import os
 import pytest
 from aiohttp import web
 
-from artemis.cli.run_checks import CommandCheck, HttpCheck, TcpCheck
+from artemis.cli.run_checks import CommandCheck, HttpCheck, TcpCheck, said_by
 from artemis.cli.run_children import Children
 from artemis.cli.run_health import Health
 
@@ -98,3 +98,13 @@ async def test_a_command_is_well_that_ends_with_0() -> None:
         assert "the health command ends with code 3" == await said("exit 3")
         assert "the health command ends with code 127" == await said("nonesuch-command")
         assert "the health command does not end within 0.05 s" == await said("sleep 60 & wait", 0.05)
+
+
+async def test_a_check_that_breaks_is_a_failed_one() -> None:
+    """Whatever it raises; a name that cannot be one is told as that."""
+
+    async def broken() -> str:
+        raise LookupError("out of order")
+
+    assert "the check itself failed: LookupError('out of order')" == await said_by(broken)
+    assert (await said_by(TcpCheck("a..b", 80, 1.0))).startswith("a..b: encoding with 'idna' codec failed")

@@ -17,12 +17,13 @@ import typer
 
 from artemis.cli import output
 from artemis.cli.address import is_ip
-from artemis.cli.codes import USAGE
+from artemis.cli.codes import FAILED, USAGE
 from artemis.cli.parameters import DEFAULT_SERVER, Region, Server, Zone, named, pairs
 from artemis.cli.run_children import CannotStartError
 from artemis.cli.run_supervision import HealthPlan, Plan, Supervision
 from artemis.cli.session import QUICK
 from artemis.client import ClientOptions
+from artemis.client.listening import accepts
 from artemis.client.registration.address import own_address
 from artemis.model import Instance
 
@@ -108,9 +109,10 @@ def run(
     artemis run --service orders --port 9000 -- node server.js
 
     SIGTERM, SIGINT and SIGQUIT first take the instance out, then reach the process; SIGHUP, SIGUSR1 and SIGUSR2 reach
-    it at once. Its input and output are untouched, and its exit code is that of this command (128 + N for signal N; 126
-    and 127 if it cannot be started). It runs whether or not the registry does, which is told on stderr. On Linux it
-    gets SIGTERM too when this command is killed.
+    it at once. What it leaves running gets SIGTERM and until --stop-timeout, too, except on a terminal. Its input and
+    output are untouched, and its exit code is that of this command (128 + N for signal N; 126 and 127 if it cannot be
+    started). It runs whether or not the registry does, which is told on stderr. On Linux it gets SIGTERM too when this
+    command is killed.
     """
     if os.name != "posix":
         output.say("`artemis run` needs the signals and process groups of POSIX; on Windows register with the SDK.")
@@ -150,6 +152,13 @@ def run(
             attempts=QUICK.attempts, attempt_timeout=QUICK.attempt_timeout, close_timeout=2.0, drain_timeout=drain
         ),
     )
+    if port and not (no_health or health_tcp or health_command or "://" in health_http) and accepts((reached, port)):
+        tell(
+            f"Somebody listens at {_host(reached)}:{port} before the command was started, so a check of that port "
+            "would not say how the command is; nothing is started. End that process, take another --port, or check in "
+            "another way (--health-http URL, --health-tcp HOST:PORT, --health-command, --no-health)."
+        )
+        raise typer.Exit(FAILED)
     raise typer.Exit(_supervised(plan))
 
 
@@ -218,9 +227,13 @@ def _words(line: str) -> list[str]:
 def _health_url(target: str, own: str) -> str:
     if target.startswith("/"):
         return own + target
-    parts = urlsplit(target)
+    try:
+        parts = urlsplit(target)
+    except ValueError as error:
+        raise typer.BadParameter(f"{target!r}: {error}", param_hint="--health-http") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise typer.BadParameter(f"{target!r} is neither a path like /health nor a URL", param_hint="--health-http")
+    _check_name(parts.hostname, "--health-http")
     return target
 
 
@@ -228,7 +241,15 @@ def _health_address(target: str) -> str:
     host, colon, port = target.rpartition(":")
     if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
         raise typer.BadParameter(f"{target!r} is not HOST:PORT", param_hint="--health-tcp")
+    _check_name(host, "--health-tcp")
     return target
+
+
+def _check_name(host: str, option: str) -> None:
+    try:
+        host.encode("idna")
+    except UnicodeError as error:
+        raise typer.BadParameter(f"{host!r} is no name of a host: {error}", param_hint=option) from None
 
 
 def _own_ip(ip: str, server: str) -> str:

@@ -6,6 +6,7 @@ What failures in a row mean is decided in `artemis.cli.run_health`.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Protocol
 
 import aiohttp
@@ -20,12 +21,23 @@ if TYPE_CHECKING:
 
 _WELL = range(200, 400)
 
+logger = logging.getLogger("artemis.cli")
+
 
 class Check(Protocol):
     """One way to ask whether the process is well."""
 
     async def __call__(self) -> str:
         """Return an empty text if it is, else why not; takes a bounded time and raises nothing."""
+
+
+async def said_by(check: Check) -> str:
+    """Return what a check says; one that raises all the same has failed, and does not end the checking."""
+    try:
+        return await check()
+    except Exception as error:
+        logger.debug("a health check raised", exc_info=True)
+        return f"the check itself failed: {error!r}"
 
 
 class HttpCheck:
@@ -67,6 +79,8 @@ class TcpCheck:
             return f"port {self._port} of {self._host} accepts no connection within {self._timeout:g} s"
         except OSError:
             return f"port {self._port} of {self._host} accepts no connection"
+        except ValueError as error:  # a name that cannot be one, which only looking it up finds out
+            return f"{self._host}: {error}"
         writer.transport.abort()
         return ""
 

@@ -41,6 +41,7 @@ class Child:
         """Whether it has a process group of its own."""
         self.ended = ended
         self._process = process
+        self._group = leads
 
     def send(self, number: int) -> None:
         """Send it a signal, unless it has ended."""
@@ -50,12 +51,18 @@ class Child:
 
     def send_group(self, number: int) -> None:
         """Send a signal to everything in its process group, what outlives it included; nothing if the group is ours."""
-        if not self.leads:
+        if not self._group:
             return
         try:
             os.killpg(self.pid, number)
         except (ProcessLookupError, PermissionError):
-            return  # nobody is left, or (macOS) nobody but zombies
+            # Nobody is left, or (macOS) nobody but zombies. The number may be somebody else's from now on.
+            self._group = False
+
+    def has_group(self) -> bool:
+        """Say whether anything is left of its process group; no if the group is ours."""
+        self.send_group(0)
+        return self._group
 
     def kill(self) -> None:
         """End it at once, and its process group if that is its own."""

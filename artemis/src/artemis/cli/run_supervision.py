@@ -6,6 +6,7 @@ The order of an end that was asked for: unregister, wait until callers were told
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
-from artemis.cli.run_checks import CommandCheck, HttpCheck, TcpCheck
+from artemis.cli.run_checks import CommandCheck, HttpCheck, TcpCheck, said_by
 from artemis.cli.run_children import Children
 from artemis.cli.run_health import Health
 from artemis.cli.run_keeping import Keeper
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from artemis.cli.run_children import Child
     from artemis.model import Instance
 
+logger = logging.getLogger("artemis.cli")
+
 NEVER_HEALTHY: Final = 124
 """The exit code when the command was not healthy within ``start_timeout``, as that of timeout(1)."""
 
@@ -35,6 +38,8 @@ _ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _PASSED: Final = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _STARTING: Final = 0.1
 """Seconds between two checks at most while the command starts: it is wanted as soon as it can serve."""
+_LOOKING: Final = 0.02
+"""Seconds between two looks whether the command's process group is empty."""
 _PATIENCE: Final = 10.0
 """Seconds of starting after which it is said what is waited for."""
 
@@ -86,7 +91,11 @@ class _Requests:
             self.second.set()
 
     def pass_on(self, number: int) -> None:
-        if self.command is not None:
+        if self.command is None:
+            return
+        if self.command.ended.done():
+            self.command.send_group(number)
+        else:
             self.command.send(number)
 
 
@@ -103,6 +112,8 @@ class Supervision:
         # On a terminal the command shares this process's group, or it could not read from it, and Ctrl-C and Ctrl-Z
         # would not be for both. Elsewhere it leads its own, which can be ended as a whole.
         self._terminal = sys.stdin is not None and sys.stdin.isatty()
+        self._deadline: float | None = None
+        """When what was told to end is killed."""
 
     async def run(self) -> int:
         """Run the command to its end and return the exit code: its own, 128 + the signal that ended it, or 124.
@@ -135,6 +146,7 @@ class Supervision:
                 await self._stop(command, keeper, keeping)
             keeper.end()
             await self._leave([keeping])
+            await self._end_group(command)
         if not keeping.done():
             keeping.cancel()  # the registry is silent: leases end by themselves
             await asyncio.wait([keeping])
@@ -170,6 +182,7 @@ class Supervision:
         self._requests.second.set()  # from here on there is nothing to hurry: further signals are the command's
         if not self._told_by_terminal(number):
             command.send(number)
+        self._deadline = asyncio.get_running_loop().time() + self._plan.stop_timeout
         done, _ = await asyncio.wait([command.ended], timeout=self._plan.stop_timeout)
         if not done:
             name = signal.Signals(number).name
@@ -178,6 +191,20 @@ class Supervision:
             await command.ended
         # A shell that was told to end may have left what it was running.
         command.send_group(signal.SIGTERM)
+
+    async def _end_group(self, command: Child) -> None:
+        """Wait until what the command left running has ended, or may not take longer; it is killed afterwards."""
+        loop = asyncio.get_running_loop()
+        if self._deadline is None:  # it ended by itself, and so nobody has told them yet
+            self._deadline = loop.time() + self._plan.stop_timeout
+            command.send_group(signal.SIGTERM)
+            self._requests.first.set()
+            self._requests.second.set()  # signals are theirs from here on
+        while command.has_group():
+            if loop.time() >= self._deadline:
+                self._tell("What the command left running does not end; it is killed.")
+                return
+            await asyncio.sleep(_LOOKING)  # the system tells nobody of the end of a group
 
     async def _leave(self, until: list[asyncio.Future[Any]]) -> None:
         """Wait for one of these, for no longer than unregistering may take."""
@@ -217,7 +244,7 @@ class Supervision:
         patient_until = loop.time() + _PATIENCE
         while True:
             before = self._health.ever
-            if self._health.heard(await check()):
+            if self._health.heard(await said_by(check)):
                 keeper.want(self._health.good)
                 if not self._health.good:
                     self._tell(f"Unhealthy: {self._health.reason}.")
@@ -255,4 +282,6 @@ async def _beside(*works: Coroutine[None, None, None]) -> AsyncIterator[None]:
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.wait(tasks)
+        for ended in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(ended, Exception):
+                logger.error("a part of artemis run failed", exc_info=ended)
