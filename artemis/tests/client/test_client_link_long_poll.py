@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -58,9 +59,13 @@ async def test_each_answer_tells_of_its_service_and_confirms_it(
         await link.subscribe([Want(service_id)])
         async with asyncio.timeout(20):
             whole = await pushes.get()
-            assert (service_id, (), True, 0.0) == (whole.service, whole.changes, whole.full_sync, whole.age)
+            assert (service_id, (), True) == (whole.service, whole.changes, whole.full_sync)
             quiet = await pushes.get()
-        assert ((), False, 0.0) == (quiet.changes, quiet.full_sync, quiet.age)
+        assert ((), False) == (quiet.changes, quiet.full_sync)
+        assert whole.age is not None
+        assert quiet.age is not None
+        assert 0.0 < whole.age
+        assert OPTIONS.confirm_interval / 2 <= quiet.age
         assert quiet.cursor
         one = Instance(service_id=service_id, instance_id="i1", ip="127.0.0.1", port=9000)
         async with client.registered(one):
@@ -101,13 +106,17 @@ class Node:
         self.status = 200
         self.body: object = {"cursor": "c", "ageMs": 0, "fullSync": False, "changes": []}
         self.asked = 0
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     async def serve(self, request: web.Request) -> web.Response:
         """Answer."""
         self.asked += 1
-        if request.path.endswith("/-"):
+        if request.path.endswith("/-") and self.status != 503 and self.answers.is_set():
             return web.json_response({"cursor": "c", "changes": []})
-        return web.Response(status=self.status, body=json.dumps(self.body).encode())
+        body = json.dumps(self.body).encode()
+        await self.answers.wait()
+        return web.Response(status=self.status, body=body)
 
 
 @pytest.fixture
@@ -158,7 +167,41 @@ async def test_a_node_that_lets_nobody_wait_is_not_asked_in_a_rush(node: Node) -
         async with asyncio.timeout(20):
             await pushes.get()
         await link.confirm()
-        assert node.asked == 2
+        assert node.asked == 3
+
+
+async def test_an_answer_may_be_as_old_as_its_request(node: Node) -> None:
+    """What was true when the node took it up may have been under way ever since."""
+    async with linked(node.url) as (link, pushes):
+        node.answers.clear()
+        await link.subscribe([Want("orders", "c")])
+        await until(lambda: node.asked == 2)
+        await asyncio.sleep(0.05)
+        node.answers.set()
+        async with asyncio.timeout(20):
+            push = await pushes.get()
+        assert push.age is not None
+        assert push.age >= 0.05
+
+
+async def test_a_node_that_hangs_is_noticed_without_any_service(node: Node) -> None:
+    """The sign of life is an answer, and there is none."""
+    async with linked(node.url, replace(OPTIONS, attempt_timeout=0.05)) as (link, _):
+        assert (await link.confirm()).heard
+        node.answers.clear()
+        with pytest.raises(LinkFailure, match="no answer within") as caught:
+            await link.confirm()
+        assert caught.value.offered is True
+        node.answers.set()
+
+
+async def test_a_gateway_that_has_no_time_is_no_sign_of_life(node: Node) -> None:
+    """The link stays for a while, but nobody was heard."""
+    async with linked(node.url) as (link, _):
+        node.status = 503
+        assert [False] * PATIENCE == [(await link.confirm()).heard for _ in range(PATIENCE)]
+        with pytest.raises(LinkFailure, match="HTTP 503"):
+            await link.confirm()
 
 
 async def test_a_node_that_is_gone_ends_the_link_as_lost(node: Node) -> None:

@@ -218,7 +218,8 @@ class Following:
         joined = {entry: join for entry, join in self._joined.items() if entry.fed and not entry.behind}
         asked = self._clock()
         confirmation = await self._in_time(self._link.confirm())
-        self._heard()  # a caller may need nothing else of the registry for hours
+        if confirmation.heard:
+            self._heard()  # a caller may need nothing else of the registry for hours
         if not self._link.confirms:
             return True
         if confirmation.current:

@@ -87,12 +87,14 @@ class Want:
 class Confirmation:
     """A node's word that everything up to ``cursor`` was pushed before it; its data was ``age`` seconds old then.
 
-    With ``current`` False there was more to push than fits: what is held is not known to be current, ask again.
+    With ``current`` False there was more to push than fits: what is held is not known to be current, ask again. With
+    ``heard`` False it is not even a sign of life: something before the node says that it has no time now.
     """
 
     current: bool
     cursor: str | None
     age: float
+    heard: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from artemis.client.calls.transport import TransportFailure
+from artemis.client.clock import elapsed
 from artemis.client.links.link import Confirmation, LinkFailure, LinkKind, OnPush, Push, Subscribed
 from artemis.client.links.pushes import GarbledPush, read_push
 from artemis.client.names import service_key
@@ -37,7 +38,10 @@ PROBE: Final = "-"
 
 
 class LongPollLink:
-    """See `Link`; made by `open_long_poll`. The requests wait for ``confirm_interval``, 60 s at most."""
+    """See `Link`; made by `open_long_poll`. The requests wait for half a ``confirm_interval``, 60 s at most.
+
+    An answer is known to be no older than its request, so a view is two requests old at most.
+    """
 
     kind = LinkKind.LONG_POLL
     carries_calls = False
@@ -50,7 +54,8 @@ class LongPollLink:
         self._options = options
         self._random = random
         self._on_push = on_push
-        self._wait = min(options.confirm_interval, MAX_WAIT)
+        self._wait = min(options.confirm_interval / 2, MAX_WAIT)
+        self._put_off = 0
         self._polls: dict[str, asyncio.Task[None]] = {}
         self._end: asyncio.Future[LinkFailure] = asyncio.get_running_loop().create_future()
 
@@ -86,8 +91,16 @@ class LongPollLink:
                 poll.cancel()
 
     async def confirm(self) -> Confirmation:
-        """See `Link.confirm`: nothing for all services together. Each answer to a poll confirms its own."""
+        """See `Link.confirm`: a sign of life. Each answer to a poll confirms its service, and none tells of others."""
         self._check()
+        try:
+            await self._probe(self._options.attempt_timeout)
+        except TransportFailure as failure:
+            self._put_off += 1
+            if failure.status in BUSY and self._put_off <= PATIENCE:
+                return Confirmation(current=False, cursor=None, age=0.0, heard=False)
+            raise LinkFailure(str(failure), offered=failure.status is None) from failure
+        self._put_off = 0
         return Confirmation(current=False, cursor=None, age=0.0)
 
     async def ended(self) -> LinkFailure:
@@ -107,19 +120,22 @@ class LongPollLink:
     async def probe(self) -> None:
         """See whether the node has the operation. Raises ``LinkFailure``."""
         try:
-            reply = await self._http.get(self.node, f"v1/services/{PROBE}", {}, self._options.link_timeout)
-            read_push(reply.body, PROBE)
+            await self._probe(self._options.link_timeout)
         except TransportFailure as failure:
             offered = None if failure.late else failure.status is None
             raise LinkFailure(str(failure), offered=offered) from failure
+
+    async def _probe(self, within: float) -> None:
+        reply = await self._http.get(self.node, f"v1/services/{PROBE}", {}, within)
+        try:
+            read_push(reply.body, PROBE)
         except GarbledPush as error:
             raise LinkFailure(str(error), offered=False) from error
 
     async def _poll(self, service: str, cursor: str | None) -> None:
-        clock = asyncio.get_running_loop().time
         put_off = 0
         while True:
-            began = clock()
+            began = elapsed()
             try:
                 push = await self._ask(service, cursor)
             except LinkFailure as failure:
@@ -135,7 +151,7 @@ class LongPollLink:
             self._on_push(push)
             # A node that lets nobody wait, or has everything to tell each time, is not asked in an endless rush.
             least = self._options.backoff if told else self._options.backoff_limit
-            if clock() - began < least and clock() - began < self._wait:
+            if elapsed() - began < least and elapsed() - began < self._wait:
                 await asyncio.sleep(self._random.uniform(0.0, least))
 
     async def _ask(self, service: str, cursor: str | None) -> Push:
@@ -144,6 +160,7 @@ class LongPollLink:
         if cursor is not None:
             query["cursor"] = cursor
         within = self._wait + self._options.attempt_timeout
+        asked = elapsed()
         try:
             reply = await self._http.get(self.node, f"v1/services/{quote(service, safe='')}", query, within)
             push = read_push(reply.body, service)
@@ -153,7 +170,8 @@ class LongPollLink:
             raise LinkFailure(str(failure), offered=failure.status is None) from failure
         except GarbledPush as error:
             raise LinkFailure(str(error), offered=False) from error
-        return Push(push.service, push.changes, push.cursor, push.full_sync, reply.age)
+        # When the node answered is not known; it may have been at once, and the answer was on its way since.
+        return Push(push.service, push.changes, push.cursor, push.full_sync, reply.age + (elapsed() - asked))
 
     def _check(self) -> None:
         if self._end.done():
