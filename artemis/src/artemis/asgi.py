@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Mutable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from artemis.client import ArtemisClient, ArtemisError
+from artemis.client import ArtemisClient
 from artemis.client.listening import until_listening
 
 if TYPE_CHECKING:
@@ -100,8 +100,14 @@ class RegisteredApp:
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
-        client = _client_of(self._source)
-        state = _state_of(scope)
+        try:
+            client = _client_of(self._source)
+            state = _state_of(scope)
+        except Exception as error:
+            # One that leaves here would mean that there is no lifespan, and the server would go on without.
+            logger.exception("the application does not start: there is no client")
+            await send({"type": "lifespan.startup.failed", "message": f"no client of the registry: {error!r}"})
+            return
         state[STATE] = client
         self._state = state
         async with _Inner.running(self._app, scope) as inner:
@@ -112,17 +118,21 @@ class RegisteredApp:
 
     async def _serve(self, client: ArtemisClient, inner: _Inner, receive: Receive, send: Send) -> Message:
         """Go from the end of the application's start-up to the end of its shutdown; return the last message."""
+        started = False
         try:
             async with AsyncExitStack() as stack:
                 await _enter(stack, client, self._instances, health=self._health, required=self._required)
                 self._client = client
                 await send({"type": "lifespan.startup.complete"})
+                started = True
                 await receive()
                 self._client = None
-        except (ArtemisError, ValueError, TypeError) as error:
-            logger.exception("the application does not start: its registration failed")
+        except Exception as error:
+            # Whatever it is, the server has to hear of it: one that leaves here would mean "without a lifespan".
+            logger.exception("the registration failed while the application %s", "ended" if started else "started")
             await inner.stop()
-            return {"type": "lifespan.startup.failed", "message": f"registration failed: {error}"}
+            event = "shutdown" if started else "startup"
+            return {"type": f"lifespan.{event}.failed", "message": f"registration failed: {error}"}
         return await inner.stop()
 
 
@@ -182,7 +192,7 @@ async def _when_listening(registration: Registration, instance: Instance, node: 
         try:
             await until_listening(instance, node)
             await registration.__aenter__()
-        except (ArtemisError, OSError, ValueError):
+        except Exception:
             logger.exception("the application is not registered")
 
     entering = asyncio.create_task(enter(), name="artemis asgi registration")

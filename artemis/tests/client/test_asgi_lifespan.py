@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from artemis import ArtemisClient, ClientOptions, Instance, UnreachableError
-from artemis.asgi import App, Lifespan, Message, Receive, RegisteredApp, Scope, Send, lifespan
+from artemis.asgi import App, ClientSource, Lifespan, Message, Receive, RegisteredApp, Scope, Send, lifespan
 
 PATIENCE = 20.0
 Make = Callable[[], ArtemisClient]
@@ -143,6 +143,27 @@ async def test_a_required_registration_that_fails_ends_the_start(make_lost: Make
     assert said["type"] == "lifespan.startup.failed"
     assert str(said["message"]).startswith("registration failed: no registry node answered")
     assert ["lifespan.startup", "lifespan.shutdown"] == [kind for kind, _ in app.told]
+
+
+@pytest.mark.parametrize("trouble", ["factory", "entered", "registration"])
+async def test_whatever_is_wrong_is_told_to_the_server(make: Make, trouble: str) -> None:
+    """As a start that failed, with the reason: an error would be taken for an application without a lifespan."""
+
+    def broken() -> ArtemisClient:
+        raise LookupError("no settings")
+
+    source: ClientSource = broken
+    instances = [an_instance("orders")]
+    if trouble == "entered":
+        source = make()
+        async with source:
+            pass
+    elif trouble == "registration":
+        source, instances = make, [Instance(service_id="")]
+    [said] = await start(RegisteredApp(Starlette(), source, *instances, required=True))
+    assert said["type"] == "lifespan.startup.failed"
+    reason = {"factory": "no settings", "entered": "can be entered once", "registration": "service"}[trouble]
+    assert reason in str(said["message"])
 
 
 async def test_one_that_is_not_required_lets_the_application_serve(make_lost: Make) -> None:
