@@ -17,6 +17,8 @@ from artemis.client.calls.api import RegistryApi, Shown
 from artemis.client.calls.sieve import Sieve
 from artemis.client.calls.transport import Reply
 from artemis.client.discovery.discovery import Discovery
+from artemis.client.discovery.following import PAUSE, SPREAD
+from artemis.client.discovery.lookups import OVERTAKEN
 from artemis.client.discovery.services import ServiceBook
 from artemis.client.errors import Attempt, UnreachableError
 from artemis.client.events import EventFeed
@@ -581,6 +583,27 @@ def test_a_push_about_all_services_is_sorted_by_them() -> None:
         assert ({"a": 1}, {"a": 1}) == tuple(setting.shown(name)[0] for name in SERVICES)
         setting.discovery.push(Push("*", (Change("new", instance("prices", "b", 2), 0),), node.cursor, full_sync=True))
         assert ({}, {"b": 2}) == tuple(setting.shown(name)[0] for name in SERVICES)
+
+    followed(test)
+
+
+def test_many_reloads_are_few_lookups() -> None:
+    """One soon, and then one in a while, whatever a node says; the last of them shows what the last reload was for."""
+
+    async def test(node: Node, setting: Setting, link: FakeLink, following: "asyncio.Task[None]") -> None:
+        reload = (Change("reload", instance("orders", "*", 0), 0),)
+        node.latency = lambda: 0.001  # type: ignore[method-assign]
+        for number in range(400):
+            setting.discovery.push(Push("orders", reload, node.cursor))
+            node.shown["orders"]["a"] = number
+            await asyncio.sleep(0.01)
+        assert 1 <= node.lookups <= OVERTAKEN * (4.0 / PAUSE + 1)
+        await asyncio.sleep(PAUSE + SPREAD + 0.1)
+        assert {"a": 399} == setting.shown("orders")[0]
+        setting.discovery.push(Push("prices", (Change("reload", instance("prices", "*", 0), 0),), node.cursor))
+        asked = len(setting.api.asked)
+        await asyncio.sleep(SPREAD + 0.01)
+        assert asked < len(setting.api.asked)
 
     followed(test)
 

@@ -7,9 +7,10 @@ is in `services`. Raises `LinkFailure` when the link should be left, for another
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from artemis.client.discovery.changes import by_service, without_unusable
 from artemis.client.links.link import EVERYTHING, LinkFailure, LinkKind, Want
@@ -29,6 +30,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger("artemis.client")
 
 Answer = TypeVar("Answer")
+
+
+SPREAD: Final = 0.2
+"""Seconds within which a lookup follows what a push could not say: all who were told so ask at the same time."""
+
+PAUSE: Final = 1.0
+"""Seconds between such lookups of one service, however often a node says that there is something to look up."""
 
 
 class Following:
@@ -60,6 +68,8 @@ class Following:
         self._joins = 0
         self._again: set[Followed] = set()
         self._refused: set[Followed] = set()
+        self._whole: dict[Followed, float] = {}
+        """When those were looked up last that pushes could not tell everything of."""
         self._change = asyncio.Event()
         self._gap = asyncio.Event()
         self._ask = asyncio.Event()
@@ -166,6 +176,7 @@ class Following:
 
     def _forget(self, entry: Followed) -> None:
         del self._joined[entry]
+        self._whole.pop(entry, None)
         entry.fed = False
         entry.pushed_by, entry.dated = "", False
 
@@ -187,18 +198,35 @@ class Following:
         failures = 0
         while True:
             await self._gap.wait()
-            self._gap.clear()
-            behind = [entry for entry in self._joined if entry.behind]
-            succeeded = await self._lookups.refresh(behind)
+            await asyncio.sleep(self._random.uniform(0.0, SPREAD))
+            due = await self._due()
+            succeeded = await self._lookups.refresh(due)
             # What is whole now can be confirmed.
             self._ask.set()
-            if succeeded and not any(entry.behind for entry in behind):
+            if succeeded:
+                self._whole.update((entry, self._clock()) for entry in due if entry in self._joined)
+            if succeeded and not any(entry.behind for entry in due):
                 failures = 0
-                continue
-            ceiling = min(self._options.backoff_limit, self._options.backoff * 2.0 ** min(failures, 30))
-            failures += 1
-            await asyncio.sleep(self._random.uniform(0.0, ceiling))
-            self._gap.set()
+            else:
+                ceiling = min(self._options.backoff_limit, self._options.backoff * 2.0 ** min(failures, 30))
+                failures += 1
+                await asyncio.sleep(self._random.uniform(0.0, ceiling))
+            if any(entry.behind for entry in self._joined):
+                self._gap.set()
+
+    async def _due(self) -> list[Followed]:
+        """Return what is to be looked up now, as soon as there is something that was not only just."""
+        while True:
+            self._gap.clear()
+            last = {entry: self._whole.get(entry, float("-inf")) for entry in self._joined if entry.behind}
+            now = self._clock()
+            due = [entry for entry, time in last.items() if now >= time + PAUSE]
+            if due or not last:
+                return due
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.001, min(last.values()) + PAUSE - now)):
+                    await self._gap.wait()
+                await asyncio.sleep(self._random.uniform(0.0, SPREAD))
 
     async def _keep_confirmed(self) -> None:
         failures = 0
