@@ -6,6 +6,7 @@ import logging
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from urllib.parse import urlsplit
 
 import pytest
 from awaited import PATIENCE, first
@@ -194,10 +195,9 @@ async def test_every_address_of_a_name_is_tried(pair: tuple[str, str], monkeypat
 
     def resolve(host: str, *_: object, **__: object) -> list[tuple[object, ...]]:
         resolved.append(host)
-        ports = (1, int(pair[0].rpartition(":")[2]))
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in ("127.0.0.2", "127.0.0.1")]
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    async with client_of(None, "http://registry.example:8080") as client:
+    async with client_of(None, f"http://registry.example:{urlsplit(pair[0]).port}") as client:
         assert (await client.api.node_status()).status == "up"
     assert resolved == ["registry.example"]

@@ -11,11 +11,13 @@ import ssl
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import urlsplit
 
 import aiohttp
 
 from artemis.client.calls.passage import PASSAGE
 from artemis.client.errors import printable
+from artemis.client.nodes.names import Names
 from msgtrans import TlsClientConfig
 from msgtrans.tls import client_context
 
@@ -87,6 +89,7 @@ class HttpTransport:
         if tls is not None:
             client_context(tls)  # files that cannot be used are told of now, not with every call
         self._session: aiohttp.ClientSession | None = None
+        self._names = Names()
         self._prefixes: OrderedDict[str, str] = OrderedDict()
 
     async def call(self, node: str, path: str, body: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - see Transport
@@ -99,6 +102,22 @@ class HttpTransport:
     async def get(self, node: str, path: str, query: Mapping[str, str], timeout: float) -> Reply:  # noqa: ASYNC109
         """Ask with GET; otherwise as `call`. Parts of ``path`` are quoted already."""
         return await self._find("GET", node, path, timeout, query=query)
+
+    async def find(self, node: str, timeout: float) -> None:  # noqa: ASYNC109 - see Transport
+        """Look up the name of a node before others connect to it, who would hold up the loop's pool if that hangs.
+
+        Raises ``TransportFailure`` if there is no such name, or no answer in time.
+        """
+        host = urlsplit(node).hostname or ""
+        if ":" in host or not host.strip("0123456789."):
+            return  # an address already
+        try:
+            async with asyncio.timeout(timeout):
+                await self._names.resolve(host)
+        except TimeoutError:
+            raise TransportFailure(f"the name {host!r} is not found within {timeout:g} s", late=True) from None
+        except OSError as error:
+            raise TransportFailure(f"the name {host!r} is not found: {error.strerror or error}") from error
 
     async def close(self) -> None:
         """Close every connection; a later call opens new ones."""
@@ -141,7 +160,9 @@ class HttpTransport:
         self, method: str, node: str, path: str, body: bytes | None, query: Mapping[str, str] | None
     ) -> Reply:
         if self._session is None:
-            self._session = aiohttp.ClientSession(headers={"Content-Type": "application/json"})
+            self._session = aiohttp.ClientSession(
+                headers={"Content-Type": "application/json"}, connector=aiohttp.TCPConnector(resolver=self._names)
+            )
         try:
             secure = node.startswith("https:")
             async with self._session.request(

@@ -47,6 +47,10 @@ class NodeOpener:
 
     async def open(self, kind: LinkKind, node: str, on_push: OnPush) -> Link:
         """See `Opener.open`."""
+        try:
+            await self._http.find(node, self._options.link_timeout)
+        except TransportFailure as failure:
+            raise LinkFailure(str(failure)) from failure
         match kind:
             case LinkKind.MSGTRANS | LinkKind.WEBSOCKET:
                 return await open_msgtrans(kind, node, self._options, self._tls, on_push)
