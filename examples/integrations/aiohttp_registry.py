@@ -5,8 +5,11 @@
             async with http.get("http://orders/list") as answer:
                 ...
 
-Each request is a choice of its own, and what becomes of it is told to the balancer, which leaves failing instances
-out. DNS is not asked for names of services. Try it beside examples/service.py:
+Each request is a choice of its own, and what becomes of it, to the end of the body of the answer, is told to the
+balancer, which leaves failing instances out. DNS is not asked for names of services. `https://orders/` goes to
+instances with an https url alone; the name that is verified is the service's. A path in the url of an instance comes
+before that of the request. Names with a dot are hosts unless `is_service` says otherwise:
+`is_service=lambda host: host == "com.example.orders"`. Try it beside examples/service.py:
 
     python examples/integrations/aiohttp_registry.py [URL of the registry]
 """
@@ -30,11 +33,44 @@ def is_service(host: str) -> bool:
     return "." not in host and ":" not in host and host != "localhost"
 
 
+def target(asked: URL, instance: Instance) -> URL:
+    """Return the URL of the request at an instance; `aiohttp.InvalidURL` if it may not or cannot go there."""
+    url = instance.url or ""
+    try:
+        base = URL(url if "://" in url else f"http://{url}")
+        usable = base.scheme in {"http", "https"} and base.host
+    except ValueError:
+        usable = None
+    if not usable:
+        raise aiohttp.InvalidURL(url, "is not the URL of an instance")
+    if asked.scheme == "https" and base.scheme != "https":
+        raise aiohttp.InvalidURL(asked, f"asks for TLS, and the instance {url} has none")
+    return (
+        asked.with_scheme(base.scheme)
+        .with_host(base.host or "")
+        .with_port(base.port)
+        .with_path(base.raw_path.rstrip("/") + asked.raw_path, encoded=True, keep_query=True, keep_fragment=True)
+    )
+
+
 def may_repeat(error: Exception, request: aiohttp.ClientRequest) -> bool:
     """Say whether another instance may be asked: nothing was sent, or it may be carried out twice and has no body."""
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
         return True
     return isinstance(error, aiohttp.ClientConnectionError) and request.method in IDEMPOTENT and not request.body
+
+
+def report_at_end(answer: aiohttp.ClientResponse, balancer: Balancer, instance: Instance, begun: float) -> None:
+    """Tell the balancer how a request ended, when its connection is given back: after the body, or in its middle."""
+
+    def report() -> None:
+        ok = answer.status not in TROUBLE and answer.content.exception() is None
+        balancer.report(instance, ok=ok, seconds=time.monotonic() - begun)
+
+    if answer.connection is None:  # an answer without a body has ended already
+        report()
+    else:
+        answer.connection.add_callback(report)
 
 
 class RegistryMiddleware:
@@ -60,26 +96,33 @@ class RegistryMiddleware:
         host = asked.host or ""
         if not self._is_service(host):
             return await handler(request)
+        if asked.explicit_port is not None:
+            raise aiohttp.InvalidURL(asked, "names a service and a port, but the ports are those of its instances")
         balancer = self._balancers.setdefault(host, self._registry.balancer(host))
         await balancer.ready()  # the first time it looks the service up, then it returns at once
         failed: list[Instance] = []
+        tried = 0
         try:
             while True:
                 instance = balancer.next(avoid=failed)
                 # The connection goes to the instance and is pooled for it; the header Host still names the service.
-                base = URL(instance.url or "")
-                request.url = asked.with_scheme(base.scheme).with_host(base.host or "").with_port(base.port)
                 begun = time.monotonic()
                 try:
+                    request.url = target(asked, instance)
                     answer = await handler(request)
+                except aiohttp.InvalidURL:
+                    # It says nothing about how the instance is, and others may do.
+                    if instance in failed:
+                        raise
+                    failed.append(instance)
                 except (aiohttp.ClientConnectionError, TimeoutError) as error:
                     balancer.report(instance, ok=False)
                     failed.append(instance)
-                    if len(failed) >= self._attempts or not may_repeat(error, request):
+                    tried += 1
+                    if tried >= self._attempts or not may_repeat(error, request):
                         raise
                 else:
-                    seconds = time.monotonic() - begun
-                    balancer.report(instance, ok=answer.status not in TROUBLE, seconds=seconds)
+                    report_at_end(answer, balancer, instance, begun)
                     return answer
         finally:
             request.url = asked  # redirects and cookies are those of the service, not of an instance

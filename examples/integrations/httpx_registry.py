@@ -8,15 +8,19 @@
         with httpx.Client(transport=RegistryTransport(registry)) as http:
             http.get("http://orders/list")
 
-Each request is a choice of its own, and what becomes of it is told to the balancer, which leaves failing instances
-out. DNS is not asked for names of services. Try it beside examples/service.py:
+Each request is a choice of its own, and what becomes of it, to the end of the body of the answer, is told to the
+balancer, which leaves failing instances out. DNS is not asked for names of services. `https://orders/` goes to
+instances with an https url alone; the name that is verified is the service's. A path in the url of an instance comes
+before that of the request. Names with a dot are hosts unless `is_service` says otherwise:
+`is_service=lambda host: host == "com.example.orders"`. Try it beside examples/service.py:
 
     python examples/integrations/httpx_registry.py [URL of the registry]
 """
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import httpx
 
@@ -35,12 +39,34 @@ def is_service(host: str) -> bool:
     return "." not in host and ":" not in host and host != "localhost"
 
 
+def base_of(instance: Instance) -> httpx.URL:
+    """Return the URL of an instance; without a scheme it is taken for http."""
+    url = instance.url or ""
+    try:
+        base = httpx.URL(url if "://" in url else f"http://{url}")
+    except httpx.InvalidURL as error:
+        raise httpx.UnsupportedProtocol(f"{url!r} is not the URL of an instance: {error}") from None
+    if base.scheme not in {"http", "https"} or not base.host:
+        raise httpx.UnsupportedProtocol(f"{url!r} is not the URL of an instance that speaks HTTP")
+    return base
+
+
+def check_port(request: httpx.Request) -> None:
+    if request.url.port is not None:
+        raise httpx.UnsupportedProtocol(
+            f"{request.url} names a service and a port, but the ports are those of its instances"
+        )
+
+
 def sent_to(instance: Instance, request: httpx.Request) -> httpx.Request:
     """Return the request with the address of an instance; the header Host, and TLS, still name the service."""
-    base = httpx.URL(instance.url or "")
+    base = base_of(instance)
+    if request.url.scheme == "https" and base.scheme != "https":
+        raise httpx.UnsupportedProtocol(f"{request.url} asks for TLS, and the instance {instance.url} has none")
+    path = base.raw_path.partition(b"?")[0].rstrip(b"/") + request.url.raw_path
     return httpx.Request(
         request.method,
-        request.url.copy_with(scheme=base.scheme, host=base.host, port=base.port),
+        request.url.copy_with(scheme=base.scheme, host=base.host, port=base.port, raw_path=path),
         headers=request.headers,
         stream=request.stream,
         extensions={"sni_hostname": request.url.host, **request.extensions},
@@ -53,6 +79,49 @@ def may_repeat(error: Exception, request: httpx.Request) -> bool:
         return True
     has_body = "Content-Length" in request.headers or "Transfer-Encoding" in request.headers
     return isinstance(error, BROKEN) and request.method in IDEMPOTENT and not has_body
+
+
+class Reported(httpx.AsyncByteStream, httpx.SyncByteStream):
+    """The body of an answer, which tells the balancer how the request ended: after it, or in its middle."""
+
+    def __init__(
+        self,
+        answer: httpx.Response,
+        balancer: artemis.Balancer | artemis.sync.Balancer,
+        instance: Instance,
+        begun: float,
+    ) -> None:
+        self._stream: Any = answer.stream  # of one kind or the other, as the transport is
+        self._ok = answer.status_code not in TROUBLE
+        self._begun = begun
+        self._balancer = balancer
+        self._instance = instance
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for part in self._stream:
+                yield part
+        except httpx.TransportError:
+            self._ok = False
+            raise
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self._stream
+        except httpx.TransportError:
+            self._ok = False
+            raise
+
+    async def aclose(self) -> None:
+        self._report()
+        await self._stream.aclose()
+
+    def close(self) -> None:
+        self._report()
+        self._stream.close()
+
+    def _report(self) -> None:
+        self._balancer.report(self._instance, ok=self._ok, seconds=time.monotonic() - self._begun)
 
 
 class AsyncRegistryTransport(httpx.AsyncBaseTransport):
@@ -80,21 +149,28 @@ class AsyncRegistryTransport(httpx.AsyncBaseTransport):
         host = request.url.host
         if not self._is_service(host):
             return await self._inner.handle_async_request(request)
+        check_port(request)
         balancer = self._balancers.setdefault(host, self._registry.balancer(host))
         await balancer.ready()  # the first time it looks the service up, then it returns at once
         failed: list[Instance] = []
+        tried = 0
         while True:
             instance, begun = balancer.next(avoid=failed), time.monotonic()
             try:
                 answer = await self._inner.handle_async_request(sent_to(instance, request))
+            except httpx.UnsupportedProtocol:
+                # It says nothing about how the instance is, and others may do.
+                if instance in failed:
+                    raise
+                failed.append(instance)
             except httpx.TransportError as error:
                 balancer.report(instance, ok=False)
                 failed.append(instance)
-                if len(failed) >= self._attempts or not may_repeat(error, request):
+                tried += 1
+                if tried >= self._attempts or not may_repeat(error, request):
                     raise
             else:
-                seconds = time.monotonic() - begun
-                balancer.report(instance, ok=answer.status_code not in TROUBLE, seconds=seconds)
+                answer.stream = Reported(answer, balancer, instance, begun)
                 return answer
 
     async def aclose(self) -> None:
@@ -122,20 +198,27 @@ class RegistryTransport(httpx.BaseTransport):
         host = request.url.host
         if not self._is_service(host):
             return self._inner.handle_request(request)
+        check_port(request)
         balancer = self._balancers.setdefault(host, self._registry.balancer(host))
         failed: list[Instance] = []
+        tried = 0
         while True:
             instance, begun = balancer.next(avoid=failed), time.monotonic()
             try:
                 answer = self._inner.handle_request(sent_to(instance, request))
+            except httpx.UnsupportedProtocol:
+                # It says nothing about how the instance is, and others may do.
+                if instance in failed:
+                    raise
+                failed.append(instance)
             except httpx.TransportError as error:
                 balancer.report(instance, ok=False)
                 failed.append(instance)
-                if len(failed) >= self._attempts or not may_repeat(error, request):
+                tried += 1
+                if tried >= self._attempts or not may_repeat(error, request):
                     raise
             else:
-                seconds = time.monotonic() - begun
-                balancer.report(instance, ok=answer.status_code not in TROUBLE, seconds=seconds)
+                answer.stream = Reported(answer, balancer, instance, begun)
                 return answer
 
     def close(self) -> None:

@@ -44,6 +44,7 @@ class Fleet:
         self.service_id = service_id
         self.seen: list[tuple[str, str, str]] = []
         """Who was asked: method, Host, name of the instance."""
+        self.paths: list[str] = []
         self.broken = 0
         self._registry = registry
         self._stack = stack
@@ -54,6 +55,7 @@ class Fleet:
 
         async def answer(request: web.Request) -> web.Response:
             self.seen.append((request.method, request.host, name))
+            self.paths.append(request.raw_path)
             if request.path == "/old":
                 raise web.HTTPFound("/new")
             return web.Response(text=name, status=status, headers={"Connection": "close"})
@@ -71,12 +73,17 @@ class Fleet:
         instance = Instance(service_id=self.service_id, instance_id=name, ip="127.0.0.1", port=port)
         await self._stack.enter_async_context(self._registry.registered(instance))
 
-    async def hang_up(self, name: str) -> None:
+    async def url(self) -> str:
+        """Return the URL of the first instance."""
+        return (await self._registry.service(self.service_id)).instances[0].url or ""
+
+    async def hang_up(self, name: str, saying: bytes = b"") -> None:
         """Start an instance that closes connections once it has been asked something."""
 
         async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")
             self.broken += 1
+            writer.write(saying)
             writer.close()
 
         server = await self._stack.enter_async_context(await asyncio.start_server(listen, "127.0.0.1", 0))
@@ -248,6 +255,80 @@ async def test_a_service_without_instances_is_a_clear_error(
     http = {"aiohttp": by_aiohttp, "httpx": by_httpx}[name]
     with pytest.raises(NoInstancesError):
         await http.get(f"http://{service_id}/")
+
+
+async def outcome(http: aiohttp.ClientSession | httpx.AsyncClient, url: str) -> str:
+    """Return what a GET of a URL answers, or what it raises."""
+    try:
+        if isinstance(http, httpx.AsyncClient):
+            return (await http.get(url)).text
+        async with http.get(url) as answer:
+            return await answer.text()
+    except (aiohttp.ClientError, aiohttp.InvalidURL, httpx.TransportError) as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("name", ["aiohttp", "httpx"])
+async def test_what_asks_for_tls_is_never_sent_in_plain(
+    name: str, fleet: Fleet, other: ArtemisClient, by_aiohttp: aiohttp.ClientSession, by_httpx: httpx.AsyncClient
+) -> None:
+    """It goes to instances with an https url, here one where nobody listens, and else is an error; so is a port."""
+    http = {"aiohttp": by_aiohttp, "httpx": by_httpx}[name]
+    await fleet.serve("plain")
+    assert "asks for TLS, and the instance http://127.0.0.1:" in await outcome(http, f"https://{fleet.service_id}/")
+    assert "names a service and a port" in await outcome(http, f"http://{fleet.service_id}:9000/")
+    secure = Instance(service_id=f"{fleet.service_id}-s", instance_id="s", url="https://127.0.0.1:9")
+    plain = Instance(service_id=f"{fleet.service_id}-s", instance_id="p", url=await fleet.url())
+    async with other.registered(secure, plain):
+        for _ in range(4):
+            said = await outcome(http, f"https://{fleet.service_id}-s/")
+            assert "asks for TLS" in said or "onnect" in said
+    assert [] == fleet.seen
+
+
+@pytest.mark.parametrize("name", ["aiohttp", "httpx"])
+async def test_urls_of_instances_may_have_a_path_and_no_scheme(
+    name: str,
+    fleet: Fleet,
+    other: ArtemisClient,
+    client: ArtemisClient,
+    by_aiohttp: aiohttp.ClientSession,
+    by_httpx: httpx.AsyncClient,
+) -> None:
+    """The path comes before that of the request; a url that is none is passed over; a dotted name can be a service."""
+    http = {"aiohttp": by_aiohttp, "httpx": by_httpx}[name]
+    await fleet.serve("a")
+    base = (await fleet.url()).removeprefix("http://")
+    service = f"{fleet.service_id}-u"
+    good = Instance(service_id=service, instance_id="good", url=f"{base}/shop/")
+    bad = Instance(service_id=service, instance_id="bad", url="http://:x/")
+    async with other.registered(good, bad):
+        for _ in range(4):
+            assert "a" == await outcome(http, f"http://{service}/a%2Fb?c=1")
+    assert {"/shop/a%2Fb?c=1"} == set(fleet.paths)
+    dotted = f"com.example.{service}"
+    async with other.registered(Instance(service_id=dotted, instance_id="d", url=f"http://{base}")):
+        wanted = {"is_service": lambda host: host == dotted}
+        async with (
+            aiohttp.ClientSession(middlewares=[aiohttp_registry.RegistryMiddleware(client, **wanted)]) as one,
+            httpx.AsyncClient(transport=httpx_registry.AsyncRegistryTransport(client, **wanted)) as two,
+        ):
+            assert "a" == await outcome({"aiohttp": one, "httpx": two}[name], f"http://{dotted}/")
+
+
+@pytest.mark.parametrize("name", ["aiohttp", "httpx"])
+async def test_a_body_that_breaks_off_is_a_failure(
+    name: str, fleet: Fleet, client: ArtemisClient, by_aiohttp: aiohttp.ClientSession, by_httpx: httpx.AsyncClient
+) -> None:
+    """However good the status was; what is reported is known when the body has ended."""
+    http = {"aiohttp": by_aiohttp, "httpx": by_httpx}[name]
+    await fleet.serve("a")
+    await fleet.serve("b")
+    await fleet.hang_up("torn", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
+    balancer = client.balancer(fleet.service_id)
+    while not balancer.outliers():
+        await outcome(http, f"http://{fleet.service_id}/")
+    assert ["torn"] == [one.instance_id for one in balancer.outliers()]
 
 
 class GrpcServer:
