@@ -63,8 +63,10 @@ class RegisteredApp:
     - The client lives as long as the application, and requests find it in ``scope["state"]["artemis"]``.
 
     At shutdown the instances are unregistered and the callers told (``drain_timeout``), then the application shuts
-    down. Servers send the shutdown after they have stopped to accept connections, so a caller may meet a closed port
-    for that moment and should go on to another instance; `artemis run` unregisters earlier.
+    down. Servers send the shutdown after they have stopped to accept connections *and* the requests under way have
+    ended: until then callers still find an instance whose port is closed, and should go on to another one. With long
+    requests bound that time (uvicorn: ``--timeout-graceful-shutdown``), or start the server with `artemis run`, which
+    unregisters before the server hears of its end.
 
     Works with applications that do not know the lifespan protocol. The server has to: one that does not registers
     nothing. Every worker process registers for itself; workers that share a port are the same instance, which leaves

@@ -58,6 +58,11 @@ class RegisteredApp:
     Worker processes of one user that serve the same instances are one instance: the first leads and renews it; when it
     dies or ends another takes over, within a second; whoever ends last unregisters. They agree by locks on files in
     ``XDG_RUNTIME_DIR`` or, per user, in the temporary folder. Killed all at once, they leave a lease that runs out.
+
+    A server that replaces all its workers at once (gunicorn on SIGHUP) ends the old ones while the new ones still load
+    the application, so there may be none for that moment, and the instance is out of the registry as long. The last
+    worker cannot know whether its server ends or reloads, and waiting would leave a closed port in the registry at
+    every end. Where that matters, let `artemis run` start the server: it registers the port, whoever serves it.
     """
 
     def __init__(

@@ -104,6 +104,18 @@ def test_without_pytest_asyncio_the_others_work(tmp_path: Path) -> None:
     assert "1 passed, 1 error" in result.stdout, result.stdout
 
 
+def test_with_pytest_asyncio_switched_off_it_is_told(tmp_path: Path) -> None:
+    """For tests of both kinds, instead of what pytest makes of an async fixture that nobody runs."""
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "test_orders.py").write_text(
+        "def test_one(artemis_client): pass\nasync def test_two(artemis_client): pass\n"
+    )
+    result = pytest_in(tmp_path, "-p", "no:asyncio")
+    assert "artemis_client needs pytest-asyncio, which is switched off" in result.stdout
+    assert "2 errors" in result.stdout, result.stdout
+    assert "AssertionError" not in result.stdout
+
+
 def test_every_fixture_is_described() -> None:
     """In the table at the top of the module."""
     made = {name for name in vars(fixtures) if name.startswith("artemis_")}

@@ -78,7 +78,16 @@ def artemis_sync_client(artemis_node: RunningNode, artemis_node_options: NodeOpt
         yield client
 
 
-async def _client(artemis_node: RunningNode, artemis_node_options: NodeOptions) -> AsyncIterator[ArtemisClient]:
+@pytest.fixture
+def _needs_asyncio(request: pytest.FixtureRequest) -> None:
+    """Say it when pytest-asyncio is there and switched off; pytest itself would name no remedy."""
+    if not request.config.pluginmanager.hasplugin("asyncio"):
+        pytest.fail("artemis_client needs pytest-asyncio, which is switched off: `-p no:asyncio`?", pytrace=False)
+
+
+async def _client(
+    _needs_asyncio: None, artemis_node: RunningNode, artemis_node_options: NodeOptions
+) -> AsyncIterator[ArtemisClient]:
     """Open a client in the region and zone of the node."""
     from artemis import ArtemisClient
 
