@@ -165,7 +165,7 @@ class Following:
             name, reason = next(iter(subscribed.refused.items()))
             extra = fields("subscription-refused", service_ids=list(refused), reason=reason, count=len(refused))
             logger.info(
-                "%d services are polled, as the link refuses them: %s: %s", len(refused), name, reason, extra=extra
+                "services polled, as the link refuses them: %d; %s: %s", len(refused), name, reason, extra=extra
             )
 
     def _number(self, entries: Sequence[Followed]) -> None:

@@ -95,7 +95,7 @@ class Views:
             self._feed.publish(DoubtEnded(entry.service_id, applied.ended))
             count = len(applied.ended)
             extra = fields("doubt-ended", service_id=entry.service_id, count=count)
-            logger.warning("%s: the doubt is over, %d instances are let go", entry.service_id, count, extra=extra)
+            logger.warning("%s: the doubt is over; instances let go: %d", entry.service_id, count, extra=extra)
         self._audience.tell(entry, applied.touched, self._wall())
 
     def _schedule(self) -> None:
