@@ -1,8 +1,8 @@
 """A balancer at work: at a real node, from several threads, with requests that end in every way."""
 
 import asyncio
-import math
 import json
+import math
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Generator

@@ -312,3 +312,64 @@ def test_ctrl_c_in_a_blocking_call_leaves_nothing_behind(quick: ClientOptions, s
         print(file=process.stdin)
         assert process.stdout.readline() == "1\n"
         assert process.wait(PATIENCE) == 0
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="timers that interrupt are of POSIX")
+def test_signal_handlers_may_call_the_client_whatever_they_interrupt(node_url: str) -> None:
+    """A choice, a call, or the very moment in which its result arrives; they may close it as well."""
+    program = """
+        import signal, sys
+        from artemis import ClosedError, Instance
+        from artemis.sync import ArtemisClient
+        with ArtemisClient(servers=[sys.argv[1]], region_id="local", zone_id="zone1") as client:
+            with client.registered(Instance(service_id="signals", ip="127.0.0.1", port=9000)):
+                balancer, handled = client.balancer("signals"), 0
+                balancer.ready()
+                def handle(*_):
+                    global handled
+                    handled += 1
+                    balancer.report(balancer.next(), ok=True)
+                    client.service("signals")
+                    if handled == 250:
+                        client.close()
+                    else:
+                        signal.setitimer(signal.ITIMER_REAL, 0.001)
+                signal.signal(signal.SIGALRM, handle)
+                signal.setitimer(signal.ITIMER_REAL, 0.001)
+                try:
+                    while True:
+                        balancer.next()
+                        client.service("signals")
+                except ClosedError:
+                    print(handled)
+        """
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), node_url],
+        capture_output=True,
+        text=True,
+        timeout=60.0,
+        check=False,
+    )
+    assert ("250\n", "") == (run.stdout, run.stderr)
+
+
+def test_a_signal_handler_that_interrupts_the_opening_can_only_close(node_url: str, quick: ClientOptions) -> None:
+    """Everything else would wait for what it interrupts."""
+    client = ArtemisClient(servers=[node_url], region_id="local", zone_id="zone1", options=quick)
+    problems: list[Exception] = []
+
+    class Impatient(threading.Thread):
+        def start(self) -> None:
+            try:
+                client.service("orders")
+            except RuntimeError as error:
+                problems.append(error)
+            client.close()
+            super().start()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("artemis.client.sync.loop.threading.Thread", Impatient)
+        with pytest.raises(ClosedError):
+            client.open()
+    assert ["interrupted the opening" in str(problem) for problem in problems] == [True]
+    assert client_threads() == []

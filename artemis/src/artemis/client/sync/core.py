@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from artemis.client.errors import ArtemisError, ClosedError
 from artemis.client.forks import keep_for_ever, note_closed, note_open
-from artemis.client.sync.loop import LoopThread
+from artemis.client.sync.loop import PATIENCE, LoopThread
 from artemis.client.telemetry.logs import fields
 
 if TYPE_CHECKING:
@@ -92,10 +92,13 @@ class Core:
     def close(self, timeout: float | None = None) -> None:
         """Close the client, end the thread and wait for it; ``TimeoutError`` after ``timeout`` seconds.
 
-        In any case the thread ends. Does nothing in a child of a fork, and nothing the second time.
+        In any case the thread ends. Does nothing in a child of a fork, and nothing the second time. Without ``timeout``
+        it waits as long as everything that it does may take at most; what still holds up the loop then is a fault.
         """
         if not self.in_use:
             return
+        if timeout is None:
+            timeout = self.patience + PATIENCE
         try:
             with contextlib.suppress(ClosedError):  # another thread was quicker
                 self.run(self._leave, timeout)

@@ -9,9 +9,10 @@ import asyncio
 import logging
 import os
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
 
+from artemis.client.done import Done
 from artemis.client.errors import ClosedError
 from artemis.client.telemetry.logs import fields
 
@@ -27,17 +28,51 @@ PATIENCE: Final = 5.0
 logger = logging.getLogger("artemis.client")
 
 
+class _Outcome(Generic[T]):
+    """What came of a call; written by the loop, read by the one who waits for it."""
+
+    def __init__(self) -> None:
+        self.ended = Done()
+        self.error: BaseException | None = None
+        self._found: list[T] = []
+
+    def fail(self, error: BaseException) -> None:
+        """End with an error, unless it has ended."""
+        if not self.ended:
+            self.error = error
+            self.ended.set()
+
+    def succeed(self, found: T) -> None:
+        """End with a result, unless it has ended."""
+        if not self.ended:
+            self._found.append(found)
+            self.ended.set()
+
+    def result(self) -> T:
+        """Return or raise it, once it has ended."""
+        try:
+            if self.error is not None:
+                raise self.error
+            return self._found[0]
+        finally:
+            del self  # the traceback of the error would hold it, and it the error
+
+
 class LoopThread:
-    """Runs one event loop in a daemon thread. `run` and `soon` may be called from any thread but that one."""
+    """Runs one event loop in a daemon thread. `run` and `soon` may be called from any thread but that one.
+
+    A signal handler may call them too, whatever it interrupted: the loop never waits for a thread that waits for it.
+    """
 
     def __init__(self, name: str) -> None:
         # Forks are planned for with the loop of the standard library, whatever the application has set.
         self._loop = asyncio.SelectorEventLoop() if hasattr(os, "fork") else asyncio.new_event_loop()
         self._loop.set_default_executor(_Threads(thread_name_prefix=name))
         self._thread = threading.Thread(target=self._live, name=name, daemon=True)
-        self._calls: dict[Future[Any], asyncio.Task[Any] | None] = {}
+        self._calls: dict[_Outcome[Any], asyncio.Task[Any] | None] = {}
         self._spawned: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._ended = Done()
 
     def start(self) -> None:
         """Start the thread."""
@@ -60,25 +95,25 @@ class LoopThread:
                 "a blocking call from a coroutine of this client would wait for itself; "
                 "give the client a plain function as callback instead, it runs in a thread of its own"
             )
-        outcome: Future[T] = Future()
+        outcome: _Outcome[T] = _Outcome()
         # Before the loop hears of it, so that a loop that ends meanwhile finds it and nobody waits for ever.
         self._calls[outcome] = None
         try:
             self.soon(self._begin, make, outcome)
-            return outcome.result(timeout)
+            in_time = outcome.ended.wait(timeout)
         except ClosedError:
             self._calls.pop(outcome, None)
             raise
-        except BaseException as error:
-            if outcome.done():
-                raise
-            self.soon(self._cancel, outcome)
-            wait([outcome], PATIENCE)
-            if isinstance(error, TimeoutError) and outcome.done() and outcome.exception() is None:
-                return outcome.result()  # it came just in time
-            if isinstance(error, TimeoutError):
-                raise TimeoutError(f"not done within {timeout:g} s") from None
+        except BaseException:
+            if not outcome.ended:
+                self._give_up(outcome)
             raise
+        if not in_time:
+            self._give_up(outcome)
+            # It may have come just in time.
+            if not outcome.ended or outcome.error is not None:
+                raise TimeoutError(f"not done within {timeout:g} s")
+        return outcome.result()
 
     def soon(self, call: Callable[P, object], *args: P.args, **_: P.kwargs) -> None:
         """Call something in the loop, and do not wait; ``ClosedError`` when the loop has ended."""
@@ -99,26 +134,31 @@ class LoopThread:
             self._stopping = True
             self.soon(self._loop.stop)
 
-    def join(self, timeout: float | None = None) -> None:
-        """Wait until the thread has ended; in the thread itself, return at once."""
-        if threading.current_thread() is not self._thread:
-            self._thread.join(timeout)
+    def join(self, timeout: float) -> None:
+        """Wait until the thread has ended, for at most ``timeout`` seconds; in the thread itself, return at once."""
+        if threading.current_thread() is not self._thread and self._ended.wait(timeout):
+            # It has nothing left to do; who interrupts this very line, to join it too, waits no longer than this.
+            self._thread.join(1.0)
 
-    def _begin(self, make: Callable[[], Awaitable[T]], outcome: Future[T]) -> None:
+    def _give_up(self, outcome: _Outcome[Any]) -> None:
+        self.soon(self._cancel, outcome)
+        outcome.ended.wait(PATIENCE)
+
+    def _begin(self, make: Callable[[], Awaitable[T]], outcome: _Outcome[T]) -> None:
         if self._stopping:
             return  # refused with the rest
         task = self._calls[outcome] = self._loop.create_task(_awaited(make))
         task.add_done_callback(lambda done: self._end(outcome, done))
 
-    def _end(self, outcome: Future[T], task: asyncio.Task[T]) -> None:
+    def _end(self, outcome: _Outcome[T], task: asyncio.Task[T]) -> None:
         self._calls.pop(outcome, None)
         error = ClosedError() if task.cancelled() else task.exception()
         if error is not None:
-            outcome.set_exception(error)
+            outcome.fail(error)
         else:
-            outcome.set_result(task.result())
+            outcome.succeed(task.result())
 
-    def _cancel(self, outcome: Future[Any]) -> None:
+    def _cancel(self, outcome: _Outcome[Any]) -> None:
         task = self._calls.get(outcome)
         if task is not None:
             task.cancel()
@@ -133,6 +173,7 @@ class LoopThread:
             asyncio.set_event_loop(None)
             self._loop.close()
             self._refuse_the_rest()
+            self._ended.set()
 
     def _run_once(self) -> None:
         try:
@@ -144,8 +185,7 @@ class LoopThread:
 
     def _refuse_the_rest(self) -> None:
         for outcome in list(self._calls):
-            if not outcome.done():
-                outcome.set_exception(ClosedError())
+            outcome.fail(ClosedError())
 
 
 class _Threads(ThreadPoolExecutor):

@@ -25,11 +25,13 @@ class Work:
         self._make = make
         self._close_timeout = close_timeout
         self._forkable = forkable
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._client: ArtemisClient | None = make()
         self._core: Core | None = None
         self._entered = False
         self._open = False
+        self._beginning = False
+        """Whoever has the lock and sees this is a signal handler that interrupted himself."""
         self._forked = False
 
     @property
@@ -59,7 +61,7 @@ class Work:
             raise
 
     def close(self, timeout: float | None) -> None:
-        """End for good, see `Core.close`."""
+        """End for good, see `Core.close`; a signal handler that interrupts the opening makes that fail."""
         with self._lock:
             core, self._core, self._open = self._core, None, False
         if core is not None:
@@ -72,8 +74,9 @@ class Work:
 
     def after_fork(self) -> None:
         """Forget the parent's core and its lock, which a thread that is not here may hold."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._core = self._client = None
+        self._beginning = False
         self._forked = True
         note_open(self)  # of this process too, which may fork again
 
@@ -84,11 +87,23 @@ class Work:
                 raise ClosedError
             if self._forked and not self._forkable:
                 raise ClosedError(forked=True)
+            if self._beginning:
+                raise RuntimeError("a signal handler interrupted the opening of this client; it can only close it")
             if self._core is None:
-                core = Core(client, self._close_timeout)
-                core.open()
-                self._core = core
+                self._core = self._opened(client)
             return self._core
+
+    def _opened(self, client: ArtemisClient) -> Core:
+        core = Core(client, self._close_timeout)
+        try:
+            self._beginning = True
+            core.open()
+        finally:
+            self._beginning = False
+        if not self._open:
+            core.close()
+            raise ClosedError
+        return core
 
     def __del__(self) -> None:
         core = getattr(self, "_core", None)

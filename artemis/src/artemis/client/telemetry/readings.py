@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from artemis.client.done import Done
+
 if TYPE_CHECKING:
     from artemis.client.connection import ConnectionState
     from artemis.client.discovery.services import ServiceBook
@@ -71,7 +73,7 @@ class Readings:
         if threading.get_ident() == self._thread:
             self._refresh()
             return self._last
-        done = threading.Event()
+        done = Done()
         try:
             self._loop.call_soon_threadsafe(self._refresh, done)
         except RuntimeError:  # the loop is closed
@@ -79,7 +81,7 @@ class Readings:
         done.wait(PATIENCE)
         return self._last
 
-    def _refresh(self, done: threading.Event | None = None) -> None:
+    def _refresh(self, done: Done | None = None) -> None:
         try:
             self._last = self._take()
         finally:
