@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from artemis.client.errors import LimitError
+from artemis.client.errors import LimitError, printable
 from artemis.client.names import Key, instance_key
 from artemis.client.registration.cutting import cut, encoded_size
 
@@ -269,7 +269,7 @@ class LeaseBook:
 
     @staticmethod
     def _refuse(lease: Lease, failure: FailedInstance, news: list[Refusal]) -> None:
-        code, message = failure.error_code or "unknown", failure.error_message or ""
+        code, message = printable(failure.error_code or "unknown"), printable(failure.error_message or "")
         text = f"{code}: {message}"
         if lease.state is not LeaseState.REFUSED or lease.error != text:
             news.append(Refusal(lease.instance, code, message))

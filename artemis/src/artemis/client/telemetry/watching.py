@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from artemis.client.calls.answers import UnusableAnswer
 from artemis.client.calls.passage import PASSAGE, Passage
 from artemis.client.calls.transport import TransportFailure
-from artemis.client.errors import RefusedError, UnreachableError
+from artemis.client.errors import RefusedError, UnreachableError, printable
 from artemis.client.telemetry.contract import AttemptEnded, CallEnded, CallTelemetry, Telemetry
 from artemis.client.telemetry.logs import fields
 
@@ -143,7 +143,7 @@ class WatchedAttempt:
         status = self._status
         refused = error is None and status is not None and status.status == "fail"
         if refused and status is not None:
-            reason, error_code = status.message or "", status.error_code or "unknown"
+            reason, error_code = printable(status.message or ""), printable(status.error_code or "unknown")
         else:
             reason, error_code = ("" if error is None else str(error) or type(error).__name__), ""
         outcome: AttemptOutcome = "refused" if refused else _attempt_outcome(error)
