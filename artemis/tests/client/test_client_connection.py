@@ -41,3 +41,24 @@ def test_it_comes_back_from_a_loss() -> None:
     assert connection.failed("refused") is None
     assert connection.answered(30.0) == StateChanged(LOST, CONNECTED, "a node answered")
     assert connection.lost_at is None
+
+
+def test_who_was_suspended_for_long_is_not_connected_any_more() -> None:
+    """The first look says so already, and the first sign of life of the process tells of it."""
+    connection = Connection(lost_after=20, now=0.0)
+    connection.watch(0.0)
+    connection.answered(1.0)
+    connection.watch(5.0)
+    assert (CONNECTED, CONNECTED, LOST) == tuple(connection.state_at(now) for now in (5.0, 24.9, 25.0))
+    assert connection.watch(35.0) == StateChanged(CONNECTED, LOST, "this process was suspended for 30 s")
+    assert connection.watch(40.0) is None
+    assert connection.answered(40.0) == StateChanged(LOST, CONNECTED, "a node answered")
+
+
+def test_an_idle_client_that_runs_stays_connected() -> None:
+    """Nothing has been asked for long, and nothing has failed."""
+    connection = Connection(lost_after=20, now=0.0)
+    connection.answered(1.0)
+    for now in range(0, 200, 5):
+        assert connection.watch(now) is None
+    assert connection.state_at(200.0) is CONNECTED

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from random import Random
 from typing import TYPE_CHECKING, Self
 
@@ -41,7 +43,6 @@ from artemis.client.registration.origin import SLICE, Origin
 from artemis.client.registration.registrar import Registrar
 from artemis.client.registration.registration import Registration
 from artemis.client.status import ClientStatus
-from artemis.client.telemetry.contract import Telemetry
 from artemis.client.telemetry.readings import ClientReading, Readings, books_read
 from artemis.client.telemetry.watching import Watching
 
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
     from artemis.client.discovery.listeners import Callback, Listener
     from artemis.client.links.link import LinkKind
+    from artemis.client.telemetry.contract import Telemetry
     from artemis.model import Instance
     from msgtrans import TlsClientConfig
 
@@ -86,7 +88,8 @@ class ArtemisClient:
       ``artemis.client.telemetry.opentelemetry.OpenTelemetryTelemetry``.
 
     Entering opens nothing and does not fail for an absent registry: the first call does. Leaving ends everything that
-    the client started; it takes at most ``close_timeout`` and ``drain_timeout`` seconds and a little. One event loop;
+    the client started; it takes at most ``close_timeout`` and ``drain_timeout`` seconds and a little. If that is
+    cancelled, or times out, all has ended the same, only that the registry may not have been told. One event loop;
     all methods may be used concurrently and cancelled. Implements the client of the artemis spec, 9, with the additions
     of design 6.
     """
@@ -113,7 +116,7 @@ class ArtemisClient:
         random = random or Random()  # noqa: S311 - spreads load; keeps no secret
         self._options = options
         self._feed = EventFeed(options.event_buffer)
-        self._connection = Connection(lost_after=options.lost_after, now=time.monotonic())
+        self._connection = Connection(lost_after=options.lost_after, now=elapsed())
         self._background = Background(self._feed.publish, random=random)
         self._contact = Contact(
             nodes=Nodes(
@@ -126,9 +129,9 @@ class ArtemisClient:
             ),
             connection=self._connection,
             feed=self._feed,
-            clock=time.monotonic,
+            clock=elapsed,
         )
-        told = [telemetry] if isinstance(telemetry, Telemetry) else list(telemetry)
+        told = list(telemetry) if isinstance(telemetry, Iterable) else [telemetry]
         self._watching = Watching(told, time.monotonic) if told else None
         if self._watching is not None:
             self._feed.also = self._watching.event
@@ -206,6 +209,9 @@ class ArtemisClient:
         )
         self._at_fork = AtFork(self._in_child)
         self._entered = False
+        self._closing: asyncio.Task[None] | None = None
+        self._parting: asyncio.Task[None] | None = None
+        self._hurried = False
 
     def __repr__(self) -> str:
         return f"<ArtemisClient of {self.server}: {self.state.value}, {self.link.value}>"
@@ -226,19 +232,54 @@ class ArtemisClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(asyncio.current_task()), name="artemis client closing")
+        cancelled: asyncio.CancelledError | None = None
+        while not self._closing.done():
+            try:
+                await asyncio.wait([self._closing])
+            except asyncio.CancelledError as interruption:
+                cancelled = interruption
+                self._hurried = True
+                if self._parting is not None:
+                    self._parting.cancel()
+        if cancelled is None:
+            return self._closing.result()
+        if not self._closing.cancelled() and (failure := self._closing.exception()) is not None:
+            raise cancelled from failure
+        raise cancelled
+
+    async def _close(self, closer: asyncio.Task[None] | None) -> None:
+        """End everything, whatever goes wrong with some of it; only the word to the registry can be cut short.
+
+        ``closer`` is who closes; one that is a listener is not waited for.
+        """
         self._balancing.close()
-        try:
-            # The loops end first, so that no heartbeat under way registers again what is about to be taken out.
-            await self._background.close()
-            await self._discovery.close()
-            await self._registrar.close()
-        finally:
-            self._contact.close()
-            await asyncio.shield(self._caller.close())
-            self._feed.close()
+        # From the last to the first: the loops end first, so that no heartbeat under way registers again what is about
+        # to be taken out.
+        async with AsyncExitStack() as ending:
+            ending.callback(note_closed, self._at_fork)
             if self._watching is not None:
-                self._watching.closed()
-            note_closed(self._at_fork)
+                ending.callback(self._watching.closed)
+            ending.callback(self._feed.close)
+            ending.push_async_callback(self._caller.close)
+            ending.callback(self._contact.close)
+            ending.push_async_callback(self._part)
+            ending.push_async_callback(self._discovery.close, closer)
+            ending.push_async_callback(self._background.close)
+
+    async def _part(self) -> None:
+        """Take out what is registered, unless whoever closes has been cancelled, or is meanwhile."""
+        self._parting = asyncio.create_task(self._registrar.close(), name="artemis client parting")
+        if self._hurried:
+            self._parting.cancel()
+        try:
+            await asyncio.wait([self._parting])
+            if not self._parting.cancelled():
+                self._parting.result()
+        finally:
+            self._parting.cancel()
+            self._registrar.let_go()
 
     def _reading(self) -> ClientReading:
         """The numbers of this moment, for telemetry."""
@@ -271,7 +312,7 @@ class ArtemisClient:
 
         Before the first call it is ``SUSPENDED``: nobody has answered yet.
         """
-        return self._connection.state
+        return self._contact.state
 
     @property
     def link(self) -> LinkKind:
@@ -286,7 +327,7 @@ class ArtemisClient:
             state=self.state,
             node=self.server,
             link=live.kind,
-            since=time.time() - (time.monotonic() - live.since),
+            since=time.time() - (elapsed() - live.since),
             leases=len(self._leases),
             # What was asked for in vain before entering is not in use.
             services=len(self._services) if self._background.is_open else 0,

@@ -36,17 +36,17 @@ class ConnectionState(Enum):
 class Connection:
     """Derives the state from the outcomes of calls; times are seconds of a clock that goes on while a machine sleeps.
 
-    :meth:`tick` is to be called every ``watch`` seconds: if that was not done for ``lost_after`` seconds the process has
-    been suspended, and what was known before is no longer known.
+    Once it is, :meth:`watch` has to be called every ``watch_interval`` seconds: when that was not done for
+    ``lost_after`` seconds, the process has been suspended, and what was known before is known no longer.
     """
 
     def __init__(self, *, lost_after: float, now: float) -> None:
         self.state = ConnectionState.SUSPENDED
         """The state as of the last outcome or tick; see :meth:`state_at`."""
-        self.watch = lost_after / 4
+        self.watch_interval = lost_after / 4
         self._lost_after = lost_after
         self._heard = now
-        self._ticked: float | None = None
+        self._watched: float | None = None
 
     @property
     def lost_at(self) -> float | None:
@@ -55,7 +55,7 @@ class Connection:
 
     def state_at(self, now: float) -> ConnectionState:
         """Return the state at this time; changes nothing, so that any thread may ask."""
-        slept = self._ticked is not None and now - self._ticked >= self._lost_after
+        slept = self._watched is not None and now - self._watched >= self._lost_after
         return ConnectionState.LOST if slept and self.state is ConnectionState.CONNECTED else self.state
 
     def answered(self, now: float) -> StateChanged | None:
@@ -71,13 +71,15 @@ class Connection:
 
     def tick(self, now: float) -> StateChanged | None:
         """Note that time went by."""
-        slept = self.state_at(now) is not self.state
-        ticked, self._ticked = self._ticked, now
-        if slept and ticked is not None:
-            return self._move(ConnectionState.LOST, f"this process was suspended for {now - ticked:.0f} s")
         if self.state is ConnectionState.SUSPENDED and now - self._heard >= self._lost_after:
             return self._move(ConnectionState.LOST, f"no answer for {self._lost_after:g} s")
         return None
+
+    def watch(self, now: float) -> StateChanged | None:
+        """Note that the process runs."""
+        state = self.state_at(now)
+        watched, self._watched = self._watched, now
+        return self._move(state, f"this process was suspended for {now - (watched or now):.0f} s")
 
     def _move(self, state: ConnectionState, reason: str) -> StateChanged | None:
         if state is self.state:

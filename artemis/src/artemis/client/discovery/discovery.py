@@ -166,12 +166,15 @@ class Discovery:
         if self._following is not None:
             self._following.push(push)
 
-    async def close(self) -> None:
-        """End watches and listeners, and write what is known to disk; the loops have ended before."""
+    async def close(self, closer: asyncio.Task[None] | None = None) -> None:
+        """End watches and listeners, and write what is known to disk; the loops have ended before.
+
+        The ``closer`` is the task that waits for this: one that is a listener's goes on.
+        """
         for watch in list(self._watches):
             watch.close()
         self._views.close()
-        await self._listeners.close()
+        await self._listeners.close(closer)
         if self._disk is not None:
             await self._disk.close()
 

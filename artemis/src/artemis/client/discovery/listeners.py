@@ -126,14 +126,19 @@ class Listeners:
         task.add_done_callback(lambda _: self._tasks.pop(listener, None))
         return listener
 
-    async def close(self) -> None:
-        """End all listeners; wait a moment for those that are running, and say so if that is not enough."""
-        tasks = list(self._tasks.values())
+    async def close(self, closer: asyncio.Task[None] | None = None) -> None:
+        """End all listeners; wait a moment for those that are running, and say so if that is not enough.
+
+        The ``closer`` waits for this: if that is a listener, it goes on to its end.
+        """
+        tasks = [task for task in self._tasks.values() if task is not closer]
         for listener in list(self._tasks):
             listener.close()
         if tasks:
             await asyncio.wait(tasks, timeout=PATIENCE)
         for listener in self._running:
+            if self._tasks.get(listener) is closer:
+                continue
             logger.warning(
                 "a listener of %s is still running after the client was closed",
                 listener.service_id,

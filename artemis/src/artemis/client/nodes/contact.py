@@ -28,6 +28,7 @@ class Contact:
         self._connection = connection
         self._feed = feed
         self._timer: asyncio.TimerHandle | None = None
+        self._watching: asyncio.TimerHandle | None = None
         self._open = False
         self._told = nodes.current
         self._on_move: list[Callable[[], None]] = []
@@ -40,8 +41,8 @@ class Contact:
 
     @property
     def state(self) -> ConnectionState:
-        """What is known about the registry."""
-        return self._connection.state
+        """What is known about the registry, at this moment; any thread may ask."""
+        return self._connection.state_at(self.clock())
 
     def on_move(self, callback: Callable[[], None]) -> None:
         """Have ``callback`` called after the client went to another node; it must not raise, and must not wait."""
@@ -54,16 +55,20 @@ class Contact:
     def open(self) -> None:
         """Allow timers."""
         self._open = True
+        self._watch()
 
     def close(self) -> None:
-        """End the timer; outcomes that come later start none."""
+        """End the timers; outcomes that come later start none."""
         self._open = False
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._watching):
+            if timer is not None:
+                timer.cancel()
 
     def heard(self) -> None:
         """Note that a node gave a usable answer."""
-        self._tell(self._connection.answered(self.clock()))
+        now = self.clock()
+        self._tell(self._connection.watch(now))
+        self._tell(self._connection.answered(now))
         for callback in self._on_heard:
             callback()
 
@@ -97,6 +102,10 @@ class Contact:
         due = self._connection.lost_at
         if due is not None and self._open:
             self._timer = asyncio.get_running_loop().call_later(max(0.001, due - self.clock()), self._tick)
+
+    def _watch(self) -> None:
+        self._tell(self._connection.watch(self.clock()))
+        self._watching = asyncio.get_running_loop().call_later(self._connection.watch_interval, self._watch)
 
     def _tell(self, change: StateChanged | None) -> None:
         if change is not None:

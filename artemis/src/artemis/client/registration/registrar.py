@@ -158,7 +158,7 @@ class Registrar:
             service_ids |= {service_key(one.service_id): one.service_id or "" for one in offered}
         if error is not None:
             extra = fields("unregister-failed", service_ids=[*service_ids.values()], error=error, count=len(ending))
-            logger.warning("unregister failed; %d leases end by themselves: %s", len(ending), error, extra=extra)
+            logger.warning("unregister failed; leases that end by themselves: %d; %s", len(ending), error, extra=extra)
         elif drain and service_ids:
             await self._drain.wait(service_ids.values())
         return error
@@ -166,6 +166,11 @@ class Registrar:
     async def end_all(self) -> ArtemisError | None:
         """Take out whatever is registered, and wait as `end` does."""
         return await self.end(self._book.leases())
+
+    def let_go(self) -> None:
+        """End what is left of the leases without a word: the client is closed, and nobody renews them."""
+        for lease in self._book.leases():
+            self._book.end(lease, self._clock())
 
     def after_fork(self) -> None:
         """Let every lease go without a word: in the child of a fork they are the parent's."""
