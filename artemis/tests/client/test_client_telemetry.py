@@ -230,6 +230,81 @@ async def test_telemetry_that_raises_disturbs_nobody(
     assert [logging.ERROR] * 2 == [each.levelno for each in records]
 
 
+GARBAGE: list[object] = [
+    5,
+    "abc",
+    {"traceparent": 5},
+    {"baggage": None},
+    {5: "x"},
+    {"x": "a\r\nevil: 1"},
+    {"baggage": "ü"},
+    {"baggage": "x" * 200_000},
+    {"content-length": "1"},
+    {"a b": "c"},
+]
+
+
+@pytest.mark.parametrize("garbage", GARBAGE, ids=lambda garbage: repr(garbage)[:20])
+async def test_what_cannot_go_with_a_request_is_left_out(
+    node_url: str, quick: ClientOptions, caplog: pytest.LogCaptureFixture, garbage: Mapping[str, str]
+) -> None:
+    """The call succeeds, and the log says it once."""
+
+    class Littering(Telemetry):
+        def call(self, operation: str) -> CallTelemetry:
+            class One(CallTelemetry):
+                def attempt(self, node: str) -> Mapping[str, str]:
+                    return garbage
+
+            return One()
+
+    async with connect(node_url, quick, Littering()) as client:
+        await client.api.node_status()
+        await client.api.node_status()
+    assert 1 == sum(getattr(each, "action", "") == "telemetry-failed" for each in caplog.records)
+
+
+async def test_telemetry_that_cancels_or_is_async_or_returns_no_call_disturbs_nobody(
+    node_url: str, quick: ClientOptions, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither the call, nor those that listen as well."""
+
+    class Cancelling(Telemetry):
+        def event(self, event: ClientEvent) -> None:
+            raise asyncio.CancelledError
+
+    class Async(Telemetry):
+        async def event(self, event: ClientEvent) -> None:  # type: ignore[override]
+            pass
+
+    class NoCall(Telemetry):
+        def call(self, operation: str) -> CallTelemetry:
+            return object()  # type: ignore[return-value]
+
+    recorder = Recorder()
+    async with connect(node_url, quick, Cancelling(), Async(), NoCall(), recorder) as client:
+        await client.api.node_status()
+    assert ["ok"] == [each.outcome for each in recorder.calls]
+    assert recorder.events
+    assert 3 == sum(getattr(each, "action", "") == "telemetry-failed" for each in caplog.records)
+
+
+def test_what_is_no_telemetry_is_refused_at_once(quick: ClientOptions) -> None:
+    """With what it lacks."""
+
+    class Half:
+        def event(self, event: ClientEvent) -> None:
+            pass
+
+        def opened(self, client: Readings) -> None:
+            pass
+
+    with pytest.raises(TypeError, match="Half has no method closed and no call"):
+        ArtemisClient(servers=["http://127.0.0.1:1"], options=quick, telemetry=Half())  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="not a class: Recorder"):
+        ArtemisClient(servers=["http://127.0.0.1:1"], options=quick, telemetry=[Recorder])  # type: ignore[list-item]
+
+
 async def test_events_are_told_without_a_listener(node_url: str, quick: ClientOptions, service_id: str) -> None:
     """In the order in which they happened."""
     recorder = Recorder()

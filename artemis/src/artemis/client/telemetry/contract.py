@@ -56,7 +56,9 @@ class CallTelemetry:
     def attempt(self, node: str) -> Mapping[str, str]:
         """An attempt begins, at the node with this URL. Return what travels with it, names in lower case to values.
 
-        It is sent as HTTP headers, over MsgTrans as options of the ext header; keep it to what tracing needs.
+        It is sent as HTTP headers, over MsgTrans as options of the ext header; keep it to what tracing needs. Left out
+        is what cannot travel (other than printable ASCII, more than 8192 characters), and what says how a request is
+        read, as ``content-length``.
         """
         _ = node
         return NOTHING

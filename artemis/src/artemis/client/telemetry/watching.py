@@ -6,7 +6,9 @@ Not here: what is made of it (`contract` says what there is to be told).
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -30,6 +32,16 @@ logger = logging.getLogger("artemis.client")
 
 T = TypeVar("T")
 
+MAX_CARRIED = 8192
+"""Characters of names and values that may go with a request; servers refuse requests whose headers are much larger."""
+
+_HOOKS = ("opened", "closed", "call", "event")
+_CALL_HOOKS = ("attempt", "attempted", "ended")
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+_VALUE = re.compile(r"[\t -~]*")
+_OURS = frozenset({"accept", "authorization", "connection", "expect", "host", "te", "trailer", "upgrade"})
+"""Headers that say how a request is to be read; so do all of ``content-*`` and ``transfer-*``."""
+
 
 def operation_of(path: str) -> str:
     """Return the name of an operation by its HTTP path: ``discovery/lookup.json`` is ``discovery.lookup``."""
@@ -43,6 +55,11 @@ class Watching:
     def __init__(self, telemetry: Iterable[Telemetry], clock: Callable[[], float]) -> None:
         self.clock = clock
         self._telemetry = tuple(telemetry)
+        for each in self._telemetry:
+            if isinstance(each, type):
+                raise TypeError(f"telemetry is an object, not a class: {each.__qualname__}")
+            if missing := _missing(each, _HOOKS):
+                raise TypeError(f"no telemetry: {type(each).__qualname__} has no method {' and no '.join(missing)}")
         self._failed: set[str] = set()
 
     def opened(self, client: Readings) -> None:
@@ -63,21 +80,55 @@ class Watching:
     def call(self, path: str) -> WatchedCall:
         """Begin a call of the operation with this HTTP path; use it as a context around the whole call."""
         operation = operation_of(path)
-        told = (self.safely(each.call, operation) for each in self._telemetry)
+        told = (self._begun(each, operation) for each in self._telemetry)
         return WatchedCall(self, operation, [each for each in told if each is not None])
+
+    def _begun(self, each: Telemetry, operation: str) -> CallTelemetry | None:
+        call = self.safely(each.call, operation)
+        if call is not None and (missing := _missing(call, _CALL_HOOKS)):
+            self._refuse(each, f"what its `call` returned has no method {' and no '.join(missing)}")
+            return None
+        return call
+
+    def carried(self, each: CallTelemetry, node: str) -> dict[str, str]:
+        """Return what telemetry gives an attempt to carry, without what could not travel or would harm the request."""
+        given: object = self.safely(each.attempt, node)
+        if given is None:
+            return {}
+        if not isinstance(given, Mapping):
+            self._refuse(each, f"its `attempt` returned no mapping but {type(given).__qualname__}")
+            return {}
+        pairs: dict[str, str] = self.safely(dict, given) or {}
+        kept = {name: value for name, value in pairs.items() if _may_travel(name, value)}
+        if sum(len(name) + len(value) for name, value in kept.items()) > MAX_CARRIED:
+            kept = {}
+        if len(kept) != len(pairs):
+            self._refuse(each, "its `attempt` returned what cannot go with a request")
+        return kept
 
     def safely(self, hook: Callable[..., T], *arguments: object) -> T | None:
         """Call telemetry; the first failure of each kind of it is logged, and none goes any further."""
+        whose = getattr(hook, "__self__", hook)
         try:
-            return hook(*arguments)
-        except Exception:
-            kind = type(getattr(hook, "__self__", hook)).__qualname__
-            if kind not in self._failed:
-                self._failed.add(kind)
-                logger.exception(
-                    "telemetry failed, and is not spoken of again: %s", kind, extra=fields("telemetry-failed")
-                )
+            found = hook(*arguments)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - logged; a cancellation is its own
+            self._failed_once(whose, error)
             return None
+        if inspect.iscoroutine(found):
+            found.close()
+            self._refuse(whose, "its methods are coroutines; telemetry is called, not awaited")
+            return None
+        return found
+
+    def _refuse(self, whose: object, reason: str) -> None:
+        self._failed_once(whose, TypeError(reason))
+
+    def _failed_once(self, whose: object, error: BaseException) -> None:
+        kind = type(whose).__qualname__
+        if kind not in self._failed:
+            self._failed.add(kind)
+            extra = fields("telemetry-failed", error=error)
+            logger.error("telemetry failed, and is not spoken of again: %s", kind, exc_info=error, extra=extra)
 
 
 class WatchedCall:
@@ -106,8 +157,7 @@ class WatchedCall:
         self._attempts += 1
         headers: dict[str, str] = {}
         for each in self._told:
-            carried: Mapping[str, str] | None = self._watching.safely(each.attempt, node)
-            headers.update(carried or {})
+            headers.update(self._watching.carried(each, node))
         return WatchedAttempt(self, node, Passage(headers), self._watching.clock())
 
     def attempted(self, attempt: AttemptEnded) -> None:
@@ -153,6 +203,17 @@ class WatchedAttempt:
     def answered(self, status: ResponseStatus) -> None:
         """Note what the node answered."""
         self._status = status
+
+
+def _missing(one: object, hooks: Iterable[str]) -> list[str]:
+    return [name for name in hooks if not callable(getattr(one, name, None))]
+
+
+def _may_travel(name: object, value: object) -> bool:
+    if not isinstance(name, str) or not isinstance(value, str):
+        return False
+    ours = name in _OURS or name.startswith(("content-", "transfer-"))
+    return not ours and _NAME.fullmatch(name) is not None and _VALUE.fullmatch(value) is not None
 
 
 def _attempt_outcome(error: BaseException | None) -> AttemptOutcome:
