@@ -4,6 +4,7 @@ import asyncio
 import os
 import stat
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,11 +50,30 @@ def test_what_is_written_can_be_read(tmp_path: Path) -> None:
 
 
 def test_what_is_too_old_is_as_good_as_absent(tmp_path: Path) -> None:
-    """A time in the future is none of that: clocks are set."""
+    """A time a little in the future is none of that: clocks are set."""
     cache = directory(tmp_path)
     cache.write("orders", SERVICE, NOW)
     assert cache.read("orders", NOW + 86_400_001) is None
     assert cache.read("orders", NOW - 5000) is not None
+
+
+def test_what_is_from_the_future_is_not_believed(tmp_path: Path) -> None:
+    """The clock was set back, so its age is unknown; the file goes, unless it is written again before."""
+    cache = directory(tmp_path)
+    cache.write("orders", SERVICE, NOW)
+    with pytest.raises(Unreadable, match="from the future"):
+        cache.read("orders", NOW - 61_000)
+    os.utime(cache.file("orders"), (NOW / 1000, NOW / 1000))
+    cache.sweep(NOW - 59_000)
+    assert cache.file("orders").exists()
+    cache.sweep(NOW - 61_000)
+    assert not cache.file("orders").exists()
+
+
+def test_a_directory_that_cannot_be_is_refused_at_once() -> None:
+    """When the client is made, not when it first writes."""
+    with pytest.raises(ValueError, match="cache_dir"):
+        ArtemisClient(servers=["http://127.0.0.1:1"], cache_dir="a\0b")
 
 
 def test_registries_and_regions_do_not_mix() -> None:
@@ -326,7 +346,7 @@ async def test_changes_are_written_while_the_client_runs(
         await client.api.register([instance(service_id)])
         await client.service(service_id)
         assert await asyncio.to_thread(written.wait, PATIENCE)
-        stored = cache_directory(tmp_path, [node_url], "local", options).read(service_id, NOW)
+        stored = cache_directory(tmp_path, [node_url], "local", options).read(service_id, int(time.time() * 1000))
         assert stored is not None
         assert stored.service.instances == [instance(service_id)]
 

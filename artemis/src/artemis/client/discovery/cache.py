@@ -28,6 +28,8 @@ FORMAT = 1
 SUFFIX = ".artemis-service.json"
 MAX_FILES = 10_000
 """Files of a directory; beyond that the oldest are removed."""
+AHEAD = 60.0
+"""Seconds that a file may seem to be from the future, since clocks are set; beyond that its age is not known."""
 ABANDONED = 3600.0
 """Seconds after which a file that somebody began to write is nobody's."""
 _FOLLOW_NOTHING = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -88,6 +90,8 @@ class Directory:
             raise Unreadable(path, "it was written by another version, or for another registry")
         if (stored.service.service_id or "").strip().lower() != key:
             raise Unreadable(path, "it is about another service")
+        if stored.confirmed - wall > AHEAD * 1000:
+            raise Unreadable(path, "it is from the future: the clock was set back, so nobody knows how old it is")
         if wall - stored.confirmed > self._max_age * 1000:
             return None
         return stored
@@ -115,7 +119,10 @@ class Directory:
             raise Unreadable(path, _in_words(error)) from error
 
     def sweep(self, wall: int) -> None:
-        """Remove files that are too old or too many, and what was begun and never finished. Raises `Unreadable`."""
+        """Remove files that are too old, from the future or too many, and what was begun and never finished.
+
+        Raises `Unreadable`.
+        """
         try:
             found = sorted(self._files())
         except FileNotFoundError:
@@ -126,7 +133,7 @@ class Directory:
         many = len(found) - MAX_FILES
         for number, (changed, path) in enumerate(found):
             old = self._max_age if path.endswith(SUFFIX) else ABANDONED
-            if number < many or now - changed > old:
+            if number < many or now - changed > old or changed - now > AHEAD:
                 # Another process may be sweeping too.
                 with contextlib.suppress(OSError):
                     Path(path).unlink()
@@ -157,7 +164,9 @@ class Directory:
 def cache_directory(
     path: str | os.PathLike[str], servers: Sequence[str], region_id: str | None, options: ClientOptions
 ) -> Directory:
-    """Return the cache directory of a client; nothing is read or made yet."""
+    """Return the cache directory of a client; nothing is read or made yet. ``ValueError`` if there can be no such."""
+    if "\0" in os.fsdecode(path):
+        raise ValueError(f"cache_dir is no path: {os.fsdecode(path)!r}")
     registry = " ".join([(region_id or "").lower(), *sorted({url.strip().rstrip("/").lower() for url in servers})])
     return Directory(Path(path), registry=registry, max_bytes=options.max_answer_bytes, max_age=options.cache_max_age)
 
