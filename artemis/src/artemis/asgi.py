@@ -12,8 +12,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Mutable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from artemis.client import ArtemisClient
+from artemis.client import ArtemisClient, ArtemisError
+from artemis.client.forks import AtFork, note_closed, note_open
 from artemis.client.listening import until_listening
+from artemis.client.sync.workers import Membership, lock_name, worker_folder
 
 if TYPE_CHECKING:
     from artemis.client import HealthCheck, Registration
@@ -28,6 +30,11 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 STATE: Final = "artemis"
 """Under this name requests find the client: ``request.state.artemis``, ``app.state.artemis``."""
+
+LEAD_INTERVAL: Final = 0.5
+"""Seconds after which a worker looks again whether the one that leads is gone."""
+LEAVE_PATIENCE: Final = 3.0
+"""Seconds that the last worker waits for the one that led to have let go."""
 
 logger = logging.getLogger("artemis.client")
 
@@ -69,8 +76,8 @@ class RegisteredApp:
     unregisters before the server hears of its end.
 
     Works with applications that do not know the lifespan protocol. The server has to: one that does not registers
-    nothing. Every worker process registers for itself; workers that share a port are the same instance, which leaves
-    with the first one that ends and returns with the next heartbeat of another.
+    nothing. Worker processes of one user that serve the same instances are one instance, as of `artemis.wsgi`: the
+    first leads and renews it; when it ends another takes over, within a second; whoever ends last unregisters.
     """
 
     def __init__(
@@ -182,28 +189,73 @@ async def _enter(
 ) -> ArtemisClient:
     entered = await stack.enter_async_context(client)
     if instances:
-        registration = client.registered(*instances, health=health, required=required)
-        held = registration if required else _when_listening(registration, instances[0], client.server)
-        await stack.enter_async_context(held)
+        await stack.enter_async_context(_registered(client, instances, health=health, required=required))
     return entered
 
 
 @asynccontextmanager
-async def _when_listening(registration: Registration, instance: Instance, node: str) -> AsyncIterator[None]:
-    async def enter() -> None:
+async def _registered(
+    client: ArtemisClient, instances: tuple[Instance, ...], *, health: HealthCheck | None, required: bool
+) -> AsyncIterator[None]:
+    """Be registered, or one of the workers that are, of whom one keeps the registration; the last takes it out."""
+    membership = Membership(worker_folder(), lock_name(instances))
+    at_fork = AtFork(membership.drop)
+    note_open(at_fork)
+    held: list[Registration] = []
+
+    async def lead() -> None:
+        while not membership.try_to_lead():  # noqa: ASYNC110 - another process ends, which has no event
+            await asyncio.sleep(LEAD_INTERVAL)
+        if not held:
+            held.append(client.registered(*instances, health=health, required=False))
         try:
-            await until_listening(instance, node)
-            await registration.__aenter__()
+            await until_listening(instances[0], client.server)
+            await held[0].__aenter__()
         except Exception:
             logger.exception("the application is not registered")
 
-    entering = asyncio.create_task(enter(), name="artemis asgi registration")
     try:
-        yield
+        await asyncio.to_thread(membership.join)
+        leads = membership.try_to_lead()
+        if leads:
+            held.append(client.registered(*instances, health=health, required=required))
+        if leads and required:
+            await held[0].__aenter__()
+            leading = None
+        else:
+            leading = asyncio.create_task(lead(), name="artemis asgi registration")
+        try:
+            yield
+        finally:
+            if leading is not None:
+                leading.cancel()
+                await asyncio.wait([leading])
+            await _leave(membership, client, instances, held)
     finally:
-        entering.cancel()
-        await asyncio.wait([entering])
-        await registration.unregister()
+        membership.drop()
+        note_closed(at_fork)
+
+
+async def _leave(
+    membership: Membership, client: ArtemisClient, instances: tuple[Instance, ...], held: list[Registration]
+) -> None:
+    if not await asyncio.to_thread(membership.leave):
+        for registration in held:
+            registration.hand_over()
+        return
+    # Whoever led before may just be letting go, and a worker that comes now must not be taken out.
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + LEAVE_PATIENCE
+    while not membership.try_to_lead() and loop.time() < deadline:  # noqa: ASYNC110 - another process ends
+        await asyncio.sleep(0.01)
+    if not held:
+        # It never led: it takes over what the one before has left, and takes it out as its own.
+        held.append(client.registered(*instances, required=False))
+        try:
+            await held[0].__aenter__()
+        except ArtemisError as error:
+            logger.warning("the last worker could not unregister, leases end by themselves: %s", error)
+    await held[0].unregister()
 
 
 def _client_of(source: ClientSource) -> ArtemisClient:

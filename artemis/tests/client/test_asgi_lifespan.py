@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 import fastapi
@@ -20,6 +21,12 @@ from artemis.asgi import App, ClientSource, Lifespan, Message, Receive, Register
 
 PATIENCE = 20.0
 Make = Callable[[], ArtemisClient]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the locks of the workers apart from those of other tests."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
 
 
 @pytest.fixture
@@ -297,3 +304,26 @@ async def test_one_that_is_not_required_comes_when_the_server_listens(
         server.should_exit = True
         assert (await anext(watch)).change_type == "delete"
         await task
+
+
+@pytest.mark.parametrize("first_ends_first", [True, False])
+async def test_workers_of_one_port_are_one_instance(
+    make: Make, client: ArtemisClient, service_id: str, first_ends_first: bool
+) -> None:
+    """It stays while any of them serves, and the last one takes it out, also one that never led."""
+    workers = [lifespan(make, an_instance(service_id), required=True)(object()) for _ in range(2)]
+    for worker in workers:
+        await worker.__aenter__()
+    watch = client.watch(service_id)
+    assert "new" == (await anext(watch)).change_type
+    if not first_ends_first:
+        workers.reverse()
+    await workers[0].__aexit__(None, None, None)
+    assert await live(client, service_id) == 1
+    await workers[1].__aexit__(None, None, None)
+    async with asyncio.timeout(PATIENCE):
+        while await live(client, service_id):
+            pass
+        change = await anext(watch)
+        while change.change_type != "delete":
+            change = await anext(watch)
