@@ -300,3 +300,32 @@ def test_a_child_that_ends_as_programs_do_touches_nothing(node: RunningNode) -> 
         node,
     )
     assert [{"code": 5}, {"change": "new", "live": [1, 2]}, {"live": [1]}] == said
+
+
+def test_what_was_chosen_before_a_fork_can_end_in_the_child(node: RunningNode) -> None:
+    """Though a thread that the child does not have was in the middle of a choice."""
+    said = run(
+        """
+        with make() as client, client.registered(instance(1)):
+            balancer = client.balancer("orders", "least-requests")
+            balancer.ready()
+            request = balancer.request()
+            chosen = request.__enter__()
+            choices = balancer._inner._choices
+            entered, leave = threading.Event(), threading.Event()
+            def hold():
+                with choices._lock:
+                    entered.set()
+                    leave.wait()
+            threading.Thread(target=hold).start()
+            entered.wait()
+            def in_child():
+                balancer.report(chosen, ok=True)
+                request.__exit__(None, None, None)
+                say(outliers=balancer.outliers())
+            say(code=child(in_child))
+            leave.set()
+        """,
+        node,
+    )
+    assert [{"outliers": []}, {"code": 0}] == said
