@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from artemis.client import ArtemisClient, ArtemisError
@@ -198,7 +199,7 @@ async def _registered(
     client: ArtemisClient, instances: tuple[Instance, ...], *, health: HealthCheck | None, required: bool
 ) -> AsyncIterator[None]:
     """Be registered, or one of the workers that are, of whom one keeps the registration; the last takes it out."""
-    membership = Membership(worker_folder(), lock_name(instances))
+    membership = await _joined(instances)
     at_fork = AtFork(membership.drop)
     note_open(at_fork)
     held: list[Registration] = []
@@ -215,7 +216,6 @@ async def _registered(
             logger.exception("the application is not registered")
 
     try:
-        await asyncio.to_thread(membership.join)
         leads = membership.try_to_lead()
         if leads:
             held.append(client.registered(*instances, health=health, required=required))
@@ -234,6 +234,29 @@ async def _registered(
     finally:
         membership.drop()
         note_closed(at_fork)
+
+
+async def _joined(instances: tuple[Instance, ...]) -> Membership:
+    try:
+        membership = Membership(worker_folder(), lock_name(instances))
+        await asyncio.to_thread(membership.join)
+    except OSError as error:
+        logger.warning("workers of one port do not know each other, as there is no place for their locks: %s", error)
+        return _Alone()
+    return membership
+
+
+class _Alone(Membership):
+    """A worker where files cannot be locked: it leads, and is the last."""
+
+    def __init__(self) -> None:
+        super().__init__(Path(), "")
+
+    def try_to_lead(self) -> bool:
+        return True
+
+    def leave(self) -> bool:
+        return True
 
 
 async def _leave(

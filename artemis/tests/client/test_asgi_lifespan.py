@@ -327,3 +327,14 @@ async def test_workers_of_one_port_are_one_instance(
         change = await anext(watch)
         while change.change_type != "delete":
             change = await anext(watch)
+
+
+async def test_without_a_place_for_locks_an_application_is_registered_all_the_same(
+    make: Make, client: ArtemisClient, service_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container that cannot write."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "missing"))
+    living: Lifespan[object] = lifespan(make, an_instance(service_id), required=True)
+    async with living(object()):
+        assert await live(client, service_id) == 1
+    assert await live(client, service_id) == 0
