@@ -18,9 +18,9 @@ from artemis.client.calls.sieve import Sieve
 from artemis.client.calls.transport import Reply
 from artemis.client.discovery.discovery import Discovery
 from artemis.client.discovery.following import PAUSE, SPREAD
-from artemis.client.discovery.lookups import OVERTAKEN
+from artemis.client.discovery.lookups import MAX_REFUSED, OVERTAKEN
 from artemis.client.discovery.services import ServiceBook
-from artemis.client.errors import Attempt, UnreachableError
+from artemis.client.errors import Attempt, RefusedError, UnreachableError
 from artemis.client.events import EventFeed
 from artemis.client.links.link import Change, Confirmation, LinkFailure, LinkKind, OnPush, Push, Subscribed, Want
 from artemis.model import Service
@@ -92,6 +92,7 @@ class Node:
         self.log: list[tuple[str, str]] = []
         self.links: set[FakeLink] = set()
         self.lookups = 0
+        self.refuses: set[str] = set()
 
     @property
     def cursor(self) -> str:
@@ -151,11 +152,13 @@ class FakeApi(RegistryApi):
         self.asked.append([*service_ids])
         await asyncio.sleep(node.latency())
         services = [
-            Service(service_id=name, instances=[instance(name, *item) for item in node.shown[name].items()])
+            Service(service_id=name, instances=[instance(name, *item) for item in node.shown.get(name, {}).items()])
             for name in service_ids
         ]
         cursor = node.cursor
         await asyncio.sleep(node.latency())
+        if refused := sorted(node.refuses.intersection(service_ids)):
+            raise RefusedError(NODE, "lookup", "bad-request", f"{refused}")
         if node.random.random() < node.lose:
             raise UnreachableError("lookup", [Attempt(NODE, "simulated")])
         return Shown(NODE, services, cursor, node.lag)
@@ -585,6 +588,77 @@ def test_a_push_about_all_services_is_sorted_by_them() -> None:
         assert ({}, {"b": 2}) == tuple(setting.shown(name)[0] for name in SERVICES)
 
     followed(test)
+
+
+def polled(test: Callable[[Node, Setting], Coroutine[None, None, None]]) -> None:
+    """Run a test with a client that has no link."""
+
+    async def run() -> None:
+        random = Random(1)  # noqa: S311 - a simulation
+        node = Node(random)
+        setting = Setting(node, random)
+        await test(node, setting)
+        await setting.close()
+
+    simulate(run)
+
+
+def test_a_service_that_a_node_refuses_stands_in_the_way_of_no_other() -> None:
+    """It is found out by halves, once, and asked for by itself until it is answered."""
+
+    async def test(node: Node, setting: Setting) -> None:
+        for number in range(64):
+            setting.discovery.known(f"s{number}")
+        node.refuses = {"s7", "s40"}
+        await asyncio.sleep(2.0)
+        node.shown["s6"] = {"a": 1}
+        await asyncio.sleep(4 * OPTIONS.poll_interval)
+        assert {"a": 1} == setting.shown("s6")[0]
+        assert ["s7"] in setting.api.asked
+        node.lookups = 0
+        await asyncio.sleep(OPTIONS.poll_interval)
+        assert node.lookups <= 2 * 3
+        node.refuses = set()
+        node.shown["s7"] = {"b": 2}
+        await asyncio.sleep(2 * OPTIONS.poll_interval)
+        assert {"b": 2} == setting.shown("s7")[0]
+
+    polled(test)
+
+
+def test_a_node_that_refuses_everything_is_asked_a_bounded_number_of_times() -> None:
+    """However many services there are."""
+
+    async def test(node: Node, setting: Setting) -> None:
+        node.refuses = {f"s{number}" for number in range(400)}
+        entries = [setting.book.use(name, now()) for name in node.refuses]
+        assert not await setting.discovery._lookups.refresh(entries)
+        assert node.lookups <= 2 * MAX_REFUSED + 1
+
+    polled(test)
+
+
+def test_a_service_whose_first_lookup_fails_is_forgotten() -> None:
+    """Unless somebody follows it, or waits for the same answer."""
+
+    async def test(node: Node, setting: Setting) -> None:
+        node.refuses = {"bad", "watched"}
+        watch = setting.discovery.watch(["watched"])
+        for name in ("bad", "watched"):
+            with pytest.raises(RefusedError):
+                await setting.discovery.services(["orders", name])
+        assert ["watched"] == [entry.key for entry in setting.book.entries()]
+        watch.close()
+        first = asyncio.ensure_future(setting.discovery.service("prices"))
+        await asyncio.sleep(0)
+        entry = setting.book.get("prices")
+        second = asyncio.ensure_future(setting.discovery.service("prices"))
+        await asyncio.sleep(0)
+        first.cancel()
+        await second
+        assert entry is setting.book.get("prices")
+
+    polled(test)
 
 
 def test_many_reloads_are_few_lookups() -> None:

@@ -19,7 +19,8 @@ from artemis.client.discovery.listeners import Listeners
 from artemis.client.discovery.lookups import Lookups
 from artemis.client.discovery.views import Views
 from artemis.client.discovery.watch import Audience, Holder, Watch
-from artemis.client.errors import ArtemisError
+from artemis.client.errors import ArtemisError, RefusedError
+from artemis.client.names import check_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -95,14 +96,26 @@ class Discovery:
         return (await self.services([service_id]))[service_id]
 
     async def services(self, service_ids: Sequence[str]) -> dict[str, ServiceView]:
-        """Return services by their ids as given; those that are used for the first time are looked up together."""
+        """Return services by their ids as given; those that are used for the first time are looked up together.
+
+        Those of which that fails are not in use afterwards, unless somebody follows them.
+        """
+        for service_id in service_ids:
+            check_text("service_id", service_id)
         entries = {service_id: self._use(service_id) for service_id in service_ids}
         views: dict[str, ServiceView] = {}
-        while len(views) < len(entries):
-            await self._look_up_first(list(entries.values()))
-            now = self._clock()
-            found = {service_id: entry.view(now) for service_id, entry in entries.items()}
-            views = {service_id: view for service_id, view in found.items() if view is not None}
+        for entry in entries.values():
+            entry.waiting += 1
+        try:
+            while len(views) < len(entries):
+                await self._look_up_first(list(entries.values()))
+                now = self._clock()
+                found = {service_id: entry.view(now) for service_id, entry in entries.items()}
+                views = {service_id: view for service_id, view in found.items() if view is not None}
+        finally:
+            for entry in entries.values():
+                entry.waiting -= 1
+                self._book.forget(entry)
         return views
 
     def known(self, service_id: str) -> ServiceView | None:
@@ -247,6 +260,8 @@ class Discovery:
         if self._disk is not None and new:
             try:
                 await self._look_up_first(new)
+            except RefusedError:
+                pass  # it may be one of them alone
             except ArtemisError as error:
                 self._lookups.failed(new, error)
                 return False

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from artemis.client.discovery.services import keyed
-from artemis.client.errors import ArtemisError
+from artemis.client.errors import ArtemisError, RefusedError
 from artemis.client.events import LookupFailed
 from artemis.client.names import service_key
 from artemis.client.trouble import Trouble
@@ -30,6 +32,9 @@ logger = logging.getLogger("artemis.client")
 OVERTAKEN = 3
 """How often a service is asked for at once whose answers are overtaken by pushes."""
 
+MAX_REFUSED = 16
+"""Messages of one round that are halved when they are refused, and services that are asked for by themselves."""
+
 SLICE = 1_000
 """Instances taken in at a time; others get their turn then."""
 
@@ -48,6 +53,8 @@ class Lookups:
         self._batch_size = batch_size
         self._clock = clock
         self._trouble = Trouble("lookup", logger)
+        self._refused: WeakSet[Followed] = WeakSet()
+        """Services that a node refuses, each by itself."""
 
     async def ask(self, entries: Sequence[Followed]) -> None:
         """Look services up and take in the answers; raises what `RegistryApi.lookup` raises.
@@ -62,18 +69,42 @@ class Lookups:
                 left = await self._ask(left)
 
     async def refresh(self, entries: Sequence[Followed]) -> bool:
-        """Look services up, all that are given; return whether all were answered, and publish what failed."""
+        """Look services up, all that are given; return whether all were answered, and publish what failed.
+
+        What a node refuses is asked for in halves, so that one service that it does not take stands in the way of no
+        other. ``MAX_REFUSED`` bounds that; such services are asked for one by one from then on.
+        """
+        batches = self._batches(entries)
+        refused = 0
         succeeded = True
-        for start in range(0, len(entries), self._batch_size):
-            batch = entries[start : start + self._batch_size]
+        while batches:
+            batch = batches.popleft()
             try:
                 await self.ask(batch)
             except ArtemisError as error:
+                if isinstance(error, RefusedError) and not error.retriable:
+                    refused += 1
+                    if len(batch) > 1 and refused <= MAX_REFUSED:
+                        middle = len(batch) // 2
+                        batches.extendleft((batch[middle:], batch[:middle]))
+                        continue
+                    if len(batch) == 1 and len(self._refused) < MAX_REFUSED:
+                        self._refused.add(batch[0])
                 self.failed(batch, error)
                 succeeded = False
+            else:
+                self._refused.difference_update(batch)
         if entries and succeeded:
             self.over()
         return succeeded
+
+    def _batches(self, entries: Sequence[Followed]) -> deque[Sequence[Followed]]:
+        together = [entry for entry in entries if entry not in self._refused]
+        batches: deque[Sequence[Followed]] = deque(
+            together[start : start + self._batch_size] for start in range(0, len(together), self._batch_size)
+        )
+        batches.extend([entry] for entry in entries if entry in self._refused)
+        return batches
 
     def failed(self, entries: Sequence[Followed], error: ArtemisError) -> None:
         """Tell that a lookup failed that nobody waits for."""

@@ -92,6 +92,7 @@ class Followed:
         "service_id",
         "source",
         "used",
+        "waiting",
         "watchers",
     )
 
@@ -100,6 +101,8 @@ class Followed:
         self.key = service_key(service_id)
         self.used = used
         self.watchers = 0
+        self.waiting = 0
+        """How many wait for the first answer."""
         self.source: Source | None = None
         """None before the first answer."""
         self.route_rules: tuple[RouteRule, ...] = ()
@@ -315,6 +318,11 @@ class ServiceBook:
             entry = self._followed[key] = Followed(name, now)
         entry.used = now
         return entry
+
+    def forget(self, entry: Followed) -> None:
+        """Let go of a service that was never shown and that nobody follows or waits for."""
+        if entry.source is None and not entry.watchers and not entry.waiting and self.get(entry.key) is entry:
+            del self._followed[entry.key]
 
     def get(self, key: str) -> Followed | None:
         """Return the entry of a service in use, by its id in lower case."""
