@@ -58,8 +58,8 @@ class ArtemisClient:
     their caller, and with it that loop, so async code does better with the async client. Waiting may be interrupted
     (``KeyboardInterrupt``): what was under way is cancelled first, so that nothing half done stays.
 
-    A signal handler may use it whatever it interrupts, but while it is opening only close it. A thread that is no daemon
-    and waits in ``events()`` or ``watch()`` keeps the program alive until the client is closed.
+    A signal handler may use it whatever it interrupts, but while it is opening only close it. A thread that is no
+    daemon and waits in ``events()`` or ``watch()`` keeps the program alive until the client is closed.
 
     After a ``fork()`` the child's first use starts a thread and connections of its own, with the same options. What
     the parent registered stays the parent's: the child neither renews nor unregisters it. Watches, events and
