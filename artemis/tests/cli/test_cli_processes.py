@@ -58,8 +58,9 @@ async def test_register_keep_tells_of_trouble_and_of_its_end(environment: dict[s
         keep = await start(environment, *arguments)
         assert (await line(keep.stderr)).startswith("Registered orders/127.0.0.1:81")
         await asyncio.to_thread(node.kill)
+        # The connection breaks, or a heartbeat fails before that is noticed.
         told = await line(keep.stderr)
-        assert told.startswith(f"suspended: no registry node answered registry/heartbeat.json: 3 times {node.url}")
+        assert told.startswith("suspended: ")
         await asyncio.to_thread(node.restart)
         while told != "connected again":
             told = await line(keep.stderr)
@@ -87,7 +88,10 @@ async def test_register_keep_says_when_it_could_not_unregister(environment: dict
         assert (await line(keep.stderr)).startswith("Registered orders/127.0.0.1:81")
         await asyncio.to_thread(node.kill)
         keep.terminate()
-        assert (await line(keep.stderr)).startswith(
+        told = await line(keep.stderr)
+        while told.startswith("suspended: "):
+            told = await line(keep.stderr)
+        assert told.startswith(
             "Could not unregister orders/127.0.0.1:81; its lease ends by itself: no registry node answered"
         )
         assert await keep.wait() == 0
