@@ -1,0 +1,202 @@
+"""What nodes of a cluster tell each other: the messages of the mesh, one format for all links (design 4.1 "Links").
+
+A message is one MessagePack array whose first element names it. Whoever meets a message that he does not know drops it
+and says so; what both sides understand is agreed at the handshake.
+Not here: what a message means (`replica`), and how it travels (`mesh`).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from artemis.registry import Dot, Origin, Record, Stamp
+
+PROTOCOL = 1
+"""The newest version of the messages below that this node speaks."""
+
+OLDEST_PROTOCOL = 1
+"""The oldest version that it speaks as well."""
+
+MAX_MESSAGE = 4 * 1024 * 1024
+"""Bytes of one message at most, so that it fits into a packet."""
+
+Part = tuple[str, int, int]
+"""An origin and a sequence number: node, epoch, number."""
+
+Age = int
+"""How many milliseconds ago, on the sender's monotonic clock, the latest renewal of a record was accepted."""
+
+UNHEARD: Age = 2**62
+"""The age of a record that the sender has never heard."""
+
+
+class BadMessage(ValueError):  # noqa: N818 - what it is, in the words of the log
+    """A message cannot be read; the text says why. The link is not to be trusted any further."""
+
+
+class InstanceRow(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="i", tag_field="kind"):
+    """The record of an instance. `region` is the cluster's, so it is left out. Ids are in lower case.
+
+    `dots` is empty in a change, whose record has the change's own dot as its only one.
+    """
+
+    service: str
+    instance: str
+    version: Stamp
+    removed: bool
+    content: bytes
+    renewed: Stamp
+    expired: Stamp
+    asserted: Stamp
+    age: Age
+    dots: list[Part] = []
+
+
+class OperationRow(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="o", tag_field="kind"):
+    """The record of an operator's decision about an instance, or about a server if `service` is empty.
+
+    `target` is an instance or server id, `operation` its name, each as it was first spelt; in lower case they are the
+    key. `removed` says that the operation was completed. `version`, then `removed`, then operator and token decide.
+    """
+
+    region: str
+    service: str
+    target: str
+    operation: str
+    version: Stamp
+    removed: bool
+    operator: str
+    token: str | None
+    dots: list[Part] = []
+
+
+Row = InstanceRow | OperationRow
+
+
+class Changes(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="changes"):
+    """Changes of one origin, numbered from `first` without a hole; None for one that changes no record."""
+
+    node: str
+    epoch: int
+    first: int
+    rows: list[Row | None]
+
+
+class Renewals(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="renewals"):
+    """The leases that the sender heard since its last such message, all renewed at `stamp`; the sign of life, also when
+    empty.
+
+    A lease is named by its handle, a number that the sender has given it in this `generation` of handles; `names` gives
+    handles with service and instance id before they are first used on a link. `handles` are little-endian unsigned
+    32-bit numbers in ascending order. `wall` is the sender's wall clock in milliseconds, to notice a clock that is off.
+    `reached` is the sender's own last sequence number, so that a lost last change is noticed.
+    """
+
+    node: str
+    epoch: int
+    stamp: Stamp
+    wall: int
+    reached: int
+    generation: int
+    names: list[tuple[int, str, str]]
+    handles: bytes
+
+
+class Digest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="digest"):
+    """Asks for what the receiver knows better: one sum of eight bytes for each bucket of the sender's records.
+
+    `request` numbers the sender's exchanges.
+    """
+
+    request: int
+    sums: bytes
+
+
+class Repair(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="repair"):
+    """Some rows of the answer to a `Digest`: all records of all buckets that differ, as they were when it was asked.
+
+    The `first` one of an answer has the state of that moment: vector, base (node to the epoch below which everything is
+    included) and floor, and the `buckets` that differ. `index` counts the messages of one answer; all rows are there
+    after the one that is `last`. The next one is sent when asked for by `More`.
+    """
+
+    request: int
+    index: int
+    last: bool
+    rows: list[Row]
+    buckets: list[int] = []
+    vector: list[Part] = []
+    base: list[tuple[str, int]] = []
+    floor: list[Part] = []
+
+
+class More(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="more"):
+    """Asks for the message `index` of the answer to `request`."""
+
+    request: int
+    index: int
+
+
+class Farewell(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="farewell"):
+    """The sender stops serving now: it drains, or it leaves the cluster for good."""
+
+    node: str
+    epoch: int
+    leaving: bool
+
+
+Message = Changes | Renewals | Digest | Repair | More | Farewell
+
+_ENCODE = msgspec.msgpack.Encoder().encode
+_DECODER: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+
+
+def encode_message(message: Message) -> bytes:
+    """Return the bytes of a message, the same for every receiver."""
+    return _ENCODE(message)
+
+
+def decode_message(data: bytes) -> Message:
+    """Read one message. Raises BadMessage, and nothing else."""
+    if len(data) > MAX_MESSAGE:
+        raise BadMessage(f"a message has {MAX_MESSAGE} bytes at most, not {len(data)}")
+    try:
+        return _DECODER.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise BadMessage(f"a message cannot be read: {error}") from error
+
+
+def instance_row(record: Record, age: Age, *, with_dots: bool) -> InstanceRow:
+    """Return the row of a record."""
+    _, service, instance = record.key
+    return InstanceRow(
+        service,
+        instance,
+        record.version,
+        record.removed,
+        record.content,
+        record.renewed,
+        record.expired,
+        record.asserted,
+        age,
+        [(dot.origin.node, dot.origin.epoch, dot.seq) for dot in record.dots] if with_dots else [],
+    )
+
+
+def record_of(row: InstanceRow, region: str, dots: tuple[Dot, ...]) -> Record:
+    """Return the record of a row with these dots."""
+    return Record(
+        (region, row.service, row.instance),
+        row.version,
+        row.removed,
+        row.content,
+        row.renewed,
+        row.expired,
+        row.asserted,
+        dots,
+    )
+
+
+def dots_of(parts: list[Part]) -> tuple[Dot, ...]:
+    """Return the dots that a row names, in their order."""
+    return tuple(sorted(Dot(Origin(node, epoch), seq) for node, epoch, seq in parts))
