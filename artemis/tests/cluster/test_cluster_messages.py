@@ -49,10 +49,9 @@ def test_anything_else_is_a_bad_message(data: bytes) -> None:
     """Whatever bytes come, they are a message or `BadMessage`."""
     try:
         message = decode_message(data)
-    except BadMessage as error:
-        assert str(error)
-    else:
-        assert decode_message(encode_message(message)) == message
+    except BadMessage:
+        return
+    assert decode_message(encode_message(message)) == message
 
 
 def test_a_record_survives_as_a_row() -> None:
