@@ -93,6 +93,31 @@ async def test_names_that_hang_are_bounded(hanging: Hanging) -> None:
         await names.resolve("further.example")
 
 
+def refuse(thread: threading.Thread) -> None:
+    """Start no thread, as a system at its limit."""
+    raise RuntimeError("can't start new thread")
+
+
+async def test_a_system_without_threads_is_told_and_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a failed attempt; what could not be asked for does not stand in the way of the next question."""
+    http = HttpTransport(max_answer_bytes=1000)
+    with monkeypatch.context() as limited:
+        limited.setattr(threading.Thread, "start", refuse)
+        for _ in range(2):
+            with pytest.raises(TransportFailure, match=r"'localhost' cannot be looked up: can't start new thread"):
+                await http.find("http://localhost:1", 30.0)
+    await http.find("http://localhost:1", 30.0)
+
+
+async def test_at_the_end_of_the_interpreter_the_loop_asks_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread starts any more then, and a client that unregisters needs the name all the same."""
+    ended = threading.Thread()
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(threading, "main_thread", lambda: ended)
+    found = await Names().resolve("localhost", 80, socket.AF_INET)
+    assert [(one["host"], one["port"]) for one in found] == [("127.0.0.1", 80)]
+
+
 async def test_a_name_of_this_machine_is_found() -> None:
     """By the system's own means."""
     found = await Names().resolve("localhost", 80, socket.AF_INET)

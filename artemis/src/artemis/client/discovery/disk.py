@@ -10,11 +10,11 @@ import logging
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
 from artemis.client.discovery.cache import Unreadable
-from artemis.client.discovery.worker import Worker
+from artemis.client.discovery.worker import NoThread, Worker
 from artemis.client.events import DiskFailed, ServedFromDisk
 from artemis.client.telemetry.logs import fields
 from artemis.model import Service
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from artemis.client.options import ClientOptions
 
 logger = logging.getLogger("artemis.client")
+
+Result = TypeVar("Result")
 
 RENEWED = 60.0
 """Seconds after which a service that did not change is written all the same: its time on disk is when it was right."""
@@ -74,7 +76,7 @@ class Disk:
             if entry.source is not None:
                 continue
             try:
-                stored = await self._worker.run(partial(self._directory.read, entry.key, self._wall()))
+                stored = await self._in_thread(partial(self._directory.read, entry.key, self._wall()))
             except Unreadable as failure:
                 self._failed(failure)
                 continue
@@ -116,7 +118,7 @@ class Disk:
                 continue
             written = Written(content, entry.confirmed)
             try:
-                await self._worker.run(partial(self._directory.write, entry.key, *self._as_stored(entry)))
+                await self._in_thread(partial(self._directory.write, entry.key, *self._as_stored(entry)))
             except Unreadable as failure:
                 self._failed(failure)
                 failed = True
@@ -125,6 +127,12 @@ class Disk:
                 wrote = True
         if wrote and not failed:
             self._told = ""
+
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+        try:
+            return await self._worker.run(work)
+        except NoThread as error:
+            raise Unreadable(self._directory.path, str(error)) from error
 
     def _as_stored(self, entry: Followed) -> tuple[Service, int]:
         service = Service(
@@ -142,7 +150,7 @@ class Disk:
             return
         self._swept = now
         try:
-            await self._worker.run(lambda: self._directory.sweep(self._wall()))
+            await self._in_thread(lambda: self._directory.sweep(self._wall()))
         except Unreadable as failure:
             self._failed(failure)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from artemis.client.discovery.changes import Backlog, InstanceChange
 from artemis.client.discovery.services import ServiceView
-from artemis.client.discovery.worker import Worker
+from artemis.client.discovery.worker import NoThread, Worker
 from artemis.client.events import ListenerFailed
 from artemis.client.telemetry.logs import fields
 
@@ -35,6 +35,9 @@ Callback = Callable[[InstanceChange, ServiceView], Awaitable[None] | None]
 
 PATIENCE = 1.0
 """Seconds that closing a client waits for listeners that are running."""
+
+NO_THREAD = 1.0
+"""Seconds after which a plain function is called for which the system had no thread."""
 
 
 class Listener:
@@ -171,6 +174,16 @@ class Listeners:
             self._running.discard(listener)
 
     async def _in_thread(self, listener: Listener, change: InstanceChange, view: ServiceView) -> Awaitable[None] | None:
+        while not listener.closed:
+            try:
+                return await self._run(listener, change, view)
+            except NoThread as error:
+                # It was not called, so the change waits for a thread.
+                self._failed(listener, error)
+                await asyncio.sleep(NO_THREAD)
+        return None
+
+    async def _run(self, listener: Listener, change: InstanceChange, view: ServiceView) -> Awaitable[None] | None:
         try:
             return await self._worker.run(lambda: listener.callback(change, view))
         except BaseException as error:

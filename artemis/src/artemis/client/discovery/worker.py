@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
+class NoThread(Exception):  # noqa: N818 - an outcome that never leaves the SDK, not an error for its users
+    """The system has no thread to give now; nothing was run."""
+
+
 class Worker:
     """One thread, started at the first need; owned by a loop. Whoever waits for a function may be cancelled."""
 
@@ -27,7 +31,10 @@ class Worker:
         self._thread: threading.Thread | None = None
 
     async def run(self, work: Callable[[], Result]) -> Result:
-        """Run a function in the thread, after those before it; return or raise what it does, `SystemExit` included."""
+        """Run a function in the thread, after those before it; return or raise what it does, `SystemExit` included.
+
+        Raises `NoThread` if there is none and none can be started.
+        """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Callable[[], Result]] = loop.create_future()
 
@@ -43,8 +50,12 @@ class Worker:
 
         if self._thread is None:
             # A daemon: a function that never returns must not keep the program from ending.
-            self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                raise NoThread(str(error)) from error
+            self._thread = thread
         self._jobs.put(job)
         return (await done)()
 

@@ -27,7 +27,8 @@ Found = list[tuple[socket.AddressFamily, str]]
 class Names(AbstractResolver):
     """Owned by a client, used from its loop. One lookup of a name at a time: who asks meanwhile waits for the same.
 
-    The threads are daemons, so one that hangs does not keep the program from ending.
+    The threads are daemons, so one that hangs does not keep the program from ending. At the end of the interpreter,
+    when no thread starts any more, the loop waits itself: a client that unregisters then has nobody else to do it.
     """
 
     def __init__(self) -> None:
@@ -36,7 +37,10 @@ class Names(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Return the addresses of ``host``; ``OSError`` if there are none. Cancelled, the lookup goes on."""
+        """Return the addresses of ``host``; ``OSError`` if there are none, or no thread to ask in.
+
+        Cancelled, the lookup goes on.
+        """
         found = await asyncio.shield(self._lookup(host, family))
         return [
             ResolveResult(hostname=host, host=address, port=port, family=of, proto=0, flags=_NUMERIC)
@@ -72,7 +76,14 @@ class Names(AbstractResolver):
             with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
                 loop.call_soon_threadsafe(settle, act)
 
-        threading.Thread(target=run, name=f"artemis name {host:.40}", daemon=True).start()
+        try:
+            threading.Thread(target=run, name=f"artemis name {host:.40}", daemon=True).start()
+        except RuntimeError as error:
+            if threading.main_thread().is_alive():
+                # Nobody will settle this one; the next may find that threads can be had again.
+                del self._under_way[host, family]
+                raise OSError(f"{host!r} cannot be looked up: {error}") from error
+            run()
         return future
 
 

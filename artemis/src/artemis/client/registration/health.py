@@ -75,9 +75,13 @@ class HealthProbe:
         answered: asyncio.Future[_Outcome] = loop.create_future()
         run = contextvars.copy_context().run
         # A pool of threads would let one function that hangs keep the others from being asked.
-        threading.Thread(
+        thread = threading.Thread(
             target=run, args=(_run, self._check, loop, answered), name="artemis health check", daemon=True
-        ).start()
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:
+            answered.set_result(_Outcome(error=error))  # the system has none now, which is as good as no answer in time
         return answered
 
 

@@ -56,8 +56,8 @@ class Core:
         _close_at_exit()
         note_open(self)
         _cores.add(self)
-        self._thread.start()
         try:
+            self._thread.start()
             self.run(self.client.__aenter__)
         except BaseException:
             self._let_go()

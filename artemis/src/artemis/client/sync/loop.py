@@ -75,8 +75,14 @@ class LoopThread:
         self._ended = Done()
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Start the thread; ``RuntimeError`` if the system has none now, and then this is of no use any more."""
+        try:
+            self._thread.start()
+        except BaseException:
+            self._stopping = True
+            self._loop.close()
+            self._ended.set()
+            raise
 
     @property
     def alive(self) -> bool:
