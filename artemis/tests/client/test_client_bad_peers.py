@@ -245,6 +245,29 @@ async def test_a_node_that_does_not_answer_is_given_up_in_time(serve: Serve) -> 
     assert asked.is_set()
 
 
+@pytest.mark.parametrize("digits", [30, 400])
+async def test_an_age_that_is_too_long_a_number_is_a_great_age(serve: Serve, digits: int) -> None:
+    """Nothing raises, and nobody takes the data for young."""
+
+    async def handle(request: web.Request) -> web.Response:
+        return web.Response(body=whole_answer(), headers={"Artemis-Age-Ms": "9" * digits})
+
+    async with client_of(await serve(handle)) as client:
+        assert (await client.service("orders")).age > 1e14
+
+
+@pytest.mark.parametrize("cursor", [b"\xff\xfe", b"c" * 5000, b""])
+async def test_a_cursor_that_cannot_be_sent_back_is_none(serve: Serve, cursor: bytes) -> None:
+    """Whoever subscribes or polls with it would fail each time."""
+
+    async def handle(request: web.Request) -> web.Response:
+        text = cursor.decode("utf-8", "surrogateescape")
+        return web.Response(body=whole_answer(), headers={"Artemis-Cursor": text})
+
+    async with client_of(await serve(handle)) as client:
+        assert (await client.service("orders")).cursor is None
+
+
 async def test_a_connection_that_breaks_is_a_failed_attempt(serve: Serve) -> None:
     """In the middle of the answer too."""
 

@@ -17,6 +17,7 @@ import aiohttp
 
 from artemis.client.calls.passage import PASSAGE
 from artemis.client.errors import printable
+from artemis.client.links.operations import MOST_CURSOR
 from artemis.client.nodes.names import Names
 from msgtrans import TlsClientConfig
 from msgtrans.tls import client_context
@@ -178,7 +179,7 @@ class HttpTransport:
             ) as response:
                 if response.status >= 300:
                     raise TransportFailure(_refusal(response), status=response.status)
-                return Reply(await self._read(response), response.headers.get("Artemis-Cursor"), _age(response))
+                return Reply(await self._read(response), _cursor(response), _age(response))
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise TransportFailure(in_words(error)) from error
 
@@ -198,9 +199,16 @@ def _headers() -> Mapping[str, str] | None:
     return None if passage is None else passage.headers
 
 
+def _cursor(response: aiohttp.ClientResponse) -> str | None:
+    """Return the cursor of an answer, None for what cannot be one: it is to be sent back."""
+    text = response.headers.get("Artemis-Cursor", "")
+    return text if text.isascii() and 0 < len(text) <= MOST_CURSOR else None
+
+
 def _age(response: aiohttp.ClientResponse) -> float:
     text = response.headers.get("Artemis-Age-Ms", "0")
-    return int(text) / 1000 if text.isascii() and text.isdigit() else 0.0
+    # The first digits of a number that is too long for an age are an age that nobody will take for young.
+    return int(text[:18]) / 1000 if text.isascii() and text.isdigit() else 0.0
 
 
 def _refusal(response: aiohttp.ClientResponse) -> str:

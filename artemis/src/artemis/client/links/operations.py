@@ -29,16 +29,17 @@ CODES: Final = {
 """The ``biz_type`` of the operations that a client has, by their path below ``/api/``."""
 
 
-def position(header: bytes) -> tuple[str | None, float]:
-    """Return the cursor and the age in seconds that the ext header of an answer names; what is no such thing is none.
+MOST_CURSOR: Final = 4096
+"""Bytes of a cursor, which are letters, digits, ``-`` and ``_``."""
 
-    A cursor is at most 4096 letters, digits, ``-`` and ``_``.
-    """
+
+def position(header: bytes) -> tuple[str | None, float]:
+    """Return the cursor and the age in seconds that the ext header of an answer names; what is no such thing is none."""
     cursor, age = None, 0.0
     for pair in header.split(b";"):
         name, _, value = pair.partition(b"=")
         match name.strip():
-            case b"cursor" if value and len(value) <= 4096 and value.isascii():
+            case b"cursor" if value and len(value) <= MOST_CURSOR and value.isascii():
                 cursor = value.strip().decode("ascii")
             case b"age" if value.isdigit() and len(value) <= 18:
                 age = int(value) / 1000
