@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artemis import ArtemisClient, ClientOptions, Instance, RefusedError, UnreachableError
+from artemis import ArtemisClient, ClientOptions, Instance, RefusedError, Reply, UnreachableError
 from artemis.client import DiskFailed, LookupFailed, ServedFromDisk
 from artemis.client.discovery.cache import MAX_FILES, Directory, Unreadable, cache_directory
 from artemis.model import RouteRule, Service
@@ -305,6 +305,49 @@ async def test_damage_is_told_once_and_harms_nobody(remembered: tuple[str, Path]
         event = await anext(events)
         assert isinstance(event, DiskFailed)
         assert event.path == str(file)
+
+
+class Lingering:
+    """A transport that brings nothing, and takes its time to end."""
+
+    def __init__(self) -> None:
+        self.ending = asyncio.Event()
+        self.ended = asyncio.Event()
+
+    async def call(self, node: str, path: str, body: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - see Transport
+        """Wait for nothing."""
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self.ending.set()
+            await self.ended.wait()
+        raise AssertionError
+
+    async def close(self) -> None:
+        """Have nothing to close."""
+
+
+async def test_whoever_cancels_while_the_disk_has_answered_has_cancelled(
+    remembered: tuple[str, Path], quick: ClientOptions
+) -> None:
+    """The question to the registry is ended then, and that is no reason to go on."""
+    url, path = remembered
+    transport = Lingering()
+    async with ArtemisClient(
+        servers=[url],
+        region_id="local",
+        zone_id="zone1",
+        options=replace(quick, cache_wait=0.0),
+        transport=transport,
+        cache_dir=path,
+    ) as client:
+        asking = asyncio.ensure_future(client.service("orders"))
+        async with asyncio.timeout(PATIENCE):
+            await transport.ending.wait()
+        asking.cancel()
+        await asyncio.wait([asking])
+        assert asking.cancelled()
+        transport.ended.set()
 
 
 async def test_a_refusal_is_not_papered_over(node_url: str, tmp_path: Path, quick: ClientOptions) -> None:

@@ -1,13 +1,14 @@
 """What followers of services are told, and how changes become one while nobody asks."""
 
 import asyncio
+from dataclasses import replace
 from weakref import ref
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artemis import ArtemisClient, Instance
+from artemis import ArtemisClient, ClientOptions, Instance, LimitError
 from artemis.client import InstanceChange, Watch
 from artemis.client.discovery.changes import Backlog, Touched
 from artemis.client.names import instance_key
@@ -106,6 +107,21 @@ async def test_watching_nothing_is_an_error(client: ArtemisClient) -> None:
     """It would wait for ever."""
     with pytest.raises(ValueError, match="at least one service id"):
         client.watch()
+
+
+async def test_a_watch_that_finds_no_place_for_all_its_services_is_an_error(
+    node_url: str, quick: ClientOptions, service_id: str
+) -> None:
+    """It would not be told of the first, whose place the last one takes; there is place for fewer then."""
+    options = replace(quick, max_services=2)
+    async with ArtemisClient(servers=[node_url], region_id="local", zone_id="zone1", options=options) as client:
+        kept = client.watch(f"{service_id}-kept")
+        with pytest.raises(LimitError, match="max_services=2"):
+            client.watch(f"{service_id}-one", f"{service_id}-two")
+        assert client.status.services == 1
+        other = client.watch(f"{service_id}-two")
+        await client.api.register([instance("a", f"{service_id}-kept"), instance("b", f"{service_id}-two")])
+        assert [(await step(watch)).instance.instance_id for watch in (kept, other)] == ["a", "b"]
 
 
 async def test_several_services_come_with_one_lookup(client: ArtemisClient, service_id: str) -> None:

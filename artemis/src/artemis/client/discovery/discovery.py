@@ -7,7 +7,6 @@ in `lookups`, what is shown in `views`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import weakref
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
@@ -137,9 +136,15 @@ class Discovery:
         return entry
 
     def watch(self, service_ids: Sequence[str]) -> Watch:
-        """Follow the changes of services."""
+        """Follow the changes of services; ``LimitError`` if there is no place for all of them."""
+        entries = [self._use(service_id) for service_id in service_ids]
+        # The last may have taken the places of the first, whom nobody follows before the watch is made.
+        if not all(self._book.get(entry.key) is entry for entry in entries):
+            for entry in entries:
+                self._book.forget(entry)
+            raise self._book.full()
         watch = Watch(
-            [self._use(service_id) for service_id in service_ids],
+            entries,
             audience=self._audience,
             holder=self._holder,
             look_up=self._look_up_first,
@@ -235,8 +240,10 @@ class Discovery:
             self._wanted.set()
         finally:
             asking.cancel()
-            with contextlib.suppress(asyncio.CancelledError, ArtemisError):
-                await asking
+            # Not awaited itself: whether it was cancelled, or this, could not be told apart.
+            await asyncio.wait([asking])
+            if not asking.cancelled():
+                asking.exception()  # it has been raised, or what is on disk stands in for it
 
     async def _poll(self) -> None:
         interval = self._options.poll_interval

@@ -340,11 +340,15 @@ class ServiceBook:
         """Return those that no node pushes."""
         return [entry for entry in self._followed.values() if not entry.fed]
 
+    def full(self) -> LimitError:
+        """Return what to raise where all places are taken by watched services."""
+        return LimitError(self._limit, f"a client watches at most max_services={self._limit} services")
+
     def _make_room(self) -> None:
         if len(self._followed) < self._limit:
             return
         unwatched = [item for item in self._followed.items() if not item[1].watchers]
         if not unwatched:
-            raise LimitError(self._limit, f"a client watches at most max_services={self._limit} services")
+            raise self.full()
         key, _ = min(unwatched, key=lambda item: item[1].used)
         del self._followed[key]
