@@ -8,12 +8,10 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-import socket
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
@@ -21,27 +19,16 @@ from pydantic_settings import (
     EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
-    SettingsConfigDict,
 )
 
 from artemis.discovery.filters import make_filters
 from artemis.registry.leases import SHARE_PERCENT, SMALLEST_PRESERVED
+from artemis.server.cluster_options import EXCHANGE_ROUNDS, ClusterOptions
 from artemis.server.option_words import complaints, word
 from artemis.server.rate_limit import LIMITERS, limiter, read_limits
 
 #: Unreserved characters only, so that no client spells it in another way.
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+){1,8}")
-
-Name = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=200,
-        pattern=r"^[^\s/;:,\x00-\x1f\x7f-\x9f]+$",
-        json_schema_extra={"takes": "1 to 200 characters without blanks and / ; : ,"},
-    ),
-]
-
 
 #: IP addresses; where there is only room for one text, separated by commas.
 Addresses = Annotated[tuple[str, ...], NoDecode]
@@ -58,23 +45,13 @@ class Given(NamedTuple):
     place: str
 
 
-class ServeConfig(BaseSettings):
+class ServeConfig(ClusterOptions):
     """Options of `artemis serve`.
 
     Sizes are bytes, times seconds. Unknown names in a file are refused, so that a misspelt option is not silently the
     default.
     """
 
-    # Not ARTEMIS_: beside a service called artemis, Kubernetes sets ARTEMIS_PORT=tcp://... in every container.
-    model_config = SettingsConfigDict(
-        env_prefix="ARTEMIS_SERVE_", allow_inf_nan=False, extra="forbid", frozen=True, validate_default=True
-    )
-
-    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 or :: for all.")
-    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
-    region: Name = Field("local", description="Region of this node; instances and lookups of others are refused.")
-    zone: Name = Field("zone1", description="Zone of this node.")
-    self_url: str | None = Field(None, description="URL that clients reach this node by; default: the bound address.")
     lease_ttl: float = Field(20.0, ge=1, le=604_800, description="Seconds of silence after which a lease expires.")
     legacy_lease_ttl: float = Field(
         90.0, ge=1, le=604_800, description="The same for instances whose metadata has java_registry (spec 4.4)."
@@ -198,7 +175,40 @@ class ServeConfig(BaseSettings):
     @property
     def record_lifetime(self) -> float:
         """The tombstone lifetime in seconds, given or derived."""
-        return max(600.0, 2 * self._longest_ttl) if self.tombstone_lifetime is None else self.tombstone_lifetime
+        if self.tombstone_lifetime is not None:
+            return self.tombstone_lifetime
+        return max(600.0, 2 * self._longest_ttl, 2 * self.least_lifetime(len(self.peers) + 1))
+
+    def least_lifetime(self, nodes: int) -> float:
+        """The seconds that a record must be remembered at least in a cluster of so many nodes (design 4.1): the longest
+        TTL, each node's grace, and a few exchange rounds. A node alone needs the TTL only."""
+        return self._longest_ttl + (nodes * self.grace + EXCHANGE_ROUNDS if self.clustered else 0)
+
+    @property
+    def beat(self) -> float:
+        """Seconds between signs of life among nodes, given or derived."""
+        return min(1.0, self._shortest_ttl / 10) if self.peer_beat is None else self.peer_beat
+
+    @property
+    def grace(self) -> float:
+        """Seconds that each further node waits longer before it expires an instance, given or derived."""
+        return min(10.0, self._shortest_ttl / 2) if self.peer_grace is None else self.peer_grace
+
+    @property
+    def suspicion(self) -> float:
+        """Seconds of silence after which clients are not sent to a node, given or derived."""
+        return 3 * self.beat if self.peer_suspect is None else self.peer_suspect
+
+    @property
+    def given_up(self) -> float:
+        """Seconds of silence after which a node counts as down, given or derived."""
+        derived = max(2 * self.suspicion, min(10.0, self._shortest_ttl / 2))
+        return derived if self.peer_down is None else self.peer_down
+
+    @property
+    def tolerated_skew(self) -> float:
+        """Seconds that the clocks of two nodes may differ: an eighth of the shortest TTL (design 4.1)."""
+        return self._shortest_ttl / 8
 
     @property
     def _shortest_ttl(self) -> float:
@@ -215,6 +225,32 @@ class ServeConfig(BaseSettings):
         if self.record_lifetime <= self._longest_ttl:
             raise ValueError(f"tombstone-lifetime: must be more than {self._longest_ttl:g}, the longest TTL")
         return self
+
+    @model_validator(mode="after")
+    def _check_with_others(self) -> Self:
+        self.check_cluster()
+        self._check_cluster_times()
+        return self
+
+    def _check_cluster_times(self) -> None:
+        if 4 * self.beat > self._shortest_ttl:
+            raise ValueError(f"peer-beat: may be {self._shortest_ttl / 4:g} at most, a quarter of the shortest TTL")
+        if 2 * self.beat > self.suspicion:
+            raise ValueError(
+                f"peer-suspect: must be {2 * self.beat:g} at least, two beats, or a late one looks like none"
+            )
+        if self.suspicion > self.given_up:
+            raise ValueError(
+                f"peer-down: must be {self.suspicion:g} at least, the time after which a node is suspected"
+            )
+        if 2 * self.beat > self.grace:
+            raise ValueError(f"peer-grace: must be {2 * self.beat:g} at least, two beats, in which renewals travel")
+        nodes = len(self.peers) + 1
+        if self.record_lifetime <= self.least_lifetime(nodes):
+            raise ValueError(
+                f"tombstone-lifetime: must be more than {self.least_lifetime(nodes):g} in a cluster of {nodes}: the "
+                f"longest TTL, {self.grace:g} of grace for each node and {EXCHANGE_ROUNDS:g} for exchanges"
+            )
 
     @field_validator("log_level", "log_format", mode="before")
     @classmethod
@@ -255,16 +291,6 @@ class ServeConfig(BaseSettings):
     @classmethod
     def _check_filters(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         make_filters(value)
-        return value
-
-    @field_validator("self_url")
-    @classmethod
-    def _check_self_url(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError("must look like http://host:port/")
         return value
 
     @field_validator("path_prefix")
@@ -366,21 +392,7 @@ def own_url(config: ServeConfig, port: int) -> str:
     (design 6), with the path prefix, which the node URL of v1 clients contains (spec 2)."""
     if config.self_url is not None:
         return config.self_url
-    host = config.host
-    if host in {"0.0.0.0", "::", ""}:  # noqa: S104 - recognised, not bound
-        host = site_local_address()
+    host = config.own_host
     if ":" in host:
         host = f"[{host}]"
     return f"http://{host}:{port}{config.path_prefix}"
-
-
-def site_local_address() -> str:
-    """The first private IPv4 address of this machine, else any other that is not loopback, else 127.0.0.1."""
-    try:
-        found = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
-    except OSError:
-        found = set()
-    addresses = sorted(ipaddress.ip_address(address) for address in found)
-    candidates = [address for address in addresses if not address.is_loopback]
-    private = [address for address in candidates if address.is_private]
-    return str((private or candidates or [ipaddress.ip_address("127.0.0.1")])[0])

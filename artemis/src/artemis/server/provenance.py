@@ -44,6 +44,10 @@ def provenance(settings: ServeConfig, live: frozenset[str], url: str | None = No
         "heartbeat_interval": settings.expected_heartbeat,
         "tombstone_lifetime": settings.record_lifetime,
         "self_url": url,
+        "peer_beat": settings.beat,
+        "peer_grace": settings.grace,
+        "peer_suspect": settings.suspicion,
+        "peer_down": settings.given_up,
     }
     found = []
     for name, field in ServeConfig.model_fields.items():

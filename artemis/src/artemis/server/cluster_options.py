@@ -1,0 +1,190 @@
+"""The options that say where a node is and with which others it forms a cluster; `config` has the rest.
+
+Not here: what becomes of them (`membership` and `artemis.cluster`).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from artemis.cluster.addresses import PeerUrl, host_on_loopback, peer_url
+
+MAX_PEERS = 64
+"""Other nodes that a node knows at most: each of them sends every change to every other."""
+
+EXCHANGE_ROUNDS = 3 * 5.0
+"""Seconds of a few exchange rounds: by so much a record outlives the last chance to expire it (design 4.1)."""
+
+Name = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^\s/;:,\x00-\x1f\x7f-\x9f]+$",
+        json_schema_extra={"takes": "1 to 200 characters without blanks and / ; : ,"},
+    ),
+]
+
+_DNS_NAME = re.compile(r"(?=.{1,253}(?::\d{1,5})?$)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?(?::\d{1,5})?")
+
+
+class ClusterOptions(BaseSettings):
+    """Where a node is, and with whom."""
+
+    # Not ARTEMIS_: beside a service called artemis, Kubernetes sets ARTEMIS_PORT=tcp://... in every container.
+    model_config = SettingsConfigDict(
+        env_prefix="ARTEMIS_SERVE_", allow_inf_nan=False, extra="forbid", frozen=True, validate_default=True
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 or :: for all.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    region: Name = Field("local", description="Region of this node; instances and lookups of others are refused.")
+    zone: Name = Field("zone1", description="Zone of this node.")
+    self_url: str | None = Field(
+        None, description="URL that clients and other nodes reach this node by; default: the bound address."
+    )
+    peers: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="URLs of the other nodes of the cluster; the own one may be among them.",
+        json_schema_extra={"takes": "URLs such as http://10.0.0.7:8080, separated by commas or as a list"},
+    )
+    peers_dns: str | None = Field(
+        None,
+        description="Name whose addresses are the nodes of the cluster, with :PORT unless it is that of this node; "
+        "one that begins with _ is asked for SRV records.",
+    )
+    peers_file: Path | None = Field(
+        None, description="File with the URL of a node on each line; read again when it changes."
+    )
+    peers_refresh: float = Field(10.0, ge=0.1, le=3_600, description="Seconds between two look-ups of --peers-dns.")
+    cluster_name: Name = Field("artemis", description="Name of the cluster; nodes of another one are refused.")
+    cluster_secret_file: Path | None = Field(
+        None, description="File whose first line all nodes of the cluster share; needed beyond loopback."
+    )
+    cluster_ca_file: Path | None = Field(
+        None, description="Certificates that vouch for nodes with https URLs; default: those of the system."
+    )
+    join_timeout: float = Field(
+        5.0, ge=0, le=600, description="Seconds a node waits at most for others to copy from before it serves."
+    )
+    peer_beat: float | None = Field(
+        None,
+        ge=0.02,
+        le=60,
+        description="Seconds between signs of life among nodes; default: 1, or a tenth of the TTL.",
+    )
+    peer_grace: float | None = Field(
+        None,
+        ge=0.1,
+        le=3_600,
+        description="Seconds by which each further node waits longer before it expires an instance in the place of "
+        "another; default: 10, or half the TTL.",
+    )
+    peer_suspect: float | None = Field(
+        None,
+        ge=0.06,
+        le=600,
+        description="Seconds of silence after which clients are no longer sent to a node; default: 3 beats.",
+    )
+    peer_down: float | None = Field(
+        None,
+        ge=0.06,
+        le=3_600,
+        description="Seconds of silence after which a node counts as down; default: 10, or half the TTL.",
+    )
+
+    @property
+    def clustered(self) -> bool:
+        """Whether this node is one of a cluster, even if it should turn out to be the only one."""
+        return bool(self.peers) or self.peers_dns is not None or self.peers_file is not None
+
+    @property
+    def peer_urls(self) -> tuple[PeerUrl, ...]:
+        """What `peers` names."""
+        return tuple(peer_url(text) for text in self.peers)
+
+    @property
+    def own_host(self) -> str:
+        """The host of the URL that this node announces."""
+        if self.self_url is not None:
+            return urlsplit(self.self_url).hostname or ""
+        if self.host in {"0.0.0.0", "::", ""}:  # noqa: S104 - recognised, not bound
+            return site_local_address()
+        return self.host
+
+    def check_cluster(self) -> None:
+        """Check that this node can be in this cluster (design 6). Raises ValueError, whose text names an option."""
+        if not self.clustered:
+            return
+        alone = host_on_loopback(self.own_host)
+        far = [url for url in self.peer_urls if not url.on_loopback]
+        if alone and far:
+            raise ValueError(
+                f"self-url: this node would tell {far[0]} to reach it at {self.own_host}, which is that machine "
+                "itself; give --self-url http://ADDRESS:PORT, and listen there with --host"
+            )
+        if self.cluster_secret_file is None and not alone:
+            raise ValueError(
+                "cluster-secret-file: nodes beyond loopback trust each other by a secret; give all of them the same "
+                "file, made for example with: openssl rand -hex 32"
+            )
+
+    @field_validator("peers", mode="before")
+    @classmethod
+    def _read_peers(cls, value: object) -> object:
+        texts = value.split(",") if isinstance(value, str) else value
+        if not isinstance(texts, list | tuple):
+            return value
+        return tuple(word.strip() for text in texts for word in str(text).split(",") if word.strip())
+
+    @field_validator("peers")
+    @classmethod
+    def _check_peers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            peer_url(text)
+        if len(value) > MAX_PEERS:
+            raise ValueError(f"must be {MAX_PEERS} nodes at most, not {len(value)}")
+        return value
+
+    @field_validator("peers_dns")
+    @classmethod
+    def _check_peers_dns(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not _DNS_NAME.fullmatch(value) or not 0 < int(value.partition(":")[2] or 1) < 65_536:
+            raise ValueError(
+                "must be a name such as artemis.example.com, artemis.example.com:8080 or _artemis._tcp.NAME"
+            )
+        if value.startswith("_") and ":" in value:
+            raise ValueError("must be without a port when it begins with _, because SRV records tell the ports")
+        return value
+
+    @field_validator("self_url")
+    @classmethod
+    def _check_self_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("must look like http://host:port/")
+        return value
+
+
+def site_local_address() -> str:
+    """The first private IPv4 address of this machine, else any other that is not loopback, else 127.0.0.1."""
+    try:
+        found = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
+    except OSError:
+        found = set()
+    addresses = sorted(ipaddress.ip_address(address) for address in found)
+    candidates = [address for address in addresses if not address.is_loopback]
+    private = [address for address in candidates if address.is_private]
+    return str((private or candidates or [ipaddress.ip_address("127.0.0.1")])[0])
