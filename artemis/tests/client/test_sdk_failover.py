@@ -5,7 +5,7 @@ import json
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -18,6 +18,8 @@ from artemis.client import NodeSwitched, Registered, StateChanged
 from artemis.testing import RunningNode, running_node
 
 ORDERS = Instance(service_id="orders", ip="127.0.0.1", port=9000)
+WELL = {"lease": "held", "state": "connected", "old": False}
+"""What `sdk_process` says when nothing is wrong."""
 OPTIONS = ClientOptions(
     heartbeat_interval=0.3,
     poll_interval=0.1,
@@ -70,6 +72,31 @@ async def until_shown(caller: ArtemisClient, service_id: str) -> None:
     """Wait until a watch of the caller shows the one instance of the service."""
     async with asyncio.timeout(PATIENCE):
         assert (await anext(caller.watch(service_id))).change_type == "new"
+
+
+@asynccontextmanager
+async def service(
+    node: RunningNode, *words: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, Callable[[], Awaitable[dict[str, object]]]]]:
+    """Run `sdk_process` for the length of the block; give the process, and what reads the next thing that it says."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(Path(__file__).with_name("sdk_process.py")),
+        node.url,
+        *words,
+        stdout=asyncio.subprocess.PIPE,
+    )
+
+    async def says() -> dict[str, object]:
+        assert process.stdout is not None
+        said: dict[str, object] = json.loads(await process.stdout.readline())
+        return said
+
+    try:
+        yield process, says
+    finally:
+        process.kill()
+        await process.communicate()
 
 
 async def test_a_client_that_starts_before_its_registry_says_so_and_works_once_it_is_there() -> None:
@@ -184,26 +211,32 @@ async def test_a_suspended_service_loses_its_lease_and_has_it_back_when_it_goes_
     """It shows the age that its view has by then, and registers again by itself."""
     async with running_node(self_preservation=False, lease_ttl=1.5) as node, client_of(node) as caller:
         changes = caller.watch("suspended")
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            str(Path(__file__).with_name("sdk_process.py")),
-            node.url,
-            "suspended",
-            stdout=asyncio.subprocess.PIPE,
-        )
-        assert process.stdout is not None
-        try:
-            async with asyncio.timeout(PATIENCE):
-                assert json.loads(await process.stdout.readline())["lease"] == "held"
-                assert (await anext(changes)).change_type == "new"
-                process.send_signal(signal.SIGSTOP)
-                assert (await anext(changes)).change_type == "delete"
-                process.send_signal(signal.SIGCONT)
-                assert (await anext(changes)).change_type == "new"
-                while not (said := json.loads(await process.stdout.readline()))["old"]:
-                    pass
-                while said != {"lease": "held", "old": False}:
-                    said = json.loads(await process.stdout.readline())
-        finally:
-            process.kill()
-            await process.communicate()
+        async with service(node, "suspended") as (process, says), asyncio.timeout(PATIENCE):
+            assert (await says())["lease"] == "held"
+            assert (await anext(changes)).change_type == "new"
+            process.send_signal(signal.SIGSTOP)
+            assert (await anext(changes)).change_type == "delete"
+            process.send_signal(signal.SIGCONT)
+            assert (await anext(changes)).change_type == "new"
+            while not (await says())["old"]:
+                pass
+            while await says() != WELL:
+                pass
+
+
+async def test_the_first_look_after_a_suspension_shows_that_the_registry_is_lost() -> None:
+    """Before anything was sent or received: what it held is presumed expired, and its view is as old as it is."""
+    async with running_node(self_preservation=False, lease_ttl=1.5) as node, client_of(node) as caller:
+        changes = caller.watch("suspended")
+        async with service(node, "suspended", "suspends") as (process, says), asyncio.timeout(PATIENCE):
+            while await says() != WELL:
+                pass
+            assert (await anext(changes)).change_type == "new"
+            # Its lease has ended by now, after more than the second that makes a client lost.
+            assert (await anext(changes)).change_type == "delete"
+            process.send_signal(signal.SIGCONT)
+            look = await says()
+            assert (look["state"], look["old"]) == ("lost", True)
+            while await says() != WELL:
+                pass
+            assert (await anext(changes)).change_type == "new"
