@@ -34,7 +34,7 @@ MOST_CURSOR: Final = 4096
 
 
 def position(header: bytes) -> tuple[str | None, float]:
-    """Return the cursor and the age in seconds that the ext header of an answer names; what is no such thing is none."""
+    """Return the cursor and the age in seconds that the ext header of an answer names; what is no such is none."""
     cursor, age = None, 0.0
     for pair in header.split(b";"):
         name, _, value = pair.partition(b"=")
