@@ -15,7 +15,7 @@
 | --- | --- |
 | ``artemis_node`` | a node of the test's own (`RunningNode`: ``url``, ``kill()``, ``restart()``, ...) |
 | ``artemis_node_session`` | one node for all tests that ask for it; take other services in each |
-| ``artemis_client`` | an `artemis.ArtemisClient` of ``artemis_node``, open; needs pytest-asyncio |
+| ``artemis_client`` | an `artemis.ArtemisClient` of ``artemis_node``, open; needs pytest-asyncio, auto mode or a mark |
 | ``artemis_sync_client`` | an `artemis.sync.ArtemisClient` of ``artemis_node``, open |
 | ``artemis_node_options`` | what the nodes are started with; a fixture of this name of your own replaces it |
 
