@@ -9,12 +9,14 @@ from artemis.registry.errors import (
     WrongRegion,
 )
 from artemis.registry.leases import Lease, SelfPreservation
+from artemis.registry.merging import Reach
 from artemis.registry.rates import RenewalRate
 from artemis.registry.records import Change, Dot, Origin, Record, Stamp, merge
 from artemis.registry.registry import Registry, RenewalPlan
 from artemis.registry.restore import Saved, SnapshotError, read_snapshot
 from artemis.registry.settings import NodeLimits, NodeTimings
 from artemis.registry.snapshot import Cut
+from artemis.registry.store import ServiceLeases
 
 __all__ = [
     "Change",
@@ -27,6 +29,7 @@ __all__ = [
     "NodeLimits",
     "NodeTimings",
     "Origin",
+    "Reach",
     "Record",
     "Registry",
     "RegistryError",
@@ -34,6 +37,7 @@ __all__ = [
     "RenewalRate",
     "Saved",
     "SelfPreservation",
+    "ServiceLeases",
     "SnapshotError",
     "Stamp",
     "TooManyInstances",

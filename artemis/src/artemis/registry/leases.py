@@ -7,7 +7,7 @@ Not here: what an expiry means for a record (`registry`). Time comes in as milli
 """
 
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -25,7 +25,8 @@ class Lease(msgspec.Struct, gc=False, eq=False):
     """What a node knows about one instance: the record as of its last change and, since then, who was heard when.
 
     Owned by the registry that made it; others may read it and compare `record` by identity to see whether the lease has
-    changed: a renewal leaves the record, everything else replaces it.
+    changed: a renewal leaves the record, everything else replaces it. `digest` is for whoever compares registries, 0
+    when he has not looked at the record yet.
     """
 
     record: Record
@@ -33,6 +34,7 @@ class Lease(msgspec.Struct, gc=False, eq=False):
     heard: int
     live: bool
     legacy: bool
+    digest: int = 0
 
 
 class SelfPreservation(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,9 +68,9 @@ class LeaseTable:
     """The live leases of one class, in the order in which they were heard. Owned by a registry; not for concurrent use.
 
     `ttl`, `window` and `hold` are milliseconds: a lease is silent when not heard for `window` and expires when not
-    heard for `ttl`, plus `hold` while self-preservation is active. A lease owned by another member would wait
-    `ttl` plus a grace per rank: it would leave `_silent` for a queue of its rank, in the same order. `renewals` counts
-    all renewals since the start.
+    heard for `ttl`, plus `hold` while self-preservation is active. `rank` tells of a lease how many other members give
+    it up before this node does, and each gives this node another `grace` to wait [ranks]. `renewals` counts all
+    renewals since the start.
     """
 
     __slots__ = (
@@ -76,34 +78,42 @@ class LeaseTable:
         "_due_before",
         "_fresh",
         "_fresh_from",
+        "_late",
         "_pardoned",
         "_reprieved",
         "_silent",
         "_since",
         "_window",
         "enabled",
+        "grace",
         "hold",
         "least",
+        "rank",
         "renewals",
         "share",
         "ttl",
         "window",
     )
 
-    def __init__(self, ttl: int, window: int, hold: int, now: int) -> None:
+    def __init__(self, ttl: int, window: int, hold: int, now: int, grace: int = 0) -> None:
         self.ttl = ttl
         self.window = window
         self.hold = hold
+        self.grace = grace
+        self.rank: Callable[[Lease], int] = _first
         self.enabled = True
         self.share = SHARE_PERCENT
         self.least = SMALLEST_PRESERVED
         self.renewals = 0
         self._window = RenewalWindow(now)
         self._fresh: OrderedDict[Lease, None] = OrderedDict()
-        self._silent: OrderedDict[Lease, None] = OrderedDict()
+        # One queue for each rank.
+        self._silent: list[OrderedDict[Lease, None]] = [OrderedDict()]
         # Leases that were silent when self-preservation ended. All count as heard at that moment, and become the silent
         # ones again, in one step, when the window has passed without a heartbeat.
-        self._pardoned: OrderedDict[Lease, None] = OrderedDict()
+        self._pardoned: list[OrderedDict[Lease, None]] = [OrderedDict()]
+        # How many leases of the latest ones in the order were not heard when they were put there.
+        self._late = 0
         # Whether those were silent by the times that hold now, so that they are not told as heard.
         self._reprieved = False
         self._fresh_from = now
@@ -113,15 +123,38 @@ class LeaseTable:
 
     def __len__(self) -> int:
         """Count the live leases."""
-        return len(self._fresh) + len(self._silent) + len(self._pardoned)
+        return len(self._fresh) + _count(self._silent) + _count(self._pardoned)
 
     def add(self, lease: Lease) -> None:
         """Take in a lease that was heard just now."""
         self._fresh[lease] = None
 
+    def place(self, lease: Lease, now: int) -> None:
+        """Put a lease, new or of this table, where it belongs after a renewal that was accepted some time ago."""
+        self.discard(lease)
+        horizon = now - self.window
+        if lease.heard < horizon and self._fresh_from < horizon and not any(self._pardoned):
+            self._queue(self.rank(lease))[lease] = None
+        else:
+            self._fresh[lease] = None
+            self._late += 1
+
+    def heard_since(self, moment: int) -> list[Lease]:
+        """Return the leases heard at `moment` or later, in no order; asked for in turn, each time since the last."""
+        late, self._late = self._late, 0
+        found: list[Lease] = []
+        for lease in reversed(self._fresh):
+            if lease.heard >= moment:
+                found.append(lease)
+            elif late:
+                late -= 1
+            else:
+                break
+        return found
+
     def discard(self, lease: Lease) -> None:
         """Let go of a lease, wherever it stands."""
-        for part in (self._fresh, self._silent, self._pardoned):
+        for part in (self._fresh, *self._silent, *self._pardoned):
             if lease in part:
                 del part[lease]
                 return
@@ -150,11 +183,12 @@ class LeaseTable:
                 self.discard(lease)
                 self._fresh[lease] = None
 
-    def retime(self, ttl: int, window: int, hold: int) -> None:
+    def retime(self, ttl: int, window: int, hold: int, grace: int = 0) -> None:
         """Use other times from the next tick on, for the leases that exist as well (spec 10.1: read at every check)."""
         self.ttl = ttl
         self.window = window
         self.hold = hold
+        self.grace = grace
         # A verdict under way was reached with the former times.
         self._due_before = None
 
@@ -171,22 +205,31 @@ class LeaseTable:
             self._judge(now)
             self._due_before = now - self.ttl - (self.hold if self._active else 0)
         expired: list[Lease] = []
-        while self._silent:
-            lease = next(iter(self._silent))
-            if max(lease.heard, self._fresh_from) >= self._due_before:
-                break
-            if len(expired) == limit:
-                return expired, True
-            del self._silent[lease]
-            expired.append(lease)
+        moved = 0
+        for rank, queue in enumerate(self._silent):
+            due_before = self._due_before - rank * self.grace
+            while queue:
+                lease = next(iter(queue))
+                if max(lease.heard, self._fresh_from) >= due_before:
+                    break
+                if len(expired) + moved == limit:
+                    return expired, True
+                del queue[lease]
+                turn = self.rank(lease)
+                if turn > rank:  # the members have changed since it fell silent
+                    self._queue(turn)[lease] = None
+                    moved += 1
+                else:
+                    expired.append(lease)
         self._due_before = None
         return expired, False
 
     def state(self, lease: Lease) -> LeaseState:
         """Tell the state of one lease of this table as of the last tick."""
-        silent = lease in self._silent
+        silent = any(lease in queue for queue in self._silent)
         held = silent and self._active
-        due = max(lease.heard, self._fresh_from) + self.ttl + (self.hold if held else 0)
+        wait = self.ttl + self.rank(lease) * self.grace + (self.hold if held else 0)
+        due = max(lease.heard, self._fresh_from) + wait
         return LeaseState(ttl=self.ttl, window=self.window, hold=self.hold, silent=silent, held=held, due=due)
 
     def rate(self, now: int) -> RenewalRate:
@@ -198,13 +241,13 @@ class LeaseTable:
         """Give every lease a fresh TTL, as if all had been heard now."""
         self._fresh_from = now
         self._due_before = None
-        if self._silent:
+        if any(self._silent):
             self._silent, self._pardoned = self._pardoned, self._silent
             self._reprieved = True
 
     def heard_all_since(self, moment: int) -> bool:
         """Tell whether every lease was heard after `moment`."""
-        parts = (self._fresh, self._silent, self._pardoned)
+        parts = (self._fresh, *self._silent, *self._pardoned)
         return all(next(iter(part)).heard > moment for part in parts if part)
 
     def status(self) -> SelfPreservation:
@@ -216,9 +259,9 @@ class LeaseTable:
         live = len(self)
         active = self._active and self.enabled
         ending = self._active and not active
-        reprieved = len(self._pardoned) if self._reprieved else 0
-        silent = reprieved + len(self._silent)
-        reprieved += len(self._silent) if ending else 0
+        reprieved = _count(self._pardoned) if self._reprieved else 0
+        silent = reprieved + _count(self._silent)
+        reprieved += _count(self._silent) if ending else 0
         reprieve = f"; {reprieved} that fell silent got a fresh TTL of {self.ttl} ms" if reprieved else ""
         if not self.enabled:
             reason = f"switched off{reprieve}"
@@ -246,25 +289,26 @@ class LeaseTable:
         """Move who was not heard within the window to the silent ones, at most `limit`; False when more are due."""
         horizon = now - self.window
         if self._fresh_from >= horizon:
-            if self._silent:  # the window has grown: the pardon holds again
+            if any(self._silent):  # the window has grown: the pardon holds again
                 self._silent, self._pardoned = self._pardoned, self._silent
             return True
-        if self._pardoned:
+        if any(self._pardoned):
             # Nobody can have gone silent since the pardon, so the pardoned are first in the order.
             self._silent, self._pardoned = self._pardoned, self._silent
             self._reprieved = False
         moved = 0
-        fresh, silent = self._fresh, self._silent
-        while silent:  # who was heard within a window that has grown is silent no longer; first in the order of heard
-            lease = next(reversed(silent))
-            if lease.heard < horizon:
-                break
-            if moved == limit:
-                return False
-            del silent[lease]
-            fresh[lease] = None
-            fresh.move_to_end(lease, last=False)
-            moved += 1
+        fresh = self._fresh
+        for silent in self._silent:
+            while silent:  # who was heard within a window that has grown is silent no longer; first in the order
+                lease = next(reversed(silent))
+                if lease.heard < horizon:
+                    break
+                if moved == limit:
+                    return False
+                del silent[lease]
+                fresh[lease] = None
+                fresh.move_to_end(lease, last=False)
+                moved += 1
         while fresh:
             lease = next(iter(fresh))
             if lease.heard >= horizon:
@@ -272,13 +316,19 @@ class LeaseTable:
             if moved == limit:
                 return False
             del fresh[lease]
-            silent[lease] = None
+            self._queue(self.rank(lease))[lease] = None
             moved += 1
         return True
 
+    def _queue(self, rank: int) -> OrderedDict[Lease, None]:
+        """Return the queue of the silent leases of a rank."""
+        while len(self._silent) <= rank:
+            self._silent.append(OrderedDict())
+        return self._silent[rank]
+
     def _judge(self, now: int) -> None:
         live = len(self)
-        heard = live - len(self._silent)
+        heard = live - _count(self._silent)
         active = self.enabled and live >= self.least and heard * 100 < self.share * live
         if active == self._active:
             return
@@ -286,3 +336,12 @@ class LeaseTable:
         self._since = now
         if not active:
             self.pardon(now)
+
+
+def _first(_: Lease) -> int:
+    """The rank of a node that has no peers: it gives up all leases itself."""
+    return 0
+
+
+def _count(queues: list[OrderedDict[Lease, None]]) -> int:
+    return sum(map(len, queues))

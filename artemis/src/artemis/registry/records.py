@@ -3,6 +3,8 @@
 Not here: leases and clocks (`leases`), the operations of clients (`registry`), and how changes travel.
 """
 
+from collections.abc import Mapping
+
 import msgspec
 
 Stamp = tuple[int, str]
@@ -99,3 +101,27 @@ def _join_dots(a: tuple[Dot, ...], b: tuple[Dot, ...]) -> tuple[Dot, ...]:
     for dot in b:
         joined[dot.origin] = max(dot, joined.get(dot.origin, dot))
     return tuple(sorted(joined.values()))
+
+
+def covered(
+    dots: tuple[Dot, ...], forgotten: Mapping[str, int], vector: Mapping[Origin, int], base: Mapping[str, int]
+) -> bool:
+    """Tell whether a node at `vector` and `base` has seen all changes that made a record.
+
+    `forgotten` is the base of the node that holds the record: dots below it are no longer written in it, so whoever has
+    not forgotten as much may lack them.
+    """
+    for dot in dots:
+        origin = dot.origin
+        if dot.seq > vector.get(origin, 0) and origin.epoch >= base.get(origin.node, 0):
+            return False
+    return all(base.get(node, 0) >= epoch for node, epoch in forgotten.items())
+
+
+def without_forgotten(record: Record, base: Mapping[str, int]) -> Record:
+    """Return a record without the dots of epochs below `base`; the same object if it has none."""
+    dots = record.dots
+    if not base or all(dot.origin.epoch >= base.get(dot.origin.node, 0) for dot in dots):
+        return record
+    kept = tuple(dot for dot in dots if dot.origin.epoch >= base.get(dot.origin.node, 0))
+    return msgspec.structs.replace(record, dots=kept)

@@ -100,6 +100,7 @@ def restore(registry: Registry, saved: Saved, now: int, wall: int) -> None:
     registry.resume(
         vector={origin: seq for origin, seq in _numbers(header.vector) if origin not in forgotten},
         floor={origin: seq for origin, seq in _numbers(header.floor) if origin not in forgotten},
+        base=dict(header.base),
         clock=header.clock + ran_ahead,
     )
     texts: dict[str, str] = {}

@@ -12,6 +12,7 @@ class NodeTimings(msgspec.Struct, frozen=True, kw_only=True):
     `ttl`: silence after which a lease expires. `legacy_ttl`: the same for instances marked `java_registry` (spec 4.4).
     `heartbeat`: the interval at which clients are expected; a lease counts as heard within TTL minus one heartbeat.
     `hold`: how much longer self-preservation keeps a silent lease; above the longest partition to survive.
+    `grace`: how much longer than the owner of a lease each further member of a cluster waits before giving it up.
     `lifetime`: how long a removed or expired record is remembered.
     """
 
@@ -19,6 +20,7 @@ class NodeTimings(msgspec.Struct, frozen=True, kw_only=True):
     legacy_ttl: int = 90_000
     heartbeat: int = 5_000
     hold: int = 60_000
+    grace: int = 10_000
     lifetime: int = 600_000
 
     def __post_init__(self) -> None:
@@ -30,6 +32,8 @@ class NodeTimings(msgspec.Struct, frozen=True, kw_only=True):
                 raise ValueError(f"{name} must be at least two heartbeats ({2 * self.heartbeat} ms), not {ttl} ms")
         if self.hold < 0:
             raise ValueError(f"hold must not be negative, is {self.hold}")
+        if self.grace < 1:
+            raise ValueError(f"grace must be at least 1 ms, not {self.grace}")
         longest = max(self.ttl, self.legacy_ttl)
         if self.lifetime <= longest:
             raise ValueError(f"lifetime must be longer than the longest lease ({longest} ms), not {self.lifetime} ms")

@@ -20,7 +20,7 @@ from zlib import crc32
 import msgspec
 
 from artemis.registry.leases import Lease
-from artemis.registry.records import Key, Origin, Stamp
+from artemis.registry.records import ZERO, Key, Origin, Stamp
 from artemis.registry.registry import Registry
 
 MAGIC = b"artemis snapshot\r\n\x1a\n"
@@ -53,6 +53,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     vector: list[Part]
     floor: list[Part]
+    base: list[tuple[str, int]] = []
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -119,6 +120,7 @@ class Cut:
             version=version,
             vector=_parts(registry.vector),
             floor=_parts(registry.floor),
+            base=list(registry.base.items()),
         )
         registry.watch(self._note)
 
@@ -173,7 +175,7 @@ class Cut:
         """Keep what a record is, the first time it is about to change; a blank one is no record yet."""
         record = lease.record
         if record.key not in self._noted:
-            self._noted[record.key] = self._row(lease) if record.dots else None
+            self._noted[record.key] = self._row(lease) if record.version != ZERO else None
 
     def _row(self, lease: Lease) -> Row:
         record = lease.record

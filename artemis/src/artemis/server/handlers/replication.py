@@ -22,7 +22,7 @@ from artemis.model.rust import (
     SyncFullResponse,
 )
 from artemis.registry import RegistryError
-from artemis.registry.registry import ServiceLeases
+from artemis.registry import ServiceLeases
 from artemis.server.handlers.dialect import (
     SOME_HEARTBEATS_FAILED,
     SOME_UNREGISTRATIONS_FAILED,

@@ -1,0 +1,256 @@
+"""What other nodes bring: their changes, their renewals, and what an exchange repairs (design 4.1).
+
+The words in brackets are the names of the rules in the design. Not here: messages, gaps and their order, which are the
+business of `artemis.cluster`. Time comes in as milliseconds of a monotonic clock.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+
+from artemis.registry.leases import Lease
+from artemis.registry.records import Origin, Record, Stamp, covered, merge, without_forgotten
+from artemis.registry.settings import NodeLimits, NodeTimings
+from artemis.registry.store import RecordStore, current, is_legacy_content
+
+Vector = Mapping[Origin, int]
+"""The last sequence number of every origin."""
+
+JumpListener = Callable[[Vector, Vector], None]
+"""Called with the vector before and after."""
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """How much a node knew at one moment: its vector, and the epochs of each node below which it has everything."""
+
+    vector: Vector
+    base: Mapping[str, int]
+
+
+class MergingStore(RecordStore):
+    """A store that takes in what other nodes know.
+
+    `ahead` names what a repair under way, or one that broke off, has brought beyond the vector: what is shown then
+    depends on it too, so a cursor made meanwhile is of use only to nodes that have as much. Mostly empty.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        region: str,
+        *,
+        timings: NodeTimings | None = None,
+        limits: NodeLimits | None = None,
+        now: int,
+        wall: int,
+    ) -> None:
+        super().__init__(origin, region, timings=timings, limits=limits, now=now, wall=wall)
+        self.ahead: dict[Origin, int] = {}
+        self._jumps: list[JumpListener] = []
+        self._untrimmed: list[str] = []
+
+    def on_jump(self, listener: JumpListener) -> None:
+        """Call `listener` whenever the vector has risen otherwise than by a change: at the end of a repair."""
+        self._jumps.append(listener)
+
+    # -- changes of other nodes
+
+    def apply(self, origin: Origin, seq: int, record: Record, age: int, now: int) -> bool:
+        """Merge the record of another origin's change; False, and nothing happens, unless `seq` is that origin's next.
+
+        `age` is how many milliseconds ago, on the sender's monotonic clock, its latest renewal was accepted. When the
+        merge leaves a record live although the changes say it expired, a change of our own follows at once: the renewal
+        is asserted if it is younger than the TTL, else given up too [assertion, aged]. The limit on instances does not
+        apply: another node has accepted this one. A lease that was heard long ago joins at the end of the order, so it
+        may go up to `age` later than its TTL, never earlier.
+        """
+        if not self.advance(origin, seq):
+            return False
+        self._clock.observe(max(record.version, record.renewed))
+        lease, merged = self._join(record, age, now)
+        self._replace(lease, merged, origin, seq, now, legacy=is_legacy_content(merged.content))
+        if merged.live and merged.asserted <= merged.expired:
+            self._restate(lease, merged, now)
+        return True
+
+    def advance(self, origin: Origin, seq: int) -> bool:
+        """Note another origin's change that is no record's; False, and nothing happens, unless `seq` is its next."""
+        if seq != self.vector.get(origin, 0) + 1:
+            return False
+        self.vector[origin] = seq
+        if self.ahead and self.ahead.get(origin, 0) <= seq:
+            self.ahead.pop(origin, None)
+        return True
+
+    # -- renewals
+
+    def hear(self, leases: Iterable[Lease], stamp: Stamp, now: int) -> None:
+        """Renew leases that another node heard, all at its `stamp`.
+
+        An expired one returns, by a change of our own, if the stamp is later than all that was given up; a removed one
+        does not.
+        """
+        self._clock.observe(stamp)
+        normal: list[Lease] = []
+        legacy: list[Lease] = []
+        for lease in leases:
+            if lease.renewed >= stamp:
+                continue
+            if lease.live:
+                (legacy if lease.legacy else normal).append(lease)
+            elif not lease.record.removed:
+                self._return(lease, stamp, now)
+        self._normal.hear_all(normal, now, stamp)
+        if legacy:
+            self._legacy.hear_all(legacy, now, stamp)
+
+    def heard_since(self, moment: int, now: int) -> tuple[Stamp, list[Lease]]:
+        """Return the live leases that this node itself heard at `moment` or later, all renewed at one new stamp."""
+        node = self.origin.node
+        leases = [
+            lease
+            for table in (self._normal, self._legacy)
+            for lease in table.heard_since(moment)
+            if lease.renewed[1] == node
+        ]
+        stamp = self._clock.next(now)
+        for lease in leases:
+            lease.renewed = stamp
+        return stamp, leases
+
+    # -- repair
+
+    def absorb(self, record: Record, age: int, theirs: Reach, before: Mapping[str, int], now: int) -> Lease | None:
+        """Merge a record that a repair brings, as its sender had it when it was at `theirs`; None if it stays away.
+
+        `before` is the base of this node when the answer began to come. What this node knew and swept stays away
+        [covered]. A change that callers see is told as one of the record's dots beyond the vector. If there is none, or
+        if the merge makes another record than the sender's out of what the sender knew, it becomes a change of our own
+        [own_dot], and so does a renewal that voids an expiry [assertion, aged].
+        """
+        _, service, name = record.key
+        mine = self._find(service, name)
+        if mine is None and covered(record.dots, theirs.base, self.vector, before):
+            return None
+        record = without_forgotten(record, self.base)
+        shown = mine.record.content if mine is not None and mine.live else None
+        known = None if mine is None else mine.record.dots
+        self._clock.observe(max(record.version, record.renewed))
+        lease, merged = self._join(record, age, now)
+        seen = merged.visible
+        beyond = [dot for dot in record.dots if dot.seq > self.vector.get(dot.origin, 0)]
+        news_here = seen != shown and not beyond
+        news_there = known is not None and seen != record.visible and covered(known, {}, theirs.vector, theirs.base)
+        if (merged.live and merged.asserted <= merged.expired) or news_here or news_there:
+            self._restate(lease, merged, now)
+        elif mine is None or not _same(merged, lease.record):
+            for dot in beyond:
+                self.ahead[dot.origin] = max(dot.seq, self.ahead.get(dot.origin, 0))
+            origin, seq = (beyond[0].origin, beyond[0].seq) if beyond else (None, 0)
+            self._replace(lease, merged, origin, seq, now, legacy=is_legacy_content(merged.content))
+        elif merged.renewed > lease.renewed:
+            lease.renewed = merged.renewed
+            self._table(lease).place(lease, now)
+        return lease
+
+    def lacking(self, leases: Iterable[Lease], theirs: Reach) -> list[Lease]:
+        """Return which of these leases died at a node that does not have them: live here, but known there [covered]."""
+        return [lease for lease in leases if lease.live and covered(lease.record.dots, {}, theirs.vector, theirs.base)]
+
+    def restate(self, lease: Lease, now: int) -> None:
+        """Make what this node knows of a lease a change of its own: one not heard within its TTL is given up."""
+        self._restate(lease, current(lease), now)
+
+    def rise(self, theirs: Reach, floor: Vector) -> None:
+        """Know as much as a node whose answer has been taken in completely: the end of a repair [dots, floor]."""
+        before = dict(self.vector)
+        vector = self.vector
+        for origin, seq in theirs.vector.items():
+            if origin != self.origin and self._counts(origin) and seq > vector.get(origin, -1):
+                vector[origin] = seq
+        for origin, seq in floor.items():
+            if self._counts(origin):
+                self.floor[origin] = max(seq, self.floor.get(origin, 0))
+        self.ahead = {origin: seq for origin, seq in self.ahead.items() if seq > vector.get(origin, 0)}
+        if vector != before:
+            for listener in self._jumps:
+                listener(before, vector)
+
+    # -- epochs
+
+    def drop_epochs(self, newer: Mapping[str, int]) -> None:
+        """Forget all epochs of some nodes below the given ones [base]. What records say of them goes with `trim`."""
+        newer = {node: epoch for node, epoch in newer.items() if epoch > self.base.get(node, 0)}
+        if not newer:
+            return
+        self.base.update(newer)
+        for table in (self.vector, self.floor, self.ahead):
+            for origin in [origin for origin in table if not self._counts(origin)]:
+                del table[origin]
+        self._untrimmed = list(self._services)
+
+    def trim(self, limit: int) -> bool:
+        """Let go of forgotten epochs in the records of about `limit` instances; return whether more is to do."""
+        while self._untrimmed and limit > 0:
+            entry = self._services.get(self._untrimmed.pop())
+            for lease in () if entry is None else entry.leases.values():
+                limit -= 1
+                kept = without_forgotten(lease.record, self.base)
+                if kept is not lease.record:
+                    if self._witness is not None:
+                        self._witness(lease)
+                    lease.record = kept
+        return bool(self._untrimmed)
+
+    def _counts(self, origin: Origin) -> bool:
+        return origin.epoch >= self.base.get(origin.node, 0)
+
+    # -- joining
+
+    def _join(self, record: Record, age: int, now: int) -> tuple[Lease, Record]:
+        """Return the lease of a record, with its latest hearing, and what the record makes of it."""
+        age = min(age, _LONG_AGO)
+        _, service, name = record.key
+        lease = self._find(service, name) or self._adopt(service, name, now - age, legacy=False)
+        mine = current(lease)
+        merged = merge(mine, record)
+        if merged.renewed > mine.renewed:
+            lease.heard = max(lease.heard, now - age)
+        return lease, merged
+
+    def _restate(self, lease: Lease, record: Record, now: int) -> None:
+        """Make a record a change of our own: a live one is asserted if heard within its TTL, else given up [aged]."""
+        legacy = is_legacy_content(record.content)
+        expired, asserted = record.expired, record.asserted
+        if record.live:
+            if now - lease.heard < (self._legacy if legacy else self._normal).ttl:
+                asserted = record.renewed
+            else:
+                expired = record.renewed
+        content = None if record.removed else record.content
+        self._commit(lease, record.version, content, (record.renewed, expired, asserted), now, legacy=legacy)
+
+    def _return(self, lease: Lease, stamp: Stamp, now: int) -> None:
+        """Bring an expired lease back that another node has heard since it was given up."""
+        record = lease.record
+        if stamp <= record.expired:
+            return
+        lease.heard = now
+        self._table(lease).renewals += 1
+        self._commit(lease, record.version, record.content, (stamp, record.expired, stamp), now)
+
+
+_LONG_AGO = 86_400_000
+"""Milliseconds beyond which it makes no difference how long ago a lease was heard."""
+
+
+def _same(a: Record, b: Record) -> bool:
+    """Tell whether two records of one key differ in their latest renewal at most."""
+    return (a.version, a.removed, a.content, a.expired, a.asserted, a.dots) == (
+        b.version,
+        b.removed,
+        b.content,
+        b.expired,
+        b.asserted,
+        b.dots,
+    )
