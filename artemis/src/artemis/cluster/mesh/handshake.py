@@ -1,0 +1,299 @@
+"""The handshake of a link, step by step: who is there, do both belong together, and do both know the secret.
+
+The dialler greets, the other answers with a greeting of its own; the dialler proves, the other proves. A proof is an
+HMAC of the secret over the bytes of both greetings, with all names, versions and both nonces, and over the direction:
+it fits no other handshake and no other side. The other proves second, so a stranger who dials learns nothing that he
+could try secrets on. Both sides judge everything for themselves.
+Not here: sockets, and whether a node of that id is connected already (`mesh`). Nonces, `now` (monotonic) and `wall`, in
+milliseconds, come in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from artemis.cluster.addresses import BadAddress, peer_url
+from artemis.cluster.mesh.wire import BadGreeting, Code, Hello, Proof, Refusal, decode_greeting, encode_greeting
+from artemis.cluster.messages import OLDEST_PROTOCOL, PROTOCOL
+
+if TYPE_CHECKING:
+    from artemis.cluster.mesh.wire import Greeting
+
+_DIALLER = b"artemis mesh: the dialler"
+_ACCEPTOR = b"artemis mesh: the dialled"
+
+
+class Party(msgspec.Struct, frozen=True, kw_only=True):
+    """Who takes part: a node of a cluster, in one life. `url` is where the others reach it."""
+
+    cluster: str
+    region: str
+    zone: str
+    node: str
+    epoch: int
+    url: str
+
+
+class Skew(msgspec.Struct, frozen=True):
+    """How far the other's wall clock is ahead of ours, in milliseconds, and by how much that may be wrong."""
+
+    offset: int
+    error: int
+
+    @property
+    def least(self) -> int:
+        """Return how far the clocks are apart at least."""
+        return max(0, abs(self.offset) - self.error)
+
+
+class Peer(msgspec.Struct, frozen=True, kw_only=True):
+    """The other side of a link that both agreed to; `protocol` is the version of the messages, `rtt` milliseconds."""
+
+    party: Party
+    protocol: int
+    skew: Skew
+    rtt: int
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds for one handshake.
+
+    `secret` is empty where there is none; then both ends of the connection must be on loopback. `max_skew`:
+    milliseconds that wall clocks may be apart.
+    """
+
+    me: Party
+    secret: bytes
+    max_skew: int
+    loopback: bool
+
+
+class RefusedError(Exception):
+    """There will be no link. `peer` is who is refused, where that was proved."""
+
+    def __init__(self, code: str, text: str, peer: Peer | None = None) -> None:
+        super().__init__(text)
+        self.refusal = Refusal(code, text)
+        self.peer = peer
+
+
+class _Side:
+    """What both sides do."""
+
+    def __init__(self, terms: Terms, nonce: bytes, wall: int) -> None:
+        self._terms = terms
+        me = terms.me
+        self._mine = Hello(
+            oldest=OLDEST_PROTOCOL,
+            newest=PROTOCOL,
+            cluster=me.cluster,
+            region=me.region,
+            zone=me.zone,
+            node=me.node,
+            epoch=me.epoch,
+            url=me.url,
+            wall=wall,
+            secured=bool(terms.secret),
+            nonce=nonce,
+        )
+        self._sent = (0, wall)
+        self._transcript = b""
+
+    def _judge(self, theirs: Hello) -> None:
+        """Refuse who does not belong to us; the first reason counts."""
+        mine = self._mine
+        them, us = named(theirs.node, theirs.url), named(mine.node, mine.url)
+        if theirs.cluster != mine.cluster:
+            raise RefusedError(
+                Code.CLUSTER,
+                f"{them} is of cluster {quoted(theirs.cluster)}, {us} of cluster {quoted(mine.cluster)}; "
+                "give nodes that belong together the same --cluster-name",
+            )
+        if theirs.region.lower() != mine.region.lower():
+            raise RefusedError(
+                Code.REGION,
+                f"{them} is of region {quoted(theirs.region)}, {us} of region {quoted(mine.region)}; "
+                "a cluster is of one region",
+            )
+        if max(theirs.oldest, mine.oldest) > min(theirs.newest, mine.newest):
+            raise RefusedError(
+                Code.VERSION,
+                f"{them} speaks versions {theirs.oldest} to {theirs.newest} of the messages, {us} "
+                f"{mine.oldest} to {mine.newest}; update the older node first to a release that both sides know",
+            )
+        if theirs.node == mine.node:
+            if theirs.epoch == mine.epoch:
+                raise RefusedError(Code.MYSELF, f"{us} has met itself; leave its own address out of its --peers")
+            raise RefusedError(
+                Code.NODE_ID,
+                f"{them} and {us} have the same id; no two nodes may use the same data directory or a copy of it",
+            )
+        if theirs.secured != mine.secured:
+            has, lacks = (them, us) if theirs.secured else (us, them)
+            raise RefusedError(
+                Code.SECRET, f"{has} has a cluster secret, {lacks} has none; give both the same --cluster-secret-file"
+            )
+        if not mine.secured and not self._terms.loopback:
+            raise RefusedError(
+                Code.INSECURE,
+                f"{them} and {us} meet beyond loopback without a secret; give all --cluster-secret-file",
+            )
+
+    def _prove(self, side: bytes, wall: int) -> bytes:
+        return hmac.digest(self._terms.secret, side + wall.to_bytes(8) + self._transcript, hashlib.sha256)
+
+    def _check(self, side: bytes, proof: Proof, theirs: Hello) -> None:
+        if not hmac.compare_digest(self._prove(side, proof.wall), proof.proof):
+            them, us = named(theirs.node, theirs.url), named(self._mine.node, self._mine.url)
+            raise RefusedError(Code.SECRET, f"the cluster secrets of {them} and {us} differ; give both the same")
+
+    def _peer(self, theirs: Hello, skew: Skew, rtt: int) -> Peer:
+        party = Party(
+            cluster=theirs.cluster,
+            region=theirs.region,
+            zone=theirs.zone,
+            node=theirs.node,
+            epoch=theirs.epoch,
+            url=theirs.url,
+        )
+        return Peer(party=party, protocol=min(theirs.newest, self._mine.newest), skew=skew, rtt=rtt)
+
+
+class Dialling(_Side):
+    """The dialler's side: send `hello`, give the answer to `answered`, send what it returns, ask `proven`."""
+
+    def __init__(self, terms: Terms, nonce: bytes, now: int, wall: int) -> None:
+        super().__init__(terms, nonce, wall)
+        self._sent = (now, wall)
+        #: The bytes of the first request.
+        self.hello = encode_greeting(self._mine)
+        self._theirs: Hello | None = None
+        self._met: Peer | None = None
+
+    def answered(self, payload: bytes, now: int, wall: int) -> bytes:
+        """Take the answer to `hello` and return the bytes of the second request. Raises RefusedError."""
+        theirs = _read(payload)
+        if not isinstance(theirs, Hello):
+            raise _unexpected(theirs)
+        self._judge(theirs)
+        self._transcript = _transcript(self.hello, payload)
+        sent, wall_then = self._sent
+        rtt = now - sent
+        self._theirs = theirs
+        self._met = self._peer(theirs, skew(theirs.wall, wall_then, rtt), rtt)
+        return encode_greeting(Proof(proof=self._prove(_DIALLER, wall), wall=wall))
+
+    def proven(self, payload: bytes) -> Peer:
+        """Take the answer to the second request. Raises RefusedError."""
+        proof = _read(payload)
+        if not isinstance(proof, Proof) or self._theirs is None or self._met is None:
+            raise _unexpected(proof)
+        self._check(_ACCEPTOR, proof, self._theirs)
+        check_clocks(self._met, self._met.skew, self._terms.max_skew)
+        return self._met
+
+
+class Accepting(_Side):
+    """The side that was dialled: `greeted` gives the answer to the first request; `proved` judges the second, and then
+    `proof` is the answer to that."""
+
+    def __init__(self, terms: Terms, nonce: bytes, wall: int) -> None:
+        super().__init__(terms, nonce, wall)
+        self._theirs: Hello | None = None
+
+    def greeted(self, payload: bytes, now: int, wall: int) -> bytes:
+        """Take the first request and return the bytes of the answer. Raises RefusedError."""
+        theirs = _read(payload)
+        if not isinstance(theirs, Hello) or self._theirs is not None:
+            raise _unexpected(theirs)
+        self._judge(theirs)
+        them = named(theirs.node, theirs.url)
+        if _on_loopback(theirs.url) and not self._terms.loopback:
+            raise RefusedError(
+                Code.SELF_URL,
+                f"{them} announces an address where no other machine reaches it; set its --self-url",
+            )
+        answer = encode_greeting(self._mine)
+        self._transcript = _transcript(payload, answer)
+        self._theirs = theirs
+        self._sent = (now, wall)
+        return answer
+
+    def proved(self, payload: bytes, now: int) -> Peer:
+        """Take the second request. Raises RefusedError."""
+        proof = _read(payload)
+        if not isinstance(proof, Proof) or self._theirs is None:
+            raise _unexpected(proof)
+        self._check(_DIALLER, proof, self._theirs)
+        sent, wall_then = self._sent
+        rtt = now - sent
+        peer = self._peer(self._theirs, skew(proof.wall, wall_then, rtt), rtt)
+        check_clocks(peer, peer.skew, self._terms.max_skew)
+        return peer
+
+    def proof(self, wall: int) -> bytes:
+        """Return the bytes of the answer to the second request."""
+        return encode_greeting(Proof(proof=self._prove(_ACCEPTOR, wall), wall=wall))
+
+
+def skew(theirs: int, ours: int, rtt: int) -> Skew:
+    """Return how far a clock is off that showed `theirs` at some time in the `rtt` that began when ours showed
+    `ours`."""
+    error = (rtt + 1) // 2
+    return Skew(theirs - ours - error, error)
+
+
+def check_clocks(peer: Peer, skew: Skew, limit: int) -> None:
+    """Raise RefusedError when the clocks are further apart than `limit` milliseconds, whatever the round trip hides."""
+    if skew.least > limit:
+        direction = "ahead of" if skew.offset > 0 else "behind"
+        them = named(peer.party.node, peer.party.url)
+        text = (
+            f"the clock of {them} is {skew.least} ms or more {direction} the clock here; {limit} ms are allowed, "
+            "an eighth of the lease TTL; let both machines follow the same time server"
+        )
+        raise RefusedError(Code.CLOCK, text, peer)
+
+
+def named(node: str, url: str) -> str:
+    """Name a node in a sentence; what a stranger says of itself is cut and quoted."""
+    return f"node {quoted(node)} ({quoted(url)})"
+
+
+def quoted(text: str) -> str:
+    """Return what a stranger said in a form that is safe in a log line, 120 characters of it at most."""
+    cut = text if len(text) <= 120 else f"{text[:119]}…"
+    return cut if cut.isprintable() else repr(cut)
+
+
+def _read(payload: bytes) -> Greeting:
+    try:
+        return decode_greeting(payload)
+    except BadGreeting as error:
+        raise RefusedError(Code.MALFORMED, f"{error}; is a node of a cluster there?") from error
+
+
+def _unexpected(greeting: Greeting) -> RefusedError:
+    if isinstance(greeting, Refusal):
+        return RefusedError(greeting.code, _sentence(greeting.text))
+    return RefusedError(Code.ORDER, "a handshake has two steps, each once: first who is there, then the proof")
+
+
+def _on_loopback(url: str) -> bool:
+    try:
+        return peer_url(url).on_loopback
+    except BadAddress as error:
+        raise RefusedError(Code.SELF_URL, f"{error}; set the --self-url of that node") from error
+
+
+def _sentence(text: str) -> str:
+    cut = text[:500]
+    return cut if cut.isprintable() else repr(cut)
+
+
+def _transcript(hello: bytes, answer: bytes) -> bytes:
+    return len(hello).to_bytes(4) + hello + answer

@@ -1,0 +1,426 @@
+"""All links of one node: whom it dials, whom it accepts, and the replica whose messages they carry.
+
+Not here: what the messages say (`artemis.cluster.replica`), and which nodes ought to be there
+(`artemis.cluster.members`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from typing import TYPE_CHECKING, Protocol
+
+from artemis.cluster.addresses import BadAddress, PeerUrl, peer_url
+from artemis.cluster.mesh.accepting import Reception
+from artemis.cluster.mesh.dialler import Dialler
+from artemis.cluster.mesh.handshake import RefusedError, named
+from artemis.cluster.mesh.pauses import MeshTimings
+from artemis.cluster.mesh.states import PeerState, peer_state
+from artemis.cluster.mesh.wire import Code, Refusal
+from artemis.cluster.messages import MAX_MESSAGE, Farewell, encode_message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    from structlog.typing import FilteringBoundLogger
+
+    from artemis.cluster.mesh.accepting import Accepted
+    from artemis.cluster.mesh.handshake import Party, Peer, Skew
+    from artemis.cluster.messages import Message
+
+#: Milliseconds between two looks at what has become of the links.
+_KEEPING = 1_000
+#: A connection of a peer is dropped after this many times the silence that its dialler would bear.
+_PATIENCE = 3
+
+
+class Replicating(Protocol):
+    """The replica, as far as the mesh uses it; see `artemis.cluster.replica`."""
+
+    def connect(self, peer: str, now: int) -> None:
+        """From now on messages for `peer` are delivered."""
+        ...
+
+    def disconnect(self, peer: str) -> None:
+        """They are not any more."""
+        ...
+
+    def receive(self, peer: str, message: Message, now: int) -> None:
+        """Take a message of a peer."""
+        ...
+
+    def flush(self, now: int) -> None:
+        """Make own changes into a message."""
+        ...
+
+    def tick(self, now: int, wall: int) -> None:
+        """Do what time has made due."""
+        ...
+
+    def take(self) -> list[tuple[str | None, Message]]:
+        """Return what is to be sent, None for every connected peer."""
+        ...
+
+    def overflowed(self, peer: str) -> None:
+        """What was to be sent to `peer` was dropped."""
+        ...
+
+
+class MeshListener:
+    """Who wants to know what happens on the links; override what is of interest. Must not raise."""
+
+    def linked(self, peer: Peer) -> None:
+        """We can send to a node. It is told again for a later life of it."""
+
+    def parted(self, peer: Peer, reason: Refusal) -> None:
+        """We cannot any more."""
+
+    def accepted(self, peer: Peer) -> None:
+        """A node can send to us."""
+
+    def lost(self, peer: Peer) -> None:
+        """It cannot any more."""
+
+    def refused(self, url: str, refusal: Refusal) -> None:
+        """The node at `url`, or at an address that dialled us, refuses or was refused; told when the reason changes."""
+
+    def pulse(self, node: str, state: str) -> None:
+        """A node said in which state it is (spec 6.3); told every second or so."""
+
+    def measured(self, node: str, skew: Skew) -> None:
+        """The wall clock of a node was compared with ours; also when it was refused for that."""
+
+    def farewell(self, node: str, epoch: int, leaving: bool) -> None:
+        """A node stops serving now; `leaving` says that it will not come back."""
+
+
+class Mesh:
+    """The links of a node. Owned by the assembly, on one event loop: `start`, then `stop`, each once.
+
+    `me` is who this node is, `secret` what its cluster shares (empty: none, and loopback only), `ca_file` the
+    authorities that vouch for peers with https URLs. `max_skew` gives the milliseconds that wall clocks may be apart,
+    `now` monotonic milliseconds, `wall` those of the wall clock, `state` the node's state in the words of spec 6.3.
+    `reception` is what the doors hand sessions to. `counters` only grow: `links`, `overflows` (a queue was dropped),
+    `dropped` messages, `oversized`, `failures`.
+    """
+
+    def __init__(
+        self,
+        me: Party,
+        replica: Replicating,
+        *,
+        secret: bytes,
+        ca_file: str | None,
+        max_skew: Callable[[], int],
+        state: Callable[[], str],
+        now: Callable[[], int],
+        wall: Callable[[], int],
+        log: FilteringBoundLogger,
+        listener: MeshListener | None = None,
+        timings: MeshTimings | None = None,
+    ) -> None:
+        self.me = me
+        self.secret = secret
+        self.ca_file = ca_file
+        self.timings = timings or MeshTimings()
+        self.now, self.wall, self.state = now, wall, state
+        self.chance = random.Random().random  # noqa: S311 - spreads attempts, keeps no secret
+        self.reception = Reception(self)
+        self.counters: Counter[str] = Counter({"links": 0, "overflows": 0, "dropped": 0, "oversized": 0, "failures": 0})
+        self._replica = replica
+        self._max_skew = max_skew
+        self._log = log
+        self._listener = listener or MeshListener()
+        self._configured: dict[PeerUrl, Dialler] = {}
+        self._announced: dict[str, Dialler] = {}
+        self._links: dict[str, Dialler] = {}
+        self._states: dict[str, str] = {}
+        self._said: dict[str, tuple[str, str]] = {}
+        self._loop = asyncio.get_running_loop()
+        self._flushing: asyncio.Handle | None = None
+        self._next_keeping = 0
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    # -- what the assembly calls
+
+    @property
+    def max_skew(self) -> int:
+        """Return the milliseconds that wall clocks may be apart."""
+        return self._max_skew()
+
+    @property
+    def links(self) -> Collection[str]:
+        """Return the ids of the nodes that we can send to."""
+        return self._links.keys()
+
+    def set_peers(self, urls: Collection[PeerUrl]) -> None:
+        """Dial these nodes and no others, beside those that dial us."""
+        for url in [each for each in self._configured if each not in urls]:
+            self._drop(self._configured.pop(url))
+        for url in urls:
+            if url not in self._configured and not self._stopping:
+                dialler = self._configured[url] = Dialler(url, self, configured=True)
+                dialler.start()
+
+    def soon(self) -> None:
+        """Send what there is at the end of this turn of the loop: for whoever hears of a change."""
+        if self._flushing is None:
+            self._flushing = self._loop.call_soon(self.turn)
+
+    def tick(self) -> None:
+        """Let time pass; about every 100 ms."""
+        now = self.now()
+        try:
+            self._replica.tick(now, self.wall())
+        except Exception as error:  # noqa: BLE001 - a node whose time stands still would lose its cluster
+            self.failed("tick", error)
+        self.turn()
+        if now >= self._next_keeping:
+            self._next_keeping = now + _KEEPING
+            self._keep(now)
+
+    async def stop(self, *, leaving: bool = False) -> None:
+        """Send what there is, say farewell and leave all links; takes `drain` and a second at most."""
+        self._stopping = True
+        self.turn()
+        farewell = encode_message(Farewell(self.me.node, self.me.epoch, leaving))
+        for link in self._links.values():
+            link.send(farewell)
+        delivering = [self._loop.create_task(link.deliver()) for link in self._links.values()]
+        if delivering:
+            _, late = await asyncio.wait(delivering, timeout=self.timings.drain)
+            for task in late:
+                task.cancel()
+            await asyncio.wait(delivering)
+        for dialler in self._diallers():
+            self._drop(dialler)
+        self._configured.clear()
+        self._announced.clear()
+        if self._leaving:
+            await asyncio.wait(self._leaving)
+        self.reception.close()
+        if self._flushing is not None:
+            self._flushing.cancel()
+
+    def peers(self) -> list[PeerState]:
+        """Return the state of every peer: those that are dialled, and those that only dial us."""
+        now, connections = self.now(), self.reception.connections
+        states = []
+        seen = set()
+        for dialler in self._diallers():
+            node = "" if dialler.peer is None else dialler.peer.party.node
+            seen.add(node)
+            states.append(peer_state(now, dialler, connections.get(node), self._states.get(node, "")))
+        for node, connection in connections.items():
+            if node not in seen:
+                states.append(peer_state(now, None, connection, self._states.get(node, "")))
+        return states
+
+    # -- what diallers call
+
+    def linked(self, dialler: Dialler, peer: Peer) -> None:
+        """A handshake with a node that we dialled is done. Raises RefusedError when there is a better link to it."""
+        party = peer.party
+        self._outdate(peer)
+        other = self._links.get(party.node)
+        if other is not None and other is not dialler:
+            raise RefusedError(
+                Code.SAME_NODE, f"{dialler.url} and {other.url} are the same {named(party.node, party.url)}"
+            )
+        self._links[party.node] = dialler
+        self._said.pop(str(dialler.url), None)
+        self.counters["links"] += 1
+        self._log.info("peer linked", node=party.node, url=str(dialler.url), epoch=party.epoch, rtt_ms=peer.rtt)
+        self._replica.connect(party.node, self.now())
+        self._listener.linked(peer)
+        self._listener.measured(party.node, peer.skew)
+        self.soon()
+
+    def parted(self, dialler: Dialler, peer: Peer, reason: Refusal) -> None:
+        """A link is gone."""
+        node = peer.party.node
+        if self._links.get(node) is not dialler:
+            return
+        del self._links[node]
+        self._replica.disconnect(node)
+        if not self._stopping:
+            self._log.warning("peer lost", node=node, url=str(dialler.url), reason=reason.text)
+        self._listener.parted(peer, reason)
+
+    def refused(self, dialler: Dialler, refusal: Refusal) -> None:
+        """A node that we dialled refuses, or we refuse it."""
+        self._say("peer refused", str(dialler.url), refusal)
+        if not dialler.configured and refusal.code in (Code.SAME_NODE, Code.MYSELF):
+            # It calls us from within its task.
+            self._loop.call_soon(self._forget_announced, dialler)
+
+    def pulse(self, peer: Peer, skew: Skew, state: str) -> None:
+        """A node answered."""
+        node = peer.party.node
+        self._states[node] = state
+        self._listener.measured(node, skew)
+        self._listener.pulse(node, state)
+
+    def failed(self, what: str, error: Exception) -> None:
+        """Something happened that nobody expected; the node goes on."""
+        self.counters["failures"] += 1
+        self._log.error("mesh failed", at=what, error=repr(error), exc_info=error)
+
+    # -- what the reception calls
+
+    def admit(self, peer: Peer) -> None:
+        """A node that dialled us has proved who it is. Raises RefusedError when a newer life of it is connected."""
+        if self._stopping:
+            raise RefusedError(Code.STOPPING, "this node stops")
+        self._outdate(peer)
+        older = self.reception.connections.get(peer.party.node)
+        if older is not None:
+            self.reception.end(older, Refusal(Code.REPLACED, "a newer connection takes the place of this one"))
+
+    def accepted(self, connection: Accepted) -> None:
+        """A node will send on a connection of its own."""
+        party = connection.peer.party
+        self._log.info("peer accepted", node=party.node, url=party.url, epoch=party.epoch)
+        self._listener.accepted(connection.peer)
+        self._dial_back(connection)
+
+    def lost(self, connection: Accepted) -> None:
+        """Such a connection is gone; `_keep` ends what depends on it."""
+        self._listener.lost(connection.peer)
+
+    def told(self, connection: Accepted, state: str) -> None:
+        """A node said in which state it is."""
+        node = connection.peer.party.node
+        self._states[node] = state
+        self._listener.pulse(node, state)
+
+    def turned_away(self, where: str, refusal: Refusal, peer: Peer | None) -> None:
+        """A node that dialled us was refused."""
+        if peer is not None and refusal.code == Code.CLOCK:
+            self._listener.measured(peer.party.node, peer.skew)
+        # Not by its port, which is another one each time.
+        self._say("peer turned away", where.rpartition(":")[0] if peer is None else peer.party.url, refusal)
+
+    def received(self, connection: Accepted, message: Message) -> None:
+        """A message came."""
+        node = connection.peer.party.node
+        if isinstance(message, Farewell):
+            self._log.info("peer says farewell", node=node, leaving=message.leaving)
+            self._listener.farewell(node, message.epoch, message.leaving)
+        try:
+            self._replica.receive(node, message, self.now())
+        except Exception as error:  # noqa: BLE001 - one message must not end what others say; exchanges repair it
+            self.failed("receive", error)
+
+    def turn(self) -> None:
+        """Send what changed in this turn of the loop, and what was asked for."""
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+        replica = self._replica
+        try:
+            replica.flush(self.now())
+            outbox = replica.take()
+        except Exception as error:  # noqa: BLE001 - as in `received`
+            self.failed("flush", error)
+            return
+        for node, message in outbox:
+            self._send(node, message)
+
+    # -- its own
+
+    def _send(self, node: str | None, message: Message) -> None:
+        links = self._links
+        if not links or (node is not None and node not in links):
+            return
+        data = encode_message(message)
+        if len(data) > MAX_MESSAGE:
+            self.counters["oversized"] += 1
+            self._log.error("message too large", kind=type(message).__name__, bytes=len(data), limit=MAX_MESSAGE)
+            return
+        for to in [node] if node is not None else list(links):
+            link = links[to]
+            dropped = link.queue.dropped
+            if not link.send(data):
+                self.counters["overflows"] += 1
+                self.counters["dropped"] += link.queue.dropped - dropped
+                self._log.warning("peer is slow", node=to, dropped=link.queue.dropped - dropped)
+                self._replica.overflowed(to)
+
+    def _outdate(self, peer: Peer) -> None:
+        """End the links of older lives of a node. Raises RefusedError when a newer life is connected."""
+        party = peer.party
+        link, connection = self._links.get(party.node), self.reception.connections.get(party.node)
+        others = [each.peer for each in (link, connection) if each is not None and each.peer is not None]
+        newest = max((other.party.epoch for other in others), default=0)
+        them = named(party.node, party.url)
+        text = (
+            f"{them} has the epochs {party.epoch} and {newest}: it has started again, or a second node has the same "
+            "id or a copy of its data directory; the newer one counts"
+        )
+        if newest > party.epoch:
+            raise RefusedError(Code.NODE_ID, text)
+        if connection is not None and connection.peer.party.epoch < party.epoch:
+            self._log.warning("node outdated", node=party.node, reason=text)
+            self.reception.end(connection, Refusal(Code.NODE_ID, text))
+        if link is not None and link.peer is not None and link.peer.party.epoch < party.epoch:
+            outdated = link.peer
+            link.leave(Code.REPLACED, text)
+            self.parted(link, outdated, Refusal(Code.REPLACED, text))
+
+    def _dial_back(self, connection: Accepted) -> None:
+        """Dial a node that dialled us, unless that is done already."""
+        party = connection.peer.party
+        if party.node in self._links or self._stopping:
+            return
+        try:
+            url = peer_url(party.url)
+        except BadAddress:
+            return  # refused at the handshake
+        dialler = self._configured.get(url) or self._announced.get(party.node)
+        if dialler is not None and dialler.url == url:
+            dialler.hurry()
+            return
+        if dialler is not None:
+            self._forget_announced(dialler)
+        dialler = self._announced[party.node] = Dialler(url, self, configured=False)
+        dialler.start()
+
+    def _keep(self, now: int) -> None:
+        """Drop who fell silent, dial those back that dial us, and dial those no more that do not."""
+        connections = self.reception.connections
+        self.reception.drop_silent(now - int(_PATIENCE * self.timings.silence * 1000))
+        for node, dialler in list(self._announced.items()):
+            if node not in connections:
+                self._forget_announced(dialler)
+        for connection in list(connections.values()):
+            self._dial_back(connection)
+        for node in [each for each in self._states if each not in connections and each not in self._links]:
+            del self._states[node]
+
+    def _forget_announced(self, dialler: Dialler) -> None:
+        for node, each in list(self._announced.items()):
+            if each is dialler:
+                del self._announced[node]
+                self._drop(dialler)
+
+    def _drop(self, dialler: Dialler) -> None:
+        task = self._loop.create_task(dialler.stop())
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    def _diallers(self) -> Iterator[Dialler]:
+        yield from [*self._configured.values(), *self._announced.values()]
+
+    def _say(self, event: str, where: str, refusal: Refusal) -> None:
+        """Log a refusal and tell of it, once until its reason changes."""
+        said = (refusal.code, refusal.text)
+        if self._said.get(where) == said:
+            return
+        if len(self._said) >= 1_000:
+            del self._said[next(iter(self._said))]
+        self._said[where] = said
+        self._log.warning(event, url=where, code=str(refusal.code), reason=refusal.text)
+        self._listener.refused(where, refusal)

@@ -1,0 +1,217 @@
+"""Meshes on real sockets without registries behind them: a replica that only writes down what happens to it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+
+from artemis.cluster.addresses import PeerUrl, peer_url
+from artemis.cluster.mesh.handshake import Party, Peer, Skew
+from artemis.cluster.mesh.mesh import Mesh, MeshListener
+from artemis.cluster.mesh.pauses import MeshTimings
+from artemis.cluster.mesh.wire import MESH_CODES, Refusal
+from artemis.cluster.messages import Changes, Message
+from msgtrans import Context, TransportServer
+
+#: Times that make tests quick; the relations are those of the defaults.
+HASTY = MeshTimings(
+    first_pause=0.01, longest_pause=0.05, refused_pause=0.05, steady=0.5, connect=2.0, answer=2.0, ping=0.05, drain=2.0
+)
+
+
+class Notes:
+    """Something happened: whoever waits looks again."""
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Event()
+
+    def note(self) -> None:
+        """Wake those who wait."""
+        self._changed.set()
+
+    async def until(self, condition: Callable[[], object], seconds: float = 10.0) -> None:
+        """Wait until the condition holds; it is looked at after each note."""
+        async with asyncio.timeout(seconds):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+
+class Replica:
+    """What a mesh needs of a replica; keeps what came and sends what it is given."""
+
+    def __init__(self, notes: Notes) -> None:
+        self._notes = notes
+        self.connected: list[str] = []
+        self.received: list[tuple[str, Message]] = []
+        self.outbox: list[tuple[str | None, Message]] = []
+        self.overflows: list[str] = []
+        self.ticks = 0
+
+    def connect(self, peer: str, now: int) -> None:
+        """Write it down."""
+        self.connected.append(peer)
+        self._notes.note()
+
+    def disconnect(self, peer: str) -> None:
+        """Write it down."""
+        self.connected.remove(peer)
+        self._notes.note()
+
+    def receive(self, peer: str, message: Message, now: int) -> None:
+        """Write it down."""
+        self.received.append((peer, message))
+        self._notes.note()
+
+    def flush(self, now: int) -> None:
+        """There is nothing to do."""
+
+    def tick(self, now: int, wall: int) -> None:
+        """Count."""
+        self.ticks += 1
+
+    def take(self) -> list[tuple[str | None, Message]]:
+        """Hand out what was put in."""
+        outbox, self.outbox = self.outbox, []
+        return outbox
+
+    def overflowed(self, peer: str) -> None:
+        """Write it down."""
+        self.overflows.append(peer)
+        self._notes.note()
+
+
+class Listener(MeshListener):
+    """Writes down what a mesh tells."""
+
+    def __init__(self, notes: Notes) -> None:
+        self._notes = notes
+        self.parted_for: list[Refusal] = []
+        self.refusals: list[tuple[str, Refusal]] = []
+        self.pulses: list[tuple[str, str]] = []
+        self.skews: list[tuple[str, Skew]] = []
+        self.farewells: list[tuple[str, int, bool]] = []
+
+    def parted(self, peer: Peer, reason: Refusal) -> None:
+        """Write it down."""
+        self.parted_for.append(reason)
+        self._notes.note()
+
+    def accepted(self, peer: Peer) -> None:
+        """Somebody may wait for it."""
+        self._notes.note()
+
+    def lost(self, peer: Peer) -> None:
+        """Somebody may wait for it."""
+        self._notes.note()
+
+    def refused(self, url: str, refusal: Refusal) -> None:
+        """Write it down."""
+        self.refusals.append((url, refusal))
+        self._notes.note()
+
+    def pulse(self, node: str, state: str) -> None:
+        """Write it down."""
+        self.pulses.append((node, state))
+        self._notes.note()
+
+    def measured(self, node: str, skew: Skew) -> None:
+        """Write it down."""
+        self.skews.append((node, skew))
+        self._notes.note()
+
+    def farewell(self, node: str, epoch: int, leaving: bool) -> None:
+        """Write it down."""
+        self.farewells.append((node, epoch, leaving))
+        self._notes.note()
+
+
+class Member:
+    """A node as far as the mesh goes: a port of its own, a mesh, and what happened to them."""
+
+    def __init__(
+        self,
+        node: str,
+        *,
+        cluster: str = "artemis",
+        region: str = "r1",
+        epoch: int = 1,
+        secret: bytes = b"",
+        ca_file: str | None = None,
+        ahead: int = 0,
+        max_skew: int = 2_500,
+        timings: MeshTimings = HASTY,
+        url: str = "",
+    ) -> None:
+        self.node = node
+        self.epoch = epoch
+        self.notes = Notes()
+        self.replica = Replica(self.notes)
+        self.listener = Listener(self.notes)
+        self.server = TransportServer(tcp="127.0.0.1:0")
+        self.ahead = ahead
+        self._mesh = lambda own: Mesh(
+            Party(cluster=cluster, region=region, zone="z1", node=node, epoch=epoch, url=url or own),
+            self.replica,
+            secret=secret,
+            ca_file=ca_file,
+            max_skew=lambda: max_skew,
+            state=lambda: "up",
+            now=lambda: time.monotonic_ns() // 1_000_000,
+            wall=lambda: time.time_ns() // 1_000_000 + self.ahead,
+            log=structlog.get_logger(),
+            listener=self.listener,
+            timings=timings,
+        )
+        self.mesh: Mesh
+
+    @property
+    def url(self) -> PeerUrl:
+        """Where it is dialled."""
+        return peer_url(f"http://{self.server.tcp_address}")
+
+    async def start(self) -> None:
+        """Listen."""
+        await self.server.start()
+        self.mesh = self._mesh(str(self.url))
+        self.server.on_request(self._answer)
+        self.server.on_message(self.mesh.reception.take)
+        self.server.on_disconnect(lambda session, _: self.mesh.reception.ended(session))
+
+    def _answer(self, context: Context) -> bytes:
+        return self.mesh.reception.answer(context) if context.biz_type in MESH_CODES else b"{}"
+
+    def dial(self, *others: "Member") -> None:
+        """Dial these."""
+        self.mesh.set_peers([other.url for other in others])
+
+    def say(self, first: int, to: str | None = None) -> Message:
+        """Send a message to one or all peers, and return it."""
+        message = Changes(self.node, self.epoch, first, [None])
+        self.replica.outbox.append((to, message))
+        self.mesh.soon()
+        return message
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait until the condition holds."""
+        await self.notes.until(condition)
+
+    async def until_linked(self, *others: "Member") -> None:
+        """Wait until these can be sent to."""
+        await self.until(lambda: {other.node for other in others} <= set(self.mesh.links))
+
+
+@asynccontextmanager
+async def members(*those: Member) -> AsyncIterator[None]:
+    """Start these nodes, and stop them in the end."""
+    for each in those:
+        await each.start()
+    try:
+        yield
+    finally:
+        for each in those:
+            await each.mesh.stop()
+        for each in those:
+            await each.server.stop(graceful=False)
