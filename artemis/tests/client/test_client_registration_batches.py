@@ -76,6 +76,22 @@ async def test_if_one_is_refused_none_is_registered(
         assert len(await found(other, service_id)) == 1
 
 
+async def test_leaving_that_is_cancelled_renews_none_of_them(
+    node_url: str, other: ArtemisClient, service_id: str
+) -> None:
+    """What the first of several messages did not say, the heartbeats do: the instances are strays."""
+    options = ClientOptions(batch_size=1, heartbeat_interval=0.1, drain_timeout=0)
+    async with ArtemisClient(servers=[node_url], region_id="local", zone_id="zone1", options=options) as one:
+        registration = await one.registered(*[at(service_id, port) for port in (1, 2, 3)]).__aenter__()
+        leaving = asyncio.ensure_future(registration.unregister())
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.wait([leaving])
+        assert leaving.cancelled()
+        assert (registration.state, one.status.leases) == (LeaseState.ENDED, 0)
+        await until(other, service_id, lambda left: not left)
+
+
 async def test_nothing_and_the_same_twice_are_mistakes(client: ArtemisClient, service_id: str) -> None:
     """The second one leaves nothing behind."""
     with pytest.raises(ValueError, match="at least one instance"):

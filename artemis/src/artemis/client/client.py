@@ -170,7 +170,7 @@ class ArtemisClient:
             clock=time.monotonic,
             on_need=self._live.want,
         )
-        self._origin = Origin(region_id, zone_id, node=lambda: self._contact.node)
+        self._origin = Origin(region_id, zone_id, node=lambda: self._contact.node, patience=options.attempt_timeout)
         self._contact.on_move(self._registrar.hurry)
         self._live.on_return(self._registrar.hurry)
         self._discovery = Discovery(

@@ -60,8 +60,12 @@ class Beats:
         self.due = due
         return True
 
+    def retry(self) -> float:
+        """Return how many seconds to wait before something is tried again that is not in the heartbeats yet."""
+        return self._random.uniform(0.0, self._retry)
+
     def _schedule(self, now: float) -> None:
         if self._heard:
             self.due = now + self._interval * self._random.uniform(0.8, 1.0)
         else:
-            self.due = now + self._random.uniform(0.0, self._retry)
+            self.due = now + self.retry()

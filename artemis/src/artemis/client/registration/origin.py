@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from artemis.client.calls.api import REGISTER
 from artemis.client.errors import Attempt, UnreachableError
+from artemis.client.nodes.names import Names
 from artemis.client.registration.address import own_address
 from artemis.client.registration.instances import completed, needs_address
 
@@ -28,12 +29,17 @@ UNKNOWN: Final = "0.0.0.0"  # noqa: S104 - stands for an address that is not kno
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Region and zone of a client, and the node that it talks to: towards it, this process has an address."""
+    """Region and zone of a client, and the node that it talks to: towards it, this process has an address.
+
+    ``patience`` is how many seconds finding that address may take.
+    """
 
     region_id: str | None
     zone_id: str | None
     node: Callable[[], str]
+    patience: float
     machine_name: str = field(default_factory=lambda: socket.gethostname().encode(errors="replace").decode())
+    names: Names = field(default_factory=Names)
 
     def checked(self, instance: Instance) -> Instance:
         """Return the instance completed, or as it is if that takes an address; raise what `completed` raises."""
@@ -66,7 +72,7 @@ class Origin:
     async def _address(self) -> str:
         node = self.node()
         try:
-            return await own_address(node)
+            return await own_address(node, within=self.patience, names=self.names)
         except OSError as error:
             reason = f"no own address towards it ({error}); Instance(ip=...) or ARTEMIS_IP can tell it"
             raise UnreachableError(REGISTER.path, [Attempt(node, reason)]) from error

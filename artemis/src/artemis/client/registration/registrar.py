@@ -74,6 +74,8 @@ class Registrar:
         # Writes go out one after another: a registration that an unregister overtakes would bring the instance back.
         self._on_need = on_need
         self._writing = asyncio.Lock()
+        self.drains = 0
+        """How often everything was taken out at once."""
 
     def hurry(self) -> None:
         """Beat soon: the client talks to another node than before, which may not know its instances."""
@@ -144,10 +146,11 @@ class Registrar:
         error: ArtemisError | None = None
         service_ids: dict[str, str] = {}
         ending = [lease for lease in leases if lease.state is not LeaseState.ENDED]
+        # All before the first message: if this is cancelled, none is renewed any more.
+        for lease in ending:
+            self._book.end(lease, self._clock())
         for batch in self._cut(ending):
             offered = [lease.instance for lease in batch if lease.offered]
-            for lease in batch:
-                self._book.end(lease, self._clock())
             # Nobody waits for a registry that is silent once more; one that refused this message may take the next.
             failure = error if error is not None and error.retriable else None
             if offered and failure is None:
@@ -165,6 +168,7 @@ class Registrar:
 
     async def end_all(self) -> ArtemisError | None:
         """Take out whatever is registered, and wait as `end` does."""
+        self.drains += 1
         return await self.end(self._book.leases())
 
     def let_go(self) -> None:
@@ -175,6 +179,10 @@ class Registrar:
     def after_fork(self) -> None:
         """Let every lease go without a word: in the child of a fork they are the parent's."""
         self.hand_over(self._book.leases())
+
+    def retry(self) -> float:
+        """Return how many seconds to wait before a registration is begun again that could not be."""
+        return self._beats.retry()
 
     def hand_over(self, leases: Sequence[Lease]) -> None:
         """Renew these no longer, and leave them in the registry: somebody else renews them from here on."""

@@ -6,16 +6,19 @@ Not here: keeping them there, see `artemis.client.registration.registrar`.
 from __future__ import annotations
 
 import asyncio
+import logging
 import warnings
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import msgspec
 
-from artemis.client.events import HealthChanged
+from artemis.client.errors import ArtemisError, UnreachableError
+from artemis.client.events import HealthChanged, HeartbeatFailed, RegistrationRefused
 from artemis.client.names import check_text, instance_key
 from artemis.client.registration.instances import check_metadata
 from artemis.client.registration.leases import LeaseState
 from artemis.client.registration.origin import SLICE
+from artemis.client.trouble import Trouble
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from artemis.model import Instance
 
 T = TypeVar("T")
+
+logger = logging.getLogger("artemis.client")
 
 WORST_FIRST: Final = (
     LeaseState.REFUSED,
@@ -52,7 +57,8 @@ class Registration:
     Methods may be called concurrently, and cancelled.
 
     One that is not ``required`` raises neither ``UnreachableError`` nor ``RegistrationRefusedError``: entering waits
-    ``attempt_timeout`` seconds at most, ``state`` and events tell, and each heartbeat tries again.
+    ``attempt_timeout`` seconds at most, ``state`` and events tell, and each heartbeat tries again. So does one whose
+    address cannot be found yet, as with a registry whose name nobody knows; finding it takes as long again at most.
 
     With a health callback, entering asks it first, for ``attempt_timeout`` seconds at most. What is not healthy then is
     not registered and entering succeeds all the same, with the state ``WITHHELD``: it is registered as soon as it is.
@@ -82,6 +88,9 @@ class Registration:
         self._entered = False
         self._expected = True
         self._left = asyncio.Event()
+        self._handed_over = False
+        self._lacking: tuple[LeaseState, Exception | None] | None = None
+        """What is known while there are no leases yet, as the own address is not known."""
 
     def __del__(self) -> None:
         if self._expected:
@@ -107,25 +116,33 @@ class Registration:
     def state(self) -> LeaseState:
         """What is known about the registration; of several instances, the worst."""
         lease = self._worst()
-        return LeaseState.PENDING if lease is None else lease.state
+        if lease is not None:
+            return lease.state
+        return LeaseState.PENDING if self._lacking is None else self._lacking[0]
 
     @property
     def error(self) -> str:
         """Why the state is uncertain, refused or withheld; empty otherwise."""
         lease = self._worst()
-        return "" if lease is None else lease.error
+        if lease is not None:
+            return lease.error
+        error = None if self._lacking is None else self._lacking[1]
+        return "" if error is None else str(error)
 
     async def __aenter__(self) -> Self:
         if self._entered:
             raise RuntimeError("a registration can be entered once; call client.registered(...) again")
         self._entered = True
         self._expected = False
-        self._given = tuple(await self._origin.whole(self._given))
-        unhealthy = "" if self._probe is None else await self._ask(self._probe, "")
-        begin = self._registrar.begin if self._required else self._registrar.begin_sometime
-        self._leases = await begin(self._given, unhealthy=unhealthy)
-        if self._probe is not None:
-            self._background.ensure(f"health of {id(self)}", self._watch_health)
+        try:
+            await self._begin()
+        except UnreachableError as error:
+            if self._required:
+                raise
+            # Without an address there is nothing to register yet, and nothing that heartbeats could try again.
+            self._lack(error)
+            drains = self._registrar.drains
+            self._background.ensure(f"address of {id(self)}", lambda: self._begin_later(drains))
         return self
 
     async def __aexit__(
@@ -140,6 +157,7 @@ class Registration:
         and the client's events ``Unregistered`` carry the error.
         """
         self._expected = False
+        self._end_lack()
         if self._leases is not None:
             self._left.set()
             await self._registrar.end(self._leases)
@@ -147,6 +165,8 @@ class Registration:
     def hand_over(self) -> None:
         """Renew the instances no longer, and leave them in the registry: another process renews them from here on."""
         self._expected = False
+        self._handed_over = True
+        self._end_lack()
         if self._leases is not None:
             self._left.set()
             self._registrar.hand_over(self._leases)
@@ -183,7 +203,53 @@ class Registration:
         leases = self._held()
         await self._registrar.change([(lease, replaced(lease.instance)) async for lease in _in_slices(leases)])
 
+    async def _begin(self) -> None:
+        self._given = tuple(await self._origin.whole(self._given))
+        if self._left.is_set():
+            return
+        unhealthy = "" if self._probe is None else await self._ask(self._probe, "")
+        begin = self._registrar.begin if self._required else self._registrar.begin_sometime
+        self._leases = await begin(self._given, unhealthy=unhealthy)
+        if self._probe is not None:
+            self._background.ensure(f"health of {id(self)}", self._watch_health)
+
+    async def _begin_later(self, drains: int) -> None:
+        """Begin as soon as there is an address, unless this is left before, or drained with everything else."""
+        trouble = Trouble("finding the own address", logger)
+        while not await self._left_within(self._registrar.retry()) and self._registrar.drains == drains:
+            try:
+                await self._begin()
+            except UnreachableError as error:
+                self._lack(error)
+                trouble.met(error)
+            except (ArtemisError, ValueError) as error:
+                self._lacking = LeaseState.REFUSED, error
+                self._feed.publish(RegistrationRefused(self.instance, type(error).__name__, str(error)))
+                logger.warning("%r is not registered: %s", self, error)
+                return
+            else:
+                trouble.over()
+                break
+        if self._left.is_set() and self._leases is not None:
+            # It was left meanwhile.
+            if self._handed_over:
+                self._registrar.hand_over(self._leases)
+            else:
+                await self._registrar.end(self._leases)
+
+    def _lack(self, error: UnreachableError) -> None:
+        if not self._left.is_set():
+            self._lacking = LeaseState.UNCERTAIN, error
+            self._feed.publish(HeartbeatFailed(error))
+
+    def _end_lack(self) -> None:
+        if self._lacking is not None:
+            self._lacking = LeaseState.ENDED, None
+            self._left.set()
+
     def _held(self) -> list[Lease]:
+        if self._leases is None and self._lacking is not None and self._lacking[1] is not None:
+            raise self._lacking[1]
         if self._leases is None or self._left.is_set():
             raise RuntimeError("this registration is not entered, or has ended")
         return self._leases
@@ -206,11 +272,16 @@ class Registration:
 
     async def _rested(self) -> bool:
         """Wait for the time of the next question; return whether there is none any more."""
+        left = await self._left_within(self._health_interval)
+        return left or all(lease.state is LeaseState.ENDED for lease in self._leases or ())
+
+    async def _left_within(self, seconds: float) -> bool:
+        """Wait for the end of this, or so many seconds; return whether it is the end."""
         try:
-            async with asyncio.timeout(self._health_interval):
+            async with asyncio.timeout(seconds):
                 await self._left.wait()
         except TimeoutError:
-            return all(lease.state is LeaseState.ENDED for lease in self._leases or ())
+            return False
         return True
 
     async def _ask(self, probe: HealthProbe, before: str) -> str:
