@@ -1,0 +1,339 @@
+"""Who is in the cluster, and what is known of each: configured nodes, and nodes that announced themselves (design 4.1).
+
+Members are known by node id as soon as they were met; until then a configured address is all there is of one. What is
+thought of a member decides whom clients are sent to and how old answers are; it never decides what is replicated, and
+not who expires an instance.
+Pure: milliseconds of the own monotonic clock and of the own wall clock come in. Not here: where the list of addresses
+comes from (`sources`), connections (`mesh`), and the own start (`joining`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+
+from artemis.cluster.addresses import PeerUrl
+from artemis.cluster.skew import Clocks
+from artemis.cluster.standing import Standing
+from artemis.cluster.suspicion import Patience, Presence, Suspicion
+from artemis.model.nodes import DOWN, UNKNOWN
+
+MAX_MEMBERS = 64
+"""Other nodes that a node knows at most, as each sends every change to every other; further ones are refused."""
+
+Place = tuple[str, int]
+
+
+class Announced(msgspec.Struct, frozen=True, kw_only=True):
+    """Who a node is, as it says at the handshake. `url` is where clients and nodes reach it."""
+
+    node: str
+    epoch: int
+    url: PeerUrl
+    zone: str
+
+
+class MemberTimings(msgspec.Struct, frozen=True, kw_only=True):
+    """Durations in milliseconds. `patience` with silent nodes; `forget`: silence after which a member that is not
+    configured is none any more, as long as records remember it; `skew`: by how much clocks may differ."""
+
+    patience: Patience = Patience()
+    forget: int = 600_000
+    skew: int = 2_500
+
+
+class MemberView(msgspec.Struct, frozen=True, kw_only=True):
+    """A member at one moment. `node` is empty and `epoch` 0 for one that was not met yet.
+
+    `status` is what to tell others of it: what it says of itself while it is believed, else `unknown` or `down`; then
+    `standing` serves nothing. `since` is how long it has been thought of so, `silent` how long it has not been heard,
+    None for never, both in milliseconds; `skew` by how much its wall clock is ahead, None if unknown. `flaps` counts
+    interruptions that are not forgotten. `why` is a sentence, empty for one that is well.
+    """
+
+    node: str
+    epoch: int
+    url: PeerUrl
+    zone: str
+    configured: bool
+    presence: str
+    status: str
+    standing: Standing
+    since: int
+    silent: int | None
+    skew: int | None
+    flaps: int
+    why: str
+
+
+class _Member:
+    """A node that was met."""
+
+    __slots__ = ("announced", "left", "standing", "suspicion", "trouble")
+
+    def __init__(self, announced: Announced, patience: Patience, now: int) -> None:
+        self.announced = announced
+        self.suspicion = Suspicion(patience, now)
+        self.standing = Standing()
+        self.left = False
+        self.trouble = ""
+
+
+class _Address:
+    """A configured address: the node that was met there, if any, and what kept us from meeting one."""
+
+    __slots__ = ("node", "since", "trouble", "url")
+
+    def __init__(self, url: PeerUrl, now: int) -> None:
+        self.url = url
+        self.node = ""
+        self.trouble = ""
+        self.since = now
+
+
+class Members:
+    """The other nodes of the cluster. Owned by the assembly, used from one event loop.
+
+    Tell it of what happens on links, call `tick` several times a second. `generation` grows whenever what `ids` or the
+    views say may have changed, apart from times.
+    """
+
+    def __init__(self, me: Announced, timings: MemberTimings, now: int) -> None:
+        self.me = me
+        self.clocks = Clocks(timings.skew)
+        self.generation = 0
+        self._timings = timings
+        self._addresses: dict[Place, _Address] = {}
+        self._members: dict[str, _Member] = {}
+        self._own_places = {me.url.place}
+        self._started = now
+
+    # -- who is a member
+
+    def configure(self, urls: Iterable[PeerUrl], now: int) -> list[str]:
+        """Let these be the configured members from now on, none if there are none (defect 11).
+
+        The own address is left out. Returns sentences on addresses that cannot be members.
+        """
+        wanted: dict[Place, PeerUrl] = {}
+        refused = []
+        for url in urls:
+            if url.place in self._own_places or url.place in wanted:
+                continue
+            if self.me.url.on_loopback and not url.on_loopback:
+                refused.append(
+                    f"{url} is left out: this node could tell it only {self.me.url}, which is that machine itself; "
+                    "give --self-url http://ADDRESS:PORT"
+                )
+            elif len(wanted) == MAX_MEMBERS:
+                refused.append(f"{url} is left out: a node knows {MAX_MEMBERS} others at most")
+            else:
+                wanted[url.place] = url
+        for place in [place for place in self._addresses if place not in wanted]:
+            del self._addresses[place]
+        for place, url in wanted.items():
+            known = self._addresses.setdefault(place, _Address(url, now))
+            known.url = url
+            self._find(known)
+        self.generation += 1
+        return refused
+
+    @property
+    def addresses(self) -> list[PeerUrl]:
+        """The configured addresses, without those that turned out to be this node's own."""
+        return [address.url for address in self._addresses.values()]
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """The ids of all members and the own one: who takes turns in expiring instances, whatever is thought of it."""
+        return frozenset([self.me.node, *self._members])
+
+    def is_me(self, url: PeerUrl) -> None:
+        """Take note that an address leads to this node itself: it is no peer (defect 12)."""
+        self._own_places.add(url.place)
+        if self._addresses.pop(url.place, None) is not None:
+            self.generation += 1
+
+    # -- what happens on links
+
+    def met(self, announced: Announced, now: int, dialled: PeerUrl | None = None) -> str:
+        """Take note of a handshake that went well, over a link that was `dialled` or, None, accepted.
+
+        Returns why this node cannot be a member, empty when it is one.
+        """
+        member = self._members.get(announced.node)
+        if member is None:
+            if len(self._members) >= MAX_MEMBERS:
+                return f"a node knows {MAX_MEMBERS} others at most, and has met as many"
+            member = self._members[announced.node] = _Member(announced, self._timings.patience, now)
+        elif announced.epoch < member.announced.epoch:
+            return f"node {announced.node} was met in a later life"
+        elif announced.epoch > member.announced.epoch:
+            if member.left:
+                member.suspicion.renew(now)
+            member.left = False
+            member.standing = Standing()
+        member.announced = announced
+        member.trouble = ""
+        member.suspicion.hear(now)
+        place = announced.url.place if dialled is None else dialled.place
+        address = self._addresses.get(place)
+        if address is not None:
+            address.node, address.trouble = announced.node, ""
+        self.generation += 1
+        return ""
+
+    def heard(self, node: str, at: int) -> None:
+        """Take note of a sign of life. Cheap."""
+        member = self._members.get(node)
+        if member is not None and not member.left:
+            member.suspicion.hear(at)
+
+    def told(self, node: str, standing: Standing, now: int) -> None:
+        """Take note of what a node says of itself, which is a sign of life as well."""
+        member = self._members.get(node)
+        if member is None or member.left:
+            return
+        member.suspicion.hear(now)
+        if standing != member.standing:
+            member.standing = standing
+            self.generation += 1
+
+    def farewell(self, node: str, epoch: int, now: int, *, leaving: bool) -> None:
+        """A node ends in this life of it: it is down at once, and none of its members when it is `leaving` for good."""
+        member = self._members.get(node)
+        if member is None or epoch < member.announced.epoch:
+            return
+        if leaving:
+            self._drop(node)
+        else:
+            member.left = True
+            member.suspicion.since = now
+        self.generation += 1
+
+    def lost(self, node: str, now: int, why: str = "") -> None:
+        """A link of a node ended without a farewell: it is suspected at once."""
+        member = self._members.get(node)
+        if member is not None and not member.left:
+            member.suspicion.lose(now)
+            member.trouble = why
+            self.generation += 1
+
+    def trouble(self, url: PeerUrl, why: str) -> None:
+        """Nobody could be met at a configured address, and why; empty: there is no trouble any more."""
+        address = self._addresses.get(url.place)
+        if address is not None and address.trouble != why:
+            address.trouble = why
+            self.generation += 1
+
+    def tick(self, now: int) -> None:
+        """Let time pass: suspect who is silent, forget announced members that were silent for too long."""
+        configured = {address.node for address in self._addresses.values()}
+        for node, member in list(self._members.items()):
+            if member.suspicion.judge(now):
+                self.generation += 1
+            if node not in configured and now - member.suspicion.heard > self._timings.forget:
+                self._drop(node)
+                self.generation += 1
+
+    # -- what is thought of them
+
+    def oldest_contact(self, contacts: Mapping[str, int]) -> int | None:
+        """Return when that member was heard last which has been silent longest of those that are up or suspected.
+
+        None without any. `contacts` may say of a node that only what it said until an earlier moment is known here.
+        """
+        found = [
+            min(member.suspicion.heard, contacts.get(node, member.suspicion.heard))
+            for node, member in self._members.items()
+            if not member.left and member.suspicion.presence is not Presence.GONE and member.standing.registry
+        ]
+        return min(found, default=None)
+
+    def views(self, now: int, wall: int) -> Iterator[MemberView]:
+        """Show all members: those that were met, then configured addresses where nobody was."""
+        for node in self._members:
+            yield self.view(node, now, wall)
+        for address in self._addresses.values():
+            if not address.node:
+                yield MemberView(
+                    node="",
+                    epoch=0,
+                    url=address.url,
+                    zone="",
+                    configured=True,
+                    presence="unmet",
+                    status=UNKNOWN,
+                    standing=Standing(),
+                    since=now - address.since,
+                    silent=None,
+                    skew=None,
+                    flaps=0,
+                    why=address.trouble or "it was not reached yet",
+                )
+
+    def view(self, node: str, now: int, wall: int) -> MemberView:
+        """Show one member. Raises KeyError for an unknown one."""
+        member = self._members[node]
+        announced, suspicion = member.announced, member.suspicion
+        status, why = self._thought_of(member, now)
+        silenced = Standing(status=status, metadata=member.standing.metadata)
+        return MemberView(
+            node=node,
+            epoch=announced.epoch,
+            url=announced.url,
+            zone=announced.zone,
+            configured=self._is_configured(node),
+            presence="left" if member.left else suspicion.presence.value,
+            status=status,
+            standing=member.standing if status == member.standing.status else silenced,
+            since=now - suspicion.since,
+            silent=max(0, now - suspicion.heard),
+            skew=self.clocks.skew(node, now, wall),
+            flaps=suspicion.flaps,
+            why=why,
+        )
+
+    @property
+    def unmet(self) -> list[PeerUrl]:
+        """The configured addresses where nobody was met."""
+        return [address.url for address in self._addresses.values() if not address.node]
+
+    def present(self) -> Iterator[tuple[str, str, str]]:
+        """Yield node id, zone and status of those that are there, believed or not yet."""
+        for node, member in self._members.items():
+            if not member.left and member.suspicion.presence in {Presence.STEADY, Presence.RETURNING}:
+                yield node, member.announced.zone, member.standing.status
+
+    def _thought_of(self, member: _Member, now: int) -> tuple[str, str]:
+        suspicion = member.suspicion
+        silent = f"nothing was heard of it for {(now - suspicion.heard) / 1000:.1f} s"
+        if member.left:
+            return DOWN, "it said farewell"
+        if suspicion.presence is Presence.GONE:
+            return DOWN, f"{silent}{'; ' if member.trouble else ''}{member.trouble}"
+        if suspicion.presence is Presence.SUSPECTED:
+            return UNKNOWN, member.trouble or silent
+        if suspicion.presence is Presence.RETURNING:
+            left = suspicion.patience_left(now) / 1000
+            return UNKNOWN, f"it is back after {suspicion.flaps} interruptions; believed if steady {left:.1f} s more"
+        if not member.standing.metadata and member.standing.status == UNKNOWN:
+            return UNKNOWN, "it has not said yet what it serves"
+        return member.standing.status, member.standing.why
+
+    def _find(self, address: _Address) -> None:
+        """Tell which member an address is, as far as its announced URL says so."""
+        if not address.node:
+            nodes = (node for node, member in self._members.items() if member.announced.url.place == address.url.place)
+            address.node = next(nodes, "")
+
+    def _is_configured(self, node: str) -> bool:
+        return any(address.node == node for address in self._addresses.values())
+
+    def _drop(self, node: str) -> None:
+        self._members.pop(node, None)
+        self.clocks.forget(node)
+        for address in self._addresses.values():
+            if address.node == node:
+                address.node = ""
