@@ -183,7 +183,7 @@ async def test_a_handler_that_looks_at_a_cancelled_future(carrier: Carrier) -> N
 @pytest.mark.parametrize("kind", ["handler", "events"])
 async def test_a_session_that_waits_for_us_is_not_idle(carrier: Carrier, until: Until, kind: str) -> None:
     """idle_timeout is for peers: while a handler works or a message waits for its consumer, it does not count."""
-    async with carrier.server(session=SessionConfig(idle_timeout=0.05, event_queue_size=1)) as server:
+    async with carrier.server(session=SessionConfig(idle_timeout=0.2, event_queue_size=1)) as server:
         events = server.events()
         go_on = asyncio.Event()
 
@@ -193,12 +193,13 @@ async def test_a_session_that_waits_for_us_is_not_idle(carrier: Carrier, until: 
 
         if kind == "handler":
             server.on_request(work)
-        async with carrier.client(server, session=HASTY) as client, carrier.client(server, session=HASTY) as idle:
+        async with carrier.client(server, session=HASTY) as client:
             asked = asyncio.create_task(client.request(b""))
             if kind == "events":
                 for _ in range(3):
                     await client.send(b"waits")
-            await until(lambda: not idle.is_connected)
+            async with carrier.client(server, session=HASTY) as idle:
+                await until(lambda: not idle.is_connected)
             assert client.is_connected
             if kind == "handler":
                 go_on.set()

@@ -82,10 +82,14 @@ async def test_aiohttp_answers(size: int) -> None:
     seen: dict[str, object] = {}
 
     async def handle(request: web.Request) -> web.WebSocketResponse:
-        peer = web.WebSocketResponse(protocols=("json", "msgtrans.v1"), heartbeat=0.05, max_msg_size=0)
+        peer = web.WebSocketResponse(protocols=("json", "msgtrans.v1"), autoping=False, max_msg_size=0)
         await peer.prepare(request)
         seen.update(protocol=peer.ws_protocol, path=request.path_qs, token=request.headers["Authorization"])
         async for message in peer:
+            if message.type is aiohttp.WSMsgType.PONG:
+                seen["pong"] = bytes(message.data)
+                continue
+            await peer.ping(b"there?")
             packet = decode(message.data)
             if packet.payload == b"leave":
                 await peer.close(code=1001, message=b"going")
@@ -109,7 +113,8 @@ async def test_aiohttp_answers(size: int) -> None:
         )
         async with TransportClient(config) as client:
             assert bytes(size) == (await client.request(bytes(size))).payload
-        assert {"protocol": "msgtrans.v1", "path": "/chat?room=1", "token": "Bearer x"}.items() <= seen.items()
+        known = {"protocol": "msgtrans.v1", "path": "/chat?room=1", "token": "Bearer x", "pong": b"there?"}
+        assert known.items() <= seen.items()
         async with TransportClient(config) as client:
             await client.send(b"leave")
             await asyncio.wait_for(client.session.wait_closed(), LIMIT)

@@ -220,8 +220,8 @@ async def test_the_command_does_not_outlive_it(cli_node_url: str, fresh_service:
 async def test_a_second_signal_is_impatience(cli_node_url: str, fresh_service: str) -> None:
     """It cuts the unregistering short; a third one is passed on as it is."""
     program = (
-        "import signal; signal.signal(signal.SIGTERM, lambda *_: print('term', flush=True)); print('up', flush=True)\n"
-        "signal.pause(); signal.pause()"
+        "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}); print('up', flush=True)\n"
+        "for _ in range(2): signal.sigwait({signal.SIGTERM}); print('term', flush=True)"
     )
     async with running_node() as node, running(node.url, "--no-health", *python(program)) as run:
         assert "up" == await run.line()
