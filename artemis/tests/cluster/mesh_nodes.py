@@ -13,6 +13,7 @@ from artemis.cluster.mesh.mesh import Mesh, MeshListener
 from artemis.cluster.mesh.pauses import MeshTimings
 from artemis.cluster.mesh.wire import MESH_CODES, Refusal
 from artemis.cluster.messages import Changes, Message
+from artemis.cluster.standing import Standing
 from msgtrans import Context, TransportServer
 
 #: Times that make tests quick; the relations are those of the defaults.
@@ -88,33 +89,45 @@ class Listener(MeshListener):
 
     def __init__(self, notes: Notes) -> None:
         self._notes = notes
-        self.parted_for: list[Refusal] = []
-        self.refusals: list[tuple[str, Refusal]] = []
-        self.pulses: list[tuple[str, str]] = []
+        self.objection = ""
+        self.meetings: list[tuple[str, int, bool]] = []
+        self.partings: list[Refusal] = []
+        self.losses: list[str] = []
+        self.troubles: list[str] = []
+        self.turned: list[Refusal] = []
+        self.standings: list[tuple[str, str]] = []
         self.skews: list[tuple[str, Skew]] = []
         self.farewells: list[tuple[str, int, bool]] = []
 
+    def met(self, peer: Peer, dialled: PeerUrl | None) -> str:
+        """Write it down, with whether we dialled."""
+        self.meetings.append((peer.party.node, peer.party.epoch, dialled is not None))
+        self._notes.note()
+        return self.objection
+
     def parted(self, peer: Peer, reason: Refusal) -> None:
         """Write it down."""
-        self.parted_for.append(reason)
-        self._notes.note()
-
-    def accepted(self, peer: Peer) -> None:
-        """Somebody may wait for it."""
+        self.partings.append(reason)
         self._notes.note()
 
     def lost(self, peer: Peer) -> None:
-        """Somebody may wait for it."""
+        """Write it down."""
+        self.losses.append(peer.party.node)
         self._notes.note()
 
-    def refused(self, url: str, refusal: Refusal) -> None:
+    def trouble(self, url: PeerUrl, reason: Refusal) -> None:
         """Write it down."""
-        self.refusals.append((url, refusal))
+        self.troubles.append(reason.code)
         self._notes.note()
 
-    def pulse(self, node: str, state: str) -> None:
+    def turned_away(self, where: str, reason: Refusal) -> None:
         """Write it down."""
-        self.pulses.append((node, state))
+        self.turned.append(reason)
+        self._notes.note()
+
+    def told(self, node: str, standing: Standing) -> None:
+        """Write it down."""
+        self.standings.append((node, standing.status))
         self._notes.note()
 
     def measured(self, node: str, skew: Skew) -> None:
@@ -152,13 +165,14 @@ class Member:
         self.listener = Listener(self.notes)
         self.server = TransportServer(tcp="127.0.0.1:0")
         self.ahead = ahead
+        self.standing = Standing(status="up")
         self._mesh = lambda own: Mesh(
             Party(cluster=cluster, region=region, zone="z1", node=node, epoch=epoch, url=url or own),
             self.replica,
             secret=secret,
             ca_file=ca_file,
             max_skew=lambda: max_skew,
-            state=lambda: "up",
+            standing=lambda: self.standing,
             now=lambda: time.monotonic_ns() // 1_000_000,
             wall=lambda: time.time_ns() // 1_000_000 + self.ahead,
             log=structlog.get_logger(),

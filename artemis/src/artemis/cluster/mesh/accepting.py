@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from artemis.cluster.mesh.handshake import Party, Peer
     from artemis.cluster.messages import Message
+    from artemis.cluster.standing import Standing
     from msgtrans import Context, Session
 
 MAX_GREETING_SESSIONS = 1_000
@@ -50,7 +51,6 @@ class Accepted(msgspec.Struct, eq=False, gc=False):
     session: Session
     peer: Peer
     heard: int
-    state: str = ""
     received: int = 0
     received_bytes: int = 0
     ended: bool = False
@@ -82,8 +82,8 @@ class Host(Protocol):
         """Return the wall clock's milliseconds."""
         ...
 
-    def state(self) -> str:
-        """Return the state of this node, which its peers are told."""
+    def standing(self) -> Standing:
+        """Return what this node says of itself."""
         ...
 
     def admit(self, peer: Peer) -> None:
@@ -98,8 +98,8 @@ class Host(Protocol):
         """A connection that was told of by `accepted` is gone."""
         ...
 
-    def told(self, connection: Accepted, state: str) -> None:
-        """A node said in which state it is."""
+    def told(self, connection: Accepted, standing: Standing) -> None:
+        """A node said something of itself."""
         ...
 
     def turned_away(self, where: str, refusal: Refusal, peer: Peer | None) -> None:
@@ -251,11 +251,10 @@ class Reception:
         except BadGreeting as error:
             raise RefusedError(Code.MALFORMED, str(error)) from error
         if not isinstance(pulse, Pulse):
-            raise RefusedError(Code.MALFORMED, "a ping has a wall clock and a state")
+            raise RefusedError(Code.MALFORMED, "a ping is a pulse")
         connection.heard = host.now()
-        connection.state = pulse.state
-        host.told(connection, pulse.state)
-        return encode_greeting(Pulse(wall=host.wall(), state=host.state()))
+        host.told(connection, pulse.standing)
+        return encode_greeting(Pulse(wall=host.wall(), standing=host.standing()))
 
     # -- messages
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from artemis.cluster.addresses import PeerUrl
     from artemis.cluster.mesh.handshake import Party, Peer, Skew
     from artemis.cluster.mesh.pauses import MeshTimings
+    from artemis.cluster.standing import Standing
     from msgtrans import Context
 
 _ONCE = RetryConfig(max_retries=0)
@@ -91,23 +92,23 @@ class Home(Protocol):
         """Return a number evenly drawn from 0 up to 1."""
         ...
 
-    def state(self) -> str:
-        """Return the state of this node, which its peers are told."""
+    def standing(self) -> Standing:
+        """Return what this node says of itself."""
         ...
 
     def linked(self, dialler: Dialler, peer: Peer) -> None:
-        """A handshake is done. Raises RefusedError when there is a better link to that node."""
+        """A handshake is done. Raises RefusedError when there is a better link to that node, or it is no member."""
         ...
 
     def parted(self, dialler: Dialler, peer: Peer, reason: Refusal) -> None:
         """A link that was told of by `linked` is gone."""
         ...
 
-    def refused(self, dialler: Dialler, refusal: Refusal) -> None:
-        """An attempt was refused, by the peer or by us."""
+    def unlinked(self, dialler: Dialler, refusal: Refusal) -> None:
+        """An attempt came to nothing: nobody was reached, or the peer or we refused it."""
         ...
 
-    def pulse(self, peer: Peer, skew: Skew, state: str) -> None:
+    def pulse(self, peer: Peer, skew: Skew, standing: Standing) -> None:
         """A peer answered."""
         ...
 
@@ -207,9 +208,10 @@ class Dialler:
             except RefusedError as error:
                 refused = True
                 self.error, self.refusal = str(error), error.refusal
-                self._home.refused(self, error.refusal)
+                self._home.unlinked(self, error.refusal)
             except TransportError as error:
                 self.error, self.refusal = str(error), None
+                self._home.unlinked(self, Refusal(Code.UNREACHABLE, self.error))
             except Exception as error:  # noqa: BLE001 - a peer that is never dialled again would be lost for good
                 self.error, self.refusal = repr(error), None
                 self._home.failed("dial", error)
@@ -328,14 +330,14 @@ class Dialler:
                 return
             self.rtt = home.now() - asked
             self.skew = skew(pulse.wall, wall, self.rtt)
-            home.pulse(peer, self.skew, pulse.state)
+            home.pulse(peer, self.skew, pulse.standing)
             try:
                 check_clocks(peer, self.skew, home.max_skew)
             except RefusedError as error:
                 self.leave(Code.CLOCK, str(error))
 
     def _pulse(self) -> bytes:
-        return encode_greeting(Pulse(wall=self._home.wall(), state=self._home.state()))
+        return encode_greeting(Pulse(wall=self._home.wall(), standing=self._home.standing()))
 
     def _told(self, context: Context) -> None:
         """The peer says why it is about to end the link."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from artemis.cluster.mesh.accepting import Accepted
     from artemis.cluster.mesh.handshake import Party, Peer, Skew
     from artemis.cluster.messages import Message
+    from artemis.cluster.standing import Standing
 
 #: Milliseconds between two looks at what has become of the links.
 _KEEPING = 1_000
@@ -70,23 +71,25 @@ class Replicating(Protocol):
 class MeshListener:
     """Who wants to know what happens on the links; override what is of interest. Must not raise."""
 
-    def linked(self, peer: Peer) -> None:
-        """We can send to a node. It is told again for a later life of it."""
+    def met(self, peer: Peer, dialled: PeerUrl | None) -> str:  # noqa: ARG002 - for those who override it
+        """A handshake went well, on a link that we `dialled` or, None, accepted; both come for most nodes, and again
+        for a later life. Returns why the node cannot be a member, empty when it can."""
+        return ""
 
     def parted(self, peer: Peer, reason: Refusal) -> None:
-        """We cannot any more."""
-
-    def accepted(self, peer: Peer) -> None:
-        """A node can send to us."""
+        """We cannot send to a node any more."""
 
     def lost(self, peer: Peer) -> None:
-        """It cannot any more."""
+        """A node cannot send to us any more."""
 
-    def refused(self, url: str, refusal: Refusal) -> None:
-        """The node at `url`, or at an address that dialled us, refuses or was refused; told when the reason changes."""
+    def trouble(self, url: PeerUrl, reason: Refusal) -> None:
+        """Nobody was linked at an address that we dial; told when the code of the reason changes."""
 
-    def pulse(self, node: str, state: str) -> None:
-        """A node said in which state it is (spec 6.3); told every second or so."""
+    def turned_away(self, where: str, reason: Refusal) -> None:
+        """A node that dialled us was refused; told when the reason changes."""
+
+    def told(self, node: str, standing: Standing) -> None:
+        """A node said something of itself; every second or so."""
 
     def measured(self, node: str, skew: Skew) -> None:
         """The wall clock of a node was compared with ours; also when it was refused for that."""
@@ -100,7 +103,7 @@ class Mesh:
 
     `me` is who this node is, `secret` what its cluster shares (empty: none, and loopback only), `ca_file` the
     authorities that vouch for peers with https URLs. `max_skew` gives the milliseconds that wall clocks may be apart,
-    `now` monotonic milliseconds, `wall` those of the wall clock, `state` the node's state in the words of spec 6.3.
+    `now` monotonic milliseconds, `wall` those of the wall clock, `standing` what this node says of itself.
     `reception` is what the doors hand sessions to. `counters` only grow: `links`, `overflows` (a queue was dropped),
     `dropped` messages, `oversized`, `failures`.
     """
@@ -113,7 +116,7 @@ class Mesh:
         secret: bytes,
         ca_file: str | None,
         max_skew: Callable[[], int],
-        state: Callable[[], str],
+        standing: Callable[[], Standing],
         now: Callable[[], int],
         wall: Callable[[], int],
         log: FilteringBoundLogger,
@@ -124,7 +127,7 @@ class Mesh:
         self.secret = secret
         self.ca_file = ca_file
         self.timings = timings or MeshTimings()
-        self.now, self.wall, self.state = now, wall, state
+        self.now, self.wall, self.standing = now, wall, standing
         self.chance = random.Random().random  # noqa: S311 - spreads attempts, keeps no secret
         self.reception = Reception(self)
         self.counters: Counter[str] = Counter({"links": 0, "overflows": 0, "dropped": 0, "oversized": 0, "failures": 0})
@@ -135,7 +138,7 @@ class Mesh:
         self._configured: dict[PeerUrl, Dialler] = {}
         self._announced: dict[str, Dialler] = {}
         self._links: dict[str, Dialler] = {}
-        self._states: dict[str, str] = {}
+        self._standings: dict[str, Standing] = {}
         self._said: dict[str, tuple[str, str]] = {}
         self._loop = asyncio.get_running_loop()
         self._flushing: asyncio.Handle | None = None
@@ -212,16 +215,17 @@ class Mesh:
         for dialler in self._diallers():
             node = "" if dialler.peer is None else dialler.peer.party.node
             seen.add(node)
-            states.append(peer_state(now, dialler, connections.get(node), self._states.get(node, "")))
+            states.append(peer_state(now, dialler, connections.get(node), self._standings.get(node)))
         for node, connection in connections.items():
             if node not in seen:
-                states.append(peer_state(now, None, connection, self._states.get(node, "")))
+                states.append(peer_state(now, None, connection, self._standings.get(node)))
         return states
 
     # -- what diallers call
 
     def linked(self, dialler: Dialler, peer: Peer) -> None:
-        """A handshake with a node that we dialled is done. Raises RefusedError when there is a better link to it."""
+        """A handshake with a node that we dialled is done. Raises RefusedError when there is a better link to it, or it
+        cannot be a member."""
         party = peer.party
         self._outdate(peer)
         other = self._links.get(party.node)
@@ -229,12 +233,12 @@ class Mesh:
             raise RefusedError(
                 Code.SAME_NODE, f"{dialler.url} and {other.url} are the same {named(party.node, party.url)}"
             )
+        self._meet(peer, dialler.url)
         self._links[party.node] = dialler
         self._said.pop(str(dialler.url), None)
         self.counters["links"] += 1
         self._log.info("peer linked", node=party.node, url=str(dialler.url), epoch=party.epoch, rtt_ms=peer.rtt)
         self._replica.connect(party.node, self.now())
-        self._listener.linked(peer)
         self._listener.measured(party.node, peer.skew)
         self.soon()
 
@@ -249,19 +253,23 @@ class Mesh:
             self._log.warning("peer lost", node=node, url=str(dialler.url), reason=reason.text)
         self._listener.parted(peer, reason)
 
-    def refused(self, dialler: Dialler, refusal: Refusal) -> None:
-        """A node that we dialled refuses, or we refuse it."""
-        self._say("peer refused", str(dialler.url), refusal)
+    def unlinked(self, dialler: Dialler, refusal: Refusal) -> None:
+        """An attempt to link came to nothing."""
+        # What the system says of unreachable peers may be other words each time.
+        if self._said.get(str(dialler.url), ("", ""))[0] != refusal.code or refusal.code != Code.UNREACHABLE:
+            said = self._say("peer not linked", str(dialler.url), refusal)
+            if said:
+                self._listener.trouble(dialler.url, refusal)
         if not dialler.configured and refusal.code in (Code.SAME_NODE, Code.MYSELF):
             # It calls us from within its task.
             self._loop.call_soon(self._forget_announced, dialler)
 
-    def pulse(self, peer: Peer, skew: Skew, state: str) -> None:
+    def pulse(self, peer: Peer, skew: Skew, standing: Standing) -> None:
         """A node answered."""
         node = peer.party.node
-        self._states[node] = state
+        self._standings[node] = standing
         self._listener.measured(node, skew)
-        self._listener.pulse(node, state)
+        self._listener.told(node, standing)
 
     def failed(self, what: str, error: Exception) -> None:
         """Something happened that nobody expected; the node goes on."""
@@ -271,10 +279,12 @@ class Mesh:
     # -- what the reception calls
 
     def admit(self, peer: Peer) -> None:
-        """A node that dialled us has proved who it is. Raises RefusedError when a newer life of it is connected."""
+        """A node that dialled us has proved who it is. Raises RefusedError when a newer life of it is connected, or it
+        cannot be a member."""
         if self._stopping:
             raise RefusedError(Code.STOPPING, "this node stops")
         self._outdate(peer)
+        self._meet(peer, None)
         older = self.reception.connections.get(peer.party.node)
         if older is not None:
             self.reception.end(older, Refusal(Code.REPLACED, "a newer connection takes the place of this one"))
@@ -283,25 +293,26 @@ class Mesh:
         """A node will send on a connection of its own."""
         party = connection.peer.party
         self._log.info("peer accepted", node=party.node, url=party.url, epoch=party.epoch)
-        self._listener.accepted(connection.peer)
         self._dial_back(connection)
 
     def lost(self, connection: Accepted) -> None:
         """Such a connection is gone; `_keep` ends what depends on it."""
         self._listener.lost(connection.peer)
 
-    def told(self, connection: Accepted, state: str) -> None:
-        """A node said in which state it is."""
+    def told(self, connection: Accepted, standing: Standing) -> None:
+        """A node said something of itself."""
         node = connection.peer.party.node
-        self._states[node] = state
-        self._listener.pulse(node, state)
+        self._standings[node] = standing
+        self._listener.told(node, standing)
 
     def turned_away(self, where: str, refusal: Refusal, peer: Peer | None) -> None:
         """A node that dialled us was refused."""
         if peer is not None and refusal.code == Code.CLOCK:
             self._listener.measured(peer.party.node, peer.skew)
         # Not by its port, which is another one each time.
-        self._say("peer turned away", where.rpartition(":")[0] if peer is None else peer.party.url, refusal)
+        place = where.rpartition(":")[0] if peer is None else peer.party.url
+        if self._say("peer turned away", place, refusal):
+            self._listener.turned_away(place, refusal)
 
     def received(self, connection: Accepted, message: Message) -> None:
         """A message came."""
@@ -348,6 +359,11 @@ class Mesh:
                 self.counters["dropped"] += link.queue.dropped - dropped
                 self._log.warning("peer is slow", node=to, dropped=link.queue.dropped - dropped)
                 self._replica.overflowed(to)
+
+    def _meet(self, peer: Peer, dialled: PeerUrl | None) -> None:
+        objection = self._listener.met(peer, dialled)
+        if objection:
+            raise RefusedError(Code.NOT_A_MEMBER, objection)
 
     def _outdate(self, peer: Peer) -> None:
         """End the links of older lives of a node. Raises RefusedError when a newer life is connected."""
@@ -397,8 +413,8 @@ class Mesh:
                 self._forget_announced(dialler)
         for connection in list(connections.values()):
             self._dial_back(connection)
-        for node in [each for each in self._states if each not in connections and each not in self._links]:
-            del self._states[node]
+        for node in [each for each in self._standings if each not in connections and each not in self._links]:
+            del self._standings[node]
 
     def _forget_announced(self, dialler: Dialler) -> None:
         for node, each in list(self._announced.items()):
@@ -414,13 +430,13 @@ class Mesh:
     def _diallers(self) -> Iterator[Dialler]:
         yield from [*self._configured.values(), *self._announced.values()]
 
-    def _say(self, event: str, where: str, refusal: Refusal) -> None:
-        """Log a refusal and tell of it, once until its reason changes."""
+    def _say(self, event: str, where: str, refusal: Refusal) -> bool:
+        """Log a refusal, once until its reason changes; whether it has."""
         said = (refusal.code, refusal.text)
         if self._said.get(where) == said:
-            return
+            return False
         if len(self._said) >= 1_000:
             del self._said[next(iter(self._said))]
         self._said[where] = said
         self._log.warning(event, url=where, code=str(refusal.code), reason=refusal.text)
-        self._listener.refused(where, refusal)
+        return True

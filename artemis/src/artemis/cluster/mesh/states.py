@@ -9,6 +9,7 @@ import msgspec
 if TYPE_CHECKING:
     from artemis.cluster.mesh.accepting import Accepted
     from artemis.cluster.mesh.dialler import Dialler
+    from artemis.cluster.standing import Standing
 
 
 class PeerState(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,7 +17,7 @@ class PeerState(msgspec.Struct, frozen=True, kw_only=True):
 
     `url` is what is dialled, or announced by one that only dials us; `configured` says that it was given. `connected`
     says whether we can send to it, for `connected_for`; `receiving` whether it can send to us, `heard_ago` when it did
-    last. `state` is what the node says of itself (spec 6.3). `skew` is how far its wall clock is ahead of ours, to
+    last. `status` is what the node says of itself (spec 6.3). `skew` is how far its wall clock is ahead of ours, to
     within `skew_error`. `refusal` is the code of why there is no link, `error` a sentence on what went wrong last.
     `queued` messages of `queued_bytes` wait to be sent, `dropped` were.
     """
@@ -29,7 +30,7 @@ class PeerState(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int = 0
     zone: str = ""
     protocol: int = 0
-    state: str = ""
+    status: str = ""
     connected_for: int = 0
     heard_ago: int | None = None
     rtt: int = 0
@@ -47,7 +48,7 @@ class PeerState(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
-def peer_state(now: int, dialler: Dialler | None, connection: Accepted | None, state: str) -> PeerState:
+def peer_state(now: int, dialler: Dialler | None, connection: Accepted | None, standing: Standing | None) -> PeerState:
     """Return what is known of a peer that we dial, or that dials us, or both."""
     peer = dialler.peer if dialler is not None else None
     if peer is None and connection is not None:
@@ -65,7 +66,7 @@ def peer_state(now: int, dialler: Dialler | None, connection: Accepted | None, s
         epoch=0 if party is None else party.epoch,
         zone="" if party is None else party.zone,
         protocol=0 if peer is None else peer.protocol,
-        state=state,
+        status="" if standing is None else standing.status,
         skew=0 if skew is None else skew.offset,
         skew_error=0 if skew is None else skew.error,
     )

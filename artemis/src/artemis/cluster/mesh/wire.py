@@ -12,12 +12,15 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from artemis.cluster.standing import Standing
+
 HELLO = 200
 """A request: who dials; the answer is who was dialled, or a refusal."""
 PROVE = 201
 """A request: the dialler's proof; the answer is the other's, or a refusal."""
 PING = 202
-"""A request that measures round trip and clocks, once a second, and tells states; also whether the link lives."""
+"""A request, once a second: does the link live, how long is the round trip, what do clocks show and nodes say of
+themselves."""
 MESSAGE = 203
 """A one-way packet: one message of `artemis.cluster.messages`."""
 ENDING = 204
@@ -45,6 +48,8 @@ class Code(StrEnum):
     INSECURE = "insecure"
     MYSELF = "myself"
     NODE_ID = "node-id"
+    NOT_A_MEMBER = "not-a-member"
+    UNREACHABLE = "unreachable"
     SAME_NODE = "same-node"
     SELF_URL = "self-url"
     CLOCK = "clock"
@@ -90,10 +95,10 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True, tag="proof", tag_field="k
 
 
 class Pulse(msgspec.Struct, frozen=True, kw_only=True, tag="pulse", tag_field="kind"):
-    """A sign of life: the wall clock in milliseconds, and the state of the node (spec 6.3)."""
+    """A sign of life: the wall clock in milliseconds, and what the node says of itself."""
 
     wall: _Number
-    state: _Text
+    standing: Standing
 
 
 Greeting = Hello | Refusal | Proof | Pulse
