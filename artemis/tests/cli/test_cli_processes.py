@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -112,6 +113,18 @@ async def test_watch_can_be_of_one_zone(environment: dict[str, str], fresh_servi
     assert (await line(watch.stdout)).split()[:2] == ["delete", "ours"]
     watch.terminate()
     assert await watch.wait() == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes a descriptor as shells do")
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [("--version", 0), ("run --service s --port 1 --no-health --server http://127.0.0.1:1 -- sh -c 'exit 5'", 5)],
+)
+def test_a_closed_output_changes_no_exit_code(environment: dict[str, str], arguments: str, code: int) -> None:
+    """Some schedulers start programs without one."""
+    line = f"exec {shlex.join(ARTEMIS)} {arguments} >&-"
+    result = subprocess.run(["/bin/sh", "-c", line], env=environment, stderr=subprocess.PIPE, text=True, check=False)
+    assert (result.returncode, "Traceback" in result.stderr) == (code, False)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full device")

@@ -9,6 +9,7 @@ import errno
 import importlib
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -48,6 +49,8 @@ def serve(words: Sequence[str]) -> None:
 
 def ended(run: Callable[[], object]) -> int:
     """Run a command of this process and return its exit code, 1 if its result cannot be written."""
+    if sys.stdout is None:  # closed by whoever started this, as some schedulers do: nobody wants the result
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - until the end of the process
     try:
         code = _code(run)
         sys.stdout.flush()
