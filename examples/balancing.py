@@ -8,12 +8,12 @@ import sys
 
 import aiohttp
 
-from artemis import ArtemisClient, Balancer
+from artemis import ArtemisClient, Balancer, Instance
 
 
 async def ask(http: aiohttp.ClientSession, balancer: Balancer, user: str) -> str:
     """Ask one instance, and another if that fails; the balancer learns from both how the instances do."""
-    failed = []
+    failed: list[Instance] = []
     for _ in range(2):
         try:
             with balancer.request(key=user, avoid=failed) as instance:

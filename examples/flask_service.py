@@ -17,7 +17,7 @@ client = ArtemisClient(
     servers=[os.environ.get("REGISTRY", "http://127.0.0.1:8080")], region_id="local", zone_id="zone1"
 )
 me = Instance(service_id="flask-greetings", ip="127.0.0.1", port=int(os.environ.get("PORT", "9000")))
-app.wsgi_app = RegisteredApp(app.wsgi_app, client, me)
+app.wsgi_app = RegisteredApp(app.wsgi_app, client, me)  # type: ignore[method-assign]
 
 
 @app.get("/")

@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar, cast
 
 from artemis.client import ArtemisClient
 from artemis.client.sync.client import ArtemisClient as BlockingClient
+from artemis.model import Instance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from artemis.client import ClientOptions, HealthCheck
-    from artemis.model import Instance
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,8 +52,9 @@ def registered(
     - ``region_id``, ``zone_id``: the variables ``ARTEMIS_REGION`` and ``ARTEMIS_ZONE`` unless given;
     - ``options``, ``health``, ``required``: as of `ArtemisClient` and its ``registered``.
 
-    Nothing happens before the function is called. Calling raises what registering raises, and ``ValueError`` if no
-    servers are known. However the function ends, the instances are unregistered and the callers told.
+    Nothing happens before the function is called, but ``TypeError`` for what is no instance. Calling raises what
+    registering raises, and ``ValueError`` if no servers are known. However the function ends, the instances are
+    unregistered and the callers told.
 
     In the main thread SIGTERM ends the function too, a plain one with ``SystemExit``, an async one by cancelling it,
     and after that the program with the exit code 143. A program that handles SIGTERM by itself is left alone. A plain
@@ -61,6 +62,11 @@ def registered(
     """
     if not instances:
         raise ValueError("nothing to register: give at least one instance")
+    for each in instances:
+        if not isinstance(each, Instance):
+            raise TypeError(
+                f"registered() takes instances, not {type(each).__name__}; it makes the client itself, of servers=[URL]"
+            )
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         if inspect.iscoroutinefunction(function):

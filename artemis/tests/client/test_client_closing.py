@@ -109,3 +109,12 @@ async def test_a_client_that_was_suspended_does_not_say_that_it_is_connected(
         assert [ConnectionState.LOST, ConnectionState.CONNECTED] == [
             event.new for event in told if isinstance(event, StateChanged)
         ]
+
+
+async def test_a_closed_client_does_not_say_that_it_is_connected(node_url: str, quick: ClientOptions) -> None:
+    """Its state is that of one who hears nothing, and it is shown as closed."""
+    async with ArtemisClient(servers=[node_url], region_id="local", zone_id="zone1", options=quick) as client:
+        await client.api.node_status()
+        assert client.state is ConnectionState.CONNECTED
+    assert client.state is ConnectionState.LOST
+    assert f"<ArtemisClient of {node_url}: closed>" == repr(client)

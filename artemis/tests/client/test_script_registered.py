@@ -134,6 +134,8 @@ def test_without_a_registry_it_does_not_run_unless_it_may(monkeypatch: pytest.Mo
         nowhere()
     with pytest.raises(ValueError, match="at least one"):
         registered()
+    with pytest.raises(TypeError, match="makes the client itself"):
+        registered(ArtemisClient(servers=["http://127.0.0.1:9"]), me)  # type: ignore[arg-type]
 
     @registered(me, required=False)
     def anyway() -> float:

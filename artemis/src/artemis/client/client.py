@@ -214,7 +214,8 @@ class ArtemisClient:
         self._hurried = False
 
     def __repr__(self) -> str:
-        return f"<ArtemisClient of {self.server}: {self.state.value}, {self.link.value}>"
+        what = "closed" if self._contact.closed else f"{self.state.value}, {self.link.value}"
+        return f"<ArtemisClient of {self.server}: {what}>"
 
     async def __aenter__(self) -> Self:
         if self._entered:
@@ -310,7 +311,8 @@ class ArtemisClient:
     def state(self) -> ConnectionState:
         """What is known about the registry, see `ConnectionState`; every change of it is an event.
 
-        Before the first call it is ``SUSPENDED``: nobody has answered yet.
+        Before the first call it is ``SUSPENDED``: nobody has answered yet. After the end it is ``LOST``, which is no
+        event.
         """
         return self._contact.state
 

@@ -40,7 +40,7 @@ class NodeSwitched:
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """The registry accepted the instance; ``again`` if it had lost it before, or it had been withheld."""
+    """The registry accepted the instance or its new content; ``again`` if it had lost it, or it had been withheld."""
 
     instance: Instance
     again: bool

@@ -114,7 +114,7 @@ class Balancer:
         routes = self._canary_routes if canary else self._routes
         member = self._choices.choose(shown, routes, self._pick, text, avoid, begin=begin)
         if member is None:
-            none = f"none was live {self._balancing.age(self._key):.1f} s ago"
+            none = f"none is live as of {self._balancing.age(self._key):.1f} s ago"
             raise NoInstancesError(self.service_id, self._choices.why_none(routes[-1]) if shown.instances else none)
         return member
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from artemis.client.connection import ConnectionState
 from artemis.client.errors import printable
 from artemis.client.events import NodeSwitched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from artemis.client.connection import Connection, ConnectionState
+    from artemis.client.connection import Connection
     from artemis.client.events import EventFeed, StateChanged
     from artemis.client.nodes.nodes import Nodes
 
@@ -30,6 +31,7 @@ class Contact:
         self._timer: asyncio.TimerHandle | None = None
         self._watching: asyncio.TimerHandle | None = None
         self._open = False
+        self.closed = False
         self._told = nodes.current
         self._on_move: list[Callable[[], None]] = []
         self._on_heard: list[Callable[[], None]] = []
@@ -41,8 +43,8 @@ class Contact:
 
     @property
     def state(self) -> ConnectionState:
-        """What is known about the registry, at this moment; any thread may ask."""
-        return self._connection.state_at(self.clock())
+        """What is known about the registry, at this moment; any thread may ask. Of no use to a closed client: lost."""
+        return ConnectionState.LOST if self.closed else self._connection.state_at(self.clock())
 
     def on_move(self, callback: Callable[[], None]) -> None:
         """Have ``callback`` called after the client went to another node; it must not raise, and must not wait."""
@@ -59,7 +61,7 @@ class Contact:
 
     def close(self) -> None:
         """End the timers; outcomes that come later start none."""
-        self._open = False
+        self._open, self.closed = False, True
         for timer in (self._timer, self._watching):
             if timer is not None:
                 timer.cancel()
