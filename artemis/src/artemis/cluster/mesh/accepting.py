@@ -222,7 +222,7 @@ class Reception:
             max_skew=host.max_skew,
             loopback=all(end is not None and host_on_loopback(str(end[0])) for end in ends),
         )
-        accepting = Accepting(terms, secrets.token_bytes(NONCE), host.wall())
+        accepting = Accepting(terms, secrets.token_bytes(NONCE))
         answer = accepting.greeted(payload, host.now(), host.wall())
         if len(self._greeting) >= MAX_GREETING_SESSIONS:
             del self._greeting[next(iter(self._greeting))]

@@ -201,8 +201,8 @@ class Accepting(_Side):
     """The side that was dialled: `greeted` gives the answer to the first request; `proved` judges the second, and then
     `proof` is the answer to that."""
 
-    def __init__(self, terms: Terms, nonce: bytes, wall: int) -> None:
-        super().__init__(terms, nonce, wall)
+    def __init__(self, terms: Terms, nonce: bytes) -> None:
+        super().__init__(terms, nonce, 0)
         self._theirs: Hello | None = None
 
     def greeted(self, payload: bytes, now: int, wall: int) -> bytes:
@@ -217,7 +217,7 @@ class Accepting(_Side):
                 Code.SELF_URL,
                 f"{them} announces an address where no other machine reaches it; set its --self-url",
             )
-        answer = encode_greeting(self._mine)
+        answer = encode_greeting(msgspec.structs.replace(self._mine, wall=wall))
         self._transcript = _transcript(payload, answer)
         self._theirs = theirs
         self._sent = (now, wall)

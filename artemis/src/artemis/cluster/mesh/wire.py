@@ -125,3 +125,9 @@ def decode_greeting(data: bytes) -> Greeting:
         return _DECODER.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise BadGreeting(f"a greeting cannot be read: {error}") from error
+
+
+IN_NO_CLUSTER = encode_greeting(
+    Refusal(Code.NO_CLUSTER, "this node is in no cluster; start it with --peers, --peers-dns or --peers-file")
+)
+"""What a node without a cluster answers to nodes that dial it."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine
 
 import msgspec
 
+from artemis.cluster.mesh.wire import IN_NO_CLUSTER, MESH_CODES
 from artemis.model import (
     ConfirmResponse,
     MalformedBody,
@@ -83,6 +84,8 @@ class BinaryDoor:
         self._max_answer_size = max_answer_size
         self._gate = gate
         self._guard = guard
+        #: Answers what nodes of a cluster ask each other; None on a node that is in none.
+        self.mesh: Callable[[Context], bytes] | None = None
         self._position = PositionHeaders(node)
         self.subscriptions = Subscriptions(node, counters)
         self._calls = {operation.code: Call.of(operation, node) for operation in operations}
@@ -94,7 +97,7 @@ class BinaryDoor:
         header = context.ext_header
         packed = bool(header) and named_format(header) != "json"
         if operation is None:
-            return self._answer_subscription(context, packed=packed)
+            return self._answer_unlisted(context, packed=packed)
         self._requests[operation.name] += 1
         payload = context.payload
         objection = ""
@@ -178,8 +181,10 @@ class BinaryDoor:
                 return self._position.at(self._now, packed=packed)
         return MSGPACK_HEADER if packed else b""
 
-    def _answer_subscription(self, context: Context, *, packed: bool) -> bytes | Reply:
-        """Answer the operations of a session, which are in no table; there are no others."""
+    def _answer_unlisted(self, context: Context, *, packed: bool) -> bytes | Reply:
+        """Answer the operations of a session and of the mesh, which are in no table; there are no others."""
+        if context.biz_type in MESH_CODES:
+            return IN_NO_CLUSTER if self.mesh is None else self.mesh(context)
         name = NAMES.get(context.biz_type)
         if name is None:
             return self._refuse(f"there is no operation {context.biz_type}", packed=packed)
