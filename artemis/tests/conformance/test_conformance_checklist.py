@@ -11,7 +11,6 @@ from listening import Listener, listen
 from matching import difference
 from ways import DOORS, http, open_way
 
-from artemis.model.nodes import STARTING
 from artemis.server.config import ServeConfig
 from artemis.server.http.limits import HttpLimits
 from artemis.testing.java import JavaClient, JavaSettings, jackson
@@ -190,7 +189,7 @@ async def test_row_10_replication_works_while_a_node_starts(server):
     """Clients are refused, peers are not; a heartbeat of an unknown instance registers it."""
     connection = await http(server)
     server.node.tick = lambda *_: False
-    server.node._become(STARTING, can_serve=None)
+    server.node.wait_for("")
     refused = await connection.call(REGISTER, instances(instance(1)))
     assert ("service-unavailable", "Serivce registry is not in up state. Current status: starting") == (
         refused["responseStatus"]["errorCode"],

@@ -107,7 +107,7 @@ class Members:
         self._addresses: dict[Place, _Address] = {}
         self._members: dict[str, _Member] = {}
         self._own_places = {me.url.place}
-        self._started = now
+        self._wall = 0
 
     # -- who is a member
 
@@ -227,8 +227,9 @@ class Members:
             address.trouble = why
             self.generation += 1
 
-    def tick(self, now: int) -> None:
+    def tick(self, now: int, wall: int) -> None:
         """Let time pass: suspect who is silent, forget announced members that were silent for too long."""
+        self._wall = wall - now
         configured = {address.node for address in self._addresses.values()}
         for node, member in list(self._members.items()):
             if member.suspicion.judge(now):
@@ -251,10 +252,10 @@ class Members:
         ]
         return min(found, default=None)
 
-    def views(self, now: int, wall: int) -> Iterator[MemberView]:
+    def views(self, now: int) -> Iterator[MemberView]:
         """Show all members: those that were met, then configured addresses where nobody was."""
         for node in self._members:
-            yield self.view(node, now, wall)
+            yield self.view(node, now)
         for address in self._addresses.values():
             if not address.node:
                 yield MemberView(
@@ -273,7 +274,7 @@ class Members:
                     why=address.trouble or "it was not reached yet",
                 )
 
-    def view(self, node: str, now: int, wall: int) -> MemberView:
+    def view(self, node: str, now: int) -> MemberView:
         """Show one member. Raises KeyError for an unknown one."""
         member = self._members[node]
         announced, suspicion = member.announced, member.suspicion
@@ -290,7 +291,7 @@ class Members:
             standing=member.standing if status == member.standing.status else silenced,
             since=now - suspicion.since,
             silent=max(0, now - suspicion.heard),
-            skew=self.clocks.skew(node, now, wall),
+            skew=self.clocks.skew(node, now, now + self._wall),
             flaps=suspicion.flaps,
             why=why,
         )

@@ -42,12 +42,12 @@ class Switch(msgspec.Struct, frozen=True):
     since: int
 
 
-class Serving:
+class Availability:
     """Decides what one node serves. Owned by the node, used from one event loop.
 
-    `waiting` is the sentence on what the start waits for, None once it is over; `clock` the one on a clock that is
-    wrong, None while it is not. An operator's switch wins over both, and the drain, which is for good, over all. A node
-    without peers is held by nothing.
+    `waiting` is the sentence on what the start waits for, empty for one that waits for nobody, None once it is over;
+    `clock` the one on a clock that is wrong, None while it is not. An operator's switch wins over both, and the drain,
+    which is for good, over all.
 
     `status` is `up` with both services, `down` when the node drains or both are forced down, else `starting`, also with
     one of them: that leaves the word to the two flags (spec 6.3).
@@ -56,7 +56,7 @@ class Serving:
     __slots__ = ("_forced", "clock", "draining", "waiting")
 
     def __init__(self) -> None:
-        self.waiting: str | None = "it has just been started"
+        self.waiting: str | None = ""
         self.clock: str | None = None
         self.draining = False
         self._forced: dict[Service, Switch] = {}
@@ -94,12 +94,9 @@ class Serving:
 
     @property
     def reasons(self) -> list[str]:
-        """Sentences on what keeps the node from its usual state; empty when nothing does."""
+        """Sentences on what keeps the node from what it would be otherwise; none for a drain."""
         if self.draining:
-            return ["the node drains: it is about to end"]
-        found = [
-            f"{service} is forced {switch.direction} by {switch.operator}"
-            for service, switch in sorted(self._forced.items(), reverse=True)
-        ]
-        found += [f"the start is not over: {self.waiting}"] if self.waiting is not None else []
-        return found + ([self.clock] if self.clock is not None else [])
+            return []
+        forced = ((service, self._forced[service]) for service in SERVICES if service in self._forced)
+        found = [f"{service} is forced {switch.direction} by {switch.operator}" for service, switch in forced]
+        return found + [sentence for sentence in (self.waiting, self.clock) if sentence]

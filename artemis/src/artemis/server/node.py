@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from artemis._version import __version__
+from artemis.cluster.members import Members
+from artemis.cluster.standing import Availability, Service, Standing, Switch
 from artemis.discovery import Catalog, DiscoveryFilter, LookupAnswer, Picker, ServiceAnswer, ServicesAnswer, ServiceView
 from artemis.discovery.narrowing import MAX_NARROWED, NarrowedViews
 from artemis.management import OperationFilter, Operations, OperationsCut, PullOuts, read_pieces
@@ -28,7 +31,7 @@ from artemis.model import (
     ServicesRequest,
     Zone,
 )
-from artemis.model.nodes import DOWN, STARTING, UP
+from artemis.model.nodes import STARTING, UP
 from artemis.model.responses import (
     BAD_REQUEST,
     DATA_NOT_FOUND,
@@ -112,8 +115,10 @@ class Node:
     operation takes the decoded request, None for a literal null, and always returns a response. Instances and lookups
     from another zone are welcome unless the `allow` switches say no; another region never is (spec 6.5).
     `wall_clock` gives the wall clock for the times of changes; without one it is that of the last tick. `log` and
-    `stream` tell of changes (`max_changes` of them are remembered), `stale_since` is the `now` since which leases of a
-    former life wait to be confirmed, None when all are. `saved` is what a former life of this node knew.
+    `stream` tell of changes (`max_changes` of them are remembered), `as_of` is the `now` from which on what is shown
+    may lack something, None when it cannot. `availability` decides what is served, as `status`, `serves_registry`,
+    `serves_discovery` and `standing` tell; `members` are the other nodes, None for a node without.
+    `saved` is what a former life of this node knew.
     `generation` changes whenever something changes that the outcome of all requests depends on. `about` is what the
     assembly knows and status operations show, `picker` chooses instances for callers who want one.
     """
@@ -150,7 +155,10 @@ class Node:
         self.picker = Picker(self.catalog, seed=identity.epoch)
         self.narrowed = NarrowedViews()
         self.about = NodeAbout()
-        self.stale_since: int | None = None
+        self._stale_since: int | None = None
+        self.as_of: int | None = None
+        self.members: Members | None = None
+        self._contact: int | None = None
         self._restored = now
         if saved is not None:
             self._restore(saved, now, wall)
@@ -161,22 +169,26 @@ class Node:
         self.log = ChangeLog(self.catalog, self.registry, wall=clock, max_entries=max_changes)
         self.stream = ChangeStream(self.catalog, self.log, self.cursor, push_limits)
         self.status = STARTING
-        self.generation = 0
+        self.generation = -1
         self._region = identity.region.lower()
         self._zone = identity.zone.lower()
         self._allow_registry = allow_registry_from_other_zone
         self._allow_discovery = allow_discovery_from_other_zone
-        self._can_serve: bool | None = None
+        self.availability = Availability()
+        self.standing = Standing()
+        self.serves_registry = self.serves_discovery = False
         self._refused_zone = 0
+        self._settle()
 
     @property
     def serving(self) -> bool:
-        """Tell whether clients are served (spec 6.3)."""
-        return bool(self._can_serve)
+        """Tell whether clients are served whatever they ask for (spec 6.3)."""
+        return self.status == UP
 
     def unavailable(self, what: str) -> ResponseStatus:
-        """Say that `registry` or `discovery` is not served now, in the original's words."""
-        return failure(SERVICE_UNAVAILABLE, f"Serivce {what} is not in up state. Current status: {self.status}")
+        """Say that `registry` or `discovery` is not served now, in the original's words, and why where that helps."""
+        why = "".join(f"; {reason}" for reason in self.availability.reasons)
+        return failure(SERVICE_UNAVAILABLE, f"Serivce {what} is not in up state. Current status: {self.status}{why}")
 
     def accepts(self, zone: str | None) -> bool:
         """Tell whether instances of a zone of this region may be written here (spec 6.5)."""
@@ -287,13 +299,13 @@ class Node:
 
     def services(self, request: ServicesRequest | None, now: int) -> ServicesAnswer:  # noqa: ARG002
         """Show all services that have live instances; region and zone of the request are ignored (spec 2.2)."""
-        if not self._can_serve:
+        if not self.serves_discovery:
             return ServicesAnswer(self.unavailable("discovery"))
         return ServicesAnswer(SUCCESS, self.catalog)
 
     def services_delta(self, request: ServicesDeltaRequest | None, now: int) -> ServicesDeltaAnswer:  # noqa: ARG002
         """Show what changed in all services since a version; nothing for the current one (spec 5.2, defect 8)."""
-        if not self._can_serve:
+        if not self.serves_discovery:
             return ServicesDeltaAnswer(self.unavailable("discovery"))
         return ServicesDeltaAnswer(SUCCESS, self.log, self.catalog, 0 if request is None else request.version)
 
@@ -302,8 +314,28 @@ class Node:
         return self._positions.text(self.registry.vector)
 
     def age(self, now: int) -> int:
-        """Return how many milliseconds old the data may be: 0, unless it waits since `stale_since` to be confirmed."""
-        return 0 if self.stale_since is None else max(0, now - self.stale_since)
+        """Return how many milliseconds old the data may be: 0, unless `as_of` names an earlier moment (design 4.1).
+
+        Data of a former life are as old as their snapshot until they are confirmed. In a cluster they are as old as the
+        last contact with that member which has been silent longest of those that are up or suspected: one that went
+        silent without a farewell makes the age grow until it is taken for down.
+        """
+        return 0 if self.as_of is None else max(0, now - self.as_of)
+
+    @property
+    def stale_since(self) -> int | None:
+        """The `now` since which leases of a former life wait to be confirmed, None when all are."""
+        return self._stale_since
+
+    @stale_since.setter
+    def stale_since(self, since: int | None) -> None:
+        self._stale_since = since
+        self._date()
+
+    def in_contact(self, since: int | None) -> None:
+        """Say when all members that may have accepted something were heard last; None without any."""
+        self._contact = since
+        self._date()
 
     # -- status and time
 
@@ -311,11 +343,12 @@ class Node:
         """Tell the status of this node (spec 2.4, 6.3)."""
         identity = self.identity
         zone = Zone(region_id=identity.region, zone_id=identity.zone)
+        undecided = False if self.availability.waiting is None else None
         status = ServiceNodeStatus(
             allow_discovery_from_other_zone=self._allow_discovery,
             allow_registry_from_other_zone=self._allow_registry,
-            can_service_discovery=self._can_serve,
-            can_service_registry=self._can_serve,
+            can_service_discovery=self.serves_discovery or undecided,
+            can_service_registry=self.serves_registry or undecided,
             node=ServiceNode(
                 node_id=identity.node_id,
                 region_id=identity.region,
@@ -330,11 +363,11 @@ class Node:
     def tick(self, now: int, wall: int, limit: int = 500) -> bool:
         """Do what time has made due, at most `limit` leases of each kind; return whether more is due now.
 
-        The first tick takes a node that has no peers from `starting` to `up` (spec 6.4, defect 11).
+        The first tick takes a node that waits for nobody from `starting` to `up` (spec 6.4, defect 11).
         """
         self._wall = wall
-        if self.status == STARTING:
-            self._become(UP, can_serve=True)
+        if self.availability.waiting == "":
+            self.wait_for(None)
         more = self.pullouts.tick()
         more = self.registry.tick(now, wall, limit) or more
         if self.stale_since is not None:
@@ -366,11 +399,37 @@ class Node:
         """Say whether instances and lookups of other zones of the region are served (spec 6.5)."""
         self._allow_registry = registry
         self._allow_discovery = discovery
-        self.generation += 1
+        self._settle()
+
+    # -- what it serves
+
+    def wait_for(self, what: str | None) -> None:
+        """Stay `starting`, and say what is waited for; None ends the start (spec 6.4)."""
+        if what != self.availability.waiting:
+            self.availability.waiting = what
+            self._settle()
+
+    def blame_clock(self, why: str | None) -> None:
+        """Serve no registry while the own wall clock is the wrong one, and say so; None: it is right (design 4.1)."""
+        if why != self.availability.clock:
+            self.availability.clock = why
+            self._settle()
+
+    def force(self, service: Service, switch: Switch | None) -> None:
+        """Switch a service on or off by hand, None leaves it to itself again, at once (defect 11).
+
+        It is this node's alone, and lasts as long as the process: the next start decides anew.
+        """
+        if switch is None:
+            self.availability.release(service)
+        else:
+            self.availability.force(service, switch)
+        self._settle()
 
     def drain(self, now: int) -> None:  # noqa: ARG002
         """Stop serving, for good: every request from now on is answered `service-unavailable`."""
-        self._become(DOWN, can_serve=False)
+        self.availability.draining = True
+        self._settle()
 
     def stats(self) -> NodeStats:
         """Return the numbers of this moment."""
@@ -406,6 +465,10 @@ class Node:
         longest = max(timings.ttl, timings.legacy_ttl) + timings.hold
         if self.registry.heard_all_since(self._restored) or now - self._restored > longest:
             self.stale_since = None
+
+    def _date(self) -> None:
+        moments = [moment for moment in (self.stale_since, self._contact) if moment is not None]
+        self.as_of = min(moments, default=None)
 
     # -- judging
 
@@ -444,13 +507,13 @@ class Node:
             return failure(BAD_REQUEST, "request is null")
         if not request.instances:
             return failure(BAD_REQUEST, "request.instances is null or empty.")
-        if not self._can_serve:
+        if not self.serves_registry:
             return self.unavailable("registry")
         return request.instances
 
     def refuse_discovery(self, region: str | None, zone: str | None) -> ResponseStatus | None:
         """Say why callers of a region and zone are shown nothing, None when they are (spec 2.2, 6.5)."""
-        if not self._can_serve:
+        if not self.serves_discovery:
             return self.unavailable("discovery")
         if region is None or region.lower() != self._region:
             return failure(NO_PERMISSION, not_ours("region", region, self.identity.region))
@@ -470,7 +533,18 @@ class Node:
         text = f"zone {instance.zone_id or ''!r} is not the zone {self._zone!r} of this node"
         return failed_instance(instance, NO_PERMISSION, text)
 
-    def _become(self, status: str, *, can_serve: bool) -> None:
-        self.status = status
-        self._can_serve = can_serve
+    def _settle(self) -> None:
+        """Take over what the availability says now, and tell whoever remembers outcomes."""
+        available = self.availability
+        self.status = available.status
+        self.serves_registry, self.serves_discovery = available.serves("registry"), available.serves("discovery")
+        self.standing = Standing(
+            status=self.status,
+            registry=self.serves_registry,
+            discovery=self.serves_discovery,
+            registry_from_other_zones=self._allow_registry,
+            discovery_from_other_zones=self._allow_discovery,
+            why="; ".join(available.reasons),
+            metadata={"version": __version__},
+        )
         self.generation += 1

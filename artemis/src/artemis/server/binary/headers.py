@@ -42,7 +42,7 @@ class PositionHeaders:
     def at(self, now: Callable[[], int], *, packed: bool) -> bytes:
         """The ext header of an answer made now, `packed` in MessagePack."""
         cursor = self._node.cursor()
-        age = 0 if self._node.stale_since is None else self._node.age(now())
+        age = 0 if self._node.as_of is None else self._node.age(now())
         if cursor is not self._cursor or age != self._age:
             self._cursor, self._age = cursor, age
             position = b"cursor=%b;age=%d" % (cursor.encode(), age)

@@ -153,7 +153,7 @@ class Subscriptions:
         answer is that the session is not current.
         """
         node = self._node
-        if not node.serving:
+        if not node.serves_discovery:
             return ConfirmResponse(response_status=node.unavailable("discovery"))
         pusher = self._pushers.get(session.id)
         cursor: str | None
@@ -169,7 +169,7 @@ class Subscriptions:
         """Do what a request asks for; returns the outcome and the cursor to go on from."""
         if request is None or not (request.service_ids or request.all):
             return failure(BAD_REQUEST, "Request is null or request.serviceIds is empty."), None
-        if not self._node.serving:
+        if not self._node.serves_discovery:
             return self._node.unavailable("discovery"), None
         services = [_EVERYTHING] if request.all else [service or " " for service in request.service_ids or ()]
         if len(services) > MAX_SERVICES:

@@ -1,10 +1,11 @@
 """Which nodes clients may use (spec 2.3, 6.3).
 
-Not here: how other nodes are known. A node without peers knows itself.
+Not here: what is thought of other nodes, see `artemis.cluster.members`. A node without peers knows itself.
 """
 
+from artemis.cluster.members import MemberView
 from artemis.model.cluster import UpNodesRequest, UpNodesResponse
-from artemis.model.nodes import ServiceNode, ServiceNodeStatus
+from artemis.model.nodes import UNKNOWN, ServiceNode, ServiceNodeStatus, Zone
 from artemis.model.responses import DATA_NOT_FOUND, SUCCESS, failure
 from artemis.server.node import Node
 
@@ -13,9 +14,33 @@ NONE_AVAILABLE = "No available service nodes."
 
 
 def known_nodes(node: Node, now: int) -> list[ServiceNodeStatus]:
-    """Return the status of every node of the cluster as this one knows it, itself first."""
+    """Return the status of every node of the cluster as this one knows it, itself first, then nodes of its zone."""
     own = node.node_status(None, now).node_status
-    return [] if own is None else [own]
+    known = [] if own is None else [own]
+    if node.members is None:
+        return known
+    zone = node.identity.zone.lower()
+    others = sorted(node.members.views(now), key=lambda view: (view.zone.lower() != zone, str(view.url)))
+    return known + [_status(view, node.identity.region) for view in others]
+
+
+def _status(view: MemberView, region: str) -> ServiceNodeStatus:
+    """Return what to tell of another node; of one that nothing is known of, the flags are null (spec 6.2)."""
+    standing, silent = view.standing, view.status == UNKNOWN
+    return ServiceNodeStatus(
+        allow_discovery_from_other_zone=None if silent else standing.discovery_from_other_zones,
+        allow_registry_from_other_zone=None if silent else standing.registry_from_other_zones,
+        can_service_discovery=None if silent else standing.discovery,
+        can_service_registry=None if silent else standing.registry,
+        node=ServiceNode(
+            node_id=view.node or None,
+            region_id=region,
+            url=str(view.url),
+            zone=Zone(region_id=region, zone_id=view.zone or None),
+            zone_id=view.zone or None,
+        ),
+        status=view.status,
+    )
 
 
 def up_registry_nodes(node: Node, request: UpNodesRequest | None, now: int) -> UpNodesResponse:

@@ -99,14 +99,14 @@ def unregister(node: Node, request: RegistryRequest | None, now: int) -> Registr
     keys = keys_of(request)
     if keys is None:
         return node.unregister(request, now)
-    if not node.serving:
+    if not node.serves_registry:
         return KeysResponse(response_status=EitherStatus.of(node.unavailable("registry")))
     failed = remove_keys(node, keys, now, welcome=lambda key: node.accepts(key.zone_id), strict=False)
     return keys_outcome(failed, SOME_UNREGISTRATIONS_FAILED)
 
 
 def _heartbeat_keys(node: Node, keys: Keys, now: int, leases: list[Lease] | None) -> RegistryAnswer:
-    if not node.serving:
+    if not node.serves_registry:
         return KeysResponse(response_status=EitherStatus.of(node.unavailable("registry")))
     failed = renew_keys(node, keys, now, welcome=lambda key: node.accepts(key.zone_id), renewed=leases)
     return keys_outcome(failed, SOME_HEARTBEATS_FAILED)
@@ -198,7 +198,7 @@ def _pick(node: Node, config: DiscoveryConfig, strategy: str | None) -> PickAnsw
 
     With `discoveryData` among the instances that it selects.
     """
-    if not node.serving:
+    if not node.serves_discovery:
         return PickAnswer(None, node.unavailable("discovery").message, UNAVAILABLE)
     if config.region_id and config.region_id.lower() != node.registry.region:
         return PickAnswer(None, not_ours("region", config.region_id, node.identity.region), NOT_FOUND)

@@ -34,7 +34,7 @@ def explain_instance(node: Node, request: ExplainRequest | None, now: int) -> Ex
 
 def _of_caller(node: Node, region: str, zone: str) -> list[Step]:
     identity = node.identity
-    serves = "serves discovery" if node.serving else "does not serve discovery"
+    serves = "serves discovery" if node.serves_discovery else "does not serve discovery"
     same_region = region.lower() == identity.region.lower()
     same_zone = zone.lower() == identity.zone.lower()
     if same_zone:
@@ -43,7 +43,7 @@ def _of_caller(node: Node, region: str, zone: str) -> list[Step]:
         verb = "answers" if node.answers(zone) else "refuses"
         why = f"this node, of the zone {identity.zone!r}, {verb} callers of other zones such as {zone!r}"
     return [
-        Step("node", ok=node.serving, why=f"status {node.status}: the node {serves}"),
+        Step("node", ok=node.serves_discovery, why=f"status {node.status}: the node {serves}"),
         Step(
             "region",
             ok=same_region,

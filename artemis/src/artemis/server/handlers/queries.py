@@ -121,7 +121,7 @@ def services(
 
 def _page(node: Node, request: InstancesRequest | ServicesPageRequest, region: str | None) -> Page | ResponseStatus:
     """Return which page is asked for, or why nothing is shown."""
-    if not node.serving:
+    if not node.serves_discovery:
         return node.unavailable("discovery")
     if region and region.lower() != node.identity.region.lower():
         return failure(NO_PERMISSION, not_ours("region", region, node.identity.region))

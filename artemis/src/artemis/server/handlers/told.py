@@ -16,7 +16,7 @@ def told(node: Node, request: ToldRequest | None, now: int) -> ToldResponse:  # 
         return ToldResponse(response_status=failure(BAD_REQUEST, "request is null"))
     if request.service_id is None or not request.service_id.strip():
         return ToldResponse(response_status=failure(BAD_REQUEST, "serviceId is null or empty"))
-    if not node.serving:
+    if not node.serves_discovery:
         return ToldResponse(response_status=node.unavailable("discovery"))
     reached = node.stream.reached(request.service_id)
     return ToldResponse(

@@ -91,7 +91,7 @@ class Calls:
     def position(self) -> tuple[str, int]:
         """The cursor of what answers show now, and its age in milliseconds (design 6)."""
         node = self.node
-        return node.cursor(), 0 if node.stale_since is None else node.age(self._now())
+        return node.cursor(), 0 if node.as_of is None else node.age(self._now())
 
     def get(self, operation: Operation, query: bytes, caller: str = "") -> Outcome:
         """Answer a GET; 400 when a required query parameter is missing."""

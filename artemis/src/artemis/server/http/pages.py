@@ -9,6 +9,7 @@ import msgspec
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from artemis._version import __version__
+from artemis.model.nodes import UP
 from artemis.server.http.answer import Answer, problem
 from artemis.server.http.docs import Docs
 from artemis.server.http.polls import NAME as POLL
@@ -79,9 +80,10 @@ class Pages:
         return Answer(200, b'{"status":"live"}')
 
     def ready(self) -> Answer:
-        """200 when the node serves clients, else 503 with its status (spec 6.3)."""
-        status = self._node.status
-        return Answer(200 if status == "up" else 503, msgspec.json.encode({"status": status}))
+        """200 when the node serves clients, else 503 with its status and why it is so (spec 6.3)."""
+        standing = self._node.standing
+        page = {"status": standing.status, **({"why": standing.why} if standing.why else {})}
+        return Answer(200 if standing.status == UP else 503, msgspec.json.encode(page))
 
     def metrics(self) -> Answer:
         """All counters and gauges in the Prometheus text format."""

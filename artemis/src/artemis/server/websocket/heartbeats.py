@@ -129,7 +129,7 @@ class Heartbeats:
         """
         node, now = self._node, self._now()
         instance = item.instance if isinstance(item, FailedInstance) and item.error_code == DATA_NOT_FOUND else None
-        if instance is not None and node.serving:
+        if instance is not None and node.serves_registry:
             lease = node.registry.find(instance.service_id or "", instance.instance_id or "")
             died = node.registry.died(lease) if lease is not None and lease.record.removed else None
             if died is None or now - died >= node.registry.timings.heartbeat:
