@@ -87,9 +87,10 @@ class Renewals(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="rene
     empty.
 
     A lease is named by its handle, a number that the sender has given it in this `generation` of handles; `names` gives
-    handles with service and instance id before they are first used on a link. `handles` are little-endian unsigned
-    32-bit numbers in ascending order. `wall` is the sender's wall clock in milliseconds, to notice a clock that is off.
-    `reached` is the sender's own last sequence number, so that a lost last change is noticed.
+    handles with service and instance id where they are first used, and where an `Unnamed` asked for them. `handles` are
+    little-endian unsigned 32-bit numbers in ascending order. `wall` is the sender's wall clock in milliseconds, to
+    notice a clock that is off. `reached` is the sender's own last sequence number, so that a lost last change is
+    noticed.
     """
 
     node: str
@@ -99,6 +100,13 @@ class Renewals(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="rene
     reached: int
     generation: int
     names: list[tuple[int, str, str]]
+    handles: bytes
+
+
+class Unnamed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="unnamed"):
+    """Asks for the names of `handles` of the receiver's `generation`, which came first, or whose names were lost."""
+
+    generation: int
     handles: bytes
 
 
@@ -145,7 +153,7 @@ class Farewell(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="fare
     leaving: bool
 
 
-Message = Changes | Renewals | Digest | Repair | More | Farewell
+Message = Changes | Renewals | Unnamed | Digest | Repair | More | Farewell
 
 _ENCODE = msgspec.msgpack.Encoder().encode
 _DECODER: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)

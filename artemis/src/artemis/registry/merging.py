@@ -189,6 +189,11 @@ class MergingStore(RecordStore):
                 del table[origin]
         self._untrimmed = list(self._services)
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Begin a new life of this node without a restart, later than the present one; its next change is the first."""
+        self.origin = Origin(self.origin.node, epoch)
+        self.vector[self.origin] = 0
+
     def trim(self, limit: int) -> bool:
         """Let go of forgotten epochs in the records of about `limit` instances; return whether more is to do."""
         while self._untrimmed and limit > 0:

@@ -1,0 +1,119 @@
+"""Sums over all records, by which two nodes find out what they know differently (design 4.1 "Repair").
+
+A record has a digest of eight bytes over all that decides what it shows: key, version, removal, content, assertion and
+expiry; dead ones too, until they are swept; not the latest renewal, which differs all the time. Records fall into
+buckets by their key, and a bucket's sum is the digests of its records, each made once per change.
+Not here: what is sent (`exchange`).
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import blake2b
+from zlib import crc32
+
+import msgspec
+
+from artemis.registry import Lease
+
+BUCKETS = 1_024
+"""Buckets of instances: at 100 000 of them, a difference costs about a hundred rows."""
+
+_LOW = BUCKETS - 1
+
+
+class Digests:
+    """The sums of a registry's buckets. Owned by a replica, told by the registry of every lease that changes.
+
+    A digest is made when somebody asks, so an instance that changes often costs no more. `forget` is called with every
+    lease that the registry forgets.
+    """
+
+    def __init__(self, leases: Iterable[Lease], forget: Callable[[Lease], None]) -> None:
+        self._forget = forget
+        self._sums = array("Q", bytes(8 * BUCKETS))
+        self._buckets: list[dict[Lease, None]] = [{} for _ in range(BUCKETS)]
+        self._dirty: dict[Lease, None] = dict.fromkeys(leases)
+
+    @property
+    def dirty(self) -> int:
+        """Count the leases whose digests are to be made."""
+        return len(self._dirty)
+
+    def changed(self, lease: Lease) -> None:
+        """Note that a lease has another record."""
+        digest = lease.digest
+        if digest:
+            self._sums[digest & _LOW] ^= digest
+            lease.digest = 0
+        self._dirty[lease] = None
+
+    def gone(self, lease: Lease) -> None:
+        """Note that a lease was forgotten."""
+        digest = lease.digest
+        if digest:
+            self._sums[digest & _LOW] ^= digest
+            lease.digest = 0
+        self._dirty.pop(lease, None)
+        self._buckets[bucket_of(lease.record.key[1], lease.record.key[2])].pop(lease, None)
+        self._forget(lease)
+
+    def refresh(self, most: int) -> bool:
+        """Make at most so many digests that are missing; return whether none is missing now."""
+        dirty, sums, buckets = self._dirty, self._sums, self._buckets
+        while dirty and most > 0:
+            lease, _ = dirty.popitem()
+            lease.digest = digest = _digest(lease)
+            bucket = digest & _LOW
+            sums[bucket] ^= digest
+            buckets[bucket][lease] = None
+            most -= 1
+        return not dirty
+
+    def sums(self) -> bytes:
+        """Return the sums of all buckets, eight bytes each, little-endian. None must be missing."""
+        return _swapped(self._sums).tobytes()
+
+    def differing(self, theirs: bytes) -> list[int]:
+        """Return the buckets whose sums are others than `theirs`; those that have no sum there are."""
+        sums = array("Q")
+        sums.frombytes(theirs[: len(theirs) // 8 * 8])
+        sums = _swapped(sums)[:BUCKETS]
+        missing = list(range(len(sums), BUCKETS))
+        return [bucket for bucket, (a, b) in enumerate(zip(self._sums, sums, strict=False)) if a != b] + missing
+
+    def leases(self, buckets: Iterable[int]) -> Iterator[Lease]:
+        """Yield the leases of some buckets whose digests have been made before; unknown numbers have none."""
+        for bucket in buckets:
+            if 0 <= bucket < BUCKETS:
+                yield from self._buckets[bucket]
+
+
+def bucket_of(service: str, instance: str) -> int:
+    """Return the bucket of an instance, ids in lower case."""
+    return crc32(instance.encode(), crc32(service.encode())) & _LOW
+
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def _digest(lease: Lease) -> int:
+    """Return the digest of a lease's record, never 0; its lowest bits are its bucket."""
+    record = lease.record
+    _, service, instance = record.key
+    packed = _encode(
+        (service, instance, record.version, record.removed, record.content, record.asserted, record.expired)
+    )
+    high = int.from_bytes(blake2b(packed, digest_size=8).digest(), "little") & ~_LOW
+    return (high or BUCKETS) | bucket_of(service, instance)
+
+
+def _swapped(sums: array[int]) -> array[int]:
+    """Return sums between this machine's byte order and that of the wire."""
+    if sys.byteorder == "little":
+        return sums
+    swapped = sums[:]
+    swapped.byteswap()
+    return swapped

@@ -1,0 +1,202 @@
+"""Exchanges: a node shows a peer the sums of what it knows and is sent all that differs (design 4.1 "Repair").
+
+An answer is of one moment, as references to records, and is sent in parts that its asker pulls. The parts are merged as
+they come; the vector of that moment comes over with the last one, and only then is it the asker's [dots]. A node asks
+one peer at a time, and takes nothing that answers an earlier question [bound_reply].
+Not here: when to ask whom, and links (`replica`).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+
+from artemis.cluster.digests import BUCKETS, Digests
+from artemis.cluster.messages import InstanceRow, OperationRow, Part, Repair, Row, dots_of, instance_row, record_of
+from artemis.cluster.operators import OperatorState
+from artemis.registry import Dot, Lease, Origin, Reach, Record, Registry, Stamp
+from artemis.registry.records import without_forgotten
+
+ROWS = 200
+"""Rows of one message."""
+
+BYTES = 1_048_576
+"""Bytes of contents beyond which a message takes no further row."""
+
+
+class Question(msgspec.Struct):
+    """What this node has asked a peer: which part of the answer is due, since when, and what came so far.
+
+    `before` is this node's base when the answer began, `seen` the leases that the peer has too.
+    """
+
+    peer: str
+    request: int
+    since: int
+    index: int = 0
+    theirs: Reach = Reach({}, {})
+    before: Mapping[str, int] = {}
+    floor: Mapping[Origin, int] = {}
+    buckets: list[int] = []
+    seen: set[Lease] = msgspec.field(default_factory=set)
+    operations: list[OperationRow] = msgspec.field(default_factory=list)
+    left: list[Lease] | None = None
+    rows: int = 0
+
+
+class Answer:
+    """An answer to a peer's question, as of the moment it was made."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        digests: Digests,
+        operators: OperatorState | None,
+        request: int,
+        buckets: list[int],
+        now: int,
+    ) -> None:
+        self.request = request
+        self.since = now
+        self.index = 0
+        leases = list(digests.leases(buckets))
+        self._records = [lease.record for lease in leases]
+        self._renewed = [lease.renewed for lease in leases]
+        self._heard = [lease.heard for lease in leases]
+        self._operations = operators.rows(bucket - BUCKETS for bucket in buckets) if operators else []
+        self._base = dict(registry.base)
+        self._buckets = buckets
+        self._vector = parts_of(registry.vector)
+        self._floor = parts_of(registry.floor)
+        self._messages = self._parts()
+
+    def next(self, index: int, now: int) -> Repair | None:
+        """Return the part `index`; None unless it is the next one, and nothing is left when it was the last."""
+        if index != self.index:
+            return None
+        self.index += 1
+        self.since = now
+        return next(self._messages, None)
+
+    def _parts(self) -> Iterator[Repair]:
+        rows: list[Row] = []
+        size = index = 0
+        for row in self._rows():
+            if len(rows) == ROWS or size > BYTES:
+                yield self._part(index, rows, last=False)
+                rows, size, index = [], 0, index + 1
+            rows.append(row)
+            if isinstance(row, InstanceRow):
+                size += len(row.content)
+        yield self._part(index, rows, last=True)
+
+    def _rows(self) -> Iterator[Row]:
+        yield from self._operations
+        for record, renewed, heard in zip(self._records, self._renewed, self._heard, strict=True):
+            record = without_forgotten(record, self._base)  # noqa: PLW2901 - the same, cleaned
+            if renewed != record.renewed:
+                record = msgspec.structs.replace(record, renewed=renewed)  # noqa: PLW2901
+            yield instance_row(record, max(0, self.since - heard), with_dots=True)
+
+    def _part(self, index: int, rows: list[Row], *, last: bool) -> Repair:
+        if index:
+            return Repair(self.request, index, last, rows)
+        base = list(self._base.items())
+        return Repair(self.request, 0, last, rows, self._buckets, self._vector, base, self._floor)
+
+
+def differing(digests: Digests, operators: OperatorState | None, theirs: bytes) -> list[int]:
+    """Return the buckets in which a node with the sums `theirs` knows something else; no digest may be missing.
+
+    Those of operator state come behind those of instances.
+    """
+    found = digests.differing(theirs)
+    if operators is not None:
+        rest = theirs[8 * BUCKETS :]
+        for bucket, own in enumerate(operators.sums()):
+            if int.from_bytes(rest[8 * bucket : 8 * bucket + 8], "little") != own:
+                found.append(BUCKETS + bucket)
+    return found
+
+
+def sums(digests: Digests, operators: OperatorState | None) -> bytes:
+    """Return the sums of all buckets; no digest may be missing."""
+    behind = () if operators is None else operators.sums()
+    return digests.sums() + b"".join(number.to_bytes(8, "little") for number in behind)
+
+
+def begin(question: Question, repair: Repair, registry: Registry) -> None:
+    """Take in the state that the first part of an answer comes with."""
+    base = dict(repair.base)
+    vector = {Origin(node, epoch): seq for node, epoch, seq in repair.vector}
+    question.theirs = Reach(vector, base)
+    question.floor = {Origin(node, epoch): seq for node, epoch, seq in repair.floor}
+    question.buckets = repair.buckets
+    question.before = dict(registry.base)
+
+
+def absorb(
+    question: Question, rows: Sequence[Row], registry: Registry, operators: OperatorState | None, now: int
+) -> None:
+    """Merge some rows of an answer."""
+    question.rows += len(rows)
+    records = Records(registry.region)
+    for row in rows:
+        if isinstance(row, InstanceRow):
+            record = records.of(row)
+            lease = registry.absorb(record, row.age, question.theirs, question.before, now)
+            if lease is not None:
+                question.seen.add(lease)
+        elif operators is not None:
+            operators.absorb(row, dots_of(row.dots), question.theirs, now)
+            question.operations.append(row)
+
+
+def lacking(question: Question, registry: Registry, digests: Digests) -> list[Lease]:
+    """Return what the peer does not have though it knew it, after the last row."""
+    ours = (lease for lease in digests.leases(question.buckets) if lease not in question.seen)
+    return registry.lacking(ours, question.theirs)
+
+
+class Records:
+    """Makes the records of the rows of one message, which share what is alike. For a region in lower case."""
+
+    __slots__ = ("_origins", "_region", "_stamps")
+
+    def __init__(self, region: str) -> None:
+        self._region = region
+        self._stamps: dict[Stamp, Stamp] = {}
+        self._origins: dict[tuple[str, int], Origin] = {}
+
+    def of(self, row: InstanceRow, dot: Dot | None = None) -> Record:
+        """Return the record of a row, with this dot or with its own."""
+        dots = (dot,) if dot is not None else tuple(sorted(map(self._dot, row.dots)))
+        record = record_of(row, self._region, dots)
+        stamp = self._stamp
+        return msgspec.structs.replace(
+            record,
+            version=stamp(record.version),
+            renewed=stamp(record.renewed),
+            expired=stamp(record.expired),
+            asserted=stamp(record.asserted),
+        )
+
+    def _dot(self, part: Part) -> Dot:
+        node, epoch, seq = part
+        origin = self._origins.get((node, epoch))
+        if origin is None:
+            origin = self._origins[node, epoch] = Origin(sys.intern(node), epoch)
+        return Dot(origin, seq)
+
+    def _stamp(self, stamp: Stamp) -> Stamp:
+        known = self._stamps.get(stamp)
+        if known is None:
+            known = self._stamps[stamp] = (stamp[0], sys.intern(stamp[1]))
+        return known
+
+
+def parts_of(vector: Mapping[Origin, int]) -> list[Part]:
+    """Return a vector as it travels."""
+    return [(origin.node, origin.epoch, seq) for origin, seq in vector.items()]
