@@ -202,25 +202,22 @@ async def _registered(
     membership = await _joined(instances)
     at_fork = AtFork(membership.drop)
     note_open(at_fork)
-    held: list[Registration] = []
 
     async def lead() -> None:
-        while not membership.try_to_lead():  # noqa: ASYNC110 - another process ends, which has no event
-            await asyncio.sleep(LEAD_INTERVAL)
-        if not held:
-            held.append(client.registered(*instances, health=health, required=False))
         try:
+            # Before it leads: one that takes over must not wait, lest the lease ends meanwhile.
             await until_listening(instances[0], client.server)
-            await held[0].__aenter__()
+            while not membership.try_to_lead():  # noqa: ASYNC110 - another process ends, which has no event
+                await asyncio.sleep(LEAD_INTERVAL)
+            await registration.__aenter__()
         except Exception:
             logger.exception("the application is not registered")
 
     try:
         leads = membership.try_to_lead()
-        if leads:
-            held.append(client.registered(*instances, health=health, required=required))
+        registration = client.registered(*instances, health=health, required=required and leads)
         if leads and required:
-            await held[0].__aenter__()
+            await registration.__aenter__()
             leading = None
         else:
             leading = asyncio.create_task(lead(), name="artemis asgi registration")
@@ -230,7 +227,7 @@ async def _registered(
             if leading is not None:
                 leading.cancel()
                 await asyncio.wait([leading])
-            await _leave(membership, client, instances, held)
+            await _leave(membership, registration)
     finally:
         membership.drop()
         note_closed(at_fork)
@@ -247,7 +244,9 @@ async def _joined(instances: tuple[Instance, ...]) -> Membership:
 
 
 class _Alone(Membership):
-    """A worker where files cannot be locked: it leads, and is the last."""
+    """A worker where files cannot be locked: it leads, is the last, and nobody leaves it anything."""
+
+    shared = False
 
     def __init__(self) -> None:
         super().__init__(Path(), "")
@@ -259,26 +258,23 @@ class _Alone(Membership):
         return True
 
 
-async def _leave(
-    membership: Membership, client: ArtemisClient, instances: tuple[Instance, ...], held: list[Registration]
-) -> None:
+async def _leave(membership: Membership, registration: Registration) -> None:
     if not await asyncio.to_thread(membership.leave):
-        for registration in held:
-            registration.hand_over()
+        registration.hand_over()
         return
     # Whoever led before may just be letting go, and a worker that comes now must not be taken out.
     loop = asyncio.get_running_loop()
     deadline = loop.time() + LEAVE_PATIENCE
     while not membership.try_to_lead() and loop.time() < deadline:  # noqa: ASYNC110 - another process ends
         await asyncio.sleep(0.01)
-    if not held:
-        # It never led: it takes over what the one before has left, and takes it out as its own.
-        held.append(client.registered(*instances, required=False))
-        try:
-            await held[0].__aenter__()
-        except ArtemisError as error:
-            logger.warning("the last worker could not unregister, leases end by themselves: %s", error)
-    await held[0].unregister()
+    if not membership.shared:
+        await registration.unregister()
+        return
+    try:
+        # One that has not registered it takes out what the one before has left.
+        await registration.take_out()
+    except (ArtemisError, ValueError) as error:
+        logger.warning("the last worker could not unregister, leases end by themselves: %s", error)
 
 
 def _client_of(source: ClientSource) -> ArtemisClient:

@@ -167,15 +167,12 @@ class RegisteredApp:
         if registration is not None:
             registration.unregister()
             return
-        # It never led: what the one before has left is taken out by name, and need not be there. The lease of one whose
-        # name takes an address that nobody has found out here runs out.
-        former = self._client.registered(*self._instances)
-        left = [one for one in former.instances if one.instance_id]
-        former.hand_over()
+        if not self._membership.shared:
+            return
         try:
-            if left:
-                self._client.api.unregister(left)
-        except ArtemisError as error:
+            # It never led: it takes out what the one before has left, if there is anything.
+            self._client.registered(*self._instances).take_out()
+        except (ArtemisError, ValueError) as error:
             logger.warning("the last worker could not unregister, leases end by themselves: %s", error)
 
     def _listening(self) -> bool:

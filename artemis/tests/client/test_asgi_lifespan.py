@@ -329,6 +329,39 @@ async def test_workers_of_one_port_are_one_instance(
             change = await anext(watch)
 
 
+async def test_the_last_worker_takes_out_what_was_left_to_it_before_it_led(
+    make: Make, client: ArtemisClient, service_id: str
+) -> None:
+    """Also one that ends while it still waits for the server to listen; nothing is registered for that."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        me = Instance(service_id=service_id, ip="127.0.0.1", port=unused.getsockname()[1])
+    early = lifespan(make, me, required=True)(object())
+    late = lifespan(make, me)(object())
+    await early.__aenter__()
+    await late.__aenter__()
+    watch = client.watch(service_id)
+    assert "new" == (await anext(watch)).change_type
+    await early.__aexit__(None, None, None)
+    assert await live(client, service_id) == 1
+    await late.__aexit__(None, None, None)
+    assert await live(client, service_id) == 0
+    async with asyncio.timeout(PATIENCE):
+        assert "delete" == (await anext(watch)).change_type
+
+
+async def test_the_last_worker_that_cannot_take_out_what_was_left_to_it_ends_all_the_same(
+    make: Make, make_lost: Make, client: ArtemisClient, service_id: str
+) -> None:
+    """The lease ends by itself then."""
+    early = lifespan(make, an_instance(service_id), required=True)(object())
+    late = lifespan(make_lost, an_instance(service_id))(object())
+    await early.__aenter__()
+    await late.__aenter__()
+    await early.__aexit__(None, None, None)
+    await late.__aexit__(None, None, None)
+    assert await live(client, service_id) == 1
+
+
 async def test_without_a_place_for_locks_an_application_is_registered_all_the_same(
     make: Make, client: ArtemisClient, service_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -171,6 +171,19 @@ class Registration:
             self._left.set()
             self._registrar.hand_over(self._leases)
 
+    async def take_out(self) -> None:
+        """Do what `unregister` does, also if this was never entered: with what another process has left to this one.
+
+        Nothing is registered for that, and what is not there counts as taken out. Raises ``UnreachableError`` if an
+        address is missing and cannot be found, ``ValueError`` if this client has registered the same instance.
+        """
+        self._entered, self._expected = True, False
+        self._end_lack()
+        if self._leases is None:
+            self._given = tuple(await self._origin.whole(self._given))
+            self._leases = self._registrar.take_over(self._given)
+        await self.unregister()
+
     async def update(self, *instances: Instance) -> None:
         """Register with other contents: each of ``instances`` replaces the one with the same identity.
 

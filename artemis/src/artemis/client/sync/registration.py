@@ -81,6 +81,11 @@ class Registration:
         if self._core.in_use:
             self._core.call(self._inner.hand_over)
 
+    def take_out(self) -> None:
+        """Do what `unregister` does, also if this was never entered: with what another process has left to this one."""
+        self._take_over()
+        self._core.run(self._inner.take_out)
+
     def update(self, *instances: Instance) -> None:
         """Register with other contents: each of ``instances`` replaces the one with the same identity."""
         self._core.run(lambda: self._inner.update(*instances))

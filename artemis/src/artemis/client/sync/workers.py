@@ -63,6 +63,9 @@ class Membership:
     would hold the parent's locks beyond its end.
     """
 
+    shared = HAS_FLOCK
+    """Whether processes know each other, so that one that ends can leave the instances to another."""
+
     def __init__(self, folder: Path, name: str) -> None:
         self._files = {part: folder / f"{name}.{part}" for part in ("gate", "leader", "members")}
         self._held: dict[str, int] = {}
