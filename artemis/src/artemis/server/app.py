@@ -43,12 +43,14 @@ from artemis.server.websocket.door import WebSocketDoor
 from artemis.server.websocket.heartbeats import Heartbeats
 from artemis.server.websocket.limits import WebSocketLimits
 from artemis.server.websocket.sessions import session_policy
-from msgtrans import CodecOptions, SessionConfig, TransportServer
+from msgtrans import CloseReason, CodecOptions, Session, SessionConfig, TransportServer
 from msgtrans.adapters.unified_port import UnifiedPort
 from msgtrans.config import WebSocketServerConfig
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
+
+    from artemis.server.clustered import Clustered
 
 #: Seconds between two ticks of the node.
 _TICK = 0.1
@@ -110,9 +112,12 @@ class NodeServer:
         self._kept_operations = 0
         #: The snapshots of a node with a data directory.
         self.persistence: Persistence | None = None
+        #: Replica and links of a node with peers.
+        self.cluster: Clustered | None = None
         self._http: HttpDoor
         self.websocket: WebSocketDoor
         self._binary: TransportServer
+        self._door: BinaryDoor
         self._subscriptions: Subscriptions
         self._port: UnifiedPort
         self._listener: asyncio.Server | None = None
@@ -223,6 +228,7 @@ class NodeServer:
         )
         preserve(self, config)
         self._open_doors(loop, guard)
+        self._join()
         self.node.about = describe(
             config, url, now_ms(), doors=self._open_connections, sessions=self.websocket.sessions.counts
         )
@@ -232,8 +238,27 @@ class NodeServer:
         self._kept_operations = self.node.operations.revision
         self._tick()
         await self._listener.start_serving()
+        if self.cluster is not None:
+            self.cluster.start()
         if self.persistence is not None:
             self.persistence.start(self._cut)
+
+    def _join(self) -> None:
+        """Make what a node with peers has beside the others."""
+        if not self._config.clustered:
+            return
+        from artemis.server.clustered import Clustered
+
+        cluster = self.cluster = Clustered(self._config, self.node, now=now_ms, wall=wall_ms, log=self._log)
+        reception = cluster.mesh.reception
+        self._door.mesh = reception.answer
+        self._binary.on_message(reception.take)
+
+    def _ended(self, session: Session, reason: CloseReason) -> None:
+        """A MsgTrans session is gone."""
+        self._subscriptions.ended(session, reason)
+        if self.cluster is not None:
+            self.cluster.mesh.reception.ended(session)
 
     def _identify(self, url: str) -> Identified:
         config = self._config
@@ -273,7 +298,7 @@ class NodeServer:
             ),
             max_connections=self._config.max_connections,
         )
-        binary = BinaryDoor(
+        self._door = BinaryDoor(
             self.node,
             now_ms,
             self._report,
@@ -284,9 +309,9 @@ class NodeServer:
             gate=self.gate,
             guard=guard,
         )
-        self._binary.on_request(binary)
-        self._subscriptions = binary.subscriptions
-        self._binary.on_disconnect(binary.subscriptions.ended)
+        self._binary.on_request(self._door)
+        self._subscriptions = self._door.subscriptions
+        self._binary.on_disconnect(self._ended)
         self.websocket = self._http.websocket = self._websocket_door(loop)
         self.node.stream.clock, self.node.stream.later = loop.time, loop.call_soon
         self._port = UnifiedPort(
@@ -308,7 +333,7 @@ class NodeServer:
             session_policy(self._config),
             self._websocket_limits,
             now=now_ms,
-            age=lambda: self.node.age(now_ms()) if self.node.serving else None,
+            age=lambda: self.node.age(now_ms()) if self.node.serves_discovery else None,
             msgtrans=self._binary.websocket_factory(over_websocket),
             report=self._report,
             counters=counters,
@@ -396,6 +421,8 @@ class NodeServer:
         except Exception as error:  # noqa: BLE001 - a node whose clock stops would keep every dead lease for ever
             more = False
             self._log.error("tick failed", error=repr(error), exc_info=True)
+        if self.cluster is not None:
+            self.cluster.tick()
         if loop.time() >= self._next_second:
             self._next_second = loop.time() + 1.0
             self._http.tick(time.time())
@@ -436,6 +463,8 @@ class NodeServer:
         self._port.close()
         self._http.drain()
         self.websocket.drain()
+        if self.cluster is not None:
+            await self.cluster.stop()
         try:
             async with asyncio.timeout(_DRAIN):
                 await self._binary.stop()
