@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from artemis.model.cursors import Origin
+
 Stamp = tuple[int, str]
 """A hybrid clock value (microseconds of the wall clock, never going back) and the id of the node that gave it."""
 
@@ -17,18 +19,10 @@ ZERO: Stamp = (0, "")
 """Before every stamp."""
 
 
-class Origin(msgspec.Struct, frozen=True, order=True, gc=False, cache_hash=True):
-    """One life of a node: its id and its epoch, which grows at each start.
-
-    Like a dot it is a struct, which is smaller than a tuple and which the garbage collector need not visit.
-    """
-
-    node: str
-    epoch: int
-
-
 class Dot(msgspec.Struct, frozen=True, order=True, gc=False):
-    """The last sequence number of an origin that touched a record."""
+    """The last sequence number of an origin that touched a record. A struct is smaller than a tuple, and the garbage
+    collector need not visit it.
+    """
 
     origin: Origin
     seq: int
