@@ -10,13 +10,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from artemis.client import ArtemisClient, ArtemisError
 from artemis.client.forks import AtFork, note_closed, note_open
 from artemis.client.listening import until_listening
-from artemis.client.sync.workers import Membership, lock_name, worker_folder
+from artemis.client.sync.workers import Membership, joined, membership_of
 
 if TYPE_CHECKING:
     from artemis.client import HealthCheck, Registration
@@ -199,7 +198,7 @@ async def _registered(
     client: ArtemisClient, instances: tuple[Instance, ...], *, health: HealthCheck | None, required: bool
 ) -> AsyncIterator[None]:
     """Be registered, or one of the workers that are, of whom one keeps the registration; the last takes it out."""
-    membership = await _joined(instances)
+    membership = await asyncio.to_thread(joined, membership_of(instances))
     at_fork = AtFork(membership.drop)
     note_open(at_fork)
 
@@ -231,31 +230,6 @@ async def _registered(
     finally:
         membership.drop()
         note_closed(at_fork)
-
-
-async def _joined(instances: tuple[Instance, ...]) -> Membership:
-    try:
-        membership = Membership(worker_folder(), lock_name(instances))
-        await asyncio.to_thread(membership.join)
-    except OSError as error:
-        logger.warning("workers of one port do not know each other, as there is no place for their locks: %s", error)
-        return _Alone()
-    return membership
-
-
-class _Alone(Membership):
-    """A worker where files cannot be locked: it leads, is the last, and nobody leaves it anything."""
-
-    shared = False
-
-    def __init__(self) -> None:
-        super().__init__(Path(), "")
-
-    def try_to_lead(self) -> bool:
-        return True
-
-    def leave(self) -> bool:
-        return True
 
 
 async def _leave(membership: Membership, registration: Registration) -> None:

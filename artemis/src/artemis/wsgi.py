@@ -16,7 +16,7 @@ from artemis.client import ArtemisError
 from artemis.client.forks import note_open
 from artemis.client.listening import LISTEN_INTERVAL, LISTEN_PATIENCE, accepts, addresses_of
 from artemis.client.sync.client import ArtemisClient
-from artemis.client.sync.workers import Membership, lock_name, worker_folder
+from artemis.client.sync.workers import joined, membership_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -80,7 +80,7 @@ class RegisteredApp:
         self._instances = instances
         self._health = health
         self._preloaded = preloaded
-        self._membership = Membership(worker_folder(), lock_name(instances))
+        self._membership = membership_of(instances)
         self._opened = False
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
@@ -139,7 +139,7 @@ class RegisteredApp:
 
     def _keep(self) -> None:
         try:
-            self._membership.join()
+            self._membership = joined(self._membership)
             registration: Registration | None = None
             while not self._stop.is_set() and not self._membership.try_to_lead():
                 self._stop.wait(LEAD_INTERVAL)

@@ -17,6 +17,7 @@ from artemis import Instance
 from artemis.client.sync.workers import Membership, lock_name, worker_folder
 from artemis.sync import ArtemisClient, Watch
 from artemis.testing import RunningNode, running_node_sync
+from artemis.wsgi import RegisteredApp
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the servers fork")
 
@@ -196,3 +197,23 @@ def test_different_instances_have_different_locks() -> None:
     one = Instance(service_id="orders", ip="127.0.0.1", port=1)
     assert lock_name([one]) == lock_name([Instance(service_id="ORDERS", ip="127.0.0.1", port=1)])
     assert lock_name([one]) != lock_name([Instance(service_id="orders", ip="127.0.0.1", port=2)])
+
+
+@pytest.mark.parametrize("trouble", ["no folder", "no file"])
+def test_without_a_place_for_locks_an_application_is_registered_all_the_same(
+    node: RunningNode, blocking: ArtemisClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    """As in a container that cannot write: it serves, as the only worker that it knows of."""
+    service_id = f"unlocked-{trouble[3:]}"
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "missing" if trouble == "no folder" else tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        me = Instance(service_id=service_id, ip="127.0.0.1", port=listening.getsockname()[1])
+        if trouble == "no file":
+            (worker_folder() / f"{lock_name([me])}.gate").symlink_to(tmp_path / "elsewhere")
+        client = ArtemisClient(servers=[node.url], region_id="local", zone_id="zone1")
+        app = RegisteredApp(lambda *_: [b"served"], client, me)
+        watch = blocking.watch(service_id)
+        assert watch.next(PATIENCE).change_type == "new"
+        assert app({}, lambda *_: lambda _: None) == [b"served"]
+        app.close()
+        assert watch.next(PATIENCE).change_type == "delete"

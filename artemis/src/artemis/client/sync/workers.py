@@ -11,6 +11,7 @@ Not here: registering; see `artemis.wsgi`. Without ``flock``, as on Windows, eve
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from hashlib import blake2b
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from artemis.model import Instance
 
 FOLDER: Final = "artemis-workers"
+
+logger = logging.getLogger("artemis.client")
 
 
 def worker_folder() -> Path:
@@ -117,3 +120,46 @@ class Membership:
         if descriptor is not None:
             fcntl.flock(descriptor, fcntl.LOCK_UN)  # also where a child that runs no Python holds a copy
             os.close(descriptor)
+
+
+class Alone(Membership):
+    """A process where files cannot be locked: it leads, is the last, and nobody leaves it anything."""
+
+    shared = False
+
+    def __init__(self) -> None:
+        super().__init__(Path(), "")
+
+    def join(self) -> None:
+        """Have nobody to join."""
+
+    def try_to_lead(self) -> bool:
+        """Lead."""
+        return True
+
+    def leave(self) -> bool:
+        """Be the last one."""
+        return True
+
+
+def membership_of(instances: Iterable[Instance]) -> Membership:
+    """Return what tells the processes that serve these instances of each other, `Alone` where there is no folder."""
+    try:
+        return Membership(worker_folder(), lock_name(instances))
+    except OSError as error:
+        return _alone(error)
+
+
+def joined(membership: Membership) -> Membership:
+    """Join, which may wait for others that join or leave; return what did, `Alone` where files cannot be locked."""
+    try:
+        membership.join()
+    except OSError as error:
+        membership.drop()
+        return _alone(error)
+    return membership
+
+
+def _alone(error: OSError) -> Alone:
+    logger.warning("workers of one port do not know each other, as there is no place for their locks: %s", error)
+    return Alone()
