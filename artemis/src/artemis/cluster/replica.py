@@ -89,7 +89,9 @@ class Replica:
     """Replicates one registry, and `operators` if there are any. Owned by the assembly; nothing here waits.
 
     Peers are named by node id. `now` is milliseconds of the registry's monotonic clock, `wall` of the wall clock.
-    `heard` says when a message of each peer came last, `synced` whether an exchange has been completed since the start.
+    `heard` says when a message of each peer came last, `current` when one that named no change which this node lacks,
+    `compared` when an exchange with it was completed last, `synced` whether any was since the start. `partners` are the
+    peers that it begins exchanges with, None for all.
     Whatever `decode_message` lets through may come in; what makes no sense is counted as `strange`.
     """
 
@@ -104,7 +106,10 @@ class Replica:
     ) -> None:
         self.counters = ReplicaCounters()
         self.heard: dict[str, int] = {}
+        self.current: dict[str, int] = {}
+        self.compared: dict[str, int] = {}
         self.synced = False
+        self.partners: Collection[str] | None = None
         self._registry = registry
         self._operators = operators
         self._timings = timings
@@ -147,13 +152,17 @@ class Replica:
     def set_members(self, members: Collection[str]) -> None:
         """Count with these members of the cluster, own id included: they share the work of giving up silent leases."""
         self._ranks.set_members(members)
-        for table in (self.heard, self._peer_handles, self._reached):
+        for table in (self.heard, self.current, self.compared, self._peer_handles, self._reached):
             for peer in [peer for peer in table if peer not in members and peer not in self._connected]:
                 del table[peer]
 
     def connect(self, peer: str, now: int) -> None:  # noqa: ARG002
         """From now on messages for `peer` are delivered."""
         self._connected[peer] = None
+        self._wanted[peer] = None
+
+    def want(self, peer: str) -> None:
+        """Begin an exchange with a peer as soon as it can be."""
         self._wanted[peer] = None
 
     def disconnect(self, peer: str) -> None:
@@ -376,6 +385,8 @@ class Replica:
             return
         if message.reached > registry.vector.get(origin, 0):
             self._wanted[peer] = None
+        else:
+            self.current[peer] = now
         if message.reached >= self._reached.get(peer, (origin, 0))[1] or self._reached[peer][0] != origin:
             self._reached[peer] = origin, message.reached
         life = (message.epoch, message.generation)
@@ -409,12 +420,13 @@ class Replica:
 
     def _ask(self, now: int) -> None:
         """Begin an exchange with whom something is missing of, else, when it is time, with the next peer."""
-        peer = next((wanted for wanted in self._wanted if wanted in self._connected), None)
+        allowed = [peer for peer in self._connected if self.partners is None or peer in self.partners]
+        peer = next((wanted for wanted in self._wanted if wanted in allowed), None)
         if peer is None:
-            if now < self._next_exchange or not self._connected:
+            if now < self._next_exchange or not allowed:
                 return
             self._turn += 1
-            peers = sorted(self._connected)
+            peers = sorted(allowed)
             peer = peers[self._turn % len(peers)]
         self._wanted.pop(peer, None)
         self._next_exchange = now + self._timings.exchange
@@ -497,6 +509,7 @@ class Replica:
         registry.rise(question.theirs, question.floor)
         self._question = None
         self.synced = True
+        self.compared[question.peer] = now
         self.counters.exchanges += 1
         self._release(now)
 
