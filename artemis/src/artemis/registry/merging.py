@@ -150,7 +150,8 @@ class MergingStore(RecordStore):
             self._replace(lease, merged, origin, seq, now, legacy=is_legacy_content(merged.content))
         elif merged.renewed > lease.renewed:
             lease.renewed = merged.renewed
-            self._table(lease).place(lease, now)
+            if lease.live:
+                self._table(lease).place(lease, now)
         return lease
 
     def lacking(self, leases: Iterable[Lease], theirs: Reach) -> list[Lease]:
