@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-pythons test-services lint format bench pins clean
+.PHONY: help setup run test coverage test-pythons test-services lint format bench simulate pins clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -23,15 +23,24 @@ $(READY): msgtrans/pyproject.toml artemis/pyproject.toml requirements/dev.txt re
 run: setup ## a node on 127.0.0.1:8080 and a small fleet of services that use it; Ctrl-C ends it
 	$(BIN)/artemis demo
 
-test: setup ## every test that needs nothing but Python, with coverage
-	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+# A process for each processor, which takes over tests from the others when it has none left. More than 8 would mostly
+# collect: each collects all tests.
+PARALLEL := -n auto --maxprocesses 8 --dist worksteal
+# Where Python is told to keep no bytecode, each of the hundreds of processes that tests start compiles all it imports.
+test coverage test-pythons: export PYTHONDONTWRITEBYTECODE :=
+
+test: setup ## every test that needs nothing but Python, on all processors
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+coverage: setup ## the same tests, and which lines and branches they leave out; takes twice as long
+	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term $(ARGS)
 
 test-pythons: ## the same tests on every other Python that is installed (3.12, 3.13, 3.14)
 	@for version in 3.12 3.13 3.14; do \
 	  if command -v python$$version >/dev/null && python$$version -c pass 2>/dev/null; then \
 	    echo "== Python $$version"; \
 	    $(MAKE) --no-print-directory setup VENV=.venv-$$version PYTHON=python$$version && \
-	    .venv-$$version/bin/python -m pytest -q $(ARGS) || exit 1; \
+	    .venv-$$version/bin/python -m pytest -q $(PARALLEL) $(ARGS) || exit 1; \
 	  else echo "== Python $$version: not installed, skipped"; fi; \
 	done
 
@@ -47,6 +56,9 @@ format: setup ## put the code in its form
 
 bench: setup ## every benchmark, one after the other; about four minutes
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+simulate: setup ## 10 000 simulated clusters on all cores; SEEDS=A:B for others
+	$(BIN)/python -m artemis.testing.simulation --seeds $(or $(SEEDS),0:10000) $(ARGS)
 
 test-services: setup ## tests against other servers; none is in use yet
 	@echo "No test needs another server yet."

@@ -81,6 +81,8 @@ class Digests:
         sums = array("Q")
         sums.frombytes(theirs[: len(theirs) // 8 * 8])
         sums = _swapped(sums)[:BUCKETS]
+        if sums == self._sums:  # as most often
+            return []
         missing = list(range(len(sums), BUCKETS))
         return [bucket for bucket, (a, b) in enumerate(zip(self._sums, sums, strict=False)) if a != b] + missing
 

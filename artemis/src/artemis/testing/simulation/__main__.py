@@ -1,0 +1,67 @@
+"""The command line of the simulation: `python -m artemis.testing.simulation --help`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections import Counter
+
+from artemis.testing.simulation.campaign import Outcome, run_seed, run_seeds
+from artemis.testing.simulation.laws import LAWS
+from artemis.testing.simulation.spoiling import SPOILED
+
+SHOWN = 10
+"""Failing seeds that are told at length."""
+
+
+def main() -> int:
+    """Run one seed or many; the exit code is 1 when a law is broken."""
+    parser = argparse.ArgumentParser(prog="python -m artemis.testing.simulation", description=__doc__.split(":")[0])
+    parser.add_argument("--seed", type=int, help="run this seed only")
+    parser.add_argument("--seeds", default="0:200", metavar="A:B", help="run the seeds from A up to B (default: 0:200)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
+    parser.add_argument("--trace", action="store_true", help="show what happens; with --seed")
+    parser.add_argument("--without", default="", choices=sorted(SPOILED), help="take a rule away and see what breaks")
+    args = parser.parse_args()
+    if args.seed is not None:
+        return _one(args.seed, args.without, trace=args.trace)
+    first, _, last = args.seeds.partition(":")
+    return _many(range(int(first), int(last or int(first) + 1)), args.jobs, args.without)
+
+
+def _one(seed: int, without: str, *, trace: bool) -> int:
+    outcome = run_seed(seed, _say if trace else None, without)
+    _say(f"seed {seed}: {outcome.text or 'all laws hold'}; fingerprint {outcome.fingerprint:08x}")
+    return int(outcome.law is not None)
+
+
+def _many(seeds: range, jobs: int, without: str) -> int:
+    began, stats, broken = time.perf_counter(), Counter[str](), Counter[int]()
+    for outcome in run_seeds(seeds, jobs, without):
+        stats.update(outcome.stats)
+        if outcome.law is not None:
+            broken[outcome.law] += 1
+            _report(outcome, short=sum(broken.values()) > SHOWN)
+    took = time.perf_counter() - began
+    _say(f"{len(seeds)} seeds in {took:.1f} s with {jobs} processes, {sum(broken.values())} broken")
+    for law, count in sorted(broken.items()):
+        _say(f"    law {law} ({LAWS[law]}): {count}")
+    _say("    " + ", ".join(f"{count} {what}" for what, count in sorted(stats.items())))
+    return int(bool(broken))
+
+
+def _report(outcome: Outcome, *, short: bool) -> None:
+    _say(f"seed {outcome.seed} at {outcome.at} ms: {outcome.text[: 100 if short else 1_500]}")
+    if not short:
+        _say(f"    {outcome.replay}")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""Runs worlds: one seed, or many on all cores. Not here: the command line (`__main__`)."""
+
+from __future__ import annotations
+
+import traceback
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import partial
+from multiprocessing import get_context
+
+import msgspec
+
+from artemis.cluster import exchange, replica
+from artemis.testing.simulation.laws import LAWS, BrokenLaw
+from artemis.testing.simulation.plan import plan_of
+from artemis.testing.simulation.spoiling import SPOILED
+from artemis.testing.simulation.world import Tell, World
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a seed: no law broken, or the first one and how. `fingerprint` is equal for equal runs."""
+
+    seed: int
+    law: int | None
+    text: str
+    at: int
+    fingerprint: int
+    stats: dict[str, int]
+
+    @property
+    def replay(self) -> str:
+        """The command that shows the run again."""
+        return f"python -m artemis.testing.simulation --seed {self.seed} --trace"
+
+
+def run_seed(seed: int, tell: Tell | None = None, without: str = "") -> Outcome:
+    """Run the world of a seed; `tell` is given the lines of its trace, `without` names a rule that is taken away."""
+    plan, rnd = plan_of(seed)
+    for module in (exchange, replica):
+        vars(module)["ROWS"] = plan.rows  # so few instances would never need a second message
+    world = World(plan, rnd, tell, SPOILED[without] if without else None)
+    law, text = None, ""
+    try:
+        world.run()
+    except BrokenLaw as broken:
+        law, text = broken.law, str(broken)
+        world.log("BROKEN", text)
+    except Exception:  # noqa: BLE001 - whatever it is, the core must not raise it
+        law, text = 11, f"law 11 ({LAWS[11]}): {traceback.format_exc()}"
+        world.log("RAISED", text)
+    return Outcome(
+        seed=seed,
+        law=law,
+        text=text,
+        at=world.schedule.now,
+        fingerprint=world.fingerprint,
+        stats=dict(Counter(world.stats)),
+    )
+
+
+def run_seeds(seeds: Sequence[int], jobs: int, without: str = "") -> Iterator[Outcome]:
+    """Run many seeds in this process, or in `jobs` others; yield their outcomes in the order of the seeds."""
+    run = partial(run_seed, without=without)
+    if jobs <= 1:
+        yield from map(run, seeds)
+        return
+    with get_context("spawn").Pool(jobs) as pool:
+        yield from pool.imap(run, seeds, chunksize=4)

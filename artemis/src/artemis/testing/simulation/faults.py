@@ -1,0 +1,222 @@
+"""What befalls the world: partitions, crashes, restarts, clocks that are set, nodes that come and go.
+
+Not here: lost and late messages, which are the network's (`network`).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from artemis.cluster.messages import Farewell
+from artemis.testing.simulation.member import Member
+from artemis.testing.simulation.network import Pair
+from artemis.testing.simulation.plan import SKEW
+
+if TYPE_CHECKING:
+    from artemis.testing.simulation.world import World
+
+LENGTHS = (3_000, 8_000, 18_000, 35_000)
+"""Milliseconds that a partition lasts."""
+
+
+class Faults:
+    """Lets something happen every few seconds, as long as the world has faults."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._weights = {
+            self.partition: 30,
+            self.one_way: 15,
+            self.flapping: 8,
+            self.crash: 30,
+            self.restart_well: 6,
+            self.set_clock: 6,
+            self.jump_clock: 15 if world.plan.jumps else 0,
+            self.pause: 15 if world.plan.pauses else 0,
+            self.join: 10 if world.plan.churn else 0,
+            self.leave: 10 if world.plan.churn else 0,
+            self.replace: 8 if world.plan.churn else 0,
+        }
+
+    def next(self) -> None:
+        """Let one fault happen, and the next one later."""
+        world = self._world
+        if not world.faults:
+            return
+        fault = world.rnd.choices([*self._weights], [*self._weights.values()])[0]
+        fault()
+        world.schedule.after(world.rnd.randint(1_000, 9_000), self.next)
+
+    def end(self) -> None:
+        """Let everything be well from now on."""
+        world = self._world
+        world.faults = False
+        world.network.blocked = set()
+        world.cut = set()
+        for member in world.members.values():
+            member.paused = member.refused = False
+            member.offset = world.rnd.randint(-SKEW, SKEW) if abs(member.offset) > SKEW else member.offset
+            member.told([*world.members])
+            if member.process is None:
+                member.start(member.snapshots[-1] if member.snapshots else None)
+        world.log("faults end")
+
+    # -- the network
+
+    def partition(self) -> None:
+        """Two halves that do not reach each other; some clients are caught on one side."""
+        world, rnd = self._world, self._world.rnd
+        names = [*world.members]
+        side = {name for name in names if rnd.random() < 0.5} or {names[0]}
+        world.network.blocked = {(a, b) for a in names for b in names if (a in side) != (b in side)}
+        world.cut = set()
+        for client in world.clients:
+            if rnd.random() < 0.6:
+                inside = rnd.random() < 0.5
+                world.cut |= {(client, name) for name in names if (name in side) != inside}
+        world.log("partition", sorted(side))
+        world.schedule.after(rnd.choice(LENGTHS), partial(self._heal, world.network.blocked))
+
+    def one_way(self) -> None:
+        """Single directions fail."""
+        world, rnd = self._world, self._world.rnd
+        pairs = [(a, b) for a in world.members for b in world.members if a != b and rnd.random() < 0.35]
+        world.network.blocked, world.cut = set(pairs), set()
+        world.log("one-way cuts", pairs)
+        world.schedule.after(rnd.choice(LENGTHS[:3]), partial(self._heal, world.network.blocked))
+
+    def flapping(self) -> None:
+        """One node comes and goes several times."""
+        world, rnd = self._world, self._world.rnd
+        name = rnd.choice([*world.members])
+        pairs = {pair for other in world.members if other != name for pair in ((name, other), (other, name))}
+        world.log("flapping", name)
+        for turn in range(rnd.randint(2, 6)):
+            start = turn * 4_500
+            world.schedule.after(start, partial(self._block, pairs))
+            world.schedule.after(start + rnd.choice((500, 2_000, 4_000)), partial(self._heal, pairs))
+
+    def _block(self, pairs: set[Pair]) -> None:
+        if self._world.faults:
+            self._world.network.blocked = pairs
+
+    def _heal(self, pairs: set[Pair]) -> None:
+        world = self._world
+        if world.network.blocked is pairs:
+            world.network.blocked, world.cut = set(), set()
+            world.log("healed")
+
+    # -- machines
+
+    def crash(self) -> None:
+        """A process ends at once; it comes back with its snapshot, an old one, or nothing."""
+        member = self._victim()
+        if member is None:
+            return
+        world, rnd = self._world, self._world.rnd
+        world.stats["crashes"] += 1
+        world.log(member.name, "crashes")
+        member.stop()
+        if rnd.random() < 0.4:
+            member.snapshots = []
+        self._later(member, rnd.choice((300, 3_000, 12_000, 30_000)), old=rnd.random() < 0.2)
+
+    def restart_well(self) -> None:
+        """A node is stopped in the orderly way and started again."""
+        member = self._victim()
+        if member is None or member.up is None:
+            return
+        world = self._world
+        world.log(member.name, "is stopped")
+        self._farewell(member, leaving=False)
+        member.save(final=True)
+        member.stop()
+        self._later(member, world.rnd.choice((300, 3_000)), old=False)
+
+    def pause(self) -> None:
+        """A process stands still, and goes on as if nothing had been."""
+        member = self._victim()
+        if member is None:
+            return
+        world = self._world
+        member.paused = True
+        world.log(member.name, "stands still")
+        world.schedule.after(world.rnd.choice((1_500, 5_000, 15_000)), partial(self._resume, member))
+
+    def _resume(self, member: Member) -> None:
+        if member.paused:
+            member.paused = False
+            self._world.log(member.name, "goes on")
+
+    def set_clock(self) -> None:
+        """A wall clock is set, within what is allowed."""
+        member = self._world.rnd.choice([*self._world.members.values()])
+        if not member.refused:
+            member.offset = self._world.rnd.randint(-SKEW, SKEW)
+            self._world.log("the clock of", member.name, "is set to", member.offset)
+
+    def jump_clock(self) -> None:
+        """A wall clock jumps beyond what is allowed; after a moment links are refused, later it is set right."""
+        world, rnd = self._world, self._world.rnd
+        member = rnd.choice([*world.members.values()])
+        member.offset = rnd.choice((-3_600_000, -20_000, 20_000, 3_600_000))
+        world.log("the clock of", member.name, "jumps to", member.offset)
+        world.schedule.after(rnd.randint(0, 1_500), partial(self._refuse, member))
+        world.schedule.after(rnd.choice((2_000, 10_000, 25_000)), partial(self._set_right, member))
+
+    def _refuse(self, member: Member) -> None:
+        if abs(member.offset) > SKEW and self._world.faults:
+            member.refused = True
+
+    def _set_right(self, member: Member) -> None:
+        if self._world.faults:
+            member.offset = self._world.rnd.randint(-SKEW, SKEW)
+            member.refused = False
+            self._world.log("the clock of", member.name, "is right again")
+
+    # -- members
+
+    def join(self) -> None:
+        """A node that nobody has heard of joins."""
+        if len(self._world.members) < 8:
+            self._world.join(None)
+
+    def leave(self) -> None:
+        """A node leaves for good, with a farewell or without."""
+        member = self._victim()
+        if member is not None and len(self._world.members) > 2:
+            self._depart(member)
+
+    def replace(self) -> None:
+        """A node goes and another one comes under its URL."""
+        member = self._victim()
+        if member is not None:
+            self._depart(member)
+            self._world.join(member.url)
+
+    def _depart(self, member: Member) -> None:
+        world = self._world
+        world.log(member.name, "leaves")
+        if world.rnd.random() < 0.7:
+            self._farewell(member, leaving=True)
+        member.stop()
+        world.part(member)
+
+    def _farewell(self, member: Member, *, leaving: bool) -> None:
+        if member.up is not None:
+            member.up.node.drain(member.now)
+            member.pump()
+            self._world.network.send(member, None, Farewell(member.name, member.epoch, leaving))
+
+    def _victim(self) -> Member | None:
+        """Return one of those that run, unless it is the last."""
+        up = [member for member in self._world.members.values() if member.process is not None]
+        return self._world.rnd.choice(up) if len(up) > 1 else None
+
+    def _later(self, member: Member, delay: int, *, old: bool) -> None:
+        self._world.schedule.after(delay, partial(self._restart, member, old))
+
+    def _restart(self, member: Member, old: bool) -> None:
+        if member.process is None and member.name in self._world.members:
+            member.start(member.snapshots[0 if old else -1] if member.snapshots else None)

@@ -1,0 +1,213 @@
+"""Judges a world while it runs and when it has settled. What the laws are: `laws`.
+
+It looks at what the nodes really are, which no caller sees, but never changes anything.
+"""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from artemis.registry import Change, Dot, Origin, Record, Stamp
+from artemis.registry.records import merge
+from artemis.testing.simulation.laws import BrokenLaw
+from artemis.testing.simulation.member import Process
+from artemis.testing.simulation.plan import BEAT, HOLD, TICK
+from artemis.testing.simulation.telling import record_at, told_record
+
+if TYPE_CHECKING:
+    from artemis.testing.simulation.clients import Client
+    from artemis.testing.simulation.world import World
+
+SHARE = 0.25
+"""The share of the living that a node may give up within one TTL."""
+
+Key = tuple[str, str]
+
+
+class Judge:
+    """Watches all processes of a world; `broken` is the first law that did not hold."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.broken: BrokenLaw | None = None
+        #: What a vector and base mean: the first node that was seen with them, and a hash of what it showed.
+        self._meanings: dict[object, tuple[str, int, dict[Key, bytes]]] = {}
+        #: When each process gave up living instances, in the world's time.
+        self._given_up: dict[Process, list[int]] = {}
+
+    def broke(self, law: int, text: str) -> None:
+        """Note that a law does not hold; the first one counts."""
+        if self.broken is None:
+            self.broken = BrokenLaw(law, text)
+
+    def check(self) -> None:
+        """Raise BrokenLaw if one does not hold."""
+        if self.broken is not None:
+            raise self.broken
+
+    # -- while it runs
+
+    def watch(self, process: Process) -> None:
+        """Look at every change that a process makes or takes in."""
+        self._given_up[process] = []
+        process.node.registry.on_change(partial(self._changed, process))
+
+    def accepted(self, client: Client, process: Process) -> None:
+        """A node has answered that an instance is registered: it shows it."""
+        lease = process.node.registry.find(client.service, client.name)
+        if (lease is None or not lease.live) and not client.shaky:
+            self.broke(
+                3,
+                f"{process.member.name} accepted {client.name}, shows {told_record(record_at(process, client.key))}",
+            )
+
+    def look(self, process: Process) -> None:
+        """What a node shows follows from its vector and base, whichever node it is, and whenever."""
+        self._bounded_now(process)
+        registry = process.node.registry
+        if process.replica.exchanging or registry.ahead:
+            return  # a repair under way, or one that broke off, has brought more than the vector says
+        vector = frozenset((origin, seq) for origin, seq in registry.vector.items() if seq)
+        position = vector, frozenset(registry.base.items())
+        view = views(process)
+        name, at, other = self._meanings.setdefault(position, (process.member.name, self._world.schedule.now, view))
+        if view != other:
+            wrong = sorted(key for key in {*view, *other} if view.get(key) != other.get(key))
+            self.broke(
+                10,
+                f"{process.member.name} differs from {name} at {at} with the same vector about {wrong}: "
+                f"{[told_record(record_at(process, key)) for key in wrong]}, there {[other.get(key) for key in wrong]}",
+            )
+
+    def _bounded_now(self, process: Process) -> None:
+        node = process.node
+        failures = (
+            node.registry.counters.listener_failures, node.catalog.listener_failures, node.catalog.filter_failures,
+            node.stream.counters.door_failures,
+        )  # fmt: skip
+        if any(failures):
+            self.broke(11, f"{process.member.name} swallowed failures: {failures}")
+        if len(node.log) > self._world.plan.log_entries:
+            self.broke(7, f"{process.member.name} remembers {len(node.log)} changes")
+
+    def _changed(self, process: Process, change: Change) -> None:
+        record, world = change.record, self._world
+        _, service, name = record.key
+        client = world.clients[name]
+        if change.visible is not None:
+            world.stats["shown"] += change.previous is None
+            if client.state == "gone" and not client.java and record.version > client.version and not client.shaky:
+                self.broke(
+                    2, f"{process.member.name} shows {name}, unregistered as {client.version}: {told_record(record)}"
+                )
+            return
+        if change.previous is None:
+            return
+        accepted = client.accepted
+        promised = accepted is not None and accepted.process is process and not client.shaky
+        if promised and accepted is not None and world.schedule.now - accepted.at < client.ttl - TICK:
+            self.broke(3, f"{name} vanished from {process.member.name} it heartbeats to: {told_record(record)}")
+        lease = process.node.registry.find(service, name)
+        if change.origin == process.node.registry.origin and not record.removed and lease is not None:
+            self._gave_up(process, client, lease.heard)
+
+    def _gave_up(self, process: Process, client: Client, heard: int) -> None:
+        """Count it unless self-preservation has held it as long as it may."""
+        now, accepted = self._world.schedule.now, client.accepted
+        if accepted is None or now - accepted.at >= 2 * BEAT:
+            return
+        self._world.stats["false expiries"] += 1
+        if process.member.now - heard > client.ttl + HOLD:
+            return
+        recent = self._given_up[process] = [at for at in self._given_up[process] if now - at < client.ttl]
+        recent.append(now)
+        if len(recent) > max(3, SHARE * len(self._world.clients)):
+            self.broke(4, f"{process.member.name} gave up {len(recent)} living instances within one TTL")
+
+    # -- when it has settled
+
+    def settled(self) -> None:
+        """Everyone shows exactly what is registered and alive, with the content of its last word."""
+        world = self._world
+        processes = [member.process for member in world.members.values() if member.process is not None]
+        shown = {process.member.name: views(process) for process in processes}
+        for client in world.clients.values():
+            holders = [name for name, view in shown.items() if client.key in view]
+            if client.state == "up" and len(holders) < len(shown):
+                self.broke(3, f"{client.name} heartbeats to {client.at} but is live only on {holders}")
+            if client.state != "up" and holders:
+                records = [told_record(record_at(process, client.key)) for process in processes]
+                self.broke(2, f"{client.name} is {client.state} but live on {holders}: {records}")
+        first = processes[0]
+        for process in processes:
+            view, other = shown[process.member.name], shown[first.member.name]
+            wrong = sorted(key for key in {*view, *other} if view.get(key) != other.get(key))
+            if wrong:
+                pairs = [(told_record(record_at(process, key)), told_record(record_at(first, key))) for key in wrong]
+                self.broke(1, f"{process.member.name} and {first.member.name} differ about {wrong}: {pairs}")
+        for client in world.clients.values():
+            content = shown[first.member.name].get(client.key)
+            if client.state == "up" and content != client.shown:
+                self.broke(8, f"{client.name} registered content {client.content}, everyone shows {content!r}")
+
+    def bounded(self) -> None:
+        """A lifetime after the last fault nothing is left of what was."""
+        names = set(self._world.members)
+        for member in self._world.members.values():
+            process = member.process
+            if process is None:
+                continue
+            registry = process.node.registry
+            ghosts = [told_record(record) for record in registry.records() if not record.live]
+            if ghosts or registry.dead:
+                self.broke(7, f"{member.name} keeps dead records {ghosts}")
+            origins = set(registry.vector)
+            if len({origin.node for origin in origins}) < len(origins) or (
+                process.replica.held and not self._world.departed
+            ):
+                self.broke(7, f"{member.name} keeps vector {registry.vector}, held {process.replica.held}")
+            if {origin.node for origin in origins} - names - self._world.departed:
+                self.broke(7, f"{member.name} keeps origins of unknown nodes: {registry.vector}")
+            forgotten = [r for r in registry.records() if any(dot.origin not in origins for dot in r.dots)]
+            if forgotten:
+                self.broke(
+                    7, f"{member.name} keeps dots of forgotten epochs: {[told_record(each) for each in forgotten]}"
+                )
+
+
+def check_merge(seed: int) -> None:
+    """Judge on random triples from a small domain that merge is a join. Raises BrokenLaw."""
+    rnd = random.Random(seed)  # noqa: S311 - a simulation is to be repeated
+
+    def stamp() -> Stamp:
+        return rnd.randint(0, 2), rnd.choice("ab")
+
+    def record() -> Record:
+        dots = tuple(Dot(Origin(node, 1), rnd.randint(1, 3)) for node in "ab" if rnd.random() < 0.6)
+        content = rnd.choice((b"", b"x", b"y"))
+        return Record(("r", "s", "i"), stamp(), rnd.random() < 0.4, content, stamp(), stamp(), stamp(), dots)
+
+    for _ in range(10):
+        a, b, c = record(), record(), record()
+        if _fields(merge(a, b)) != _fields(merge(b, a)):
+            raise BrokenLaw(5, f"not commutative: {a} {b}")
+        if _fields(merge(merge(a, b), c)) != _fields(merge(a, merge(b, c))) or _fields(merge(a, a)) != _fields(a):
+            raise BrokenLaw(5, f"not associative or idempotent: {a} {b} {c}")
+
+
+def views(process: Process) -> dict[Key, bytes]:
+    """Return what a node shows: service and instance id to JSON."""
+    catalog = process.node.catalog
+    return {
+        (service, name): content
+        for service in sorted(process.node.registry.services)
+        for name, content in catalog.instances(service)
+    }
+
+
+def _fields(record: Record) -> tuple[object, ...]:
+    return msgspec.structs.astuple(record)

@@ -1,0 +1,149 @@
+"""The world of one seed: nodes, links, clients, subscribers, faults and the judge, in virtual time.
+
+Everything follows from the seed, so that a run can be repeated. Not here: many seeds (`campaign`).
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from zlib import crc32
+
+from artemis.cluster import Message
+from artemis.testing.simulation.clients import Client
+from artemis.testing.simulation.faults import Faults
+from artemis.testing.simulation.judge import Judge, check_merge
+from artemis.testing.simulation.laws import BrokenLaw
+from artemis.testing.simulation.member import Member, Process
+from artemis.testing.simulation.network import Network
+from artemis.testing.simulation.plan import BEAT, CHAOS, SKEW, Plan
+from artemis.testing.simulation.schedule import Schedule
+from artemis.testing.simulation.spoiling import Spoil
+from artemis.testing.simulation.subscribers import Poller, Watcher
+from artemis.testing.simulation.telling import told_message
+
+Tell = Callable[[str], None]
+
+
+class World:
+    """One run. `rnd` decides what the plan has left open; `tell` is given the lines of the trace, None for none;
+    `spoil` takes a rule away.
+    """
+
+    def __init__(self, plan: Plan, rnd: random.Random, tell: Tell | None = None, spoil: Spoil | None = None) -> None:
+        self.plan = plan
+        self.spoil = spoil
+        self.rnd = rnd
+        self.schedule = Schedule()
+        self.stats: Counter[str] = Counter()
+        self.faults = True
+        #: Pairs of a client and a node that do not reach each other.
+        self.cut: set[tuple[str, str]] = set()
+        #: Names of the nodes that have left for good.
+        self.departed: set[str] = set()
+        self.members: dict[str, Member] = {}
+        self.clients: dict[str, Client] = {}
+        self.network = Network(self)
+        self.judge = Judge(self)
+        #: What was said and done so far, as a number: the same for two runs that were the same.
+        self.fingerprint = 0
+        self._tell = tell
+        self._named = 0
+        self._faults = Faults(self)
+
+    def run(self) -> None:
+        """Let it all happen. Raises BrokenLaw."""
+        self.log("plan:", self.plan)
+        check_merge(self.plan.seed)
+        self._begin()
+        check = self.judge.check
+        self.schedule.run(CHAOS, check)
+        self._faults.end()
+        calm = CHAOS + self.plan.settle
+        self.schedule.run(calm, check)
+        self.judge.settled()
+        self.schedule.run(calm + self.plan.lifetime + 6_000, check)
+        self.judge.settled()
+        self.judge.bounded()
+        check()
+
+    def process(self, name: str) -> Process | None:
+        """Return the process of a node that runs and is not refused."""
+        member = self.members.get(name)
+        return None if member is None or member.refused else member.up
+
+    def serving(self) -> list[str]:
+        """Return the nodes that clients know."""
+        return [*self.members]
+
+    def join(self, url: str | None) -> None:
+        """Let a new node join, under a URL of its own or one that was another's; the others learn of it by and by."""
+        member = self._add(url)
+        member.known = [*self.members]
+        member.start(None)
+        self._spread()
+
+    def part(self, member: Member) -> None:
+        """Let a node be no member any more; the others learn of it by and by."""
+        del self.members[member.name]
+        self.departed.add(member.name)
+        self._spread()
+
+    def log(self, *words: object) -> None:
+        """Note what happens, for the trace."""
+        if self._tell is not None:
+            self._tell(f"{self.schedule.now / 1000:9.3f} {' '.join(map(str, words))}")
+
+    def note(self, source: str, target: str, data: bytes, message: Message) -> None:
+        """Note a message that has arrived."""
+        self.fingerprint = crc32(data, crc32(f"{self.schedule.now}{source}{target}".encode(), self.fingerprint))
+        told = None if self._tell is None else told_message(message)
+        if told is not None:
+            self.log(source, ">", target, told)
+
+    def _begin(self) -> None:
+        rnd, plan = self.rnd, self.plan
+        for _ in range(plan.nodes):
+            self._add(None)
+        for member in self.members.values():
+            member.known = [*self.members]
+            member.start(None)
+        for number in range(plan.clients):
+            java, legacy = rnd.random() < plan.java, rnd.random() < plan.legacy
+            client = Client(self, number, java=java, legacy=legacy)
+            self.clients[client.name] = client
+            self.schedule.after(rnd.randint(0, BEAT), client.beat)
+        for number in range(3):
+            service = f"s{rnd.randrange(plan.services)}"
+            self.schedule.after(rnd.randint(0, 2_000), Poller(self, service).poll)
+            self.schedule.after(rnd.randint(0, 2_000), Watcher(self, service, lazy=number == 2).watch)
+        self.schedule.after(5_000, self._faults.next)
+        if plan.mass_death is not None:
+            self.schedule.after(plan.mass_death, self._mass_death)
+
+    def _add(self, url: str | None) -> Member:
+        name = f"n{self._named}"
+        self._named += 1
+        member = Member(self, name, url or f"http://{name}:8080", self.rnd.randint(-SKEW, SKEW))
+        self.members[name] = member
+        self.network.added(member)
+        return member
+
+    def _spread(self) -> None:
+        for member in self.members.values():
+            self.schedule.after(self.rnd.randint(0, 3_000), partial(self._learn, member))
+
+    def _learn(self, member: Member) -> None:
+        member.told([*self.members])
+
+    def _mass_death(self) -> None:
+        if self.faults:
+            self.log("mass death")
+            for client in self.clients.values():
+                if client.state == "up" and self.rnd.random() < 0.35:
+                    client.die()
+
+
+__all__ = ["BrokenLaw", "Tell", "World"]
