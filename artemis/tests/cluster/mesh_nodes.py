@@ -11,10 +11,11 @@ from artemis.cluster.addresses import PeerUrl, peer_url
 from artemis.cluster.mesh.handshake import Party, Peer, Skew
 from artemis.cluster.mesh.mesh import Mesh, MeshListener
 from artemis.cluster.mesh.pauses import MeshTimings
+from artemis.cluster.mesh.states import PeerState
 from artemis.cluster.mesh.wire import MESH_CODES, Refusal
 from artemis.cluster.messages import Changes, Message
 from artemis.cluster.standing import Standing
-from msgtrans import Context, TransportServer
+from msgtrans import Context, TcpServerConfig, TlsServerConfig, TransportServer
 
 #: Times that make tests quick; the relations are those of the defaults.
 HASTY = MeshTimings(
@@ -157,13 +158,16 @@ class Member:
         max_skew: int = 2_500,
         timings: MeshTimings = HASTY,
         url: str = "",
+        tls: TlsServerConfig | None = None,
     ) -> None:
         self.node = node
         self.epoch = epoch
         self.notes = Notes()
         self.replica = Replica(self.notes)
         self.listener = Listener(self.notes)
-        self.server = TransportServer(tcp="127.0.0.1:0")
+        self.server = TransportServer(tcp=TcpServerConfig(bind_address="127.0.0.1:0", tls=tls))
+        #: Requests of these types are never answered.
+        self.mute: set[int] = set()
         self.ahead = ahead
         self.standing = Standing(status="up")
         self._mesh = lambda own: Mesh(
@@ -184,7 +188,8 @@ class Member:
     @property
     def url(self) -> PeerUrl:
         """Where it is dialled."""
-        return peer_url(f"http://{self.server.tcp_address}")
+        scheme = "http" if self.server.uris[0].startswith("tcp:") else "https"
+        return peer_url(f"{scheme}://{self.server.tcp_address}")
 
     async def start(self) -> None:
         """Listen."""
@@ -194,7 +199,9 @@ class Member:
         self.server.on_message(self.mesh.reception.take)
         self.server.on_disconnect(lambda session, _: self.mesh.reception.ended(session))
 
-    def _answer(self, context: Context) -> bytes:
+    def _answer(self, context: Context) -> bytes | None:
+        if context.biz_type in self.mute:
+            return None
         return self.mesh.reception.answer(context) if context.biz_type in MESH_CODES else b"{}"
 
     def dial(self, *others: "Member") -> None:
@@ -207,6 +214,10 @@ class Member:
         self.replica.outbox.append((to, message))
         self.mesh.soon()
         return message
+
+    def state(self, node: str) -> PeerState:
+        """What is known of a peer that was met."""
+        return next(each for each in self.mesh.peers() if each.node == node)
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait until the condition holds."""

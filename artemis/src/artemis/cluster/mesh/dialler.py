@@ -96,8 +96,16 @@ class Home(Protocol):
         """Return what this node says of itself."""
         ...
 
+    def claim(self, dialler: Dialler, party: Party) -> None:
+        """A node answered, which is to be linked by this dialler alone. Raises RefusedError when another one does."""
+        ...
+
+    def release(self, dialler: Dialler) -> None:
+        """What this dialler claimed is free again."""
+        ...
+
     def linked(self, dialler: Dialler, peer: Peer) -> None:
-        """A handshake is done. Raises RefusedError when there is a better link to that node, or it is no member."""
+        """A handshake is done. Raises RefusedError when a later life of that node is linked, or it is no member."""
         ...
 
     def parted(self, dialler: Dialler, peer: Peer, reason: Refusal) -> None:
@@ -191,6 +199,7 @@ class Dialler:
     async def stop(self) -> None:
         """Dial no more; what was written still leaves, what waits in the queue does not."""
         if self._task is not None:
+            self._ending = self._ending or Refusal(Code.STOPPING, "this node dials it no more")
             self._task.cancel()
             await asyncio.wait([self._task])
 
@@ -246,6 +255,7 @@ class Dialler:
             finally:
                 self._end(client, peer)
         finally:
+            home.release(self)
             await client.close(timeout=timings.answer)
 
     def _target(self) -> TcpClientConfig:
@@ -266,10 +276,13 @@ class Dialler:
             secret=home.secret,
             max_skew=home.max_skew,
             loopback=there is not None and host_on_loopback(str(there[0])),
+            listed=self.configured,
         )
         dialling = Dialling(terms, secrets.token_bytes(NONCE), home.now(), home.wall())
         answer = await client.request(dialling.hello, biz_type=HELLO)
         proof = dialling.answered(answer.payload, home.now(), home.wall())
+        # Before the proof: the peer would close the link that there is, for this one.
+        home.claim(self, dialling.met.party)
         answer = await client.request(proof, biz_type=PROVE)
         return dialling.proven(answer.payload)
 

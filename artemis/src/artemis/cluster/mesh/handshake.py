@@ -51,25 +51,30 @@ class Skew(msgspec.Struct, frozen=True):
 
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
-    """The other side of a link that both agreed to; `protocol` is the version of the messages, `rtt` milliseconds."""
+    """The other side of a link that both agreed to; `protocol` is the version of the messages, `rtt` milliseconds.
+
+    `listed` says whether it has us in its list of peers.
+    """
 
     party: Party
     protocol: int
     skew: Skew
     rtt: int
+    listed: bool
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """What holds for one handshake.
 
     `secret` is empty where there is none; then both ends of the connection must be on loopback. `max_skew`:
-    milliseconds that wall clocks may be apart.
+    milliseconds that wall clocks may be apart. `listed` says whether the other is in our list of peers.
     """
 
     me: Party
     secret: bytes
     max_skew: int
     loopback: bool
+    listed: bool = False
 
 
 class RefusedError(Exception):
@@ -98,6 +103,7 @@ class _Side:
             url=me.url,
             wall=wall,
             secured=bool(terms.secret),
+            listed=terms.listed,
             nonce=nonce,
         )
         self._sent = (0, wall)
@@ -160,7 +166,8 @@ class _Side:
             epoch=theirs.epoch,
             url=theirs.url,
         )
-        return Peer(party=party, protocol=min(theirs.newest, self._mine.newest), skew=skew, rtt=rtt)
+        protocol = min(theirs.newest, self._mine.newest)
+        return Peer(party=party, protocol=protocol, skew=skew, rtt=rtt, listed=theirs.listed)
 
 
 class Dialling(_Side):
@@ -173,6 +180,13 @@ class Dialling(_Side):
         self.hello = encode_greeting(self._mine)
         self._theirs: Hello | None = None
         self._met: Peer | None = None
+
+    @property
+    def met(self) -> Peer:
+        """Return who answered, by its own account: nothing is proved yet. Raises RefusedError before `answered`."""
+        if self._met is None:
+            raise _unexpected(self._mine)
+        return self._met
 
     def answered(self, payload: bytes, now: int, wall: int) -> bytes:
         """Take the answer to `hello` and return the bytes of the second request. Raises RefusedError."""

@@ -83,7 +83,7 @@ class MeshListener:
         """A node cannot send to us any more."""
 
     def trouble(self, url: PeerUrl, reason: Refusal) -> None:
-        """Nobody was linked at an address that we dial; told when the code of the reason changes."""
+        """Nobody was linked at an address that we dial; told when the reason changes."""
 
     def turned_away(self, where: str, reason: Refusal) -> None:
         """A node that dialled us was refused; told when the reason changes."""
@@ -138,6 +138,7 @@ class Mesh:
         self._configured: dict[PeerUrl, Dialler] = {}
         self._announced: dict[str, Dialler] = {}
         self._links: dict[str, Dialler] = {}
+        self._claims: dict[str, Dialler] = {}
         self._standings: dict[str, Standing] = {}
         self._said: dict[str, tuple[str, str]] = {}
         self._loop = asyncio.get_running_loop()
@@ -223,16 +224,24 @@ class Mesh:
 
     # -- what diallers call
 
+    def claim(self, dialler: Dialler, party: Party) -> None:
+        """A node answered, which is to be linked by this dialler alone. Raises RefusedError when another one does."""
+        other = self._claims.get(party.node)
+        if other is not None and other is not dialler and (other.peer is None or other.peer.party.epoch == party.epoch):
+            them = named(party.node, party.url)
+            raise RefusedError(Code.SAME_NODE, f"{dialler.url} and {other.url} lead to the same {them}")
+        self._claims[party.node] = dialler
+
+    def release(self, dialler: Dialler) -> None:
+        """What this dialler claimed is free again."""
+        for node in [node for node, each in self._claims.items() if each is dialler]:
+            del self._claims[node]
+
     def linked(self, dialler: Dialler, peer: Peer) -> None:
-        """A handshake with a node that we dialled is done. Raises RefusedError when there is a better link to it, or it
+        """A handshake with a node that we dialled is done. Raises RefusedError when a later life of it is linked, or it
         cannot be a member."""
         party = peer.party
         self._outdate(peer)
-        other = self._links.get(party.node)
-        if other is not None and other is not dialler:
-            raise RefusedError(
-                Code.SAME_NODE, f"{dialler.url} and {other.url} are the same {named(party.node, party.url)}"
-            )
         self._meet(peer, dialler.url)
         self._links[party.node] = dialler
         self._said.pop(str(dialler.url), None)
@@ -249,17 +258,14 @@ class Mesh:
             return
         del self._links[node]
         self._replica.disconnect(node)
-        if not self._stopping:
-            self._log.warning("peer lost", node=node, url=str(dialler.url), reason=reason.text)
+        log = self._log.info if reason.code == Code.STOPPING else self._log.warning
+        log("peer parted", node=node, url=str(dialler.url), reason=reason.text)
         self._listener.parted(peer, reason)
 
     def unlinked(self, dialler: Dialler, refusal: Refusal) -> None:
         """An attempt to link came to nothing."""
-        # What the system says of unreachable peers may be other words each time.
-        if self._said.get(str(dialler.url), ("", ""))[0] != refusal.code or refusal.code != Code.UNREACHABLE:
-            said = self._say("peer not linked", str(dialler.url), refusal)
-            if said:
-                self._listener.trouble(dialler.url, refusal)
+        if self._say("peer not linked", str(dialler.url), refusal):
+            self._listener.trouble(dialler.url, refusal)
         if not dialler.configured and refusal.code in (Code.SAME_NODE, Code.MYSELF):
             # It calls us from within its task.
             self._loop.call_soon(self._forget_announced, dialler)
@@ -389,7 +395,7 @@ class Mesh:
     def _dial_back(self, connection: Accepted) -> None:
         """Dial a node that dialled us, unless that is done already."""
         party = connection.peer.party
-        if party.node in self._links or self._stopping:
+        if party.node in self._links or self._stopping or not connection.peer.listed:
             return
         try:
             url = peer_url(party.url)
@@ -409,7 +415,7 @@ class Mesh:
         connections = self.reception.connections
         self.reception.drop_silent(now - int(_PATIENCE * self.timings.silence * 1000))
         for node, dialler in list(self._announced.items()):
-            if node not in connections:
+            if node not in connections or not connections[node].peer.listed:
                 self._forget_announced(dialler)
         for connection in list(connections.values()):
             self._dial_back(connection)
@@ -432,7 +438,8 @@ class Mesh:
 
     def _say(self, event: str, where: str, refusal: Refusal) -> bool:
         """Log a refusal, once until its reason changes; whether it has."""
-        said = (refusal.code, refusal.text)
+        # What systems say of peers that cannot be reached may be other words each time.
+        said = (refusal.code, "" if refusal.code == Code.UNREACHABLE else refusal.text)
         if self._said.get(where) == said:
             return False
         if len(self._said) >= 1_000:

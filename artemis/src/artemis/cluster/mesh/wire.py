@@ -64,7 +64,8 @@ class Code(StrEnum):
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello", tag_field="kind"):
     """Who a node is: `oldest` to `newest` are the versions of the messages that it speaks.
 
-    `wall` is its wall clock in milliseconds, `secured` whether it has a cluster secret, `url` where others reach it.
+    `wall` is its wall clock in milliseconds, `secured` whether it has a cluster secret, `url` where others reach it,
+    `listed` whether it has the other in its list of peers rather than met it first when it was dialled itself.
     """
 
     oldest: _Number
@@ -77,6 +78,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello", tag_field="k
     url: _Text
     wall: _Number
     secured: bool
+    listed: bool
     nonce: _Secret
 
 
