@@ -16,7 +16,10 @@ Waiting = tuple[Row | None, int]
 
 
 class HeldChanges:
-    """The changes that wait, by origin and number. Owned by a replica. `dropped` counts those that did not fit."""
+    """The changes that wait, by origin and number. Owned by a replica.
+
+    `dropped` counts those that did not fit or waited in vain.
+    """
 
     __slots__ = ("_origins", "count", "dropped")
 
@@ -64,6 +67,16 @@ class HeldChanges:
             self.count -= 1
         if not waiting:
             del self._origins[origin]
+
+    def expire(self, before: int) -> None:
+        """Drop what came before a moment: if anybody has what is missing, an exchange brings both."""
+        for origin, waiting in list(self._origins.items()):
+            for seq in [seq for seq, (_, came) in waiting.items() if came < before]:
+                del waiting[seq]
+                self.count -= 1
+                self.dropped += 1
+            if not waiting:
+                del self._origins[origin]
 
     def drop(self, origin: Origin) -> None:
         """Drop everything of an origin."""

@@ -237,6 +237,7 @@ class Replica:
             self._next_beat = now + self._timings.beat
             self._beat(now)
             self._forget_epochs(now)
+            self._held.expire(now - 2 * self._timings.patience)
         registry.trim(_TRIMMED)
         clean = self._digests.refresh(_DIGESTS)
         self._answer_all(now)

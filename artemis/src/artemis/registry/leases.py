@@ -154,7 +154,10 @@ class LeaseTable:
 
     def discard(self, lease: Lease) -> None:
         """Let go of a lease, wherever it stands."""
-        for part in (self._fresh, *self._silent, *self._pardoned):
+        if lease in self._fresh:
+            del self._fresh[lease]
+            return
+        for part in (*self._silent, *self._pardoned):
             if lease in part:
                 del part[lease]
                 return
