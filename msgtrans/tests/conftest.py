@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 from carriers import CARRIERS, LIMIT, TCP, TLS, WSS, Carrier, Certificates
+from hypothesis import HealthCheck, settings
 
 from msgtrans import Context, SessionConfig
 
@@ -22,6 +23,10 @@ try:
     import uvloop
 except ImportError:
     uvloop = None
+
+# How long an example takes says nothing about the code on a shared machine.
+settings.register_profile("msgtrans", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("msgtrans")
 
 
 def pytest_asyncio_loop_factories(

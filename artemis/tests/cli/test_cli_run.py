@@ -250,12 +250,12 @@ def _until_handled(pid: int) -> None:
 async def test_ctrl_c_on_a_terminal_reaches_the_command_once(cli_node_url: str, fresh_service: str) -> None:
     """From the terminal, as if there were no `artemis run`; it can read from it, too."""
     program = (
-        "import signal, sys\n"
+        "import signal, sys, time\n"
         "count = []\n"
         "signal.signal(signal.SIGINT, lambda *_: count.append(1))\n"
         "print('name?', flush=True)\n"
         "print('hello', input(), flush=True)\n"
-        "signal.pause()\n"
+        "while not count: time.sleep(0.01)\n"
         "signal.signal(signal.SIGTERM, lambda *_: None)\n"
         "sys.exit(40 + len(count))\n"
     )
@@ -364,7 +364,7 @@ async def test_what_a_shell_was_running_is_killed_when_it_does_not_end(cli_node_
         "while True: signal.pause()"
     )
     line = f'{sys.executable} -c "$0" & read go'
-    arguments = ("--no-health", "--stop-timeout", "0.5", "--", "sh", "-c", line, stubborn)
+    arguments = ("--no-health", "--stop-timeout", "2", "--", "sh", "-c", line, stubborn)
     async with running(cli_node_url, *arguments, service=fresh_service) as run:
         assert "up" == await run.line()
         await run.told("Registered")

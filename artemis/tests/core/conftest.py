@@ -3,17 +3,12 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from artemis.model import Instance
 from artemis.registry import NodeLimits, NodeTimings, Origin, Registry
 from artemis.server.node import Node, NodeIdentity
 
 WALL = 1_700_000_000_000
-
-# How long an example takes says nothing about the code on a shared machine.
-settings.register_profile("artemis", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("artemis")
 
 
 @pytest.fixture
