@@ -9,6 +9,19 @@ import msgspec
 
 from artemis.model.cursors import Origin
 
+__all__ = [
+    "ZERO",
+    "Change",
+    "Dot",
+    "Key",
+    "Origin",
+    "Record",
+    "Stamp",
+    "covered",
+    "merge",
+    "without_forgotten",
+]
+
 Stamp = tuple[int, str]
 """A hybrid clock value (microseconds of the wall clock, never going back) and the id of the node that gave it."""
 
