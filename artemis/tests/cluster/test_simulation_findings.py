@@ -3,6 +3,7 @@
 import msgspec
 from replicas import TIMINGS, instance
 
+from artemis.cluster import ClusterTimings, Replica
 from artemis.registry import Origin, Reach, Registry
 
 
@@ -20,3 +21,16 @@ def test_a_later_renewal_of_a_removed_record_begins_no_lease():
     here.absorb(later, 0, Reach(here.vector, {}), {}, 2_500)
     assert not here.tick(2_500 + TIMINGS.ttl + TIMINGS.hold, 1_700_000_000_000, 100)
     assert (here.counters.expired, len(here), here.dead) == (0, 0, 1)
+
+
+def test_an_empty_sign_of_life_shows_a_clock_that_is_ahead():
+    """A node whose clock was ahead keeps giving late stamps: a peer that hears its leases gives later ones (252)."""
+    here, there = registry("a"), registry("b")
+    ahead = 3_600_000
+    there.tick(1_000, 1_700_000_000_000 + ahead, 100)
+    here_replica, there_replica = (Replica(each, None, ClusterTimings(), now=1_000, wall=0) for each in (here, there))
+    there_replica.connect("a", 1_000)
+    there_replica.tick(1_000, 0)
+    for _, message in there_replica.take():
+        here_replica.receive("b", message, 1_010)
+    assert here.register(instance("i"), 1_020).renewed > there.register(instance("i"), 1_000).renewed

@@ -398,6 +398,9 @@ class Replica:
             return
         known.learn(message.names)
         if not message.handles:
+            registry.hear(
+                (), message.stamp, now
+            )  # its clock may be ahead of ours [stamps]
             return
         leases, nameless, lacking = known.leases(unpacked(message.handles), registry)
         self.counters.renewals_received += len(leases)
