@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from artemis.registry import Change, Dot, Origin, Record, Stamp
-from artemis.registry.records import merge
+from artemis.registry.records import ZERO, merge
 from artemis.testing.simulation.laws import BrokenLaw
 from artemis.testing.simulation.member import Process
 from artemis.testing.simulation.plan import BEAT, HOLD, TICK
@@ -36,8 +36,12 @@ class Judge:
         self.broken: BrokenLaw | None = None
         #: What a vector and base mean: the first node that was seen with them, and a hash of what it showed.
         self._meanings: dict[object, tuple[str, int, dict[Key, bytes]]] = {}
-        #: When each process gave up living instances, in the world's time.
-        self._given_up: dict[Process, list[int]] = {}
+        #: When each process gave up living instances with normal and with longer leases, in the world's time.
+        self._given_up: dict[tuple[Process, bool], dict[str, int]] = {}
+
+        #: The latest removal that a process has known of an instance.
+        self._tombstones: dict[tuple[Process, str], Stamp] = {}
+        self._vectors: dict[Process, dict[Origin, int]] = {}
 
     def broke(self, law: int, text: str) -> None:
         """Note that a law does not hold; the first one counts."""
@@ -53,7 +57,6 @@ class Judge:
 
     def watch(self, process: Process) -> None:
         """Look at every change that a process makes or takes in."""
-        self._given_up[process] = []
         process.node.registry.on_change(partial(self._changed, process))
 
     def accepted(self, client: Client, process: Process) -> None:
@@ -69,6 +72,11 @@ class Judge:
         """What a node shows follows from its vector and base, whichever node it is, and whenever."""
         self._bounded_now(process)
         registry = process.node.registry
+        before = self._vectors.get(process, {})
+        self._vectors[process] = dict(registry.vector)
+        for origin, seq in before.items():
+            if registry.vector.get(origin, 0) < seq and origin.epoch >= registry.base.get(origin.node, 0):
+                self.broke(6, f"the vector of {process.member.name} goes back: {before} to {registry.vector}")
         if process.replica.exchanging or registry.ahead:
             return  # a repair under way, or one that broke off, has brought more than the vector says
         vector = frozenset((origin, seq) for origin, seq in registry.vector.items() if seq)
@@ -98,6 +106,10 @@ class Judge:
         record, world = change.record, self._world
         _, service, name = record.key
         client = world.clients[name]
+        if record.removed:
+            self._tombstones[process, name] = max(record.version, self._tombstones.get((process, name), ZERO))
+        elif change.visible is not None and record.version <= self._tombstones.get((process, name), ZERO):
+            self.broke(2, f"{process.member.name} shows {name} again, which it knew removed: {told_record(record)}")
         if change.visible is not None:
             world.stats["shown"] += change.previous is None
             if client.state == "gone" and not client.java and record.version > client.version and not client.shaky:
@@ -121,12 +133,15 @@ class Judge:
         if accepted is None or now - accepted.at >= 2 * BEAT:
             return
         self._world.stats["false expiries"] += 1
-        if process.member.now - heard > client.ttl + HOLD:
+        silence = process.member.now - heard
+        self._world.log(process.member.name, "gives up", client.name, "not heard for", silence, "ms")
+        if silence > client.ttl + HOLD:
             return
-        recent = self._given_up[process] = [at for at in self._given_up[process] if now - at < client.ttl]
-        recent.append(now)
-        if len(recent) > max(3, SHARE * len(self._world.clients)):
-            self.broke(4, f"{process.member.name} gave up {len(recent)} living instances within one TTL")
+        recent = self._given_up.setdefault((process, client.legacy), {})
+        recent[client.name] = now
+        count = sum(now - at < client.ttl for at in recent.values())
+        if count > max(3, SHARE * sum(each.legacy == client.legacy for each in self._world.clients.values())):
+            self.broke(4, f"{process.member.name} gave up {count} living instances within one TTL: {sorted(recent)}")
 
     # -- when it has settled
 
