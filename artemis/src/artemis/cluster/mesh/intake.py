@@ -66,8 +66,9 @@ class Intake(Generic[SourceT]):
         self._make_room()
 
     def _turn(self) -> None:
-        """Handle what waits, and end the turn before this one."""
+        """End the turn before this one, and handle what waits."""
         self._turning = None
+        self._after()
         if self._waiting:
             self._until = self._clock() + TURN
             self._turning = asyncio.get_running_loop().call_soon(self._turn)
@@ -77,7 +78,6 @@ class Intake(Generic[SourceT]):
                     break
         if not self._waiting:
             self._make_room()
-        self._after()
 
     def _make_room(self) -> None:
         if self._room is not None and not self._room.done():
