@@ -10,6 +10,7 @@ from awaited import first
 from link_peers import HTTP_ALONE, JAVA_HTTP_ALONE, V1, V2, listening, shaped, until
 
 from artemis import ArtemisClient, ClientOptions, Instance, LinkChanged, LinkKind
+from artemis.client.links import opening
 from artemis.client.links.java import JavaLink, open_java
 from artemis.client.links.link import Change, LinkFailure, Push, Want
 
@@ -105,6 +106,32 @@ async def test_a_session_that_the_node_ends_in_order_is_made_again_there(node_ur
             again = await first(events, LinkChanged)
         assert (LinkKind.POLL, "the node ended the session (close code 1000)") == (lost.new, lost.reason)
         assert (LinkKind.JAVA_WEBSOCKET, node.url) == (again.new, again.node)
+
+
+async def test_a_link_is_made_anew_before_the_node_ends_it(
+    node_url: str, client: ArtemisClient, service_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new one takes the place of the old one without a moment of polling, and changes are pushed on it."""
+    monkeypatch.setattr(opening, "LIFETIME", 0.3)
+    async with shaped(node_url, V1) as node:
+        async with client_of(node.url) as java:
+            events = java.events()
+            watch = java.watch(service_id)
+            await java.service(service_id)
+            await until(lambda: java.link is LinkKind.JAVA_WEBSOCKET)
+            monkeypatch.setattr(opening, "LIFETIME", 300.0)
+            (old,) = node.websockets
+            await until(lambda: old not in node.websockets)
+            (new,) = node.websockets
+            async with asyncio.timeout(20):
+                async with client.registered(instance(service_id)):
+                    # Pushed, or looked up behind the subscription, if that came after it.
+                    assert "new" == (await anext(watch)).change_type
+                    pushes = java._live.pushes[LinkKind.JAVA_WEBSOCKET]
+                await until(lambda: java._live.pushes[LinkKind.JAVA_WEBSOCKET] > pushes)
+            assert {new} == node.websockets
+        changes = [event async for event in events if isinstance(event, LinkChanged)]
+        assert [LinkKind.JAVA_WEBSOCKET] == [change.new for change in changes]
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,33 @@ def test_the_ladder_remembers_a_bounded_number_of_nodes() -> None:
     assert LinkKind.WEBSOCKET is ladder.best(f"http://n{MAX_NODES}", 0.0)
 
 
+def test_a_kind_that_is_lost_soon_three_times_in_a_row_is_to_be_taken_for_lacking() -> None:
+    """One that held in between begins the row anew, and so does a node that was away; other kinds have their own."""
+    ladder = Ladder()
+    kind, other = LinkKind.MSGTRANS, LinkKind.WEBSOCKET
+    assert [False, False] == [ladder.lost(NODE, kind, soon=True) for _ in range(2)]
+    assert not ladder.lost(NODE, kind, soon=False)
+    assert [False, False] == [ladder.lost(NODE, kind, soon=True) for _ in range(2)]
+    assert not ladder.lost(NODE, other, soon=True)
+    assert not ladder.lost("http://127.0.0.2:8080", kind, soon=True)
+    ladder.forget(NODE)
+    assert [False, False, True, True] == [ladder.lost(NODE, kind, soon=True) for _ in range(4)]
+
+
+def test_a_loss_makes_forget_what_a_node_lacked_but_not_what_is_cut() -> None:
+    """It may have been restarted; but of two kinds that are cut neither brings the other one back."""
+    ladder = Ladder()
+    ladder.lacks(NODE, LinkKind.MSGTRANS, 100.0)
+    assert not ladder.lost(NODE, LinkKind.WEBSOCKET, soon=True)
+    assert LinkKind.MSGTRANS is ladder.best(NODE, 0.0)
+    for kind in (LinkKind.MSGTRANS, LinkKind.WEBSOCKET):
+        while not ladder.lost(NODE, kind, soon=True):
+            assert kind is ladder.best(NODE, 0.0)
+        ladder.lacks(NODE, kind, 100.0)
+    assert LinkKind.JAVA_WEBSOCKET is ladder.best(NODE, 0.0)
+    assert LinkKind.MSGTRANS is ladder.best(NODE, 100.0)
+
+
 Lacking = st.lists(st.tuples(st.sampled_from(RUNGS), st.floats(0.0, 100.0)), max_size=12)
 
 

@@ -83,6 +83,25 @@ async def test_a_link_that_is_cut_is_made_again_and_the_calls_meanwhile_go_over_
             assert "up" == (await client.api.node_status()).status
 
 
+async def test_a_kind_that_is_cut_again_and_again_makes_way_for_the_next(node_url: str, service_id: str) -> None:
+    """After three of it in a row; by and by down to long polls, where nothing takes part that is cut by its kind."""
+    options = ClientOptions(link_backoff=0.001, confirm_interval=60.0, heartbeat_interval=60.0, refresh_interval=60.0)
+    kinds = list(LinkKind)[:3]
+    async with (
+        wired(int(node_url.rpartition(":")[2])) as wire,
+        client_of(wire.url, options=options) as client,
+        client.registered(instance(service_id)),
+    ):
+        events = client.events()
+        made = [client.link] if client.link is not LinkKind.POLL else []
+        while len(made) < 10:
+            if made:
+                wire.cut()
+            change = await first(events, LinkChanged, lambda event: event.new is not LinkKind.POLL)
+            made.append(change.new)
+        assert [kind for kind in kinds for _ in range(3)] + [LinkKind.LONG_POLL] == made
+
+
 async def test_a_node_that_is_killed_is_left_for_another_and_the_link_goes_with_it(service_id: str) -> None:
     """One that comes back is a node like any other."""
     async with running_node() as one, running_node() as two, client_of(one.url, two.url) as client:

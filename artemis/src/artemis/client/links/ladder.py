@@ -6,6 +6,7 @@ Pure: outcomes, time and randomness come in. Connecting is the business of `live
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 RUNGS: Final = tuple(LinkKind)
 """All kinds, the best first; the last one needs nothing of a node."""
+
+MANY: Final = 3
+"""Links of one kind lost in a row, soon each time, after which that kind counts as not offered: something cuts it."""
 
 MAX_NODES: Final = 1000
 """Nodes of which it is remembered what they do not offer; the one learned of first makes room."""
@@ -31,32 +35,62 @@ def rungs(node: str) -> tuple[LinkKind, ...]:
     return RUNGS[1:] if urlsplit(node).path.strip("/") else RUNGS
 
 
+@dataclass(slots=True)
+class _Found:
+    """What was found out about one node, by kind."""
+
+    lacking: dict[LinkKind, float] = field(default_factory=dict)
+    """Until when a kind counts as not offered."""
+    lost: dict[LinkKind, int] = field(default_factory=dict)
+    """How many links in a row were lost soon."""
+
+
 class Ladder:
     """What each node was found not to offer, and until when that counts (monotonic seconds)."""
 
     def __init__(self) -> None:
-        self._missing: OrderedDict[str, dict[LinkKind, float]] = OrderedDict()
+        self._found: OrderedDict[str, _Found] = OrderedDict()
 
     def best(self, node: str, now: float) -> LinkKind:
         """Return the best kind that may work at the node."""
-        missing = self._missing.get(node, {})
-        return next(kind for kind in rungs(node) if kind is LinkKind.POLL or missing.get(kind, now) <= now)
+        lacking = self._lacking(node)
+        return next(kind for kind in rungs(node) if kind is LinkKind.POLL or lacking.get(kind, now) <= now)
 
     def lacks(self, node: str, kind: LinkKind, until: float) -> None:
         """Note that the node does not offer a kind; it is not the best again before ``until``."""
-        self._missing.setdefault(node, {})[kind] = until
-        if len(self._missing) > MAX_NODES:
-            self._missing.popitem(last=False)
+        self._of(node).lacking[kind] = until
 
     def better_at(self, node: str, kind: LinkKind) -> float | None:
         """Return when a kind better than ``kind`` may be tried at the node; None if that is the best there is."""
-        missing = self._missing.get(node, {})
+        lacking = self._lacking(node)
         better = [other for other in rungs(node) if is_better(other, kind)]
-        return min((missing.get(other, 0.0) for other in better), default=None)
+        return min((lacking.get(other, 0.0) for other in better), default=None)
+
+    def lost(self, node: str, kind: LinkKind, *, soon: bool) -> bool:
+        """Note that a link broke, ``soon`` after it was made or not; return whether its kind should count as lacking.
+
+        It should when `MANY` in a row were lost soon while the node was there. What the node lacked is forgotten, as it
+        may have been restarted, but not which kinds are cut: two of them would take turns for ever.
+        """
+        found = self._of(node)
+        found.lost[kind] = found.lost.get(kind, 0) + 1 if soon else 0
+        cut = {other for other, times in found.lost.items() if times >= MANY}
+        found.lacking = {other: until for other, until in found.lacking.items() if other in cut}
+        return kind in cut
 
     def forget(self, node: str) -> None:
         """Note that the node went away: what comes back may offer something else."""
-        self._missing.pop(node, None)
+        self._found.pop(node, None)
+
+    def _lacking(self, node: str) -> dict[LinkKind, float]:
+        found = self._found.get(node)
+        return {} if found is None else found.lacking
+
+    def _of(self, node: str) -> _Found:
+        found = self._found.setdefault(node, _Found())
+        if len(self._found) > MAX_NODES:
+            self._found.popitem(last=False)
+        return found
 
 
 class Pace:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 from artemis.client.events import LinkChanged
 from artemis.client.links.ladder import Ladder, Pace, is_better
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from artemis.client.options import ClientOptions
 
 logger = logging.getLogger("artemis.client")
-
-MANY: Final = 3
-"""Links of one kind lost in a row, soon each time, after which that kind counts as not offered: something cuts it."""
 
 
 class Live:
@@ -236,13 +233,13 @@ class Live:
         """The link has ended or is no good: the node is gone, or is not what it seemed, or only ended it in order."""
         node, kind, reason = self.node, self.kind, str(failure)
         self._lost = True
-        self._pace.lost(self._contact.clock() - self.since)
+        held = self._contact.clock() - self.since
+        self._pace.lost(held)
         await self._leave(link, reason)
         if failure.offered is False:
             self._lacks(node, kind, failure)
         elif failure.offered:
-            self._ladder.forget(node)
-            if self._pace.row >= MANY:
+            if self._ladder.lost(node, kind, soon=held <= self._options.link_backoff_limit):
                 self._lacks(node, kind, failure)
             self._contact.failed(node, reason)
 
