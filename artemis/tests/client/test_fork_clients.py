@@ -18,7 +18,9 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are of PO
 PATIENCE = 30.0
 
 PRELUDE = """
-    import json, multiprocessing, os, sys, threading, time, warnings
+    import asyncio.log, json, multiprocessing, os, sys, threading, time, warnings
+    # A step of the loop that took long says something of the machine.
+    asyncio.log.logger.addFilter(lambda record: not str(record.msg).startswith("Executing %s took"))
     # From 3.12 on Python warns of forking with threads running: what locks they hold stays locked in the child. That
     # is what this is about.
     warnings.filterwarnings("ignore", ".*use of fork.*", DeprecationWarning)
