@@ -45,13 +45,14 @@ class Joining:
     """The start of one node. Owned by the assembly: call `look` several times a second until it is `over`.
 
     `waiting` is a sentence on what is waited for, `outcome` one on why it is over; `partners` are the nodes to compare
-    with now, None for any.
+    with, None for any, and `wanted` those of them with which that is still to be done.
     """
 
     def __init__(self, zone: str, timeout: int, now: int) -> None:
         self.waiting = "it waits for a first look at the other nodes"
         self.outcome = ""
         self.partners: Collection[str] | None = ()
+        self.wanted: Collection[str] = ()
         self._zone = zone.lower()
         self._begun = now
         self._timeout = timeout
@@ -89,7 +90,7 @@ class Joining:
             self._wait(f"a node of zone {self._zone} to copy from", ())
             return
         partners = [peer.node for peer in near or serving]
-        self._wait(f"the copy from {_names(partners)}", partners)
+        self._wait(f"the copy from {_names(partners)}", partners, partners)
 
     def _meet(self, around: Surroundings) -> None:
         """Nobody serves: compare with everybody, as each may remember something."""
@@ -97,23 +98,23 @@ class Joining:
         missing = [peer.node for peer in around.reachable if peer.node not in around.compared]
         partners = [peer.node for peer in around.reachable]
         if around.unmet:
-            self._wait(f"{_names(around.unmet)} to be reached", partners)
+            self._wait(f"{_names(around.unmet)} to be reached", partners, missing)
         elif silent:
-            self._wait(f"{_names(silent)} to say whether it serves", partners)
+            self._wait(f"{_names(silent)} to say whether it serves", partners, missing)
         elif missing:
-            self._wait(f"the comparison with {_names(missing)}, which does not serve yet either", partners)
+            self._wait(f"the comparison with {_names(missing)}, which does not serve yet either", partners, missing)
         elif partners:
             self._end(f"nobody serves yet, and it has compared itself with {_names(partners)}")
         else:
             self._end("it is the only node")
 
-    def _wait(self, what: str, partners: Collection[str]) -> None:
+    def _wait(self, what: str, partners: Collection[str], wanted: Collection[str] = ()) -> None:
         self.waiting = f"it waits for {what}"
-        self.partners = partners
+        self.partners, self.wanted = partners, wanted
 
     def _end(self, why: str) -> None:
         self.outcome = why
-        self.partners = None
+        self.partners, self.wanted = None, ()
 
 
 def _names(names: Sequence[str]) -> str:

@@ -99,7 +99,7 @@ class Members:
     views say may have changed, apart from times.
     """
 
-    def __init__(self, me: Announced, timings: MemberTimings, now: int) -> None:
+    def __init__(self, me: Announced, timings: MemberTimings) -> None:
         self.me = me
         self.clocks = Clocks(timings.skew)
         self.generation = 0
@@ -138,6 +138,13 @@ class Members:
             self._find(known)
         self.generation += 1
         return refused
+
+    def retime(self, timings: MemberTimings) -> None:
+        """Let other times hold from now on."""
+        self._timings = timings
+        self.clocks.limit = timings.skew
+        for member in self._members.values():
+            member.suspicion.patience = timings.patience
 
     @property
     def addresses(self) -> list[PeerUrl]:
@@ -227,26 +234,33 @@ class Members:
             address.trouble = why
             self.generation += 1
 
-    def tick(self, now: int, wall: int) -> None:
-        """Let time pass: suspect who is silent, forget announced members that were silent for too long."""
+    def tick(self, now: int, wall: int) -> list[str]:
+        """Let time pass: suspect who is silent, forget announced members that were silent for too long.
+
+        Returns the nodes of which something else is thought now.
+        """
+        changed = []
         self._wall = wall - now
         configured = {address.node for address in self._addresses.values()}
         for node, member in list(self._members.items()):
-            if member.suspicion.judge(now):
+            if member.suspicion.judge(now) and not member.left:
                 self.generation += 1
+                changed.append(node)
             if node not in configured and now - member.suspicion.heard > self._timings.forget:
                 self._drop(node)
                 self.generation += 1
+        return [node for node in changed if node in self._members]
 
     # -- what is thought of them
 
-    def oldest_contact(self, contacts: Mapping[str, int]) -> int | None:
-        """Return when that member was heard last which has been silent longest of those that are up or suspected.
+    def oldest_contact(self, current: Mapping[str, int], otherwise: int) -> int | None:
+        """Return until when all is known that those members accepted which are up or suspected; None without any.
 
-        None without any. `contacts` may say of a node that only what it said until an earlier moment is known here.
+        `current` says of nodes when they were heard last with everything known here that they had accepted, `otherwise`
+        what holds for those of which that was never so.
         """
         found = [
-            min(member.suspicion.heard, contacts.get(node, member.suspicion.heard))
+            current.get(node, otherwise)
             for node, member in self._members.items()
             if not member.left and member.suspicion.presence is not Presence.GONE and member.standing.registry
         ]
@@ -297,9 +311,10 @@ class Members:
         )
 
     @property
-    def unmet(self) -> list[PeerUrl]:
-        """The configured addresses where nobody was met."""
-        return [address.url for address in self._addresses.values() if not address.node]
+    def unmet(self) -> list[str]:
+        """The configured addresses where nobody was met, each with why in parentheses if that is known."""
+        waiting = [address for address in self._addresses.values() if not address.node]
+        return [f"{each.url} ({each.trouble})" if each.trouble else str(each.url) for each in waiting]
 
     def present(self) -> Iterator[tuple[str, str, str]]:
         """Yield node id, zone and status of those that are there, believed or not yet."""

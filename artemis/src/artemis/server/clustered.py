@@ -6,43 +6,32 @@ member. A node without peers has none of this.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from artemis.cluster.addresses import peer_url
 from artemis.cluster.mesh.handshake import Party
-from artemis.cluster.mesh.mesh import Mesh, MeshListener
+from artemis.cluster.mesh.mesh import Mesh
 from artemis.cluster.mesh.pauses import MeshTimings
 from artemis.cluster.replica import Replica
 from artemis.cluster.timings import ClusterTimings
 from artemis.server.cluster_secret import read_secret
+from artemis.server.membership import Membership
+from artemis.server.peer_sources import follow_source, sources_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from structlog.typing import FilteringBoundLogger
 
-    from artemis.cluster.addresses import PeerUrl
-    from artemis.cluster.mesh.handshake import Peer
     from artemis.registry import Change
     from artemis.server.config import ServeConfig
     from artemis.server.node import Node
 
+#: What the list of nodes among the options is called.
+_OPTIONS = "options"
 #: The part of the TTL by which wall clocks may be apart (design 4.1).
 _SKEW_PART = 8
-
-
-class _Everybody(MeshListener):
-    """Makes a member of everybody who was ever met."""
-
-    def __init__(self, me: str, replica: Replica) -> None:
-        self._known = {me}
-        self._replica = replica
-
-    def met(self, peer: Peer, dialled: PeerUrl | None) -> str:  # noqa: ARG002 - either way
-        """Count a node among the members."""
-        self._known.add(peer.party.node)
-        self._replica.set_members(self._known)
-        return ""
 
 
 class Clustered:
@@ -59,14 +48,16 @@ class Clustered:
         now: Callable[[], int],
         wall: Callable[[], int],
         log: FilteringBoundLogger,
-        listener: MeshListener | None = None,
     ) -> None:
         identity = node.identity
         secret_file, ca_file = config.cluster_secret_file, config.cluster_ca_file
         self._node = node
-        self._own = peer_url(identity.url)
+        self._now, self._log = now, log
         beat = round(config.beat * 1000)
         self.replica = Replica(node.registry, None, ClusterTimings(beat=beat), now=now(), wall=wall())
+        self._sources = sources_of(config, peer_url(identity.url))
+        listing = [source.label for source in self._sources]
+        self.membership = Membership(config, node, self.replica, listing=listing, now=now, wall=wall, log=log)
         self.mesh = Mesh(
             Party(
                 cluster=config.cluster_name,
@@ -84,22 +75,38 @@ class Clustered:
             now=now,
             wall=wall,
             log=log,
-            listener=listener or _Everybody(identity.node_id, self.replica),
+            listener=self.membership,
             timings=MeshTimings(ping=config.beat),
         )
         node.registry.on_change(self._changed)
-        self._peers: tuple[PeerUrl, ...] = config.peer_urls
+        self.membership.links = lambda: self.mesh.links
+        self.membership.receiving = self.mesh.reception.connections.__contains__
+        self.membership.dial = self.mesh.set_peers
+        self.membership.listed(_OPTIONS, config.peer_urls)
+        self._following: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin to dial the configured peers."""
-        self.mesh.set_peers([url for url in self._peers if url.place != self._own.place])
+        """Begin to look for the others."""
+        self._following = [
+            asyncio.create_task(follow_source(source, self.membership.listed, self._now, self._log))
+            for source in self._sources
+        ]
+        self.membership.tick()
+
+    def reconfigure(self, config: ServeConfig) -> None:
+        """Take over what can change while the node runs: the configured peers, and what is thought of silent ones."""
+        self.membership.reconfigure(config)
+        self.membership.listed(_OPTIONS, config.peer_urls)
 
     def tick(self) -> None:
         """Let time pass."""
         self.mesh.tick()
+        self.membership.tick()
 
     async def stop(self, *, leaving: bool = False) -> None:
         """Say farewell, deliver what is pending, and leave all links; takes a few seconds at most."""
+        for task in self._following:
+            task.cancel()
         await self.mesh.stop(leaving=leaving)
 
     def _changed(self, _: Change) -> None:

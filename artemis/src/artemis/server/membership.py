@@ -1,0 +1,203 @@
+"""What a node makes of the others: hears of links and lists, and decides what it serves, whom it dials, how old it is.
+
+The decisions are those of `artemis.cluster.members` and `artemis.cluster.joining`; here they are tied to the node and
+its replica, and told to the log. Not here: links (`cluster.mesh`), and reading lists of nodes (`cluster.sources`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from artemis.cluster.addresses import BadAddress, PeerUrl, peer_url
+from artemis.cluster.joining import Joining, Reachable, Surroundings
+from artemis.cluster.members import Announced, Members, MemberTimings
+from artemis.cluster.mesh.mesh import MeshListener
+from artemis.cluster.mesh.wire import Code
+from artemis.cluster.suspicion import Patience
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
+    from structlog.typing import FilteringBoundLogger
+
+    from artemis.cluster.mesh.handshake import Peer, Skew
+    from artemis.cluster.mesh.wire import Refusal
+    from artemis.cluster.replica import Replica
+    from artemis.cluster.standing import Standing
+    from artemis.server.config import ServeConfig
+    from artemis.server.node import Node
+
+
+class Membership(MeshListener):
+    """The others, as one node sees them. Owned by the assembly; used from one event loop, and waits for nothing.
+
+    `listing` names the sources whose lists of nodes are still to come; each is told by `listed`. `links` returns the
+    nodes that messages can be sent to, `receiving` whether a node can send to this one, `dial` takes the addresses to
+    be dialled; they are to be set before the first `tick`, which comes several times a second.
+    """
+
+    def __init__(
+        self,
+        config: ServeConfig,
+        node: Node,
+        replica: Replica,
+        *,
+        listing: Collection[str],
+        now: Callable[[], int],
+        wall: Callable[[], int],
+        log: FilteringBoundLogger,
+    ) -> None:
+        identity = node.identity
+        me = Announced(node=identity.node_id, epoch=identity.epoch, url=peer_url(identity.url), zone=identity.zone)
+        self.members = node.members = Members(me, member_timings(config))
+        self.joining = Joining(identity.zone, _ms(config.join_timeout), now())
+        self.links: Callable[[], Collection[str]] = tuple
+        self.receiving: Callable[[str], bool] = lambda _: False
+        self.dial: Callable[[list[PeerUrl]], None] = lambda _: None
+        self._config = config
+        self._node, self._replica, self._log = node, replica, log
+        self._now, self._wall = now, wall
+        self._lists: dict[str, tuple[PeerUrl, ...]] = {}
+        self._listing = dict.fromkeys(listing)
+        self._born = now()
+        self._redial = False
+        self._ids: Collection[str] = ()
+        self._short_for = 0
+        node.wait_for(self.joining.waiting)
+
+    def reconfigure(self, config: ServeConfig) -> None:
+        """Take over the times that can change while the node runs."""
+        self._config = config
+        self.members.retime(member_timings(config))
+        self._check_lifetime(len(self._ids))
+
+    def listed(self, source: str, urls: Iterable[PeerUrl]) -> None:
+        """A source says which nodes there are; an empty list is as good as any (defect 11)."""
+        self._lists[source] = tuple(urls)
+        self._listing.pop(source, None)
+        everybody = [url for urls in self._lists.values() for url in urls]
+        for sentence in self.members.configure(everybody, self._now()):
+            self._log.error("peer left out", reason=sentence)
+        self._redial = True
+
+    def tick(self) -> None:
+        """Let time pass."""
+        now, wall = self._now(), self._wall()
+        members, replica, node = self.members, self._replica, self._node
+        for peer, at in replica.heard.items():
+            members.heard(peer, at)
+        for changed in members.tick(now, wall):
+            self._tell(changed, now)
+        if self._redial:
+            self._redial = False
+            self.dial(members.addresses)
+        ids = members.ids
+        if ids != self._ids:
+            self._ids = ids
+            replica.set_members(ids)
+            self._check_lifetime(len(ids))
+        self._judge_clock(now, wall)
+        if not self.joining.over:
+            self._join(now)
+        node.in_contact(members.oldest_contact(replica.current, self._born))
+
+    # -- what the mesh tells
+
+    def met(self, peer: Peer, dialled: PeerUrl | None) -> str:
+        """A handshake went well; returns why the node cannot be a member, empty when it can."""
+        party = peer.party
+        try:
+            url = peer_url(party.url)
+        except BadAddress as error:
+            return f"node {party.node} announces no usable URL: {error}; set its --self-url"
+        announced = Announced(node=party.node, epoch=party.epoch, url=url, zone=party.zone)
+        refused = self.members.met(announced, self._now(), dialled)
+        if not refused:
+            # Before it can send anything: whoever has heard an instance takes turns in giving it up.
+            self._ids = self.members.ids
+            self._replica.set_members(self._ids)
+            self._check_lifetime(len(self._ids))
+        return refused
+
+    def lost(self, peer: Peer) -> None:
+        """A node cannot send to us any more, unless it does so on a newer connection."""
+        if not self.receiving(peer.party.node):
+            self.members.lost(peer.party.node, self._now(), "its connection ended")
+
+    def trouble(self, url: PeerUrl, reason: Refusal) -> None:
+        """Nobody was linked at an address that we dial."""
+        if reason.code == Code.MYSELF:
+            self._log.info("own address among the peers", url=str(url), consequence="it is no peer")
+            self.members.is_me(url)
+            self._redial = True  # later: this comes from within the task that dials
+        elif reason.code != Code.SAME_NODE:
+            self.members.trouble(url, reason.text)
+
+    def told(self, node: str, standing: Standing) -> None:
+        """A node said what it serves."""
+        self.members.told(node, standing, self._now())
+
+    def measured(self, node: str, skew: Skew) -> None:
+        """The wall clock of a node was compared with ours."""
+        self.members.clocks.measure(node, skew.offset, skew.error, self._now(), self._wall())
+
+    def farewell(self, node: str, epoch: int, leaving: bool) -> None:
+        """A node stops serving now."""
+        self.members.farewell(node, epoch, self._now(), leaving=leaving)
+
+    # -- deciding
+
+    def _join(self, now: int) -> None:
+        """Go on with the start."""
+        joining, replica = self.joining, self._replica
+        linked = self.links()
+        reachable = [Reachable(*peer) for peer in self.members.present() if peer[0] in linked]
+        listing = " and ".join(self._listing)
+        joining.look(Surroundings(listing, self.members.unmet, reachable, replica.compared), now)
+        replica.partners = joining.partners
+        if joining.over:
+            self._node.wait_for(None)
+            self._log.info("node serves", reason=joining.outcome)
+            return
+        if not replica.exchanging:
+            for peer in joining.wanted:
+                replica.want(peer)
+        if joining.waiting != self._node.availability.waiting:
+            self._node.wait_for(joining.waiting)
+            self._log.info("node does not serve yet", reason=joining.waiting)
+
+    def _judge_clock(self, now: int, wall: int) -> None:
+        before = self._node.availability.clock
+        fault = self.members.clocks.fault(now, wall)
+        self._node.blame_clock(fault)
+        if fault is not None and before is None:
+            self._log.error("registry is not served", reason=fault)
+        elif fault is None and before is not None:
+            self._log.info("registry is served again", reason="the wall clock is right")
+
+    def _tell(self, node: str, now: int) -> None:
+        view = self.members.view(node, now)
+        self._log.info("peer judged", node=node, url=str(view.url), presence=view.presence, why=view.why)
+
+    def _check_lifetime(self, nodes: int) -> None:
+        """Say once for each size when records would be forgotten before the last node may expire them (design 4.1)."""
+        least = self._config.least_lifetime(nodes)
+        if self._config.record_lifetime > least:
+            self._short_for = 0
+        elif nodes > self._short_for:
+            self._short_for = nodes
+            advice = f"set --tombstone-lifetime to more than {least:g} on all nodes"
+            self._log.warning("tombstone lifetime too short for so many nodes", nodes=nodes, advice=advice)
+
+
+def member_timings(config: ServeConfig) -> MemberTimings:
+    """The times of membership in milliseconds."""
+    return MemberTimings(
+        patience=Patience(suspect=_ms(config.suspicion), down=_ms(config.given_up)),
+        forget=_ms(config.record_lifetime),
+        skew=_ms(config.tolerated_skew),
+    )
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
