@@ -18,6 +18,7 @@ from artemis.client.nodes.urls import objection
 from artemis.client.telemetry.logs import fields
 from artemis.client.trouble import Trouble
 from artemis.model.cluster import UpNodesRequest, UpNodesResponse
+from artemis.model.responses import DATA_NOT_FOUND
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,11 +119,12 @@ class Addresses:
         node = self._contact.node
         try:
             told = await self._ask(node)
-        except RefusedError as error:
-            self._trouble.met(error)
-            return
         except ArtemisError as error:
-            # No warning: when the registry is silent those who need it say so, and this one can do without.
+            if isinstance(error, RefusedError) and error.error_code != DATA_NOT_FOUND:
+                self._trouble.met(error)
+                return
+            # No warning: when the registry is silent those who need it say so, and this one can do without. A node that
+            # is just starting names nobody, not even itself.
             logger.info(
                 "the list of nodes stays as it was: %s", error, extra=fields("nodes-not-refreshed", error=error)
             )
