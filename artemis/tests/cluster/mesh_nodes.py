@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import structlog
 
 from artemis.cluster.addresses import PeerUrl, peer_url
-from artemis.cluster.mesh.handshake import Party, Peer, Skew
+from artemis.cluster.mesh.handshake import Dialling, Party, Peer, Skew, Terms
 from artemis.cluster.mesh.mesh import Mesh, MeshListener
 from artemis.cluster.mesh.pauses import MeshTimings
 from artemis.cluster.mesh.states import PeerState
@@ -240,3 +240,14 @@ async def members(*those: Member) -> AsyncIterator[None]:
             await each.mesh.stop()
         for each in those:
             await each.server.stop(graceful=False)
+
+
+def wall() -> int:
+    """The wall clock in milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def dialling(node: str = "fake", epoch: int = 1, secret: bytes = b"") -> Dialling:
+    """The dialler's side of a handshake of a node that does not exist."""
+    me = Party(cluster="artemis", region="r1", zone="z1", node=node, epoch=epoch, url="http://127.0.0.1:1")
+    return Dialling(Terms(me=me, secret=secret, max_skew=10_000, loopback=True), b"n" * 32, 0, wall())

@@ -1,14 +1,13 @@
 """Links between meshes on real sockets: who gets one, what travels, how they end and come back."""
 
 import asyncio
-import time
 
 import msgspec
 import trustme
-from mesh_nodes import HASTY, Member, members
+from mesh_nodes import HASTY, Member, dialling, members, wall
 
 from artemis.cluster.addresses import peer_url
-from artemis.cluster.mesh.handshake import Dialling, Party, Terms
+from artemis.cluster.mesh.handshake import Dialling
 from artemis.cluster.mesh.mesh import Mesh
 from artemis.cluster.mesh.wire import ENDING, HELLO, MESSAGE, PING, PROVE, Code, Hello, Refusal, decode_greeting
 from artemis.cluster.messages import PROTOCOL, Changes, Renewals, encode_message
@@ -17,20 +16,9 @@ from msgtrans import Context, TcpClientConfig, TlsServerConfig, TransportClient,
 SECRET = b"a secret of some length"
 
 
-def wall() -> int:
-    """The wall clock in milliseconds."""
-    return time.time_ns() // 1_000_000
-
-
 def client_of(member: Member) -> TransportClient:
     """A client of the node's port that may say anything."""
     return TransportClient(TcpClientConfig(target_address=str(member.server.tcp_address)))
-
-
-def dialling(node: str = "fake", epoch: int = 1, secret: bytes = b"") -> Dialling:
-    """The dialler's side of a handshake of a node that does not exist."""
-    me = Party(cluster="artemis", region="r1", zone="z1", node=node, epoch=epoch, url="http://127.0.0.1:1")
-    return Dialling(Terms(me=me, secret=secret, max_skew=10_000, loopback=True), b"n" * 32, 0, wall())
 
 
 async def shake_hands(client: TransportClient, side: Dialling) -> None:
@@ -426,6 +414,7 @@ async def test_peers_come_and_go_while_the_node_runs():
     async with members(one, two, three):
         one.dial(two)
         await one.until_linked(two)
+        await two.until_linked(one)
         one.dial(three)
         await one.until(lambda: {"three"} == set(one.mesh.links))
         await two.until(lambda: two.listener.losses)
