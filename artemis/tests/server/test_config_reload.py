@@ -231,12 +231,15 @@ async def test_every_live_option_can_be_applied(start):
         "heartbeat_interval": 4.0,
         "tombstone_lifetime": 700.0,
         "preservation_hold": 5.0,
+        "peer_grace": 8.0,
+        "peer_suspect": 4.0,
+        "peer_down": 9.0,
         "rate_limit_map": {"registry.register": 5000},
         "log_level": "info",
         "log_format": "json",
     }
     async with start() as server:
-        for name in sorted(LIVE_OPTIONS - {"log_level", "log_format"}):
+        for name in sorted(LIVE_OPTIONS - {"log_level", "log_format", "peers"}):
             old = getattr(server.config, name)
             new = other.get(name, (not old) if isinstance(old, bool) else None)
             if new is None:

@@ -52,6 +52,7 @@ def node_timings(config: ServeConfig) -> NodeTimings:
         legacy_ttl=_ms(config.legacy_lease_ttl),
         heartbeat=_ms(config.expected_heartbeat),
         hold=_ms(config.preservation_hold),
+        grace=_ms(config.grace),
         lifetime=_ms(config.record_lifetime),
     )
 
@@ -63,6 +64,12 @@ def node_limits(config: ServeConfig) -> NodeLimits:
 
 def _retime(server: NodeServer, config: ServeConfig) -> None:
     server.node.retime(node_timings(config))
+    _regroup(server, config)
+
+
+def _regroup(server: NodeServer, config: ServeConfig) -> None:
+    if server.cluster is not None:
+        server.cluster.reconfigure(config)
 
 
 def preserve(server: NodeServer, config: ServeConfig) -> None:
@@ -109,6 +116,10 @@ _LIVE: Mapping[str, _Apply] = {
     "heartbeat_interval": _retime,
     "preservation_hold": _retime,
     "tombstone_lifetime": _retime,
+    "peers": _regroup,
+    "peer_grace": _retime,
+    "peer_suspect": _regroup,
+    "peer_down": _regroup,
     "self_preservation": preserve,
     "preservation_share": preserve,
     "preservation_least": preserve,
@@ -135,19 +146,20 @@ _LIVE: Mapping[str, _Apply] = {
 }
 
 LIVE_OPTIONS = frozenset(_LIVE)
-"""The options that a running node takes from its file when that changes."""
+"""The options that a running node takes from its file when that changes; `peers` only if it is in a cluster already."""
 
 
 def reconfigured(server: NodeServer, old: ServeConfig, new: ServeConfig) -> Reconfiguration:
     """Apply to `server` what differs between the options and can change; each thing once, whatever named it."""
     differing = [name for name in ServeConfig.model_fields if getattr(old, name) != getattr(new, name)]
-    changed = tuple(name for name in differing if name in _LIVE)
+    live = _LIVE if server.cluster is not None else _LIVE.keys() - {"peers"}
+    changed = tuple(name for name in differing if name in live)
     config = old.model_copy(update={name: getattr(new, name) for name in changed})
-    origins = {name: given for name, given in old.given.items() if name not in _LIVE}
-    config.trace({**origins, **{name: given for name, given in new.given.items() if name in _LIVE}})
+    origins = {name: given for name, given in old.given.items() if name not in live}
+    config.trace({**origins, **{name: given for name, given in new.given.items() if name in live}})
     for apply in dict.fromkeys(_LIVE[name] for name in changed):
         apply(server, config)
-    return Reconfiguration(config, changed, tuple(name for name in differing if name not in _LIVE))
+    return Reconfiguration(config, changed, tuple(name for name in differing if name not in live))
 
 
 async def follow(
