@@ -19,16 +19,19 @@ def instance(name: str, service: str = "s", **fields: object) -> Instance:
 class Peer:
     """One node: a registry and its replica, with what callers were told of its changes."""
 
-    def __init__(self, name: str, epoch: int, world: "World") -> None:
+    def __init__(self, name: str, epoch: int, world: "World", offset: int = 0) -> None:
         self.name = name
-        self.registry = Registry(Origin(name, epoch), "r", timings=world.timings, now=world.now, wall=WALL + world.now)
+        self.offset = offset
+        wall = WALL + world.now + offset
+        self.registry = Registry(Origin(name, epoch), "r", timings=world.timings, now=world.now, wall=wall)
         self.told: list[Change] = []
         self.registry.on_change(self.told.append)
         self.begin(world)
 
     def begin(self, world: "World") -> None:
         """Begin to replicate."""
-        self.replica = Replica(self.registry, None, ClusterTimings(), now=world.now, wall=WALL + world.now)
+        wall = WALL + world.now + self.offset
+        self.replica = Replica(self.registry, None, ClusterTimings(), now=world.now, wall=wall)
 
     def shows(self, service: str = "s") -> dict[str, bytes]:
         """Return what callers see of a service."""
@@ -41,7 +44,7 @@ class World:
     """Some nodes, one clock for all, and links that deliver at once, in order, unless cut or held.
 
     `cut` has the pairs of sender and receiver whose messages are lost, `kept` what was lost. `drop` tells of single
-    messages whether they are lost.
+    messages whether they are lost. Nodes in `asleep` stand still: nothing reaches them and their clocks make no tick.
     """
 
     def __init__(self, names: Iterable[str] = ("a", "b"), timings: NodeTimings = TIMINGS) -> None:
@@ -51,6 +54,7 @@ class World:
         self.kept: list[tuple[str, str, Message]] = []
         self.sent: list[tuple[str, str, Message]] = []
         self.drop: Callable[[str, str, Message], bool] = _never
+        self.asleep: set[str] = set()
         self.peers: dict[str, Peer] = {}
         for name in names:
             self.add(name)
@@ -59,11 +63,21 @@ class World:
         """Return a node."""
         return self.peers[name]
 
-    def add(self, name: str, epoch: int = 1) -> Peer:
-        """Add a node, or put another life in the place of one, and connect it with all others."""
-        peer = self.peers[name] = Peer(name, epoch, self)
+    def add(self, name: str, epoch: int = 1, offset: int = 0) -> Peer:
+        """Add a node, or put another life in the place of one, and connect it with all others.
+
+        Its wall clock is `offset` milliseconds off.
+        """
+        peer = self.peers[name] = Peer(name, epoch, self, offset)
         self.connect(name)
         return peer
+
+    def remove(self, name: str) -> None:
+        """Let a node leave for good."""
+        del self.peers[name]
+        for peer in self.peers.values():
+            peer.replica.disconnect(name)
+            peer.replica.set_members(self.peers)
 
     def connect(self, name: str) -> None:
         """Connect a node with all others, anew."""
@@ -96,7 +110,7 @@ class World:
 
     def carry(self, source: str, target: str, message: Message) -> None:
         """Carry one message, if the link does."""
-        if (source, target) in self.cut or self.drop(source, target, message):
+        if (source, target) in self.cut or self.asleep & {source, target} or self.drop(source, target, message):
             self.kept.append((source, target, message))
             return
         self.sent.append((source, target, message))
@@ -111,9 +125,12 @@ class World:
                 if self.now % 2_000 < step:
                     self.beat(node, name)
             for peer in self.peers.values():
-                while peer.registry.tick(self.now, WALL + self.now, 100):
+                if peer.name in self.asleep:
+                    continue
+                wall = WALL + self.now + peer.offset
+                while peer.registry.tick(self.now, wall, 100):
                     pass
-                peer.replica.tick(self.now, WALL + self.now)
+                peer.replica.tick(self.now, wall)
             self.settle()
 
     def beat(self, node: str, name: str) -> None:
@@ -131,5 +148,5 @@ class World:
         return all(state == states[0] for state in states)
 
 
-def _never(source: str, target: str, message: Message) -> bool:  # noqa: ARG001 - the signature is `drop`'s
+def _never(source: str, target: str, message: Message) -> bool:
     return False

@@ -1,12 +1,16 @@
 """Lives of nodes that are over: when their numbers may be forgotten (design 4.1 "Sweeping", [base]).
 
-An epoch is closed when a later one of its node is known, and leaves the vector a lifetime after that.
+An epoch is closed when a later one of its node is known, or when its node is no member any longer, and leaves the
+vector a lifetime after that. A node that was away for longer and comes back begins a new epoch (`replica`).
 Not here: the forgetting (`artemis.registry.merging`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from artemis.registry import Origin
+
+DEPARTED = 16
+"""Nodes that have left whose bases are kept: those of the latest epochs, so all nodes keep the same."""
 
 
 class Epochs:
@@ -24,21 +28,20 @@ class Epochs:
         if epoch > self._latest.get(node, 0):
             self._latest[node] = epoch
 
-    def gone(self, node: str) -> None:
-        """Forget what a node said of itself; it is connected no longer."""
-        self._latest.pop(node, None)
-
-    def due(self, origins: Iterable[Origin], lifetime: int, now: int) -> dict[str, int]:
+    def due(self, origins: Iterable[Origin], members: Collection[str], lifetime: int, now: int) -> dict[str, int]:
         """Return, for each node with epochs that were closed a lifetime ago, below which epoch to forget.
 
-        `origins` are all that the vector names, and those of changes that wait.
+        `origins` are all that the vector names, and those of what has come beyond it or waits.
         """
         origins = set(origins)
+        self._latest = {node: epoch for node, epoch in self._latest.items() if node in members}
         latest = dict(self._latest)
         for origin in origins:
             latest[origin.node] = max(origin.epoch, latest.get(origin.node, 0))
         closed = {
-            origin: self._closed.get(origin, now) for origin in origins if origin.epoch < latest.get(origin.node, 0)
+            origin: self._closed.get(origin, now)
+            for origin in origins
+            if origin.epoch < latest[origin.node] or origin.node not in members
         }
         self._closed = closed
         due: dict[str, int] = {}
@@ -46,3 +49,9 @@ class Epochs:
             if now - since > lifetime:
                 due[origin.node] = max(origin.epoch + 1, due.get(origin.node, 0))
         return due
+
+
+def superfluous(base: Mapping[str, int], members: Collection[str]) -> list[str]:
+    """Return the nodes that have left and whose bases need not be kept any longer."""
+    departed = sorted((epoch, node) for node, epoch in base.items() if node not in members)
+    return [node for _, node in departed[:-DEPARTED]]

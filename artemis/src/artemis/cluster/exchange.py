@@ -47,7 +47,7 @@ class Question(msgspec.Struct):
 
 
 class Answer:
-    """An answer to a peer's question, as of the moment it was made."""
+    """An answer to a peer's question, as of the moment it was made, in messages of so many `rows` at most."""
 
     def __init__(
         self,
@@ -56,9 +56,11 @@ class Answer:
         operators: OperatorState | None,
         request: int,
         buckets: list[int],
+        rows: int,
         now: int,
     ) -> None:
         self.request = request
+        self._most = rows
         self.since = now
         self.index = 0
         leases = list(digests.leases(buckets))
@@ -84,7 +86,7 @@ class Answer:
         rows: list[Row] = []
         size = index = 0
         for row in self._rows():
-            if len(rows) == ROWS or size > BYTES:
+            if len(rows) == self._most or size > BYTES:
                 yield self._part(index, rows, last=False)
                 rows, size, index = [], 0, index + 1
             rows.append(row)

@@ -23,7 +23,7 @@ MAX_HANDLES = 4_000_000
 NAMES_AT_ONCE = 2_000
 """Names of one message, and names asked for at once: about 100 KB."""
 
-_HANDLES_AT_ONCE = 20_000
+_HANDLES_AT_ONCE = 5_000
 
 _SPARE = 1_000
 """Handles of leases that are gone, at least, before a new generation begins."""

@@ -13,7 +13,7 @@ import msgspec
 
 from artemis.cluster import exchange
 from artemis.cluster.digests import BUCKETS, Digests
-from artemis.cluster.epochs import Epochs
+from artemis.cluster.epochs import Epochs, superfluous
 from artemis.cluster.exchange import BYTES, ROWS, Answer, Question, Records
 from artemis.cluster.handles import NAMES_AT_ONCE, Handles, PeerHandles, packed, unpacked
 from artemis.cluster.held import HeldChanges
@@ -38,6 +38,9 @@ from artemis.registry.records import ZERO
 
 _DIGESTS = 1_500
 """Digests made at once, about 5 ms."""
+
+_EARLY = 5_000
+"""Renewals after which a beat comes before its time, so that one beat costs no more than some milliseconds."""
 
 _TRIMMED = 2_000
 _RESTATED = 200
@@ -88,7 +91,8 @@ class ReplicaState(msgspec.Struct, frozen=True, kw_only=True):
 class Replica:
     """Replicates one registry, and `operators` if there are any. Owned by the assembly; nothing here waits.
 
-    Peers are named by node id. `now` is milliseconds of the registry's monotonic clock, `wall` of the wall clock.
+    Peers are named by node id. `now` is milliseconds of the registry's monotonic clock, `wall` of the wall clock. One
+    message has `rows` rows at most.
     `heard` says when a message of each peer came last, `current` when one that named no change which this node lacks,
     `compared` when an exchange with it was completed last, `synced` whether any was since the start. `partners` are the
     peers that it begins exchanges with, None for all.
@@ -101,10 +105,12 @@ class Replica:
         operators: OperatorState | None,
         timings: ClusterTimings,
         *,
+        rows: int = ROWS,
         now: int,
         wall: int,
     ) -> None:
         self.counters = ReplicaCounters()
+        self._rows = rows
         self.heard: dict[str, int] = {}
         self.current: dict[str, int] = {}
         self.compared: dict[str, int] = {}
@@ -127,6 +133,7 @@ class Replica:
         self._peer_handles: dict[str, PeerHandles] = {}
         self._reached: dict[str, tuple[Origin, int]] = {}
         self._beaten = now
+        self._told = registry.renewed
         self._next_beat = now
         # Whom to ask first, because something of theirs is missing; then in turn.
         self._wanted: dict[str, None] = {}
@@ -233,8 +240,9 @@ class Replica:
         self._wall = wall
         self.flush(now)
         registry = self._registry
-        if now >= self._next_beat:
+        if now >= self._next_beat or registry.renewed - self._told > _EARLY:
             self._next_beat = now + self._timings.beat
+            self._told = registry.renewed
             self._beat(now)
             self._forget_epochs(now)
             self._held.expire(now - 2 * self._timings.patience)
@@ -292,7 +300,7 @@ class Replica:
         rows: list[Row | None] = []
         size = 0
         for seq in range(first, last + 1):
-            if len(rows) == ROWS or size > BYTES:
+            if len(rows) == self._rows or size > BYTES:
                 yield Changes(origin.node, origin.epoch, first, rows)
                 first, rows, size = seq, [], 0
             change = found.get(seq)
@@ -398,9 +406,7 @@ class Replica:
             return
         known.learn(message.names)
         if not message.handles:
-            registry.hear(
-                (), message.stamp, now
-            )  # its clock may be ahead of ours [stamps]
+            registry.hear((), message.stamp, now)  # its clock may be ahead of ours [stamps]
             return
         leases, nameless, lacking = known.leases(unpacked(message.handles), registry)
         self.counters.renewals_received += len(leases)
@@ -456,7 +462,7 @@ class Replica:
         """Send a peer the first part of all that differs; no digest may be missing."""
         self.counters.answers += 1
         buckets = exchange.differing(self._digests, self._operators, digest.sums)
-        answer = Answer(self._registry, self._digests, self._operators, digest.request, buckets, now)
+        answer = Answer(self._registry, self._digests, self._operators, digest.request, buckets, self._rows, now)
         self._answers[peer] = answer
         self._send_part(peer, answer, 0, now)
 
@@ -521,8 +527,11 @@ class Replica:
 
     def _forget_epochs(self, now: int) -> None:
         registry = self._registry
-        origins = [*registry.vector, *self._held.origins]
-        self._drop_epochs(self._epochs.due(origins, registry.timings.lifetime, now))
+        members = {*self._ranks.members, *self._connected}
+        origins = [*registry.vector, *registry.ahead, *self._held.origins]
+        self._drop_epochs(self._epochs.due(origins, members, registry.timings.lifetime, now))
+        for node in superfluous(registry.base, members):
+            del registry.base[node]
 
     def _drop_epochs(self, base: Mapping[str, int]) -> None:
         registry = self._registry
@@ -537,9 +546,9 @@ class Replica:
         That is so after a start without the epoch of the life before, and after an absence longer than a lifetime.
         """
         theirs, origin = question.theirs, self._registry.origin
-        latest = max((known.epoch for known in theirs.vector if known.node == origin.node), default=0)
-        latest = max(latest, theirs.base.get(origin.node, 0) - 1)
-        if latest > origin.epoch:
+        later = [known.epoch + 1 for known in theirs.vector if known.node == origin.node and known.epoch > origin.epoch]
+        epoch = max([theirs.base.get(origin.node, 0), *later])
+        if epoch > origin.epoch:
             self.flush(now)
-            self._registry.begin_epoch(latest + 1)
+            self._registry.begin_epoch(epoch)
             self._flushed = 0

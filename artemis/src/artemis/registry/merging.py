@@ -104,6 +104,11 @@ class MergingStore(RecordStore):
         if legacy:
             self._legacy.hear_all(legacy, now, stamp)
 
+    @property
+    def renewed(self) -> int:
+        """Count the renewals of all leases since the start, and the changes: a measure of what `heard_since` finds."""
+        return self._normal.renewals + self._legacy.renewals + self.vector[self.origin]
+
     def heard_since(self, moment: int, now: int) -> tuple[Stamp, list[Lease]]:
         """Return the live leases that this node itself heard at `moment` or later, all renewed at one new stamp."""
         node = self.origin.node
@@ -130,7 +135,11 @@ class MergingStore(RecordStore):
         """
         _, service, name = record.key
         mine = self._find(service, name)
-        if mine is None and covered(record.dots, theirs.base, self.vector, before):
+        if mine is None and (
+            covered(record.dots, theirs.base, self.vector, before)
+            # A dead one may have come here before its vector did, in an answer that broke off, and been swept.
+            or (not record.live and covered(record.dots, {}, self.floor, self.base))
+        ):
             return None
         record = without_forgotten(record, self.base)
         shown = mine.record.content if mine is not None and mine.live else None

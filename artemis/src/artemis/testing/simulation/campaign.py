@@ -10,7 +10,6 @@ from multiprocessing import get_context
 
 import msgspec
 
-from artemis.cluster import exchange, replica
 from artemis.testing.simulation.laws import LAWS, BrokenLaw
 from artemis.testing.simulation.plan import plan_of
 from artemis.testing.simulation.spoiling import SPOILED
@@ -36,8 +35,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 def run_seed(seed: int, tell: Tell | None = None, without: str = "") -> Outcome:
     """Run the world of a seed; `tell` is given the lines of its trace, `without` names a rule that is taken away."""
     plan, rnd = plan_of(seed)
-    for module in (exchange, replica):
-        vars(module)["ROWS"] = plan.rows  # so few instances would never need a second message
     world = World(plan, rnd, tell, SPOILED[without] if without else None)
     law, text = None, ""
     try:

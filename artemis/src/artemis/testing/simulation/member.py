@@ -51,7 +51,9 @@ class Process:
             now=now,
             wall=wall,
         )
-        self.replica = Replica(self.node.registry, None, ClusterTimings(), now=now, wall=wall)
+        # So few instances would never need a second message.
+        rows = world.plan.rows
+        self.replica = Replica(self.node.registry, None, ClusterTimings(), rows=rows, now=now, wall=wall)
         self.pauses = Pauses(now)
         self.writing: Iterator[bytes] | None = None
 
@@ -180,4 +182,4 @@ class Member:
                 world.judge.look(process)
             if world.faults and world.rnd.random() < 0.05:
                 self.save()
-        world.schedule.after(TICK, partial(self._tick, process))
+        world.schedule.after(TICK if world.faults else 2 * TICK, partial(self._tick, process))
