@@ -108,7 +108,11 @@ class Judge:
         client = world.clients[name]
         if record.removed:
             self._tombstones[process, name] = max(record.version, self._tombstones.get((process, name), ZERO))
-        elif change.visible is not None and record.version <= self._tombstones.get((process, name), ZERO):
+        elif (
+            change.visible is not None
+            and client.state == "gone"
+            and record.version <= self._tombstones.get((process, name), ZERO)
+        ):
             self.broke(2, f"{process.member.name} shows {name} again, which it knew removed: {told_record(record)}")
         if change.visible is not None:
             world.stats["shown"] += change.previous is None

@@ -102,7 +102,8 @@ class Network:
                 source.process.replica.disconnect(target.name)
         if stream is None and self._can_meet(source, target):
             self._connect(source, target)
-        world.schedule.after(world.rnd.randint(200, 1_000), partial(self._dial, pair))
+        again = world.rnd.randint(200, 1_000) if world.faults else 2_000
+        world.schedule.after(again, partial(self._dial, pair))
 
     def _can_meet(self, source: Member, target: Member) -> bool:
         pair = source.name, target.name
