@@ -9,9 +9,10 @@ import structlog
 
 from artemis.cluster.addresses import PeerUrl, peer_url
 from artemis.cluster.mesh.handshake import Dialling, Party, Peer, Skew, Terms
-from artemis.cluster.mesh.mesh import Mesh, MeshListener
+from artemis.cluster.mesh.listener import MeshListener
+from artemis.cluster.mesh.mesh import Mesh
 from artemis.cluster.mesh.pauses import MeshTimings
-from artemis.cluster.mesh.states import PeerState
+from artemis.cluster.mesh.states import LinkState
 from artemis.cluster.mesh.wire import MESH_CODES, Refusal
 from artemis.cluster.messages import Changes, Message
 from artemis.cluster.standing import Standing
@@ -215,7 +216,7 @@ class Member:
         self.mesh.soon()
         return message
 
-    def state(self, node: str) -> PeerState:
+    def state(self, node: str) -> LinkState:
         """What is known of a peer that was met."""
         return next(each for each in self.mesh.peers() if each.node == node)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from artemis.cluster.addresses import BadAddress, PeerUrl, peer_url
 from artemis.cluster.joining import Joining, Reachable, Surroundings
 from artemis.cluster.members import Announced, Members, MemberTimings
-from artemis.cluster.mesh.mesh import MeshListener
+from artemis.cluster.mesh.listener import MeshListener
 from artemis.cluster.mesh.wire import Code
 from artemis.cluster.suspicion import Patience
 

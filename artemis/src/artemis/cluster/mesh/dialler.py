@@ -28,7 +28,9 @@ from artemis.cluster.mesh.wire import (
     decode_greeting,
     encode_greeting,
 )
+from artemis.cluster.messages import MAX_MESSAGE
 from msgtrans import (
+    CodecOptions,
     RetryConfig,
     SessionConfig,
     TcpClientConfig,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from msgtrans import Context
 
 _ONCE = RetryConfig(max_retries=0)
+_CODEC = CodecOptions(max_payload_size=MAX_MESSAGE, max_inflated_size=MAX_MESSAGE)
 #: Bytes given to the connection before sending waits; what is beyond that waits in the queue, where it is counted.
 _AHEAD = 256 * 1024
 #: Reasons for which a link ends that say nothing against the next one.
@@ -239,7 +242,11 @@ class Dialler:
         home = self._home
         timings = home.timings
         session = SessionConfig(
-            high_water=_AHEAD, write_timeout=timings.silence, request_timeout=timings.answer, graceful_timeout=1.0
+            codec=_CODEC,
+            high_water=_AHEAD,
+            write_timeout=timings.silence,
+            request_timeout=timings.answer,
+            graceful_timeout=1.0,
         )
         client = TransportClient(self._target(), session=session)
         self._ending = None
@@ -297,6 +304,7 @@ class Dialler:
             self._pauses.worked()
         self._client = self.peer = None
         self.queue.clear()
+        self._idle.set()
         reason = self._ending or Refusal("", str(client.session.close_error or "the peer closed the connection"))
         self.error = reason.text
         self._home.parted(self, peer, reason)

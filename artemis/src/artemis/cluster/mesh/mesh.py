@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from artemis.cluster.addresses import BadAddress, PeerUrl, peer_url
 from artemis.cluster.mesh.accepting import Reception
 from artemis.cluster.mesh.dialler import Dialler
 from artemis.cluster.mesh.handshake import RefusedError, named
+from artemis.cluster.mesh.listener import MeshListener
 from artemis.cluster.mesh.pauses import MeshTimings
-from artemis.cluster.mesh.states import PeerState, peer_state
+from artemis.cluster.mesh.states import LinkState, link_state
 from artemis.cluster.mesh.wire import Code, Refusal
 from artemis.cluster.messages import MAX_MESSAGE, Farewell, encode_message
 
@@ -28,74 +29,15 @@ if TYPE_CHECKING:
     from artemis.cluster.mesh.accepting import Accepted
     from artemis.cluster.mesh.handshake import Party, Peer, Skew
     from artemis.cluster.messages import Message
+    from artemis.cluster.replica import Replica
     from artemis.cluster.standing import Standing
 
 #: Milliseconds between two looks at what has become of the links.
 _KEEPING = 1_000
 #: A connection of a peer is dropped after this many times the silence that its dialler would bear.
 _PATIENCE = 3
-
-
-class Replicating(Protocol):
-    """The replica, as far as the mesh uses it; see `artemis.cluster.replica`."""
-
-    def connect(self, peer: str, now: int) -> None:
-        """From now on messages for `peer` are delivered."""
-        ...
-
-    def disconnect(self, peer: str) -> None:
-        """They are not any more."""
-        ...
-
-    def receive(self, peer: str, message: Message, now: int) -> None:
-        """Take a message of a peer."""
-        ...
-
-    def flush(self, now: int) -> None:
-        """Make own changes into a message."""
-        ...
-
-    def tick(self, now: int, wall: int) -> None:
-        """Do what time has made due."""
-        ...
-
-    def take(self) -> list[tuple[str | None, Message]]:
-        """Return what is to be sent, None for every connected peer."""
-        ...
-
-    def overflowed(self, peer: str) -> None:
-        """What was to be sent to `peer` was dropped."""
-        ...
-
-
-class MeshListener:
-    """Who wants to know what happens on the links; override what is of interest. Must not raise."""
-
-    def met(self, peer: Peer, dialled: PeerUrl | None) -> str:  # noqa: ARG002 - for those who override it
-        """A handshake went well, on a link that we `dialled` or, None, accepted; both come for most nodes, and again
-        for a later life. Returns why the node cannot be a member, empty when it can."""
-        return ""
-
-    def parted(self, peer: Peer, reason: Refusal) -> None:
-        """We cannot send to a node any more."""
-
-    def lost(self, peer: Peer) -> None:
-        """A node cannot send to us any more."""
-
-    def trouble(self, url: PeerUrl, reason: Refusal) -> None:
-        """Nobody was linked at an address that we dial; told when the reason changes."""
-
-    def turned_away(self, where: str, reason: Refusal) -> None:
-        """A node that dialled us was refused; told when the reason changes."""
-
-    def told(self, node: str, standing: Standing) -> None:
-        """A node said something of itself; every second or so."""
-
-    def measured(self, node: str, skew: Skew) -> None:
-        """The wall clock of a node was compared with ours; also when it was refused for that."""
-
-    def farewell(self, node: str, epoch: int, leaving: bool) -> None:
-        """A node stops serving now; `leaving` says that it will not come back."""
+#: Milliseconds between two words in the log on those who dialled us and did not prove who they are.
+_STRANGERS = 1_000
 
 
 class Mesh:
@@ -111,7 +53,7 @@ class Mesh:
     def __init__(
         self,
         me: Party,
-        replica: Replicating,
+        replica: Replica,
         *,
         secret: bytes,
         ca_file: str | None,
@@ -144,6 +86,7 @@ class Mesh:
         self._loop = asyncio.get_running_loop()
         self._flushing: asyncio.Handle | None = None
         self._next_keeping = 0
+        self._next_stranger = 0
         self._leaving: set[asyncio.Task[None]] = set()
         self._stopping = False
 
@@ -208,7 +151,7 @@ class Mesh:
         if self._flushing is not None:
             self._flushing.cancel()
 
-    def peers(self) -> list[PeerState]:
+    def peers(self) -> list[LinkState]:
         """Return the state of every peer: those that are dialled, and those that only dial us."""
         now, connections = self.now(), self.reception.connections
         states = []
@@ -216,10 +159,10 @@ class Mesh:
         for dialler in self._diallers():
             node = "" if dialler.peer is None else dialler.peer.party.node
             seen.add(node)
-            states.append(peer_state(now, dialler, connections.get(node), self._standings.get(node)))
+            states.append(link_state(now, dialler, connections.get(node), self._standings.get(node)))
         for node, connection in connections.items():
             if node not in seen:
-                states.append(peer_state(now, None, connection, self._standings.get(node)))
+                states.append(link_state(now, None, connection, self._standings.get(node)))
         return states
 
     # -- what diallers call
@@ -317,7 +260,10 @@ class Mesh:
             self._listener.measured(peer.party.node, peer.skew)
         # Not by its port, which is another one each time.
         place = where.rpartition(":")[0] if peer is None else peer.party.url
+        if peer is None and self.now() < self._next_stranger:
+            return  # it is counted; whoever may connect shall not fill the log
         if self._say("peer turned away", place, refusal):
+            self._next_stranger = self.now() + _STRANGERS
             self._listener.turned_away(place, refusal)
 
     def received(self, connection: Accepted, message: Message) -> None:

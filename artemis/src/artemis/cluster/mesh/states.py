@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from artemis.cluster.standing import Standing
 
 
-class PeerState(msgspec.Struct, frozen=True, kw_only=True):
+class LinkState(msgspec.Struct, frozen=True, kw_only=True):
     """One peer. Times are milliseconds; empty or 0 is what is not known.
 
     `url` is what is dialled, or announced by one that only dials us; `configured` says that it was given. `connected`
@@ -48,7 +48,7 @@ class PeerState(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
-def peer_state(now: int, dialler: Dialler | None, connection: Accepted | None, standing: Standing | None) -> PeerState:
+def link_state(now: int, dialler: Dialler | None, connection: Accepted | None, standing: Standing | None) -> LinkState:
     """Return what is known of a peer that we dial, or that dials us, or both."""
     peer = dialler.peer if dialler is not None else None
     if peer is None and connection is not None:
@@ -57,7 +57,7 @@ def peer_state(now: int, dialler: Dialler | None, connection: Accepted | None, s
     if dialler is not None and dialler.skew is not None:
         skew = dialler.skew
     party = peer.party if peer is not None else None
-    told = PeerState(
+    told = LinkState(
         url=str(dialler.url) if dialler is not None else "" if party is None else party.url,
         configured=dialler is not None and dialler.configured,
         connected=dialler is not None and dialler.peer is not None,

@@ -1,0 +1,41 @@
+"""What a mesh tells of its links, for whoever decides who is a member. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from artemis.cluster.addresses import PeerUrl
+    from artemis.cluster.mesh.handshake import Peer, Skew
+    from artemis.cluster.mesh.wire import Refusal
+    from artemis.cluster.standing import Standing
+
+
+class MeshListener:
+    """Who wants to know what happens on the links; override what is of interest. Must not raise."""
+
+    def met(self, peer: Peer, dialled: PeerUrl | None) -> str:  # noqa: ARG002 - for those who override it
+        """A handshake went well, on a link that we `dialled` or, None, accepted; both come for most nodes, and again
+        for a later life. Returns why the node cannot be a member, empty when it can."""
+        return ""
+
+    def parted(self, peer: Peer, reason: Refusal) -> None:
+        """We cannot send to a node any more."""
+
+    def lost(self, peer: Peer) -> None:
+        """A node cannot send to us any more."""
+
+    def trouble(self, url: PeerUrl, reason: Refusal) -> None:
+        """Nobody was linked at an address that we dial; told when the reason changes."""
+
+    def turned_away(self, where: str, reason: Refusal) -> None:
+        """A node that dialled us was refused; told when the reason changes."""
+
+    def told(self, node: str, standing: Standing) -> None:
+        """A node said something of itself; every second or so."""
+
+    def measured(self, node: str, skew: Skew) -> None:
+        """The wall clock of a node was compared with ours; also when it was refused for that."""
+
+    def farewell(self, node: str, epoch: int, leaving: bool) -> None:
+        """A node stops serving now; `leaving` says that it will not come back."""
