@@ -41,8 +41,6 @@ class World:
         self.faults = True
         #: Pairs of a client and a node that do not reach each other.
         self.cut: set[tuple[str, str]] = set()
-        #: Names of the nodes that have left for good.
-        self.departed: set[str] = set()
         self.members: dict[str, Member] = {}
         self.clients: dict[str, Client] = {}
         self.network = Network(self)
@@ -88,7 +86,6 @@ class World:
     def part(self, member: Member) -> None:
         """Let a node be no member any more; the others learn of it by and by."""
         del self.members[member.name]
-        self.departed.add(member.name)
         self._spread()
 
     def log(self, *words: object) -> None:
