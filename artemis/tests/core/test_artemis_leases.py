@@ -153,7 +153,8 @@ def test_switching_off_while_active_pardons_first(fill):
 class Oracle:
     """The same rules in the plainest form: everyone is looked at in every tick."""
 
-    def __init__(self) -> None:
+    def __init__(self, grace: int = 0) -> None:
+        self.grace = grace
         self.heard: dict[str, int] = {}
         self.fresh_from = 0
         self.active = False
@@ -166,10 +167,17 @@ class Oracle:
             self.fresh_from = now
         self.active = active
         wait = TTL + (HOLD if active else 0)
-        expired = [name for name in silence if now - max(self.heard[name], self.fresh_from) > wait]
+        expired = [
+            name for name in silence if now - max(self.heard[name], self.fresh_from) > wait + rank_of(name) * self.grace
+        ]
         for name in expired:
             del self.heard[name]
         return expired
+
+
+def rank_of(name: str) -> int:
+    """The rank of this node for a lease: any rule will do, as long as it is always the same."""
+    return int(name) % 3
 
 
 STEPS = st.lists(
@@ -183,10 +191,11 @@ STEPS = st.lists(
 
 
 @settings(max_examples=300)
-@given(STEPS)
-def test_the_table_agrees_with_looking_at_everyone(steps: list[tuple[int, set[int], int]]):
+@given(STEPS, st.sampled_from([0, 3_000, 10_000]))
+def test_the_table_agrees_with_looking_at_everyone(steps: list[tuple[int, set[int], int]], grace: int):
     """Whatever is heard when, and however small the ticks, the table expires exactly what the plain rules expire."""
-    table, oracle, leases, now = LeaseTable(TTL, WINDOW, HOLD, now=0), Oracle(), {}, 0
+    table, oracle, leases, now = LeaseTable(TTL, WINDOW, HOLD, now=0, grace=grace), Oracle(grace), {}, 0
+    table.rank = lambda lease: rank_of(lease.record.key[2])
     for wait, heard, limit in steps:
         for number in sorted(heard):
             name = str(number)
@@ -207,6 +216,58 @@ def test_the_table_agrees_with_looking_at_everyone(steps: list[tuple[int, set[in
         assert (oracle.active, len(oracle.heard)) == (table.status().active, len(table))
 
 
+@settings(max_examples=100)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.sampled_from([0, 700, 4_000])), max_size=30))
+def test_who_was_heard_since_the_last_time(steps: list[tuple[int, int, int]]):
+    """Asked again and again, the table tells each lease that was heard since, though others join from long ago."""
+    table, leases, now, last = LeaseTable(TTL, WINDOW, HOLD, now=0), {}, 0, 0
+    for number, what, wait in steps:
+        now += wait
+        lease = leases.get(number)
+        if what == 0:
+            expected = {lease.record.key[2] for lease in leases.values() if lease.heard >= last}
+            found = names(table.heard_since(last))
+            assert (expected, len(expected)) == (set(found), len(found))
+            last = now
+        elif lease is None or what == 1:
+            if lease is not None:
+                table.discard(lease)
+            leases[number] = lease = new_lease(str(number), now - wait * what)
+            table.place(lease, now)
+        elif what == 2:
+            table.hear(lease, now, (now, "n"))
+        else:
+            table.tick(now, 100)
+            leases = {number: lease for number, lease in leases.items() if lease in leases_of(table)}
+
+
+def leases_of(table: LeaseTable) -> set[Lease]:
+    """Return the leases that are still in a table."""
+    return {lease for part in (table._fresh, *table._silent, *table._pardoned) for lease in part}
+
+
+def test_a_lease_whose_turn_comes_later_now_waits_longer(fill):
+    """When the members change, a silent lease is not given up before its new turn."""
+    table, _ = fill(1)
+    table.grace = 4_000
+    table.tick(TTL, 10)
+    table.rank = lambda _: 2
+    assert ([], False) == table.tick(TTL + 1, 10)
+    assert ([], False) == table.tick(TTL + 8_000, 10)
+    assert ["0"] == names(table.tick(TTL + 8_001, 10)[0])
+
+
+def test_a_lease_that_was_heard_long_ago_is_silent_at_once():
+    """A copied lease goes on from its age: it counts as silent and expires with those of its age."""
+    table = LeaseTable(TTL, WINDOW, HOLD, now=0)
+    old, new = new_lease("old", 50_000 - WINDOW - 1), new_lease("new", 49_000)
+    table.place(old, 50_000)
+    table.place(new, 50_000)
+    assert (2, 1) == (table.status().live, table.status().heard)
+    assert (True, False) == (table.state(old).silent, table.state(new).silent)
+    assert ["old"] == names(table.tick(50_000 + TTL - WINDOW, 10)[0])
+
+
 @pytest.mark.parametrize(
     ("values", "match"),
     [
@@ -214,6 +275,7 @@ def test_the_table_agrees_with_looking_at_everyone(steps: list[tuple[int, set[in
         ({"ttl": 9_999}, "ttl must be at least two heartbeats"),
         ({"legacy_ttl": 9_999}, "legacy_ttl must be at least two heartbeats"),
         ({"hold": -1}, "hold must not be negative"),
+        ({"grace": 0}, "grace must be at least 1 ms"),
         ({"lifetime": 90_000}, "lifetime must be longer"),
     ],
 )
