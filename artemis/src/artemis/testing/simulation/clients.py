@@ -14,8 +14,9 @@ from artemis.model import Instance, RegistryRequest, encode_canonical
 from artemis.model.responses import SUCCESS
 from artemis.registry import RenewalPlan, Stamp
 from artemis.registry.records import ZERO
-from artemis.testing.simulation.member import Member, Process
+from artemis.testing.simulation.member import Member
 from artemis.testing.simulation.plan import BEAT, LEGACY_TTL, REGION, SKEW, TTL
+from artemis.testing.simulation.process import Process
 
 if TYPE_CHECKING:
     from artemis.testing.simulation.world import World
@@ -235,7 +236,7 @@ class Client:
 
     def _reached(self, name: str) -> Member | None:
         member = self.world.members.get(name)
-        if member is None or member.up is None or not member.up.ready or member.refused:
+        if member is None or member.up is None or not member.up.writable:
             return None
         return None if (self.name, name) in self.world.cut else member
 

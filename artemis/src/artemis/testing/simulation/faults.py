@@ -55,9 +55,9 @@ class Faults:
         world.network.blocked = set()
         world.cut = set()
         for member in world.members.values():
-            member.paused = member.refused = False
+            member.paused = False
             member.offset = world.rnd.randint(-SKEW, SKEW) if abs(member.offset) > SKEW else member.offset
-            member.told([*world.members])
+            member.told(world.urls())
             if member.process is None:
                 member.start(member.snapshots[-1] if member.snapshots else None)
         world.log("faults end")
@@ -152,27 +152,21 @@ class Faults:
     def set_clock(self) -> None:
         """A wall clock is set, within what is allowed."""
         member = self._world.rnd.choice([*self._world.members.values()])
-        if not member.refused:
+        if abs(member.offset) <= SKEW:
             member.offset = self._world.rnd.randint(-SKEW, SKEW)
             self._world.log("the clock of", member.name, "is set to", member.offset)
 
     def jump_clock(self) -> None:
-        """A wall clock jumps beyond what is allowed; after a moment links are refused, later it is set right."""
+        """A wall clock jumps beyond what is allowed, and is set right later."""
         world, rnd = self._world, self._world.rnd
         member = rnd.choice([*world.members.values()])
         member.offset = rnd.choice((-3_600_000, -20_000, 20_000, 3_600_000))
         world.log("the clock of", member.name, "jumps to", member.offset)
-        world.schedule.after(rnd.randint(0, 1_500), partial(self._refuse, member))
         world.schedule.after(rnd.choice((2_000, 10_000, 25_000)), partial(self._set_right, member))
-
-    def _refuse(self, member: Member) -> None:
-        if abs(member.offset) > SKEW and self._world.faults:
-            member.refused = True
 
     def _set_right(self, member: Member) -> None:
         if self._world.faults:
             member.offset = self._world.rnd.randint(-SKEW, SKEW)
-            member.refused = False
             self._world.log("the clock of", member.name, "is right again")
 
     # -- members

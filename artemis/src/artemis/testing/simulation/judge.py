@@ -14,8 +14,8 @@ import msgspec
 from artemis.registry import Change, Dot, Origin, Record, Stamp
 from artemis.registry.records import ZERO, merge
 from artemis.testing.simulation.laws import BrokenLaw
-from artemis.testing.simulation.member import Process
 from artemis.testing.simulation.plan import BEAT, HOLD, TICK
+from artemis.testing.simulation.process import Process
 from artemis.testing.simulation.telling import record_at, told_record
 
 if TYPE_CHECKING:

@@ -5,62 +5,19 @@ Not here: how messages travel (`network`), and what befalls the machine (`faults
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from artemis.cluster import ClusterTimings, Message, Replica
-from artemis.push import PushLimits
-from artemis.registry import NodeTimings
-from artemis.registry.restore import read_snapshot
-from artemis.server.node import Node, NodeIdentity
-from artemis.server.pauses import Pauses
-from artemis.testing.simulation.plan import BEAT, GRACE, HOLD, LEGACY_TTL, REGION, TICK, TTL
+from artemis.cluster import Farewell, Message
+from artemis.testing.simulation.plan import TICK
+from artemis.testing.simulation.process import Process
 
 if TYPE_CHECKING:
     from artemis.testing.simulation.world import World
 
-JOIN = 3_000
-"""Milliseconds that a node waits for a copy of its peers before it serves."""
-
 KEPT = 4
 """Snapshots that a disk keeps, so that an old one can be put back."""
-
-
-class Process:
-    """One life of a node: the registry's `Node` and its `Replica`, as the assembly puts them together."""
-
-    def __init__(self, member: Member, saved: bytes | None) -> None:
-        world = member.world
-        self.member = member
-        now, wall = member.now, member.wall
-        self.started = now
-        timings = NodeTimings(
-            ttl=TTL, legacy_ttl=LEGACY_TTL, heartbeat=BEAT, hold=HOLD, grace=GRACE, lifetime=world.plan.lifetime
-        )
-        identity = NodeIdentity(node_id=member.name, epoch=member.epoch, region=REGION, zone="z", url=member.url)
-        read = None
-        if saved is not None:
-            read = read_snapshot(saved, region=REGION, node=member.name, epoch=member.epoch, previous=member.epoch - 1)
-        self.node = Node(
-            identity,
-            timings=timings,
-            push_limits=PushLimits(),
-            max_changes=world.plan.log_entries,
-            saved=read,
-            now=now,
-            wall=wall,
-        )
-        # So few instances would never need a second message.
-        rows = world.plan.rows
-        self.replica = Replica(self.node.registry, None, ClusterTimings(), rows=rows, now=now, wall=wall)
-        self.pauses = Pauses(now)
-        self.writing: Iterator[bytes] | None = None
-
-    @property
-    def ready(self) -> bool:
-        """Whether it serves clients: it has a copy of its peers, or has waited for one long enough."""
-        return self.node.serving and (self.replica.synced or self.member.now - self.started > JOIN)
 
 
 class Member:
@@ -75,10 +32,8 @@ class Member:
         self.process: Process | None = None
         self.snapshots: list[bytes] = []
         self.paused = False
-        #: The members of the cluster, as far as this one was told: ids, its own included.
-        self.known: list[str] = [name]
-        #: Its clock is too far off: nobody talks to it, and it serves nobody.
-        self.refused = False
+        #: The URLs of the nodes of the cluster, as far as this one was told.
+        self.listed: list[str] = []
         #: What its monotonic clock begins at; nobody may compare it with another.
         self._monotonic = world.rnd.randint(0, 10**9)
 
@@ -105,7 +60,7 @@ class Member:
         process = self.process = Process(self, saved)
         world.log(self.name, "starts, epoch", self.epoch, "empty" if saved is None else "with a snapshot")
         world.judge.watch(process)
-        process.replica.set_members(self.known)
+        process.listed(self.listed)
         world.schedule.after(world.rnd.randint(1, TICK), partial(self._tick, process))
 
     def stop(self) -> None:
@@ -114,18 +69,22 @@ class Member:
         self.paused = False
         self.world.network.stopped(self)
 
-    def told(self, members: Sequence[str]) -> None:
-        """Learn who is a member of the cluster."""
-        self.known = sorted({*members, self.name})
+    def told(self, urls: Sequence[str]) -> None:
+        """Learn which nodes there are."""
+        self.listed = [*urls]
         if self.process is not None:
-            self.process.replica.set_members(self.known)
+            self.process.listed(self.listed)
 
     def receive(self, source: str, message: Message) -> None:
         """Take in what a peer says; what follows from it is sent at once."""
         process = self.up
-        if process is not None:
+        if process is None:
+            return
+        if isinstance(message, Farewell):
+            process.membership.farewell(source, message.epoch, message.leaving)
+        else:
             process.replica.receive(source, message, self.now)
-            self.pump()
+        self.pump()
 
     def pump(self) -> None:
         """Send what the replica wants to say."""
@@ -171,12 +130,7 @@ class Member:
             return
         world = self.world
         if not self.paused:
-            pause = process.pauses.note(self.now, TTL)
-            if pause:
-                process.node.pardon(self.now)
-            while process.node.tick(self.now, self.wall):
-                pass
-            process.replica.tick(self.now, self.wall)
+            process.tick()
             self.pump()
             if world.rnd.random() < 0.3:
                 world.judge.look(process)

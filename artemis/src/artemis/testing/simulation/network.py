@@ -12,7 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from artemis.cluster import Message, decode_message, encode_message
-from artemis.testing.simulation.member import Process
+from artemis.cluster.addresses import peer_url
+from artemis.testing.simulation.plan import TTL
+from artemis.testing.simulation.process import Process
 
 if TYPE_CHECKING:
     from artemis.testing.simulation.member import Member
@@ -63,7 +65,7 @@ class Network:
         world = self._world
         for pair, stream in list(self._streams.items()):
             if pair[0] == member.name:
-                del self._streams[pair]
+                self._drop(pair)
             elif pair[1] == member.name and stream.since is None:
                 stream.since = world.schedule.now - (SILENCE if world.rnd.random() < 0.7 else 0)
 
@@ -86,38 +88,55 @@ class Network:
 
     # -- streams
 
+    def linked_from(self, name: str) -> list[str]:
+        """Return the nodes that a node can send to."""
+        return [pair[1] for pair in self._streams if pair[0] == name]
+
+    def is_linked(self, source: str, target: str) -> bool:
+        """Tell whether one node can send to another."""
+        return (source, target) in self._streams
+
     def _dial(self, pair: Pair) -> None:
         """Make a link when both run and reach each other, and end it when it is dead; look again soon."""
         world = self._world
         if not all(name in world.members for name in pair):
-            self._streams.pop(pair, None)
+            self._drop(pair)
             return
         source, target = (world.members[name] for name in pair)
         stream = self._streams.get(pair)
         if stream is not None and self._is_dead(pair, stream):
             world.log(source.name, "loses its link to", target.name)
-            del self._streams[pair]
-            stream = None
-            if source.process is not None:
-                source.process.replica.disconnect(target.name)
-        if stream is None and self._can_meet(source, target):
+            self._drop(pair)
+        elif stream is not None and stream.since is None:
+            stream.sender.tells(stream.receiver)
+        elif stream is None and self._wants(source, target) and self._can_meet(source, target):
             self._connect(source, target)
         again = world.rnd.randint(200, 1_000) if world.faults else 2_000
         world.schedule.after(again, partial(self._dial, pair))
 
+    def _drop(self, pair: Pair) -> None:
+        """End a link: whoever of the two still runs learns of it."""
+        stream = self._streams.pop(pair, None)
+        if stream is None:
+            return
+        if stream.sender.member.process is stream.sender:
+            stream.sender.replica.disconnect(pair[1])
+        if stream.receiver.member.process is stream.receiver:
+            stream.receiver.membership.lost(stream.sender.seen_by(stream.receiver))
+
+    def _wants(self, source: Member, target: Member) -> bool:
+        """Whether a node dials another: it has it in its list, or was dialled by it."""
+        return source.process is not None and (
+            peer_url(target.url).place in source.process.dialled or self.is_linked(target.name, source.name)
+        )
+
     def _can_meet(self, source: Member, target: Member) -> bool:
         pair = source.name, target.name
-        return (
-            source.up is not None
-            and target.up is not None
-            and not {pair, pair[::-1]} & self.blocked
-            and not (source.refused or target.refused)
-            and target.name in source.known
-        )
+        return source.up is not None and target.up is not None and not {pair, pair[::-1]} & self.blocked
 
     def _connect(self, source: Member, target: Member) -> None:
         world = self._world
-        if source.process is None or target.process is None:
+        if source.process is None or target.process is None or not source.process.meets(target.process):
             return
         gap = world.rnd.choice((80, 250)) if world.rnd.random() < world.plan.slow else 0
         self._streams[source.name, target.name] = Stream(source.process, target.process, gap)
@@ -127,10 +146,11 @@ class Network:
 
     def _is_dead(self, pair: Pair, stream: Stream) -> bool:
         world = self._world
-        source, target = (world.members[name] for name in pair)
-        if source.refused or target.refused or target.name not in source.known:
+        target = world.members[pair[1]]
+        if stream.since is None and stream.sender.skew(stream.receiver).least > TTL // 8:
             return True
-        if stream.receiver is target.process and not (world.plan.streams and (pair in self.blocked or target.paused)):
+        cut = world.plan.streams and (pair in self.blocked or target.paused)
+        if stream.receiver is target.process and not cut:
             stream.since = None
             return False
         now = world.schedule.now

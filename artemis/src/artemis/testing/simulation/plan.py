@@ -19,6 +19,9 @@ GRACE = 2_000
 HOLD = 24_000
 TICK = 250
 
+JOIN = 3_000
+"""How long a node waits at most for a copy of its peers before it serves."""
+
 SKEW = TTL // 16
 """Each wall clock is off by at most this, so two of them differ by TTL / 8 at most."""
 

@@ -11,7 +11,7 @@ import msgspec
 
 from artemis.model.changes import CHANGE, DELETE, NEW, RELOAD
 from artemis.push import Dialect, Subscriber, read_cursor
-from artemis.testing.simulation.member import Process
+from artemis.testing.simulation.process import Process
 from artemis.testing.simulation.telling import record_at, told_record
 
 if TYPE_CHECKING:

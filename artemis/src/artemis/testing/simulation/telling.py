@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from artemis.cluster import Changes, Farewell, InstanceRow, Message, OperationRow, Repair
 from artemis.cluster.messages import Part
 from artemis.registry import Record, Stamp
-from artemis.testing.simulation.member import Process
+from artemis.testing.simulation.process import Process
 
 
 def record_at(process: Process, key: tuple[str, str]) -> Record | None:

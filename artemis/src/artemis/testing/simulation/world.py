@@ -16,9 +16,10 @@ from artemis.testing.simulation.clients import Client
 from artemis.testing.simulation.faults import Faults
 from artemis.testing.simulation.judge import Judge, check_merge
 from artemis.testing.simulation.laws import BrokenLaw
-from artemis.testing.simulation.member import Member, Process
+from artemis.testing.simulation.member import Member
 from artemis.testing.simulation.network import Network
 from artemis.testing.simulation.plan import BEAT, CHAOS, SKEW, Plan
+from artemis.testing.simulation.process import Process
 from artemis.testing.simulation.schedule import Schedule
 from artemis.testing.simulation.spoiling import Spoil
 from artemis.testing.simulation.subscribers import Poller, Watcher
@@ -67,19 +68,28 @@ class World:
         self.judge.bounded()
         check()
 
+    @property
+    def traced(self) -> bool:
+        """Whether somebody reads what happens."""
+        return self._tell is not None
+
     def process(self, name: str) -> Process | None:
-        """Return the process of a node that runs and is not refused."""
+        """Return the process of a node that runs."""
         member = self.members.get(name)
-        return None if member is None or member.refused else member.up
+        return None if member is None else member.up
 
     def serving(self) -> list[str]:
         """Return the nodes that clients know."""
         return [*self.members]
 
+    def urls(self) -> list[str]:
+        """Return the addresses of all nodes that there are."""
+        return [member.url for member in self.members.values()]
+
     def join(self, url: str | None) -> None:
         """Let a new node join, under a URL of its own or one that was another's; the others learn of it by and by."""
         member = self._add(url)
-        member.known = [*self.members]
+        member.listed = self.urls()
         member.start(None)
         self._spread()
 
@@ -105,7 +115,7 @@ class World:
         for _ in range(plan.nodes):
             self._add(None)
         for member in self.members.values():
-            member.known = [*self.members]
+            member.listed = self.urls()
             member.start(None)
         for number in range(plan.clients):
             java, legacy = rnd.random() < plan.java, rnd.random() < plan.legacy
@@ -133,7 +143,7 @@ class World:
             self.schedule.after(self.rnd.randint(0, 3_000), partial(self._learn, member))
 
     def _learn(self, member: Member) -> None:
-        member.told([*self.members])
+        member.told(self.urls())
 
     def _mass_death(self) -> None:
         if self.faults:
