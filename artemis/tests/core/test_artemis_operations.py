@@ -19,7 +19,7 @@ from artemis.model import (
     decode,
     decode_msgpack,
 )
-from artemis.model.cluster import UpNodesRequest
+from artemis.model.cluster import ForceRequest, UpNodesRequest
 from artemis.model.explain import ExplainRequest
 from artemis.model.leases import LeasesRequest
 from artemis.model.management import (
@@ -75,6 +75,8 @@ STATUS = {
     "status.overview": StatusRequest(),
     "status.self-preservation": StatusRequest(),
     "status.switch-self-preservation": PreservationSwitch(enabled=True),
+    "management.forced": StatusRequest(),
+    "management.force": ForceRequest(service="registry", force="off", operator_id="alice"),
     "cluster.up-registry-nodes": UpNodesRequest(region_id="r1", zone_id="z1"),
     "cluster.up-discovery-nodes": UpNodesRequest(region_id="r1", zone_id="z1"),
 }
@@ -141,6 +143,8 @@ def test_numbers_and_paths():
         (48, "cluster.up-registry-nodes", "cluster/up-registry-nodes.json"),
         (49, "cluster.up-discovery-nodes", "cluster/up-discovery-nodes.json"),
         *((64 + number, name, name.replace(".", "/") + ".json") for number, name in enumerate(MANAGEMENT)),
+        (74, "management.forced", "v1/node/forced"),
+        (75, "management.force", "v1/node/force"),
         (80, "explain", "v1/explain"),
         (81, "query.instances", "v1/instances"),
         (82, "query.services", "v1/services"),

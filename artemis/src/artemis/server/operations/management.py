@@ -1,10 +1,11 @@
-"""Operations on instances and servers, services as operators see them (spec 2.6)."""
+"""Operations on instances and servers, services as operators see them (spec 2.6), and the switches of the node."""
 
 from collections.abc import Callable, Mapping
 
 import msgspec
 
 from artemis.model import encode, encode_msgpack
+from artemis.model.cluster import ForceRequest, ForceResponse
 from artemis.model.management import (
     AllInstanceOperationsResponse,
     AllServerOperationsResponse,
@@ -23,6 +24,8 @@ from artemis.model.management import (
     ServerKeyRequest,
     ServerOperationsResponse,
 )
+from artemis.model.status import StatusRequest
+from artemis.server.handlers import force
 from artemis.server.handlers import management as handlers
 from artemis.server.operations.pieces import pieces, whole_json, whole_msgpack
 from artemis.server.operations.table import Operation
@@ -30,6 +33,10 @@ from artemis.server.operations.table import Operation
 
 def _region_query(query: Mapping[str, str]) -> RegionRequest:
     return RegionRequest(region_id=query.get("regionId"))
+
+
+def _no_query(query: Mapping[str, str]) -> StatusRequest:  # noqa: ARG001 - it has no parameters
+    return StatusRequest()
 
 
 def _services_query(query: Mapping[str, str]) -> ManagedServicesRequest:
@@ -45,12 +52,16 @@ def _row(
     admin: bool = False,
     from_query: Callable[[Mapping[str, str]], msgspec.Struct] | None = None,
     in_pieces: bool = False,
+    own_path: str | None = None,
 ) -> Operation:
-    """Make a row; `types` are those of the request and the response. None of them belongs to the hot path."""
+    """Make a row; `types` are those of the request and the response. None of them belongs to the hot path.
+
+    `own_path` is that of an operation that the originals lack.
+    """
     return Operation(
         code=code,
         name=f"management.{name}",
-        path=f"management/{name}.json",
+        path=own_path or f"management/{name}.json",
         request_type=types[0],
         response_type=types[1],
         call=handler,
@@ -60,6 +71,7 @@ def _row(
         from_query=from_query,
         hot=False,
         admin=admin,
+        parameters={} if own_path else None,
     )
 
 
@@ -95,4 +107,6 @@ MANAGEMENT: tuple[Operation, ...] = (
         in_pieces=True,
     ),
     _row(73, "service", (ManagedServiceRequest, ManagedServiceResponse), handlers.service, in_pieces=True),
+    _row(74, "forced", (StatusRequest, ForceResponse), force.forced, from_query=_no_query, own_path="v1/node/forced"),
+    _row(75, "force", (ForceRequest, ForceResponse), force.force, admin=True, own_path="v1/node/force"),
 )
