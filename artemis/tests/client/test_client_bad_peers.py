@@ -563,3 +563,18 @@ async def test_incomplete_instances_are_left_out_counted_and_logged_once(
     what = "instances without an id, url or service, as of 'orders'"
     told = f"{url} shows {what}; they are left out, and from here on only counted"
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [told]
+
+
+async def test_cookies_are_not_kept(serve: Serve) -> None:
+    """What a proxy sets with one answer is not sent with the next request."""
+    sent: list[str | None] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        sent.append(request.headers.get("Cookie"))
+        return web.Response(body=refusal("bad-request"), headers={"Set-Cookie": "a=b"})
+
+    async with ArtemisClient(servers=[await serve(handle)], region_id="local", zone_id="zone1") as client:
+        for _ in range(2):
+            with pytest.raises(RefusedError):
+                await client.api.node_status()
+    assert [None, None] == sent

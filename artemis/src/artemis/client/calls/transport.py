@@ -162,7 +162,10 @@ class HttpTransport:
     ) -> Reply:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                headers={"Content-Type": "application/json"}, connector=aiohttp.TCPConnector(resolver=self._names)
+                headers={"Content-Type": "application/json"},
+                connector=aiohttp.TCPConnector(resolver=self._names),
+                # No registry sets cookies, and what something in between sets is not for every later request.
+                cookie_jar=aiohttp.DummyCookieJar(),
             )
         try:
             secure = node.startswith("https:")

@@ -213,7 +213,7 @@ async def open_java(
     """
     trace = aiohttp.TraceConfig()
     trace.on_request_redirect.append(_refuse_redirect)
-    session = aiohttp.ClientSession(trace_configs=[trace])
+    session = aiohttp.ClientSession(trace_configs=[trace], cookie_jar=aiohttp.DummyCookieJar())
     try:
         websocket = await _find(session, node, options, tls or TlsClientConfig())
     except BaseException:
