@@ -334,6 +334,20 @@ async def test_nodes_tell_each_other_how_they_are():
         assert "starting" == one.state("two").status
 
 
+async def test_a_change_of_state_is_told_at_once():
+    """Peers need not wait for the next pulse to hear that a node serves."""
+    slow = msgspec.structs.replace(HASTY, ping=60, silence=60)
+    one, two = Member("one", timings=slow), Member("two", timings=slow)
+    async with members(one, two):
+        two.dial(one)
+        await two.until_linked(one)
+        two.mesh.tick()
+        await one.until(lambda: ("two", "up") in one.listener.standings)
+        two.standing = msgspec.structs.replace(two.standing, status="down")
+        two.mesh.tick()
+        await one.until(lambda: ("two", "down") in one.listener.standings)
+
+
 async def test_a_farewell_is_the_last_word_and_everything_comes_before_it():
     """A node that stops delivers what is pending, then says farewell; peers know at once."""
     one, two = Member("one"), Member("two")

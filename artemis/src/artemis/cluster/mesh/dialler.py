@@ -154,6 +154,7 @@ class Dialler:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._telling = asyncio.Event()
         self._client: TransportClient | None = None
         self._ending: Refusal | None = None
         self._task: asyncio.Task[None] | None = None
@@ -199,10 +200,14 @@ class Dialler:
             return False
         return True
 
-    async def stop(self) -> None:
+    def tell(self) -> None:
+        """Feel the pulse now rather than later: this node has something to say of itself."""
+        self._telling.set()
+
+    async def stop(self, why: str) -> None:
         """Dial no more; what was written still leaves, what waits in the queue does not."""
         if self._task is not None:
-            self._ending = self._ending or Refusal(Code.STOPPING, "this node dials it no more")
+            self._ending = self._ending or Refusal(Code.STOPPING, why)
             self._task.cancel()
             await asyncio.wait([self._task])
 
@@ -213,7 +218,8 @@ class Dialler:
         # Before every attempt, the first one too: nodes that start together shall not all dial in one moment.
         pause = timings.first_pause * chance()
         while True:
-            await self._wait(pause)
+            self._hurry.clear()
+            await _either(self._hurry, pause)
             refused = False
             try:
                 await self._attempt()
@@ -228,14 +234,6 @@ class Dialler:
                 self.error, self.refusal = repr(error), None
                 self._home.failed("dial", error)
             pause = self._pauses.next(chance(), refused=refused)
-
-    async def _wait(self, seconds: float) -> None:
-        self._hurry.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._hurry.wait()
-        except TimeoutError:
-            return
 
     async def _attempt(self) -> None:
         """Connect, shake hands and send until the link ends. Raises RefusedError and TransportError."""
@@ -333,7 +331,7 @@ class Dialler:
         home, party = self._home, peer.party
         timings, them = home.timings, named(party.node, str(self.url))
         while True:
-            await asyncio.sleep(timings.ping)
+            self._telling.clear()
             asked, wall = home.now(), home.wall()
             try:
                 answer = await client.request(self._pulse(), biz_type=PING, timeout=timings.silence)
@@ -356,6 +354,7 @@ class Dialler:
                 check_clocks(peer, self.skew, home.max_skew)
             except RefusedError as error:
                 self.leave(Code.CLOCK, str(error))
+            await _either(self._telling, timings.ping)
 
     def _pulse(self) -> bytes:
         return encode_greeting(Pulse(wall=self._home.wall(), standing=self._home.standing()))
@@ -372,3 +371,12 @@ class Dialler:
             return
         if isinstance(ending, Refusal):
             self.leave(ending.code, ending.text)
+
+
+async def _either(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, but not for longer than this."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return

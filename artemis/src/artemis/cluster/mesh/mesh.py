@@ -87,6 +87,7 @@ class Mesh:
         self._flushing: asyncio.Handle | None = None
         self._next_keeping = 0
         self._next_stranger = 0
+        self._told: Standing | None = None
         self._leaving: set[asyncio.Task[None]] = set()
         self._stopping = False
 
@@ -105,7 +106,7 @@ class Mesh:
     def set_peers(self, urls: Collection[PeerUrl]) -> None:
         """Dial these nodes and no others, beside those that dial us."""
         for url in [each for each in self._configured if each not in urls]:
-            self._drop(self._configured.pop(url))
+            self._drop(self._configured.pop(url), "it was taken from the list of peers")
         for url in urls:
             if url not in self._configured and not self._stopping:
                 dialler = self._configured[url] = Dialler(url, self, configured=True)
@@ -124,6 +125,11 @@ class Mesh:
         except Exception as error:  # noqa: BLE001 - a node whose time stands still would lose its cluster
             self.failed("tick", error)
         self.turn()
+        standing = self.standing()
+        if standing is not self._told:
+            self._told = standing
+            for link in self._links.values():
+                link.tell()
         if now >= self._next_keeping:
             self._next_keeping = now + _KEEPING
             self._keep(now)
@@ -142,7 +148,7 @@ class Mesh:
                 task.cancel()
             await asyncio.wait(delivering)
         for dialler in self._diallers():
-            self._drop(dialler)
+            self._drop(dialler, "this node stops")
         self._configured.clear()
         self._announced.clear()
         if self._leaving:
@@ -372,10 +378,10 @@ class Mesh:
         for node, each in list(self._announced.items()):
             if each is dialler:
                 del self._announced[node]
-                self._drop(dialler)
+                self._drop(dialler, "it does not dial this node any more")
 
-    def _drop(self, dialler: Dialler) -> None:
-        task = self._loop.create_task(dialler.stop())
+    def _drop(self, dialler: Dialler, why: str) -> None:
+        task = self._loop.create_task(dialler.stop(why))
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
 
