@@ -31,7 +31,7 @@ class Peer:
     def begin(self, world: "World") -> None:
         """Begin to replicate."""
         wall = WALL + world.now + self.offset
-        self.replica = Replica(self.registry, None, ClusterTimings(), now=world.now, wall=wall)
+        self.replica = Replica(self.registry, None, ClusterTimings(), rows=world.rows, now=world.now, wall=wall)
 
     def shows(self, service: str = "s") -> dict[str, bytes]:
         """Return what callers see of a service."""
@@ -45,10 +45,12 @@ class World:
 
     `cut` has the pairs of sender and receiver whose messages are lost, `kept` what was lost. `drop` tells of single
     messages whether they are lost. Nodes in `asleep` stand still: nothing reaches them and their clocks make no tick.
+    A message has at most `rows` rows.
     """
 
-    def __init__(self, names: Iterable[str] = ("a", "b"), timings: NodeTimings = TIMINGS) -> None:
+    def __init__(self, names: Iterable[str] = ("a", "b"), timings: NodeTimings = TIMINGS, rows: int = 200) -> None:
         self.now = 1_000
+        self.rows = rows
         self.timings = timings
         self.cut: set[tuple[str, str]] = set()
         self.kept: list[tuple[str, str, Message]] = []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from artemis.discovery import Catalog
 from artemis.management import InstanceTarget, OperationRecord
 from artemis.model import Instance, RegistryRequest
-from artemis.push.cursor import decode_cursor
+from artemis.model.cursors import decode_cursor
 from artemis.registry import Cut, NodeLimits, NodeTimings, Origin, Registry, SnapshotError, read_snapshot
 from artemis.registry.restore import KEPT_LIVES, read_header, restore
 from artemis.registry.snapshot import FRAME, MAGIC
@@ -204,6 +204,7 @@ def test_a_vector_names_a_bounded_number_of_lives():
         data = data_of(new)
     last = reborn(data, epoch=count + 1)
     assert KEPT_LIVES + 1 == len(last.vector)
+    assert {"n1": min(origin.epoch for origin in last.vector)} == last.base
     assert count == len(last)
     assert {dot.origin for record in last.records() for dot in record.dots} <= set(last.vector)
 

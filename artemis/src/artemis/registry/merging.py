@@ -28,11 +28,7 @@ class Reach(msgspec.Struct, frozen=True):
 
 
 class MergingStore(RecordStore):
-    """A store that takes in what other nodes know.
-
-    `ahead` names what a repair under way, or one that broke off, has brought beyond the vector: what is shown then
-    depends on it too, so a cursor made meanwhile is of use only to nodes that have as much. Mostly empty.
-    """
+    """A store that takes in what other nodes know."""
 
     def __init__(
         self,
@@ -45,7 +41,6 @@ class MergingStore(RecordStore):
         wall: int,
     ) -> None:
         super().__init__(origin, region, timings=timings, limits=limits, now=now, wall=wall)
-        self.ahead: dict[Origin, int] = {}
         self._jumps: list[JumpListener] = []
         self._untrimmed: list[str] = []
 

@@ -30,7 +30,7 @@ from artemis.registry.snapshot import (
 T = TypeVar("T")
 
 KEPT_LIVES = 16
-"""Lives of its own node that a vector names; cursors that name older ones cost a full sync."""
+"""Lives of its own node that a vector names; older ones are below its base, and cursors from then cost a full sync."""
 
 _MARGIN = 600_000_000
 """Microseconds that stamps may have run ahead after a snapshot that is not the final one."""
@@ -92,15 +92,21 @@ def restore(registry: Registry, saved: Saved, now: int, wall: int) -> None:
     """Put everything saved into a registry that is still empty; no change is made, nobody is told.
 
     Live leases begin a fresh TTL, dead records go on from the age that they had. The vector keeps the origins of the
-    saved life, beside that of the new one.
+    saved life, beside that of the new one. Nobody knows how long ago the leases were heard, so this node vouches for
+    none of them to its peers before it hears it.
     """
     header = saved.header
     ran_ahead = 0 if saved.exact or wall > header.wall else _MARGIN
     forgotten = _forgotten(header, registry.origin)
+    base = dict(header.base)
+    if forgotten:
+        node, epoch = max((origin.node, origin.epoch) for origin in forgotten)
+        base[node] = max(base.get(node, 0), epoch + 1)
     registry.resume(
         vector={origin: seq for origin, seq in _numbers(header.vector) if origin not in forgotten},
         floor={origin: seq for origin, seq in _numbers(header.floor) if origin not in forgotten},
-        base=dict(header.base),
+        base=base,
+        ahead=dict(_numbers(header.ahead)),
         clock=header.clock + ran_ahead,
     )
     texts: dict[str, str] = {}

@@ -54,6 +54,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     vector: list[Part]
     floor: list[Part]
     base: list[tuple[str, int]] = []
+    ahead: list[Part] = []
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -121,6 +122,7 @@ class Cut:
             vector=_parts(registry.vector),
             floor=_parts(registry.floor),
             base=list(registry.base.items()),
+            ahead=_parts(registry.ahead),
         )
         registry.watch(self._note)
 

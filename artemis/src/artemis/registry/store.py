@@ -71,7 +71,9 @@ class RecordStore:
 
     `origin` names this life of the node and signs its changes. `vector` says up to which sequence number of every
     origin the records are complete; `base`, by node, below which epoch everything is included without being named;
-    `floor` below which sequence numbers of an origin no cursor can be served, as records of then were swept.
+    `floor` below which sequence numbers of an origin no cursor can be served, as records of then were swept. `ahead`
+    names what a repair under way, or one that broke off, has brought beyond the vector: what is shown depends on it
+    too, so a cursor made meanwhile is of use only to nodes that have as much. Mostly empty.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class RecordStore:
         self.vector: dict[Origin, int] = {origin: 0}
         self.base: dict[str, int] = {}
         self.floor: dict[Origin, int] = {}
+        self.ahead: dict[Origin, int] = {}
         self._clock = HybridClock(origin.node, now, wall)
         self.live_services = 0
         self._live = 0
@@ -166,12 +169,19 @@ class RecordStore:
     # -- a restart
 
     def resume(
-        self, *, vector: Mapping[Origin, int], floor: Mapping[Origin, int], base: Mapping[str, int], clock: int
+        self,
+        *,
+        vector: Mapping[Origin, int],
+        floor: Mapping[Origin, int],
+        base: Mapping[str, int],
+        ahead: Mapping[Origin, int],
+        clock: int,
     ) -> None:
         """Go on from what a former life of this node knew; for a registry that is still empty."""
         self.vector.update(vector)
         self.floor.update(floor)
         self.base.update(base)
+        self.ahead.update(ahead)
         self._clock.observe((clock, self.origin.node))
 
     def put_back(self, record: Record, dead_for: int, now: int) -> None:
