@@ -24,6 +24,8 @@ MAX_MEMBERS = 64
 
 Place = tuple[str, int]
 
+_UNTOLD = Standing()
+
 
 class Announced(msgspec.Struct, frozen=True, kw_only=True):
     """Who a node is, as it says at the handshake. `url` is where clients and nodes reach it."""
@@ -70,14 +72,16 @@ class MemberView(msgspec.Struct, frozen=True, kw_only=True):
 class _Member:
     """A node that was met."""
 
-    __slots__ = ("announced", "left", "standing", "suspicion", "trouble")
+    __slots__ = ("announced", "ended", "left", "standing", "suspicion", "unreached")
 
     def __init__(self, announced: Announced, patience: Patience, now: int) -> None:
         self.announced = announced
         self.suspicion = Suspicion(patience, now)
         self.standing = Standing()
         self.left = False
-        self.trouble = ""
+        #: Why it cannot send to us, and why we cannot send to it; empty while that is possible or not known.
+        self.ended = ""
+        self.unreached = ""
 
 
 class _Address:
@@ -182,10 +186,12 @@ class Members:
             member.left = False
             member.standing = Standing()
         member.announced = announced
-        member.trouble = ""
         member.suspicion.hear(now)
-        place = announced.url.place if dialled is None else dialled.place
-        address = self._addresses.get(place)
+        if dialled is None:
+            member.ended = ""
+        else:
+            member.unreached = ""
+        address = self._addresses.get(announced.url.place if dialled is None else dialled.place)
         if address is not None:
             address.node, address.trouble = announced.node, ""
         self.generation += 1
@@ -224,15 +230,18 @@ class Members:
         member = self._members.get(node)
         if member is not None and not member.left:
             member.suspicion.lose(now)
-            member.trouble = why
+            member.ended = why
             self.generation += 1
 
     def trouble(self, url: PeerUrl, why: str) -> None:
-        """Nobody could be met at a configured address, and why; empty: there is no trouble any more."""
+        """Nobody could be met at an address that was dialled, and why."""
         address = self._addresses.get(url.place)
-        if address is not None and address.trouble != why:
+        if address is not None:
             address.trouble = why
-            self.generation += 1
+        for node, member in self._members.items():
+            if member.announced.url.place == url.place or (address is not None and address.node == node):
+                member.unreached = why
+        self.generation += 1
 
     def tick(self, now: int, wall: int) -> list[str]:
         """Let time pass: suspect who is silent, forget announced members that were silent for too long.
@@ -328,15 +337,16 @@ class Members:
         if member.left:
             return DOWN, "it said farewell"
         if suspicion.presence is Presence.GONE:
-            return DOWN, f"{silent}{'; ' if member.trouble else ''}{member.trouble}"
+            return DOWN, _sentence(silent, member.ended, member.unreached)
         if suspicion.presence is Presence.SUSPECTED:
-            return UNKNOWN, member.trouble or silent
+            return UNKNOWN, _sentence(silent, member.ended, member.unreached)
         if suspicion.presence is Presence.RETURNING:
             left = suspicion.patience_left(now) / 1000
-            return UNKNOWN, f"it is back after {suspicion.flaps} interruptions; believed if steady {left:.1f} s more"
-        if not member.standing.metadata and member.standing.status == UNKNOWN:
-            return UNKNOWN, "it has not said yet what it serves"
-        return member.standing.status, member.standing.why
+            back = f"it is back after {suspicion.flaps} interruptions; believed if steady {left:.1f} s more"
+            return UNKNOWN, _sentence(back, member.unreached)
+        if member.standing == _UNTOLD:
+            return UNKNOWN, _sentence("it has not said yet what it serves", member.unreached)
+        return member.standing.status, _sentence(member.standing.why, member.unreached)
 
     def _find(self, address: _Address) -> None:
         """Tell which member an address is, as far as its announced URL says so."""
@@ -353,3 +363,7 @@ class Members:
         for address in self._addresses.values():
             if address.node == node:
                 address.node = ""
+
+
+def _sentence(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)

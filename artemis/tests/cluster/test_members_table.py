@@ -1,0 +1,213 @@
+"""Who is a member: configured and announced nodes, lives of one node, and this node itself."""
+
+import pytest
+
+from artemis.cluster.addresses import PeerUrl, peer_url
+from artemis.cluster.members import MAX_MEMBERS, Announced, Members, MemberTimings, MemberView
+from artemis.cluster.standing import Standing
+from artemis.cluster.suspicion import Patience
+
+TIMINGS = MemberTimings(patience=Patience(suspect=3_000, down=10_000), forget=60_000)
+WALL = 1_700_000_000_000
+UP = Standing(status="up", registry=True, discovery=True)
+
+
+def url(host: str) -> PeerUrl:
+    """The address of the node on this host."""
+    return peer_url(f"http://{host}:1")
+
+
+def who(node: str, host: str | None = None, epoch: int = 1) -> Announced:
+    """What the node says at the handshake."""
+    return Announced(node=node, epoch=epoch, url=url(host or node), zone="z1")
+
+
+@pytest.fixture
+def members() -> Members:
+    """Those of node `n`, which is at 10.0.0.1."""
+    return Members(who("n", "10.0.0.1"), TIMINGS)
+
+
+def seen(members: Members, now: int = 0) -> dict[str, MemberView]:
+    """All members by id, or by URL if they were not met."""
+    return {view.node or str(view.url): view for view in members.views(now)}
+
+
+def test_its_own_address_is_no_peer(members: Members) -> None:
+    """Compared whole: addresses that contain each other are different nodes (defect 12)."""
+    others = [url("110.0.0.1"), url("10.0.0.11"), peer_url("http://10.0.0.1:10")]
+    assert [] == members.configure([peer_url("HTTP://10.0.0.1:1/"), *others], 0)
+    assert others == members.addresses
+
+
+def test_an_address_that_leads_to_itself_is_no_peer_from_then_on(members: Members) -> None:
+    """Found at the handshake, and remembered when the list comes again."""
+    members.configure([url("my-name"), url("a")], 0)
+    members.is_me(url("my-name"))
+    assert [url("a")] == members.addresses
+    members.configure([url("my-name"), url("a")], 1)
+    assert [url("a")] == members.addresses
+
+
+def test_a_node_on_loopback_leaves_others_out_and_says_what_to_do() -> None:
+    """They could not reach it; a list that comes later is not checked at the start."""
+    members = Members(who("n", "127.0.0.1"), TIMINGS)
+    refused = members.configure([url("10.0.0.2"), url("localhost")], 0)
+    assert [url("localhost")] == members.addresses
+    (sentence,) = refused
+    assert sentence.startswith("http://10.0.0.2:1 is left out: this node could tell it only http://127.0.0.1:1")
+    assert sentence.endswith("give --self-url http://ADDRESS:PORT")
+
+
+def test_an_emptied_list_leaves_nobody_to_dial(members: Members) -> None:
+    """The original keeps the old list (defect 11)."""
+    members.configure([url("a")], 0)
+    members.configure([], 1)
+    assert ([], {}) == (members.addresses, seen(members))
+
+
+def test_there_is_a_limit_to_both_kinds_of_members(members: Members) -> None:
+    """What is beyond it is named."""
+    refused = members.configure([url(f"h{number}") for number in range(MAX_MEMBERS + 1)], 0)
+    assert [f"http://h{MAX_MEMBERS}:1 is left out: a node knows {MAX_MEMBERS} others at most"] == refused
+    for number in range(MAX_MEMBERS):
+        assert not members.met(who(f"h{number}"), 0)
+    assert f"a node knows {MAX_MEMBERS} others at most, and has met as many" == members.met(who("late"), 0)
+    assert not members.met(who("h0", epoch=2), 0)
+
+
+def test_members_are_those_who_were_met(members: Members) -> None:
+    """Whatever is thought of them; the own id is one of the ids."""
+    members.configure([url("a"), url("b")], 0)
+    members.met(who("a"), 0, url("a"))
+    members.met(who("c"), 0)
+    members.tick(50_000, WALL)
+    assert {"n", "a", "c"} == members.ids
+    assert [("a", True), ("c", False), ("http://b:1", True)] == [
+        (name, view.configured) for name, view in seen(members, 50_000).items()
+    ]
+    assert ["http://b:1"] == members.unmet
+
+
+def test_a_configured_name_is_the_node_that_was_met_there(members: Members) -> None:
+    """Though that announces another address."""
+    members.configure([url("name")], 0)
+    members.trouble(url("name"), "nothing listens there")
+    assert ["http://name:1 (nothing listens there)"] == members.unmet
+    members.met(who("a", "10.0.0.2"), 0, url("name"))
+    view = seen(members)["a"]
+    assert (1, True, url("10.0.0.2")) == (len(seen(members)), view.configured, view.url)
+
+
+def test_a_node_that_dials_first_is_found_by_the_address_that_it_announces(members: Members) -> None:
+    """In either order."""
+    members.configure([url("a")], 0)
+    members.met(who("a"), 0)
+    members.met(who("b"), 0)
+    members.configure([url("a"), url("b")], 0)
+    assert {"a": True, "b": True} == {name: view.configured for name, view in seen(members).items()}
+
+
+def test_a_new_node_at_an_old_address_takes_its_place(members: Members) -> None:
+    """The old one is announced from then on, and forgotten in time."""
+    members.configure([url("a")], 0)
+    members.met(who("old", "a"), 0, url("a"))
+    members.met(who("new", "a"), 1_000, url("a"))
+    assert {"old": False, "new": True} == {name: view.configured for name, view in seen(members).items()}
+    members.heard("new", 60_001)
+    members.tick(60_001, WALL)
+    assert {"n", "new"} == members.ids
+
+
+def test_announced_members_are_forgotten_and_configured_ones_stay(members: Members) -> None:
+    """After as long a silence as records are remembered."""
+    members.configure([url("a")], 0)
+    members.met(who("a"), 0, url("a"))
+    members.met(who("b"), 0)
+    members.tick(60_000, WALL)
+    assert {"n", "a", "b"} == members.ids
+    members.tick(60_001, WALL)
+    assert {"n", "a"} == members.ids
+    members.configure([], 60_002)
+    members.tick(60_003, WALL)
+    assert {"n"} == members.ids
+
+
+def test_a_node_that_leaves_is_no_member_any_more(members: Members) -> None:
+    """Its address waits for another one, if it is configured."""
+    members.configure([url("a")], 0)
+    members.met(who("a"), 0, url("a"))
+    members.farewell("a", 1, 5, leaving=True)
+    assert ({"n"}, ["http://a:1"]) == (members.ids, list(seen(members, 5)))
+
+
+def test_an_earlier_life_cannot_come_back(members: Members) -> None:
+    """Nor can its farewell end a later one."""
+    members.met(who("a", epoch=5), 0)
+    members.told("a", UP, 0)
+    assert "node a was met in a later life" == members.met(who("a", epoch=4), 1)
+    members.farewell("a", 4, 2, leaving=True)
+    assert ("up", 5) == (seen(members)["a"].status, seen(members)["a"].epoch)
+
+
+def test_a_later_life_has_said_nothing_yet(members: Members) -> None:
+    """What the one before served says nothing of it."""
+    members.met(who("a"), 0)
+    members.told("a", UP, 0)
+    members.met(who("a", epoch=2), 1)
+    view = seen(members)["a"]
+    assert ("unknown", False, "it has not said yet what it serves") == (view.status, view.standing.registry, view.why)
+
+
+def test_what_a_node_says_is_shown_with_what_is_wrong_with_the_links_to_it(members: Members) -> None:
+    """Each direction by itself."""
+    members.configure([url("a")], 0)
+    members.met(who("a"), 0, url("a"))
+    members.told("a", Standing(status="starting", why="it waits for b"), 0)
+    members.trouble(url("a"), "connection refused")
+    assert "it waits for b; connection refused" == seen(members)["a"].why
+    members.lost("a", 1_000, "its connection ended")
+    assert "nothing was heard of it for 1.0 s; its connection ended; connection refused" == (
+        seen(members, 1_000)["a"].why
+    )
+    members.met(who("a"), 2_000)
+    members.tick(2_000, WALL)
+    assert "it is back after 1 interruptions; believed if steady 3.0 s more; connection refused" == (
+        seen(members, 2_000)["a"].why
+    )
+    members.met(who("a"), 2_000, url("a"))
+    assert "connection refused" not in seen(members, 2_000)["a"].why
+
+
+def test_of_a_stranger_nothing_is_noted(members: Members) -> None:
+    """Messages may come before a handshake is told of, or after a node was forgotten."""
+    before = members.generation
+    members.heard("a", 1)
+    members.told("a", UP, 1)
+    members.lost("a", 1)
+    members.farewell("a", 1, 1, leaving=False)
+    assert ({}, before) == (seen(members), members.generation)
+
+
+def test_changes_of_what_is_thought_are_told_once(members: Members) -> None:
+    """For the log; a farewell is told by itself."""
+    members.met(who("a"), 0)
+    members.met(who("b"), 0)
+    members.farewell("b", 1, 0, leaving=False)
+    assert [[], ["a"], [], ["a"], []] == [members.tick(now, WALL) for now in (2_999, 3_000, 4_000, 10_000, 11_000)]
+
+
+def test_other_times_hold_for_everybody_at_once(members: Members) -> None:
+    """Those who were met before included."""
+    members.met(who("a"), 0)
+    members.retime(MemberTimings(patience=Patience(suspect=30_000, down=40_000), skew=7))
+    assert ([], 7) == (members.tick(29_999, WALL), members.clocks.limit)
+    assert ["a"] == members.tick(30_000, WALL)
+
+
+def test_the_skew_of_a_member_is_shown(members: Members) -> None:
+    """As measured, moved on with both clocks."""
+    members.met(who("a"), 0)
+    members.tick(0, WALL)
+    members.clocks.measure("a", 250, 3, 0, WALL)
+    assert (250, None) == (seen(members)["a"].skew, Members(who("n"), TIMINGS).clocks.skew("a", 0, WALL))
