@@ -22,7 +22,7 @@ class Transition(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     `service` and `instance` are ids in lower case; `instance` is empty when the whole service is to be looked up again,
     and both contents are None then. `before` and `after` are the JSON that callers saw and see now, None for nothing;
-    they differ. `version` is that of the catalog from then on.
+    they differ. `version` is that of the catalog from then on. `altered`: not by a change of the instance's record.
     """
 
     origin: Origin
@@ -32,6 +32,7 @@ class Transition(msgspec.Struct, frozen=True, gc=False, eq=False):
     instance: str
     before: bytes | None
     after: bytes | None
+    altered: bool = False
 
 
 TransitionListener = Callable[[Transition], None]
@@ -111,12 +112,12 @@ class Catalog:
         for service, name, content, seen in before:
             after = self.shown(service, name, content)
             if seen != after:
-                self._tell(self._registry.origin, self._registry.sequence(), service, name, seen, after)
+                self._tell(self._registry.origin, self._registry.sequence(), service, name, seen, after, altered=True)
         return result
 
     def reload(self, service: str) -> None:
         """Tell that a service, its id in lower case, is to be looked up again as a whole, such as for new rules."""
-        self._tell(self._registry.origin, self._registry.sequence(), service, "", None, None)
+        self._tell(self._registry.origin, self._registry.sequence(), service, "", None, None, altered=True)
 
     def view(self, service_id: str) -> ServiceView:
         """Return the view of a service, whatever the letter case of its id; an unknown one is shown empty."""
@@ -193,11 +194,19 @@ class Catalog:
             self._views.pop(service, None)
 
     def _tell(
-        self, origin: Origin, seq: int, service: str, name: str, before: bytes | None, after: bytes | None
+        self,
+        origin: Origin,
+        seq: int,
+        service: str,
+        name: str,
+        before: bytes | None,
+        after: bytes | None,
+        *,
+        altered: bool = False,
     ) -> None:
         self.version += 1
         self._views.pop(service, None)
-        transition = Transition(origin, seq, self.version, service, name, before, after)
+        transition = Transition(origin, seq, self.version, service, name, before, after, altered)
         for listener in self._listeners:
             try:
                 listener(transition)

@@ -106,10 +106,11 @@ def encode_cursor(cursor: Cursor) -> str:
     text = _text(cursor)
     if len(text) <= MAX_CURSOR:
         return text
-    issuer = cursor.issuer
-    vector = {} if issuer is None else {issuer: cursor.vector.get(issuer, 0)}
-    short = _text(msgspec.structs.replace(cursor, kind="", vector=vector, base={}, ahead={}))
-    return short if len(short) <= MAX_CURSOR else _text(NOTHING)
+    short = NOTHING
+    if cursor.issuer is not None:
+        short = Cursor(kind="", name=cursor.name, vector={}, issuer=cursor.issuer, version=cursor.version)
+    text = _text(short)
+    return text if len(text) <= MAX_CURSOR else _text(NOTHING)
 
 
 def decode_cursor(text: str) -> Cursor:

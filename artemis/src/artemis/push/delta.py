@@ -12,7 +12,8 @@ from artemis.model import ResponseStatus, decode, encode, encode_msgpack
 from artemis.model.changes import ServicesDeltaResponse
 from artemis.model.responses import DATA_NOT_FOUND, SUCCESS, failure
 from artemis.push.changes import java_change
-from artemis.push.log import ChangeLog, Entry
+from artemis.push.entries import Entry
+from artemis.push.log import ChangeLog
 
 SLICE = 4_000
 """Entries looked at between two pieces, about 2 ms."""

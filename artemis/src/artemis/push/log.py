@@ -2,77 +2,39 @@
 
 An entry remembers of a change only what callers saw before (as a hash), because what they see now is in the catalog. So
 what was missed is the difference between two moments: one change for each instance that looks different now.
-Not here: who is told, see `stream`; how a cursor looks, see `cursor`; how a change looks, see `changes`.
+A cursor that this node gave, in this life, is a moment of this history. One of another node is answered by what has
+touched the records since, see `touches`: each is told as it is now, whatever the holder saw of it.
+Not here: who is told, see `stream`; how a cursor looks, see `artemis.model.cursors`; how a change looks, see `changes`.
 """
 
-from bisect import bisect_left, bisect_right
-from collections import deque
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
-import msgspec
-
 from artemis.discovery import Catalog, Transition
+from artemis.model.cursors import MESH, Cursor
 from artemis.push.changes import CHANGE, DELETE, NEW, SeenChange, deleted_instance
-from artemis.push.cursor import MESH, Cursor
-from artemis.registry import Change, Origin, Registry
+from artemis.push.entries import Entry, LogCounters, Mark, Missed, ServiceHistory, Start, digest
+from artemis.push.touches import AT_ONCE, Alterations, Touched, Touches
+from artemis.registry import Registry
 
-MAX_RUNS = 10_000
-"""Times that the origin of changes may alternate before cursors from before that are answered by a full sync."""
+MARK = 64
+"""Entries between two of which the vector is remembered, for cursors of that time."""
+
+RESUMED = 256
+"""Cursors of other nodes whose answers are remembered: those who come from a dead node mostly have the same."""
 
 FRESH = 4_096
 """Latest entries that also keep the content that callers saw before, so that prompt subscribers see what is deleted."""
-
-
-class Entry(msgspec.Struct, gc=False, eq=False):
-    """One transition of the catalog. `seen` is a hash of what callers saw before, 0 for nothing; `at` the wall clock in
-    ms. `before` is what they saw, as long as the entry is fresh. An empty `instance` is a reload of the service.
-    """
-
-    version: int
-    origin: Origin
-    seq: int
-    service: str
-    instance: str
-    seen: int
-    at: int
-    before: bytes | None
-
-
-class Missed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """What somebody missed: with `full` everything that is shown now, else one change per instance, oldest first.
-
-    `entries` says how many transitions they stand for.
-    """
-
-    full: bool
-    changes: list[SeenChange]
-    entries: int = 0
-
-
-class LogCounters(msgspec.Struct, gc=False):
-    """What happened to the log since the start; every counter only grows."""
-
-    entries: int = 0
-    evicted: int = 0
-    resumed: int = 0
-    full_syncs: int = 0
-
-
-class ServiceHistory:
-    """The entries of one service, oldest first, and the latest one that was forgotten, of it or maybe of it."""
-
-    __slots__ = ("entries", "floor")
-
-    def __init__(self, floor: Entry | None) -> None:
-        self.entries: list[Entry] = []
-        self.floor = floor
 
 
 class ChangeLog:
     """The history of one node, at most `max_entries` transitions, `max_per_service` of them of one service.
 
     Owned by the node and its event loop. `wall` gives the milliseconds of the wall clock for the time of changes.
+    `alterations` knows what hides and shows instances beside their records; without it, what a former life of this
+    node has altered is not known, so that cursors of that time cost a full sync.
     """
 
     def __init__(
@@ -83,6 +45,7 @@ class ChangeLog:
         wall: Callable[[], int],
         max_entries: int = 50_000,
         max_per_service: int = 5_000,
+        alterations: Alterations | None = None,
     ) -> None:
         if max_entries < 1 or max_per_service < 1:
             raise ValueError("a change log keeps at least one entry, of each service too")
@@ -97,10 +60,12 @@ class ChangeLog:
         self._fresh: deque[Entry] = deque()
         self._services: dict[str, ServiceHistory] = {}
         self._floor: Entry | None = None
-        # Which origin's numbers came in which order: origin, first and last number of each run.
-        self._runs: deque[_Run] = deque(maxlen=MAX_RUNS)
-        self._run: _Run | None = None
-        registry.on_change(self._changed)
+        self._alterations = alterations
+        self._touches = Touches(registry)
+        self._touched: OrderedDict[tuple[str, int], Touched] = OrderedDict()
+        self._marks: deque[Mark] = deque()
+        self._mark()
+        registry.on_change(self._touches.changed)
         catalog.on_transition(self._transition)
 
     def __len__(self) -> int:
@@ -112,17 +77,23 @@ class ChangeLog:
     def since(self, service: str, cursor: Cursor | None) -> Missed:
         """Return what the holder of `cursor` missed of a service; full without one, or when it is of no use here.
 
-        It is of no use when it is of another kind or region, names an origin that is not known here, is ahead of this
-        node, or older than the log reaches back, and when the service was to be looked up again meanwhile. `service` in
-        any letter case.
+        It is of no use when it is of another kind or region, ahead of this node, or older than what is remembered, and
+        when the service was to be looked up again meanwhile. `service` in any letter case.
         """
         key = service.lower()
-        version = None if cursor is None else self.version_at(key, cursor)
-        missed = self.full(key) if version is None else self.after(key, version)
+        start = None if cursor is None else self.start(key, cursor)
+        missed = None if start is None else self._missed(key, start)
+        missed = missed or self.full(key)
         if cursor is not None:
             self.counters.full_syncs += missed.full
             self.counters.resumed += not missed.full
         return missed
+
+    def _missed(self, service: str, start: Start) -> Missed | None:
+        if isinstance(start, int):
+            return self.after(service, start)
+        changes = self.touched_changes(service, start)
+        return None if changes is None else Missed(full=False, changes=changes, entries=len(changes))
 
     def after(self, service: str, version: int) -> Missed:
         """Return what changed of a service, id in lower case, since a version of the catalog; full when unknown."""
@@ -137,20 +108,63 @@ class ChangeLog:
         shown = self._catalog.instances(service)
         return Missed(full=True, changes=[SeenChange(at, NEW, content) for _, content in shown])
 
-    def version_at(self, service: str, cursor: Cursor) -> int | None:
-        """Return the version of the catalog up to which the holder knows a service; None when only a full sync helps.
+    def behind(self, cursor: Cursor) -> bool:
+        """Tell whether this node lacks changes that the holder of a cursor may know; they may be on their way here."""
+        registry = self._registry
+        if self._is_own(cursor) or not self._of_use(cursor):
+            return False
+        vector, base = registry.vector, registry.base
+        return any(base.get(node, 0) < epoch for node, epoch in cursor.base.items()) or any(
+            seq > vector.get(origin, 0) and origin.epoch >= base.get(origin.node, 0)
+            for numbers in (cursor.vector, cursor.ahead)
+            for origin, seq in numbers.items()
+        )
+
+    def work(self, service: str, cursor: Cursor) -> Iterator[None] | None:
+        """Return the steps, a few milliseconds each, after which `start` takes no time; None when it takes none now.
 
         `service` is its id in lower case, empty for all services.
         """
-        if cursor.kind != MESH or cursor.name != self._registry.region or not self._is_past(cursor):
+        if self._is_own(cursor) or not self._of_use(cursor) or self._remembered(service, cursor) is not None:
             return None
-        floor = self._floor_of(service)
-        if floor is not None and not cursor.covers(floor.origin, floor.seq):
+        if self._touches.cost(service, cursor) <= AT_ONCE:
             return None
-        entries = self._of(service)
-        # The cursor is a moment of this node's past, so what it covers is a beginning of the entries.
-        first = bisect_left(entries, 1, key=lambda entry: not cursor.covers(entry.origin, entry.seq))
-        return self._catalog.version if first == len(entries) else entries[first].version - 1
+        return self._look_through(service, cursor)
+
+    def start(self, service: str, cursor: Cursor) -> Start | None:
+        """Return from where on the holder of a cursor is to be told of a service; None when only a full sync helps.
+
+        That is also the answer while this node is `behind` the cursor. `service` is its id in lower case, empty for all
+        services. What has cost a search is remembered, for all who come with the same cursor.
+        """
+        if self._is_own(cursor):
+            return cursor.version if self.entries_after(service, cursor.version, 1) is not None else None
+        if not self._of_use(cursor) or self.behind(cursor):
+            return None
+        touched = self._remembered(service, cursor)
+        if touched is None:
+            for _ in self._look_through(service, cursor):
+                pass
+            touched = self._remembered(service, cursor)
+        return touched
+
+    def touched_changes(self, service: str, touched: Touched) -> list[SeenChange] | None:
+        """Return what the holder of a cursor of another node is told of a service now; None when that is everything.
+
+        What is shown is told as new, also what he may know already, and what is not as deleted.
+        """
+        names = dict.fromkeys(touched.instances.get(service, ()))
+        entries = self.entries_after(service, touched.version)
+        if entries is None:
+            return None
+        names.update(dict.fromkeys([entry.instance for entry in entries]))
+        if "" in names:
+            return None
+        at, current = self.wall(), self._catalog.current(service, names) if names else {}
+        return [
+            SeenChange(at, NEW, current[name]) if name in current else SeenChange(at, DELETE, self._last(service, name))
+            for name in names
+        ]
 
     @property
     def version(self) -> int:
@@ -196,21 +210,27 @@ class ChangeLog:
         return self._start if self._floor is None else self._floor.version
 
     def cursor_at(self, version: int) -> Cursor | None:
-        """Return the cursor of those who know everything up to a version of the catalog; None beyond the log."""
+        """Return a cursor of those who know everything up to a version of the catalog; None beyond the log.
+
+        For this node it is exact. At another one its holder may be told again what he has heard up to `MARK`
+        transitions before, but misses nothing.
+        """
         if not self.reaches(version):
             return None
-        moment = dict(self._registry.vector)
-        entries = self.entries_after("", version, 1)
-        if entries:
-            entry = entries[0]
-            for run in reversed(self._runs):
-                if run.origin == entry.origin and run.first <= entry.seq:
-                    moment[run.origin] = entry.seq - 1
-                    break
-                moment[run.origin] = run.first - 1
-            else:
-                return None
-        return Cursor(kind=MESH, name=self._registry.region, vector=moment)
+        mark = next(mark for mark in reversed(self._marks) if mark.version <= version)
+        registry = self._registry
+        now = registry.vector | registry.ahead
+        # Whatever he knows beyond the mark, he knows from here.
+        ahead = {origin: seq for origin, seq in now.items() if seq > mark.vector.get(origin, 0)}
+        return Cursor(
+            kind=MESH,
+            name=registry.region,
+            vector=mark.vector,
+            base=mark.base,
+            ahead=ahead,
+            issuer=registry.origin,
+            version=version,
+        )
 
     def changes(self, entries: Sequence[Entry]) -> list[SeenChange]:
         """Return the difference that entries of one service make now: one change per instance, in order of the latest.
@@ -245,48 +265,72 @@ class ChangeLog:
         history = self._services.get(service)
         return self._floor if history is None else history.floor
 
-    def _is_past(self, cursor: Cursor) -> bool:
-        """Tell whether a cursor is a moment of this node's own past: what it lacks came after all that it covers."""
-        now, known = self._registry.vector, cursor.vector
-        if not known or any(seq > now.get(origin, -1) for origin, seq in known.items()):
+    # -- cursors of other nodes
+
+    def _is_own(self, cursor: Cursor) -> bool:
+        """Tell whether this node gave a cursor, in this life: then it is a moment of this history."""
+        registry = self._registry
+        return (
+            cursor.issuer == registry.origin
+            and cursor.name == registry.region
+            and self._start <= cursor.version <= self._catalog.version
+        )
+
+    def _of_use(self, cursor: Cursor) -> bool:
+        """Tell whether nothing that a cursor lacks has been forgotten here; else only a full sync helps [base, floor].
+
+        A node that lacks changes itself may be of use later.
+        """
+        registry = self._registry
+        if cursor.kind != MESH or cursor.name != registry.region or not cursor.vector:
             return False
-        moment = dict(now)
-        for run in reversed(self._runs):
-            seq = known.get(run.origin, 0)
-            if seq >= run.first:
-                moment[run.origin] = min(seq, moment[run.origin])
-                break
-            moment[run.origin] = run.first - 1
-        return all(known.get(origin, 0) == seq for origin, seq in moment.items())
+        known, base = cursor.vector.get, cursor.base.get
+        if any(base(node, 0) < epoch for node, epoch in registry.base.items()):
+            return False
+        if any(
+            known(origin, 0) < seq for origin, seq in registry.floor.items() if origin.epoch >= base(origin.node, 0)
+        ):
+            return False
+        # What a former life of this node has altered is known to whoever keeps that, and to nobody else.
+        me = registry.origin.node
+        return self._alterations is not None or all(
+            origin.node != me or origin == registry.origin or cursor.covers(origin, seq)
+            for origin, seq in registry.vector.items()
+        )
+
+    def _look_through(self, service: str, cursor: Cursor) -> Iterator[None]:
+        """Find what was touched since a cursor, step by step, and remember it unless the cursor is of no use then."""
+        version = self._catalog.version
+        for found in self._touches.steps(service, cursor, self._alterations):
+            if found is None:
+                yield
+            elif self._of_use(cursor):
+                self._touched[service, id(cursor)] = Touched(cursor, version, found)
+                if len(self._touched) > RESUMED:
+                    self._touched.popitem(last=False)
+
+    def _remembered(self, service: str, cursor: Cursor) -> Touched | None:
+        """Return what was found for the same cursor object, unless much has happened since."""
+        touched = self._touched.get((service, id(cursor)))
+        if touched is None or touched.cursor is not cursor or not self._of_use(cursor):
+            return None
+        entries = self.entries_after(service, touched.version, RESUMED)
+        return None if entries is None or len(entries) == RESUMED else touched
+
+    def _last(self, service: str, name: str) -> bytes:
+        """Return what is known of an instance that is not shown: its last content, or only the ids."""
+        lease = self._registry.find(service, name)
+        content = b"" if lease is None else lease.record.content
+        return content or deleted_instance(self._registry.region, service, name)
 
     # -- what happens
 
-    def _changed(self, change: Change) -> None:
-        run = self._run
-        if run is not None and run.origin is change.origin:
-            run.last = change.seq
-        else:
-            self._note(change.origin, change.seq)
-
-    def _note(self, origin: Origin, seq: int) -> None:
-        run = self._run
-        if run is not None and run.origin == origin:
-            run.last = seq
-        else:
-            self._run = _Run(origin, seq, seq)
-            self._runs.append(self._run)
-
     def _transition(self, transition: Transition) -> None:
-        origin, seq, service, before = transition.origin, transition.seq, transition.service, transition.before
-        run = self._run
-        if run is not None and run.origin is origin:
-            run.last = seq
-        else:
-            self._note(origin, seq)
+        service, before = transition.service, transition.before
+        if transition.altered:
+            self._touches.altered(transition)
         entry = Entry(
             transition.version,
-            origin,
-            seq,
             service,
             transition.instance,
             0 if before is None else digest(before),
@@ -299,6 +343,8 @@ class ChangeLog:
         history.entries.append(entry)
         self._entries.append(entry)
         self.counters.entries += 1
+        if not self.counters.entries % MARK:
+            self._mark()
         if before is not None:
             self._fresh.append(entry)
             if len(self._fresh) > FRESH:
@@ -308,10 +354,16 @@ class ChangeLog:
         if len(self._entries) > self._max_entries:
             self._evict()
 
+    def _mark(self) -> None:
+        registry = self._registry
+        self._marks.append(Mark(self._catalog.version, dict(registry.vector), dict(registry.base)))
+
     def _evict(self) -> None:
         """Forget the oldest entry; a service without any is known only by the floor of all."""
         self.counters.evicted += 1
         self._floor = oldest = self._entries.popleft()
+        if len(self._marks) > 1 and self._marks[1].version <= oldest.version:
+            self._marks.popleft()
         history = self._services.get(oldest.service)
         if history is None:
             return
@@ -319,19 +371,6 @@ class ChangeLog:
             history.floor = history.entries.pop(0)
         if not history.entries:
             del self._services[oldest.service]
-
-
-class _Run(msgspec.Struct, gc=False, eq=False):
-    """Changes of one origin that no other origin's came between: its first and last number."""
-
-    origin: Origin
-    first: int
-    last: int
-
-
-def digest(content: bytes) -> int:
-    """Return a keyed hash of what callers see, never 0."""
-    return hash(content) or 1
 
 
 def _version(entry: Entry) -> int:

@@ -12,11 +12,14 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from artemis.discovery import Catalog, Transition
-from artemis.push.cursor import NOTHING, Cursor, encode_cursor
+from artemis.model.cursors import NOTHING, Cursor, encode_cursor
+from artemis.push.catching_up import CatchingUp
+from artemis.push.entries import Start
 from artemis.push.limits import PushCounters, PushLimits
 from artemis.push.log import ChangeLog
 from artemis.push.subscriber import Feed, Subscriber
 from artemis.push.telling import Dialect, Teller
+from artemis.push.touches import Touched
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +46,8 @@ class ChangeStream:
     """Tells subscribers of what callers see differently. Owned by a node and its event loop.
 
     `cursor` gives the position of the node as text. `log` must have been made before. The owner of the loop
-    sets `clock`, seconds that bound what is made at once, and `later`, which calls something in a later turn.
+    sets `clock`, seconds that bound what is made at once, and `later`, which calls something in a later turn. He calls
+    `tick`, and `changed` when other nodes have brought something. `catching_up` are those whose cursor is ahead.
     `answering` counts, by service in lower case, waiters that were called and that their door has yet to answer; the
     door keeps it.
     """
@@ -56,7 +60,7 @@ class ChangeStream:
         limits: PushLimits | None = None,
     ) -> None:
         self.clock: Callable[[], float] = _still
-        self.later: Callable[[Callable[[], None]], object] | None = None
+        self._later: Callable[[Callable[[], None]], object] | None = None
         self.limits = limits or PushLimits()
         self.counters = PushCounters()
         self.answering: Counter[str] = Counter()
@@ -64,6 +68,7 @@ class ChangeStream:
         self.waiters = 0
         self._catalog = catalog
         self._log = log
+        self.catching_up = CatchingUp(log)
         self._teller = Teller(log, cursor, self.limits, self.counters)
         self._feeds: dict[str, Feed] = {}
         self._all = Feed("")
@@ -73,6 +78,19 @@ class ChangeStream:
         self._ended: deque[tuple[Subscriber, set[Feed]]] = deque()  # detached, with subscriptions that are to be ended
         self._ending = 0
         catalog.on_transition(self._publish)
+
+    @property
+    def later(self) -> Callable[[Callable[[], None]], object] | None:
+        """What calls something in a later turn of the loop; without it nothing is put off."""
+        return self._later
+
+    @later.setter
+    def later(self, later: Callable[[Callable[[], None]], object] | None) -> None:
+        self._later = self.catching_up.later = later
+
+    def tick(self, now: int) -> None:
+        """Tell those whose cursor was ahead of this node, if they have waited enough; every 100 ms or so."""
+        self.catching_up.tick(now)
 
     # -- subscribers
 
@@ -99,6 +117,9 @@ class ChangeStream:
         self._subscribers.discard(subscriber)
         subscriber.stream = None
         subscriber.dirty = {}
+        for wait in subscriber.held.values():
+            wait.cancel()
+        subscriber.held = {}
         feeds, subscriber.feeds = subscriber.feeds, set()
         self.subscriptions -= len(feeds)
         if self.later is None or len(feeds) <= _AT_ONCE or self._ending >= self.limits.total_subscriptions:
@@ -144,7 +165,7 @@ class ChangeStream:
                 return self._refuse(f"this node has {self.subscriptions} subscriptions, its limit; try another one")
         self._join(subscriber, feed or self._feed(service))
         if cursor is not None:
-            self._go_back(subscriber, self._feed(service), self._log.version_at(service, cursor))
+            self._resume(subscriber, self._feed(service), cursor)
         return None
 
     def subscribe_all(self, subscriber: Subscriber, cursor: Cursor | None = None) -> str | None:
@@ -153,8 +174,7 @@ class ChangeStream:
         When the log does not reach back to the cursor it is told to reload everything; a Java client cannot be told
         that, so it is refused.
         """
-        version = None if cursor is None else self._log.version_at("", cursor)
-        if cursor is not None and version is None and subscriber.dialect is Dialect.JAVA:
+        if cursor is not None and subscriber.dialect is Dialect.JAVA and self._log.start("", cursor) is None:
             return self._refuse(TOO_OLD)
         for feed in [feed for feed in subscriber.feeds if feed is not self._all]:
             self._remove(subscriber, feed)
@@ -162,7 +182,7 @@ class ChangeStream:
             return self._refuse(f"this node has {self.subscriptions} subscriptions, its limit; try another one")
         self._join(subscriber, self._all)
         if cursor is not None:
-            self._go_back(subscriber, self._all, version)
+            self._resume(subscriber, self._all, cursor)
         return None
 
     def position(self, subscriber: Subscriber, service_ids: Collection[str], given: str = "") -> str:
@@ -173,22 +193,27 @@ class ChangeStream:
         """
         everything = self._all in subscriber.feeds
         feeds = [self._all] if everything else [self._feeds.get(each.strip().lower()) for each in service_ids]
-        versions = [subscriber.dirty[feed] for feed in feeds if feed in subscriber.dirty]
-        if not versions:
+        starts = [subscriber.dirty[feed] for feed in feeds if feed in subscriber.dirty]
+        held = any(feed in subscriber.held for feed in feeds)
+        if not starts and not held:
             return self._cursor()
         if given and (not everything or "" in service_ids):
             return given
-        return encode_cursor(self._log.cursor_at(min(versions)) or NOTHING)
+        return encode_cursor((None if held else self._cursor_at(starts)) or NOTHING)
 
     def resumable(self, subscriber: Subscriber) -> str | None:
         """Return a cursor from which a subscriber misses nothing of what it has not taken, whatever the service.
 
-        None when there is none, because it knows nothing of some service.
+        None when there is none, because it knows nothing of some service, or what it knows is of another node.
         """
-        if not subscriber.dirty:
+        if subscriber.current:
             return self._cursor()
-        cursor = self._log.cursor_at(min(subscriber.dirty.values()))
+        cursor = None if subscriber.held else self._cursor_at(subscriber.dirty.values())
         return None if cursor is None else encode_cursor(cursor)
+
+    def _cursor_at(self, starts: Collection[Start]) -> Cursor | None:
+        versions = [start for start in starts if isinstance(start, int)]
+        return self._log.cursor_at(min(versions)) if len(versions) == len(starts) else None
 
     def unsubscribe(self, subscriber: Subscriber, service_id: str) -> bool:
         """End a subscription, with an empty id that to all services; return whether there was one."""
@@ -235,12 +260,12 @@ class ChangeStream:
 
     # -- what happens
 
-    def tell(self, subscriber: Subscriber, feed: Feed, version: int) -> list[bytes]:
-        """For subscribers: return what is to be told of a feed since `version`; from then on it is known."""
+    def tell(self, subscriber: Subscriber, feed: Feed, start: Start) -> list[bytes]:
+        """For subscribers: return what is to be told of a feed from `start` on; then it is known."""
         if feed is not self._all:
             feed.idle.add(subscriber)
-            return self._teller.service(feed.service, version, subscriber.dialect)
-        messages = self._teller.everything(version, subscriber.dialect)
+            return self._teller.service(feed.service, start, subscriber.dialect)
+        messages = self._teller.everything(start, subscriber.dialect)
         if messages is None:
             subscriber.lost = True
             self.counters.dropped += 1
@@ -299,18 +324,40 @@ class ChangeStream:
             feed.subscribers += 1
             self.subscriptions += 1
 
-    def _go_back(self, subscriber: Subscriber, feed: Feed, version: int | None) -> None:
-        """Let a subscriber know a feed only up to a version of the catalog; None: nothing of it."""
-        if version == self._catalog.version:
+    def _resume(self, subscriber: Subscriber, feed: Feed, cursor: Cursor) -> None:
+        """Let a subscriber go on from a cursor, as soon as this node knows as much as he may."""
+        before = subscriber.held.pop(feed, None)
+        if before is not None:
+            before.cancel()
+        wait = self.catching_up.wait(feed.service, cursor, lambda: self._caught_up(subscriber, feed, cursor))
+        if wait is None:
+            self._go_back(subscriber, feed, self._log.start(feed.service, cursor))
+            return
+        subscriber.dirty.pop(feed, None)
+        feed.idle.discard(subscriber)
+        subscriber.held[feed] = wait
+
+    def _caught_up(self, subscriber: Subscriber, feed: Feed, cursor: Cursor) -> None:
+        subscriber.held.pop(feed, None)
+        self._go_back(subscriber, feed, self._log.start(feed.service, cursor))
+
+    def _go_back(self, subscriber: Subscriber, feed: Feed, start: Start | None) -> None:
+        """Let a subscriber know a feed only up to some start; None: nothing of it."""
+        if isinstance(start, Touched) and not start.instances:
+            start = start.version
+        if start == self._catalog.version:
             subscriber.dirty.pop(feed, None)
             feed.idle.add(subscriber)
         else:
             feed.idle.discard(subscriber)
-            subscriber.mark(feed, -1 if version is None else version)
+            subscriber.mark(feed, -1 if start is None else start)
 
     def _remove(self, subscriber: Subscriber, feed: Feed) -> None:
         subscriber.feeds.discard(feed)
         subscriber.dirty.pop(feed, None)
+        wait = subscriber.held.pop(feed, None)
+        if wait is not None:
+            wait.cancel()
         self.subscriptions -= 1
         self._leave(subscriber, feed)
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from artemis.push.telling import Dialect
 
 if TYPE_CHECKING:
+    from artemis.push.catching_up import Wait
+    from artemis.push.entries import Start
     from artemis.push.stream import ChangeStream
 
 _LEAST = 128
@@ -40,7 +42,7 @@ class Subscriber:
     `behind`: the door has taken messages that it cannot write yet, because the peer does not read.
     """
 
-    __slots__ = ("_since", "_wake", "behind", "dialect", "dirty", "feeds", "lost", "stream")
+    __slots__ = ("_since", "_wake", "behind", "dialect", "dirty", "feeds", "held", "lost", "stream")
 
     def __init__(self, dialect: Dialect, wake: Callable[[], None]) -> None:
         self.dialect = dialect
@@ -48,15 +50,22 @@ class Subscriber:
         self.behind = False
         self.stream: ChangeStream | None = None
         self.feeds: set[Feed] = set()
-        #: Feeds with something to tell, and the version of the catalog up to which it knows them.
-        self.dirty: dict[Feed, int] = {}
+        #: Feeds with something to tell, and from where on.
+        self.dirty: dict[Feed, Start] = {}
+        #: Feeds of which nothing can be told yet: this node lacks changes that the subscriber may know.
+        self.held: dict[Feed, Wait] = {}
         self._wake = wake
         self._since: int | None = None
 
     @property
     def pending(self) -> bool:
-        """Whether there may be something to take."""
+        """Whether there may be something to take now."""
         return bool(self.dirty)
+
+    @property
+    def current(self) -> bool:
+        """Whether it was given everything that callers see of what it has subscribed to."""
+        return not self.dirty and not self.held
 
     @property
     def services(self) -> list[str]:
@@ -96,11 +105,11 @@ class Subscriber:
             self._since = now
         return now - self._since >= self.stream.limits.stall
 
-    def mark(self, feed: Feed, version: int) -> None:
-        """For the stream: there is something of a feed since `version`. May raise what the door's `wake` does."""
+    def mark(self, feed: Feed, start: Start) -> None:
+        """For the stream: there is something of a feed from `start` on. May raise what the door's `wake` does."""
         if self.stream is None:
             return  # it is detached, and only its subscriptions are still being ended
         first = not self.dirty
-        self.dirty[feed] = version
+        self.dirty[feed] = start
         if first:
             self._wake()

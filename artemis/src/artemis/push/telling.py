@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import NamedTuple
 
+from artemis.model.cursors import NOTHING, encode_cursor
 from artemis.push.changes import EVERYTHING, SeenChange, java_change, native_message, reload_change
-from artemis.push.cursor import NOTHING, encode_cursor
+from artemis.push.entries import Entry, Start
 from artemis.push.limits import PushCounters, PushLimits
-from artemis.push.log import ChangeLog, Entry
+from artemis.push.log import ChangeLog
+from artemis.push.touches import Touched
 
 _CACHED = 256
 _CACHED_BYTES = 8 * 1024 * 1024
@@ -47,7 +49,7 @@ class _Part(NamedTuple):
     reload: bool = False
 
 
-_Key = tuple[str, int, int, Dialect]  # service, from which (0: a full sync) to which version, dialect
+_Key = tuple[str, Start, int, Dialect]  # service, from where (0: a full sync) to which version, dialect
 _NOTHING = Told([])
 _NO_POSITION = encode_cursor(NOTHING)
 
@@ -71,23 +73,26 @@ class Teller:
         # What was told last, of which service, since when and at which version: most often the next one gets the same.
         self._latest: tuple[_Key | None, Told] = None, Told([])
 
-    def service(self, service: str, version: int, dialect: Dialect) -> list[bytes]:
-        """Return the messages for what changed of a service, id in lower case, since a version of the catalog."""
-        same = (service, version, self._log.version, dialect)
+    def service(self, service: str, start: Start, dialect: Dialect) -> list[bytes]:
+        """Return the messages for what changed of a service, id in lower case."""
+        same = (service, start, self._log.version, dialect)
         if self._latest[0] != same:
-            self._latest = same, self._service(service, version, dialect)
+            if isinstance(start, int):
+                self._latest = same, self._service(service, start, dialect)
+            else:
+                self._latest = same, self._touched(service, start, dialect)
         return self._counted(self._latest[1])
 
-    def everything(self, version: int, dialect: Dialect) -> list[bytes] | None:
-        """Return the messages for what changed in all services since a version of the catalog, in one moment.
+    def everything(self, start: Start, dialect: Dialect) -> list[bytes] | None:
+        """Return the messages for what changed in all services, in one moment.
 
         When that is too much, or unknown, it is a reload: of everything in our own dialect, of each service that has
         changed in Java's. None when those are too many or unknown.
         """
-        key = ("", version, self._log.version, dialect)
+        key = ("", start, self._log.version, dialect)
         told = self._latest[1] if self._latest[0] == key else self._cache.get(key)
         if told is None:
-            made = self._everything(version, dialect)
+            made = self._everything(start, dialect)
             if made is None:
                 return None
             told = self._keep(key, made)
@@ -106,22 +111,32 @@ class Teller:
             told = self._keep(key, self._told(service, [self._part(service, entries)], dialect))
         return told
 
-    def _everything(self, version: int, dialect: Dialect) -> Told | None:
-        behind = self._log.version - version
+    def _touched(self, service: str, touched: Touched, dialect: Dialect) -> Told:
+        """Tell what may look different to somebody who comes from another node."""
+        key = (service, touched, self._log.last_version(service), dialect)
+        told = self._cache.get(key)
+        if told is None:
+            part = self._touched_part(service, touched)
+            if part is None:
+                return self._whole(service, dialect)
+            told = self._keep(key, self._told(service, [part] if part.changes else [], dialect))
+        return told
+
+    def _touched_part(self, service: str, touched: Touched) -> _Part | None:
+        changes = self._log.touched_changes(service, touched)
+        return None if changes is None else self._bounded(service, changes, 0)
+
+    def _everything(self, start: Start, dialect: Dialect) -> Told | None:
+        version = start if isinstance(start, int) else start.version
+        touched = {} if isinstance(start, int) else start.instances
+        behind = self._log.version - version + (0 if isinstance(start, int) else start.count)
         if self._log.reaches(version) and behind <= self._limits.behind:
-            services: dict[str, list[Entry]] = {}
-            for entry in self._log.latest(behind):
-                if entry.version > version:
-                    # In the order of the latest change of each.
-                    its = services.pop(entry.service, None) or []
-                    its.append(entry)
-                    services[entry.service] = its
-            parts = [self._part(service, its) for service, its in services.items()]
+            parts = self._parts(version) if isinstance(start, int) else self._touched_parts(start)
             if sum(_size(part.changes) for part in parts) <= self._limits.sync_bytes:
                 return self._told(EVERYTHING, parts, dialect)
         if dialect is Dialect.NATIVE:
             return self._told(EVERYTHING, [self._reload(EVERYTHING)], dialect)
-        changed = sorted(self._log.services_after(version)) if self._log.reaches(version) else ()
+        changed = sorted({*touched, *self._log.services_after(version)}) if self._log.reaches(version) else ()
         if not changed or len(changed) > self._limits.reloads:
             return None
         at = self._log.wall()
@@ -129,13 +144,31 @@ class Teller:
             EVERYTHING, [_Part(each, [reload_change(each, at)], reload=True) for each in changed], dialect
         )
 
+    def _parts(self, version: int) -> list[_Part]:
+        services: dict[str, list[Entry]] = {}
+        for entry in self._log.latest(self._log.version - version):
+            if entry.version > version:
+                # In the order of the latest change of each.
+                its = services.pop(entry.service, None) or []
+                its.append(entry)
+                services[entry.service] = its
+        return [self._part(service, its) for service, its in services.items()]
+
+    def _touched_parts(self, touched: Touched) -> list[_Part]:
+        services = dict.fromkeys([*touched.instances, *sorted(self._log.services_after(touched.version))])
+        parts = [self._touched_part(service, touched) or self._reload(service) for service in services]
+        return [part for part in parts if part.changes]
+
     def _part(self, service: str, entries: Sequence[Entry]) -> _Part:
         if not all(entry.instance for entry in entries):
             return self._reload(service)
         changes = self._log.changes(entries)
+        return self._bounded(service, changes, len(entries) - len(changes))
+
+    def _bounded(self, service: str, changes: list[SeenChange], coalesced: int) -> _Part:
         if len(changes) > self._limits.changes or _size(changes) > self._limits.change_bytes:
             return self._reload(service)
-        return _Part(service, changes, len(entries) - len(changes))
+        return _Part(service, changes, coalesced)
 
     def _whole(self, service: str, dialect: Dialect) -> Told:
         """Tell a service as a whole: the log does not reach back to what the subscriber knows."""

@@ -164,10 +164,12 @@ class Node:
             self._restore(saved, now, wall)
         self._wall = wall
         self._born = (now, wall)
-        self._positions = Positions(identity.region)
+        self._positions = Positions(self.registry)
         clock = wall_clock or (lambda: self._wall)
         self.log = ChangeLog(self.catalog, self.registry, wall=clock, max_entries=max_changes)
         self.stream = ChangeStream(self.catalog, self.log, self.cursor, push_limits)
+        self.registry.on_change(lambda _: self.stream.catching_up.changed())
+        self.registry.on_jump(lambda *_: self.stream.catching_up.changed())
         self.status = STARTING
         self.generation = -1
         self._region = identity.region.lower()
@@ -311,7 +313,7 @@ class Node:
 
     def cursor(self) -> str:
         """Return the position of everything that is shown now (design 4.1); the same object until something changes."""
-        return self._positions.text(self.registry.vector)
+        return self._positions.text(self.catalog.version)
 
     def age(self, now: int) -> int:
         """Return how many milliseconds old the data may be: 0, unless `as_of` names an earlier moment (design 4.1).
@@ -370,6 +372,7 @@ class Node:
             self.wait_for(None)
         more = self.pullouts.tick()
         more = self.registry.tick(now, wall, limit) or more
+        self.stream.tick(now)
         if self.stale_since is not None:
             self._confirm(now)
         return more

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from artemis.server.http.polls import PARAMETERS
+from artemis.server.http.poll_query import PARAMETERS
 from artemis.server.operations import Parameter
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"

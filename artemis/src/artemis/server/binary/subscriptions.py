@@ -74,7 +74,7 @@ class Pusher:
                 pass
         except SessionClosedError:
             return False  # `ended` follows, or has been
-        return not (self.late or self.subscriber.pending)
+        return not self.late and self.subscriber.current
 
     def push(self) -> bool:
         """Send the next messages; a task goes on when the session takes no more. True: there is more for a later turn.

@@ -8,25 +8,23 @@ not hold up the loop. Not here: what a caller missed (`artemis.push.log`), and h
 from __future__ import annotations
 
 import asyncio
-import re
 import zlib
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Generator
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import unquote
 
 import msgspec
 
 from artemis.model.responses import RATE_LIMITED, failure
-from artemis.push import BadCursor, Cursor, changes_json, decode_cursor
+from artemis.push import Cursor, changes_json
 from artemis.server.http.answer import Answer, not_done, position_fields, preflight, problem
 from artemis.server.http.packing import FROM_SIZE
+from artemis.server.http.poll_query import PARAMETERS, Asked, BadQuery, read_poll
 from artemis.server.http.routes import PREFIXES, Routes, query_fields
-from artemis.server.operations.table import BadParameter, Parameter, refuse_unknown
+from artemis.server.operations.table import BadParameter, refuse_unknown
 
 if TYPE_CHECKING:
-    from artemis.push import Missed
+    from artemis.push import Missed, Wait
     from artemis.server.gate import Gate
     from artemis.server.http.head import RequestHead
     from artemis.server.node import Node
@@ -34,17 +32,6 @@ if TYPE_CHECKING:
 
 NAME = "discovery.changes"
 """What metrics and the OpenAPI document call this request."""
-
-#: What its query may have.
-PARAMETERS = {
-    "cursor": Parameter("That of the last answer, from this or another node."),
-    "wait": Parameter("How long to wait for a change: `30s`, `500ms` or seconds; more than 60 s counts as 60 s."),
-    "regionId": Parameter("Must be that of the node, if given."),
-    "zoneId": Parameter("The zone that asks, for nodes that serve their own zone only."),
-}
-
-#: Seconds that a request waits at most, whatever it asks for.
-MAX_WAIT = 60.0
 
 #: Requests that wait; further ones are refused.
 MAX_WAITING = 10_000
@@ -57,18 +44,10 @@ _SLICE = 250
 _KEPT = 64
 
 _STARTS = tuple(family + b"v1/services/" for family in PREFIXES)
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s)?", re.ASCII)
-
-#: Those who are told of the same change come back with the same cursor.
-_cursor = lru_cache(maxsize=256)(decode_cursor)
 
 PollSteps = Generator[None, None, Answer]
 Finish = Callable[[Answer], None]
 _Key = tuple[str, str, bool]  # service in lower case, cursor (empty: everything is shown), packed
-
-
-class BadQuery(ValueError):  # noqa: N818 - what it is, in the words of the answer
-    """A query parameter cannot be read; the text says which and how it must look."""
 
 
 class _Position(NamedTuple):
@@ -78,25 +57,19 @@ class _Position(NamedTuple):
     age: int
 
 
-class _Asked(NamedTuple):
-    service: str
-    cursor: Cursor | None
-    cursor_text: str
-    wait: float
-    packed: bool
-
-
 class Waiting:
     """One request that waits. Made by `Polls.begin`; `cancel` when its connection is gone."""
 
-    __slots__ = ("_called", "_cancel_change", "_polls", "_timer", "answer", "asked", "done", "due", "finish")
+    __slots__ = ("_called", "_cancel_change", "_polls", "_timer", "answer", "asked", "done", "due", "finish", "held")
 
-    def __init__(self, polls: Polls, asked: _Asked, finish: Finish) -> None:
+    def __init__(self, polls: Polls, asked: Asked, finish: Finish) -> None:
         self.asked = asked
         self.finish = finish
         self.answer: Answer | None = None
         self.done = False
         self.due = False
+        #: Its cursor cannot be answered yet, whatever happens to the service.
+        self.held: Wait | None = None
         self._polls = polls
         self._called = False  # for a change, and not answered yet
         self._cancel_change: Callable[[], None] | None = None
@@ -111,6 +84,9 @@ class Waiting:
     def stop_watching(self) -> None:
         """Wait for no change and no time any more: the answer is being made."""
         self._timer.cancel()
+        if self.held is not None:
+            self.held.cancel()
+            self.held = None
         if self._cancel_change is not None:
             self._cancel_change()
 
@@ -123,7 +99,15 @@ class Waiting:
 
     def hurry(self) -> None:
         """Wait no longer, but answer with what there is."""
+        if self.held is not None:
+            self.held.cancel()
+            self.held = None
         self._expire()
+
+    def caught_up(self) -> None:
+        """Its cursor can be answered now, or has waited for that long enough."""
+        self.held = None
+        self._polls.ready(self)
 
     def _changed(self) -> None:
         self._called = True
@@ -199,7 +183,7 @@ class Polls:
         if refused is None:
             try:
                 refuse_unknown(query, PARAMETERS)
-                asked = _read(path[len(start) :], query, head)
+                asked = read_poll(path[len(start) :], query, head)
             except (BadParameter, BadQuery) as error:
                 self._counters["bad_query"] += 1
                 return problem(400, str(error))
@@ -240,7 +224,11 @@ class Polls:
         status = self.node.refuse_discovery(region, zone or self.node.identity.zone)
         return None if status is None else not_done(status)
 
-    def _answer_or_wait(self, asked: _Asked, finish: Finish) -> Answer | Waiting:
+    def _answer_or_wait(self, asked: Asked, finish: Finish) -> Answer | Waiting:
+        if asked.cursor is not None and not self._draining:
+            held = self._hold(asked, asked.cursor, finish)
+            if held is not None:
+                return held
         answer = self._look_up(asked, empty=not asked.wait or self._draining)
         if isinstance(answer, Answer):
             return answer
@@ -257,11 +245,23 @@ class Polls:
             return self._busy()
         return entry
 
+    def _hold(self, asked: Asked, cursor: Cursor, finish: Finish) -> Answer | Waiting | None:
+        """Wait a little if this node lacks what the caller may know; None when it can answer."""
+        catching_up = self.node.stream.catching_up
+        if not catching_up.needed(asked.service, cursor):
+            return None
+        if len(self._waiting) >= self._max_waiting:
+            return self._busy()
+        entry = Waiting(self, asked, finish)
+        entry.held = catching_up.wait(asked.service, cursor, entry.caught_up)
+        self._waiting.add(entry)
+        return entry
+
     def _busy(self) -> Answer:
         self._counters["status_503"] += 1
         return problem(503, "too many requests wait here; ask another node, or later", (b"Retry-After", b"5"))
 
-    def _look_up(self, asked: _Asked, *, empty: bool) -> Answer | list[Waiting] | None:
+    def _look_up(self, asked: Asked, *, empty: bool) -> Answer | list[Waiting] | None:
         """What there is to answer now; None when that is nothing, unless `empty` answers are wanted.
 
         A large answer is made in steps; then it is the list of those who wait for it, to be appended to.
@@ -277,7 +277,7 @@ class Polls:
         shared = self._kept.get(key) or self._making.get(key)
         if shared is not None:
             return shared
-        if asked.cursor is None or log.version_at(asked.service, asked.cursor) is None:
+        if asked.cursor is None or log.start(asked.service, asked.cursor) is None:
             # All whose cursor is of no use are shown the same.
             key = (asked.service, everything, asked.packed)
             shared = self._kept.get(key) or self._making.get(key)
@@ -330,6 +330,8 @@ class Polls:
             self.loop.call_soon(self._look)
 
     def _answer(self, entry: Waiting) -> None:
+        if entry.held is not None and not self._draining:
+            return
         answer = entry.answer or self._look_up(entry.asked, empty=entry.due or self._draining)
         if isinstance(answer, list):
             entry.stop_watching()
@@ -340,33 +342,6 @@ class Polls:
         elif not entry.watch():  # what changed looks again as it did before, so he waits on
             entry.cancel()
             entry.finish(self._busy())
-
-
-def _read(name: bytes, query: Query, head: RequestHead) -> _Asked:
-    """Read the path and the query. Raises BadQuery."""
-    try:
-        service = unquote(name, encoding="utf-8", errors="strict").strip().lower()
-    except UnicodeDecodeError as error:
-        raise BadQuery("the service id in the path is not UTF-8; percent-encode its bytes") from error
-    if not service:
-        raise BadQuery("the service id in the path is blank")
-    text = query.get("cursor", "")
-    try:
-        cursor = _cursor(text) if text else None
-    except BadCursor:
-        cursor, text = None, ""  # as good as none: the answer is everything
-    packed = head.accepts_gzip
-    return _Asked(service, cursor, text, 0.0 if head.method == b"HEAD" else _seconds(query.get("wait", "")), packed)
-
-
-def _seconds(text: str) -> float:
-    """Read how long to wait: `30s`, `500ms`, seconds; empty is not at all. Raises BadQuery."""
-    if not text:
-        return 0.0
-    match = _DURATION.fullmatch(text.strip())
-    if match is None:
-        raise BadQuery("wait must look like 30s, 500ms or 30 (seconds)")
-    return min(float(match[1]) / (1000 if match[2] == "ms" else 1), MAX_WAIT)
 
 
 def _write(missed: Missed, position: _Position, *, packed: bool) -> PollSteps:

@@ -76,7 +76,7 @@ class NativeMessages:
     def confirmed(self, subscriber: Subscriber) -> bytes:
         """Say whether a session was sent everything that it had to be told until now; made when it is sent."""
         age = self._age()
-        current = age is not None and not subscriber.pending
+        current = age is not None and subscriber.current
         cursor = self._stream.resumable(subscriber)
         return encode({"type": "confirmed", "cursor": cursor, "current": current, "ageMs": age or 0})
 
