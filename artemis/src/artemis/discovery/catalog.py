@@ -99,10 +99,17 @@ class Catalog:
         name = min(name for name, lease in known.leases.items() if lease.live)
         return _SPELLING.decode(known.leases[name].record.content).service_id
 
-    def alter(self, instances: Iterable[tuple[str, str]], change: Callable[[], T]) -> T:
+    def alter(
+        self,
+        instances: Iterable[tuple[str, str]],
+        change: Callable[[], T],
+        told_as: tuple[Origin, int] | None = None,
+    ) -> T:
         """Let `change` alter what a filter decides by, and tell what callers see differently from then on.
 
-        `instances` are the pairs of service and instance id, in lower case, that it can make a difference for.
+        `instances` are the pairs of service and instance id, in lower case, that it can make a difference for. It is
+        told as the change `told_as`, which has been numbered before and is of one instance at most; without it each
+        instance is a change of this node's own.
         """
         before = [
             (service, name, content, self.shown(service, name, content))
@@ -112,7 +119,8 @@ class Catalog:
         for service, name, content, seen in before:
             after = self.shown(service, name, content)
             if seen != after:
-                self._tell(self._registry.origin, self._registry.sequence(), service, name, seen, after, altered=True)
+                origin, seq = told_as or (self._registry.origin, self._registry.sequence())
+                self._tell(origin, seq, service, name, seen, after)
         return result
 
     def reload(self, service: str) -> None:

@@ -18,7 +18,9 @@ __all__ = [
     "Record",
     "Stamp",
     "covered",
+    "join_dots",
     "merge",
+    "remembered",
     "without_forgotten",
 ]
 
@@ -99,11 +101,12 @@ def merge(a: Record, b: Record) -> Record:
         max(a.renewed, b.renewed),
         max(a.expired, b.expired),
         max(a.asserted, b.asserted),
-        a.dots if a.dots == b.dots else _join_dots(a.dots, b.dots),
+        a.dots if a.dots == b.dots else join_dots(a.dots, b.dots),
     )
 
 
-def _join_dots(a: tuple[Dot, ...], b: tuple[Dot, ...]) -> tuple[Dot, ...]:
+def join_dots(a: tuple[Dot, ...], b: tuple[Dot, ...]) -> tuple[Dot, ...]:
+    """Return the last number of each origin that either names, in order."""
     joined = {dot.origin: dot for dot in a}
     for dot in b:
         joined[dot.origin] = max(dot, joined.get(dot.origin, dot))
@@ -127,8 +130,12 @@ def covered(
 
 def without_forgotten(record: Record, base: Mapping[str, int]) -> Record:
     """Return a record without the dots of epochs below `base`; the same object if it has none."""
-    dots = record.dots
+    kept = remembered(record.dots, base)
+    return record if kept is record.dots else msgspec.structs.replace(record, dots=kept)
+
+
+def remembered(dots: tuple[Dot, ...], base: Mapping[str, int]) -> tuple[Dot, ...]:
+    """Return those of some dots that are not of epochs below `base`; the same object if all are."""
     if not base or all(dot.origin.epoch >= base.get(dot.origin.node, 0) for dot in dots):
-        return record
-    kept = tuple(dot for dot in dots if dot.origin.epoch >= base.get(dot.origin.node, 0))
-    return msgspec.structs.replace(record, dots=kept)
+        return dots
+    return tuple(dot for dot in dots if dot.origin.epoch >= base.get(dot.origin.node, 0))

@@ -6,7 +6,7 @@ monotonic clock; one event loop owns a store.
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 import msgspec
@@ -237,6 +237,20 @@ class RecordStore:
         seq = self.vector[self.origin] = self.vector[self.origin] + 1
         return seq
 
+    def stamp(self, now: int) -> Stamp:
+        """Return a stamp above everything that this node has seen, for a record that is not an instance's."""
+        return self._clock.next(now)
+
+    def observe(self, stamp: Stamp) -> None:
+        """Let the stamps of this node be above one of another node."""
+        self._clock.observe(stamp)
+
+    def raise_floor(self, dots: Iterable[Dot]) -> None:
+        """Serve no cursor any more that lacks one of these dots: what they made was swept [floor]."""
+        for dot in dots:
+            if dot.origin.epoch >= self.base.get(dot.origin.node, 0):
+                self.floor[dot.origin] = max(dot.seq, self.floor.get(dot.origin, 0))
+
     # -- changes
 
     def _find(self, service: str, name: str) -> Lease | None:
@@ -333,9 +347,7 @@ class RecordStore:
         del entry.leases[name]
         if not entry.leases:
             del self._services[service]
-        for dot in lease.record.dots:
-            if dot.origin.epoch >= self.base.get(dot.origin.node, 0):
-                self.floor[dot.origin] = max(dot.seq, self.floor.get(dot.origin, 0))
+        self.raise_floor(lease.record.dots)
         self.counters.swept += 1
         if self._marks is not None:
             self._marks.gone(lease)
