@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 _OPTIONS = "options"
 #: The part of the TTL by which wall clocks may be apart (design 4.1).
 _SKEW_PART = 8
+#: Milliseconds that callers wait at most for changes that they may know from another node and this one lacks: those are
+#: on their way for a fraction of that, or a link is down and they may be for long (design 4.1 "behind").
+_PATIENCE = 1_000
 
 
 class Clustered:
@@ -79,6 +82,7 @@ class Clustered:
             timings=MeshTimings(ping=config.beat),
         )
         node.registry.on_change(self._changed)
+        node.stream.catching_up.patience = _PATIENCE
         self.membership.links = lambda: self.mesh.links
         self.membership.receiving = self.mesh.reception.connections.__contains__
         self.membership.dial = self.mesh.set_peers
