@@ -120,7 +120,7 @@ class Catalog:
             after = self.shown(service, name, content)
             if seen != after:
                 origin, seq = told_as or (self._registry.origin, self._registry.sequence())
-                self._tell(origin, seq, service, name, seen, after)
+                self._tell(origin, seq, service, name, seen, after, altered=True)
         return result
 
     def reload(self, service: str) -> None:
