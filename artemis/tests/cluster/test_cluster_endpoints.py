@@ -251,7 +251,7 @@ def test_the_age_of_answers_is_the_silence_of_the_most_silent_node_that_counts(n
     current = {"a": 900, "b": 400, "c": 100}
 
     def age(now: int) -> int:
-        node.in_contact(members.oldest_contact(current, 0))
+        node.in_contact(members.oldest_contact(current, now))
         return node.age(now)
 
     assert 600 == age(1_000)
@@ -265,11 +265,40 @@ def test_the_age_of_answers_is_the_silence_of_the_most_silent_node_that_counts(n
     assert node.as_of is None
 
 
-def test_a_node_whose_changes_were_never_all_here_counts_from_the_start(node: Node) -> None:
-    """Nobody knows what it accepted."""
+def test_of_a_node_that_was_never_all_known_its_whole_life_may_be_missing(node: Node) -> None:
+    """Its epoch is the wall clock of its start, as long as that was right."""
+    members = node.members
+    assert members is not None
+    members.met(announced("a", epoch=WALL - 5_000), 0)
+    members.told("a", UP, 0)
+    members.tick(100, WALL + 100)
+    node.in_contact(members.oldest_contact({}, 100))
+    assert 5_100 == node.age(100)
+
+
+def test_an_address_where_nobody_was_met_counts_until_it_would_be_down(node: Node) -> None:
+    """A node that serves alone says for that long that it may lack something."""
+    members = node.members
+    assert members is not None
+    members.configure([peer_url("http://a:1")], 1_000)
+    ages = []
+    for now in (1_500, 10_999, 11_000):
+        node.in_contact(members.oldest_contact({}, now))
+        ages.append(node.age(now))
+    assert [500, 9_999, 0] == ages
+
+
+def test_two_nodes_that_refuse_each_other_for_their_clocks_say_how_old_they_are(node: Node) -> None:
+    """Both go on, as nobody can tell whose clock is wrong; a third one that agrees settles it."""
     members = know(node, ("a", "z1", UP))
-    node.in_contact(members.oldest_contact({}, 7))
-    assert 93 == node.age(100)
+    for now in (0, 4_000, 15_000):
+        members.clocks.measure("a", 60_000, 5, now, WALL + now)
+        members.tick(now, WALL + now)
+        members.clocks.fault(now, WALL + now)
+    assert 0 == members.oldest_contact({"a": 0}, 15_000)
+    members.clocks.measure("b", 10, 5, 15_000, WALL + 15_000)
+    members.clocks.fault(15_000, WALL + 15_000)
+    assert members.oldest_contact({"a": 0}, 15_000) is None
 
 
 def test_the_older_of_both_ages_counts(node: Node) -> None:

@@ -262,18 +262,22 @@ class Members:
 
     # -- what is thought of them
 
-    def oldest_contact(self, current: Mapping[str, int], otherwise: int) -> int | None:
-        """Return until when all is known that those members accepted which are up or suspected; None without any.
+    def oldest_contact(self, current: Mapping[str, int], now: int) -> int | None:
+        """Return until when all is known here that other nodes have accepted; None when there is none that counts.
 
-        `current` says of nodes when they were heard last with everything known here that they had accepted, `otherwise`
-        what holds for those of which that was never so.
+        Those count that are up or suspected, those that are refused for their clock while nobody can tell whose is
+        wrong, and for as long as a silent one would, addresses where nobody was met yet. `current` says when nodes were
+        heard last with all known here that they had accepted. Of one with which that was never so, all that it has
+        accepted in its life may be missing; its epoch tells when that began.
         """
         found = [
-            current.get(node, otherwise)
+            current.get(node, member.announced.epoch - self._wall)
             for node, member in self._members.items()
-            if not member.left and member.suspicion.presence is not Presence.GONE and member.standing.registry
+            if member.standing.registry and not member.left and self._counts(node, member, now)
         ]
-        return min(found, default=None)
+        patience = self._timings.patience.down
+        unmet = (each.since for each in self._addresses.values() if not each.node and now - each.since < patience)
+        return min([*found, *unmet], default=None)
 
     def views(self, now: int) -> Iterator[MemberView]:
         """Show all members: those that were met, then configured addresses where nobody was."""
@@ -347,6 +351,10 @@ class Members:
         if member.standing == _UNTOLD:
             return UNKNOWN, _sentence("it has not said yet what it serves", member.unreached)
         return member.standing.status, _sentence(member.standing.why, member.unreached)
+
+    def _counts(self, node: str, member: _Member, now: int) -> bool:
+        gone = member.suspicion.presence is Presence.GONE
+        return not gone or self.clocks.doubtful(node, now, now + self._wall)
 
     def _find(self, address: _Address) -> None:
         """Tell which member an address is, as far as its announced URL says so."""

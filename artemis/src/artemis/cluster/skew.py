@@ -36,6 +36,7 @@ class Clocks:
         self._measured: dict[str, Measured] = {}
         self._own: int | None = None
         self._reached = 0
+        self._agreed = False
         self._fault: str | None = None
 
     def measure(self, node: str, skew: int, error: int, now: int, wall: int) -> None:
@@ -56,6 +57,10 @@ class Clocks:
         found = self._measured.get(node)
         return found is not None and abs(found.offset - (wall - now)) - found.error > self.limit
 
+    def doubtful(self, node: str, now: int, wall: int) -> bool:
+        """Whether a node is there, refused for its clock, and not known to be the one that is wrong: it may go on."""
+        return not self._agreed and self.too_far(node, now, wall)
+
     def fault(self, now: int, wall: int) -> str | None:
         """Judge the own clock; returns a sentence while it is the wrong one.
 
@@ -72,7 +77,8 @@ class Clocks:
         others = list(self._measured.values())
         mine = Measured(wall - now, 0, now)
         everybody = [mine, *others]
-        if 2 * self._agreeing(mine, everybody) > len(everybody):
+        self._agreed = 2 * self._agreeing(mine, everybody) > len(everybody)
+        if self._agreed:
             self._fault = None
         elif 2 * max(self._agreeing(each, everybody) for each in others) > len(everybody):
             self._fault = self._sentence(mine, others)

@@ -59,7 +59,6 @@ class Membership(MeshListener):
         self._now, self._wall = now, wall
         self._lists: dict[str, tuple[PeerUrl, ...]] = {}
         self._listing = dict.fromkeys(listing)
-        self._born = now()
         self._redial = False
         self._ids: Collection[str] = ()
         self._short_for = 0
@@ -99,7 +98,7 @@ class Membership(MeshListener):
         self._judge_clock(now, wall)
         if not self.joining.over:
             self._join(now)
-        node.in_contact(members.oldest_contact(replica.current, self._born))
+        node.in_contact(members.oldest_contact(replica.current, now))
 
     # -- what the mesh tells
 
