@@ -63,6 +63,8 @@ class MergingStore(RecordStore):
             return False
         self._clock.observe(max(record.version, record.renewed))
         lease, merged = self._join(record, age, now)
+        if merged.version > record.version:
+            self.counters.overtaken += 1
         self._replace(lease, merged, origin, seq, now, legacy=is_legacy_content(merged.content))
         if merged.live and merged.asserted <= merged.expired:
             self._restate(lease, merged, now)
@@ -146,8 +148,10 @@ class MergingStore(RecordStore):
         news_here = seen != shown and not beyond
         news_there = known is not None and seen != record.visible and covered(known, {}, theirs.vector, theirs.base)
         if (merged.live and merged.asserted <= merged.expired) or news_here or news_there:
+            self.counters.repaired += 1
             self._restate(lease, merged, now)
         elif mine is None or not _same(merged, lease.record):
+            self.counters.repaired += 1
             for dot in beyond:
                 self.ahead[dot.origin] = max(dot.seq, self.ahead.get(dot.origin, 0))
             origin, seq = (beyond[0].origin, beyond[0].seq) if beyond else (None, 0)

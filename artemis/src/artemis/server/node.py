@@ -97,6 +97,8 @@ class NodeStats(msgspec.Struct, frozen=True, kw_only=True):
     expired: int
     swept: int
     swept_early: int
+    repaired: int
+    overtaken: int
     refused_invalid: int
     refused_region: int
     refused_zone: int
