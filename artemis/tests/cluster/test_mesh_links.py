@@ -1,6 +1,7 @@
 """Links between meshes on real sockets: who gets one, what travels, how they end and come back."""
 
 import asyncio
+import itertools
 
 import msgspec
 import trustme
@@ -8,6 +9,7 @@ from mesh_nodes import HASTY, Member, dialling, members, wall
 
 from artemis.cluster.addresses import peer_url
 from artemis.cluster.mesh.handshake import Dialling
+from artemis.cluster.mesh.intake import TURN
 from artemis.cluster.mesh.mesh import Mesh
 from artemis.cluster.mesh.wire import ENDING, HELLO, MESSAGE, PING, PROVE, Code, Hello, Refusal, decode_greeting
 from artemis.cluster.messages import PROTOCOL, Changes, Renewals, encode_message
@@ -57,6 +59,20 @@ async def test_what_is_said_to_all_comes_to_all():
         for node in nodes:
             await node.until(lambda node=node: len(node.replica.received) == 2)
             assert {"one", "two", "three"} - {node.node} == {peer for peer, _ in node.replica.received}
+
+
+async def test_what_takes_long_is_handled_in_turns():
+    """Messages that cost more than their turn has keep their order, and their connection is read on in the end."""
+    one, two = Member("one"), Member("two")
+    async with members(one, two):
+        one.dial(two)
+        await one.until_linked(two)
+        two.mesh.reception._intake._clock = itertools.count(step=TURN / 3).__next__
+        said = [("one", one.say(number)) for number in range(3_000)]
+        await two.until(lambda: len(two.replica.received) == len(said))
+        assert said == two.replica.received
+        assert two.mesh.reception.late
+        assert 0 == two.mesh.reception.waiting
 
 
 async def test_a_node_dials_back_who_dials_it():
