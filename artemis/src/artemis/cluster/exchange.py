@@ -1,8 +1,9 @@
 """Exchanges: a node shows a peer the sums of what it knows and is sent all that differs (design 4.1 "Repair").
 
-An answer is of one moment, as references to records, and is sent in parts that its asker pulls. The parts are merged as
-they come; the vector of that moment comes over with the last one, and only then is it the asker's [dots]. A node asks
-one peer at a time, and takes nothing that answers an earlier question [bound_reply].
+An answer is sent in parts that its asker pulls. Which buckets differ, and the vector, are of the moment when it began;
+its rows are those of the moment when each is sent, so they hold what the vector says and maybe more. The parts are
+merged as they come; the vector comes over with the last one, and only then is it the asker's [dots]. A node asks one
+peer at a time, and takes nothing that answers an earlier question [bound_reply].
 Not here: when to ask whom, and links (`replica`).
 """
 
@@ -14,10 +15,12 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from artemis.cluster.digests import BUCKETS, Digests
+from artemis.cluster.inspection import Inspection
 from artemis.cluster.messages import InstanceRow, OperationRow, Part, Repair, Row, dots_of, instance_row, record_of
 from artemis.cluster.operators import OperatorState
 from artemis.registry import Dot, Lease, Origin, Reach, Record, Registry, Stamp
 from artemis.registry.records import without_forgotten
+from artemis.registry.store import current
 
 ROWS = 200
 """Rows of one message."""
@@ -29,7 +32,9 @@ BYTES = 1_048_576
 class Question(msgspec.Struct):
     """What this node has asked a peer: which part of the answer is due, since when, and what came so far.
 
-    `before` is this node's base when the answer began, `seen` the leases that the peer has too.
+    `before` is this node's base when the answer began, `seen` the leases that the peer has too, `left` the buckets in
+    which something may be that it lacks, None before all of its rows are there. `begun` is when it was asked, `repaired`
+    how many records had been repaired until then. With an `inspection` nothing is merged.
     """
 
     peer: str
@@ -42,12 +47,32 @@ class Question(msgspec.Struct):
     buckets: list[int] = []
     seen: set[Lease] = msgspec.field(default_factory=set)
     operations: list[OperationRow] = msgspec.field(default_factory=list)
-    left: list[Lease] | None = None
+    left: list[int] | None = None
     rows: int = 0
+    begun: int = 0
+    repaired: int = 0
+    restated: int = 0
+    inspection: Inspection | None = None
+
+
+class Exchanged(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of an exchange: `at` monotonic ms it was over, after `took`.
+
+    `buckets` differed, `rows` records came of them, of which `repaired` were news here; `restated` are those that this
+    node makes changes of its own, as the peer had swept them. Without `completed` it broke off, and the rest is 0.
+    """
+
+    at: int
+    took: int
+    completed: bool
+    buckets: int = 0
+    rows: int = 0
+    repaired: int = 0
+    restated: int = 0
 
 
 class Answer:
-    """An answer to a peer's question, as of the moment it was made, in messages of so many `rows` at most."""
+    """An answer to a peer's question, in messages of so many `rows` at most."""
 
     def __init__(
         self,
@@ -60,23 +85,24 @@ class Answer:
         now: int,
     ) -> None:
         self.request = request
-        self._most = rows
         self.since = now
         self.index = 0
-        leases = list(digests.leases(buckets))
-        self._records = [lease.record for lease in leases]
-        self._renewed = [lease.renewed for lease in leases]
-        self._heard = [lease.heard for lease in leases]
-        self._operations = operators.rows(bucket - BUCKETS for bucket in buckets) if operators else []
-        self._base = dict(registry.base)
+        self._registry = registry
+        self._digests = digests
+        self._operators = operators
+        self._most = rows
         self._buckets = buckets
+        self._base = dict(registry.base)
         self._vector = parts_of(registry.vector)
         self._floor = parts_of(registry.floor)
         self._messages = self._parts()
 
     def next(self, index: int, now: int) -> Repair | None:
-        """Return the part `index`; None unless it is the next one, and nothing is left when it was the last."""
-        if index != self.index:
+        """Return the part `index`; None unless it is the next one, and when the answer is of no use any more.
+
+        That is so when epochs were forgotten since it began, as records do not name them now.
+        """
+        if index != self.index or self._registry.base != self._base:
             return None
         self.index += 1
         self.since = now
@@ -95,12 +121,12 @@ class Answer:
         yield self._part(index, rows, last=True)
 
     def _rows(self) -> Iterator[Row]:
-        yield from self._operations
-        for record, renewed, heard in zip(self._records, self._renewed, self._heard, strict=True):
-            record = without_forgotten(record, self._base)  # noqa: PLW2901 - the same, cleaned
-            if renewed != record.renewed:
-                record = msgspec.structs.replace(record, renewed=renewed)  # noqa: PLW2901
-            yield instance_row(record, max(0, self.since - heard), with_dots=True)
+        if self._operators is not None:
+            yield from self._operators.rows(bucket - BUCKETS for bucket in self._buckets if bucket >= BUCKETS)
+        for bucket in self._buckets:
+            for lease in list(self._digests.leases([bucket])):
+                record = without_forgotten(current(lease), self._base)
+                yield instance_row(record, max(0, self.since - lease.heard), with_dots=True)
 
     def _part(self, index: int, rows: list[Row], *, last: bool) -> Repair:
         if index:
@@ -156,10 +182,19 @@ def absorb(
             question.operations.append(row)
 
 
-def lacking(question: Question, registry: Registry, digests: Digests) -> list[Lease]:
-    """Return what the peer does not have though it knew it, after the last row."""
-    ours = (lease for lease in digests.leases(question.buckets) if lease not in question.seen)
-    return registry.lacking(ours, question.theirs)
+def lacking(question: Question, registry: Registry, digests: Digests, effort: int) -> list[Lease]:
+    """Return some more of what the peer does not have though it knew it, after the last row.
+
+    `question.left` are the buckets still to be gone through; about `effort` leases are looked at, fewer if many are.
+    """
+    found: list[Lease] = []
+    while question.left and effort > 0:
+        leases = list(digests.leases([question.left.pop()]))
+        ours = [lease for lease in leases if lease not in question.seen]
+        died = registry.lacking(ours, question.theirs)
+        effort -= 1 + len(leases) // 5 + len(ours) + 20 * len(died)
+        found += died
+    return found
 
 
 class Records:

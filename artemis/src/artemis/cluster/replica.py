@@ -14,9 +14,10 @@ import msgspec
 from artemis.cluster import exchange
 from artemis.cluster.digests import BUCKETS, Digests
 from artemis.cluster.epochs import Epochs, superfluous
-from artemis.cluster.exchange import BYTES, ROWS, Answer, Question, Records
+from artemis.cluster.exchange import BYTES, ROWS, Answer, Exchanged, Question, Records
 from artemis.cluster.handles import NAMES_AT_ONCE, Handles, PeerHandles, packed, unpacked
 from artemis.cluster.held import HeldChanges
+from artemis.cluster.inspection import Inspection
 from artemis.cluster.messages import (
     Changes,
     Digest,
@@ -36,14 +37,15 @@ from artemis.cluster.timings import ClusterTimings
 from artemis.registry import Change, Dot, Origin, Record, Registry
 from artemis.registry.records import ZERO
 
-_DIGESTS = 1_500
+_DIGESTS = 1_000
 """Digests made at once, about 5 ms."""
 
 _EARLY = 5_000
 """Renewals after which a beat comes before its time, so that one beat costs no more than some milliseconds."""
 
 _TRIMMED = 2_000
-_RESTATED = 200
+_LOOKED_AT = 8_000
+"""Leases that the end of an exchange looks at in one go."""
 
 
 class ReplicaCounters(msgspec.Struct, gc=False):
@@ -61,18 +63,21 @@ class ReplicaCounters(msgspec.Struct, gc=False):
     rows_received: int = 0
     restated: int = 0
     answers: int = 0
+    inspections: int = 0
     overflows: int = 0
     strange: int = 0
 
 
 class PeerState(msgspec.Struct, frozen=True, kw_only=True):
     """How this node stands with one peer: when it was heard (monotonic ms, None if never) and by how many of its own
-    changes this node is behind it, as of its last sign of life.
+    changes this node is behind it, as of its last sign of life. `exchanged` is the last exchange that this node began
+    with it, None if there was none.
     """
 
     heard: int | None
     connected: bool
     lag: int
+    exchanged: Exchanged | None
 
 
 class ReplicaState(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +99,8 @@ class Replica:
     Peers are named by node id. `now` is milliseconds of the registry's monotonic clock, `wall` of the wall clock. One
     message has `rows` rows at most.
     `heard` says when a message of each peer came last, `current` when one that named no change which this node lacks,
-    `compared` when an exchange with it was completed last, `synced` whether any was since the start. `partners` are the
+    `compared` when an exchange with it was completed last, `exchanged` what became of the last one, `synced` whether
+    any was completed since the start. `partners` are the
     peers that it begins exchanges with, None for all.
     Whatever `decode_message` lets through may come in; what makes no sense is counted as `strange`.
     """
@@ -114,13 +120,14 @@ class Replica:
         self.heard: dict[str, int] = {}
         self.current: dict[str, int] = {}
         self.compared: dict[str, int] = {}
+        self.exchanged: dict[str, Exchanged] = {}
         self.synced = False
         self.partners: Collection[str] | None = None
         self._registry = registry
         self._operators = operators
         self._timings = timings
         self._node = registry.origin.node
-        self._wall = wall
+        self._now, self._wall = now, wall
         self._outbox: list[tuple[str | None, Message]] = []
         self._connected: dict[str, None] = {}
         self._ranks = Ranks(self._node)
@@ -137,6 +144,7 @@ class Replica:
         self._next_beat = now
         # Whom to ask first, because something of theirs is missing; then in turn.
         self._wanted: dict[str, None] = {}
+        self._inspections: dict[str, Inspection] = {}
         self._question: Question | None = None
         self._request = (registry.origin.epoch % 2**40) << 20
         self._next_exchange = now + timings.exchange
@@ -159,7 +167,8 @@ class Replica:
     def set_members(self, members: Collection[str]) -> None:
         """Count with these members of the cluster, own id included: they share the work of giving up silent leases."""
         self._ranks.set_members(members)
-        for table in (self.heard, self.current, self.compared, self._peer_handles, self._reached):
+        tables = (self.heard, self.current, self.compared, self.exchanged, self._peer_handles, self._reached)
+        for table in tables:
             for peer in [peer for peer in table if peer not in members and peer not in self._connected]:
                 del table[peer]
 
@@ -172,14 +181,35 @@ class Replica:
         """Begin an exchange with a peer as soon as it can be."""
         self._wanted[peer] = None
 
+    def inspect(self, peer: str, now: int) -> Inspection:
+        """Compare with a peer as soon as it can be, and merge nothing; what is found is in the inspection.
+
+        There is one for each peer at a time: while one is not done, it is the one that is returned.
+        """
+        waiting = self._inspections.get(peer)
+        question = self._question
+        if waiting is None and question is not None and question.peer == peer:
+            waiting = question.inspection
+        if waiting is not None:
+            return waiting
+        inspection = Inspection(peer, now)
+        if peer in self._connected:
+            self._inspections[peer] = inspection
+        else:
+            inspection.fail("there is no link to it", now)
+        return inspection
+
     def disconnect(self, peer: str) -> None:
         """Messages for `peer` are delivered no longer."""
         self._connected.pop(peer, None)
         self._wanted.pop(peer, None)
         self._asked.pop(peer, None)
         self._answers.pop(peer, None)
+        inspection = self._inspections.pop(peer, None)
+        if inspection is not None:
+            inspection.fail("the link to it ended", self._now)
         if self._question is not None and self._question.peer == peer:
-            self._give_up()
+            self._give_up(self._now, "the link to it ended")
 
     def overflowed(self, peer: str) -> None:  # noqa: ARG002
         """Count that messages for `peer` were dropped; it will notice the gap and ask."""
@@ -202,7 +232,12 @@ class Replica:
         for peer in {*self._connected, *self.heard}:
             origin, reached = self._reached.get(peer, (self._registry.origin, 0))
             lag = max(0, reached - vector.get(origin, 0))
-            peers[peer] = PeerState(heard=self.heard.get(peer), connected=peer in self._connected, lag=lag)
+            peers[peer] = PeerState(
+                heard=self.heard.get(peer),
+                connected=peer in self._connected,
+                lag=lag,
+                exchanged=self.exchanged.get(peer),
+            )
         return ReplicaState(
             synced=self.synced,
             peers=peers,
@@ -234,10 +269,11 @@ class Replica:
         for message in self._messages(first, last, changes, now):
             self._outbox.append((None, message))
             self.counters.changes_sent += len(message.rows)
+        self._digests.refresh(len(changes))
 
     def tick(self, now: int, wall: int) -> None:
         """Do what time has made due; call it about every 100 ms."""
-        self._wall = wall
+        self._now, self._wall = now, wall
         self.flush(now)
         registry = self._registry
         if now >= self._next_beat or registry.renewed - self._told > _EARLY:
@@ -255,8 +291,10 @@ class Replica:
         question = self._question
         if question is not None and question.left is not None:
             self._finish(question, now)
+        elif question is not None and question.inspection is not None and question.inspection.ending:
+            self._end_inspection(question.inspection, now)
         elif question is not None and now - question.since > self._timings.patience:
-            self._give_up()
+            self._give_up(now, f"it did not answer for {self._timings.patience / 1000:g} s")
         if self._question is None and clean:
             self._ask(now)
         self.flush(now)
@@ -338,6 +376,7 @@ class Replica:
         records = Records(registry.region)
         for seq, row in enumerate(rows, first):
             self._apply(origin, seq, row, 0, records, now)
+        self._digests.refresh(len(rows))
         self._release(now)
 
     def _apply(self, origin: Origin, seq: int, row: Row | None, waited: int, records: Records, now: int) -> None:
@@ -430,6 +469,9 @@ class Replica:
 
     def _ask(self, now: int) -> None:
         """Begin an exchange with whom something is missing of, else, when it is time, with the next peer."""
+        if self._inspections:
+            self._look(now)
+            return
         allowed = [peer for peer in self._connected if self.partners is None or peer in self.partners]
         peer = next((wanted for wanted in self._wanted if wanted in allowed), None)
         if peer is None:
@@ -440,13 +482,30 @@ class Replica:
             peer = peers[self._turn % len(peers)]
         self._wanted.pop(peer, None)
         self._next_exchange = now + self._timings.exchange
-        self._request += 1
-        self._question = Question(peer, self._request, now)
-        self._outbox.append((peer, Digest(self._request, exchange.sums(self._digests, self._operators))))
+        self._put(peer, now)
 
-    def _give_up(self) -> None:
+    def _look(self, now: int) -> None:
+        """Ask a peer for what differs, only to look at it."""
+        peer, inspection = next(iter(self._inspections.items()))
+        del self._inspections[peer]
+        self._put(peer, now).inspection = inspection
+
+    def _put(self, peer: str, now: int) -> Question:
+        self._request += 1
+        repaired = self._registry.counters.repaired
+        question = self._question = Question(peer, self._request, now, begun=now, repaired=repaired)
+        self._outbox.append((peer, Digest(self._request, exchange.sums(self._digests, self._operators))))
+        return question
+
+    def _give_up(self, now: int, why: str) -> None:
         """Wait for no answer any longer; what is missing shows again."""
-        self._question = None
+        question, self._question = self._question, None
+        if question is None:
+            return
+        if question.inspection is not None:
+            question.inspection.fail(why, now)
+            return
+        self.exchanged[question.peer] = Exchanged(at=now, took=now - question.begun, completed=False)
         self.counters.exchanges_given_up += 1
 
     def _answer_all(self, now: int) -> None:
@@ -486,10 +545,14 @@ class Replica:
             question is None
             or (question.peer, question.request, question.index) != (peer, message.request, message.index)
             or question.left is not None
+            or (question.inspection is not None and question.inspection.ending)
         ):
             return  # it answers an earlier question, or comes twice
         registry = self._registry
         question.since = now
+        if question.inspection is not None:
+            self._inspected(question, question.inspection, message, now)
+            return
         if message.index == 0:
             exchange.begin(question, message, registry)
             self._differing = len(message.buckets)
@@ -497,20 +560,42 @@ class Replica:
             self._drop_epochs(question.theirs.base)
         self.counters.rows_received += len(message.rows)
         exchange.absorb(question, message.rows, registry, self._operators, now)
+        self._digests.refresh(len(message.rows))
         if message.last:
-            question.left = exchange.lacking(question, registry, self._digests)
+            question.left = list(question.buckets)
             self._finish(question, now)
         else:
             question.index += 1
             self._outbox.append((peer, More(question.request, question.index)))
 
+    def _inspected(self, question: Question, inspection: Inspection, message: Repair, now: int) -> None:
+        """Look at a part of an answer."""
+        registry = self._registry
+        if message.index == 0:
+            exchange.begin(question, message, registry)
+            inspection.begin(question.buckets, question.theirs, self._operators)
+        inspection.compare(message.rows, registry)
+        if message.last or inspection.enough:
+            inspection.end(complete=message.last)
+            self._end_inspection(inspection, now)
+        else:
+            question.index += 1
+            self._outbox.append((question.peer, More(question.request, question.index)))
+
+    def _end_inspection(self, inspection: Inspection, now: int) -> None:
+        """After the last row: go on with what the peer has not."""
+        inspection.finish(self._registry, self._digests, _LOOKED_AT, now)
+        if inspection.done:
+            self._question = None
+            self.counters.inspections += 1
+
     def _finish(self, question: Question, now: int) -> None:
         """After the last row: say what died at the peer unknown to us, some at a time, and know as much as it did."""
-        registry, left = self._registry, question.left or []
-        question.left = left[_RESTATED:]
-        for lease in registry.lacking(left[:_RESTATED], question.theirs):
+        registry = self._registry
+        for lease in exchange.lacking(question, registry, self._digests, _LOOKED_AT):
             registry.restate(lease, now)
             self.counters.restated += 1
+            question.restated += 1
         if question.left:
             return
         if self._operators is not None:
@@ -520,6 +605,15 @@ class Replica:
         self._question = None
         self.synced = True
         self.compared[question.peer] = now
+        self.exchanged[question.peer] = Exchanged(
+            at=now,
+            took=now - question.begun,
+            completed=True,
+            buckets=len(question.buckets),
+            rows=question.rows,
+            repaired=registry.counters.repaired - question.repaired,
+            restated=question.restated,
+        )
         self.counters.exchanges += 1
         self._release(now)
 
