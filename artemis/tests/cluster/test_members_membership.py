@@ -1,0 +1,205 @@
+"""What a node makes of the others: the start, the clock, whom it dials and what it says in the log."""
+
+import pytest
+import structlog
+from structlog.testing import LogCapture
+
+from artemis.cluster.addresses import PeerUrl, peer_url
+from artemis.cluster.mesh.handshake import Party, Peer, Skew
+from artemis.cluster.mesh.wire import Code, Refusal
+from artemis.cluster.replica import Replica
+from artemis.cluster.standing import Standing
+from artemis.cluster.timings import ClusterTimings
+from artemis.server.config import ServeConfig
+from artemis.server.membership import Membership
+from artemis.server.node import Node, NodeIdentity
+
+WALL = 1_700_000_000_000
+UP = Standing(status="up", registry=True, discovery=True)
+
+
+def url(host: str) -> PeerUrl:
+    """The address of the node on this host."""
+    return peer_url(f"http://{host}:1")
+
+
+def peer(node: str, *, epoch: int = WALL, announced: str | None = None) -> Peer:
+    """The other side of a link."""
+    party = Party(cluster="c", region="r1", zone="z1", node=node, epoch=epoch, url=announced or f"http://{node}:1")
+    return Peer(party=party, protocol=1, skew=Skew(0, 5), rtt=5, listed=True)
+
+
+class World:
+    """A node `n` with its membership, and time that passes when it is told to."""
+
+    def __init__(self, **options: object) -> None:
+        self.now, self.wall = 0, WALL
+        self.log = LogCapture()
+        self.dialled: list[list[PeerUrl]] = []
+        self.linked: list[str] = []
+        self.node = Node(
+            NodeIdentity(node_id="n", epoch=WALL, region="r1", zone="z1", url="http://10.0.0.1:1"), now=0, wall=WALL
+        )
+        self.replica = Replica(self.node.registry, None, ClusterTimings(), now=0, wall=WALL)
+        self.membership = Membership(
+            ServeConfig.model_construct(**options),
+            self.node,
+            self.replica,
+            listing=["file peers"],
+            now=lambda: self.now,
+            wall=lambda: self.wall,
+            log=structlog.wrap_logger(None, processors=[self.log], wrapper_class=structlog.BoundLogger),
+        )
+        self.membership.links = lambda: self.linked
+        self.membership.receiving = self.linked.__contains__
+        self.membership.dial = self.dialled.append
+
+    def run(self, milliseconds: int = 0) -> None:
+        """Let time pass."""
+        self.now += milliseconds
+        self.wall += milliseconds
+        self.node.tick(self.now, self.wall)
+        self.membership.tick()
+
+    def said(self, event: str) -> list[str]:
+        """The reasons with which this was logged."""
+        return [str(entry.get("reason", "")) for entry in self.log.entries if entry["event"] == event]
+
+
+@pytest.fixture
+def world() -> World:
+    """A node with the default options."""
+    return World()
+
+
+def test_a_node_waits_for_its_list_and_says_so(world: World) -> None:
+    """In its standing, which `/health/ready` shows, and once in the log."""
+    world.run()
+    world.run(100)
+    assert ("starting", "it waits for the list of nodes from file peers") == (
+        world.node.status,
+        world.node.standing.why,
+    )
+    assert ["it waits for the list of nodes from file peers"] == world.said("node does not serve yet")
+
+
+def test_a_list_without_others_makes_the_first_node(world: World) -> None:
+    """It serves at once, its own address being no peer."""
+    world.membership.listed("file peers", [url("10.0.0.1")])
+    world.run()
+    assert ("up", [[]], ["it is the only node"]) == (world.node.status, world.dialled, world.said("node serves"))
+
+
+def test_a_node_copies_before_it_serves(world: World) -> None:
+    """Exchanges are with whom it copies from, and with anybody after that."""
+    world.membership.listed("file peers", [url("a"), url("b")])
+    world.run()
+    assert [[url("a"), url("b")]] == world.dialled
+    assert not world.membership.met(peer("a"), url("a"))
+    world.linked.append("a")
+    world.membership.told("a", UP)
+    world.run(100)
+    assert ("starting", ["a"]) == (world.node.status, list(world.replica.partners or ()))
+    world.replica.compared["a"] = 200
+    world.run(100)
+    assert ("up", None) == (world.node.status, world.replica.partners)
+    assert ["it has copied from node a in zone z1"] == world.said("node serves")
+
+
+def test_nobody_waits_longer_than_the_join_timeout(world: World) -> None:
+    """The reason names whom it waited for, and why that was in vain."""
+    world.membership.listed("file peers", [url("a")])
+    world.membership.trouble(url("a"), Refusal(Code.UNREACHABLE, "nothing listens there"))
+    world.run(4_999)
+    assert "starting" == world.node.status
+    world.run(1)
+    assert "up" == world.node.status
+    assert "it waits for http://a:1 (nothing listens there) to be reached no longer" in world.said("node serves")[0]
+
+
+def test_lists_of_several_sources_are_one(world: World) -> None:
+    """Each replaces what it said itself, and only changes are dialled."""
+    world.membership.listed("options", [url("a")])
+    world.membership.listed("file peers", [url("a"), url("b")])
+    world.run()
+    world.run(100)
+    world.membership.listed("file peers", [])
+    world.run()
+    assert [[url("a"), url("b")], [url("a")]] == world.dialled
+
+
+def test_an_address_that_leads_to_the_node_itself_is_dialled_no_more(world: World) -> None:
+    """Found by the node's id at the handshake (defect 12), and said."""
+    world.membership.listed("file peers", [url("my-name"), url("a")])
+    world.run()
+    world.membership.trouble(url("my-name"), Refusal(Code.MYSELF, "it is this node itself"))
+    assert 1 == len(world.dialled)
+    world.run()
+    assert [url("a")] == world.dialled[-1]
+    assert 1 == len(world.said("own address among the peers"))
+
+
+def test_whoever_was_met_takes_turns_before_its_first_message(world: World) -> None:
+    """Members are told to the replica at the handshake."""
+    world.membership.met(peer("a"), None)
+    assert {"n", "a"} == world.membership.members.ids
+
+
+def test_a_node_without_a_usable_url_is_no_member(world: World) -> None:
+    """It could not be handed out to clients."""
+    refused = world.membership.met(peer("a", announced="10.0.0.9:80"), None)
+    assert "node a announces no usable URL: '10.0.0.9:80' does not look like http://HOST:PORT" in refused
+
+
+def test_a_connection_that_another_one_has_replaced_is_no_loss(world: World) -> None:
+    """The node goes on sending on the newer one."""
+    world.membership.met(peer("a"), None)
+    world.linked.append("a")
+    world.membership.lost(peer("a"))
+    (view,) = world.membership.members.views(0)
+    assert "steady" == view.presence
+    world.linked.clear()
+    world.membership.lost(peer("a"))
+    (view,) = world.membership.members.views(0)
+    assert "suspected" == view.presence
+
+
+def test_the_node_whose_clock_is_wrong_ends_registry_until_it_is_right(world: World) -> None:
+    """Said once at each turn."""
+    world.membership.listed("file peers", [])
+    world.run()
+    for node in ("a", "b"):
+        world.membership.met(peer(node), None)
+        world.membership.measured(node, Skew(-60_000, 5))
+    world.run(100)
+    assert ("starting", False, True) == (world.node.status, world.node.serves_registry, world.node.serves_discovery)
+    assert "60.0 s ahead of 2 of the 2" in world.node.standing.why
+    world.wall -= 60_000
+    world.run(100)
+    assert not world.node.serves_registry
+    for node in ("a", "b"):
+        world.membership.measured(node, Skew(10, 5))
+    world.run(100)
+    assert "up" == world.node.status
+    assert (1, 1) == (len(world.said("registry is not served")), len(world.said("registry is served again")))
+
+
+def test_a_lifetime_that_is_too_short_for_so_many_nodes_is_named_once_for_each_size() -> None:
+    """The options could not know how many there would be (design 4.1)."""
+    world = World(peers_file="peers", tombstone_lifetime=130.0)
+    for number in range(4):
+        world.membership.met(peer(f"a{number}"), None)
+        world.run()
+    nodes = [entry["nodes"] for entry in world.log.entries if "lifetime" in entry["event"]]
+    assert [3, 4, 5] == nodes
+    world.membership.reconfigure(ServeConfig.model_construct(peers_file="peers", tombstone_lifetime=600.0))
+    assert 3 == len([entry for entry in world.log.entries if "lifetime" in entry["event"]])
+
+
+def test_what_is_thought_of_others_is_logged_when_it_changes(world: World) -> None:
+    """With the reason."""
+    world.membership.met(peer("a"), None)
+    for _ in range(12):
+        world.run(1_000)
+    judged = [entry["presence"] for entry in world.log.entries if entry["event"] == "peer judged"]
+    assert ["suspected", "gone"] == judged
