@@ -81,6 +81,7 @@ class Inspection:
         self.services: Counter[str] = Counter()
         self._theirs = Reach({}, {})
         self._numbers: list[int] = []
+        self._left: list[int] | None = None
         self._seen: set[tuple[str, str]] = set()
         self._operations: dict[tuple[str, str, str, str], OperationRow] = {}
 
@@ -118,22 +119,42 @@ class Inspection:
         """Whether as much was looked at as may be."""
         return self.rows >= MOST_ROWS
 
-    def end(self, registry: Registry, digests: Digests, now: int, *, complete: bool) -> None:
-        """Add what the peer has not, if all that it has was looked at."""
+    def end(self, *, complete: bool) -> None:
+        """There are no more rows; `complete` says that all were compared."""
         self.complete = complete
-        if complete:
-            for lease in digests.leases(self._numbers):
+        self._left = self._numbers if complete else []
+
+    @property
+    def ending(self) -> bool:
+        """Whether only what the peer has not is still to be added, by `finish`."""
+        return self._left is not None and not self.done
+
+    def finish(self, registry: Registry, digests: Digests, effort: int, now: int) -> None:
+        """Add some of what the peer has not, looking at about `effort` leases."""
+        left = self._left or []
+        while left and effort > 0 and self.count < MOST_ROWS:
+            effort -= 1
+            for lease in digests.leases([left.pop()]):
+                effort -= 1
                 _, service, instance = lease.record.key
                 if (service, instance) not in self._seen:
+                    effort -= 10
                     self._differs(service, instance, lease.record, None, registry)
+        if left and self.count < MOST_ROWS:
+            return
+        if self.complete:
             for row in self._operations.values():
                 self._differs_in_operation(row, None, registry)
-        self.ended = now
-        self._seen, self._operations, self._numbers = set(), {}, []
+        self.complete = self.complete and not left
+        self._close(now)
 
     def fail(self, why: str, now: int) -> None:
         """Come to nothing."""
-        self.failed, self.ended = why, now
+        self.failed = why
+        self._close(now)
+
+    def _close(self, now: int) -> None:
+        self.ended, self._left = now, None
         self._seen, self._operations, self._numbers = set(), {}, []
 
     def _differs(
