@@ -36,6 +36,14 @@ class Accepted(NamedTuple):
     at: int
 
 
+class Latest(NamedTuple):
+    """The latest write of a client that knows versions: by whom, as which version, when in the world's time."""
+
+    process: Process
+    version: Stamp
+    at: int
+
+
 class Written(NamedTuple):
     """A register or unregister whose stamp the client does not know: by which node, and when in the world's time."""
 
@@ -58,6 +66,7 @@ class Client:
         self.registered = False
         self.version: Stamp = ZERO
         self.accepted: Accepted | None = None
+        self.latest: Latest | None = None
         self.shaky = False
         self.at = world.rnd.choice(world.serving())
         self._writes: list[Written] = []
@@ -84,6 +93,11 @@ class Client:
             url="http://127.0.0.1/",
             metadata=metadata,
         )
+
+    @property
+    def gone_for_long(self) -> bool:
+        """Whether nodes may have forgotten it: it does not live, so its record is swept some time."""
+        return self.state in ("gone", "dead")
 
     @property
     def shown(self) -> bytes:
@@ -163,6 +177,7 @@ class Client:
             assert answer.response_status == SUCCESS, answer  # noqa: S101 - nothing is wrong with it
         else:
             version = node.registry.register(instance, now, self.version).record.version
+            self.latest = Latest(member.process, version, self.world.schedule.now)
         self._wrote(member, known=not lost and not self.java)
         self._was_accepted(member)
         if lost:
@@ -223,6 +238,7 @@ class Client:
             node.unregister(RegistryRequest(instances=[instance]), now)
         else:
             version = node.registry.unregister(instance, now, self.version).record.version
+            self.latest = Latest(member.process, version, self.world.schedule.now)
         self._wrote(member, known=not lost and not self.java)
         member.soon()
         if lost:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 SHARE = 0.25
 """The share of the living that a node may give up within one TTL."""
 
+DELAY = 5
+"""Milliseconds in which a node says what it has accepted."""
+
 Key = tuple[str, str]
 
 
@@ -91,6 +94,31 @@ class Judge:
                 f"{[told_record(record_at(process, key)) for key in wrong]}, there {[other.get(key) for key in wrong]}",
             )
 
+    def answered(self, process: Process, service: str) -> None:
+        """What a node has answered is no older than it says, as far as those go that it does not take for down."""
+        world = self._world
+        age = process.node.age(process.member.now)
+        for client in world.clients.values():
+            latest = client.latest
+            if latest is None or client.service != service or latest.at + age + DELAY >= world.schedule.now:
+                continue
+            if latest.at < process.since:
+                continue  # a node that has begun to serve without a copy is as old as its start, it says
+            writer = latest.process
+            if writer is process or writer.member.process is not writer or not process.counts_on(writer):
+                continue
+            if not world.network.is_idle(writer.member.name, process.member.name):
+                continue  # what is under way counts for no age
+            lease = process.node.registry.find(*client.key)
+            if (lease is None and not client.gone_for_long) or (
+                lease is not None and lease.record.version < latest.version
+            ):
+                self.broke(
+                    12,
+                    f"{process.member.name} says that it is {age} ms old, but lacks what {writer.member.name} accepted "
+                    f"at {latest.at} of {client.name}: {told_record(record_at(process, client.key))}",
+                )
+
     def _bounded_now(self, process: Process) -> None:
         node = process.node
         failures = (
@@ -146,7 +174,7 @@ class Judge:
         recent = self._given_up.setdefault((process, client.legacy), {})
         recent[client.name] = now
         count = sum(now - at < client.ttl for at in recent.values())
-        if count > max(3, SHARE * sum(each.legacy == client.legacy for each in self._world.clients.values())):
+        if count > max(4, SHARE * sum(each.legacy == client.legacy for each in self._world.clients.values())):
             self.broke(4, f"{process.member.name} gave up {count} living instances within one TTL: {sorted(recent)}")
 
     # -- when it has settled

@@ -12,6 +12,7 @@ LAWS = {
     9: "watch is ordered, unique, gap-free or flagged",
     10: "a node shows what its vector says",
     11: "nothing goes wrong silently",
+    12: "no answer is older than it says",
 }
 
 

@@ -96,6 +96,11 @@ class Network:
         """Tell whether one node can send to another."""
         return (source, target) in self._streams
 
+    def is_idle(self, source: str, target: str) -> bool:
+        """Tell whether all that one node has sent to another has arrived: nothing waits in the stream between them."""
+        stream = self._streams.get((source, target))
+        return self._world.plan.streams and stream is not None and not stream.waiting
+
     def _dial(self, pair: Pair) -> None:
         """Make a link when both run and reach each other, and end it when it is dead; look again soon."""
         world = self._world

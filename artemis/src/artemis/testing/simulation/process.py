@@ -15,6 +15,7 @@ from artemis.cluster import ClusterTimings, Replica
 from artemis.cluster.addresses import PeerUrl, peer_url
 from artemis.cluster.mesh.handshake import Party, Peer, Skew
 from artemis.cluster.mesh.wire import Code, Refusal
+from artemis.cluster.operations import ReplicatedOperations
 from artemis.registry import NodeTimings
 from artemis.registry.restore import read_snapshot
 from artemis.server.config import ServeConfig
@@ -42,6 +43,8 @@ class Process:
         plan = member.world.plan
         self.member = member
         self.epoch = member.epoch
+        #: When it was started, in the world's time.
+        self.since = member.world.schedule.now
         now, wall = member.now, member.wall
         timings = NodeTimings(
             ttl=TTL, legacy_ttl=LEGACY_TTL, heartbeat=BEAT, hold=HOLD, grace=GRACE, lifetime=plan.lifetime
@@ -52,7 +55,14 @@ class Process:
             read = read_snapshot(saved, region=REGION, node=member.name, epoch=member.epoch, previous=member.epoch - 1)
         self.node = Node(identity, timings=timings, max_changes=plan.log_entries, saved=read, now=now, wall=wall)
         # So few instances would never need a second message.
-        self.replica = Replica(self.node.registry, None, ClusterTimings(), rows=plan.rows, now=now, wall=wall)
+        self.replica = Replica(
+            self.node.registry,
+            ReplicatedOperations(self.node.pullouts, self.node.registry),
+            ClusterTimings(),
+            rows=plan.rows,
+            now=now,
+            wall=wall,
+        )
         self.membership = Membership(
             config_of(plan),
             self.node,
@@ -122,6 +132,14 @@ class Process:
         other.membership.told(self.member.name, self.node.standing)
         other.membership.measured(self.member.name, self.skew(other))
         self.membership.measured(other.member.name, other.skew(self))
+
+    def counts_on(self, other: Process) -> bool:
+        """Whether it takes another node for one that may have accepted something."""
+        name, members = other.member.name, self.membership.members
+        if name not in members.ids:
+            return False
+        view = members.view(name, self.member.now)
+        return view.epoch == other.epoch and view.presence not in ("left", "gone") and view.standing.registry
 
     def _dial(self, urls: list[PeerUrl]) -> None:
         self.dialled = [url.place for url in urls]

@@ -53,6 +53,7 @@ class Poller:
             apply(self._have, _name(change.content), change.kind, change.content)
         self._cursor = node.cursor()
         held(world, process, self._service, self._have, 6, "a poller")
+        world.judge.answered(process, self._service)
 
 
 class Watcher:
