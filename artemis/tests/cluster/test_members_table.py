@@ -99,6 +99,17 @@ def test_a_configured_name_is_the_node_that_was_met_there(members: Members) -> N
     assert (1, True, url("10.0.0.2")) == (len(seen(members)), view.configured, view.url)
 
 
+def test_two_addresses_of_one_node_are_one_member(members: Members) -> None:
+    """Of a stranger nothing is known by that."""
+    members.configure([url("name"), url("a")], 0)
+    members.met(who("a"), 0, url("a"))
+    members.same(url("name"), "stranger")
+    assert ["http://name:1"] == members.unmet
+    members.same(url("name"), "a")
+    members.same(url("other"), "a")
+    assert ([], ["a"]) == (members.unmet, list(seen(members)))
+
+
 def test_a_node_that_dials_first_is_found_by_the_address_that_it_announces(members: Members) -> None:
     """In either order."""
     members.configure([url("a")], 0)

@@ -166,6 +166,13 @@ class Members:
         if self._addresses.pop(url.place, None) is not None:
             self.generation += 1
 
+    def same(self, url: PeerUrl, node: str) -> None:
+        """Take note that a configured address is another name of a member."""
+        address = self._addresses.get(url.place)
+        if address is not None and node in self._members and address.node != node:
+            address.node, address.trouble = node, ""
+            self.generation += 1
+
     # -- what happens on links
 
     def met(self, announced: Announced, now: int, dialled: PeerUrl | None = None) -> str:

@@ -132,6 +132,10 @@ class Membership(MeshListener):
         elif reason.code != Code.SAME_NODE:
             self.members.trouble(url, reason.text)
 
+    def same(self, url: PeerUrl, node: str) -> None:
+        """An address leads to a node that is linked at another one."""
+        self.members.same(url, node)
+
     def told(self, node: str, standing: Standing) -> None:
         """A node said what it serves."""
         self.members.told(node, standing, self._now())

@@ -28,6 +28,9 @@ class MeshListener:
     def trouble(self, url: PeerUrl, reason: Refusal) -> None:
         """Nobody was linked at an address that we dial; told when the reason changes."""
 
+    def same(self, url: PeerUrl, node: str) -> None:
+        """An address that we dial leads to a node that is linked at another one; told at each attempt."""
+
     def turned_away(self, where: str, reason: Refusal) -> None:
         """A node that dialled us was refused; told when the reason changes."""
 

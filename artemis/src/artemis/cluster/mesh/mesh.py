@@ -178,6 +178,7 @@ class Mesh:
         other = self._claims.get(party.node)
         if other is not None and other is not dialler and (other.peer is None or other.peer.party.epoch == party.epoch):
             them = named(party.node, party.url)
+            self._listener.same(dialler.url, party.node)
             raise RefusedError(Code.SAME_NODE, f"{dialler.url} and {other.url} lead to the same {them}")
         self._claims[party.node] = dialler
 
