@@ -132,7 +132,13 @@ COUNTERPARTS: tuple[Counterpart, ...] = (
 SHADOWED: dict[str, str] = {row.kind.enabled: row.key for row in COUNTERPARTS if isinstance(row.kind, Addresses)}
 """Keys that are read together with another one: switch -> list."""
 
-_LONE = "a node of this version stands alone: it calls no other nodes"
+_NODES = (
+    "name the nodes with --peers, --peers-dns or --peers-file and give all of them the same --cluster-secret-file; "
+    "nodes of the original are no members"
+)
+_LINKED = "nodes tell each other at once what changes, over a link each way that is repaired by comparison"
+_STARTED = "a node copies from others as soon as it meets them, and waits --join-timeout at most"
+_FORCED = "operators switch a running node, and back: POST api/v1/node/force"
 _ONE_LOOP = "nothing here has threads or pools of its own: one event loop does all"
 _GROWS = "tables grow and shrink by themselves"
 _ORDERED = "leases are kept in the order in which they end, so there is no cleaner to pace"
@@ -144,32 +150,16 @@ NO_COUNTERPARTS: tuple[NoCounterpart, ...] = (
     NoCounterpart("app.protocol", "a node speaks plain HTTP; what encrypts stands in front of it, see --self-url"),
     NoCounterpart("deployment-env", "there is one file; give the one of this environment"),
     NoCounterpart("deployment.env", "there is one file; give the one of this environment"),
-    NoCounterpart(f"{_S}.cluster.nodes", _LONE),
-    NoCounterpart(f"{_S}.cluster.nodes.status-update.interval", _LONE),
-    NoCounterpart(f"{_S}.cluster.nodes.status-update.fail-retry-times", _LONE),
-    NoCounterpart(f"{_S}.cluster.node.init.sync-interval", _LONE),
-    NoCounterpart(
-        f"{_S}.cluster.node.status.force-up", "a node without peers serves as soon as it runs; nobody has to force it"
-    ),
-    NoCounterpart(
-        f"{_S}.cluster.node.status.registry.force-up",
-        "a node without peers serves as soon as it runs; nobody has to force it",
-    ),
-    NoCounterpart(
-        f"{_S}.cluster.node.status.discovery.force-up",
-        "a node without peers serves as soon as it runs; nobody has to force it",
-    ),
-    NoCounterpart(
-        f"{_S}.cluster.node.status.force-down.<ip>", "to take a node out, stop it: it drains, and its clients move on"
-    ),
-    NoCounterpart(
-        f"{_S}.cluster.node.status.registry.force-down.<ip>",
-        "to take a node out, stop it: it drains, and its clients move on",
-    ),
-    NoCounterpart(
-        f"{_S}.cluster.node.status.discovery.force-down.<ip>",
-        "to take a node out, stop it: it drains, and its clients move on",
-    ),
+    NoCounterpart(f"{_S}.cluster.nodes", _NODES),
+    NoCounterpart(f"{_S}.cluster.nodes.status-update.interval", "nodes say what they serve: see --peer-beat"),
+    NoCounterpart(f"{_S}.cluster.nodes.status-update.fail-retry-times", "see --peer-suspect and --peer-down"),
+    NoCounterpart(f"{_S}.cluster.node.init.sync-interval", _STARTED),
+    NoCounterpart(f"{_S}.cluster.node.status.force-up", f"{_STARTED}, so nobody has to force it"),
+    NoCounterpart(f"{_S}.cluster.node.status.registry.force-up", f"{_STARTED}, so nobody has to force it"),
+    NoCounterpart(f"{_S}.cluster.node.status.discovery.force-up", f"{_STARTED}, so nobody has to force it"),
+    NoCounterpart(f"{_S}.cluster.node.status.force-down.<ip>", _FORCED),
+    NoCounterpart(f"{_S}.cluster.node.status.registry.force-down.<ip>", _FORCED),
+    NoCounterpart(f"{_S}.cluster.node.status.discovery.force-down.<ip>", _FORCED),
     NoCounterpart(f"{_R}.data.init-capacity", _GROWS),
     NoCounterpart(
         f"{_R}.data.instance-change.max-buffer-size",
@@ -212,19 +202,19 @@ NO_COUNTERPARTS: tuple[NoCounterpart, ...] = (
     NoCounterpart(f"{_S}.discovery.versioned-cache.cache-refresh.init-delay", "what callers see is never refreshed"),
     NoCounterpart(f"{_S}.discovery.versioned-cache.cache-refresh.interval", "every change is a version, at once"),
     *(
-        NoCounterpart(f"{_R}.{what}.replication.{key}", _LONE)
+        NoCounterpart(f"{_R}.{what}.replication.{key}", _LINKED)
         for what in ("register", "unregister", "heartbeat")
         for key in ("batching-enabled", "task-ttl")
     ),
-    NoCounterpart("<D>.task-acceptor.<rest>", _LONE),
-    NoCounterpart("<D>.task-executor.thread-count", _LONE),
-    NoCounterpart("<D>.traffic-shaper.fail-delay", _LONE),
-    NoCounterpart(f"{_R}.replication.<http>", _LONE),
-    NoCounterpart(f"{_R}.replication.heartbeat.client.socket-timeout", _LONE),
-    NoCounterpart(f"{_R}.replication.get-applications.client.socket-timeout", _LONE),
-    NoCounterpart(f"{_R}.status.<http>", _LONE),
-    NoCounterpart(f"{_R}.status.get-leases.client.socket-timeout", _LONE),
-    NoCounterpart(f"{_R}.status.get-cluster-node.client.socket-timeout", _LONE),
+    NoCounterpart("<D>.task-acceptor.<rest>", _LINKED),
+    NoCounterpart("<D>.task-executor.thread-count", _LINKED),
+    NoCounterpart("<D>.traffic-shaper.fail-delay", _LINKED),
+    NoCounterpart(f"{_R}.replication.<http>", _LINKED),
+    NoCounterpart(f"{_R}.replication.heartbeat.client.socket-timeout", _LINKED),
+    NoCounterpart(f"{_R}.replication.get-applications.client.socket-timeout", _LINKED),
+    NoCounterpart(f"{_R}.status.<http>", _LINKED),
+    NoCounterpart(f"{_R}.status.get-leases.client.socket-timeout", _LINKED),
+    NoCounterpart(f"{_R}.status.get-cluster-node.client.socket-timeout", _LINKED),
     NoCounterpart(f"{_W}.session.health-checker.<thread>", "sessions that have reached their age end by themselves"),
     NoCounterpart(
         f"{_S}.inet-socket-address.get-host.enabled", "the address of a peer is that of its connection, never looked up"
