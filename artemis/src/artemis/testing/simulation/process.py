@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from artemis.testing.simulation.member import Member
 
 ZONE = "z"
+CATCHING_UP = 1_000
+"""Milliseconds that a watcher waits for a node that is behind its cursor."""
+
 ROUND_TRIP = 20
 """Milliseconds within which two nodes compare their clocks."""
 
@@ -54,6 +57,7 @@ class Process:
         if saved is not None:
             read = read_snapshot(saved, region=REGION, node=member.name, epoch=member.epoch, previous=member.epoch - 1)
         self.node = Node(identity, timings=timings, max_changes=plan.log_entries, saved=read, now=now, wall=wall)
+        self.node.stream.catching_up.patience = CATCHING_UP
         # So few instances would never need a second message.
         self.replica = Replica(
             self.node.registry,

@@ -21,8 +21,8 @@ View = dict[str, bytes]
 """Instance id in lower case to the JSON that callers see."""
 
 
-RESUMES = False
-"""Whether cursors of other nodes and of before a repair are handed in. The log does not know them yet."""
+PATIENCE = 3
+"""How often a poller asks again when a node is behind what it knows."""
 
 
 class Poller:
@@ -33,6 +33,7 @@ class Poller:
         self._service = service
         self._node = world.rnd.choice(world.serving())
         self._cursor = ""
+        self._waited = 0
         self._have: View = {}
 
     def poll(self) -> None:
@@ -45,13 +46,21 @@ class Poller:
             self._node = rnd.choice(world.serving())
             return
         node = process.node
-        missed = node.log.since(self._service, read_cursor(self._cursor) if self._cursor and RESUMES else None)
+        cursor = read_cursor(self._cursor)
+        if node.log.behind(cursor) and self._waited < PATIENCE:
+            self._waited += 1
+            world.stats["behind"] += 1
+            return
+        self._waited = 0
+        missed = node.log.since(self._service, cursor)
         world.stats["full" if missed.full else "delta"] += 1
         if missed.full:
             self._have = {}
         for change in missed.changes:
             apply(self._have, _name(change.content), change.kind, change.content)
         self._cursor = node.cursor()
+        if not missed.full and not read_cursor(self._cursor).dominates(cursor):
+            world.judge.broke(6, f"the answer of {process.member.name} to {cursor} goes back to {self._cursor}")
         held(world, process, self._service, self._have, 6, "a poller")
         world.judge.answered(process, self._service)
 
@@ -89,7 +98,7 @@ class Watcher:
         self._process = process
         self._subscriber = Subscriber(Dialect.NATIVE, _noted)
         stream.attach(self._subscriber)
-        refused = stream.subscribe(self._subscriber, self._service, read_cursor(self._cursor if RESUMES else ""))
+        refused = stream.subscribe(self._subscriber, self._service, read_cursor(self._cursor))
         assert refused is None, refused  # noqa: S101 - nothing is wrong with it
         self._exact = False
 
@@ -115,7 +124,7 @@ class Watcher:
                 self._check(process, name, change.change_type, full=told.full_sync)
                 apply(self._have, name, change.change_type, bytes(change.instance))
             self._cursor = told.cursor
-        if not self._subscriber.pending:
+        if self._subscriber.current:
             self._exact = True
             held(world, process, self._service, self._have, 9, "a watcher")
         else:
