@@ -14,7 +14,7 @@ import msgspec
 from artemis.registry import Change, Dot, Origin, Record, Stamp
 from artemis.registry.records import ZERO, merge
 from artemis.testing.simulation.laws import BrokenLaw
-from artemis.testing.simulation.plan import BEAT, HOLD, TICK
+from artemis.testing.simulation.plan import BEAT, EPOCH, HOLD, SKEW, TICK
 from artemis.testing.simulation.process import Process
 from artemis.testing.simulation.telling import record_at, told_record
 
@@ -155,6 +155,8 @@ class Judge:
         promised = accepted is not None and accepted.process is process and not client.shaky
         if client.java and record.removed:
             promised = False  # it knows no version, so a node that lacks its removal takes its heartbeats all the same
+        if record.expired[0] > (EPOCH + world.schedule.now + 2 * SKEW) * 1000:
+            promised = False  # given up by a node whose clock had jumped ahead: its next heartbeat brings it back
         if promised and accepted is not None and world.schedule.now - accepted.at < client.ttl - TICK:
             self.broke(3, f"{name} vanished from {process.member.name} it heartbeats to: {told_record(record)}")
         lease = process.node.registry.find(service, name)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from artemis.cluster import Farewell, Message
-from artemis.testing.simulation.plan import TICK
+from artemis.testing.simulation.plan import EPOCH, TICK
 from artemis.testing.simulation.process import Process
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Member:
     @property
     def wall(self) -> int:
         """Its wall clock, in milliseconds."""
-        return 1_700_000_000_000 + self.world.schedule.now + self.offset
+        return EPOCH + self.world.schedule.now + self.offset
 
     @property
     def up(self) -> Process | None:

@@ -30,6 +30,9 @@ CHAOS = 50_000
 
 REGION = "r"
 
+EPOCH = 1_700_000_000_000
+"""What right wall clocks show when the world begins, in milliseconds."""
+
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The world of one seed.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from artemis.cluster import Changes, Farewell, InstanceRow, Message, OperationRow, Repair
 from artemis.cluster.messages import Part
 from artemis.registry import Record, Stamp
+from artemis.testing.simulation.plan import EPOCH
 from artemis.testing.simulation.process import Process
 
 
@@ -66,7 +67,7 @@ def _stamp(stamp: Stamp) -> str:
     """Say a stamp in milliseconds of the world, with what the clock had to add."""
     if not stamp[0]:
         return "0"
-    at, more = divmod(stamp[0] - 1_700_000_000_000_000, 1000)
+    at, more = divmod(stamp[0] - EPOCH * 1000, 1000)
     return f"{at}{f'+{more}' if more else ''}@{stamp[1]}"
 
 
