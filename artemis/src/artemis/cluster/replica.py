@@ -8,6 +8,8 @@ Not here: how records merge (`artemis.registry.merging`), who is a member, links
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from functools import reduce
+from operator import xor
 
 import msgspec
 
@@ -224,6 +226,13 @@ class Replica:
     def held(self) -> int:
         """Count the changes that wait for others before them."""
         return self._held.count
+
+    @property
+    def digest(self) -> int | None:
+        """One number of 64 bits over all that this node knows, the same at all that know the same; None while digests
+        are still to be made."""
+        sums = exchange.sums(self._digests, self._operators)
+        return None if self._digests.dirty else reduce(xor, memoryview(sums).cast("Q"), 0)
 
     def state(self) -> ReplicaState:
         """Return the numbers of this moment."""

@@ -125,6 +125,8 @@ class NodeServer:
         self._timer: asyncio.Handle | None = None
         self._next_second = 0.0
         self._preserved = {"leases": False, "legacy leases": False}
+        #: Set when an operator lets the node leave its cluster for good; whoever runs it then calls `stop`.
+        self.leaving = asyncio.Event()
 
     @property
     def url(self) -> str:
@@ -249,10 +251,17 @@ class NodeServer:
             return
         from artemis.server.clustered import Clustered
 
-        cluster = self.cluster = Clustered(self._config, self.node, now=now_ms, wall=wall_ms, log=self._log)
+        cluster = self.cluster = Clustered(
+            self._config, self.node, now=now_ms, wall=wall_ms, leave=self._leave, log=self._log
+        )
         reception = cluster.mesh.reception
         self._door.mesh = reception.answer
         self._binary.on_message(reception.take)
+
+    def _leave(self, operator: str) -> None:
+        """Leave the cluster for good."""
+        self._log.warning("node leaves the cluster", operator=operator, consequence="it drains and ends")
+        self.leaving.set()
 
     def _ended(self, session: Session, reason: CloseReason) -> None:
         """A MsgTrans session is gone."""
@@ -464,7 +473,7 @@ class NodeServer:
         self._http.drain()
         self.websocket.drain()
         if self.cluster is not None:
-            await self.cluster.stop()
+            await self.cluster.stop(leaving=self.leaving.is_set())
         try:
             async with asyncio.timeout(_DRAIN):
                 await self._binary.stop()

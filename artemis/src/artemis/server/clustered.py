@@ -15,6 +15,7 @@ from artemis.cluster.mesh.mesh import Mesh
 from artemis.cluster.mesh.pauses import MeshTimings
 from artemis.cluster.replica import Replica
 from artemis.cluster.timings import ClusterTimings
+from artemis.server.cluster_control import ClusterControl
 from artemis.server.cluster_secret import read_secret
 from artemis.server.membership import Membership
 from artemis.server.peer_sources import follow_source, sources_of
@@ -40,7 +41,8 @@ _PATIENCE = 1_000
 class Clustered:
     """The cluster's side of one node. Owned by the assembly, on its event loop: `start`, then `stop`, each once.
 
-    `tick` is called about every 100 ms. Raises `ClusterSecretError` when made with a secret that cannot be read.
+    `tick` is called about every 100 ms. `leave` lets the node end because an operator, by name, wants it to leave for good.
+    Raises `ClusterSecretError` when made with a secret that cannot be read.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Clustered:
         *,
         now: Callable[[], int],
         wall: Callable[[], int],
+        leave: Callable[[str], None],
         log: FilteringBoundLogger,
     ) -> None:
         identity = node.identity
@@ -80,6 +83,14 @@ class Clustered:
             log=log,
             listener=self.membership,
             timings=MeshTimings(ping=config.beat),
+        )
+        node.control = ClusterControl(
+            config.cluster_name,
+            self.membership.members,
+            self.replica,
+            links=self.mesh.peers,
+            counters=lambda: {**self.mesh.counters, **self.mesh.reception.counters},
+            leave=leave,
         )
         node.registry.on_change(self._changed)
         node.stream.catching_up.patience = _PATIENCE

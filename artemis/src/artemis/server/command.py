@@ -122,12 +122,22 @@ async def _serve(settings: ServeConfig, file: Path | None, flags: Mapping[str, o
     collector = Collector(loop, lambda: len(server.node.registry))
     following = loop.create_task(follow(server, file, flags, hangup, log, seen))
     try:
-        await stop.wait()
+        await _either(stop, server.leaving)
     finally:
         collector.stop()
         following.cancel()
         await asyncio.wait([following])
         await server.stop()
+
+
+async def _either(*events: asyncio.Event) -> None:
+    """Wait for one of these."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
 
 
 async def _claimed(server: NodeServer, stop: asyncio.Event) -> bool:

@@ -4,7 +4,10 @@ Synchronous and pure: requests, milliseconds and wall clock come in, responses g
 exceptions. Not here: bytes and connections, which are the doors', and the table of operations (`operations`).
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -57,6 +60,9 @@ from artemis.registry import (
 from artemis.registry.restore import restore, version_after
 from artemis.server.about import NodeAbout
 from artemis.server.outcomes import NOT_EXISTING, REGISTRY_SUCCESS, failed_instance, not_ours, outcome, refused
+
+if TYPE_CHECKING:
+    from artemis.server.cluster_control import ClusterControl
 
 __all__ = ["REGISTRY_SUCCESS", "Node", "NodeIdentity", "NodeLimits", "NodeStats", "NodeTimings", "RenewalPlan"]
 
@@ -119,7 +125,8 @@ class Node:
     `wall_clock` gives the wall clock for the times of changes; without one it is that of the last tick. `log` and
     `stream` tell of changes (`max_changes` of them are remembered), `as_of` is the `now` from which on what is shown
     may lack something, None when it cannot. `availability` decides what is served, as `status`, `serves_registry`,
-    `serves_discovery` and `standing` tell; `members` are the other nodes, None for a node without.
+    `serves_discovery` and `standing` tell; `members` are the other nodes, `control` what operators do with them, both
+    None for a node without.
     `saved` is what a former life of this node knew.
     `generation` changes whenever something changes that the outcome of all requests depends on. `about` is what the
     assembly knows and status operations show, `picker` chooses instances for callers who want one.
@@ -160,6 +167,7 @@ class Node:
         self._stale_since: int | None = None
         self.as_of: int | None = None
         self.members: Members | None = None
+        self.control: ClusterControl | None = None
         self._contact: int | None = None
         self._restored = now
         if saved is not None:

@@ -75,7 +75,9 @@ def message_connections(node: Node, request: StatusRequest | None, now: int) -> 
 def self_preservation(node: Node, request: StatusRequest | None, now: int) -> PreservationResponse:  # noqa: ARG001
     """Show the state of self-preservation, with its numbers and reason (spec 4.5)."""
     normal, legacy = node.registry.self_preservation()
-    return PreservationResponse(leases=_state(normal, now), legacy_leases=_state(legacy, now), response_status=SUCCESS)
+    return PreservationResponse(
+        leases=preservation_state(normal, now), legacy_leases=preservation_state(legacy, now), response_status=SUCCESS
+    )
 
 
 def switch_self_preservation(node: Node, request: PreservationSwitch | None, now: int) -> PreservationResponse:
@@ -99,8 +101,8 @@ def overview(node: Node, request: StatusRequest | None, now: int) -> OverviewRes
         cursor=node.cursor(),
         epoch=identity.epoch,
         instances=len(node.registry),
-        leases=_state(normal, now),
-        legacy_leases=_state(legacy, now),
+        leases=preservation_state(normal, now),
+        legacy_leases=preservation_state(legacy, now),
         node_id=identity.node_id,
         push=_push(node.stream),
         region_id=identity.region,
@@ -128,7 +130,8 @@ def _texts(settings: Mapping[str, Setting]) -> dict[str, str | None]:
     }
 
 
-def _state(state: SelfPreservation, now: int) -> PreservationState:
+def preservation_state(state: SelfPreservation, now: int) -> PreservationState:
+    """Return the state of one class of leases as it is told."""
     return PreservationState(
         active=state.active,
         enabled=state.enabled,

@@ -5,6 +5,7 @@ Not here: how a request reaches the node.
 """
 
 from artemis.server.operations.cluster import CLUSTER
+from artemis.server.operations.cluster_operations import CLUSTER_OPERATIONS
 from artemis.server.operations.discovery import DISCOVERY
 from artemis.server.operations.explain import EXPLAIN
 from artemis.server.operations.management import MANAGEMENT
@@ -19,6 +20,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *DISCOVERY,
     *STATUS,
     *CLUSTER,
+    *CLUSTER_OPERATIONS,
     *REPLICATION,
     *MANAGEMENT,
     *EXPLAIN,

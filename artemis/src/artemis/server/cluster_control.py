@@ -1,0 +1,172 @@
+"""What operators see and do of the cluster at one node: its parts put together for the handlers, and work under way.
+
+Pure; what needs the assembly comes as functions. Not here: how any of it is answered (`handlers.cluster_operations`),
+and what is decided without operators (`membership`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from artemis.cluster.addresses import BadAddress, peer_url
+from artemis.cluster.exchange import Exchanged
+from artemis.cluster.inspection import Inspection
+from artemis.cluster.members import Members, MemberView
+from artemis.cluster.mesh.states import LinkState
+from artemis.cluster.replica import Replica
+
+MOST_TASKS = 16
+"""Comparisons and repairs that are remembered."""
+
+
+class UnknownPeer(LookupError):  # noqa: N818 - what happened, in the words of the answer
+    """There is no such peer; the text says which there are."""
+
+
+class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
+    """Another node, and the links with it, None where it was never tried."""
+
+    view: MemberView
+    link: LinkState | None
+
+
+class Task:
+    """A comparison or a repair, with one peer or several. `inspections` are empty for a repair."""
+
+    def __init__(self, number: int, begun: int, peers: list[str]) -> None:
+        self.number = number
+        self.begun = begun
+        self.peers = peers
+        self.inspections: dict[str, Inspection] = {}
+        self.exchanged: dict[str, Exchanged] = {}
+        self.failed: dict[str, str] = {}
+
+    @property
+    def done(self) -> bool:
+        """Whether there is an outcome for every peer."""
+        return all(self.over(peer) for peer in self.peers)
+
+    def over(self, peer: str) -> bool:
+        """Whether there is an outcome for this peer."""
+        inspection = self.inspections.get(peer)
+        return peer in self.exchanged or peer in self.failed or (inspection is not None and inspection.done)
+
+
+class ClusterControl:
+    """Made by the assembly of a node with others, given to `Node.control`; used from one event loop.
+
+    `links` returns the state of all links, `counters` what happened on them, `leave` lets the node leave the cluster
+    for good, because of an operator.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        members: Members,
+        replica: Replica,
+        *,
+        links: Callable[[], list[LinkState]],
+        counters: Callable[[], dict[str, int]],
+        leave: Callable[[str], None],
+    ) -> None:
+        self.name = name
+        self.members = members
+        self.replica = replica
+        self.links = links
+        self.counters = counters
+        self.leave = leave
+        self._tasks: dict[int, Task] = {}
+        self._number = 0
+
+    def neighbours(self, now: int) -> list[Neighbour]:
+        """Return all other nodes, members and configured addresses."""
+        links = self.links()
+        by_node = {link.node: link for link in links if link.node}
+        by_url = {link.url: link for link in links if not link.node}
+        return [
+            Neighbour(view=view, link=by_node.get(view.node) if view.node else by_url.get(str(view.url)))
+            for view in self.members.views(now)
+        ]
+
+    def compare(self, peer: str | None, now: int) -> Task:
+        """Begin to look at how peers differ. Raises UnknownPeer."""
+        task = self._begin(peer, now)
+        for node in task.peers:
+            task.inspections[node] = self.replica.inspect(node, now)
+        return task
+
+    def repair(self, peer: str | None, now: int) -> Task:
+        """Begin exchanges with peers. Raises UnknownPeer."""
+        task = self._begin(peer, now)
+        for node in task.peers:
+            self.replica.want(node)
+        return task
+
+    def task(self, number: int, now: int) -> Task | None:
+        """Return what became of a task until now; None if nobody remembers it."""
+        task = self._tasks.get(number)
+        if task is not None and not task.inspections:
+            self._look_after(task, now)
+        return task
+
+    def url_of(self, node: str, now: int) -> str:
+        """Return the URL of a member, empty if it is none any more."""
+        return next((str(view.url) for view in self.members.views(now) if view.node == node), "")
+
+    def _begin(self, peer: str | None, now: int) -> Task:
+        peers = self._find(peer, now)
+        self._number += 1
+        task = self._tasks[self._number] = Task(self._number, now, peers)
+        while len(self._tasks) > MOST_TASKS:
+            del self._tasks[next(iter(self._tasks))]
+        return task
+
+    def _find(self, peer: str | None, now: int) -> list[str]:
+        """Return the ids of the peers that are meant."""
+        views = [view for view in self.members.views(now) if view.node]
+        if peer is None:
+            linked = [view.node for view in views if view.node in self._linked()]
+            if not linked:
+                raise UnknownPeer("there is no link to any other node now; see the status of the cluster")
+            return linked
+        for view in views:
+            if peer.strip() == view.node:
+                return [view.node]
+        for view in views:
+            if _same_place(peer, view):
+                return [view.node]
+        known = ", ".join(f"{view.url} ({view.node})" for view in views) or "there are none"
+        raise UnknownPeer(f"no node that was met is {peer.strip()!r:.200}; known are: {known}")
+
+    def _look_after(self, task: Task, now: int) -> None:
+        """See which exchanges of a repair are over."""
+        linked = self._linked()
+        for node in task.peers:
+            if task.over(node):
+                continue
+            exchanged = self.replica.exchanged.get(node)
+            if exchanged is not None and exchanged.at - exchanged.took >= task.begun:
+                if exchanged.completed:
+                    task.exchanged[node] = exchanged
+                else:
+                    task.failed[node] = "the exchange broke off; the next one goes on with the rest"
+            elif node not in linked:
+                task.failed[node] = "there is no link to it"
+            elif now - task.begun > _PATIENCE:
+                task.failed[node] = f"no exchange with it could begin within {_PATIENCE // 1000} s"
+
+    def _linked(self) -> Iterable[str]:
+        return {link.node for link in self.links() if link.connected}
+
+
+_PATIENCE = 60_000
+"""Milliseconds that a repair waits for its turn, and for the exchange itself."""
+
+
+def _same_place(text: str, view: MemberView) -> bool:
+    try:
+        return peer_url(text if "://" in text else f"http://{text}").place == view.url.place
+    except BadAddress:
+        return False

@@ -1,0 +1,247 @@
+"""What operators ask of a cluster at one node: status, diff, repair, leave (design 4.1, 6).
+
+A diff and a repair take a while: their answer has a number, by which the outcome is asked for.
+Not here: the work itself (`artemis.cluster`), and what clients are told of nodes (`cluster`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from artemis.cluster.digests import BUCKETS
+from artemis.cluster.exchange import Exchanged
+from artemis.cluster.inspection import Difference, Inspection, Side
+from artemis.cluster.replica import PeerState
+from artemis.model.cluster_status import (
+    ClusterDiff,
+    ClusterDifference,
+    ClusterLeaveRequest,
+    ClusterLeaveResponse,
+    ClusterMember,
+    ClusterOutcomeRequest,
+    ClusterRepair,
+    ClusterSide,
+    ClusterTask,
+    ClusterTaskRequest,
+    ClusterTaskResponse,
+    ClusterViewResponse,
+)
+from artemis.model.responses import BAD_REQUEST, SUCCESS, failure
+from artemis.model.status import StatusRequest
+from artemis.model.wire import in_camel_case
+from artemis.registry import Origin
+from artemis.server.cluster_control import ClusterControl, Neighbour, Task, UnknownPeer
+from artemis.server.handlers.force import MAX_OPERATOR
+from artemis.server.handlers.status import preservation_state
+from artemis.server.node import Node
+
+ALONE = "this node is in no cluster; start it with --peers, --peers-dns or --peers-file"
+
+
+def view(node: Node, request: StatusRequest | None, now: int) -> ClusterViewResponse:  # noqa: ARG001
+    """Show the cluster as this node sees it."""
+    identity, registry, standing, control = node.identity, node.registry, node.standing, node.control
+    normal, legacy = registry.self_preservation()
+    own = ClusterViewResponse(
+        age_ms=node.age(now),
+        base=dict(registry.base),
+        buckets=BUCKETS,
+        cursor=node.cursor(),
+        epoch=identity.epoch,
+        floor=_named(registry.floor),
+        instances=len(registry),
+        leases=preservation_state(normal, now),
+        legacy_leases=preservation_state(legacy, now),
+        members=[],
+        node_id=identity.node_id,
+        region_id=identity.region,
+        response_status=SUCCESS,
+        serves_discovery=standing.discovery,
+        serves_registry=standing.registry,
+        services=registry.live_services,
+        status=standing.status,
+        uptime_ms=now - node.about.started,
+        url=identity.url,
+        vector=_named(registry.vector),
+        version=node.about.version,
+        why=standing.why or None,
+        zone_id=identity.zone,
+    )
+    if control is None:
+        return own
+    replica = control.replica
+    state, digest = replica.state(), replica.digest
+    members = [_member(each, state.peers.get(each.view.node), now) for each in control.neighbours(now)]
+    counters = msgspec.structs.asdict(state.counters) | {"held_dropped": state.held_dropped} | control.counters()
+    return msgspec.structs.replace(
+        own,
+        cluster_name=control.name,
+        counters={in_camel_case(name): count for name, count in sorted(counters.items())},
+        data_digest=None if digest is None else f"{digest:016x}",
+        exchanging_with=state.exchanging,
+        held=state.held,
+        in_cluster=True,
+        members=sorted(members, key=lambda one: one.url or ""),
+    )
+
+
+def diff(node: Node, request: ClusterTaskRequest | None, now: int) -> ClusterTaskResponse:
+    """Begin to compare this node with a peer, or with all."""
+    return _begin(node, request, now, lambda control, peer: control.compare(peer, now))
+
+
+def repair(node: Node, request: ClusterTaskRequest | None, now: int) -> ClusterTaskResponse:
+    """Begin an exchange with a peer, or with all: afterwards this node knows what they knew."""
+    return _begin(node, request, now, lambda control, peer: control.repair(peer, now))
+
+
+def outcome(node: Node, request: ClusterOutcomeRequest | None, now: int) -> ClusterTaskResponse:
+    """Show what became of a comparison or a repair until now."""
+    if node.control is None:
+        return _no_task(ALONE)
+    number = 0 if request is None else request.number
+    task = node.control.task(number, now)
+    if task is None:
+        return _no_task(f"there is no diff or repair {number} here, or not any more; begin another one")
+    return _outcome(node.control, task, now)
+
+
+def leave(node: Node, request: ClusterLeaveRequest | None, now: int) -> ClusterLeaveResponse:  # noqa: ARG001
+    """Leave the cluster for good: say farewell, drain and end."""
+    if node.control is None:
+        return ClusterLeaveResponse(response_status=failure(BAD_REQUEST, ALONE))
+    operator = "" if request is None else (request.operator_id or "").strip()
+    if not operator or len(operator) > MAX_OPERATOR:
+        text = f"operatorId must say who lets the node leave, in {MAX_OPERATOR} characters at most"
+        return ClusterLeaveResponse(response_status=failure(BAD_REQUEST, text))
+    told = sum(link.connected for link in node.control.links())
+    node.control.leave(operator)
+    return ClusterLeaveResponse(members=told, response_status=SUCCESS)
+
+
+def _begin(
+    node: Node,
+    request: ClusterTaskRequest | None,
+    now: int,
+    work: Callable[[ClusterControl, str | None], Task],
+) -> ClusterTaskResponse:
+    if node.control is None:
+        return _no_task(ALONE)
+    peer = None if request is None else request.peer
+    try:
+        task = work(node.control, peer if peer and peer.strip() else None)
+    except UnknownPeer as error:
+        return _no_task(str(error))
+    return _outcome(node.control, task, now)
+
+
+def _no_task(text: str) -> ClusterTaskResponse:
+    return ClusterTaskResponse(response_status=failure(BAD_REQUEST, text))
+
+
+def _outcome(control: ClusterControl, task: Task, now: int) -> ClusterTaskResponse:
+    peers = [_task(control, task, peer, now) for peer in task.peers]
+    return ClusterTaskResponse(done=task.done, number=task.number, peers=peers, response_status=SUCCESS)
+
+
+def _task(control: ClusterControl, task: Task, peer: str, now: int) -> ClusterTask:
+    told = ClusterTask(node_id=peer, state="running", took_ms=now - task.begun, url=control.url_of(peer, now))
+    inspection = task.inspections.get(peer)
+    failed = task.failed.get(peer) or (inspection.failed if inspection is not None else "")
+    if failed:
+        return msgspec.structs.replace(told, state="failed", why=failed)
+    if inspection is not None and inspection.ended is not None:
+        took = inspection.ended - inspection.since
+        return msgspec.structs.replace(told, diff=_diff(inspection), state="done", took_ms=took)
+    exchanged = task.exchanged.get(peer)
+    if exchanged is not None:
+        took = exchanged.at - task.begun
+        return msgspec.structs.replace(told, repair=_repair(exchanged), state="done", took_ms=took)
+    return told
+
+
+def _diff(inspection: Inspection) -> ClusterDiff:
+    return ClusterDiff(
+        buckets=inspection.buckets,
+        complete=inspection.complete,
+        count=inspection.count,
+        differences=[_difference(each) for each in inspection.found],
+        reasons=dict(inspection.why),
+        rows=inspection.rows,
+        services=dict(inspection.services),
+        visible=inspection.visible,
+    )
+
+
+def _difference(found: Difference) -> ClusterDifference:
+    return ClusterDifference(
+        here=_side(found.here),
+        instance_id=found.instance,
+        operation=found.operation or None,
+        service_id=found.service,
+        there=_side(found.there),
+        visible=found.visible,
+        why=found.why,
+    )
+
+
+def _side(side: Side) -> ClusterSide:
+    if side.written is None:
+        return ClusterSide(state=side.state)
+    value, node = side.written
+    return ClusterSide(node_id=node, state=side.state, written=value // 1000)
+
+
+def _repair(exchanged: Exchanged) -> ClusterRepair:
+    return ClusterRepair(
+        buckets=exchanged.buckets, repaired=exchanged.repaired, restated=exchanged.restated, rows=exchanged.rows
+    )
+
+
+def _member(neighbour: Neighbour, peer: PeerState | None, now: int) -> ClusterMember:
+    seen, link = neighbour.view, neighbour.link
+    told = ClusterMember(
+        clock_skew_ms=seen.skew,
+        configured=seen.configured,
+        epoch=seen.epoch,
+        flaps=seen.flaps,
+        for_ms=seen.since,
+        last_contact_ms=seen.silent,
+        node_id=seen.node or None,
+        presence=seen.presence,
+        serves_discovery=seen.standing.discovery,
+        serves_registry=seen.standing.registry,
+        status=seen.status,
+        url=str(seen.url),
+        version=seen.standing.metadata.get("version"),
+        why=seen.why or None,
+        zone_id=seen.zone or None,
+    )
+    if link is not None:
+        told = msgspec.structs.replace(
+            told,
+            connected=link.connected,
+            connected_for_ms=link.connected_for,
+            dropped=link.dropped,
+            error=link.error or None,
+            queued=link.queued,
+            receiving=link.receiving,
+            refusal=link.refusal or None,
+            rtt_ms=link.rtt if link.connected else None,
+        )
+    if peer is None:
+        return told
+    exchanged = peer.exchanged
+    return msgspec.structs.replace(
+        told,
+        differing_buckets=exchanged.buckets if exchanged is not None and exchanged.completed else None,
+        exchanged_ms=None if exchanged is None else now - exchanged.at,
+        lag=peer.lag,
+        repaired=0 if exchanged is None else exchanged.repaired,
+    )
+
+
+def _named(vector: dict[Origin, int]) -> dict[str, int]:
+    return {f"{origin.node}/{origin.epoch}": seq for origin, seq in sorted(vector.items())}
