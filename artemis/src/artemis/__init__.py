@@ -13,6 +13,7 @@ from artemis._version import __version__
 if TYPE_CHECKING:
     from artemis.client import (
         AnswerDoubted,
+        AnswerOutdated,
         ArtemisClient,
         ArtemisError,
         Attempt,
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
         UnreachableError,
         Unregistered,
         Watch,
+        WentBack,
         Withheld,
         own_address,
     )
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AnswerDoubted",
+    "AnswerOutdated",
     "ArtemisClient",
     "ArtemisError",
     "Attempt",
@@ -138,6 +141,7 @@ __all__ = [
     "UnreachableError",
     "Unregistered",
     "Watch",
+    "WentBack",
     "Withheld",
     "__version__",
     "own_address",

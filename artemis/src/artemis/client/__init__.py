@@ -23,6 +23,7 @@ from artemis.client.errors import (
 )
 from artemis.client.events import (
     AnswerDoubted,
+    AnswerOutdated,
     ClientEvent,
     DiskFailed,
     DoubtEnded,
@@ -45,6 +46,7 @@ from artemis.client.events import (
     ServedFromDisk,
     StateChanged,
     Unregistered,
+    WentBack,
     Withheld,
 )
 from artemis.client.links.link import LinkKind
@@ -61,6 +63,7 @@ from artemis.client.telemetry.readings import ClientReading, Readings
 
 __all__ = [
     "AnswerDoubted",
+    "AnswerOutdated",
     "ArtemisClient",
     "ArtemisError",
     "Attempt",
@@ -119,6 +122,7 @@ __all__ = [
     "UnreachableError",
     "Unregistered",
     "Watch",
+    "WentBack",
     "Withheld",
     "own_address",
 ]

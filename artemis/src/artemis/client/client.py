@@ -296,6 +296,7 @@ class ArtemisClient:
             pushes={kind.value: count for kind, count in self._live.pushes.items()},
             dropped=self.api.dropped,
             missed=self._feed.missed,
+            outdated=self._discovery.outdated,
         )
 
     def _in_child(self) -> None:

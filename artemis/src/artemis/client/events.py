@@ -155,6 +155,29 @@ class DoubtEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerOutdated:
+    """A node shows an older state of this service than the client knows, as one does that others have still to tell.
+
+    The view stays as it is, and nodes are asked again, for ``outdated_wait`` of `ClientOptions` at most.
+    """
+
+    service_id: str
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class WentBack:
+    """The view went back to an older state, since no node showed more for ``waited`` seconds: the registry lost that.
+
+    0 seconds where the node itself was restarted without it, so that nobody else has it.
+    """
+
+    service_id: str
+    node: str
+    waited: float
+
+
+@dataclass(frozen=True, slots=True)
 class ServedFromDisk:
     """The registry did not answer in time, so a service is shown as it was on disk, ``age`` seconds old."""
 
@@ -233,6 +256,8 @@ ClientEvent = (
     | HealthChanged
     | AnswerDoubted
     | DoubtEnded
+    | AnswerOutdated
+    | WentBack
     | ServedFromDisk
     | DiskFailed
     | ListenerFailed

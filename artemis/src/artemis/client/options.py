@@ -25,6 +25,7 @@ NOT_NEGATIVE = (
     "address_interval",
     "drain_timeout",
     "guard_hold",
+    "outdated_wait",
     "cache_wait",
     "outlier_rest",
 )
@@ -68,6 +69,10 @@ class ClientOptions:
       it leaves out stays in the view for ``guard_hold`` seconds, marked, unless the registry shows it again. So is one
       with fewer instances than before that keeps less than this share of them, whoever else it shows; and any full sync
       of a node that does not know the position that the client goes on from. 0 switches the guard off.
+    - ``outdated_wait`` (5, >= 0): where a node shows an older state than a view has, as one that lags behind the node
+      that was lost, the view stays as it is and nodes are asked again, for so long at most; then the older state
+      counts, because the registry has lost the later one. Nodes tell each other of changes within milliseconds and
+      repair a broken link within a second or two; what takes longer was rebuilt. 0: the older state counts at once.
     - ``cache_wait`` (1, >= 0): how long the first use of a service waits for the registry when the disk has an answer;
       while the registry stays silent, the first uses of others do not wait.
     - ``cache_interval`` (2, > 0): changed services are written to disk this often at most; what is older than
@@ -106,6 +111,7 @@ class ClientOptions:
     max_long_polls: int = 16
     guard_share: float = 0.5
     guard_hold: float = 30.0
+    outdated_wait: float = 5.0
     cache_wait: float = 1.0
     cache_interval: float = 2.0
     cache_max_age: float = 7 * 86_400.0

@@ -84,6 +84,10 @@ class RegistryApi:
         """The URL of the node that the next call goes to."""
         return self._caller.server
 
+    def another(self) -> str | None:
+        """Return the URL of a node that the next call does not go to, and that is not known to have failed."""
+        return self._caller.another()
+
     @property
     def dropped(self) -> int:
         """How many entries were left out of answers and pushes; one that comes with every answer counts each time."""
@@ -117,16 +121,23 @@ class RegistryApi:
         return (await self.show(service_ids, region_id=region_id, zone_id=zone_id)).services
 
     async def show(
-        self, service_ids: Sequence[str], *, region_id: str | None = None, zone_id: str | None = None
+        self,
+        service_ids: Sequence[str],
+        *,
+        region_id: str | None = None,
+        zone_id: str | None = None,
+        node: str | None = None,
     ) -> Shown:
-        """Do what `lookup` does; return also which data it is."""
+        """Do what `lookup` does; return also which data it is. With ``node`` only that one is asked, once."""
         self.check_region(region_id)
         request = LookupRequest(
             discovery_configs=[DiscoveryConfig(service_id=service_id) for service_id in service_ids],
             region_id=region_id or self._region_id,
             zone_id=zone_id or self._zone_id,
         )
-        answered = await self._caller.call(LOOKUP, request)
+        answered = await (
+            self._caller.call(LOOKUP, request) if node is None else self._caller.ask(node, LOOKUP, request)
+        )
         shown: dict[str, Service] = {}
         for service in answered.value.services or ():
             if service is not None:

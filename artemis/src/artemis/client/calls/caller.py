@@ -57,6 +57,12 @@ class Caller:
         """The URL of the node that the next call goes to."""
         return self._contact.node
 
+    def another(self) -> str | None:
+        """Return another node than the current one, at random among those that do not rest; None without one."""
+        nodes, now = self._contact.nodes, self._contact.clock()
+        others = [url for url in nodes.urls if url != nodes.current and not nodes.resting(url, now)]
+        return self._random.choice(others) if others else None
+
     def open(self) -> None:
         """Allow calls."""
         self._open = True

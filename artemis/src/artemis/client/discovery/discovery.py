@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from artemis.client.discovery.disk import Disk
 from artemis.client.discovery.following import Following
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from artemis.client.events import EventFeed
     from artemis.client.links.link import Link, Push
     from artemis.client.options import ClientOptions
+
+
+AGAIN: Final = 0.5
+"""Seconds after which what a node knows too little of is looked up again, at another one where there is one."""
 
 
 class Discovery:
@@ -71,6 +75,7 @@ class Discovery:
         self._views = Views(
             book=book,
             guard=Guard(share=options.guard_share, hold=options.guard_hold),
+            outdated_wait=options.outdated_wait,
             feed=feed,
             audience=self._audience,
             clock=clock,
@@ -184,6 +189,11 @@ class Discovery:
         if self._following is not None:
             self._following.push(push)
 
+    @property
+    def outdated(self) -> int:
+        """How many answers and pushes were left out, because they were older than what is shown."""
+        return self._views.outdated
+
     async def close(self, closer: asyncio.Task[None] | None = None) -> None:
         """End watches and listeners, and write what is known to disk; the loops have ended before.
 
@@ -249,10 +259,16 @@ class Discovery:
         interval = self._options.poll_interval
         due = self._clock() + interval
         while True:
+            wait = max(0.0, due - self._clock())
+            # Those that a node knows less of than this client: it may know all in a moment, or another one does.
+            again = self._random.uniform(0.5, 1.0) * AGAIN if self._outdated() else wait
             try:
-                async with asyncio.timeout(max(0.0, due - self._clock())):
+                async with asyncio.timeout(min(wait, again)):
                     await self._wanted.wait()
             except TimeoutError:
+                if again < wait:
+                    await self._lookups.elsewhere(self._outdated())
+                    continue
                 due = self._clock() + interval * self._random.uniform(0.8, 1.0)
                 await self._lookups.refresh(self._book.to_poll())
             else:
@@ -260,6 +276,10 @@ class Discovery:
                 if not await self._find_missing():
                     # Whoever asks a balancer over and over must not make the client ask the registry as often.
                     await asyncio.sleep(self._random.uniform(0.0, min(interval, self._options.backoff_limit)))
+
+    def _outdated(self) -> list[Followed]:
+        """The services that are looked up until their older state counts, but not for ever if no node answers."""
+        return self._book.outdated(self._clock() - self._options.outdated_wait - 2 * AGAIN)
 
     async def _find_missing(self) -> bool:
         """Look up what nobody waits for; return whether the registry showed all of it."""

@@ -68,6 +68,19 @@ class Lookups:
             if left:
                 left = await self._ask(left)
 
+    async def elsewhere(self, entries: Sequence[Followed]) -> None:
+        """Look services up at another node than the present one, if there is any that may answer."""
+        node = self._api.another()
+        for start in range(0, len(entries), self._batch_size):
+            batch = entries[start : start + self._batch_size]
+            try:
+                if node is not None:
+                    await self._ask(batch, node)
+                    continue
+            except ArtemisError:
+                node = None  # how the nodes are is found out elsewhere
+            await self.refresh(batch)
+
     async def refresh(self, entries: Sequence[Followed]) -> bool:
         """Look services up, all that are given; return whether all were answered, and publish what failed.
 
@@ -115,10 +128,11 @@ class Lookups:
         """Note that the services are current again."""
         self._trouble.over()
 
-    async def _ask(self, entries: Sequence[Followed]) -> list[Followed]:
+    async def _ask(self, entries: Sequence[Followed], node: str | None = None) -> list[Followed]:
         pushed = {entry: entry.pushes for entry in entries}
         asked = self._clock()
-        shown = await self._api.show([entry.service_id for entry in entries])
+        names = [entry.service_id for entry in entries]
+        shown = await (self._api.show(names) if node is None else self._api.show(names, node=node))
         found = {service_key(service.service_id): service for service in shown.services}
         overtaken: list[Followed] = []
         taken = 0
@@ -132,8 +146,9 @@ class Lookups:
             if entry.pushed_by and (entry.pushed_by != shown.node or entry.pushes != pushed[entry]):
                 overtaken.append(entry)
                 continue
+            if not self._views.answer(entry, service, reported, shown, asked):
+                continue
             entry.behind = False
-            self._views.answer(entry, service, reported, shown, asked)
             taken += len(service.instances or ())
             if taken >= SLICE:
                 taken = 0

@@ -86,11 +86,13 @@ class Followed:
         "fed",
         "key",
         "logic_instances",
+        "outdated",
         "pushed_by",
         "pushes",
         "route_rules",
         "service_id",
         "source",
+        "unsure",
         "used",
         "waiting",
         "watchers",
@@ -117,6 +119,10 @@ class Followed:
         """Grows with each push that changes something."""
         self.behind = False
         """Something is known to be missing: it has to be looked up."""
+        self.outdated: float | None = None
+        """Since when nodes show an older state than this one; None while they do not."""
+        self.unsure = False
+        """A push was left out, so that those that follow it cannot be taken in before a whole answer."""
         self.fed = False
         """A node pushes what changes; there is no need to poll."""
         self.pushed_by = ""
@@ -335,6 +341,11 @@ class ServiceBook:
     def without_answer(self) -> list[Followed]:
         """Return those that the registry has not shown yet."""
         return [entry for entry in self._followed.values() if entry.source != "registry"]
+
+    def outdated(self, since: float) -> list[Followed]:
+        """Return those that no node pushes, and of which nodes have shown an older state from ``since`` on or later."""
+        entries = self._followed.values()
+        return [entry for entry in entries if entry.outdated is not None and entry.outdated >= since and not entry.fed]
 
     def to_poll(self) -> list[Followed]:
         """Return those that no node pushes."""

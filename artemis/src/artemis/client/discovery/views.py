@@ -9,7 +9,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from artemis.client.events import AnswerDoubted, DoubtEnded
+from artemis.client.discovery.progress import goes_back, lost_for_good
+from artemis.client.events import AnswerDoubted, AnswerOutdated, DoubtEnded, WentBack
 from artemis.client.telemetry.logs import fields
 
 if TYPE_CHECKING:
@@ -35,13 +36,17 @@ class Views:
         *,
         book: ServiceBook,
         guard: Guard,
+        outdated_wait: float,
         feed: EventFeed,
         audience: Audience,
         clock: Callable[[], float],
         wall: Callable[[], int],
     ) -> None:
         self.book = book
+        self.outdated = 0
+        """How many answers and pushes were left out, because they were older than what is shown."""
         self._guard = guard
+        self._outdated_wait = outdated_wait
         self._feed = feed
         self._audience = audience
         self._clock = clock
@@ -57,19 +62,38 @@ class Views:
 
     def answer(
         self, entry: Followed, service: Service, reported: dict[Key, Instance], shown: Shown, asked: float
-    ) -> None:
-        """Take in what a lookup sent at ``asked`` shows of a service; no later one may have been taken in."""
+    ) -> bool:
+        """Take in what a lookup sent at ``asked`` shows of a service; no later one may have been taken in.
+
+        False, and nothing happens, if it is an older state than the present one, unless that lasts too long.
+        """
         now = self._clock()
+        went_back = goes_back(entry.cursor, shown.cursor)
+        if went_back and not self._gives_way(entry, shown.cursor, shown.node, now):
+            return False
+        entry.outdated, entry.unsure = None, False
         applied = entry.answer(service, self._guard, asked=asked, age=shown.age, now=now, reported=reported)
-        if not entry.pushed_by:
+        if went_back or not entry.pushed_by:
             # Else pushes go on from where they are. One that was under way when this was shown may take back a part of
             # it, but not for long: the next tells that part again, unless it is told to begin after this answer.
             entry.cursor = shown.cursor
         self._settle(entry, applied, now)
+        return True
 
     def push(self, entry: Followed, push: Push) -> None:
-        """Take in what a node pushes of a service."""
+        """Take in what a node pushes of a service, unless it is an older state than the present one.
+
+        What is left out makes it `Followed.behind`, and so does what follows that, until it is whole again.
+        """
         now = self._clock()
+        if (entry.unsure and not push.full_sync) or (
+            goes_back(entry.cursor, push.cursor) and not self._gives_way(entry, push.cursor, entry.pushed_by, now)
+        ):
+            entry.pushes += 1
+            entry.behind = entry.unsure = True
+            return
+        if push.full_sync:
+            entry.outdated, entry.unsure = None, False
         self._settle(entry, entry.push(push, self._guard, now), now)
 
     def restore(self, entry: Followed, service: Service, age: float) -> None:
@@ -82,6 +106,38 @@ class Views:
         for entry in entries:
             entry.cursor = confirmation.cursor or entry.cursor
             entry.confirmed = asked - confirmation.age
+
+    def _gives_way(self, entry: Followed, cursor: str | None, node: str, now: float) -> bool:
+        """Note that a node shows an older state of a service; whether that is now to be shown."""
+        if entry.source != "registry":
+            return True
+        if entry.outdated is None:
+            entry.outdated = now
+            if not self._outdated_wait or lost_for_good(entry.cursor, cursor):
+                self._goes_back(entry, node, 0.0)
+                return True
+            self._feed.publish(AnswerOutdated(entry.service_id, node))
+            extra = fields("answer-outdated", service_id=entry.service_id, node=node)
+            logger.warning(
+                "%s: %s shows an older state than is known, which stays", entry.service_id, node, extra=extra
+            )
+        waited = now - entry.outdated
+        if waited < self._outdated_wait:
+            self.outdated += 1
+            return False
+        self._goes_back(entry, node, waited)
+        return True
+
+    def _goes_back(self, entry: Followed, node: str, waited: float) -> None:
+        entry.outdated = None
+        self._feed.publish(WentBack(entry.service_id, node, waited))
+        extra = fields("went-back", service_id=entry.service_id, node=node)
+        logger.warning(
+            "%s is shown in an older state, that of %s: the registry lost the later one",
+            entry.service_id,
+            node,
+            extra=extra,
+        )
 
     def _settle(self, entry: Followed, applied: Applied, now: float) -> None:
         if applied.doubted:

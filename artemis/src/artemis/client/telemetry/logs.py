@@ -34,6 +34,7 @@ from artemis.client.connection import ConnectionState
 from artemis.client.errors import RefusedError
 from artemis.client.events import (
     AnswerDoubted,
+    AnswerOutdated,
     DiskFailed,
     EventsMissed,
     HeartbeatFailed,
@@ -43,6 +44,7 @@ from artemis.client.events import (
     RegistrationRefused,
     ServedFromDisk,
     StateChanged,
+    WentBack,
 )
 from artemis.client.telemetry.contract import Telemetry
 from artemis.model import Instance
@@ -57,6 +59,7 @@ Fields = dict[str, Value]
 
 _LOUD = (
     AnswerDoubted
+    | AnswerOutdated
     | DiskFailed
     | EventsMissed
     | HeartbeatFailed
@@ -65,6 +68,7 @@ _LOUD = (
     | LoopFailed
     | RegistrationRefused
     | ServedFromDisk
+    | WentBack
 )
 #: Names of fields that `logging` keeps for itself.
 _RENAMED = {"message": "reason", "name": "subject", "args": "arguments", "module": "part"}

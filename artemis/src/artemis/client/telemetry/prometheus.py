@@ -12,6 +12,7 @@ name                                     type      labels beside ``client``, and
 ``artemis_client_pushes_total``          counter   ``link``: pushes received
 ``artemis_client_events_missed_total``   counter   events that slow listeners did not get
 ``artemis_client_dropped_entries_total`` counter   unusable entries left out of answers
+``artemis_client_older_answers_total``   counter   answers and pushes older than what is shown, left out
 ``artemis_client_state``                 gauge     ``state``: 1 for the one it is in, else 0
 ``artemis_client_link``                  gauge     ``link``: the same
 ``artemis_client_services``              gauge     services in use
@@ -185,12 +186,16 @@ def _counters(readings: dict[str, ClientReading]) -> Iterator[Metric]:
     dropped = CounterMetricFamily(
         "artemis_client_dropped_entries", "Unusable entries left out of answers.", labels=("client",)
     )
+    outdated = CounterMetricFamily(
+        "artemis_client_older_answers", "Answers and pushes older than what is shown, left out.", labels=("client",)
+    )
     for name, reading in readings.items():
         for kind, number in reading.pushes.items():
             pushes.add_metric((name, kind), number)
         missed.add_metric((name,), reading.missed)
         dropped.add_metric((name,), reading.dropped)
-    yield from (pushes, missed, dropped)
+        outdated.add_metric((name,), reading.outdated)
+    yield from (pushes, missed, dropped, outdated)
 
 
 _families: WeakKeyDictionary[CollectorRegistry, Families] = WeakKeyDictionary()

@@ -30,8 +30,8 @@ class ClientReading:
     - ``held``: instances that the guard keeps in views;
     - ``leases``: how many by state, see `LeaseState`;
     - ``pushes``: received since the start, by the value of `LinkKind`;
-    - ``dropped``: unusable entries left out of answers; ``missed``: events that slow listeners did not get. Both only
-      grow.
+    - ``dropped``: unusable entries left out of answers; ``missed``: events that slow listeners did not get;
+      ``outdated``: answers and pushes left out, because they were older than what is shown. All only grow.
     """
 
     state: ConnectionState
@@ -44,6 +44,7 @@ class ClientReading:
     pushes: Mapping[str, int] = field(default_factory=dict)
     dropped: int = 0
     missed: int = 0
+    outdated: int = 0
 
 
 def books_read(services: ServiceBook, leases: LeaseBook, now: float) -> tuple[float | None, int, dict[str, int]]:
