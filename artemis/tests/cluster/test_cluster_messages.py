@@ -24,7 +24,7 @@ from artemis.cluster.messages import (
 from artemis.registry import Dot, Origin, Record
 
 INSTANCE = InstanceRow("s", "i", (1, "a"), False, b"{}", (1, "a"), (0, ""), (1, "a"), 3, [("a", 1, 5)])
-OPERATION = OperationRow("r", "s", "i", "pull-out", (2, "a"), False, "me", None, [("a", 1, 6)])
+OPERATION = OperationRow("r", "s", "i", "pull-out", (1, "b"), (2, "a"), False, "me", None, [("a", 1, 6)])
 
 
 @pytest.mark.parametrize(

@@ -139,8 +139,8 @@ def test_silent_and_held_leases(make_node, make_instance):
 
 def test_operations_name_who_pulled_what_out(node):
     """Operations of the instance and of its server are all named, with their operators."""
-    node.pullouts.operate(InstanceTarget("r1", "demo.orders", "10.0.0.1"), OperationRecord("out", "alice", None))
-    node.pullouts.operate(ServerTarget("r1", "10.0.0.1"), OperationRecord("disk", "bob", None))
+    node.pullouts.operate(InstanceTarget("r1", "demo.orders", "10.0.0.1"), OperationRecord("out", "alice", None), 0)
+    node.pullouts.operate(ServerTarget("r1", "10.0.0.1"), OperationRecord("disk", "bob", None), 0)
     response = ask(node)
     expected = "instance pulled out by alice: out; server 10.0.0.1 pulled out by bob: disk"
     assert (False, (False, expected)) == (response.visible, step(response, "operation"))
@@ -148,7 +148,7 @@ def test_operations_name_who_pulled_what_out(node):
 
 def test_an_operation_is_named_before_its_instance_registers(node):
     """What is pulled out although nobody registered it says both."""
-    node.pullouts.operate(InstanceTarget("r1", "new", "i"), OperationRecord("out", "alice", None))
+    node.pullouts.operate(InstanceTarget("r1", "new", "i"), OperationRecord("out", "alice", None), 0)
     response = ask(node, service_id="new", instance_id="i")
     assert (False, "instance pulled out by alice: out") == step(response, "operation")
 
@@ -240,13 +240,13 @@ def test_explain_says_what_a_lookup_shows(events: list[tuple[str, int, str]], al
             case "register" | "heartbeat" | "unregister":
                 getattr(node, what)(RegistryRequest(instances=[instance]), now)
             case "out":
-                node.pullouts.operate(target, OperationRecord(status, "me", None))
+                node.pullouts.operate(target, OperationRecord(status, "me", None), 0)
             case "in":
-                node.pullouts.complete(target, status)
+                node.pullouts.complete(target, status, 0)
             case "server-out":
-                node.pullouts.operate(server, OperationRecord(status, "me", None))
+                node.pullouts.operate(server, OperationRecord(status, "me", None), 0)
             case "server-in":
-                node.pullouts.complete(server, status)
+                node.pullouts.complete(server, status, 0)
             case "time":
                 now += 15_000 if status == "down" else 1_000
                 node.tick(now, WALL + now)

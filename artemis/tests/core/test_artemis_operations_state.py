@@ -15,10 +15,11 @@ from artemis.management import (
     OperationsCut,
     OperationsDump,
     ServerTarget,
+    Target,
     TooManyOperations,
     read_pieces,
 )
-from artemis.management.dump import OPERATIONS_PER_PIECE
+from artemis.management.dump import OPERATIONS_PER_PIECE, SavedDecision, decisions_of
 from artemis.management.sweep import STEP_COST
 from artemis.model import Instance, RegistryRequest, ServiceRequest, encode_canonical
 from artemis.model.requests import DiscoveryConfig
@@ -37,8 +38,18 @@ def by(operation: str, operator: str = "alice", token: str | None = None) -> Ope
     return OperationRecord(operation, operator, token)
 
 
+def record(operations: Operations, target: Target, what: OperationRecord) -> bool:
+    """Record an operation, later than all before; tell whether it is the first of its target."""
+    return operations.put(operations.recorded(target, what, (operations.revision + 1, "n1")), 0)
+
+
+def complete(operations: Operations, target: Target, operation: str) -> bool:
+    """End an operation, later than all before; tell whether it was the last of its target."""
+    return operations.put(operations.completed(target, operation, (operations.revision + 1, "n1")), 0)
+
+
 def dumped(operations: Operations) -> OperationsDump:
-    return read_pieces(list(OperationsCut(operations).pieces()))
+    return read_pieces(list(OperationsCut(operations, 0).pieces()))
 
 
 def shown(node: Node, service: str = "demo.orders") -> list[str]:
@@ -74,35 +85,35 @@ def node(make_node: MakeNode, make_instance: MakeInstance, told: list[Transition
 def test_names_are_kept_per_target_and_end_one_by_one():
     """Several operations may be active at once; the target is up again when all are gone (spec 8.2)."""
     operations = Operations()
-    assert operations.record(TARGET, by("Pull-Out"))
-    assert not operations.record(TARGET, by("maintenance"))
+    assert record(operations, TARGET, by("Pull-Out"))
+    assert not record(operations, TARGET, by("maintenance"))
     assert ["Pull-Out", "maintenance"] == operations.entry(TARGET).names
-    assert not operations.complete(TARGET, "pull-out")
-    assert operations.complete(TARGET, "MAINTENANCE")
+    assert not complete(operations, TARGET, "pull-out")
+    assert complete(operations, TARGET, "MAINTENANCE")
     assert (None, 0) == (operations.entry(TARGET), len(operations))
 
 
 def test_a_repeated_operation_takes_the_new_operator_and_token():
     """Recording a name again keeps its spelling and place, and updates operator and token (spec 8.2)."""
     operations = Operations()
-    operations.record(TARGET, by("out", "alice", "t-1"))
-    operations.record(TARGET, by("OUT", "bob", "t-2"))
+    record(operations, TARGET, by("out", "alice", "t-1"))
+    record(operations, TARGET, by("OUT", "bob", "t-2"))
     assert [OperationRecord("out", "bob", "t-2")] == list(operations.entry(TARGET).records.values())
     assert 1 == len(operations)
 
 
 def test_completing_what_is_not_recorded_is_fine():
-    """Ending an unknown operation changes nothing and leaves nothing behind."""
+    """Ending an unknown operation hides nothing; it is remembered as ended, as another node may yet bring it."""
     operations = Operations()
-    assert not operations.complete(TARGET, "x")
-    assert not operations.complete(SERVER, "x")
-    assert OperationsDump() == dumped(operations)
+    assert not complete(operations, TARGET, "x")
+    assert not complete(operations, SERVER, "x")
+    assert (0, 2, None) == (len(operations), operations.remembered, operations.entry(TARGET))
 
 
 def test_keys_do_not_collide():
     """Keys are tuples: parts that read the same when joined are different targets (defect 2)."""
     operations = Operations()
-    operations.record(InstanceTarget("r1", "a.b", "c"), by("out"))
+    record(operations, InstanceTarget("r1", "a.b", "c"), by("out"))
     assert operations.entry(InstanceTarget("r1", "a", "b.c")) is None
     assert operations.entry(InstanceTarget("R1", "A.B", "C")) is not None
 
@@ -110,15 +121,15 @@ def test_keys_do_not_collide():
 def test_the_number_of_operations_is_bounded():
     """Beyond the limit a new operation is refused and counted; a repeated one is not, and completing makes room."""
     operations = Operations(max_records=2)
-    operations.record(TARGET, by("a"))
-    operations.record(SERVER, by("a"))
+    record(operations, TARGET, by("a"))
+    record(operations, SERVER, by("a"))
     for target in (TARGET, InstanceTarget("r1", "s", "i"), ServerTarget("r2", "s")):
         with pytest.raises(TooManyOperations, match="records 2 operations at most"):
-            operations.record(target, by("b"))
-    operations.record(TARGET, by("a", "bob"))
+            record(operations, target, by("b"))
+    record(operations, TARGET, by("a", "bob"))
     assert (2, 3) == (len(operations), operations.refused)
-    operations.complete(SERVER, "a")
-    operations.record(TARGET, by("b"))
+    complete(operations, SERVER, "a")
+    record(operations, TARGET, by("b"))
     assert 2 == len(operations)
 
 
@@ -133,18 +144,29 @@ def test_operations_survive_a_dump(steps: list[tuple[bool, bool, str, str, str]]
     apply(operations, steps)
     dump = dumped(operations)
     for codec in (msgspec.json, msgspec.msgpack):
-        loaded = Operations(max_records=1)
-        loaded.load(codec.decode(codec.encode(dump), type=OperationsDump))
-        assert (dump, len(operations), 1) == (dumped(loaded), len(loaded), loaded.max_records)
+        loaded = load(codec.decode(codec.encode(dump), type=OperationsDump))
+        assert (by_key(dump), len(operations)) == (by_key(dumped(loaded)), len(loaded))
+        assert recorded(operations) == recorded(loaded)
+
+
+def load(dump: OperationsDump) -> Operations:
+    loaded = Operations(max_records=1)
+    for decision, ended_for in decisions_of(dump):
+        loaded.put(decision, -max(0, ended_for))
+    return loaded
+
+
+def by_key(dump: OperationsDump) -> list[SavedDecision]:
+    return sorted(dump.decisions, key=lambda each: (each.region.lower(), each.service, each.target, each.operation))
 
 
 def apply(operations: Operations, steps: list[tuple[bool, bool, str, str, str]]) -> None:
-    for complete, of_server, region, name, word in steps:
+    for ends, of_server, region, name, word in steps:
         target = ServerTarget(region, name) if of_server else InstanceTarget(region, "s", name)
-        if complete:
-            operations.complete(target, word)
+        if ends:
+            complete(operations, target, word)
         else:
-            operations.record(target, by(word, name, None))
+            record(operations, target, by(word, name, None))
 
 
 def recorded(operations: Operations) -> dict[object, list[OperationRecord]]:
@@ -161,29 +183,26 @@ def test_a_dump_is_of_one_moment(before, meanwhile):
     pieces = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("artemis.management.dump.OPERATIONS_PER_PIECE", 1)
-        cut = OperationsCut(operations)
+        cut = OperationsCut(operations, 0)
         changes = iter(meanwhile)
         apply(operations, next(changes, []))
         for piece in cut.pieces():
             pieces.append(piece)
             apply(operations, next(changes, []))
-    loaded = Operations()
-    loaded.load(read_pieces(pieces))
-    assert expected == recorded(loaded)
+    assert expected == recorded(load(read_pieces(pieces)))
 
 
 def test_many_operations_are_dumped_in_pieces():
-    """No piece holds more than its share, so that none of them takes long; a dump given up is asked no more."""
+    """No piece holds more than its share, so that none of them takes long; a dump given up holds nothing."""
     operations = Operations(max_records=5_000)
     for number in range(5_000):
-        operations.record(ServerTarget("r1", f"h{number}"), by("out"))
+        record(operations, ServerTarget("r1", f"h{number}"), by("out"))
     assert [OPERATIONS_PER_PIECE] * 10 == [
-        len(read_pieces([piece]).servers) for piece in OperationsCut(operations).pieces()
+        len(read_pieces([piece]).decisions) for piece in OperationsCut(operations, 0).pieces()
     ]
-    cut = OperationsCut(operations)
+    cut = OperationsCut(operations, 0)
     cut.close()
-    operations.complete(ServerTarget("r1", "h1"), "out")
-    assert 4_999 == len(dumped(operations).servers)
+    assert [] == list(cut.pieces())
 
 
 # -- what it hides and what is told
@@ -192,8 +211,8 @@ def test_many_operations_are_dumped_in_pieces():
 def test_a_pulled_out_instance_is_hidden_and_told_as_deleted(node, told):
     """A pull-out hides the instance at once and is a sequenced change; repeating it is none (spec 8.3, 8.4)."""
     cursor, version = node.cursor(), node.catalog.version
-    node.pullouts.operate(TARGET, by("out"))
-    node.pullouts.operate(TARGET, by("again"))
+    node.pullouts.operate(TARGET, by("out"), 0)
+    node.pullouts.operate(TARGET, by("again"), 0)
     assert ["other"] == shown(node)
     assert [("demo.orders", "10.0.0.1", None)] == [(each.service, each.instance, each.after) for each in told]
     assert cursor != node.cursor()
@@ -202,12 +221,12 @@ def test_a_pulled_out_instance_is_hidden_and_told_as_deleted(node, told):
 
 def test_only_the_last_pull_in_shows_it_again(node, told, make_instance):
     """The instance is told as new, with its content, when the last of its operations has ended."""
-    node.pullouts.operate(TARGET, by("a"))
-    node.pullouts.operate(TARGET, by("b"))
+    node.pullouts.operate(TARGET, by("a"), 0)
+    node.pullouts.operate(TARGET, by("b"), 0)
     told.clear()
-    node.pullouts.complete(TARGET, "a")
+    node.pullouts.complete(TARGET, "a", 0)
     assert ([], ["other"]) == (told, shown(node))
-    node.pullouts.complete(TARGET, "b")
+    node.pullouts.complete(TARGET, "b", 0)
     assert [(None, encode_canonical(make_instance("10.0.0.1")))] == [(each.before, each.after) for each in told]
     assert ["10.0.0.1", "other"] == shown(node)
 
@@ -215,7 +234,7 @@ def test_only_the_last_pull_in_shows_it_again(node, told, make_instance):
 @pytest.mark.parametrize("target", [TARGET, SERVER], ids=["instance", "server"])
 def test_nothing_that_its_owner_does_undoes_a_pull_out(node, told, make_instance, target):
     """Re-registration, new content, heartbeats, expiry and return leave a pulled-out instance hidden and untold."""
-    node.pullouts.operate(target, by("out"))
+    node.pullouts.operate(target, by("out"), 0)
     told.clear()
     request = RegistryRequest(instances=[make_instance("10.0.0.1", url="http://new")])
     node.register(request, 1)
@@ -227,13 +246,13 @@ def test_nothing_that_its_owner_does_undoes_a_pull_out(node, told, make_instance
     node.heartbeat(request, 30_001)
     assert [] == [each for each in told if each.instance == "10.0.0.1"]
     assert [] == shown(node)
-    node.pullouts.complete(target, "out")
+    node.pullouts.complete(target, "out", 0)
     assert ["10.0.0.1"] == shown(node)
 
 
 def test_an_operation_may_come_before_its_instance(node, told, make_instance):
     """What is pulled out before it registers does not appear when it does."""
-    node.pullouts.operate(InstanceTarget("r1", "demo.orders", "early"), by("out"))
+    node.pullouts.operate(InstanceTarget("r1", "demo.orders", "early"), by("out"), 0)
     node.register(RegistryRequest(instances=[make_instance("early", ip="10.0.0.9")]), 0)
     assert ([], ["10.0.0.1", "other"]) == (told, shown(node))
 
@@ -244,30 +263,30 @@ def test_a_server_hides_all_its_instances_in_every_service(node, told, make_inst
         RegistryRequest(instances=[make_instance("x", service_id="b", ip="Host-A"), make_instance("y", ip="host-a")]), 0
     )
     told.clear()
-    node.pullouts.operate(ServerTarget("r2", "host-a"), by("out"))
+    node.pullouts.operate(ServerTarget("r2", "host-a"), by("out"), 0)
     assert [] == told
-    node.pullouts.operate(ServerTarget("R1", "HOST-A"), by("out"))
+    node.pullouts.operate(ServerTarget("R1", "HOST-A"), by("out"), 0)
     assert {("b", "x"), ("demo.orders", "y")} == {(each.service, each.instance) for each in told}
     assert (["10.0.0.1", "other"], []) == (shown(node), shown(node, "b"))
-    node.pullouts.complete(ServerTarget("r1", "Host-a"), "OUT")
+    node.pullouts.complete(ServerTarget("r1", "Host-a"), "OUT", 0)
     assert (["10.0.0.1", "other", "y"], ["x"]) == (shown(node), shown(node, "b"))
 
 
 def test_an_instance_that_is_down_twice_comes_back_with_the_last(node, told):
     """While its server is out, ending the instance's own operation tells nothing."""
-    node.pullouts.operate(TARGET, by("out"))
-    node.pullouts.operate(SERVER, by("out"))
+    node.pullouts.operate(TARGET, by("out"), 0)
+    node.pullouts.operate(SERVER, by("out"), 0)
     told.clear()
-    node.pullouts.complete(TARGET, "out")
+    node.pullouts.complete(TARGET, "out", 0)
     assert ([], ["other"]) == (told, shown(node))
-    node.pullouts.complete(SERVER, "out")
+    node.pullouts.complete(SERVER, "out", 0)
     assert (["10.0.0.1"], ["10.0.0.1", "other"]) == ([each.instance for each in told], shown(node))
 
 
 def test_the_words_ip_and_server_in_metadata_mean_nothing(node, make_instance):
     """Only an instance's own ip counts, not text that looks like it."""
     node.register(RegistryRequest(instances=[make_instance("z", ip="1.1.1.1", metadata={"ip": "10.0.0.7"})]), 0)
-    node.pullouts.operate(ServerTarget("r1", "10.0.0.7"), by("out"))
+    node.pullouts.operate(ServerTarget("r1", "10.0.0.7"), by("out"), 0)
     assert ["10.0.0.1", "other", "z"] == shown(node)
 
 
@@ -275,21 +294,21 @@ def test_a_refused_operation_changes_nothing(make_node, make_instance):
     """At the limit the instance stays visible and nothing is told."""
     node = make_node(limits=NodeLimits(max_operations=1))
     node.register(RegistryRequest(instances=[make_instance("10.0.0.1")]), 0)
-    node.pullouts.operate(ServerTarget("r1", "elsewhere"), by("out"))
+    node.pullouts.operate(ServerTarget("r1", "elsewhere"), by("out"), 0)
     told: list[Transition] = []
     node.catalog.on_transition(told.append)
     for target in (TARGET, SERVER):
         with pytest.raises(TooManyOperations):
-            node.pullouts.operate(target, by("out"))
+            node.pullouts.operate(target, by("out"), 0)
     assert ([], ["10.0.0.1"], 2) == (told, shown(node), node.stats().operations_refused)
 
 
 def test_loaded_operations_are_in_effect(node, make_node, make_instance):
     """A node that starts with the operations of its former life hides what they hide."""
-    node.pullouts.operate(InstanceTarget("r1", "demo.orders", "other"), by("out"))
-    node.pullouts.operate(SERVER, by("out"))
+    node.pullouts.operate(InstanceTarget("r1", "demo.orders", "other"), by("out"), 0)
+    node.pullouts.operate(SERVER, by("out"), 0)
     started = make_node()
-    started.pullouts.load(dumped(node.operations))
+    started.pullouts.load(dumped(node.operations), 0)
     instances = [make_instance("10.0.0.1"), make_instance("other", ip="10.0.0.2"), make_instance("third", ip="3")]
     started.register(RegistryRequest(instances=instances), 0)
     assert ["third"] == shown(started)
@@ -311,7 +330,7 @@ def test_a_large_server_is_swept_in_steps(make_node, make_instance, services, pe
     fill(node, make_instance, services, per_service, "10.0.0.1")
     told: list[Transition] = []
     node.catalog.on_transition(told.append)
-    node.pullouts.operate(SERVER, by("out"))
+    node.pullouts.operate(SERVER, by("out"), 0)
     assert not node.pullouts.settled
     steps = [len(told)]
     while not node.pullouts.settled:
@@ -349,9 +368,9 @@ def test_subscribers_can_follow_every_sweep(events: list[tuple[str, int, int]]):
             case "out" | "in" | "out-other" | "in-other":
                 server = ServerTarget("r1", "10.0.0.2" if what.endswith("other") else "10.0.0.1")
                 if what.startswith("out"):
-                    node.pullouts.operate(server, by("x"))
+                    node.pullouts.operate(server, by("x"), 0)
                 else:
-                    node.pullouts.complete(server, "x")
+                    node.pullouts.complete(server, "x", 0)
             case "register":
                 register(node, service, number, "10.0.0.1")
             case "move":

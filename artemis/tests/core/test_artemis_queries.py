@@ -93,7 +93,7 @@ def test_instances_are_found_by_every_condition(node, conditions, expected):
 
 def test_what_callers_do_not_see_is_not_found(node):
     """A pulled-out instance is neither shown nor counted, by either query."""
-    node.pullouts.operate(InstanceTarget("r1", "demo.orders", "b"), OperationRecord("out", "me", None))
+    node.pullouts.operate(InstanceTarget("r1", "demo.orders", "b"), OperationRecord("out", "me", None), 0)
     assert ["a", "c"] == ids(find(node, service_id="demo.orders"))
     assert [("demo.orders", 2), ("Other", 1)] == [
         (each.service_id, each.instance_count) for each in services(node).services

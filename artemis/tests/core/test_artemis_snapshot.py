@@ -322,8 +322,8 @@ def test_after_a_graceful_restart_cursors_and_versions_hold():
     assert new.log.since("s1", decode_cursor(new.cursor())).changes == []
 
 
-def test_older_cursors_and_those_of_what_was_lost_get_everything():
-    """The history is not saved, and what a crash has lost cannot be resumed from."""
+def test_older_cursors_get_what_was_touched_since_and_those_of_what_was_lost_everything():
+    """Records say which changes made them, so the history need not be saved; what a crash has lost is lost."""
     old = node()
     register(old, 1)
     older = decode_cursor(old.cursor())
@@ -332,7 +332,9 @@ def test_older_cursors_and_those_of_what_was_lost_get_everything():
     register(old, 3)
     ahead = decode_cursor(old.cursor())
     new = node(2, data)
-    assert [True, True] == [new.log.since("s1", cursor).full for cursor in (older, ahead)]
+    missed = new.log.since("s1", older)
+    assert (False, 1, True) == (missed.full, len(missed.changes), b'"instanceId":"i2"' in missed.changes[0].content)
+    assert new.log.since("s1", ahead).full
 
 
 def test_after_a_crash_versions_are_above_all_that_were_given():
@@ -391,7 +393,7 @@ def test_operator_state_survives():
     """What was pulled out stays out after a restart."""
     old = node()
     register(old, 1, 2)
-    old.operations.record(InstanceTarget("r1", "s1", "i1"), OperationRecord("deploy", "me", None))
+    old.pullouts.operate(InstanceTarget("r1", "s1", "i1"), OperationRecord("deploy", "me", None), 0)
     new = node(2, saved_node(old))
     assert 1 == new.catalog.view("s1").instance_count
     assert ["deploy"] == new.operations.entry(InstanceTarget("r1", "s1", "i1")).names
@@ -404,7 +406,7 @@ def test_operators_decide_nothing_within_a_snapshot():
     cursor = decode_cursor(old.cursor())
     chunks = old.cut(0, WALL).chunks()
     begun = [next(chunks)]
-    old.pullouts.operate(InstanceTarget("r1", "s1", "i1"), OperationRecord("deploy", "me", None))
+    old.pullouts.operate(InstanceTarget("r1", "s1", "i1"), OperationRecord("deploy", "me", None), 0)
     new = node(2, b"".join([*begun, *chunks]))
     assert (False, []) == (new.log.since("s1", cursor).full, new.log.since("s1", cursor).changes)
     assert (2, 0) == (new.catalog.view("s1").instance_count, len(new.operations))

@@ -178,7 +178,7 @@ def absorb(
             if lease is not None:
                 question.seen.add(lease)
         elif operators is not None:
-            operators.absorb(row, dots_of(row.dots), question.theirs, now)
+            operators.absorb(row, dots_of(row.dots), question.theirs, question.before, now)
             question.operations.append(row)
 
 

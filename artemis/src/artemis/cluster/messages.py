@@ -55,14 +55,16 @@ class InstanceRow(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="i
 class OperationRow(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="o", tag_field="kind"):
     """The record of an operator's decision about an instance, or about a server if `service` is empty.
 
-    `target` is an instance or server id, `operation` its name, each as it was first spelt; in lower case they are the
-    key. `removed` says that the operation was completed. `version`, then `removed`, then operator and token decide.
+    `target` is an instance or server id, `operation` its name, each as it was first spelt, `since` when that was; in
+    lower case they are the key. `removed` says that the operation was completed. `version`, then `removed`, then
+    operator and token decide.
     """
 
     region: str
     service: str
     target: str
     operation: str
+    since: Stamp
     version: Stamp
     removed: bool
     operator: str

@@ -6,7 +6,8 @@ Not here: the recorded operations (`operations`), and how those of servers come 
 import msgspec
 
 from artemis.discovery import ServiceDraft
-from artemis.management.operations import OperationEntry, Operations, ServerTarget
+from artemis.management.decisions import ServerTarget
+from artemis.management.operations import OperationEntry, Operations
 from artemis.management.sweep import PLACE, HiddenServers, ip_of
 
 

@@ -64,12 +64,15 @@ class Sweep:
     Services of few instances are passed whole, several in a step; the instances of a large one in steps of its own.
     """
 
-    __slots__ = ("_catalog", "_left", "_names", "_pending", "_registry", "_service", "_todo", "targets")
+    __slots__ = ("_catalog", "_left", "_names", "_pending", "_registry", "_service", "_step_cost", "_todo", "targets")
 
-    def __init__(self, targets: Mapping[str, bool], registry: Registry, catalog: Catalog) -> None:
+    def __init__(
+        self, targets: Mapping[str, bool], registry: Registry, catalog: Catalog, step_cost: int = STEP_COST
+    ) -> None:
         self.targets = dict(targets)
         self._registry = registry
         self._catalog = catalog
+        self._step_cost = step_cost
         # A service that comes up from now on has been passed, what joins one that is still to come has not.
         self._todo = list(registry.services)
         self._pending = set(self._todo)
@@ -101,7 +104,7 @@ class Sweep:
     def _some_instances(self) -> tuple[list[str], list[tuple[str, str]]]:
         names: list[str] = []
         affected: list[tuple[str, str]] = []
-        while self._left and len(names) + _CHANGED * len(affected) < STEP_COST:
+        while self._left and len(names) + _CHANGED * len(affected) < self._step_cost:
             names.append(name := self._left.pop())
             if self._is_ours(self._service, name):
                 affected.append((self._service, name))
@@ -111,7 +114,7 @@ class Sweep:
         services: list[str] = []
         affected: list[tuple[str, str]] = []
         cost = 0
-        while self._todo and cost < STEP_COST and not self._is_large(self._todo[-1]):
+        while self._todo and cost < self._step_cost and not self._is_large(self._todo[-1]):
             services.append(service := self._todo.pop())
             names = self._names_of(service)
             ours = [(service, name) for name in names if self._is_ours(service, name)]
@@ -121,7 +124,7 @@ class Sweep:
 
     def _is_large(self, service: str) -> bool:
         entry = self._registry.services.get(service)
-        return entry is not None and len(entry.leases) * _CHANGED > STEP_COST
+        return entry is not None and len(entry.leases) * _CHANGED > self._step_cost
 
     def _names_of(self, service: str) -> list[str]:
         entry = self._registry.services.get(service)

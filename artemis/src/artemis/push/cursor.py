@@ -26,14 +26,10 @@ class Positions:
     def text(self, version: int) -> str:
         """Return the cursor of now, when the catalog has `version`; the same object as long as nothing has changed."""
         registry = self._registry
-        if (
-            version != self._version
-            or registry.vector != self._vector
-            or registry.base != self._base
-            or registry.ahead != self._ahead
-        ):
+        vector, ahead = registry.position()
+        if version != self._version or vector != self._vector or registry.base != self._base or ahead != self._ahead:
             self._version = version
-            self._vector, self._base, self._ahead = dict(registry.vector), dict(registry.base), dict(registry.ahead)
+            self._vector, self._base, self._ahead = dict(vector), dict(registry.base), dict(ahead)
             self._text = encode_cursor(
                 Cursor(
                     kind=MESH,

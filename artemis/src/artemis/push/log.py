@@ -113,7 +113,7 @@ class ChangeLog:
         registry = self._registry
         if self._is_own(cursor) or not self._of_use(cursor):
             return False
-        vector, base = registry.vector, registry.base
+        (vector, _), base = registry.position(), registry.base
         return any(base.get(node, 0) < epoch for node, epoch in cursor.base.items()) or any(
             seq > vector.get(origin, 0) and origin.epoch >= base.get(origin.node, 0)
             for numbers in (cursor.vector, cursor.ahead)
@@ -127,7 +127,7 @@ class ChangeLog:
         """
         if self._is_own(cursor) or not self._of_use(cursor) or self._remembered(service, cursor) is not None:
             return None
-        if self._touches.cost(service, cursor) <= AT_ONCE:
+        if self._touches.cost(service, cursor, self._alterations) <= AT_ONCE:
             return None
         return self._look_through(service, cursor)
 
@@ -356,7 +356,8 @@ class ChangeLog:
 
     def _mark(self) -> None:
         registry = self._registry
-        self._marks.append(Mark(self._catalog.version, dict(registry.vector), dict(registry.base)))
+        vector, _ = registry.position()
+        self._marks.append(Mark(self._catalog.version, dict(vector), dict(registry.base)))
 
     def _evict(self) -> None:
         """Forget the oldest entry; a service without any is known only by the floor of all."""

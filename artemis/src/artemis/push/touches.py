@@ -37,6 +37,9 @@ class Alterations(Protocol):
         The cursor is one that this node could serve, so nothing that it lacks has been forgotten.
         """
 
+    def services_since(self, cursor: Cursor) -> Iterable[str]:
+        """Return the services, ids in lower case, of which `touched_since` may name an instance."""
+
 
 class Touched(msgspec.Struct, frozen=True, eq=False):
     """What may look different to the holder of `cursor`: these instances by service, at `version` of the catalog; and
@@ -118,10 +121,10 @@ class Touches:
 
     # -- what was touched
 
-    def cost(self, service: str, cursor: Cursor) -> int:
+    def cost(self, service: str, cursor: Cursor, alterations: Alterations | None) -> int:
         """Return how many leases have to be looked at; `service` in lower case, empty for all of them."""
         services = self._registry.services
-        found = (services.get(name) for name in self._beyond(service, cursor))
+        found = (services.get(name) for name in self._beyond(service, cursor, alterations))
         return sum(len(entry.leases) for entry in found if entry is not None)
 
     def steps(
@@ -135,7 +138,7 @@ class Touches:
         found: dict[str, list[str]] = {}
         looked_at = 0
         # All of them as they are now: one that is swept meanwhile still says what touched it.
-        leases = {name: self._leases(name) for name in self._beyond(service, cursor)}
+        leases = {name: self._leases(name) for name in self._beyond(service, cursor, alterations)}
         for name, its in leases.items():
             names = self._altered_since(name, cursor)
             for start in range(0, len(its), SLICE):
@@ -151,12 +154,16 @@ class Touches:
                 found[name] = list(names)
         yield found
 
-    def _beyond(self, service: str, cursor: Cursor) -> list[str]:
+    def _beyond(self, service: str, cursor: Cursor, alterations: Alterations | None) -> list[str]:
         """Return the services that something beyond a cursor has touched."""
+        altered = {} if alterations is None else dict.fromkeys(alterations.services_since(cursor))
         if service:
             numbers = self._services.get(service)
-            return [service] if numbers is not None and _beyond(numbers, cursor) else []
-        return [name for name, numbers in self._services.items() if _beyond(numbers, cursor)]
+            return [service] if service in altered or (numbers is not None and _beyond(numbers, cursor)) else []
+        return [
+            *altered,
+            *[name for name, numbers in self._services.items() if name not in altered and _beyond(numbers, cursor)],
+        ]
 
     def _leases(self, service: str) -> list[Lease]:
         entry = self._registry.services.get(service)

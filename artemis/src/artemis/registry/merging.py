@@ -44,6 +44,20 @@ class MergingStore(RecordStore):
         self._jumps: list[JumpListener] = []
         self._untrimmed: list[str] = []
 
+    def position(self) -> tuple[Vector, Vector]:
+        """Return up to where what callers see is complete, and beyond that what it may depend on too, by origin.
+
+        The same objects as `vector` and `ahead` while nothing is `pending`.
+        """
+        if not self.pending:
+            return self.vector, self.ahead
+        vector, ahead = dict(self.vector), dict(self.ahead)
+        for origin, first in self.pending.items():
+            if first <= vector.get(origin, 0):
+                ahead[origin] = max(vector[origin], ahead.get(origin, 0))
+                vector[origin] = first - 1
+        return vector, ahead
+
     def on_jump(self, listener: JumpListener) -> None:
         """Call `listener` whenever the vector has risen otherwise than by a change: at the end of a repair."""
         self._jumps.append(listener)

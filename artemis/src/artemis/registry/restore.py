@@ -14,11 +14,11 @@ import msgspec
 from artemis.registry.records import Dot, Origin, Record, Stamp
 from artemis.registry.registry import Registry
 from artemis.registry.snapshot import (
-    FORMAT,
     FRAME,
     HEADER,
     MAGIC,
     OPERATIONS,
+    READABLE,
     ROWS,
     TRAILER,
     Header,
@@ -182,8 +182,8 @@ def _first(chunks: Iterator[tuple[bytes, bytes]]) -> Header:
 
 def _header(payload: bytes) -> Header:
     written = _decode(payload, _FORMAT).format
-    if written != FORMAT:
-        raise SnapshotError(f"its format is {written}, this version reads {FORMAT}")
+    if written not in READABLE:
+        raise SnapshotError(f"its format is {written}, this version reads {' and '.join(map(str, READABLE))}")
     return _decode(payload, _HEADER)
 
 

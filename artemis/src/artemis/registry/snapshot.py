@@ -24,7 +24,9 @@ from artemis.registry.records import ZERO, Key, Origin, Stamp
 from artemis.registry.registry import Registry
 
 MAGIC = b"artemis snapshot\r\n\x1a\n"
-FORMAT = 2
+FORMAT = 3
+READABLE = (2, 3)
+"""Formats that are read. In format 2 what operators have decided has no versions."""
 
 FRAME = struct.Struct(">IIc")
 HEADER, OPERATIONS, ROWS, TRAILER = b"H", b"O", b"R", b"T"

@@ -75,7 +75,9 @@ class RecordStore:
     origin the records are complete; `base`, by node, below which epoch everything is included without being named;
     `floor` below which sequence numbers of an origin no cursor can be served, as records of then were swept. `ahead`
     names what a repair under way, or one that broke off, has brought beyond the vector: what is shown depends on it
-    too, so a cursor made meanwhile is of use only to nodes that have as much. Mostly empty.
+    too, so a cursor made meanwhile is of use only to nodes that have as much. Mostly empty. `pending` names the first
+    number of each origin that is in the vector but not in effect everywhere yet, as the pull-out of a server with many
+    instances: callers may see what was before. Mostly empty.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class RecordStore:
         self.base: dict[str, int] = {}
         self.floor: dict[Origin, int] = {}
         self.ahead: dict[Origin, int] = {}
+        self.pending: dict[Origin, int] = {}
         self._clock = HybridClock(origin.node, now, wall)
         self.live_services = 0
         self._live = 0

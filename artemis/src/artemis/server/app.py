@@ -359,7 +359,7 @@ class NodeServer:
         return self.node.cut(now_ms(), wall_ms(), final=final)
 
     def _end_pullouts(self) -> Generator[None, None, None]:
-        while self.node.pullouts.tick():
+        while self.node.pullouts.settle():
             yield
 
     def _report(self, operation: str, trace: str) -> None:

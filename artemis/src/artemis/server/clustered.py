@@ -13,6 +13,7 @@ from artemis.cluster.addresses import peer_url
 from artemis.cluster.mesh.handshake import Party
 from artemis.cluster.mesh.mesh import Mesh
 from artemis.cluster.mesh.pauses import MeshTimings
+from artemis.cluster.operations import ReplicatedOperations
 from artemis.cluster.replica import Replica
 from artemis.cluster.timings import ClusterTimings
 from artemis.server.cluster_control import ClusterControl
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from artemis.management import Decision
     from artemis.registry import Change
     from artemis.server.config import ServeConfig
     from artemis.server.node import Node
@@ -60,7 +62,13 @@ class Clustered:
         self._node = node
         self._now, self._log = now, log
         beat = round(config.beat * 1000)
-        self.replica = Replica(node.registry, None, ClusterTimings(beat=beat), now=now(), wall=wall())
+        self.replica = Replica(
+            node.registry,
+            ReplicatedOperations(node.pullouts, node.registry),
+            ClusterTimings(beat=beat),
+            now=now(),
+            wall=wall(),
+        )
         self._sources = sources_of(config, peer_url(identity.url))
         listing = [source.label for source in self._sources]
         self.membership = Membership(config, node, self.replica, listing=listing, now=now, wall=wall, log=log)
@@ -93,6 +101,7 @@ class Clustered:
             leave=leave,
         )
         node.registry.on_change(self._changed)
+        node.pullouts.on_decision(self._decided)
         node.stream.catching_up.patience = _PATIENCE
         self.membership.links = lambda: self.mesh.links
         self.membership.receiving = self.mesh.reception.connections.__contains__
@@ -125,6 +134,9 @@ class Clustered:
         await self.mesh.stop(leaving=leaving)
 
     def _changed(self, _: Change) -> None:
+        self.mesh.soon()
+
+    def _decided(self, seq: int, decision: Decision) -> None:  # noqa: ARG002
         self.mesh.soon()
 
     def _max_skew(self) -> int:

@@ -176,7 +176,9 @@ class Node:
         self._born = (now, wall)
         self._positions = Positions(self.registry)
         clock = wall_clock or (lambda: self._wall)
-        self.log = ChangeLog(self.catalog, self.registry, wall=clock, max_entries=max_changes)
+        self.log = ChangeLog(
+            self.catalog, self.registry, wall=clock, max_entries=max_changes, alterations=self.pullouts
+        )
         self.stream = ChangeStream(self.catalog, self.log, self.cursor, push_limits)
         self.registry.on_change(lambda _: self.stream.catching_up.changed())
         self.registry.on_jump(lambda *_: self.stream.catching_up.changed())
@@ -380,7 +382,7 @@ class Node:
         self._wall = wall
         if self.availability.waiting == "":
             self.wait_for(None)
-        more = self.pullouts.tick()
+        more = self.pullouts.tick(now)
         more = self.registry.tick(now, wall, limit) or more
         self.stream.tick(now)
         if self.stale_since is not None:
@@ -392,7 +394,7 @@ class Node:
 
         `final` promises that nothing changes any more, so that all cursors and versions hold for the next life.
         """
-        operations = OperationsCut(self.operations)
+        operations = OperationsCut(self.operations, now)
         return Cut(self.registry, version=self.catalog.version, operations=operations, now=now, wall=wall, final=final)
 
     def pardon(self, now: int) -> None:
@@ -468,7 +470,7 @@ class Node:
     def _restore(self, saved: Saved, now: int, wall: int) -> None:
         """Go on from what a former life knew: same records, same versions, nothing to push."""
         restore(self.registry, saved, now, wall)
-        self.pullouts.load(read_pieces(saved.operations))
+        self.pullouts.load(read_pieces(saved.operations), now)
         self.catalog.version = version_after(saved, wall)
         self.stale_since = now - max(0, wall - saved.header.wall)
 

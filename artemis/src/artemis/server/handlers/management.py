@@ -1,6 +1,7 @@
 """Operations on instances and servers, and the services as operators see them (spec 2.6, 8.2, 8.3).
 
-The operator state lives in this node's memory, so answers come at once; nothing waits for a database.
+The operator state lives in this node's memory, so answers come at once; nothing waits for a database. In a cluster it
+spreads to all nodes like what clients register.
 Not here: the state and its effect, see `artemis.management`; groups, route rules and zones, which do not exist yet.
 """
 
@@ -63,20 +64,23 @@ _NULL = failure(BAD_REQUEST, "request is null")
 # -- operate
 
 
-def operate_instance(node: Node, request: OperateInstanceRequest | None, now: int) -> OperateResponse:  # noqa: ARG001
+def operate_instance(node: Node, request: OperateInstanceRequest | None, now: int) -> OperateResponse:
     """Pull an instance out, or end one operation of it (spec 2.6). A missing token is fine (defect 18)."""
-    return OperateResponse(response_status=_operate(node, request, None if request is None else request.instance_key))
+    key = None if request is None else request.instance_key
+    return OperateResponse(response_status=_operate(node, request, key, now))
 
 
-def operate_server(node: Node, request: OperateServerRequest | None, now: int) -> OperateResponse:  # noqa: ARG001
+def operate_server(node: Node, request: OperateServerRequest | None, now: int) -> OperateResponse:
     """Pull all instances of a machine out, or end one operation of it (spec 2.6)."""
-    return OperateResponse(response_status=_operate(node, request, None if request is None else request.server_key))
+    key = None if request is None else request.server_key
+    return OperateResponse(response_status=_operate(node, request, key, now))
 
 
 def _operate(
     node: Node,
     request: OperateInstanceRequest | OperateServerRequest | None,
     key: InstanceKey | ServerKey | None,
+    now: int,
 ) -> ResponseStatus:
     if node.status != UP:
         return failure(SERVICE_UNAVAILABLE, f"Management is not possible. Current status: {node.status}")
@@ -93,9 +97,9 @@ def _operate(
             return failure(BAD_REQUEST, f"{name} may have {MAX_TEXT} characters at most")
     try:
         if request.operation_complete:
-            node.pullouts.complete(target, operation)
+            node.pullouts.complete(target, operation, now)
         else:
-            node.pullouts.operate(target, OperationRecord(operation, operator, request.token))
+            node.pullouts.operate(target, OperationRecord(operation, operator, request.token), now)
     except TooManyOperations as error:
         return failure(INTERNAL_SERVICE_ERROR, str(error))
     return SUCCESS
