@@ -8,7 +8,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 import structlog
+import structlog.testing
 
+from artemis.cluster.standing import Switch
 from artemis.server.app import NodeServer
 from artemis.server.config import checked
 
@@ -153,3 +155,19 @@ async def test_a_switch_works_over_http_and_its_answer_says_who(http: aiohttp.Cl
         assert (503, "registry is forced down by alice") == (ready["http"], ready["why"])
         refused = await call(http, server, "/api/v1/node/force", {"force": "sideways", "operatorId": "a"})
         assert 400 == refused["http"]
+
+
+async def test_what_operators_switch_is_logged() -> None:
+    """When, by whom, and when it ends."""
+    log = structlog.testing.LogCapture()
+    server = NodeServer(checked({"port": 0}, {}), structlog.wrap_logger(None, processors=[log]))
+    await server.start()
+    try:
+        server.node.force("registry", Switch("down", "alice", 1))
+        await until(lambda: [entry for entry in log.entries if entry["event"] == "service switched by hand"])
+        server.node.force("registry", None)
+        await until(lambda: 2 == len([entry for entry in log.entries if entry["event"] == "service switched by hand"]))
+    finally:
+        await server.stop()
+    told = [(each["service"], each["force"], each.get("operator")) for each in log.entries if "service" in each]
+    assert [("registry", "down", "alice"), ("registry", "off", None)] == told

@@ -9,11 +9,12 @@ import asyncio
 import socket
 import time
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from artemis.cluster.standing import SERVICES, Service, Switch
 from artemis.discovery.filters import make_filters
 from artemis.model.nodes import UP
 from artemis.registry import Cut
@@ -125,6 +126,7 @@ class NodeServer:
         self._timer: asyncio.Handle | None = None
         self._next_second = 0.0
         self._preserved = {"leases": False, "legacy leases": False}
+        self._forced: Mapping[Service, Switch] = {}
         #: Set when an operator lets the node leave its cluster for good; whoever runs it then calls `stop`.
         self.leaving = asyncio.Event()
 
@@ -437,6 +439,7 @@ class NodeServer:
             self._http.tick(time.time())
             self.websocket.tick()
             self._tell_self_preservation()
+            self._tell_switches()
             self._keep_operations()
         self._timer = loop.call_soon(self._go_on, _TELLING_TURNS) if more else loop.call_later(_TICK, self._tick)
 
@@ -462,6 +465,16 @@ class NodeServer:
                 log = self._log.warning if state.active else self._log.info
                 action = "self-preservation began" if state.active else "self-preservation ended"
                 log(action, of=name, reason=state.reason, live=state.live, heard=state.heard, hold_ms=state.hold)
+
+    def _tell_switches(self) -> None:
+        """Log what operators have switched."""
+        forced = self.node.availability.forced
+        for service in SERVICES:
+            switch = forced.get(service)
+            if switch != self._forced.get(service):
+                how = {"force": "off"} if switch is None else {"force": switch.direction, "operator": switch.operator}
+                self._log.warning("service switched by hand", service=service, **how)
+        self._forced = forced
 
     async def stop(self) -> None:
         """Refuse new work, let what is under way finish for at most 5 s, then close everything."""

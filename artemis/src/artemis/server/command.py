@@ -107,7 +107,13 @@ async def _serve(settings: ServeConfig, file: Path | None, flags: Mapping[str, o
     sys.stdout.write(f"listening {server.url}\n")
     sys.stdout.flush()
     identity = server.node.identity
-    log.info("node up", url=identity.url, region=identity.region, zone=identity.zone, node=identity.node_id)
+    log.info(
+        "node up" if server.node.serving else "node listening",
+        url=identity.url,
+        region=identity.region,
+        zone=identity.zone,
+        node=identity.node_id,
+    )
     if files is not None and files < settings.max_connections + _OWN_FILES:
         advice = f"raise the limit (ulimit -n) or set --max-connections to {max(files - _OWN_FILES, 1)}"
         log.warning("too few open files", limit=files, max_connections=settings.max_connections, advice=advice)
