@@ -15,6 +15,8 @@ Needs ``artemis-registry[server]``. It is for tests: nothing restarts a node tha
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -26,7 +28,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 OptionValue = str | int | float | bool
 START_TIMEOUT = 20.0
@@ -40,10 +42,19 @@ class NodeFailedError(RuntimeError):
 
 
 class RunningNode:
-    """One node in a process of its own; made by `running_node` and `running_node_sync`. Blocking, thread-safe."""
+    """One node in a process of its own; made by `running_node` and `running_node_sync`. Blocking, thread-safe.
 
-    def __init__(self, arguments: list[str]) -> None:
+    ``within`` are words before the command, as ``("ip", "netns", "exec", NAME)``, which must end in the same process;
+    ``environment`` is set for the node beside what this process has.
+    """
+
+    def __init__(
+        self, arguments: list[str], *, within: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    ) -> None:
         self._arguments = arguments
+        self._within = tuple(within)
+        self._environment = dict(environment or {})
+        self._paused = False
         self._listening = threading.Event()
         self._output: deque[str] = deque(maxlen=50)
         self.url = ""
@@ -82,11 +93,23 @@ class RunningNode:
         """Ask the node to end (SIGTERM) and return its exit code; one that does not end in time is killed."""
         if self.process.poll() is None:
             self.process.terminate()
+            self.resume()  # one that is paused hears nothing
             try:
                 self.process.wait(STOP_TIMEOUT)
             except subprocess.TimeoutExpired:
                 self.process.kill()
         return self._reap()
+
+    def pause(self) -> None:
+        """Let the node do nothing, as a machine that hangs (SIGSTOP); its connections stay open."""
+        self._paused = True
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let the node go on after `pause` (SIGCONT)."""
+        if self._paused:
+            self._paused = False
+            self.process.send_signal(signal.SIGCONT)
 
     def restart(self) -> None:
         """Start an ended node again on the port that it had, and wait until it is ready."""
@@ -99,8 +122,9 @@ class RunningNode:
 
     def _start(self) -> subprocess.Popen[str]:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-m", "artemis", "serve", *self._arguments],
+            [*self._within, sys.executable, "-m", "artemis", "serve", *self._arguments],
             stdin=subprocess.DEVNULL,
+            env=os.environ | self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -133,7 +157,8 @@ class RunningNode:
         return code
 
 
-def _arguments(options: Mapping[str, OptionValue]) -> list[str]:
+def arguments_of(options: Mapping[str, OptionValue]) -> list[str]:
+    """Return options of ``artemis serve`` as its arguments; a free port of 127.0.0.1 unless they say otherwise."""
     values: dict[str, OptionValue] = {"host": "127.0.0.1", "port": 0, **options}
     arguments: list[str] = []
     for name, value in values.items():
@@ -153,7 +178,7 @@ def running_node_sync(**options: OptionValue) -> Iterator[RunningNode]:
     ``self_preservation=False`` is ``--no-self-preservation``. What is not given is the node's own default, as region
     ``local`` and zone ``zone1``. Raises ``NodeFailedError`` with the node's last lines if it does not become ready.
     """
-    node = RunningNode(_arguments(options))
+    node = RunningNode(arguments_of(options))
     try:
         node.wait_ready()
         yield node
@@ -164,7 +189,7 @@ def running_node_sync(**options: OptionValue) -> Iterator[RunningNode]:
 @asynccontextmanager
 async def running_node(**options: OptionValue) -> AsyncIterator[RunningNode]:
     """Run a node like `running_node_sync`, without holding up the event loop while it starts and stops."""
-    node = RunningNode(_arguments(options))
+    node = RunningNode(arguments_of(options))
     try:
         await asyncio.to_thread(node.wait_ready)
         yield node
