@@ -41,6 +41,10 @@ async def until_done(node: Node, path: str, body: Answer) -> Answer:
 async def pair(tmp_path) -> AsyncIterator[list[Node]]:
     """Two nodes that are each other's peers."""
     async with cluster(tmp_path, 2) as nodes:
+        for node in nodes:
+            await node.notes.until(
+                lambda node=node: all(each[2] == "up" for each in node.server.node.members.present())
+            )
         yield nodes
 
 
