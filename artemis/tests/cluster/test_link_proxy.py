@@ -79,6 +79,12 @@ async def calling(proxy: LinkProxy) -> AsyncIterator[Caller]:
         writer.close()
 
 
+async def call_and_wait(proxy: LinkProxy) -> None:
+    """Connect, and wait for the end of that."""
+    async with calling(proxy) as caller:
+        await caller.rest()
+
+
 def hello() -> bytes:
     """The first packet of a node that dials another."""
     return encode(Packet(packet_type=1, message_id=1, biz_type=HELLO, payload=dialling().hello))
@@ -186,9 +192,8 @@ async def test_connections_can_be_reset_and_new_ones_with_them():
         proxy.line.worsen(Weather(passes=Passes.RESET))
         with pytest.raises(ConnectionResetError):
             await old.rest()
-        async with calling(proxy) as new:
-            with pytest.raises(ConnectionResetError):
-                await new.rest()
+        with pytest.raises(ConnectionResetError):
+            await call_and_wait(proxy)
         proxy.line.clear()
         async with calling(proxy) as later:
             assert b"x" == await later.asks(b"x")
@@ -226,9 +231,8 @@ async def test_callers_are_told_apart_by_what_they_say_first():
 async def test_a_target_that_is_not_there_resets_its_callers():
     """So does a target that is still to be named."""
     with LinkProxy() as proxy:
-        async with calling(proxy) as caller:
-            with pytest.raises(ConnectionResetError):
-                await caller.rest()
+        with pytest.raises(ConnectionResetError):
+            await call_and_wait(proxy)
 
 
 def test_weather_that_cannot_be_is_refused():
