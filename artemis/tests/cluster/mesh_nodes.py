@@ -14,7 +14,7 @@ from artemis.cluster.mesh.mesh import Mesh
 from artemis.cluster.mesh.pauses import MeshTimings
 from artemis.cluster.mesh.states import LinkState
 from artemis.cluster.mesh.wire import MESH_CODES, Refusal
-from artemis.cluster.messages import Changes, Message
+from artemis.cluster.messages import Changes, InstanceRow, Message
 from artemis.cluster.standing import Standing
 from msgtrans import Context, TcpServerConfig, TlsServerConfig, TransportServer
 
@@ -241,6 +241,12 @@ async def members(*those: Member) -> AsyncIterator[None]:
             await each.mesh.stop()
         for each in those:
             await each.server.stop(graceful=False)
+
+
+def large(size: int) -> Changes:
+    """A message of about this many bytes."""
+    zero = (0, "")
+    return Changes("one", 1, 1, [InstanceRow("s", "i", (1, "one"), False, bytes(size), zero, zero, zero, 0)])
 
 
 def wall() -> int:

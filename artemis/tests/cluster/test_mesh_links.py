@@ -5,16 +5,17 @@ import itertools
 
 import msgspec
 import trustme
-from mesh_nodes import HASTY, Member, dialling, members, wall
+from mesh_nodes import HASTY, Member, dialling, large, members, wall
 
 from artemis.cluster.addresses import peer_url
 from artemis.cluster.mesh.handshake import Dialling
 from artemis.cluster.mesh.intake import TURN
 from artemis.cluster.mesh.mesh import Mesh
 from artemis.cluster.mesh.wire import ENDING, HELLO, MESSAGE, PING, PROVE, Code, Hello, Refusal, decode_greeting
-from artemis.cluster.messages import PROTOCOL, Changes, Renewals, encode_message
+from artemis.cluster.messages import PROTOCOL, Changes, InstanceRow, encode_message
 from msgtrans import Context, TcpClientConfig, TlsServerConfig, TransportClient, TransportServer
 
+MIB = 1024 * 1024
 SECRET = b"a secret of some length"
 
 
@@ -255,12 +256,12 @@ async def test_a_peer_that_reads_nothing_costs_bounded_memory():
         await one.until_linked(two, three)
         stuck = two.mesh.reception.connections["one"].session
         stuck._link.pause_reading()
-        large = Renewals("one", 1, (1, "one"), 0, 0, 0, [], bytes(1024 * 1024))
+        large = Changes("one", 1, 1, [InstanceRow("s", "i", (1, "a"), False, bytes(1024 * 1024), *[(1, "a")] * 3, 0)])
         for number in range(60):
-            one.replica.outbox.append((None, large))
+            one.replica.outbox.append((None, large(MIB)))
             one.mesh.soon()
             await three.until(lambda number=number: len(three.replica.received) == number + 1)
-            assert 17 * 1024 * 1024 > one.state("two").queued_bytes
+            assert 17 * MIB > one.state("two").queued_bytes
         assert {"two"} == set(one.replica.overflows)
         state = one.state("two")
         assert (True, one.mesh.counters["dropped"]) == (state.dropped > 0, state.dropped)
@@ -386,7 +387,8 @@ async def test_a_node_that_stops_does_not_wait_for_one_that_reads_nothing():
         await one.until_linked(two)
         two.mesh.reception.connections["one"].session._link.pause_reading()
         for _ in range(16):
-            one.replica.outbox.append((None, Renewals("one", 1, (1, "one"), 0, 0, 0, [], bytes(1024 * 1024))))
+            row = InstanceRow("s", "i", (1, "a"), False, bytes(1024 * 1024), *[(1, "a")] * 3, 0)
+            one.replica.outbox.append((None, Changes("one", 1, 1, [row])))
         async with asyncio.timeout(5):
             await one.mesh.stop()
 

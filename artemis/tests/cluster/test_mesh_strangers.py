@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mesh_nodes import HASTY, Member, dialling, members, wall
+from mesh_nodes import HASTY, Member, dialling, large, members, wall
 
 from artemis.cluster.addresses import PeerUrl, peer_url
 from artemis.cluster.mesh.accepting import MAX_GREETING_SESSIONS
@@ -24,7 +24,7 @@ from artemis.cluster.mesh.wire import (
     decode_greeting,
     encode_greeting,
 )
-from artemis.cluster.messages import MAX_MESSAGE, Changes, Renewals, encode_message
+from artemis.cluster.messages import MAX_MESSAGE, Changes, encode_message
 from artemis.cluster.standing import Standing
 from msgtrans import Context, SessionClosedError, TcpClientConfig, TransportClient, TransportServer
 
@@ -173,7 +173,7 @@ async def test_a_message_that_is_too_large_is_not_sent():
     async with members(one, two):
         one.dial(two)
         await one.until_linked(two)
-        one.replica.outbox.append((None, Renewals("one", 1, (1, "one"), 0, 0, 0, [], bytes(MAX_MESSAGE))))
+        one.replica.outbox.append((None, large(MAX_MESSAGE)))
         said = one.say(1)
         await two.until(lambda: two.replica.received)
         assert (1, [("one", said)]) == (one.mesh.counters["oversized"], two.replica.received)

@@ -11,7 +11,16 @@ import secrets
 from typing import TYPE_CHECKING, Protocol
 
 from artemis.cluster.addresses import host_on_loopback
-from artemis.cluster.mesh.handshake import Dialling, RefusedError, Terms, check_clocks, named, skew
+from artemis.cluster.mesh.handshake import (
+    Dialling,
+    RefusedError,
+    Terms,
+    check_clocks,
+    named,
+    quoted,
+    sentence,
+    skew,
+)
 from artemis.cluster.mesh.pauses import Pauses
 from artemis.cluster.mesh.queue import SendQueue
 from artemis.cluster.mesh.wire import (
@@ -32,6 +41,7 @@ from artemis.cluster.messages import MAX_MESSAGE
 from msgtrans import (
     CodecOptions,
     RetryConfig,
+    SessionClosedError,
     SessionConfig,
     TcpClientConfig,
     TlsClientConfig,
@@ -320,6 +330,8 @@ class Dialler:
                 self._idle.set()
                 if client.is_connected:
                     await wake.wait()
+        except SessionClosedError:
+            pass  # it ended while this waited for room; `_end` says why
         finally:
             pulse.cancel()
             await asyncio.wait([pulse])
@@ -370,7 +382,7 @@ class Dialler:
             self.leave(Code.MALFORMED, str(error))
             return
         if isinstance(ending, Refusal):
-            self.leave(ending.code, ending.text)
+            self.leave(quoted(ending.code), sentence(ending.text))
 
 
 async def _either(event: asyncio.Event, seconds: float) -> None:

@@ -293,7 +293,7 @@ def _read(payload: bytes) -> Greeting:
 
 def _unexpected(greeting: Greeting) -> RefusedError:
     if isinstance(greeting, Refusal):
-        return RefusedError(greeting.code, _sentence(greeting.text))
+        return RefusedError(quoted(greeting.code), sentence(greeting.text))
     return RefusedError(Code.ORDER, "a handshake has two steps, each once: first who is there, then the proof")
 
 
@@ -304,7 +304,8 @@ def _on_loopback(url: str) -> bool:
         raise RefusedError(Code.SELF_URL, f"{error}; set the --self-url of that node") from error
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """Return what another node gave as its reason in a form that is safe in a log line, cut to 500 characters."""
     cut = text[:500]
     return cut if cut.isprintable() else repr(cut)
 
