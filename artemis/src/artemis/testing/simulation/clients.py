@@ -58,6 +58,8 @@ class Client:
         self.world = world
         self.service = f"s{number % world.plan.services}"
         self.name = f"i{number}"
+        #: Two instances share a machine.
+        self.ip = f"10.0.0.{number // 2}"
         self.java = java
         self.legacy = legacy
         self.ttl = LEGACY_TTL if legacy else TTL
@@ -88,7 +90,7 @@ class Client:
             zone_id="z",
             service_id=self.service,
             instance_id=self.name,
-            ip="127.0.0.1",
+            ip=self.ip,
             port=80,
             url="http://127.0.0.1/",
             metadata=metadata,

@@ -188,11 +188,14 @@ class Judge:
         shown = {process.member.name: views(process) for process in processes}
         for client in world.clients.values():
             holders = [name for name, view in shown.items() if client.key in view]
-            if client.state == "up" and len(holders) < len(shown):
+            hidden = world.operators.hidden(client)
+            if client.state == "up" and len(holders) < len(shown) and hidden is False:
                 self.broke(3, f"{client.name} heartbeats to {client.at} but is live only on {holders}")
             if client.state != "up" and holders:
                 records = [told_record(record_at(process, client.key)) for process in processes]
                 self.broke(2, f"{client.name} is {client.state} but live on {holders}: {records}")
+            if hidden and holders:
+                self.broke(13, f"{client.name} is pulled out but shown by {holders}")
         first = processes[0]
         for process in processes:
             view, other = shown[process.member.name], shown[first.member.name]
@@ -202,7 +205,8 @@ class Judge:
                 self.broke(1, f"{process.member.name} and {first.member.name} differ about {wrong}: {pairs}")
         for client in world.clients.values():
             content = shown[first.member.name].get(client.key)
-            if client.state == "up" and content != client.shown:
+            seen = content is not None or world.operators.hidden(client) is False
+            if client.state == "up" and seen and content != client.shown:
                 self.broke(8, f"{client.name} registered content {client.content}, everyone shows {content!r}")
 
     def bounded(self) -> None:
@@ -216,6 +220,10 @@ class Judge:
             ghosts = [told_record(record) for record in registry.records() if not record.live]
             if ghosts or registry.dead:
                 self.broke(7, f"{member.name} keeps dead records {ghosts}")
+            if process.node.operations.remembered:
+                self.broke(
+                    7, f"{member.name} remembers {process.node.operations.remembered} operations that have ended"
+                )
             origins = set(registry.vector)
             if len({origin.node for origin in origins}) < len(origins) or (process.replica.held):
                 self.broke(7, f"{member.name} keeps vector {registry.vector}, held {process.replica.held}")

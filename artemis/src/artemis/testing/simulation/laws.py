@@ -13,6 +13,7 @@ LAWS = {
     10: "a node shows what its vector says",
     11: "nothing goes wrong silently",
     12: "no answer is older than it says",
+    13: "the operators' last word wins",
 }
 
 

@@ -40,7 +40,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     `streams`: links are ordered streams that break and lose what was under way, as in reality; else every message goes
     its own way, may be lost, arrive late or twice. `loss`, of such messages, and `slow`, of streams that carry a few
     messages a second, are shares. `jumps`: wall clocks jump beyond what is allowed; `churn`: nodes join, leave and are
-    replaced; `pauses`: processes stand still. `java`: the share of clients that know no versions.
+    replaced; `pauses`: processes stand still; `operators`: they pull instances out.
+    `java`: the share of clients that know no versions.
     """
 
     seed: int
@@ -56,6 +57,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     jumps: bool
     churn: bool
     pauses: bool
+    operators: bool
     mass_death: int | None
     log_entries: int
     rows: int
@@ -85,6 +87,7 @@ def plan_of(seed: int) -> tuple[Plan, random.Random]:
         jumps=rnd.random() < 0.15,
         churn=rnd.random() < 0.3,
         pauses=rnd.random() < 0.3,
+        operators=rnd.random() < 0.4,
         mass_death=rnd.randint(15_000, CHAOS) if rnd.random() < 0.25 else None,
         log_entries=rnd.choice((20, 200, 50_000)),
         rows=rnd.choice((2, 5, 200)),

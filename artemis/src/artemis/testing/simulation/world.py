@@ -18,6 +18,7 @@ from artemis.testing.simulation.judge import Judge, check_merge
 from artemis.testing.simulation.laws import BrokenLaw
 from artemis.testing.simulation.member import Member
 from artemis.testing.simulation.network import Network
+from artemis.testing.simulation.operators import Operators
 from artemis.testing.simulation.plan import BEAT, CHAOS, SKEW, Plan
 from artemis.testing.simulation.process import Process
 from artemis.testing.simulation.schedule import Schedule
@@ -46,6 +47,7 @@ class World:
         self.clients: dict[str, Client] = {}
         self.network = Network(self)
         self.judge = Judge(self)
+        self.operators = Operators(self)
         #: What was said and done so far, as a number: the same for two runs that were the same.
         self.fingerprint = 0
         self._tell = tell
@@ -127,6 +129,8 @@ class World:
             self.schedule.after(rnd.randint(0, 2_000), Poller(self, service).poll)
             self.schedule.after(rnd.randint(0, 2_000), Watcher(self, service, lazy=number == 2).watch)
         self.schedule.after(5_000, self._faults.next)
+        if plan.operators:
+            self.schedule.after(rnd.randint(3_000, 10_000), self.operators.decide)
         if plan.mass_death is not None:
             self.schedule.after(plan.mass_death, self._mass_death)
 
