@@ -256,7 +256,6 @@ async def test_a_peer_that_reads_nothing_costs_bounded_memory():
         await one.until_linked(two, three)
         stuck = two.mesh.reception.connections["one"].session
         stuck._link.pause_reading()
-        large = Changes("one", 1, 1, [InstanceRow("s", "i", (1, "a"), False, bytes(1024 * 1024), *[(1, "a")] * 3, 0)])
         for number in range(60):
             one.replica.outbox.append((None, large(MIB)))
             one.mesh.soon()
