@@ -12,7 +12,7 @@ from artemis.cluster.mesh.handshake import Dialling
 from artemis.cluster.mesh.intake import TURN
 from artemis.cluster.mesh.mesh import Mesh
 from artemis.cluster.mesh.wire import ENDING, HELLO, MESSAGE, PING, PROVE, Code, Hello, Refusal, decode_greeting
-from artemis.cluster.messages import PROTOCOL, Changes, InstanceRow, encode_message
+from artemis.cluster.messages import PROTOCOL, Changes, encode_message
 from msgtrans import Context, TcpClientConfig, TlsServerConfig, TransportClient, TransportServer
 
 MIB = 1024 * 1024
@@ -386,8 +386,7 @@ async def test_a_node_that_stops_does_not_wait_for_one_that_reads_nothing():
         await one.until_linked(two)
         two.mesh.reception.connections["one"].session._link.pause_reading()
         for _ in range(16):
-            row = InstanceRow("s", "i", (1, "a"), False, bytes(1024 * 1024), *[(1, "a")] * 3, 0)
-            one.replica.outbox.append((None, Changes("one", 1, 1, [row])))
+            one.replica.outbox.append((None, large(MIB)))
         async with asyncio.timeout(5):
             await one.mesh.stop()
 
