@@ -21,7 +21,8 @@ from artemis.cluster.messages import (
     encode_message,
 )
 from artemis.cluster.operators import OperatorState
-from artemis.cluster.replica import PeerState, Replica, ReplicaCounters, ReplicaState
+from artemis.cluster.outbox import ReplicaCounters
+from artemis.cluster.replica import PeerState, Replica, ReplicaState
 from artemis.cluster.timings import ClusterTimings
 
 __all__ = [

@@ -16,8 +16,9 @@ import msgspec
 
 from artemis.cluster.digests import BUCKETS, Digests
 from artemis.cluster.inspection import Inspection
-from artemis.cluster.messages import InstanceRow, OperationRow, Part, Repair, Row, dots_of, instance_row, record_of
+from artemis.cluster.messages import FAR, InstanceRow, OperationRow, Part, Repair, Row, dots_of, instance_row, record_of
 from artemis.cluster.operators import OperatorState
+from artemis.model import Instance
 from artemis.registry import Dot, Lease, Origin, Reach, Record, Registry, Stamp
 from artemis.registry.records import without_forgotten
 from artemis.registry.store import current
@@ -33,8 +34,8 @@ class Question(msgspec.Struct):
     """What this node has asked a peer: which part of the answer is due, since when, and what came so far.
 
     `before` is this node's base when the answer began, `seen` the leases that the peer has too, `left` the buckets in
-    which something may be that it lacks, None before all of its rows are there. `begun` is when it was asked, `repaired`
-    how many records had been repaired until then. With an `inspection` nothing is merged.
+    which something may be that it lacks, None before all of its rows are there. `begun` is when it was asked,
+    `repaired` how many records had been repaired until then. With an `inspection` nothing is merged.
     """
 
     peer: str
@@ -167,19 +168,25 @@ def begin(question: Question, repair: Repair, registry: Registry) -> None:
 
 def absorb(
     question: Question, rows: Sequence[Row], registry: Registry, operators: OperatorState | None, now: int
-) -> None:
-    """Merge some rows of an answer."""
+) -> int:
+    """Merge some rows of an answer; return how many of them are no records."""
     question.rows += len(rows)
+    strange = 0
     records = Records(registry.region)
     for row in rows:
         if isinstance(row, InstanceRow):
-            record = records.of(row)
+            try:
+                record = records.of(row)
+            except StrangeRow:
+                strange += 1
+                continue
             lease = registry.absorb(record, row.age, question.theirs, question.before, now)
             if lease is not None:
                 question.seen.add(lease)
         elif operators is not None:
             operators.absorb(row, dots_of(row.dots), question.theirs, question.before, now)
             question.operations.append(row)
+    return strange
 
 
 def lacking(question: Question, registry: Registry, digests: Digests, effort: int) -> list[Lease]:
@@ -197,6 +204,10 @@ def lacking(question: Question, registry: Registry, digests: Digests, effort: in
     return found
 
 
+class StrangeRow(ValueError):  # noqa: N818 - what it is
+    """A row can be read, but is no record that a node would make; the text says why."""
+
+
 class Records:
     """Makes the records of the rows of one message, which share what is alike. For a region in lower case."""
 
@@ -208,7 +219,8 @@ class Records:
         self._origins: dict[tuple[str, int], Origin] = {}
 
     def of(self, row: InstanceRow, dot: Dot | None = None) -> Record:
-        """Return the record of a row, with this dot or with its own."""
+        """Return the record of a row, with this dot or with its own. Raises StrangeRow."""
+        _check(row)
         dots = (dot,) if dot is not None else tuple(sorted(map(self._dot, row.dots)))
         record = record_of(row, self._region, dots)
         stamp = self._stamp
@@ -232,6 +244,31 @@ class Records:
         if known is None:
             known = self._stamps[stamp] = (stamp[0], sys.intern(stamp[1]))
         return known
+
+
+def _check(row: InstanceRow) -> None:
+    """Refuse what would break those who read records: no node sends it that keeps to the rules of this one."""
+    if row.service != row.service.lower() or row.instance != row.instance.lower():
+        raise StrangeRow("its ids are not in lower case")
+    if max(row.version[0], row.renewed[0], row.expired[0], row.asserted[0]) > FAR:
+        raise StrangeRow("its stamps are of no time")
+    if row.removed:
+        if row.content:
+            raise StrangeRow("it is removed, but has content")
+        return
+    try:
+        instance = _INSTANCE.decode(row.content)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise StrangeRow(f"its content is no instance: {error}") from error
+    names = instance.service_id, instance.instance_id
+    if names != (row.service, row.instance) and tuple((name or "").lower() for name in names) != (
+        row.service,
+        row.instance,
+    ):
+        raise StrangeRow("its content is another instance")
+
+
+_INSTANCE = msgspec.json.Decoder(Instance)
 
 
 def parts_of(vector: Mapping[Origin, int]) -> list[Part]:

@@ -7,9 +7,12 @@ Not here: what a message means (`replica`), and how it travels (`mesh`).
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
-from artemis.registry import Dot, Origin, Record, Stamp
+from artemis.registry import Dot, Origin, Record
+from artemis.registry.settings import MAX_ID
 
 PROTOCOL = 1
 """The newest version of the messages below that this node speaks."""
@@ -20,10 +23,31 @@ OLDEST_PROTOCOL = 1
 MAX_MESSAGE = 4 * 1024 * 1024
 """Bytes of one message at most, so that it fits into a packet."""
 
-Part = tuple[str, int, int]
+MAX_ROWS = 2_000
+"""Rows of one message that are read; senders stop far below."""
+
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+"""A sequence number, an epoch, or a stamp's value."""
+
+FAR = 2**61
+"""Nobody believes in epochs and stamps beyond this: they leave no room for the later ones that would have to follow."""
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID)]
+"""A service, instance or node id."""
+
+Stamp = tuple[Number, str]
+"""See `artemis.registry.records`."""
+
+Part = tuple[Name, Number, Number]
 """An origin and a sequence number: node, epoch, number."""
 
-Age = int
+Parts = Annotated[list[Part], msgspec.Meta(max_length=10_000)]
+"""A vector, or the dots of a record."""
+
+Handles = Annotated[bytes, msgspec.Meta(max_length=80_000)]
+"""Little-endian unsigned 32-bit numbers."""
+
+Age = Number
 """How many milliseconds ago, on the sender's monotonic clock, the latest renewal of a record was accepted."""
 
 UNHEARD: Age = 2**62
@@ -40,8 +64,8 @@ class InstanceRow(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="i
     `dots` is empty in a change, whose record has the change's own dot as its only one.
     """
 
-    service: str
-    instance: str
+    service: Name
+    instance: Name
     version: Stamp
     removed: bool
     content: bytes
@@ -49,7 +73,7 @@ class InstanceRow(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="i
     expired: Stamp
     asserted: Stamp
     age: Age
-    dots: list[Part] = []
+    dots: Parts = []
 
 
 class OperationRow(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="o", tag_field="kind"):
@@ -69,7 +93,7 @@ class OperationRow(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="
     removed: bool
     operator: str
     token: str | None
-    dots: list[Part] = []
+    dots: Parts = []
 
 
 Row = InstanceRow | OperationRow
@@ -78,10 +102,10 @@ Row = InstanceRow | OperationRow
 class Changes(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="changes"):
     """Changes of one origin, numbered from `first` without a hole; None for one that changes no record."""
 
-    node: str
-    epoch: int
-    first: int
-    rows: list[Row | None]
+    node: Name
+    epoch: Number
+    first: Number
+    rows: Annotated[list[Row | None], msgspec.Meta(max_length=MAX_ROWS)]
 
 
 class Renewals(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="renewals"):
@@ -95,21 +119,21 @@ class Renewals(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="rene
     noticed.
     """
 
-    node: str
-    epoch: int
+    node: Name
+    epoch: Number
     stamp: Stamp
     wall: int
-    reached: int
-    generation: int
-    names: list[tuple[int, str, str]]
-    handles: bytes
+    reached: Number
+    generation: Number
+    names: Annotated[list[tuple[Number, Name, Name]], msgspec.Meta(max_length=MAX_ROWS)]
+    handles: Handles
 
 
 class Unnamed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="unnamed"):
     """Asks for the names of `handles` of the receiver's `generation`, which came first, or whose names were lost."""
 
-    generation: int
-    handles: bytes
+    generation: Number
+    handles: Handles
 
 
 class Digest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="digest"):
@@ -118,8 +142,8 @@ class Digest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="digest
     `request` numbers the sender's exchanges.
     """
 
-    request: int
-    sums: bytes
+    request: Number
+    sums: Annotated[bytes, msgspec.Meta(max_length=65_536)]
 
 
 class Repair(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="repair"):
@@ -130,28 +154,28 @@ class Repair(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="repair
     after the one that is `last`. The next one is sent when asked for by `More`.
     """
 
-    request: int
-    index: int
+    request: Number
+    index: Number
     last: bool
-    rows: list[Row]
-    buckets: list[int] = []
-    vector: list[Part] = []
-    base: list[tuple[str, int]] = []
-    floor: list[Part] = []
+    rows: Annotated[list[Row], msgspec.Meta(max_length=MAX_ROWS)]
+    buckets: Annotated[list[Number], msgspec.Meta(max_length=8_192)] = []
+    vector: Parts = []
+    base: Annotated[list[tuple[Name, Number]], msgspec.Meta(max_length=10_000)] = []
+    floor: Parts = []
 
 
 class More(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="more"):
     """Asks for the message `index` of the answer to `request`."""
 
-    request: int
-    index: int
+    request: Number
+    index: Number
 
 
 class Farewell(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="farewell"):
     """The sender stops serving now: it drains, or it leaves the cluster for good."""
 
-    node: str
-    epoch: int
+    node: Name
+    epoch: Number
     leaving: bool
 
 

@@ -203,7 +203,11 @@ class MergingStore(RecordStore):
 
     def drop_epochs(self, newer: Mapping[str, int]) -> None:
         """Forget all epochs of some nodes below the given ones [base]. What records say of them goes with `trim`."""
-        newer = {node: epoch for node, epoch in newer.items() if epoch > self.base.get(node, 0)}
+        newer = {
+            node: epoch if node != self.origin.node else min(epoch, self.origin.epoch)  # it lives, whatever others say
+            for node, epoch in newer.items()
+            if epoch > self.base.get(node, 0)
+        }
         if not newer:
             return
         self.base.update(newer)

@@ -1,0 +1,283 @@
+"""Who is asked when, what is answered, and how an answer is taken in, part by part (design 4.1 "Repair").
+
+Not here: what an answer holds and how its rows merge (`exchange`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from artemis.cluster import exchange
+from artemis.cluster.digests import BUCKETS, Digests
+from artemis.cluster.exchange import Answer, Exchanged, Question
+from artemis.cluster.inspection import Inspection
+from artemis.cluster.messages import Digest, More, Repair
+from artemis.cluster.operators import OperatorState
+from artemis.cluster.outbox import Outbox
+from artemis.cluster.timings import ClusterTimings
+from artemis.registry import Registry
+
+_DIGESTS = 1_000
+"""Digests made at once, about 5 ms."""
+
+_LOOKED_AT = 8_000
+"""Leases that the end of an exchange looks at in one go."""
+
+
+class Exchanges:
+    """The exchanges of one node: its own question, one at a time, and its answers to peers. Owned by a replica.
+
+    `begun` is called with a question whose answer begins to come, `done` when one was taken in whole.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        digests: Digests,
+        operators: OperatorState | None,
+        outbox: Outbox,
+        timings: ClusterTimings,
+        *,
+        begun: Callable[[Question, int], None],
+        done: Callable[[int], None],
+        rows: int,
+        now: int,
+    ) -> None:
+        self.partners: Collection[str] | None = None
+        self.exchanged: dict[str, Exchanged] = {}
+        self.compared: dict[str, int] = {}
+        self.differing = 0
+        self._registry = registry
+        self._digests = digests
+        self._operators = operators
+        self._outbox = outbox
+        self._timings = timings
+        self._begun = begun
+        self._done = done
+        self._rows = rows
+        self._now = now
+        # Whom to ask first, because something of theirs is missing; then in turn.
+        self._wanted: dict[str, None] = {}
+        self._inspections: dict[str, Inspection] = {}
+        self._question: Question | None = None
+        self._request = (registry.origin.epoch % 2**40) << 20
+        self._next = now + timings.exchange
+        self._turn = 0
+        # Questions of peers that wait, and since when.
+        self._asked: dict[str, tuple[Digest, int]] = {}
+        self._answers: dict[str, Answer] = {}
+
+    @property
+    def with_peer(self) -> str | None:
+        """The peer whose answer is under way."""
+        return None if self._question is None else self._question.peer
+
+    def want(self, peer: str) -> None:
+        """Ask a peer as soon as it can be."""
+        self._wanted[peer] = None
+
+    def inspect(self, peer: str, now: int) -> Inspection:
+        """Compare with a peer as soon as it can be, and merge nothing; what is found is in the inspection.
+
+        There is one for each peer at a time: while one is not done, it is the one that is returned.
+        """
+        waiting = self._inspections.get(peer)
+        question = self._question
+        if waiting is None and question is not None and question.peer == peer:
+            waiting = question.inspection
+        if waiting is not None:
+            return waiting
+        inspection = Inspection(peer, now)
+        if peer in self._outbox.connected:
+            self._inspections[peer] = inspection
+        else:
+            inspection.fail("there is no link to it", now)
+        return inspection
+
+    def disconnect(self, peer: str) -> None:
+        """Neither ask nor answer a peer any longer."""
+        self._wanted.pop(peer, None)
+        self._asked.pop(peer, None)
+        self._answers.pop(peer, None)
+        inspection = self._inspections.pop(peer, None)
+        if inspection is not None:
+            inspection.fail("the link to it ended", self._now)
+        if self._question is not None and self._question.peer == peer:
+            self.give_up(self._now, "the link to it ended")
+
+    def keep(self, peers: Collection[str]) -> None:
+        """Forget all peers but these."""
+        for table in (self.exchanged, self.compared):
+            for peer in [peer for peer in table if peer not in peers]:
+                del table[peer]
+
+    def tick(self, now: int) -> None:
+        """Go on with what is under way, or begin what is due."""
+        self._now = now
+        clean = self._digests.refresh(_DIGESTS)
+        self.answer_all(now)
+        self._answers = {
+            peer: answer for peer, answer in self._answers.items() if now - answer.since <= self._timings.patience
+        }
+        question = self._question
+        if question is not None and question.left is not None:
+            self._finish(question, now)
+        elif question is not None and question.inspection is not None and question.inspection.ending:
+            self._end_inspection(question.inspection, now)
+        elif question is not None and now - question.since > self._timings.patience:
+            self.give_up(now, f"it did not answer for {self._timings.patience / 1000:g} s")
+        if self._question is None and clean:
+            self.ask(now)
+
+    def on_digest(self, peer: str, message: Digest, now: int) -> None:
+        """Answer a peer, as soon as it can be."""
+        self._asked[peer] = message, now
+        self.answer_all(now)
+
+    def ask(self, now: int) -> None:
+        """Begin an exchange with whom something is missing of, else, when it is time, with the next peer."""
+        if self._inspections:
+            self._look(now)
+            return
+        allowed = [peer for peer in self._outbox.connected if self.partners is None or peer in self.partners]
+        peer = next((wanted for wanted in self._wanted if wanted in allowed), None)
+        if peer is None:
+            if now < self._next or not allowed:
+                return
+            self._turn += 1
+            peers = sorted(allowed)
+            peer = peers[self._turn % len(peers)]
+        self._wanted.pop(peer, None)
+        self._next = now + self._timings.exchange
+        self._put(peer, now)
+
+    def _look(self, now: int) -> None:
+        """Ask a peer for what differs, only to look at it."""
+        peer, inspection = next(iter(self._inspections.items()))
+        del self._inspections[peer]
+        self._put(peer, now).inspection = inspection
+
+    def _put(self, peer: str, now: int) -> Question:
+        self._request += 1
+        repaired = self._registry.counters.repaired
+        question = self._question = Question(peer, self._request, now, begun=now, repaired=repaired)
+        self._outbox.send(peer, Digest(self._request, exchange.sums(self._digests, self._operators)))
+        return question
+
+    def give_up(self, now: int, why: str) -> None:
+        """Wait for no answer any longer; what is missing shows again."""
+        question, self._question = self._question, None
+        if question is None:
+            return
+        if question.inspection is not None:
+            question.inspection.fail(why, now)
+            return
+        self.exchanged[question.peer] = Exchanged(at=now, took=now - question.begun, completed=False)
+        self._outbox.counters.exchanges_given_up += 1
+
+    def answer_all(self, now: int) -> None:
+        """Answer those who have asked, as soon as a link to them is there and no digest is missing."""
+        for peer, (digest, since) in list(self._asked.items()):
+            if now - since > self._timings.patience:
+                del self._asked[peer]
+            elif peer in self._outbox.connected and self._digests.refresh(_DIGESTS):
+                del self._asked[peer]
+                self._answer(peer, digest, now)
+
+    def _answer(self, peer: str, digest: Digest, now: int) -> None:
+        """Send a peer the first part of all that differs; no digest may be missing."""
+        self._outbox.counters.answers += 1
+        buckets = exchange.differing(self._digests, self._operators, digest.sums)
+        answer = Answer(self._registry, self._digests, self._operators, digest.request, buckets, self._rows, now)
+        self._answers[peer] = answer
+        self._send_part(peer, answer, 0, now)
+
+    def on_more(self, peer: str, message: More, now: int) -> None:
+        answer = self._answers.get(peer)
+        if answer is not None and answer.request == message.request:
+            self._send_part(peer, answer, message.index, now)
+
+    def _send_part(self, peer: str, answer: Answer, index: int, now: int) -> None:
+        part = answer.next(index, now)
+        if part is None:
+            return
+        self._outbox.counters.rows_sent += len(part.rows)
+        self._outbox.send(peer, part)
+        if part.last:
+            del self._answers[peer]
+
+    def on_repair(self, peer: str, message: Repair, now: int) -> None:
+        question = self._question
+        if (
+            question is None
+            or (question.peer, question.request, question.index) != (peer, message.request, message.index)
+            or question.left is not None
+            or (question.inspection is not None and question.inspection.ending)
+        ):
+            return  # it answers an earlier question, or comes twice
+        registry = self._registry
+        question.since = now
+        if question.inspection is not None:
+            self._inspected(question, question.inspection, message, now)
+            return
+        if message.index == 0:
+            exchange.begin(question, message, registry)
+            self.differing = len(message.buckets)
+            self._begun(question, now)
+        self._outbox.counters.rows_received += len(message.rows)
+        self._outbox.counters.strange += exchange.absorb(question, message.rows, registry, self._operators, now)
+        self._digests.refresh(len(message.rows))
+        if message.last:
+            question.left = list(question.buckets)
+            self._finish(question, now)
+        else:
+            question.index += 1
+            self._outbox.send(peer, More(question.request, question.index))
+
+    def _inspected(self, question: Question, inspection: Inspection, message: Repair, now: int) -> None:
+        """Look at a part of an answer."""
+        registry = self._registry
+        if message.index == 0:
+            exchange.begin(question, message, registry)
+            inspection.begin(question.buckets, question.theirs, self._operators)
+        inspection.compare(message.rows, registry)
+        if message.last or inspection.enough:
+            inspection.end(complete=message.last)
+            self._end_inspection(inspection, now)
+        else:
+            question.index += 1
+            self._outbox.send(question.peer, More(question.request, question.index))
+
+    def _end_inspection(self, inspection: Inspection, now: int) -> None:
+        """After the last row: go on with what the peer has not."""
+        inspection.finish(self._registry, self._digests, _LOOKED_AT, now)
+        if inspection.done:
+            self._question = None
+            self._outbox.counters.inspections += 1
+
+    def _finish(self, question: Question, now: int) -> None:
+        """After the last row: say what died at the peer unknown to us, some at a time, and know as much as it did."""
+        registry = self._registry
+        for lease in exchange.lacking(question, registry, self._digests, _LOOKED_AT):
+            registry.restate(lease, now)
+            self._outbox.counters.restated += 1
+            question.restated += 1
+        if question.left:
+            return
+        if self._operators is not None:
+            buckets = [bucket - BUCKETS for bucket in question.buckets if bucket >= BUCKETS]
+            self._operators.lacking(buckets, question.operations, question.theirs, now)
+        registry.rise(question.theirs, question.floor)
+        self._question = None
+        self.compared[question.peer] = now
+        self.exchanged[question.peer] = Exchanged(
+            at=now,
+            took=now - question.begun,
+            completed=True,
+            buckets=len(question.buckets),
+            rows=question.rows,
+            repaired=registry.counters.repaired - question.repaired,
+            restated=question.restated,
+        )
+        self._outbox.counters.exchanges += 1
+        self._done(now)

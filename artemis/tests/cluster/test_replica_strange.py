@@ -1,0 +1,199 @@
+"""What no node would say: whatever can be read may come in, and nothing of it breaks a replica or its answers."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from replicas import WALL, Peer, World, instance
+
+from artemis.cluster import (
+    BadMessage,
+    Changes,
+    Digest,
+    Farewell,
+    InstanceRow,
+    Message,
+    More,
+    OperationRow,
+    Renewals,
+    Repair,
+    Unnamed,
+    decode_message,
+    encode_message,
+)
+from artemis.discovery import Catalog
+from artemis.model import encode_canonical
+from artemis.registry import Origin
+
+CONTENT = encode_canonical(instance("i"))
+
+numbers = st.sampled_from([0, 1, 2, 3, 5, 2**31, 2**62])
+nodes = st.sampled_from(["a", "b", "c", "z" * 1_024])
+stamps = st.tuples(st.sampled_from([0, 1, WALL * 1_000, WALL * 1_000 + 10**9, 2**62]), nodes)
+parts = st.lists(st.tuples(nodes, numbers, numbers), max_size=4)
+handles = st.lists(st.sampled_from([0, 1, 7, 2**32 - 1]), max_size=4).map(
+    lambda found: b"".join(number.to_bytes(4, "little") for number in found)
+)
+rows = st.builds(
+    InstanceRow,
+    service=st.sampled_from(["s", "S", "ß"]),
+    instance=st.sampled_from(["i", "j", "I"]),
+    version=stamps,
+    removed=st.booleans(),
+    content=st.sampled_from([CONTENT, b"", b"{}", b'{"java_registry', b'"java_registry"', b"[" * 10_000]),
+    renewed=stamps,
+    expired=stamps,
+    asserted=stamps,
+    age=numbers,
+    dots=parts,
+)
+operations = st.builds(
+    OperationRow,
+    region=nodes,
+    service=nodes,
+    target=nodes,
+    operation=nodes,
+    since=stamps,
+    version=stamps,
+    removed=st.booleans(),
+    operator=nodes,
+    token=st.none(),
+    dots=parts,
+)
+messages = st.one_of(
+    st.builds(Changes, nodes, numbers, numbers, st.lists(st.none() | rows | operations, max_size=3)),
+    st.builds(
+        Renewals,
+        nodes,
+        numbers,
+        stamps,
+        st.integers(-(2**60), 2**60),
+        numbers,
+        numbers,
+        st.lists(st.tuples(numbers, nodes, nodes), max_size=3),
+        handles,
+    ),
+    st.builds(Unnamed, numbers, handles),
+    st.builds(Digest, numbers, st.binary(max_size=20) | st.just(bytes(9_000))),
+    st.builds(
+        Repair,
+        numbers,
+        st.sampled_from([0, 0, 0, 1]),
+        st.booleans(),
+        st.lists(rows | operations, max_size=3),
+        st.lists(st.sampled_from([0, 1_023, 1_024, 2**62]), max_size=3),
+        parts,
+        st.lists(st.tuples(nodes, numbers), max_size=3),
+        parts,
+    ),
+    st.builds(More, numbers, numbers),
+    st.builds(Farewell, nodes, numbers, st.booleans()),
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(st.sampled_from(["b", "c"]), messages, st.sampled_from([0, 100, 9_000])), max_size=12))
+def test_nothing_that_can_be_read_breaks_a_replica(said: list[tuple[str, Message, int]]) -> None:
+    """It goes on, what it says can be read, and what it knows can be shown, saved and replicated to others."""
+    world = World("a")
+    peer = world["a"]
+    catalog = Catalog(peer.registry, wall=0)
+    peer.registry.register(instance("i"), world.now)
+    for name in "bc":
+        peer.replica.connect(name, world.now)
+    request = 0
+    for name, message, wait in said:
+        world.now += wait
+        peer.registry.tick(world.now, WALL + world.now, 100)
+        peer.replica.tick(world.now, WALL + world.now)
+        for _, sent in peer.replica.take():
+            assert decode_message(encode_message(sent)) == sent
+            request = sent.request if isinstance(sent, Digest) else request
+        if isinstance(message, Repair):  # an answer to what it has just asked
+            message = Repair(  # noqa: PLW2901
+                request,
+                message.index,
+                message.last,
+                message.rows,
+                message.buckets,
+                message.vector,
+                message.base,
+                message.floor,
+            )
+        peer.replica.receive(name, decode_message(encode_message(message)), world.now)
+        peer.replica.flush(world.now)
+    for view in catalog.views():
+        assert view.json
+    peer.registry.register(instance("new"), world.now)
+    peer.replica.tick(world.now, WALL + world.now)
+    for _, sent in peer.replica.take():
+        assert decode_message(encode_message(sent)) == sent
+    assert "new" in peer.shows()
+    assert 0 == peer.registry.counters.listener_failures == catalog.listener_failures == catalog.filter_failures
+
+
+def row(**fields: object) -> InstanceRow:
+    """Return the row of a live instance."""
+    stamp = (WALL * 1_000, "b")
+    values = {"service": "s", "instance": "i", "version": stamp, "removed": False, "content": CONTENT}
+    return InstanceRow(**(values | {"renewed": stamp, "expired": (0, ""), "asserted": stamp, "age": 0} | fields))
+
+
+@pytest.fixture
+def alone() -> Peer:
+    """Return a node that is connected with b, which says what the test wants."""
+    world = World("a")
+    world["a"].replica.connect("b", world.now)
+    return world["a"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"service": "S"},
+        {"instance": "other"},
+        {"content": b""},
+        {"content": b"{}"},
+        {"content": b'{"metadata":{"java_registry'},
+        {"content": b"[" * 100_000},
+        {"removed": True},
+        {"renewed": (2**62, "b")},
+    ],
+    ids=str,
+)
+def test_a_row_that_is_no_record_is_passed_over(alone: Peer, fields: dict[str, object]) -> None:
+    """Its number counts, so that what follows is not held up."""
+    alone.replica.receive("b", Changes("b", 1, 1, [row(**fields), row()]), 1_000)
+    assert (["i"], 1, 2) == (
+        list(alone.shows()),
+        alone.replica.counters.strange,
+        alone.registry.vector[Origin("b", 1)],
+    )
+
+
+def test_nobody_else_speaks_for_this_node(alone: Peer) -> None:
+    """Changes and renewals in its own name, and renewals in that of a third, are counted and dropped."""
+    alone.replica.receive("b", Changes("a", 9, 1, [row()]), 1_000)
+    alone.replica.receive("b", Changes("b", 1, 0, [row()]), 1_000)
+    for node in ("a", "c"):
+        alone.replica.receive("b", Renewals(node, 1, (1, node), 0, 9, 1, [(0, "s", "i")], b"\0\0\0\0"), 1_000)
+    assert ({}, 4) == (alone.shows(), alone.replica.counters.strange)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Changes("b", -1, 1, []),
+        Changes("", 1, 1, []),
+        Changes("b", 1, 1, [None] * 2_001),
+        Changes("b", 1, 1, [row(version=(2**62 + 1, "b"))]),
+        Renewals("b", 1, (-1, "b"), 0, 0, 1, [], b""),
+        Renewals("b", 1, (1, "b"), 0, 0, 1, [], bytes(80_001)),
+        Repair(1, 0, True, [row(service="x" * 1_025)]),
+        Repair(1, 0, True, [], [], [("b", 1, -5)]),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_what_is_out_of_bounds_cannot_be_read(message: Message) -> None:
+    """The link is closed, as with any bad message."""
+    with pytest.raises(BadMessage):
+        decode_message(encode_message(message))
