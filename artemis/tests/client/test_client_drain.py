@@ -11,6 +11,7 @@ from aiohttp import web
 
 from artemis import ArtemisClient, ClientOptions, Drained, Instance, NodeSwitched, Unregistered
 from artemis.client.errors import UnreachableError
+from artemis.client.nodes.nodes import ToldNode
 
 T = TypeVar("T")
 PATIENCE = 20.0
@@ -103,6 +104,22 @@ async def test_a_node_that_does_not_know_the_question_is_not_waited_for_nor_left
         await client.__aexit__(None, None, None)
         assert [event async for event in events if isinstance(event, NodeSwitched)] == []
         assert client.server == server
+
+
+async def test_all_nodes_are_asked_of_their_callers() -> None:
+    """Each knows its own; one that cannot say does not keep a service from ending."""
+    one, two, mute = Told(0), Told(1, 0), Told("what?")
+    async with (
+        node_that(one) as here,
+        node_that(two) as there,
+        node_that(mute) as nowhere,
+        client_of(here, drain_timeout=PATIENCE) as client,
+    ):
+        for url in (there, nowhere):
+            client._contact.nodes.learn([ToldNode(here), ToldNode(there), ToldNode(url)])
+        assert await left(client) == Drained("Orders", waiting=0, reason="")
+    assert (2, 2) == (one.asked, two.asked)
+    assert mute.asked
 
 
 async def test_a_node_that_falls_silent_is_waited_for_no_longer_than_that() -> None:

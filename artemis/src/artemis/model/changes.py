@@ -80,15 +80,23 @@ class SubscribeResponse(WireStruct, kw_only=True):
 
 
 class ToldRequest(WireStruct, kw_only=True):
-    """Asks whether those who follow a service were told of what happened so far; its id in any letter case."""
+    """Asks whether those who follow a service were told of what happened so far; its id in any letter case.
+
+    With the `cursor` of another node's answer: whether they were told of everything up to that.
+    """
 
     service_id: str | None = None
+    cursor: str | None = None
 
 
 class ToldResponse(WireStruct, kw_only=True):
-    """Who follows a service at this node: `waiting` of the `subscribers` lack something, `told` when none does."""
+    """Who follows a service at this node: `waiting` of the `subscribers` lack something, `told` when none does.
+
+    `cursor` is the position of this node, to be handed to others that are asked the same.
+    """
 
     response_status: ResponseStatus = UNSTATED
     subscribers: Int32 = 0
     told: bool = False
     waiting: Int32 = 0
+    cursor: str | None = None

@@ -65,16 +65,20 @@ class CatchingUp:
         """Count the different cursors that are waited with."""
         return len(self._waiting) + len(self._working)
 
+    def lacks(self, cursor: Cursor) -> bool:
+        """Tell whether changes that a cursor names are waited for: some are missing, and others may bring them."""
+        return self.patience > 0 and self._log.behind(cursor)
+
     def needed(self, service: str, cursor: Cursor) -> bool:
         """Tell whether a cursor cannot be answered at once."""
-        return (self.patience > 0 and self._log.behind(cursor)) or self._log.work(service, cursor) is not None
+        return self.lacks(cursor) or self._log.work(service, cursor) is not None
 
     def wait(self, service: str, cursor: Cursor, callback: Callable[[], None]) -> Wait | None:
         """Call `callback` once when a cursor can be answered; None when it can be now. `service` as for the log.
 
         The callback may only note that or schedule something, and has to look again: it is called with time, too.
         """
-        if self.patience and self._log.behind(cursor):
+        if self.lacks(cursor):
             wait = Wait(service, cursor, callback)
             self._waiting.setdefault(id(cursor), []).append(wait)
             self.begun += 1

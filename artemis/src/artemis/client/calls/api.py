@@ -84,8 +84,12 @@ class RegistryApi:
         """The URL of the node that the next call goes to."""
         return self._caller.server
 
+    def others(self) -> list[str]:
+        """Return the URLs of the nodes that the next call does not go to, and that are not known to have failed."""
+        return self._caller.others()
+
     def another(self) -> str | None:
-        """Return the URL of a node that the next call does not go to, and that is not known to have failed."""
+        """Return one of them at random, None if there is none."""
         return self._caller.another()
 
     @property
@@ -167,13 +171,16 @@ class RegistryApi:
         told = (await self._caller.call(NODE_STATUS, NodeStatusRequest())).value.node_status
         return cast("ServiceNodeStatus", told)  # an answer without one is not usable, see `check_told`
 
-    async def told(self, service_id: str) -> ToldResponse:
-        """Ask the current node, once, how many of those it pushes a service to lack something (docs/push.md).
+    async def told(self, service_id: str, *, node: str | None = None, cursor: str | None = None) -> ToldResponse:
+        """Ask a node, once, how many of those it pushes a service to lack something (docs/push.md).
+
+        It is the current one unless ``node`` is given; with the ``cursor`` of another's answer, something up to that.
 
         A node of Java does not know the question: that is an ``UnreachableError`` or a ``RefusedError`` as well, and
         the client stays with it.
         """
-        return (await self._caller.ask(self._caller.server, TOLD, ToldRequest(service_id=service_id))).value
+        request = ToldRequest(service_id=service_id, cursor=cursor)
+        return (await self._caller.ask(node or self._caller.server, TOLD, request)).value
 
     async def _write(
         self, endpoint: Endpoint[RegistryRequest, RegistryResponse], instances: Sequence[Instance]

@@ -57,10 +57,14 @@ class Caller:
         """The URL of the node that the next call goes to."""
         return self._contact.node
 
-    def another(self) -> str | None:
-        """Return another node than the current one, at random among those that do not rest; None without one."""
+    def others(self) -> list[str]:
+        """Return the other nodes than the current one that do not rest."""
         nodes, now = self._contact.nodes, self._contact.clock()
-        others = [url for url in nodes.urls if url != nodes.current and not nodes.resting(url, now)]
+        return [url for url in nodes.urls if url != nodes.current and not nodes.resting(url, now)]
+
+    def another(self) -> str | None:
+        """Return one of them, at random; None without one."""
+        others = self.others()
         return self._random.choice(others) if others else None
 
     def open(self) -> None:

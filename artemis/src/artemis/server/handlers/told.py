@@ -1,12 +1,15 @@
 """Told: whether those who follow a service know what happened to it (an addition to the originals).
 
 For whoever takes an instance away and wants to stop it only when nobody calls it any more. A node knows the sessions
-and long polls that it has, and what it has written to them. Not here, because no node knows it: who polls, who follows
-the service at another node, and what is still on its way to a peer or was read and not acted upon yet.
+and long polls that it has, and what it has written to them. Whoever wants to know of all nodes asks each of them, with
+the cursor of the first answer: one that has not heard of the change yet has told nobody.
+Not here, because no node knows it: who polls, and what is still on its way to a peer or was read and not acted upon
+yet.
 """
 
 from artemis.model import ToldRequest, ToldResponse
 from artemis.model.responses import BAD_REQUEST, SUCCESS, failure
+from artemis.push import read_cursor
 from artemis.server.node import Node
 
 
@@ -19,6 +22,12 @@ def told(node: Node, request: ToldRequest | None, now: int) -> ToldResponse:  # 
     if not node.serves_discovery:
         return ToldResponse(response_status=node.unavailable("discovery"))
     reached = node.stream.reached(request.service_id)
+    lacking = request.cursor is not None and node.stream.catching_up.lacks(read_cursor(request.cursor))
+    waiting = reached.subscribers if lacking else reached.waiting
     return ToldResponse(
-        response_status=SUCCESS, subscribers=reached.subscribers, told=not reached.waiting, waiting=reached.waiting
+        response_status=SUCCESS,
+        subscribers=reached.subscribers,
+        told=not waiting,
+        waiting=waiting,
+        cursor=node.cursor(),
     )

@@ -35,7 +35,10 @@ _SERVICES_PARAMETERS = {
     "prefix": Parameter("Only services whose ids begin with this, in any letter case."),
 }
 
-_TOLD_PARAMETERS = {"serviceId": Parameter("The service whose followers are asked about, in any letter case.")}
+_TOLD_PARAMETERS = {
+    "serviceId": Parameter("The service whose followers are asked about, in any letter case."),
+    "cursor": Parameter("That of another node's answer: what is counted is who lacks something up to that."),
+}
 
 
 def _number(query: Mapping[str, str], name: str) -> int | None:
@@ -71,7 +74,7 @@ def _services_query(query: Mapping[str, str]) -> ServicesPageRequest:
 def _told_query(query: Mapping[str, str]) -> ToldRequest:
     if not query.get("serviceId", "").strip():
         raise MissingParameter("serviceId")
-    return ToldRequest(service_id=query["serviceId"])
+    return ToldRequest(service_id=query["serviceId"], cursor=query.get("cursor"))
 
 
 QUERIES: tuple[Operation, ...] = (
