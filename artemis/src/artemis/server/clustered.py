@@ -90,7 +90,8 @@ class Clustered:
             wall=wall,
             log=log,
             listener=self.membership,
-            timings=MeshTimings(ping=config.beat),
+            # A link that is dead is dialled again before its node is given up.
+            timings=MeshTimings(ping=config.beat, silence=config.given_up / 2),
         )
         node.control = ClusterControl(
             config.cluster_name,
