@@ -288,6 +288,19 @@ def test_an_address_where_nobody_was_met_counts_until_it_would_be_down(node: Nod
     assert [500, 9_999, 0] == ages
 
 
+def test_a_node_that_never_got_a_copy_for_its_clock_says_how_long(node: Node) -> None:
+    """Somebody is there, and has what it lacks; unless it is that one whose clock is wrong."""
+    members = node.members
+    assert members is not None
+    members.configure([peer_url("http://a:1")], 1_000)
+    members.trouble(peer_url("http://a:1"), "the clocks differ", clock=True)
+    assert 1_000 == members.oldest_contact({}, 90_000)
+    members.clocks.measure("a", 60_000, 5, 90_000, WALL)
+    members.clocks.measure("b", 0, 5, 90_000, WALL)
+    members.clocks.fault(90_000, WALL)
+    assert members.oldest_contact({}, 90_000) is None
+
+
 def test_two_nodes_that_refuse_each_other_for_their_clocks_say_how_old_they_are(node: Node) -> None:
     """Both go on, as nobody can tell whose clock is wrong; a third one that agrees settles it."""
     members = know(node, ("a", "z1", UP))

@@ -87,12 +87,13 @@ class _Member:
 class _Address:
     """A configured address: the node that was met there, if any, and what kept us from meeting one."""
 
-    __slots__ = ("node", "since", "trouble", "url")
+    __slots__ = ("clock", "node", "since", "trouble", "url")
 
     def __init__(self, url: PeerUrl, now: int) -> None:
         self.url = url
         self.node = ""
         self.trouble = ""
+        self.clock = False
         self.since = now
 
 
@@ -200,7 +201,7 @@ class Members:
             member.unreached = ""
         address = self._addresses.get(announced.url.place if dialled is None else dialled.place)
         if address is not None:
-            address.node, address.trouble = announced.node, ""
+            address.node, address.trouble, address.clock = announced.node, "", False
         self.generation += 1
         return ""
 
@@ -240,11 +241,11 @@ class Members:
             member.ended = why
             self.generation += 1
 
-    def trouble(self, url: PeerUrl, why: str) -> None:
-        """Nobody could be met at an address that was dialled, and why."""
+    def trouble(self, url: PeerUrl, why: str, *, clock: bool = False) -> None:
+        """Nobody could be met at an address that was dialled, and why; `clock`: a node is there whose clock differs."""
         address = self._addresses.get(url.place)
         if address is not None:
-            address.trouble = why
+            address.trouble, address.clock = why, clock
         for node, member in self._members.items():
             if member.announced.url.place == url.place or (address is not None and address.node == node):
                 member.unreached = why
@@ -282,9 +283,10 @@ class Members:
             for node, member in self._members.items()
             if member.standing.registry and not member.left and self._counts(node, member, now)
         ]
-        patience = self._timings.patience.down
-        unmet = (each.since for each in self._addresses.values() if not each.node and now - each.since < patience)
-        return min([*found, *unmet], default=None)
+        lately = now - self._timings.patience.down
+        unmet = (each for each in self._addresses.values() if not each.node)
+        missed = (each.since for each in unmet if each.since > lately or (each.clock and not self.clocks.agreed))
+        return min([*found, *missed], default=None)
 
     def views(self, now: int) -> Iterator[MemberView]:
         """Show all members: those that were met, then configured addresses where nobody was."""

@@ -28,7 +28,8 @@ class Measured(msgspec.Struct, frozen=True):
 class Clocks:
     """The wall clocks of the nodes that this one reaches, all in milliseconds. Owned by `Members`.
 
-    `limit` is by how much two may differ. A difference counts only as far as it is certain.
+    `limit` is by how much two may differ. A difference counts only as far as it is certain. `agreed` says that this
+    node's clock is right, as more than half of those that are reached agree with it, this one included.
     """
 
     def __init__(self, limit: int) -> None:
@@ -36,7 +37,7 @@ class Clocks:
         self._measured: dict[str, Measured] = {}
         self._own: int | None = None
         self._reached = 0
-        self._agreed = False
+        self.agreed = False
         self._fault: str | None = None
 
     def measure(self, node: str, skew: int, error: int, now: int, wall: int) -> None:
@@ -59,7 +60,7 @@ class Clocks:
 
     def doubtful(self, node: str, now: int, wall: int) -> bool:
         """Whether a node is there, refused for its clock, and not known to be the one that is wrong: it may go on."""
-        return not self._agreed and self.too_far(node, now, wall)
+        return not self.agreed and self.too_far(node, now, wall)
 
     def fault(self, now: int, wall: int) -> str | None:
         """Judge the own clock; returns a sentence while it is the wrong one.
@@ -77,8 +78,8 @@ class Clocks:
         others = list(self._measured.values())
         mine = Measured(wall - now, 0, now)
         everybody = [mine, *others]
-        self._agreed = 2 * self._agreeing(mine, everybody) > len(everybody)
-        if self._agreed:
+        self.agreed = 2 * self._agreeing(mine, everybody) > len(everybody)
+        if self.agreed:
             self._fault = None
         elif 2 * max(self._agreeing(each, everybody) for each in others) > len(everybody):
             self._fault = self._sentence(mine, others)

@@ -130,7 +130,7 @@ class Membership(MeshListener):
             self.members.is_me(url)
             self._redial = True  # later: this comes from within the task that dials
         elif reason.code != Code.SAME_NODE:
-            self.members.trouble(url, reason.text)
+            self.members.trouble(url, reason.text, clock=reason.code == Code.CLOCK)
 
     def same(self, url: PeerUrl, node: str) -> None:
         """An address leads to a node that is linked at another one."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from artemis.cluster.replica import Replica
     from artemis.cluster.standing import Standing
 
+_NOT_LINKED = "peer not linked"
 #: Milliseconds between two looks at what has become of the links.
 _KEEPING = 1_000
 #: A connection of a peer is dropped after this many times the silence that its dialler would bear.
@@ -82,7 +83,7 @@ class Mesh:
         self._links: dict[str, Dialler] = {}
         self._claims: dict[str, Dialler] = {}
         self._standings: dict[str, Standing] = {}
-        self._said: dict[str, tuple[str, str]] = {}
+        self._said: dict[tuple[str, str], tuple[str, str]] = {}
         self._loop = asyncio.get_running_loop()
         self._flushing: asyncio.Handle | None = None
         self._next_keeping = 0
@@ -194,7 +195,7 @@ class Mesh:
         self._outdate(peer)
         self._meet(peer, dialler.url)
         self._links[party.node] = dialler
-        self._said.pop(str(dialler.url), None)
+        self._said.pop((_NOT_LINKED, str(dialler.url)), None)
         self.counters["links"] += 1
         self._log.info("peer linked", node=party.node, url=str(dialler.url), epoch=party.epoch, rtt_ms=peer.rtt)
         self._replica.connect(party.node, self.now())
@@ -214,7 +215,7 @@ class Mesh:
 
     def unlinked(self, dialler: Dialler, refusal: Refusal) -> None:
         """An attempt to link came to nothing."""
-        if self._say("peer not linked", str(dialler.url), refusal):
+        if self._say(_NOT_LINKED, str(dialler.url), refusal):
             self._listener.trouble(dialler.url, refusal)
         if not dialler.configured and refusal.code in (Code.SAME_NODE, Code.MYSELF):
             # It calls us from within its task.
@@ -391,12 +392,12 @@ class Mesh:
 
     def _say(self, event: str, where: str, refusal: Refusal) -> bool:
         """Log a refusal, once until its reason changes; whether it has."""
-        # What systems say of peers that cannot be reached may be other words each time.
-        said = (refusal.code, "" if refusal.code == Code.UNREACHABLE else refusal.text)
-        if self._said.get(where) == said:
+        # What systems say of peers that cannot be reached may be other words each time, and a skew another number.
+        said = (refusal.code, "" if refusal.code in (Code.UNREACHABLE, Code.CLOCK) else refusal.text)
+        if self._said.get((event, where)) == said:
             return False
         if len(self._said) >= 1_000:
             del self._said[next(iter(self._said))]
-        self._said[where] = said
+        self._said[event, where] = said
         self._log.warning(event, url=where, code=str(refusal.code), reason=refusal.text)
         return True
