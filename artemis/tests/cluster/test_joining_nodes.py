@@ -1,6 +1,7 @@
 """Nodes with their doors and links on real sockets: how they find each other, start, and are shown."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -131,6 +132,22 @@ async def test_a_node_that_ends_is_down_for_the_others_at_once(http: aiohttp.Cli
         assert 1 == len(shown["nodes"])  # type: ignore[arg-type]
 
 
+async def test_nodes_find_each_other_by_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands for the addresses of all of them, each node's own included; they listen on the same port."""
+    resolve = socket.getaddrinfo
+
+    def getaddrinfo(host: str, port: int, **kinds: int) -> list[object]:
+        hosts = ("127.0.0.1", "127.0.0.2") if host == "artemis.test" else (host,)
+        return [found for each in hosts for found in resolve(each, port, **kinds)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    async with (
+        running(peers_dns="artemis.test", peers_refresh=0.1, join_timeout=0.0) as a,
+        running(host="127.0.0.2", port=a.address[1], peers_dns="artemis.test", join_timeout=600.0) as b,
+    ):
+        await until(lambda: status_of(a, b) == status_of(b, a) == "up")
+
+
 async def test_peers_wait_for_a_restart_where_there_is_no_cluster() -> None:
     """A node that stands alone has no links that could begin."""
     async with running() as server:
@@ -155,6 +172,22 @@ async def test_a_switch_works_over_http_and_its_answer_says_who(http: aiohttp.Cl
         assert (503, "registry is forced down by alice") == (ready["http"], ready["why"])
         refused = await call(http, server, "/api/v1/node/force", {"force": "sideways", "operatorId": "a"})
         assert 400 == refused["http"]
+
+
+async def test_operators_alone_switch(tmp_path: Path, http: aiohttp.ClientSession) -> None:
+    """Everybody may look."""
+    file = tmp_path / "token"
+    file.write_text("letmein-please\n")
+    async with running(admin_token_file=file) as server:
+        body = {"force": "down", "operatorId": "alice"}
+        denied = await call(http, server, "/api/v1/node/force", body)
+        assert (401, True) == (denied["http"], server.node.serving)
+        shown = await call(http, server, "/api/v1/node/forced")
+        assert (200, None) == (shown["http"], shown["registry"])
+        headers = {"Authorization": "Bearer letmein-please"}
+        async with http.post(f"{server.url}/api/v1/node/force", json=body, headers=headers) as response:
+            assert 200 == response.status
+        assert "down" == server.node.status
 
 
 async def test_what_operators_switch_is_logged() -> None:
