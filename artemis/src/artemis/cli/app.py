@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from artemis import __version__
-from artemis.cli import diagnosis, elsewhere, operators, queries, registration
+from artemis.cli import cluster, diagnosis, elsewhere, operators, queries, registration
 from artemis.cli import run as running
 from artemis.cli.elsewhere import ended, run_elsewhere
 
@@ -49,6 +49,7 @@ app.command()(operators.pullin)
 app.command()(operators.pullouts)
 app.command()(registration.register)
 app.command()(registration.unregister)
+app.add_typer(cluster.app)
 app.command(context_settings={"allow_interspersed_args": False})(running.run)
 
 

@@ -6,7 +6,7 @@ Not here: lookups and registrations, which go through the SDK's client with its 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import TypeVar
 
 import aiohttp
@@ -24,12 +24,17 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 _SECONDS = 30
 _PATIENCE = aiohttp.ClientTimeout(total=_SECONDS, connect=5)
+_SHORT = aiohttp.ClientTimeout(total=5)
 _UNAUTHORIZED = 401
 _NOT_FOUND = 404
 
 
 class _RefusedError(Exception):
     """The node refuses a call, in words for people."""
+
+
+class _UnreachableError(Exception):
+    """No node answers, in words for people."""
 
 
 class _Problem(msgspec.Struct):
@@ -40,30 +45,50 @@ class _Problem(msgspec.Struct):
 
 def get(server: str, path: str, answer: type[T], query: Mapping[str, str] | None = None) -> T:
     """GET an operation of a node and return its answer; ends the command when there is none or it says no."""
-    return _there(server, path, _run(_call(server, path, answer, query=query)))
+    return _there(server, path, _run(server, _call(server, path, answer, query=query)))
 
 
 def find(server: str, path: str, answer: type[T]) -> T | None:
     """GET an operation that a node may not have; None where it has not."""
-    return _run(_call(server, path, answer))
+    return _run(server, _call(server, path, answer))
 
 
 def post(server: str, path: str, answer: type[T], request: msgspec.Struct, token: str = "") -> T:
     """POST to an operation, as an operator where `token` is given; ends the command as `get` does."""
-    return _there(server, path, _run(_call(server, path, answer, body=encode(request), token=token)))
+    return _there(server, path, _run(server, _call(server, path, answer, body=encode(request), token=token)))
 
 
 def ask(server: str, path: str, answer: type[T], request: msgspec.Struct | None = None) -> T | None:
     """Ask for what is only told besides, by POST where there is a `request`; None where the node does not tell it."""
     try:
         return asyncio.run(_call(server, path, answer, body=None if request is None else encode(request)))
+    except _UnreachableError as error:
+        raise unreachable(server, str(error)) from None
     except _RefusedError:
         return None
 
 
-def _run(call: Coroutine[None, None, T | None]) -> T | None:
+def get_each(servers: Sequence[str], path: str, answer: type[T]) -> list[T | str]:
+    """GET an operation of several nodes at once; where one gives no answer, why not, in words for people."""
+
+    async def one(server: str) -> T | str:
+        try:
+            found = await _call(server, path, answer, patience=_SHORT)
+        except (_RefusedError, _UnreachableError) as error:
+            return str(error)
+        return f"{server} does not know {path}" if found is None else found
+
+    async def all_of_them() -> list[T | str]:
+        return list(await asyncio.gather(*map(one, servers)))
+
+    return asyncio.run(all_of_them())
+
+
+def _run(server: str, call: Coroutine[None, None, T | None]) -> T | None:
     try:
         return asyncio.run(call)
+    except _UnreachableError as error:
+        raise unreachable(server, str(error)) from None
     except _RefusedError as refusal:
         say(str(refusal))
         raise typer.Exit(FAILED) from None
@@ -84,6 +109,7 @@ async def _call(
     query: Mapping[str, str] | None = None,
     body: bytes | None = None,
     token: str = "",
+    patience: aiohttp.ClientTimeout = _PATIENCE,
 ) -> T | None:
     """Make one call; None where the node does not know the operation."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -92,7 +118,7 @@ async def _call(
     url = f"{server.rstrip('/')}/api/{path}"
     try:
         async with (
-            aiohttp.ClientSession(timeout=_PATIENCE) as session,
+            aiohttp.ClientSession(timeout=patience) as session,
             session.request(
                 "GET" if body is None else "POST", url, params=query, data=body, headers=headers, allow_redirects=False
             ) as response,
@@ -100,9 +126,9 @@ async def _call(
             raw = await response.read()
             status = response.status
     except TimeoutError:
-        raise unreachable(server, f"no answer within {_SECONDS} s") from None
+        raise _UnreachableError(f"no answer within {patience.total:g} s") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise unreachable(server, in_words(error)) from None
+        raise _UnreachableError(in_words(error)) from None
     if status == _NOT_FOUND:
         return None
     if status == _UNAUTHORIZED:

@@ -1,0 +1,305 @@
+"""`artemis cluster`: how the nodes stand with each other, how two differ, and what operators do about it."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+import time
+from datetime import datetime
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from artemis.cli import output
+from artemis.cli.calls import get, get_each, post
+from artemis.cli.cluster_view import (
+    LINKS,
+    NODES,
+    Seen,
+    link_rows,
+    node_rows,
+    others_of,
+    remarks,
+    same_data,
+    troubles,
+)
+from artemis.cli.codes import FAILED
+from artemis.cli.parameters import DEFAULT_SERVER, Json, Server, TokenFile, token_of
+from artemis.model.cluster import ForceRequest, ForceResponse
+from artemis.model.cluster_status import (
+    ClusterDifference,
+    ClusterLeaveRequest,
+    ClusterLeaveResponse,
+    ClusterOutcomeRequest,
+    ClusterSide,
+    ClusterTask,
+    ClusterTaskRequest,
+    ClusterTaskResponse,
+    ClusterViewResponse,
+)
+
+app = typer.Typer(
+    name="cluster",
+    help="See how the nodes of a cluster stand with each other, compare and repair them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Operator = Annotated[str, typer.Option("--operator", metavar="ID", help="Who does it. [default: the user]")]
+Peer = Annotated[
+    str, typer.Argument(metavar="[PEER]", help="Another node, by URL or node id; all that are linked if left out.")
+]
+
+_VIEW = "v1/cluster"
+_LOOKS = 3
+"""Looks at nodes that do not know the same: changes that are on their way make no disagreement."""
+_BETWEEN_LOOKS = 0.5
+_POLL = 0.1
+_DEADLINE = 90.0
+_WHY = {
+    "coming": "a change has not come here yet",
+    "going": "a change has not come there yet",
+    "both": "changes have not come either way yet",
+    "neither": "the next exchange repairs it",
+}
+
+
+class Force(Enum):
+    """What a service can be made to do, whatever the node thinks itself."""
+
+    UP = "up"
+    DOWN = "down"
+    OFF = "off"
+
+
+class Forced(Enum):
+    """What can be switched."""
+
+    REGISTRY = "registry"
+    DISCOVERY = "discovery"
+    BOTH = "both"
+
+
+@app.command()
+def status(*, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
+    """Show the cluster as its nodes see it; exit code 1 if one is not up, or if they disagree.
+
+    All nodes that any of them tells of are asked. The links are those of --server.
+    --json: {"server", "agree", "troubles": [TEXT], "nodes": [{"url", "view", "silence"}]}.
+    """
+    own = get(server, _VIEW, ClusterViewResponse)
+    nodes = _ask_all(server, own)
+    for _ in range(_LOOKS - 1):
+        if same_data(nodes):
+            break
+        time.sleep(_BETWEEN_LOOKS)
+        own = get(server, _VIEW, ClusterViewResponse)
+        nodes = _ask_all(server, own)
+    trouble = troubles(nodes)
+    if json:
+        output.print_json({"server": server, "agree": not trouble, "troubles": trouble, "nodes": nodes})
+    else:
+        _show(own, nodes, trouble)
+    if trouble:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def diff(peer: Peer = "", *, server: Server = DEFAULT_SERVER, token_file: TokenFile = None, json: Json = False) -> None:
+    """Compare the node at --server with a peer, changing neither; exit code 1 if they differ.
+
+    --json: {"done", "number", "peers": [{"nodeId", "url", "state", "why", "tookMs", "diff"}], "responseStatus"}.
+    """
+    answer = _finished(server, "v1/cluster/diff", peer, token_of(token_file))
+    if json:
+        output.print_json(answer)
+    else:
+        for task in answer.peers or ():
+            _show_diff(task)
+    if any(task.state != "done" or task.diff is None or task.diff.count for task in answer.peers or ()):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def repair(
+    peer: Peer = "", *, server: Server = DEFAULT_SERVER, token_file: TokenFile = None, json: Json = False
+) -> None:
+    """Let the node at --server fetch at once what a peer knows better; exit code 1 if that came to nothing.
+
+    Nodes do so all the time by themselves, in turn. The other direction is a repair at the other node.
+    --json: {"done", "number", "peers": [{"nodeId", "url", "state", "why", "tookMs", "repair"}], "responseStatus"}.
+    """
+    answer = _finished(server, "v1/cluster/repair", peer, token_of(token_file))
+    tasks = answer.peers or []
+    if json:
+        output.print_json(answer)
+    else:
+        output.rows_table(
+            ("PEER", "STATE", "TOOK", "DIFFERED", "SENT", "NEWS HERE", "ENDED HERE"), map(_repaired, tasks)
+        )
+        for task in tasks:
+            if task.why:
+                output.say(f"{task.url or task.node_id}: {task.why}.")
+    if any(task.state != "done" for task in tasks):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def leave(
+    *,
+    server: Server = DEFAULT_SERVER,
+    operator: Operator = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    token_file: TokenFile = None,
+    json: Json = False,
+) -> None:
+    """Let the node at --server say farewell to the others for good, drain and end.
+
+    --json: {"members", "responseStatus"}.
+    """
+    token = token_of(token_file)
+    own = get(server, _VIEW, ClusterViewResponse)
+    staying = sum(member.status == "up" for member in own.members or ())
+    if not yes and sys.stdin is not None and sys.stdin.isatty():
+        effect = f"{own.url or server} drains and ends; {output.counted(staying, 'other node')} will go on."
+        typer.confirm(f"{effect} Go on?", abort=True, err=True)
+    request = ClusterLeaveRequest(operator_id=operator or getpass.getuser())
+    answer = post(server, "v1/cluster/leave", ClusterLeaveResponse, request, token)
+    if json:
+        output.print_json(answer)
+        return
+    output.say(f"{own.url or server} says farewell to {output.counted(answer.members, 'node')}, drains and ends.")
+    if any(member.configured for member in own.members or ()):
+        output.say("Take its URL from the --peers of the others, or they look for it for ever.")
+
+
+@app.command()
+def force(
+    what: Annotated[Force | None, typer.Argument(help="Shows what is switched if left out.")] = None,
+    *,
+    service: Annotated[Forced, typer.Option("--service", help="What to switch.")] = Forced.BOTH,
+    server: Server = DEFAULT_SERVER,
+    operator: Operator = "",
+    token_file: TokenFile = None,
+    json: Json = False,
+) -> None:
+    """Make the node at --server serve, or not, whatever it thinks itself, until `off` or its next start.
+
+    --json: {"status", "canServiceRegistry", "canServiceDiscovery", "registry", "discovery", "why", "responseStatus"}.
+    """
+    if what is None:
+        answer = get(server, "v1/node/forced", ForceResponse)
+    else:
+        named = None if service is Forced.BOTH else service.value
+        request = ForceRequest(force=what.value, operator_id=operator or getpass.getuser(), service=named)
+        answer = post(server, "v1/node/force", ForceResponse, request, token_of(token_file))
+    if json:
+        output.print_json(answer)
+        return
+    rows = []
+    for name, serves, forced in (
+        ("registry", answer.can_service_registry, answer.registry),
+        ("discovery", answer.can_service_discovery, answer.discovery),
+    ):
+        by = None if forced is None else f"{forced.force} by {forced.operator_id} since {_moment(forced.since)}"
+        rows.append((name, "yes" if serves else "no", by))
+    output.rows_table(("SERVICE", "SERVED", "FORCED"), rows)
+    output.say(f"{server} is {answer.status}{f': {answer.why}' if answer.why else ''}.")
+
+
+def _ask_all(server: str, own: ClusterViewResponse) -> list[Seen]:
+    """Ask all nodes that a node tells of, and those that these tell of."""
+    found = {own.url or server: Seen(url=own.url or server, view=own)}
+    ids = {own.node_id}
+    wanted = others_of(own)
+    while wanted:
+        news: list[str] = []
+        for url, answer in zip(wanted, get_each(wanted, _VIEW, ClusterViewResponse), strict=True):
+            if isinstance(answer, str):
+                found[url] = Seen(url=url, silence=answer)
+            elif answer.node_id not in ids:
+                ids.add(answer.node_id)
+                found[url] = Seen(url=url, view=answer)
+                news += others_of(answer)
+        wanted = sorted({url for url in news if url not in found and url not in _own_urls(found)})
+    return list(found.values())
+
+
+def _own_urls(found: dict[str, Seen]) -> set[str]:
+    return {seen.view.url for seen in found.values() if seen.view is not None and seen.view.url}
+
+
+def _show(own: ClusterViewResponse, nodes: list[Seen], trouble: list[str]) -> None:
+    output.rows_table(NODES, node_rows(nodes))
+    if own.members:
+        output.print_line("")
+        output.rows_table(LINKS, link_rows(own), prose=True)
+    told = [*trouble, *remarks(nodes)]
+    if not own.in_cluster:
+        told.append(f"{own.url} is in no cluster; start it with --peers, --peers-dns or --peers-file.")
+    if told:
+        output.print_line("")
+    for sentence in told:
+        output.print_line(sentence)
+
+
+def _finished(server: str, path: str, peer: str, token: str) -> ClusterTaskResponse:
+    """Begin a diff or a repair, and wait until it is over."""
+    answer = post(server, path, ClusterTaskResponse, ClusterTaskRequest(peer=peer.strip() or None), token)
+    deadline = time.monotonic() + _DEADLINE
+    while not answer.done:
+        if time.monotonic() > deadline:
+            output.say(f"{server} is not done after {_DEADLINE:g} s; see `artemis cluster status`.")
+            raise typer.Exit(FAILED)
+        time.sleep(_POLL)
+        request = ClusterOutcomeRequest(number=answer.number)
+        answer = post(server, "v1/cluster/outcome", ClusterTaskResponse, request, token)
+    return answer
+
+
+def _show_diff(task: ClusterTask) -> None:
+    name = task.url or task.node_id
+    diff = task.diff
+    if diff is None:
+        output.say(f"{name} could not be compared with: {task.why}.")
+        return
+    rest = "" if diff.complete else f" (of {output.counted(diff.rows, 'record')} that were looked at; there are more)"
+    if not diff.count:
+        output.say(f"{name} knows the same as this node{rest}.")
+        return
+    rows = [_difference_row(each) for each in diff.differences or ()]
+    output.rows_table(("SERVICE", "WHAT", "HERE", f"AT {name}", "SEEN", "WHY"), rows, prose=True)
+    more = "" if diff.count == len(rows) else f", of which {len(rows)} are shown"
+    counted = "1 difference" if diff.count == 1 else f"{diff.count} differences"
+    output.say(f"{counted}{more}; callers see {diff.visible} of them{rest}.")
+
+
+def _difference_row(found: ClusterDifference) -> tuple[object, ...]:
+    what = f"{found.instance_id}{f' ({found.operation})' if found.operation else ''}"
+    seen = "yes" if found.visible else "no"
+    why = _WHY.get(found.why or "", found.why)
+    return found.service_id, what, _side_text(found.here), _side_text(found.there), seen, why
+
+
+def _side_text(side: ClusterSide | None) -> str:
+    if side is None or side.written is None:
+        return "-" if side is None else side.state or "-"
+    return f"{side.state}, of {_moment(side.written)} at {side.node_id}"
+
+
+def _repaired(task: ClusterTask) -> tuple[object, ...]:
+    done = task.repair
+    if done is None:
+        return task.url or task.node_id, task.state, f"{task.took_ms} ms", None, None, None, None
+    numbers = (
+        output.counted(done.buckets, "bucket"),
+        output.counted(done.rows, "record"),
+        done.repaired,
+        done.restated,
+    )
+    return task.url or task.node_id, task.state, f"{task.took_ms} ms", *numbers
+
+
+def _moment(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000).astimezone().isoformat(sep=" ", timespec="milliseconds")

@@ -1,0 +1,229 @@
+"""How a cluster reads for people: what each node says of itself and of the others, and where they disagree. Pure.
+
+Not here: asking the nodes (`cluster`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from artemis.cli.output import counted
+from artemis.cli.overview import duration_text, preservation_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from artemis.model.cluster_status import ClusterMember, ClusterViewResponse
+
+NODES = ("NODE", "STATUS", "SERVES", "FOR", "ZONE", "HOLDS", "ID", "EPOCH", "VERSION")
+LINKS = ("TO", "LINK", "RTT", "CLOCK", "HEARD", "LAG", "DIFFERED", "QUEUE", "DROPPED", "LAST ERROR")
+
+_UP = "up"
+_SECOND = 1_000
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """A node of which somebody told: its URL, what it says itself, or else `silence`, why it does not."""
+
+    url: str
+    view: ClusterViewResponse | None = None
+    silence: str = ""
+
+
+def others_of(view: ClusterViewResponse) -> list[str]:
+    """Return the URLs of the nodes that a node tells of."""
+    return [member.url for member in view.members or () if member.url]
+
+
+def node_rows(nodes: Sequence[Seen]) -> list[tuple[object, ...]]:
+    """Return a line for each node: what it says of itself, or what the others think where it says nothing."""
+    rows: list[tuple[object, ...]] = []
+    for node in nodes:
+        view = node.view
+        if view is not None:
+            holds = f"{counted(view.instances, 'instance')} of {counted(view.services, 'service')}"
+            up_for = duration_text(view.uptime_ms)
+            serves = _serves(registry=view.serves_registry, discovery=view.serves_discovery)
+            who = (view.zone_id, holds, view.node_id, view.epoch, view.version)
+            rows.append((node.url, view.status, serves, up_for, *who))
+            continue
+        told = [member for _, member in _told_of(node, nodes)]
+        words = "/".join(sorted({member.status or "-" for member in told}))
+        one = next((member for member in told if member.node_id), told[0] if told else None)
+        if one is None:
+            rows.append((node.url, "?", *[None] * 7))
+        else:
+            epoch = one.epoch or None
+            for_ms = duration_text(one.for_ms)
+            rows.append((node.url, words, None, for_ms, one.zone_id, None, one.node_id, epoch, one.version))
+    return rows
+
+
+def link_rows(view: ClusterViewResponse) -> list[tuple[object, ...]]:
+    """Return a line for each link of one node."""
+    return [
+        (
+            member.url,
+            _link_word(member),
+            None if member.rtt_ms is None else f"{member.rtt_ms} ms",
+            _clock_word(member.clock_skew_ms),
+            _ago(member.last_contact_ms),
+            counted(member.lag, "change"),
+            None if member.differing_buckets is None else f"{member.differing_buckets} of {view.buckets}",
+            member.queued,
+            member.dropped,
+            member.error,
+        )
+        for member in view.members or ()
+    ]
+
+
+def troubles(nodes: Sequence[Seen]) -> list[str]:
+    """Return sentences on what is not well: nodes that are not up, and each on which views differ."""
+    found: list[str] = []
+    for node in nodes:
+        if node.view is not None and node.view.status != _UP:
+            why = f": {node.view.why}" if node.view.why else ""
+            found.append(f"{node.url} says that it is {node.view.status}{why}.")
+        found += _views_of(node, nodes)
+        if node.view is not None and not node.view.in_cluster and len(nodes) > 1:
+            found.append(f"{node.url} is in no cluster; start it with --peers, --peers-dns or --peers-file.")
+    return found + _different_clusters(nodes) + _different_data(nodes)
+
+
+def remarks(nodes: Sequence[Seen]) -> list[str]:
+    """Return sentences on what is worth knowing and no trouble."""
+    found = []
+    for node in nodes:
+        if node.view is None:
+            continue
+        for name, state in (("", node.view.leases), (" of legacy leases", node.view.legacy_leases)):
+            if state is not None and state.active:
+                found.append(f"Self-preservation{name} at {node.url}: {preservation_text(state)}.")
+        if node.view.held:
+            held = counted(node.view.held, "change")
+            found.append(f"{node.url} holds {held} back until those before them have come.")
+    answering = [node for node in nodes if node.view is not None]
+    for node in answering:
+        missing = _missing(node, answering)
+        if missing:
+            found.append(f"{node.url} lacks {counted(missing, 'change')} that others have, at this moment.")
+    digests = {node.view.data_digest for node in answering if node.view is not None}
+    if len(answering) > 1 and len(digests) == 1 and None not in digests:
+        found.append("All nodes that answer know the same.")
+    return found
+
+
+def same_data(nodes: Iterable[Seen]) -> bool:
+    """Tell whether all nodes that answer know the same, as far as they say."""
+    return len({node.view.data_digest for node in nodes if node.view is not None}) <= 1
+
+
+def _views_of(node: Seen, nodes: Sequence[Seen]) -> list[str]:
+    """Return what the others think of a node, where that is not what it is."""
+    found: list[str] = []
+    told = _told_of(node, nodes)
+    own = None if node.view is None else node.view.status
+    for viewer, member in told:
+        if own is not None and member.status != own:
+            why = f" ({member.why})" if member.why else ""
+            says = f"it says that it is {own}"
+            found.append(f"{viewer.url} takes {node.url} for {member.status}{why}; {says}.")
+    knowing = {node.url, *(viewer.url for viewer, _ in told)}
+    viewers = [viewer for viewer in nodes if viewer.view is not None and viewer.view.in_cluster]
+    found += [f"{viewer.url} does not know {node.url}." for viewer in viewers if viewer.url not in knowing]
+    if node.view is None:
+        words = {member.status: (viewer.url, member.why) for viewer, member in told}
+        said = "; ".join(f"{url} takes it for {word}{f' ({why})' if why else ''}" for word, (url, why) in words.items())
+        found.append(f"{node.url} does not answer from here ({node.silence}){f': {said}' if said else ''}.")
+    elif told and own == _UP:
+        found += [
+            f"{viewer.url} cannot send to {node.url}: {member.error or 'there is no link yet'}."
+            for viewer, member in told
+            if not member.connected and member.status == own
+        ]
+    return found
+
+
+def _different_clusters(nodes: Sequence[Seen]) -> list[str]:
+    names: dict[str, str] = {}
+    for node in nodes:
+        if node.view is not None and node.view.in_cluster:
+            names.setdefault(f"{node.view.cluster_name} in region {node.view.region_id}", node.url)
+    if len(names) <= 1:
+        return []
+    return [f"They are not one cluster: {', '.join(f'{url} is of {name}' for name, url in names.items())}."]
+
+
+def _different_data(nodes: Sequence[Seen]) -> list[str]:
+    """Say where nodes took in the same changes and yet know something else, which must not be."""
+    known: dict[str, dict[str, str]] = {}
+    for node in nodes:
+        view = node.view
+        if view is None or view.data_digest is None or view.vector is None:
+            continue
+        reached = repr(sorted((name, seq) for name, seq in view.vector.items() if seq))
+        known.setdefault(reached, {}).setdefault(view.data_digest, node.url)
+    return [
+        f"{' and '.join(by_digest.values())} took in the same changes but know different things: see cluster diff."
+        for by_digest in known.values()
+        if len(by_digest) > 1
+    ]
+
+
+def _told_of(node: Seen, nodes: Sequence[Seen]) -> list[tuple[Seen, ClusterMember]]:
+    """Return what others tell of a node."""
+    own_id = None if node.view is None else node.view.node_id
+    return [
+        (viewer, member)
+        for viewer in nodes
+        if viewer is not node and viewer.view is not None
+        for member in viewer.view.members or ()
+        if member.url == node.url or (own_id is not None and member.node_id == own_id)
+    ]
+
+
+def _missing(node: Seen, nodes: Sequence[Seen]) -> int:
+    """Count the changes that any other node has and this one lacks."""
+    best: dict[str, int] = {}
+    for other in nodes:
+        for name, seq in _vector(other).items():
+            best[name] = max(seq, best.get(name, 0))
+    own, base = _vector(node), {} if node.view is None else node.view.base or {}
+    return sum(max(0, seq - own.get(name, 0)) for name, seq in best.items() if not _included(name, base))
+
+
+def _included(name: str, base: Mapping[str, int]) -> bool:
+    """Tell whether a life of a node, `node/epoch`, is one that is over and wholly known."""
+    node, _, epoch = name.rpartition("/")
+    return int(epoch) < base.get(node, 0)
+
+
+def _vector(node: Seen) -> Mapping[str, int]:
+    return {} if node.view is None else node.view.vector or {}
+
+
+def _serves(*, registry: bool, discovery: bool) -> str:
+    if registry and discovery:
+        return "all"
+    return "registry" if registry else "discovery" if discovery else "nothing"
+
+
+def _link_word(member: ClusterMember) -> str:
+    if member.connected and member.receiving:
+        return "both ways"
+    if member.connected:
+        return "to it only"
+    return "from it only" if member.receiving else "none"
+
+
+def _clock_word(skew: int | None) -> str | None:
+    return None if skew is None else f"{skew:+} ms"
+
+
+def _ago(milliseconds: int | None) -> str:
+    if milliseconds is None:
+        return "never"
+    return "now" if milliseconds < 2 * _SECOND else f"{duration_text(milliseconds)} ago"
