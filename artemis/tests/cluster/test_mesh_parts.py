@@ -3,11 +3,12 @@
 import asyncio
 
 import pytest
+import trustme
 
 from artemis.cluster.mesh.intake import TURN, Intake
 from artemis.cluster.mesh.pauses import MeshTimings, Pauses
 from artemis.cluster.mesh.queue import SendQueue
-from artemis.server.cluster_secret import ClusterSecretError, read_secret
+from artemis.server.cluster_files import ClusterFileError, check_authorities, read_secret
 
 
 def test_a_queue_keeps_the_order():
@@ -139,11 +140,23 @@ def test_a_short_secret_is_refused(tmp_path, content):
     """Whoever records a handshake must not find it by trying."""
     file = tmp_path / "secret"
     file.write_bytes(content)
-    with pytest.raises(ClusterSecretError, match="16 characters or more"):
+    with pytest.raises(ClusterFileError, match="16 characters or more"):
         read_secret(file)
 
 
 def test_a_missing_secret_file_is_named(tmp_path):
     """The complaint says which file and which option."""
-    with pytest.raises(ClusterSecretError, match=r"nowhere: No such file .* --cluster-secret-file"):
+    with pytest.raises(ClusterFileError, match=r"nowhere: No such file .* --cluster-secret-file"):
         read_secret(tmp_path / "nowhere")
+
+
+def test_authorities_are_looked_at_before_they_are_needed(tmp_path):
+    """A file without certificates, or none at all, is refused at the start rather than at each attempt to link."""
+    file = tmp_path / "ca.pem"
+    with pytest.raises(ClusterFileError, match=r"cannot read .*: No such file .* --cluster-ca-file"):
+        check_authorities(file)
+    file.write_text("nothing")
+    with pytest.raises(ClusterFileError, match="has no certificates in PEM form"):
+        check_authorities(file)
+    trustme.CA().cert_pem.write_to_path(str(file))
+    check_authorities(file)

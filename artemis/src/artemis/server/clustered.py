@@ -16,8 +16,9 @@ from artemis.cluster.mesh.pauses import MeshTimings
 from artemis.cluster.operations import ReplicatedOperations
 from artemis.cluster.replica import Replica
 from artemis.cluster.timings import ClusterTimings
+from artemis.server.admin import readable_by_others
 from artemis.server.cluster_control import ClusterControl
-from artemis.server.cluster_secret import read_secret
+from artemis.server.cluster_files import check_authorities, read_secret
 from artemis.server.membership import Membership
 from artemis.server.peer_sources import follow_source, sources_of
 
@@ -43,8 +44,9 @@ _PATIENCE = 1_000
 class Clustered:
     """The cluster's side of one node. Owned by the assembly, on its event loop: `start`, then `stop`, each once.
 
-    `tick` is called about every 100 ms. `leave` lets the node end because an operator, by name, wants it to leave for good.
-    Raises `ClusterSecretError` when made with a secret that cannot be read.
+    `tick` is called about every 100 ms. `leave` lets the node end because an operator, by name, wants it to leave for
+    good.
+    Raises `ClusterFileError` when made with a file that cannot be used.
     """
 
     def __init__(
@@ -59,6 +61,11 @@ class Clustered:
     ) -> None:
         identity = node.identity
         secret_file, ca_file = config.cluster_secret_file, config.cluster_ca_file
+        secret = b"" if secret_file is None else read_secret(secret_file)
+        if ca_file is not None:
+            check_authorities(ca_file)
+        if secret_file is not None and readable_by_others(secret_file):
+            log.warning("cluster secret readable by others", file=str(secret_file), advice="chmod 600 it")
         self._node = node
         self._now, self._log = now, log
         beat = round(config.beat * 1000)
@@ -82,7 +89,7 @@ class Clustered:
                 url=identity.url,
             ),
             self.replica,
-            secret=b"" if secret_file is None else read_secret(secret_file),
+            secret=secret,
             ca_file=None if ca_file is None else str(ca_file),
             max_skew=self._max_skew,
             standing=lambda: node.standing,

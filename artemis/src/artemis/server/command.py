@@ -13,7 +13,7 @@ import typer
 
 from artemis.server.admin import AdminTokenError, is_loopback
 from artemis.server.app import ListenError, NodeServer
-from artemis.server.cluster_secret import ClusterSecretError
+from artemis.server.cluster_files import ClusterFileError
 from artemis.server.collector import Collector, settle
 from artemis.server.config import ConfigError, ServeConfig, load_config
 from artemis.server.data_directory import DataDirectoryError
@@ -46,7 +46,7 @@ def serve(
     configure_logging(settings.log_level, settings.log_format)
     try:
         _run(settings, config, flags, seen)
-    except (ListenError, DataDirectoryError, AdminTokenError, ClusterSecretError) as error:
+    except (ListenError, DataDirectoryError, AdminTokenError, ClusterFileError) as error:
         typer.echo(f"artemis serve: {error}", err=True)
         raise typer.Exit(1) from error
 
