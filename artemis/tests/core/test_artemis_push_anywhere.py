@@ -184,6 +184,7 @@ def test_changes_that_come_in_are_looked_at_in_the_next_turn(pair: Pair) -> None
     followers = [Follower(pair.b, "s", cursor) for _ in range(3)]
     assert 1 == len(pair.b.stream.catching_up)
     pair.deliver(pair.b)
+    pair.b.stream.catching_up.changed()
     assert [False] * 3 == [follower.subscriber.current for follower in followers]
     for turn in turns:
         turn()  # type: ignore[operator]

@@ -78,7 +78,13 @@ class Touches:
     def changed(self, change: Change) -> None:
         """Note a change of a record."""
         record = change.record
-        self._note(record.key[1], record.dots)
+        dots = record.dots
+        numbers = self._services.get(record.key[1])
+        if numbers is not None and len(dots) == 1 and dots[0].origin in numbers:
+            dot = dots[0]
+            numbers[dot.origin] = max(dot.seq, numbers[dot.origin])
+        else:
+            self._note(record.key[1], dots)
 
     def altered(self, transition: Transition) -> None:
         """Note what callers see differently although no record has changed."""

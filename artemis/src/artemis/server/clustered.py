@@ -110,6 +110,7 @@ class Clustered:
         )
         node.registry.on_change(self._changed)
         node.pullouts.on_decision(self._decided)
+        node.registry.on_jump(lambda *_: node.stream.catching_up.changed())
         node.stream.catching_up.patience = _PATIENCE
         self.membership.links = lambda: self.mesh.links
         self.membership.receiving = self.mesh.reception.connections.__contains__
@@ -143,6 +144,7 @@ class Clustered:
 
     def _changed(self, _: Change) -> None:
         self.mesh.soon()
+        self._node.stream.catching_up.changed()
 
     def _decided(self, seq: int, decision: Decision) -> None:  # noqa: ARG002
         self.mesh.soon()
