@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -55,11 +56,17 @@ def run_seed(seed: int, tell: Tell | None = None, without: str = "") -> Outcome:
     )
 
 
+def collect_seldom() -> None:
+    """Let the garbage collector run seldom: a world is small, and short."""
+    gc.set_threshold(100_000, 50, 50)
+
+
 def run_seeds(seeds: Sequence[int], jobs: int, without: str = "") -> Iterator[Outcome]:
     """Run many seeds in this process, or in `jobs` others; yield their outcomes in the order of the seeds."""
     run = partial(run_seed, without=without)
     if jobs <= 1:
+        collect_seldom()
         yield from map(run, seeds)
         return
-    with get_context("spawn").Pool(jobs) as pool:
+    with get_context("spawn").Pool(jobs, collect_seldom) as pool:
         yield from pool.imap(run, seeds, chunksize=4)

@@ -139,6 +139,7 @@ class Judge:
         elif (
             change.visible is not None
             and client.state == "gone"
+            and world.plan.outlives
             and record.version <= self._tombstones.get((process, name), ZERO)
         ):
             self.broke(2, f"{process.member.name} shows {name} again, which it knew removed: {told_record(record)}")

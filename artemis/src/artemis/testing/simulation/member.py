@@ -136,4 +136,4 @@ class Member:
                 world.judge.look(process)
             if world.faults and world.rnd.random() < 0.05:
                 self.save()
-        world.schedule.after(TICK if world.faults else 2 * TICK, partial(self._tick, process))
+        world.schedule.after(world.tick, partial(self._tick, process))

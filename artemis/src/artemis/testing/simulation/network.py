@@ -116,7 +116,7 @@ class Network:
             stream.sender.tells(stream.receiver)
         elif stream is None and self._wants(source, target) and self._can_meet(source, target):
             self._connect(source, target)
-        again = world.rnd.randint(200, 1_000) if world.faults else 2_000
+        again = world.rnd.randint(200, 1_000) if world.faults else 3_000
         world.schedule.after(again, partial(self._dial, pair))
 
     def _drop(self, pair: Pair) -> None:

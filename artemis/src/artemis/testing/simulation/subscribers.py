@@ -40,7 +40,9 @@ class Poller:
         """Ask, and ask again later; sometimes much later, so that the cursor grows older than what nodes remember."""
         world, rnd = self._world, self._world.rnd
         asleep = world.faults and rnd.random() < 0.03
-        world.schedule.after(rnd.randint(10_000, 45_000) if asleep else rnd.randint(400, 1_500), self.poll)
+        world.schedule.after(
+            rnd.randint(10_000, 45_000) if asleep else rnd.randint(400, 1_500) * (1 if world.faults else 3), self.poll
+        )
         process = world.process(self._node)
         if process is None or not process.ready or (world.faults and rnd.random() < 0.1):
             self._node = rnd.choice(world.serving())
@@ -82,7 +84,9 @@ class Watcher:
     def watch(self) -> None:
         """Take what there is, or subscribe where it can; again later."""
         world, rnd = self._world, self._world.rnd
-        world.schedule.after(rnd.randint(2_000, 20_000) if self._lazy else rnd.randint(20, 600), self.watch)
+        world.schedule.after(
+            rnd.randint(2_000, 20_000) if self._lazy or not world.faults else rnd.randint(20, 900), self.watch
+        )
         process = world.process(self._node)
         if process is None or not process.ready or (world.faults and rnd.random() < 0.02):
             self._leave()

@@ -19,7 +19,7 @@ from artemis.testing.simulation.laws import BrokenLaw
 from artemis.testing.simulation.member import Member
 from artemis.testing.simulation.network import Network
 from artemis.testing.simulation.operators import Operators
-from artemis.testing.simulation.plan import BEAT, CHAOS, SKEW, Plan
+from artemis.testing.simulation.plan import BEAT, CHAOS, SKEW, TICK, Plan
 from artemis.testing.simulation.process import Process
 from artemis.testing.simulation.schedule import Schedule
 from artemis.testing.simulation.spoiling import Spoil
@@ -41,6 +41,8 @@ class World:
         self.schedule = Schedule()
         self.stats: Counter[str] = Counter()
         self.faults = True
+        #: How often nodes tick, in milliseconds; seldom when nothing happens any more.
+        self.tick = TICK
         #: Pairs of a client and a node that do not reach each other.
         self.cut: set[tuple[str, str]] = set()
         self.members: dict[str, Member] = {}
@@ -62,9 +64,11 @@ class World:
         check = self.judge.check
         self.schedule.run(CHAOS, check)
         self._faults.end()
+        self.tick = 2 * TICK
         calm = CHAOS + self.plan.settle
         self.schedule.run(calm, check)
         self.judge.settled()
+        self.tick = 4 * TICK
         self.schedule.run(calm + self.plan.lifetime + 6_000, check)
         self.judge.settled()
         self.judge.bounded()
