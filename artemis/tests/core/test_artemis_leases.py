@@ -217,33 +217,47 @@ def test_the_table_agrees_with_looking_at_everyone(steps: list[tuple[int, set[in
 
 
 @settings(max_examples=100)
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.sampled_from([0, 700, 4_000])), max_size=30))
-def test_who_was_heard_since_the_last_time(steps: list[tuple[int, int, int]]):
-    """Asked again and again, the table tells each lease that was heard since, though others join from long ago."""
-    table, leases, now, last = LeaseTable(TTL, WINDOW, HOLD, now=0), {}, 0, 0
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 4), st.sampled_from([0, 700, 4_000])), max_size=30))
+def test_who_was_heard_here_since_the_last_time(steps: list[tuple[int, int, int]]):
+    """Asked again and again, the table tells each lease that was heard here since, and none that others told of."""
+    table, leases, here, now, last = LeaseTable(TTL, WINDOW, HOLD, now=0), {}, set(), 0, 0
     for number, what, wait in steps:
         now += wait
         lease = leases.get(number)
         if what == 0:
-            expected = {lease.record.key[2] for lease in leases.values() if lease.heard >= last}
-            found = names(table.heard_since(last))
+            expected = {each for each in here if leases[each].heard >= last}
+            found = [int(name) for name in names(table.heard_since(last))]
             assert (expected, len(expected)) == (set(found), len(found))
             last = now
-        elif lease is None or what == 1:
-            if lease is not None:
-                table.discard(lease)
-            leases[number] = lease = new_lease(str(number), now - wait * what)
+        elif lease is None:
+            leases[number] = lease = new_lease(str(number), now - wait)
             table.place(lease, now)
+        elif what == 1:
+            table.place(lease, now)
+            here.discard(number)
         elif what == 2:
             table.hear(lease, now, (now, "n"))
+            here.add(number)
+        elif what == 3:
+            table.hear_told([lease], now, (now, "m"))
+            here.discard(number)
         else:
-            table.tick(now, 100)
-            leases = {number: lease for number, lease in leases.items() if lease in leases_of(table)}
+            for expired in table.tick(now, 100)[0]:
+                del leases[int(expired.record.key[2])]
+                here.discard(int(expired.record.key[2]))
+        assert len(leases) == len(table)
 
 
-def leases_of(table: LeaseTable) -> set[Lease]:
-    """Return the leases that are still in a table."""
-    return {lease for part in (table._fresh, *table._silent, *table._pardoned) for lease in part}
+def test_leases_expire_in_the_order_of_hearing_whoever_heard_them(fill):
+    """Those heard here and those that others told of are one order."""
+    table, leases = fill(4)
+    for moment, lease in enumerate(leases, 1):
+        (table.hear_told if moment % 2 else table.hear_all)([lease], moment, (moment, "n"))
+    expired, more = table.tick(TTL + 100, 2)
+    while more:
+        rest, more = table.tick(TTL + 100, 2)
+        expired += rest
+    assert ["0", "1", "2", "3"] == names(expired)
 
 
 def test_a_lease_whose_turn_comes_later_now_waits_longer(fill):

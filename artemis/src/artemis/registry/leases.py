@@ -78,11 +78,11 @@ class LeaseTable:
         "_due_before",
         "_fresh",
         "_fresh_from",
-        "_late",
         "_pardoned",
         "_reprieved",
         "_silent",
         "_since",
+        "_told",
         "_window",
         "enabled",
         "grace",
@@ -107,13 +107,13 @@ class LeaseTable:
         self.renewals = 0
         self._window = RenewalWindow(now)
         self._fresh: OrderedDict[Lease, None] = OrderedDict()
+        # Those that others have heard, so that what was heard here is found at the end of the order alone.
+        self._told: OrderedDict[Lease, None] = OrderedDict()
         # One queue for each rank.
         self._silent: list[OrderedDict[Lease, None]] = [OrderedDict()]
         # Leases that were silent when self-preservation ended. All count as heard at that moment, and become the silent
         # ones again, in one step, when the window has passed without a heartbeat.
         self._pardoned: list[OrderedDict[Lease, None]] = [OrderedDict()]
-        # How many leases of the latest ones in the order were not heard when they were put there.
-        self._late = 0
         # Whether those were silent by the times that hold now, so that they are not told as heard.
         self._reprieved = False
         self._fresh_from = now
@@ -123,7 +123,7 @@ class LeaseTable:
 
     def __len__(self) -> int:
         """Count the live leases."""
-        return len(self._fresh) + _count(self._silent) + _count(self._pardoned)
+        return len(self._fresh) + len(self._told) + _count(self._silent) + _count(self._pardoned)
 
     def add(self, lease: Lease) -> None:
         """Take in a lease that was heard just now."""
@@ -136,20 +136,15 @@ class LeaseTable:
         if lease.heard < horizon and self._fresh_from < horizon and not any(self._pardoned):
             self._queue(self.rank(lease))[lease] = None
         else:
-            self._fresh[lease] = None
-            self._late += 1
+            self._told[lease] = None
 
     def heard_since(self, moment: int) -> list[Lease]:
-        """Return the leases heard at `moment` or later, in no order; asked for in turn, each time since the last."""
-        late, self._late = self._late, 0
+        """Return the leases that were heard here at `moment` or later, the latest first."""
         found: list[Lease] = []
         for lease in reversed(self._fresh):
-            if lease.heard >= moment:
-                found.append(lease)
-            elif late:
-                late -= 1
-            else:
+            if lease.heard < moment:
                 break
+            found.append(lease)
         return found
 
     def discard(self, lease: Lease) -> None:
@@ -157,7 +152,7 @@ class LeaseTable:
         if lease in self._fresh:
             del self._fresh[lease]
             return
-        for part in (*self._silent, *self._pardoned):
+        for part in (self._told, *self._silent, *self._pardoned):
             if lease in part:
                 del part[lease]
                 return
@@ -185,6 +180,19 @@ class LeaseTable:
             except KeyError:
                 self.discard(lease)
                 self._fresh[lease] = None
+
+    def hear_told(self, leases: Collection[Lease], now: int, stamp: Stamp) -> None:
+        """Renew many leases of this table that another node has heard."""
+        self.renewals += len(leases)
+        move = self._told.move_to_end
+        for lease in leases:
+            lease.heard = now
+            lease.renewed = stamp
+            try:
+                move(lease)
+            except KeyError:
+                self.discard(lease)
+                self._told[lease] = None
 
     def retime(self, ttl: int, window: int, hold: int, grace: int = 0) -> None:
         """Use other times from the next tick on, for the leases that exist as well (spec 10.1: read at every check)."""
@@ -250,7 +258,7 @@ class LeaseTable:
 
     def heard_all_since(self, moment: int) -> bool:
         """Tell whether every lease was heard after `moment`."""
-        parts = (self._fresh, *self._silent, *self._pardoned)
+        parts = (self._fresh, self._told, *self._silent, *self._pardoned)
         return all(next(iter(part)).heard > moment for part in parts if part)
 
     def status(self) -> SelfPreservation:
@@ -312,16 +320,23 @@ class LeaseTable:
                 fresh[lease] = None
                 fresh.move_to_end(lease, last=False)
                 moved += 1
-        while fresh:
-            lease = next(iter(fresh))
+        while part := self._earlier():
+            lease = next(iter(part))
             if lease.heard >= horizon:
                 break
             if moved == limit:
                 return False
-            del fresh[lease]
+            del part[lease]
             self._queue(self.rank(lease))[lease] = None
             moved += 1
         return True
+
+    def _earlier(self) -> OrderedDict[Lease, None]:
+        """Return the one of the two orders whose first lease was heard before that of the other; empty if both are."""
+        fresh, told = self._fresh, self._told
+        if not told or (fresh and next(iter(fresh)).heard <= next(iter(told)).heard):
+            return fresh
+        return told
 
     def _queue(self, rank: int) -> OrderedDict[Lease, None]:
         """Return the queue of the silent leases of a rank."""

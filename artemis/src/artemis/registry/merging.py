@@ -111,9 +111,9 @@ class MergingStore(RecordStore):
                 (legacy if lease.legacy else normal).append(lease)
             elif not lease.record.removed:
                 self._return(lease, stamp, now)
-        self._normal.hear_all(normal, now, stamp)
+        self._normal.hear_told(normal, now, stamp)
         if legacy:
-            self._legacy.hear_all(legacy, now, stamp)
+            self._legacy.hear_told(legacy, now, stamp)
 
     @property
     def renewed(self) -> int:

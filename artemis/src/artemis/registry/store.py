@@ -306,9 +306,11 @@ class RecordStore:
         if self._witness is not None:
             self._witness(lease)
         previous = lease.record.content if lease.live else None
-        if lease.live:
-            self._table(lease).discard(lease)
         live = record.live
+        # Who was heard neither sooner nor later keeps its place in the order.
+        stays = live and lease.live and record.renewed == lease.renewed and legacy == lease.legacy
+        if lease.live and not stays:
+            self._table(lease).discard(lease)
         entry = self._services[record.key[1]]
         entry.changed = now
         if live != lease.live:
@@ -320,7 +322,9 @@ class RecordStore:
         lease.record, lease.renewed, lease.live, lease.legacy = record, record.renewed, live, legacy
         if self._marks is not None:
             self._marks.changed(lease)
-        if live:
+        if stays:
+            pass
+        elif live:
             if lease.heard == now:
                 self._table(lease).add(lease)
             else:
