@@ -60,7 +60,6 @@ from artemis.registry import (
 from artemis.registry.restore import restore, version_after
 from artemis.server.about import NodeAbout
 from artemis.server.outcomes import NOT_EXISTING, REGISTRY_SUCCESS, failed_instance, not_ours, outcome, refused
-from artemis.server.versions import AHEAD, Versions
 
 if TYPE_CHECKING:
     from artemis.server.cluster_control import ClusterControl
@@ -219,20 +218,18 @@ class Node:
         if isinstance(instances, ResponseStatus):
             return RegistryResponse(response_status=instances)
         failed: list[FailedInstance | None] = []
-        register, versions = self.registry.register, self._versions(request, now)
-        for number, instance in enumerate(instances):
+        register = self.registry.register
+        for instance in instances:
             if instance is None:
                 continue
             try:
-                if not self._allow_registry and not self._in_zone(instance):
-                    failed.append(self._refuse_zone(instance))
-                elif versions is None:
+                if self._allow_registry or self._in_zone(instance):
                     register(instance, now)
                 else:
-                    versions.tell(number, register(instance, now, versions.known(number)))
+                    failed.append(self._refuse_zone(instance))
             except RegistryError as error:
                 failed.append(refused(instance, error))
-        return outcome(failed, versions)
+        return outcome(failed)
 
     def heartbeat(self, request: RegistryRequest | None, now: int) -> RegistryResponse:
         """Renew leases; what must be registered comes back whole with `data-not-found` (spec 2.1, 0.4)."""
@@ -254,20 +251,17 @@ class Node:
         if isinstance(instances, ResponseStatus):
             return RegistryResponse(response_status=instances)
         failed: list[FailedInstance | None] = []
-        unregister, versions = self.registry.unregister, self._versions(request, now)
-        for number, instance in enumerate(instances):
+        for instance in instances:
             if instance is None:
                 continue
             try:
-                if not self._allow_registry and not self._in_zone(instance):
-                    failed.append(self._refuse_zone(instance))
-                elif versions is None:
-                    unregister(instance, now)
+                if self._allow_registry or self._in_zone(instance):
+                    self.registry.unregister(instance, now)
                 else:
-                    versions.tell(number, unregister(instance, now, versions.known(number)))
+                    failed.append(self._refuse_zone(instance))
             except RegistryError as error:
                 failed.append(refused(instance, error))
-        return outcome(failed, versions)
+        return outcome(failed)
 
     # -- discovery
 
@@ -502,33 +496,23 @@ class Node:
         if isinstance(instances, ResponseStatus):
             return RegistryResponse(response_status=instances)
         failed: list[FailedInstance | None] = []
-        heartbeat, versions = self.registry.heartbeat, self._versions(request, now)
-        for number, instance in enumerate(instances):
+        heartbeat = self.registry.heartbeat
+        for instance in instances:
             if instance is None:
                 continue
             try:
                 if not self._allow_registry and not self._in_zone(instance):
                     failed.append(self._refuse_zone(instance))
                     continue
-                lease = heartbeat(instance, now, None if versions is None else versions.known(number))
+                lease = heartbeat(instance, now)
             except RegistryError as error:
                 failed.append(refused(instance, error))
                 continue
             if lease is None:
                 failed.append(failed_instance(instance, DATA_NOT_FOUND, NOT_EXISTING))
-                continue
-            if versions is not None:
-                versions.tell(number, lease)
-            if leases is not None:
+            elif leases is not None:
                 leases.append(lease)
-        return outcome(failed, versions)
-
-    def _versions(self, request: RegistryRequest | None, now: int) -> Versions | None:
-        """Return the versions that a client names, None for one that does not."""
-        if request is None or not request.versions:
-            return None
-        latest = (self.registry.wall(now) + AHEAD) * 1000
-        return Versions(request.versions, len(request.instances or ()), latest)
+        return outcome(failed)
 
     def _asked(self, request: RegistryRequest | None) -> list[Instance | None] | ResponseStatus:
         """Return the instances of a registry request, or why it is not served at all (spec 2.1 steps 2 and 3)."""
