@@ -201,5 +201,6 @@ def test_what_is_thought_of_others_is_logged_when_it_changes(world: World) -> No
     world.membership.met(peer("a"), None)
     for _ in range(12):
         world.run(1_000)
-    judged = [entry["presence"] for entry in world.log.entries if entry["event"] == "peer judged"]
-    assert ["suspected", "gone"] == judged
+    assert [("member unknown", "not met"), ("member down", "unknown")] == [
+        (entry["event"], entry["was"]) for entry in world.log.entries if entry["event"].startswith("member")
+    ]

@@ -14,6 +14,7 @@ from artemis.cluster.members import Announced, Members, MemberTimings
 from artemis.cluster.mesh.listener import MeshListener
 from artemis.cluster.mesh.wire import Code
 from artemis.cluster.suspicion import Patience
+from artemis.server.member_log import MemberLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -62,6 +63,7 @@ class Membership(MeshListener):
         self._redial = False
         self._ids: Collection[str] = ()
         self._short_for = 0
+        self._words = MemberLog(log)
         node.wait_for(self.joining.waiting)
 
     def reconfigure(self, config: ServeConfig) -> None:
@@ -85,8 +87,8 @@ class Membership(MeshListener):
         members, replica, node = self.members, self._replica, self._node
         for peer, at in replica.heard.items():
             members.heard(peer, at)
-        for changed in members.tick(now, wall):
-            self._tell(changed, now)
+        members.tick(now, wall)
+        self._words.look(members, now)
         if self._redial:
             self._redial = False
             self.dial(members.addresses)
@@ -177,10 +179,6 @@ class Membership(MeshListener):
             self._log.error("registry is not served", reason=fault)
         elif fault is None and before is not None:
             self._log.info("registry is served again", reason="the wall clock is right")
-
-    def _tell(self, node: str, now: int) -> None:
-        view = self.members.view(node, now)
-        self._log.info("peer judged", node=node, url=str(view.url), presence=view.presence, why=view.why)
 
     def _check_lifetime(self, nodes: int) -> None:
         """Say once for each size when records would be forgotten before the last node may expire them (design 4.1)."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from artemis.cluster.addresses import BadAddress, PeerUrl, peer_url
 from artemis.cluster.mesh.accepting import Reception
 from artemis.cluster.mesh.dialler import Dialler
 from artemis.cluster.mesh.handshake import RefusedError, named
+from artemis.cluster.mesh.link_log import NOT_LINKED, TURNED_AWAY, LinkLog
 from artemis.cluster.mesh.listener import MeshListener
 from artemis.cluster.mesh.pauses import MeshTimings
 from artemis.cluster.mesh.states import LinkState, link_state
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from artemis.cluster.replica import Replica
     from artemis.cluster.standing import Standing
 
-_NOT_LINKED = "peer not linked"
 #: Milliseconds between two looks at what has become of the links.
 _KEEPING = 1_000
 #: A connection of a peer is dropped after this many times the silence that its dialler would bear.
@@ -74,6 +74,8 @@ class Mesh:
         self.chance = random.Random().random  # noqa: S311 - spreads attempts, keeps no secret
         self.reception = Reception(self)
         self.counters: Counter[str] = Counter({"links": 0, "overflows": 0, "dropped": 0, "oversized": 0, "failures": 0})
+        #: Handshakes that came to nothing, by who dialled (`us` or `them`) and code.
+        self.refused: Counter[tuple[str, str]] = Counter()
         self._replica = replica
         self._max_skew = max_skew
         self._log = log
@@ -83,7 +85,7 @@ class Mesh:
         self._links: dict[str, Dialler] = {}
         self._claims: dict[str, Dialler] = {}
         self._standings: dict[str, Standing] = {}
-        self._said: dict[tuple[str, str], tuple[str, str]] = {}
+        self._links_log = LinkLog(log)
         self._loop = asyncio.get_running_loop()
         self._flushing: asyncio.Handle | None = None
         self._next_keeping = 0
@@ -195,9 +197,11 @@ class Mesh:
         self._outdate(peer)
         self._meet(peer, dialler.url)
         self._links[party.node] = dialler
-        self._said.pop((_NOT_LINKED, str(dialler.url)), None)
+        self._links_log.linked(str(dialler.url))
         self.counters["links"] += 1
-        self._log.info("peer linked", node=party.node, url=str(dialler.url), epoch=party.epoch, rtt_ms=peer.rtt)
+        self._links_log.tell(
+            "info", "peer linked", self.now(), node=party.node, url=str(dialler.url), epoch=party.epoch, rtt_ms=peer.rtt
+        )
         self._replica.connect(party.node, self.now())
         self._listener.measured(party.node, peer.skew)
         self.soon()
@@ -209,13 +213,14 @@ class Mesh:
             return
         del self._links[node]
         self._replica.disconnect(node)
-        log = self._log.info if reason.code == Code.STOPPING else self._log.warning
-        log("peer parted", node=node, url=str(dialler.url), reason=reason.text)
+        level: Literal["info", "warning"] = "info" if reason.code == Code.STOPPING else "warning"
+        self._links_log.tell(level, "peer parted", self.now(), node=node, url=str(dialler.url), reason=reason.text)
         self._listener.parted(peer, reason)
 
     def unlinked(self, dialler: Dialler, refusal: Refusal) -> None:
         """An attempt to link came to nothing."""
-        if self._say(_NOT_LINKED, str(dialler.url), refusal):
+        self.refused["us", str(refusal.code)] += 1
+        if self._links_log.refused(NOT_LINKED, str(dialler.url), refusal, self.now()):
             self._listener.trouble(dialler.url, refusal)
         if not dialler.configured and refusal.code in (Code.SAME_NODE, Code.MYSELF):
             # It calls us from within its task.
@@ -249,7 +254,7 @@ class Mesh:
     def accepted(self, connection: Accepted) -> None:
         """A node will send on a connection of its own."""
         party = connection.peer.party
-        self._log.info("peer accepted", node=party.node, url=party.url, epoch=party.epoch)
+        self._links_log.tell("info", "peer accepted", self.now(), node=party.node, url=party.url, epoch=party.epoch)
         self._dial_back(connection)
 
     def lost(self, connection: Accepted) -> None:
@@ -264,13 +269,14 @@ class Mesh:
 
     def turned_away(self, where: str, refusal: Refusal, peer: Peer | None) -> None:
         """A node that dialled us was refused."""
+        self.refused["them", str(refusal.code)] += 1
         if peer is not None and refusal.code == Code.CLOCK:
             self._listener.measured(peer.party.node, peer.skew)
         # Not by its port, which is another one each time.
         place = where.rpartition(":")[0] if peer is None else peer.party.url
         if peer is None and self.now() < self._next_stranger:
             return  # it is counted; whoever may connect shall not fill the log
-        if self._say("peer turned away", place, refusal):
+        if self._links_log.refused(TURNED_AWAY, place, refusal, self.now()):
             self._next_stranger = self.now() + _STRANGERS
             self._listener.turned_away(place, refusal)
 
@@ -389,15 +395,3 @@ class Mesh:
 
     def _diallers(self) -> Iterator[Dialler]:
         yield from [*self._configured.values(), *self._announced.values()]
-
-    def _say(self, event: str, where: str, refusal: Refusal) -> bool:
-        """Log a refusal, once until its reason changes; whether it has."""
-        # What systems say of peers that cannot be reached may be other words each time, and a skew another number.
-        said = (refusal.code, "" if refusal.code in (Code.UNREACHABLE, Code.CLOCK) else refusal.text)
-        if self._said.get((event, where)) == said:
-            return False
-        if len(self._said) >= 1_000:
-            del self._said[next(iter(self._said))]
-        self._said[event, where] = said
-        self._log.warning(event, url=where, code=str(refusal.code), reason=refusal.text)
-        return True
