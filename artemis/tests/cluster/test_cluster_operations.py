@@ -231,3 +231,59 @@ async def test_a_node_without_others_says_that_it_is_alone():
             assert (400, True) == (status, "start it with --peers" in answer["message"])
     finally:
         await node.server.stop()
+
+
+def numbers(text: str) -> dict[str, float]:
+    """The metrics of a cluster by name and labels."""
+    lines = [line.rpartition(" ") for line in text.splitlines() if line.startswith("artemis_cluster_")]
+    return {name: float(value) for name, _, value in lines}
+
+
+async def scrape(node: Node) -> dict[str, float]:
+    """Ask a node for its metrics."""
+    async with aiohttp.ClientSession() as session, session.get(f"{node.server.url}/metrics") as response:
+        return numbers(await response.text())
+
+
+async def test_metrics_tell_of_members_links_and_each_peer(pair):
+    """By what clients are told of them, by direction, and by URL."""
+    one, two = pair
+    one.register("a", "b")
+    await two.until_shown("a", "b")
+    two.server.cluster.replica.want(one.server.node.identity.node_id)
+    exchanges = two.server.cluster.replica.counters.exchanges
+    await two.notes.until(lambda: two.server.cluster.replica.counters.exchanges > exchanges)
+    found = await scrape(two)
+    members = {word: found[f'artemis_cluster_members{{status="{word}"}}'] for word in ("up", "down", "unknown")}
+    assert {"up": 1, "down": 0, "unknown": 0} == members
+    assert (1, 1) == tuple(found[f'artemis_cluster_links{{direction="{way}"}}'] for way in ("in", "out"))
+    peer = f'{{peer="{one.server.url}"}}'
+    names = ("lag_changes", "differing_buckets", "queued_messages", "flaps")
+    assert [0, 0, 0, 0] == [found[f"artemis_cluster_peer_{name}{peer}"] for name in names]
+    assert found[f"artemis_cluster_peer_silence_seconds{peer}"] < 10
+    assert abs(found[f"artemis_cluster_peer_clock_skew_seconds{peer}"]) < 2.5
+    assert 2 == found['artemis_cluster_events_total{event="changes_applied"}']
+    assert 0 == found["artemis_cluster_held_changes"]
+
+
+async def test_metrics_count_refused_links_by_reason(tmp_path):
+    """On both sides."""
+    async with cluster(tmp_path, 1) as (one,):
+        other = Node(peers=one.server.url, cluster_name="other", join_timeout=0)
+        await other.start()
+        try:
+            await other.notes.until(lambda: other.server.cluster.mesh.refused)
+            assert 1 <= (await scrape(other))['artemis_cluster_refused_links_total{dialled_by="us",reason="cluster"}']
+            assert 1 <= (await scrape(one))['artemis_cluster_refused_links_total{dialled_by="them",reason="cluster"}']
+        finally:
+            await other.server.stop()
+
+
+async def test_a_node_alone_has_no_metrics_of_a_cluster():
+    """It pays nothing for what it does not have."""
+    node = Node()
+    await node.start()
+    try:
+        assert {} == await scrape(node)
+    finally:
+        await node.server.stop()

@@ -21,6 +21,7 @@ from artemis.registry import Cut
 from artemis.server.admin import AdminGuard, admin_guard, readable_by_others
 from artemis.server.binary.door import BinaryDoor
 from artemis.server.binary.subscriptions import Subscriptions
+from artemis.server.cluster_metrics import cluster_metrics
 from artemis.server.config import ServeConfig, own_url
 from artemis.server.data_directory import DirectoryLock, hold
 from artemis.server.describe import describe
@@ -413,9 +414,11 @@ class NodeServer:
                 **({} if self.persistence is None else self.persistence.last),
                 "long_polls": self._http.polls.waiting,
                 "up": stats.status == UP,
+                "age_seconds": self.node.age(now_ms()) / 1000,
                 "self_preservation_active": stats.self_preservation.active,
                 "legacy_self_preservation_active": stats.legacy_self_preservation.active,
             },
+            cluster=() if self.node.control is None else cluster_metrics(self.node.control, now_ms()),
         )
 
     def _tick(self) -> None:

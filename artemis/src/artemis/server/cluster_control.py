@@ -6,7 +6,7 @@ and what is decided without operators (`membership`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -57,8 +57,8 @@ class Task:
 class ClusterControl:
     """Made by the assembly of a node with others, given to `Node.control`; used from one event loop.
 
-    `links` returns the state of all links, `counters` what happened on them, `leave` lets the node leave the cluster
-    for good, because of an operator.
+    `links` returns the state of all links, `counters` what happened on them, `refused` how many came to nothing, by who
+    dialled and why; `leave` lets the node leave the cluster for good, because of an operator.
     """
 
     def __init__(
@@ -68,7 +68,8 @@ class ClusterControl:
         replica: Replica,
         *,
         links: Callable[[], list[LinkState]],
-        counters: Callable[[], dict[str, int]],
+        counters: Callable[[], Mapping[str, int]],
+        refused: Callable[[], Mapping[tuple[str, str], int]],
         leave: Callable[[str], None],
     ) -> None:
         self.name = name
@@ -76,6 +77,7 @@ class ClusterControl:
         self.replica = replica
         self.links = links
         self.counters = counters
+        self.refused = refused
         self.leave = leave
         self._tasks: dict[int, Task] = {}
         self._number = 0

@@ -106,6 +106,7 @@ class Clustered:
             self.replica,
             links=self.mesh.peers,
             counters=lambda: {**self.mesh.counters, **self.mesh.reception.counters},
+            refused=lambda: self.mesh.refused,
             leave=leave,
         )
         node.registry.on_change(self._changed)

@@ -12,7 +12,10 @@ Numbers = Mapping[str, float]
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """The numbers at one moment. Counters only grow; they start at zero with the process."""
+    """The numbers at one moment. Counters only grow; they start at zero with the process.
+
+    `cluster` is empty for a node without others.
+    """
 
     requests: Mapping[str, Numbers]
     rejected: Mapping[str, Numbers]
@@ -27,6 +30,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     websocket: Numbers
     websocket_sessions: Numbers
     node: Numbers
+    cluster: Iterable[Metric] = ()
 
 
 _COUNTERS = {
@@ -85,7 +89,9 @@ _COUNTERS = {
         (
             "What happened in the registry: instances registered, renewed (by_plan: recognised by their bytes), "
             "rewritten: heartbeats that brought other content, unregistered, expired, swept (early: to stay within "
-            "the limit), refused (large: ids that are too long too); unknown_leases: heartbeats "
+            "the limit), refused (large: ids that are too long too); repaired: records that were news in an exchange "
+            "with another node; overtaken: changes of another node that came when a later one of the same instance was "
+            "here, which counts; unknown_leases: heartbeats "
             "answered with data-not-found; filter_failures: discovery filters that failed and were skipped; "
             "operations_refused: operations of operators beyond the limit."
         ),
@@ -143,6 +149,7 @@ class Metrics:
         yield gauge
         for name, value in now.node.items():
             yield GaugeMetricFamily(f"artemis_{name}", _NODE[name], value=value)
+        yield from now.cluster
 
 
 _NODE = {
@@ -162,6 +169,7 @@ _NODE = {
     "dead_records": "Removed and expired instances that are still remembered.",
     "long_polls": "Requests that wait for changes of a service.",
     "up": "1 when the node serves clients.",
+    "age_seconds": "How old what is shown may be at most: since when another node may know something that is not here.",
     "self_preservation_active": "1 while silent leases are held longer because many fell silent at once.",
     "legacy_self_preservation_active": "The same for instances whose metadata has java_registry.",
 }

@@ -74,7 +74,7 @@ def view(node: Node, request: StatusRequest | None, now: int) -> ClusterViewResp
     replica = control.replica
     state, digest = replica.state(), replica.digest
     members = [_member(each, state.peers.get(each.view.node), now) for each in control.neighbours(now)]
-    counters = msgspec.structs.asdict(state.counters) | {"held_dropped": state.held_dropped} | control.counters()
+    counters = msgspec.structs.asdict(state.counters) | {"held_dropped": state.held_dropped} | dict(control.counters())
     return msgspec.structs.replace(
         own,
         cluster_name=control.name,
