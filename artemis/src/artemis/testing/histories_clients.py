@@ -25,7 +25,11 @@ TIMEOUT = 5.0
 """Seconds that a plain client waits for an answer."""
 
 _NO_ANSWER = (aiohttp.ClientError, OSError, TimeoutError, msgspec.MsgspecError)
-_CALLS: Mapping[str, Operation] = {"registry.register": "register", "registry.heartbeat": "heartbeat"}
+_CALLS: Mapping[str, Operation] = {
+    "registry.register": "register",
+    "registry.heartbeat": "heartbeat",
+    "registry.unregister": "unregister",
+}
 
 
 def instance_of(service: str, name: str, content: str = "") -> Instance:
