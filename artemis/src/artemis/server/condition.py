@@ -1,0 +1,196 @@
+"""What a node serves, whom, and as of when (spec 6.3, 6.5; design 4.1 "Age of an answer").
+
+Synchronous and pure, like the node whose part it is. Not here: what wins when several things speak against serving
+(`artemis.cluster.standing`), and what is served (`node`).
+"""
+
+import msgspec
+
+from artemis._version import __version__
+from artemis.cluster.members import Members
+from artemis.cluster.standing import Availability, Service, Standing, Switch
+from artemis.model import (
+    Instance,
+    NodeStatusRequest,
+    NodeStatusResponse,
+    ResponseStatus,
+    ServiceNode,
+    ServiceNodeStatus,
+    Zone,
+)
+from artemis.model.nodes import STARTING, UP
+from artemis.model.responses import NO_PERMISSION, SERVICE_UNAVAILABLE, SUCCESS, failure
+from artemis.server.outcomes import not_ours
+
+
+class NodeIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    """Who a node is. `epoch` grows at each start of the node; `url` is where clients and peers reach it."""
+
+    node_id: str
+    epoch: int
+    region: str
+    zone: str
+    url: str
+
+
+class Condition:
+    """The condition of one node. Made and owned as a part of it.
+
+    `as_of` is the `now` from which on what is shown may lack something, None when it cannot. `availability` decides
+    what is served, as `status`, `serves_registry`, `serves_discovery` and `standing` tell; `members` are the other
+    nodes, None for a node without. `generation` changes whenever something changes that the outcome of all requests
+    depends on.
+    """
+
+    def __init__(
+        self, identity: NodeIdentity, *, allow_registry_from_other_zone: bool, allow_discovery_from_other_zone: bool
+    ) -> None:
+        self.identity = identity
+        self.members: Members | None = None
+        self.availability = Availability()
+        self.status = STARTING
+        self.standing = Standing()
+        self.serves_registry = self.serves_discovery = False
+        self.generation = -1
+        self.as_of: int | None = None
+        self._stale_since: int | None = None
+        self._contact: int | None = None
+        self._region = identity.region.lower()
+        self._zone = identity.zone.lower()
+        self._allow_registry = allow_registry_from_other_zone
+        self._allow_discovery = allow_discovery_from_other_zone
+        self._settle()
+
+    # -- what is served, and whom
+
+    @property
+    def serving(self) -> bool:
+        """Tell whether clients are served whatever they ask for (spec 6.3)."""
+        return self.status == UP
+
+    def unavailable(self, what: str) -> ResponseStatus:
+        """Say that `registry` or `discovery` is not served now, in the original's words, and why where that helps."""
+        why = "".join(f"; {reason}" for reason in self.availability.reasons)
+        return failure(SERVICE_UNAVAILABLE, f"Serivce {what} is not in up state. Current status: {self.status}{why}")
+
+    def accepts(self, zone: str | None) -> bool:
+        """Tell whether instances of a zone of this region may be written here (spec 6.5)."""
+        return self._allow_registry or (zone is not None and zone.lower() == self._zone)
+
+    def answers(self, zone: str) -> bool:
+        """Tell whether lookups from a zone of this region are served here (spec 6.5)."""
+        return self._allow_discovery or zone.lower() == self._zone
+
+    def refuse_discovery(self, region: str | None, zone: str | None) -> ResponseStatus | None:
+        """Say why callers of a region and zone are shown nothing, None when they are (spec 2.2, 6.5)."""
+        if not self.serves_discovery:
+            return self.unavailable("discovery")
+        if region is None or region.lower() != self._region:
+            return failure(NO_PERMISSION, not_ours("region", region, self.identity.region))
+        if not self._allow_discovery and (zone is None or zone.lower() != self._zone):
+            return failure(NO_PERMISSION, not_ours("zone", zone, self.identity.zone))
+        return None
+
+    def node_status(self, request: NodeStatusRequest | None, now: int) -> NodeStatusResponse:  # noqa: ARG002
+        """Tell the status of this node (spec 2.4, 6.3)."""
+        identity = self.identity
+        zone = Zone(region_id=identity.region, zone_id=identity.zone)
+        undecided = False if self.availability.waiting is None else None
+        status = ServiceNodeStatus(
+            allow_discovery_from_other_zone=self._allow_discovery,
+            allow_registry_from_other_zone=self._allow_registry,
+            can_service_discovery=self.serves_discovery or undecided,
+            can_service_registry=self.serves_registry or undecided,
+            node=ServiceNode(
+                node_id=identity.node_id,
+                region_id=identity.region,
+                url=identity.url,
+                zone=zone,
+                zone_id=identity.zone,
+            ),
+            status=self.status,
+        )
+        return NodeStatusResponse(node_status=status, response_status=SUCCESS)
+
+    def allow_other_zones(self, *, registry: bool, discovery: bool) -> None:
+        """Say whether instances and lookups of other zones of the region are served (spec 6.5)."""
+        self._allow_registry = registry
+        self._allow_discovery = discovery
+        self._settle()
+
+    def wait_for(self, what: str | None) -> None:
+        """Stay `starting`, and say what is waited for; None ends the start (spec 6.4)."""
+        if what != self.availability.waiting:
+            self.availability.waiting = what
+            self._settle()
+
+    def blame_clock(self, why: str | None) -> None:
+        """Serve no registry while the own wall clock is the wrong one, and say so; None: it is right (design 4.1)."""
+        if why != self.availability.clock:
+            self.availability.clock = why
+            self._settle()
+
+    def force(self, service: Service, switch: Switch | None) -> None:
+        """Switch a service on or off by hand, None leaves it to itself again, at once (defect 11).
+
+        It is this node's alone, and lasts as long as the process: the next start decides anew.
+        """
+        if switch is None:
+            self.availability.release(service)
+        else:
+            self.availability.force(service, switch)
+        self._settle()
+
+    def drain(self, now: int) -> None:  # noqa: ARG002
+        """Stop serving, for good: every request from now on is answered `service-unavailable`."""
+        self.availability.draining = True
+        self._settle()
+
+    # -- as of when
+
+    def age(self, now: int) -> int:
+        """Return how many milliseconds old the data may be: 0, unless `as_of` names an earlier moment (design 4.1).
+
+        Data of a former life are as old as their snapshot until they are confirmed. In a cluster they are as old as the
+        last contact with that member which has been silent longest of those that are up or suspected: one that went
+        silent without a farewell makes the age grow until it is taken for down.
+        """
+        return 0 if self.as_of is None else max(0, now - self.as_of)
+
+    @property
+    def stale_since(self) -> int | None:
+        """The `now` since which leases of a former life wait to be confirmed, None when all are."""
+        return self._stale_since
+
+    @stale_since.setter
+    def stale_since(self, since: int | None) -> None:
+        self._stale_since = since
+        self._date()
+
+    def in_contact(self, since: int | None) -> None:
+        """Say when all members that may have accepted something were heard last; None without any."""
+        self._contact = since
+        self._date()
+
+    def _date(self) -> None:
+        moments = [moment for moment in (self.stale_since, self._contact) if moment is not None]
+        self.as_of = min(moments, default=None)
+
+    def _in_zone(self, instance: Instance) -> bool:
+        return instance.zone_id is not None and instance.zone_id.lower() == self._zone
+
+    def _settle(self) -> None:
+        """Take over what the availability says now, and tell whoever remembers outcomes."""
+        available = self.availability
+        self.status = available.status
+        self.serves_registry, self.serves_discovery = available.serves("registry"), available.serves("discovery")
+        self.standing = Standing(
+            status=self.status,
+            registry=self.serves_registry,
+            discovery=self.serves_discovery,
+            registry_from_other_zones=self._allow_registry,
+            discovery_from_other_zones=self._allow_discovery,
+            why="; ".join(available.reasons),
+            metadata={"version": __version__},
+        )
+        self.generation += 1
