@@ -3,14 +3,21 @@
 Not here: checks of their content, which are the node's and have their own answers.
 """
 
+import msgspec
+
 from artemis.model.instances import Instance
 from artemis.model.wire import WireStruct
 
 
 class RegistryRequest(WireStruct, kw_only=True):
-    """Body of register, heartbeat and unregister (spec 2.1). Null elements are skipped."""
+    """Body of register, heartbeat and unregister (spec 2.1). Null elements are skipped.
+
+    `versions` is an addition: what the last answer said of each instance, in the same order, empty texts at first. Who
+    sends it is told the versions again, and only he writes it.
+    """
 
     instances: list[Instance | None] | None = None
+    versions: list[str | None] | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class DiscoveryConfig(WireStruct, kw_only=True):

@@ -56,6 +56,16 @@ class RegistryResponse(WireStruct, kw_only=True):
     response_status: ResponseStatus = UNSTATED
 
 
+class VersionedResponse(RegistryResponse, kw_only=True):
+    """The same for those who name versions: that of each instance, in the order of the request, empty for those that
+    failed.
+
+    An answer without them says that all are as they were named.
+    """
+
+    versions: list[str] = msgspec.field(default_factory=list)
+
+
 class LookupResponse(WireStruct, kw_only=True):
     """Answer of lookup (spec 2.2): services in the order of the request; null when the request failed."""
 

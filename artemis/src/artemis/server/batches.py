@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from artemis.model import RegistryRequest, RegistryResponse, decode_steps
-from artemis.model.rust import EitherRegistryRequest, KeysResponse
+from artemis.model import FailedInstance, RegistryRequest, RegistryResponse, ResponseStatus, decode_steps
+from artemis.model.responses import VersionedResponse
+from artemis.model.rust import EitherRegistryRequest, EitherStatus, KeysResponse
 from artemis.server.handlers.dialect import keys_of
 from artemis.server.node import Node
 from artemis.server.operations import Operation
@@ -74,6 +75,7 @@ def call_in_slices(call: Call, request: msgspec.Struct | None, now: Callable[[],
     if not (isinstance(request, RegistryRequest) and is_large(request)):
         return call.whole(request, now())
     failed: list[msgspec.Struct | None] = []
+    told: list[list[str]] = []
     answer: RegistryResponse | KeysResponse | None = None
     for number, part in enumerate(_slices(request)):
         if number:
@@ -84,13 +86,34 @@ def call_in_slices(call: Call, request: msgspec.Struct | None, now: Callable[[],
         if not failures and response.response_status.status == "fail":
             return response
         failed += failures
+        told.append(response.versions if isinstance(response, VersionedResponse) else [])
         if answer is None or failures:
             answer = response
     assert answer is not None  # noqa: S101 - there was at least one slice
+    if any(told):
+        return _versioned(request, answer.response_status, failed, told)
     if not failed:
         return answer
     name = "failed_instance_keys" if isinstance(answer, KeysResponse) else "failed_instances"
     return msgspec.structs.replace(answer, **{name: failed})
+
+
+def _versioned(
+    request: RegistryRequest,
+    status: ResponseStatus | EitherStatus,
+    failed: list[msgspec.Struct | None],
+    told: list[list[str]],
+) -> VersionedResponse:
+    """Put the versions of all slices together; those of a slice that told none are as they were named."""
+    named = request.versions or []
+    versions: list[str] = []
+    for part, some in zip(_slices(request), told, strict=True):
+        start, count = len(versions), len(part.instances or ())
+        versions += some or [text or "" for text in named[start : start + count]]
+        versions += [""] * (start + count - len(versions))
+    assert isinstance(status, ResponseStatus)  # noqa: S101 - keys have no versions
+    instances = [each for each in failed if isinstance(each, FailedInstance)]
+    return VersionedResponse(failed_instances=[*instances] or None, response_status=status, versions=versions)
 
 
 def _failures(response: RegistryResponse | KeysResponse) -> Sequence[msgspec.Struct | None]:
@@ -105,4 +128,5 @@ def _slices(request: RegistryRequest) -> Iterator[RegistryRequest]:
         if keys is not None:
             yield EitherRegistryRequest(instance_keys=keys[start:end])
         else:
-            yield RegistryRequest(instances=(request.instances or [])[start:end])
+            versions = request.versions[start:end] if request.versions else None
+            yield RegistryRequest(instances=(request.instances or [])[start:end], versions=versions)

@@ -51,6 +51,7 @@ from artemis.registry.restore import restore, version_after
 from artemis.server.about import NodeAbout
 from artemis.server.condition import Condition, NodeIdentity
 from artemis.server.outcomes import NOT_EXISTING, REGISTRY_SUCCESS, failed_instance, outcome, refused
+from artemis.server.versions import AHEAD, Versions
 
 if TYPE_CHECKING:
     from artemis.server.cluster_control import ClusterControl
@@ -171,18 +172,20 @@ class Node(Condition):
         if isinstance(instances, ResponseStatus):
             return RegistryResponse(response_status=instances)
         failed: list[FailedInstance | None] = []
-        register = self.registry.register
-        for instance in instances:
+        register, versions = self.registry.register, self._versions(request, now)
+        for number, instance in enumerate(instances):
             if instance is None:
                 continue
             try:
-                if self._allow_registry or self._in_zone(instance):
+                if not self._allow_registry and not self._in_zone(instance):
+                    failed.append(self._refuse_zone(instance))
+                elif versions is None:
                     register(instance, now)
                 else:
-                    failed.append(self._refuse_zone(instance))
+                    versions.tell(number, register(instance, now, versions.known(number)))
             except RegistryError as error:
                 failed.append(refused(instance, error))
-        return outcome(failed)
+        return outcome(failed, versions)
 
     def heartbeat(self, request: RegistryRequest | None, now: int) -> RegistryResponse:
         """Renew leases; what must be registered comes back whole with `data-not-found` (spec 2.1, 0.4)."""
@@ -204,17 +207,20 @@ class Node(Condition):
         if isinstance(instances, ResponseStatus):
             return RegistryResponse(response_status=instances)
         failed: list[FailedInstance | None] = []
-        for instance in instances:
+        unregister, versions = self.registry.unregister, self._versions(request, now)
+        for number, instance in enumerate(instances):
             if instance is None:
                 continue
             try:
-                if self._allow_registry or self._in_zone(instance):
-                    self.registry.unregister(instance, now)
-                else:
+                if not self._allow_registry and not self._in_zone(instance):
                     failed.append(self._refuse_zone(instance))
+                elif versions is None:
+                    unregister(instance, now)
+                else:
+                    versions.tell(number, unregister(instance, now, versions.known(number)))
             except RegistryError as error:
                 failed.append(refused(instance, error))
-        return outcome(failed)
+        return outcome(failed, versions)
 
     # -- discovery
 
@@ -364,23 +370,33 @@ class Node(Condition):
         if isinstance(instances, ResponseStatus):
             return RegistryResponse(response_status=instances)
         failed: list[FailedInstance | None] = []
-        heartbeat = self.registry.heartbeat
-        for instance in instances:
+        heartbeat, versions = self.registry.heartbeat, self._versions(request, now)
+        for number, instance in enumerate(instances):
             if instance is None:
                 continue
             try:
                 if not self._allow_registry and not self._in_zone(instance):
                     failed.append(self._refuse_zone(instance))
                     continue
-                lease = heartbeat(instance, now)
+                lease = heartbeat(instance, now, None if versions is None else versions.known(number))
             except RegistryError as error:
                 failed.append(refused(instance, error))
                 continue
             if lease is None:
                 failed.append(failed_instance(instance, DATA_NOT_FOUND, NOT_EXISTING))
-            elif leases is not None:
+                continue
+            if versions is not None:
+                versions.tell(number, lease)
+            if leases is not None:
                 leases.append(lease)
-        return outcome(failed)
+        return outcome(failed, versions)
+
+    def _versions(self, request: RegistryRequest | None, now: int) -> Versions | None:
+        """Return the versions that a client names, None for one that does not."""
+        if request is None or not request.versions:
+            return None
+        latest = (self.registry.wall(now) + AHEAD) * 1000
+        return Versions(request.versions, len(request.instances or ()), latest)
 
     def _asked(self, request: RegistryRequest | None) -> list[Instance | None] | ResponseStatus:
         """Return the instances of a registry request, or why it is not served at all (spec 2.1 steps 2 and 3)."""

@@ -5,8 +5,9 @@ Not here: the decisions, which are the node's (`node`) and the handlers'.
 
 from artemis.model import FailedInstance, Instance, RegistryResponse
 from artemis.model.instances import instance_text
-from artemis.model.responses import INTERNAL_SERVICE_ERROR, NO_PERMISSION, PARTIAL_FAIL, SUCCESS
+from artemis.model.responses import INTERNAL_SERVICE_ERROR, NO_PERMISSION, PARTIAL_FAIL, SUCCESS, VersionedResponse
 from artemis.registry import RegistryError, WrongRegion
+from artemis.server.versions import Versions
 
 REGISTRY_SUCCESS = RegistryResponse(response_status=SUCCESS)
 """The answer of every registry operation in which nothing failed; one object, so that doors keep its bytes."""
@@ -15,8 +16,14 @@ NOT_EXISTING = "Instance is not exising! Need re-register."
 """The original's text, spelt as there."""
 
 
-def outcome(failed: list[FailedInstance | None]) -> RegistryResponse:
-    """Return the answer of a registry operation: `partial_fail` as soon as one instance failed, even if all did."""
+def outcome(failed: list[FailedInstance | None], versions: Versions | None = None) -> RegistryResponse:
+    """Return the answer of a registry operation: `partial_fail` as soon as one instance failed, even if all did.
+
+    It names versions if the client does, and not the same ones.
+    """
+    if versions is not None and versions.news:
+        status = PARTIAL_FAIL if failed else SUCCESS
+        return VersionedResponse(failed_instances=failed or None, response_status=status, versions=versions.told)
     if not failed:
         return REGISTRY_SUCCESS
     return RegistryResponse(failed_instances=failed, response_status=PARTIAL_FAIL)

@@ -26,22 +26,23 @@ from artemis.model import (
     NodeStatusRequest,
     NodeStatusResponse,
     RegistryRequest,
-    RegistryResponse,
     ServicesRequest,
     ServicesResponse,
     ToldRequest,
     ToldResponse,
 )
+from artemis.model.responses import VersionedResponse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from artemis.client.calls.caller import Caller
+    from artemis.client.registration.versions import KnownVersions
     from artemis.model import FailedInstance, Instance, Service, ServiceNodeStatus
 
-REGISTER = Endpoint("registry/register.json", RegistryResponse, check_written)
-HEARTBEAT = Endpoint("registry/heartbeat.json", RegistryResponse, check_written)
-UNREGISTER = Endpoint("registry/unregister.json", RegistryResponse, check_written)
+REGISTER = Endpoint("registry/register.json", VersionedResponse, check_written)
+HEARTBEAT = Endpoint("registry/heartbeat.json", VersionedResponse, check_written)
+UNREGISTER = Endpoint("registry/unregister.json", VersionedResponse, check_written)
 LOOKUP = Endpoint("discovery/lookup.json", LookupResponse, check_looked_up)
 SERVICES = Endpoint("discovery/services.json", ServicesResponse, check_listed)
 NODE_STATUS = Endpoint("status/node.json", NodeStatusResponse, check_told)
@@ -97,20 +98,30 @@ class RegistryApi:
         """How many entries were left out of answers and pushes; one that comes with every answer counts each time."""
         return self.sieve.dropped
 
-    async def register(self, instances: Sequence[Instance]) -> tuple[str, list[FailedInstance]]:
-        """Register the instances once; return the node that answered and those it did not accept."""
-        return await self._write(REGISTER, instances)
+    async def register(
+        self, instances: Sequence[Instance], versions: KnownVersions | None = None
+    ) -> tuple[str, list[FailedInstance]]:
+        """Register the instances once; return the node that answered and those it did not accept.
 
-    async def heartbeat(self, instances: Sequence[Instance]) -> tuple[str, list[FailedInstance]]:
+        ``versions``, here and below, has what nodes said of the instances before, and takes in what this one says.
+        """
+        return await self._write(REGISTER, instances, versions)
+
+    async def heartbeat(
+        self, instances: Sequence[Instance], versions: KnownVersions | None = None
+    ) -> tuple[str, list[FailedInstance]]:
         """Renew the leases of the instances; return the node that answered and those it could not renew.
 
-        ``data-not-found`` on a failed instance means: register it again.
+        ``data-not-found`` on a failed instance means: register it again. Of one that has a version the node does not
+        look at the content.
         """
-        return await self._write(HEARTBEAT, instances)
+        return await self._write(HEARTBEAT, instances, versions)
 
-    async def unregister(self, instances: Sequence[Instance]) -> tuple[str, list[FailedInstance]]:
+    async def unregister(
+        self, instances: Sequence[Instance], versions: KnownVersions | None = None
+    ) -> tuple[str, list[FailedInstance]]:
         """Take the instances out; one that is not there counts as taken out."""
-        return await self._write(UNREGISTER, instances)
+        return await self._write(UNREGISTER, instances, versions)
 
     async def lookup(
         self, service_ids: Sequence[str], *, region_id: str | None = None, zone_id: str | None = None
@@ -183,7 +194,15 @@ class RegistryApi:
         return (await self._caller.ask(node or self._caller.server, TOLD, request)).value
 
     async def _write(
-        self, endpoint: Endpoint[RegistryRequest, RegistryResponse], instances: Sequence[Instance]
+        self,
+        endpoint: Endpoint[RegistryRequest, VersionedResponse],
+        instances: Sequence[Instance],
+        versions: KnownVersions | None,
     ) -> tuple[str, list[FailedInstance]]:
-        answered = await self._caller.call(endpoint, RegistryRequest(instances=list(instances)))
+        request = RegistryRequest(instances=list(instances))
+        if versions is not None:
+            request.versions = [*versions.of(instances)]
+        answered = await self._caller.call(endpoint, request)
+        if versions is not None:
+            versions.learn(instances, answered.value.versions)
         return answered.node, [failed for failed in answered.value.failed_instances or () if failed is not None]

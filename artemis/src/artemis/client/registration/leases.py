@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from artemis.client.errors import LimitError, printable
 from artemis.client.names import Key, instance_key
 from artemis.client.registration.cutting import cut, encoded_size
+from artemis.client.registration.versions import KnownVersions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -104,13 +105,15 @@ class LeaseBook:
     """All leases of one client, at most ``limit``, and the strays: ended ones that a node may still hold.
 
     A stray is remembered until it is known to be taken out, or until its lease must have ended by itself, ``ttl``
-    seconds later; at most ``limit`` of them, the oldest make room. Times are monotonic seconds.
+    seconds later; at most ``limit`` of them, the oldest make room. Times are monotonic seconds. ``versions`` are those
+    that nodes have told of its instances.
     """
 
     def __init__(self, *, limit: int, ttl: float) -> None:
         self._limit = limit
         self._ttl = ttl
         self._leases: dict[Key, Lease] = {}
+        self.versions = KnownVersions(self._leases, limit)
         self._strays: dict[Key, tuple[Instance, float]] = {}
 
     def __len__(self) -> int:

@@ -295,19 +295,19 @@ class Registrar:
         plan = self._book.plan(leases)
         unknown: list[Lease] = []
         if plan.renew:
-            _, failed = await self._api.heartbeat([lease.instance for lease in plan.renew])
+            _, failed = await self._api.heartbeat([lease.instance for lease in plan.renew], self._book.versions)
             findings = self._book.renewed(plan.renew, failed)
             self._tell(findings, again=True)
             unknown = [lease for lease in findings.register_again if not lease.withheld]
         if plan.register or unknown:
             await self._register([*plan.register, *unknown], strict=strict, again=again)
         if plan.take_out:
-            await self._api.unregister([lease.instance for lease in plan.take_out])
+            await self._api.unregister([lease.instance for lease in plan.take_out], self._book.versions)
             self._book.taken_out(plan.take_out)
 
     async def _register(self, leases: Sequence[Lease], *, strict: bool, again: bool) -> None:
         self._book.offering(leases)
-        node, failed = await self._api.register([lease.instance for lease in leases])
+        node, failed = await self._api.register([lease.instance for lease in leases], self._book.versions)
         findings = self._book.registered(leases, failed)
         if strict and failed:
             raise RegistrationRefusedError(node, REGISTER.path, failed)
@@ -325,7 +325,7 @@ class Registrar:
             async with asyncio.timeout(self._options.close_timeout), self._writing:
                 strays = [instance for instance in instances if self._book.is_stray(instance)]
                 if strays:
-                    await self._api.unregister(strays)
+                    await self._api.unregister(strays, self._book.versions)
                 self._book.cleared(strays)
         except TimeoutError:
             late = Attempt(self._api.server, f"no answer within {self._options.close_timeout:g} s")
