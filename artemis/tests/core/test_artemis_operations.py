@@ -20,6 +20,7 @@ from artemis.model import (
     decode_msgpack,
 )
 from artemis.model.cluster import ForceRequest, UpNodesRequest
+from artemis.model.cluster_status import ClusterLeaveRequest, ClusterOutcomeRequest, ClusterTaskRequest
 from artemis.model.explain import ExplainRequest
 from artemis.model.leases import LeasesRequest
 from artemis.model.management import (
@@ -47,6 +48,8 @@ WALL = 1_700_000_000_000
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 
 
+#: What a node without a cluster refuses.
+AMONG_OTHERS = {"cluster.diff", "cluster.repair", "cluster.outcome", "cluster.leave"}
 KEY = InstanceKey(region_id="r1", service_id="demo.orders", instance_id="10.0.0.1")
 SERVER = ServerKey(region_id="r1", server_id="10.0.0.1")
 MANAGEMENT = {
@@ -75,6 +78,11 @@ STATUS = {
     "status.overview": StatusRequest(),
     "status.self-preservation": StatusRequest(),
     "status.switch-self-preservation": PreservationSwitch(enabled=True),
+    "cluster.view": StatusRequest(),
+    "cluster.diff": ClusterTaskRequest(),
+    "cluster.repair": ClusterTaskRequest(),
+    "cluster.outcome": ClusterOutcomeRequest(number=1),
+    "cluster.leave": ClusterLeaveRequest(operator_id="alice"),
     "management.forced": StatusRequest(),
     "management.force": ForceRequest(service="registry", force="off", operator_id="alice"),
     "cluster.up-registry-nodes": UpNodesRequest(region_id="r1", zone_id="z1"),
@@ -142,6 +150,11 @@ def test_numbers_and_paths():
         (41, "status.switch-self-preservation", "v1/self-preservation/switch"),
         (48, "cluster.up-registry-nodes", "cluster/up-registry-nodes.json"),
         (49, "cluster.up-discovery-nodes", "cluster/up-discovery-nodes.json"),
+        (50, "cluster.view", "v1/cluster"),
+        (51, "cluster.diff", "v1/cluster/diff"),
+        (52, "cluster.repair", "v1/cluster/repair"),
+        (53, "cluster.outcome", "v1/cluster/outcome"),
+        (54, "cluster.leave", "v1/cluster/leave"),
         *((64 + number, name, name.replace(".", "/") + ".json") for number, name in enumerate(MANAGEMENT)),
         (74, "management.forced", "v1/node/forced"),
         (75, "management.force", "v1/node/force"),
@@ -175,6 +188,8 @@ def test_every_answer_is_of_the_response_type_in_both_formats(
     family = operation.name.partition(".")[0]
     if operation.name == "status.connections":
         assert msgspec.UNSET is response.response_status
+    elif operation.name in AMONG_OTHERS:
+        assert not response.response_status.ok
     elif case == "success":
         assert response.response_status.ok
     elif family == "registry" or operation.name in {"discovery.lookup", "discovery.service"}:
