@@ -97,9 +97,9 @@ class Client:
         )
 
     @property
-    def gone_for_long(self) -> bool:
-        """Whether nodes may have forgotten it: it does not live, so its record is swept some time."""
-        return self.state in ("gone", "dead")
+    def lives(self) -> bool:
+        """Whether it is there, so that no node may forget it."""
+        return self.state in ("up", "leaving")
 
     @property
     def shown(self) -> bytes:

@@ -119,7 +119,7 @@ class Faults:
         world.log(member.name, "crashes")
         member.stop()
         if rnd.random() < 0.4:
-            member.snapshots = []
+            member.lose_disk()
         self._later(member, rnd.choice((300, 3_000, 12_000, 30_000)), old=rnd.random() < 0.2)
 
     def restart_well(self) -> None:
@@ -201,7 +201,7 @@ class Faults:
         if member.up is not None:
             member.up.node.drain(member.now)
             member.pump()
-            self._world.network.send(member, None, Farewell(member.name, member.epoch, leaving))
+            self._world.network.send(member, None, Farewell(member.name, member.up.epoch, leaving))
 
     def _victim(self) -> Member | None:
         """Return one of those that run, unless it is the last."""

@@ -102,21 +102,21 @@ class Judge:
             latest = client.latest
             if latest is None or client.service != service or latest.at + age + DELAY >= world.schedule.now:
                 continue
-            if latest.at < process.since:
-                continue  # a node that has begun to serve without a copy is as old as its start, it says
             writer = latest.process
             if writer is process or writer.member.process is not writer or not process.counts_on(writer):
                 continue
             if not world.network.is_idle(writer.member.name, process.member.name):
                 continue  # what is under way counts for no age
-            lease = process.node.registry.find(*client.key)
-            if (lease is None and not client.gone_for_long) or (
-                lease is not None and lease.record.version < latest.version
-            ):
+            record = record_at(process, client.key)
+            if client.lives:
+                lacking = record is None or record.version < latest.version
+            else:  # who has swept its end shows it no more, and that is all that can be told
+                lacking = record is not None and record.live and record.version < latest.version
+            if lacking:
                 self.broke(
                     12,
                     f"{process.member.name} says that it is {age} ms old, but lacks what {writer.member.name} accepted "
-                    f"at {latest.at} of {client.name}: {told_record(record_at(process, client.key))}",
+                    f"at {latest.at} of {client.name}: {told_record(record)}",
                 )
 
     def _bounded_now(self, process: Process) -> None:

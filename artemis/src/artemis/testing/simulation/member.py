@@ -28,7 +28,8 @@ class Member:
         self.name = name
         self.url = url
         self.offset = offset
-        self.epoch = 0
+        #: The epoch of the last life, and of the one before; 0 when the disk does not know it.
+        self.epoch = self.previous = 0
         self.process: Process | None = None
         self.snapshots: list[bytes] = []
         self.paused = False
@@ -55,13 +56,19 @@ class Member:
     def start(self, saved: bytes | None) -> None:
         """Start the node, in a new life, with what a snapshot holds."""
         world = self.world
-        self.epoch += 1
+        # As a node's identity: above the one on the disk, if that is there, and a wall clock, which may be wrong.
+        self.previous = self.epoch
+        self.epoch = max(self.epoch + 1, self.wall)
         self._monotonic = world.rnd.randint(0, 10**9)
         process = self.process = Process(self, saved)
-        world.log(self.name, "starts, epoch", self.epoch, "empty" if saved is None else "with a snapshot")
+        world.log(self.name, "starts, epoch", self.epoch - EPOCH, "empty" if saved is None else "with a snapshot")
         world.judge.watch(process)
         process.listed(self.listed)
         world.schedule.after(world.rnd.randint(1, TICK), partial(self._tick, process))
+
+    def lose_disk(self) -> None:
+        """Forget everything, between two lives."""
+        self.snapshots, self.epoch = [], 0
 
     def stop(self) -> None:
         """End the process, whatever it is at."""

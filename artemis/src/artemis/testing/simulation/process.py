@@ -46,8 +46,6 @@ class Process:
         plan = member.world.plan
         self.member = member
         self.epoch = member.epoch
-        #: When it was started, in the world's time.
-        self.since = member.world.schedule.now
         now, wall = member.now, member.wall
         timings = NodeTimings(
             ttl=TTL, legacy_ttl=LEGACY_TTL, heartbeat=BEAT, hold=HOLD, grace=GRACE, lifetime=plan.lifetime
@@ -55,7 +53,7 @@ class Process:
         identity = NodeIdentity(node_id=member.name, epoch=member.epoch, region=REGION, zone=ZONE, url=member.url)
         read = None
         if saved is not None:
-            read = read_snapshot(saved, region=REGION, node=member.name, epoch=member.epoch, previous=member.epoch - 1)
+            read = read_snapshot(saved, region=REGION, node=member.name, epoch=member.epoch, previous=member.previous)
         self.node = Node(identity, timings=timings, max_changes=plan.log_entries, saved=read, now=now, wall=wall)
         self.node.stream.catching_up.patience = CATCHING_UP
         # So few instances would never need a second message.

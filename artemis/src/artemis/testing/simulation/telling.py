@@ -34,18 +34,18 @@ def told_message(message: Message) -> str | None:
     match message:
         case Changes():
             rows = " ".join(map(_row, message.rows))
-            return f"changes {message.node}/{message.epoch}:{message.first} {rows}"
+            return f"changes {message.node}/{_epoch(message.epoch)}:{message.first} {rows}"
         case Repair():
             if not message.index and message.last and not message.buckets:
                 return None
             state = ""
             if not message.index:
-                base = " ".join(f"{node}/{epoch}" for node, epoch in message.base)
+                base = " ".join(f"{node}/{_epoch(epoch)}" for node, epoch in message.base)
                 state = f"vector=[{_parts(message.vector)}] base=[{base}] floor=[{_parts(message.floor)}] "
             rows = " ".join(map(_row, message.rows))
             return f"repair {message.request % 2**20}.{message.index}{'.' if message.last else ''} {state}{rows}"
         case Farewell():
-            return f"farewell {message.node}/{message.epoch}{' leaving' if message.leaving else ''}"
+            return f"farewell {message.node}/{_epoch(message.epoch)}{' leaving' if message.leaving else ''}"
         case _:
             return None
 
@@ -72,4 +72,9 @@ def _stamp(stamp: Stamp) -> str:
 
 
 def _parts(parts: Sequence[Part]) -> str:
-    return " ".join(f"{node}/{epoch}:{seq}" for node, epoch, seq in parts)
+    return " ".join(f"{node}/{_epoch(epoch)}:{seq}" for node, epoch, seq in parts)
+
+
+def _epoch(epoch: int) -> int:
+    """Say an epoch as the moment of the world in which a right clock would have given it."""
+    return epoch - EPOCH
