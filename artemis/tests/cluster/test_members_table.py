@@ -76,6 +76,21 @@ def test_there_is_a_limit_to_both_kinds_of_members(members: Members) -> None:
     assert not members.met(who("h0", epoch=2), 0)
 
 
+def test_members_that_are_gone_make_room(members: Members) -> None:
+    """Nodes that come back under another name each time would fill the table; configured ones stay."""
+    members.configure([url("h0")], 0)
+    for number in range(MAX_MEMBERS):
+        members.met(who(f"h{number}"), number)
+    members.tick(9_000, WALL)
+    assert members.met(who("late"), 9_000)
+    members.tick(20_000, WALL)
+    assert not members.met(who("late"), 20_000)
+    members.farewell("h2", 1, 20_000, leaving=False)
+    assert not members.met(who("later"), 20_000)
+    assert {"h0", "late", "later", "h3"} <= members.ids
+    assert not {"h1", "h2"} & members.ids
+
+
 def test_members_are_those_who_were_met(members: Members) -> None:
     """Whatever is thought of them; the own id is one of the ids."""
     members.configure([url("a"), url("b")], 0)

@@ -20,7 +20,8 @@ from artemis.cluster.suspicion import Patience, Presence, Suspicion
 from artemis.model.nodes import DOWN, UNKNOWN
 
 MAX_MEMBERS = 64
-"""Other nodes that a node knows at most, as each sends every change to every other; further ones are refused."""
+"""Other nodes that a node knows at most, as each sends every change to every other; further ones take the place of such
+as are gone, or are refused."""
 
 Place = tuple[str, int]
 
@@ -183,7 +184,7 @@ class Members:
         """
         member = self._members.get(announced.node)
         if member is None:
-            if len(self._members) >= MAX_MEMBERS:
+            if len(self._members) >= MAX_MEMBERS and not self._make_room():
                 return f"a node knows {MAX_MEMBERS} others at most, and has met as many"
             member = self._members[announced.node] = _Member(announced, self._timings.patience, now)
         elif announced.epoch < member.announced.epoch:
@@ -360,6 +361,17 @@ class Members:
         if member.standing == _UNTOLD:
             return UNKNOWN, _sentence("it has not said yet what it serves", member.unreached)
         return member.standing.status, _sentence(member.standing.why, member.unreached)
+
+    def _make_room(self) -> bool:
+        """Forget the announced member that has been gone for longest; False when none is."""
+        gone = [
+            (member.suspicion.heard, node)
+            for node, member in self._members.items()
+            if (member.left or member.suspicion.presence is Presence.GONE) and not self._is_configured(node)
+        ]
+        if gone:
+            self._drop(min(gone)[1])
+        return bool(gone)
 
     def _counts(self, node: str, member: _Member, now: int) -> bool:
         gone = member.suspicion.presence is Presence.GONE
