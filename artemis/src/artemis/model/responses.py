@@ -50,20 +50,15 @@ class FailedInstance(WireStruct, kw_only=True):
 
 
 class RegistryResponse(WireStruct, kw_only=True):
-    """Answer of register, heartbeat and unregister (spec 2.1). `failed_instances` is null when none failed."""
+    """Answer of register, heartbeat and unregister (spec 2.1). `failed_instances` is null when none failed.
+
+    `versions` is an addition, for those who name versions and not the right ones: that of each instance, in the order
+    of the request, empty for those that failed. Without it all are as they were named.
+    """
 
     failed_instances: list[FailedInstance | None] | None = None
     response_status: ResponseStatus = UNSTATED
-
-
-class VersionedResponse(RegistryResponse, kw_only=True):
-    """The same for those who name versions: that of each instance, in the order of the request, empty for those that
-    failed.
-
-    An answer without them says that all are as they were named.
-    """
-
-    versions: list[str] = msgspec.field(default_factory=list)
+    versions: list[str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class LookupResponse(WireStruct, kw_only=True):

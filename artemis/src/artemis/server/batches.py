@@ -15,7 +15,6 @@ from typing import NamedTuple
 import msgspec
 
 from artemis.model import FailedInstance, RegistryRequest, RegistryResponse, ResponseStatus, decode_steps
-from artemis.model.responses import VersionedResponse
 from artemis.model.rust import EitherRegistryRequest, EitherStatus, KeysResponse
 from artemis.server.handlers.dialect import keys_of
 from artemis.server.node import Node
@@ -86,7 +85,7 @@ def call_in_slices(call: Call, request: msgspec.Struct | None, now: Callable[[],
         if not failures and response.response_status.status == "fail":
             return response
         failed += failures
-        told.append(response.versions if isinstance(response, VersionedResponse) else [])
+        told.append((response.versions or []) if isinstance(response, RegistryResponse) else [])
         if answer is None or failures:
             answer = response
     assert answer is not None  # noqa: S101 - there was at least one slice
@@ -103,7 +102,7 @@ def _versioned(
     status: ResponseStatus | EitherStatus,
     failed: list[msgspec.Struct | None],
     told: list[list[str]],
-) -> VersionedResponse:
+) -> RegistryResponse:
     """Put the versions of all slices together; those of a slice that told none are as they were named."""
     named = request.versions or []
     versions: list[str] = []
@@ -113,7 +112,7 @@ def _versioned(
         versions += [""] * (start + count - len(versions))
     assert isinstance(status, ResponseStatus)  # noqa: S101 - keys have no versions
     instances = [each for each in failed if isinstance(each, FailedInstance)]
-    return VersionedResponse(failed_instances=[*instances] or None, response_status=status, versions=versions)
+    return RegistryResponse(failed_instances=[*instances] or None, response_status=status, versions=versions)
 
 
 def _failures(response: RegistryResponse | KeysResponse) -> Sequence[msgspec.Struct | None]:

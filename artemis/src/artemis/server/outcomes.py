@@ -5,7 +5,7 @@ Not here: the decisions, which are the node's (`node`) and the handlers'.
 
 from artemis.model import FailedInstance, Instance, RegistryResponse
 from artemis.model.instances import instance_text
-from artemis.model.responses import INTERNAL_SERVICE_ERROR, NO_PERMISSION, PARTIAL_FAIL, SUCCESS, VersionedResponse
+from artemis.model.responses import INTERNAL_SERVICE_ERROR, NO_PERMISSION, PARTIAL_FAIL, SUCCESS
 from artemis.registry import RegistryError, WrongRegion
 from artemis.server.versions import Versions
 
@@ -23,7 +23,7 @@ def outcome(failed: list[FailedInstance | None], versions: Versions | None = Non
     """
     if versions is not None and versions.news:
         status = PARTIAL_FAIL if failed else SUCCESS
-        return VersionedResponse(failed_instances=failed or None, response_status=status, versions=versions.told)
+        return RegistryResponse(failed_instances=failed or None, response_status=status, versions=versions.told)
     if not failed:
         return REGISTRY_SUCCESS
     return RegistryResponse(failed_instances=failed, response_status=PARTIAL_FAIL)

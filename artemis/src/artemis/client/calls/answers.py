@@ -22,7 +22,6 @@ from artemis.model import (
     decode,
 )
 from artemis.model.cluster import UpNodesResponse
-from artemis.model.responses import VersionedResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +40,7 @@ STATUSES: Final = frozenset({"success", "fail", "partial_fail"})
 """What a node says about the outcome (spec 1.2), in exactly this spelling."""
 
 AnswerT = TypeVar(
-    "AnswerT", VersionedResponse, LookupResponse, ServicesResponse, NodeStatusResponse, ToldResponse, UpNodesResponse
+    "AnswerT", RegistryResponse, LookupResponse, ServicesResponse, NodeStatusResponse, ToldResponse, UpNodesResponse
 )
 RequestT = TypeVar("RequestT", bound=msgspec.Struct)
 

@@ -26,12 +26,12 @@ from artemis.model import (
     NodeStatusRequest,
     NodeStatusResponse,
     RegistryRequest,
+    RegistryResponse,
     ServicesRequest,
     ServicesResponse,
     ToldRequest,
     ToldResponse,
 )
-from artemis.model.responses import VersionedResponse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from artemis.client.registration.versions import KnownVersions
     from artemis.model import FailedInstance, Instance, Service, ServiceNodeStatus
 
-REGISTER = Endpoint("registry/register.json", VersionedResponse, check_written)
-HEARTBEAT = Endpoint("registry/heartbeat.json", VersionedResponse, check_written)
-UNREGISTER = Endpoint("registry/unregister.json", VersionedResponse, check_written)
+REGISTER = Endpoint("registry/register.json", RegistryResponse, check_written)
+HEARTBEAT = Endpoint("registry/heartbeat.json", RegistryResponse, check_written)
+UNREGISTER = Endpoint("registry/unregister.json", RegistryResponse, check_written)
 LOOKUP = Endpoint("discovery/lookup.json", LookupResponse, check_looked_up)
 SERVICES = Endpoint("discovery/services.json", ServicesResponse, check_listed)
 NODE_STATUS = Endpoint("status/node.json", NodeStatusResponse, check_told)
@@ -195,7 +195,7 @@ class RegistryApi:
 
     async def _write(
         self,
-        endpoint: Endpoint[RegistryRequest, VersionedResponse],
+        endpoint: Endpoint[RegistryRequest, RegistryResponse],
         instances: Sequence[Instance],
         versions: KnownVersions | None,
     ) -> tuple[str, list[FailedInstance]]:
@@ -204,5 +204,5 @@ class RegistryApi:
             request.versions = [*versions.of(instances)]
         answered = await self._caller.call(endpoint, request)
         if versions is not None:
-            versions.learn(instances, answered.value.versions)
+            versions.learn(instances, answered.value.versions or ())
         return answered.node, [failed for failed in answered.value.failed_instances or () if failed is not None]
