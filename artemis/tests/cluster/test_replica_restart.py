@@ -122,3 +122,15 @@ def test_a_base_survives_a_restart(world: World) -> None:
     assert {"a": 2} == world["b"].registry.base
     back = come_back(world, "b", 2, snapshot(world["b"], world))
     assert {"a": 2} == back.registry.base
+
+
+@pytest.mark.parametrize(("epoch", "then"), [(1, 2), (0, 2)])
+def test_a_node_that_has_lost_its_epoch_begins_a_later_one(world: World, epoch: int, then: int) -> None:
+    """Without its data and with a clock that was set back it would number its changes as others were numbered."""
+    back = come_back(world, "a", epoch, None)
+    world.run(500, beats=[("b", "i")])
+    back.registry.register(instance("new"), world.now)
+    world.run(1_000, beats=[("b", "i")])
+    assert then == back.registry.origin.epoch
+    assert ["i", "new"] == list(back.shows()) == list(world["b"].shows())
+    assert world.equal()

@@ -351,3 +351,14 @@ def test_a_node_that_was_away_longer_than_it_is_remembered_begins_a_new_epoch() 
     assert 2 == away.registry.origin.epoch
     assert ["lonely"] == list(world["a"].shows()) == list(world["b"].shows()) == list(away.shows())
     assert world.equal()
+
+
+def test_a_base_comes_over_with_the_last_part_of_an_answer() -> None:
+    """Until then what a former life made may be lacking here, and must not be taken for what was swept here."""
+    registry, former = Registry(B, "r", timings=TIMINGS, now=0, wall=0), Origin("x", 1)
+    registry.expect(Reach({A: 1}, {"x": 2}))
+    assert ({}, {"x": 2}) == (registry.base, registry.unnamed)
+    record = Record(("r", "s", "i"), (5, "x"), False, b"{}", (5, "x"), ZERO, (5, "x"), (Dot(former, 4),))
+    assert registry.absorb(record, 100, Reach({former: 4}, {}), dict(registry.base), 1_000) is not None
+    registry.drop_epochs({"x": 2})
+    assert ({"x": 2}, {}) == (registry.base, registry.unnamed)

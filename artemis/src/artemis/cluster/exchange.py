@@ -93,7 +93,7 @@ class Answer:
         self._operators = operators
         self._most = rows
         self._buckets = buckets
-        self._base = dict(registry.base)
+        self._base, self._unnamed = dict(registry.base), dict(registry.unnamed)
         self._vector = parts_of(registry.vector)
         self._floor = parts_of(registry.floor)
         self._messages = self._parts()
@@ -103,7 +103,8 @@ class Answer:
 
         That is so when epochs were forgotten since it began, as records do not name them now.
         """
-        if index != self.index or self._registry.base != self._base:
+        registry = self._registry
+        if index != self.index or registry.base != self._base or registry.unnamed != self._unnamed:
             return None
         self.index += 1
         self.since = now
@@ -132,8 +133,8 @@ class Answer:
     def _part(self, index: int, rows: list[Row], *, last: bool) -> Repair:
         if index:
             return Repair(self.request, index, last, rows)
-        base = list(self._base.items())
-        return Repair(self.request, 0, last, rows, self._buckets, self._vector, base, self._floor)
+        base, unnamed = list(self._base.items()), list(self._unnamed.items())
+        return Repair(self.request, 0, last, rows, self._buckets, self._vector, base, self._floor, unnamed)
 
 
 def differing(digests: Digests, operators: OperatorState | None, theirs: bytes) -> list[int]:
@@ -160,7 +161,7 @@ def begin(question: Question, repair: Repair, registry: Registry) -> None:
     """Take in the state that the first part of an answer comes with."""
     base = dict(repair.base)
     vector = {Origin(node, epoch): seq for node, epoch, seq in repair.vector}
-    question.theirs = Reach(vector, base)
+    question.theirs = Reach(vector, base, dict(repair.unnamed))
     question.floor = {Origin(node, epoch): seq for node, epoch, seq in repair.floor}
     question.buckets = repair.buckets
     question.before = dict(registry.base)
@@ -183,6 +184,8 @@ def absorb(
             lease = registry.absorb(record, row.age, question.theirs, question.before, now)
             if lease is not None:
                 question.seen.add(lease)
+        elif is_of_no_time(row):
+            strange += 1
         elif operators is not None:
             operators.absorb(row, dots_of(row.dots), question.theirs, question.before, now)
             question.operations.append(row)
@@ -244,6 +247,11 @@ class Records:
         if known is None:
             known = self._stamps[stamp] = (stamp[0], sys.intern(stamp[1]))
         return known
+
+
+def is_of_no_time(row: OperationRow) -> bool:
+    """Tell whether no node would decide anything with these stamps."""
+    return max(row.version[0], row.since[0]) > FAR
 
 
 def _check(row: InstanceRow) -> None:

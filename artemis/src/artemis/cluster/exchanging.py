@@ -267,6 +267,7 @@ class Exchanges:
         if self._operators is not None:
             buckets = [bucket - BUCKETS for bucket in question.buckets if bucket >= BUCKETS]
             self._operators.lacking(buckets, question.operations, question.theirs, now)
+        registry.drop_epochs(question.theirs.base)
         registry.rise(question.theirs, question.floor)
         self._question = None
         self.compared[question.peer] = now

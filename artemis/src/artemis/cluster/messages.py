@@ -35,6 +35,9 @@ FAR = 2**61
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID)]
 """A service, instance or node id."""
 
+Text = Annotated[str, msgspec.Meta(max_length=MAX_ID)]
+"""What an operator has written, or nothing."""
+
 Stamp = tuple[Number, str]
 """See `artemis.registry.records`."""
 
@@ -84,15 +87,15 @@ class OperationRow(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="
     operator and token decide.
     """
 
-    region: str
-    service: str
-    target: str
-    operation: str
+    region: Name
+    service: Text
+    target: Name
+    operation: Name
     since: Stamp
     version: Stamp
     removed: bool
-    operator: str
-    token: str | None
+    operator: Text
+    token: Text | None
     dots: Parts = []
 
 
@@ -150,7 +153,8 @@ class Repair(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="repair
     """Some rows of the answer to a `Digest`: all records of all buckets that differ, as they were when it was asked.
 
     The `first` one of an answer has the state of that moment: vector, base (node to the epoch below which everything is
-    included) and floor, and the `buckets` that differ. `index` counts the messages of one answer; all rows are there
+    included), floor, and `unnamed` (node to the epoch below which rows name no changes, where that is beyond the base),
+    and the `buckets` that differ. `index` counts the messages of one answer; all rows are there
     after the one that is `last`. The next one is sent when asked for by `More`.
     """
 
@@ -162,6 +166,7 @@ class Repair(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="repair
     vector: Parts = []
     base: Annotated[list[tuple[Name, Number]], msgspec.Meta(max_length=10_000)] = []
     floor: Parts = []
+    unnamed: Annotated[list[tuple[Name, Number]], msgspec.Meta(max_length=10_000)] = []
 
 
 class More(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="more"):

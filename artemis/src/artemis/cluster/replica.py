@@ -7,7 +7,7 @@ Not here: how records merge (`artemis.registry.merging`), who is a member, links
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from functools import reduce
 from operator import xor
 
@@ -16,7 +16,7 @@ import msgspec
 from artemis.cluster import exchange
 from artemis.cluster.digests import Digests
 from artemis.cluster.epochs import Epochs, superfluous
-from artemis.cluster.exchange import BYTES, ROWS, Exchanged, Question, Records, StrangeRow
+from artemis.cluster.exchange import BYTES, ROWS, Exchanged, Question, Records, StrangeRow, is_of_no_time
 from artemis.cluster.exchanging import Exchanges
 from artemis.cluster.held import HeldChanges
 from artemis.cluster.inspection import Inspection
@@ -342,7 +342,9 @@ class Replica:
                 registry.apply(origin, seq, record, row.age + waited, now)
             return
         registry.advance(origin, seq)
-        if row is not None and self._operators is not None:
+        if row is not None and is_of_no_time(row):
+            self.counters.strange += 1
+        elif row is not None and self._operators is not None:
             self._operators.apply(origin, seq, row, now)
 
     def _release(self, now: int) -> None:
@@ -361,10 +363,11 @@ class Replica:
 
     def _begun(self, question: Question, now: int) -> None:
         self._meet_myself(question, now)
-        self._drop_epochs(question.theirs.base)
+        self._registry.expect(question.theirs)
 
     def _done(self, now: int) -> None:
         self.synced = True
+        self._drop_held()
         self._release(now)
 
     # -- epochs
@@ -373,24 +376,31 @@ class Replica:
         registry = self._registry
         members = {*self._ranks.members, *self._outbox.connected}
         origins = [*registry.vector, *registry.ahead, *self._held.origins]
-        self._drop_epochs(self._epochs.due(origins, members, registry.timings.lifetime, now))
-        for node in superfluous(registry.base, members):
-            del registry.base[node]
+        registry.drop_epochs(self._epochs.due(origins, members, registry.timings.lifetime, now))
+        self._drop_held()
+        for table in (registry.base, registry.unnamed):
+            for node in superfluous(table, members):
+                del table[node]
 
-    def _drop_epochs(self, base: Mapping[str, int]) -> None:
+    def _drop_held(self) -> None:
+        """Let changes of forgotten epochs wait no longer."""
         registry = self._registry
-        registry.drop_epochs(base)
         for origin in self._held.origins:
             if origin.epoch < registry.base.get(origin.node, 0):
                 self._held.drop(origin)
 
     def _meet_myself(self, question: Question, now: int) -> None:
-        """Begin a new epoch if a peer knows a later one of this node, or has forgotten this one.
+        """Begin a new epoch if a peer knows a later one of this node, or more of this one, or has forgotten it.
 
         That is so after a start without the epoch of the life before, and after an absence longer than a lifetime.
         """
         theirs, origin = question.theirs, self._registry.origin
-        later = [known.epoch + 1 for known in theirs.vector if known.node == origin.node and known.epoch > origin.epoch]
+        own = (origin.epoch, self._registry.vector[origin])
+        later = [
+            known.epoch + 1
+            for known, seq in theirs.vector.items()
+            if known.node == origin.node and (known.epoch, seq) > own
+        ]
         epoch = max([theirs.base.get(origin.node, 0), *later])
         if epoch > FAR:
             self.counters.strange += 1

@@ -21,10 +21,19 @@ JumpListener = Callable[[Vector, Vector], None]
 
 
 class Reach(msgspec.Struct, frozen=True):
-    """How much a node knew at one moment: its vector, and the epochs of each node below which it has everything."""
+    """How much a node knew at one moment: its vector, and the epochs of each node below which it has everything.
+
+    Its records name no changes of epochs below `unnamed` either, where that is beyond the base.
+    """
 
     vector: Vector
     base: Mapping[str, int]
+    unnamed: Mapping[str, int] = {}
+
+    @property
+    def forgotten(self) -> Mapping[str, int]:
+        """Return the epochs of each node below which its records name no changes."""
+        return {**self.base, **self.unnamed} if self.unnamed else self.base
 
 
 class MergingStore(RecordStore):
@@ -147,7 +156,7 @@ class MergingStore(RecordStore):
         _, service, name = record.key
         mine = self._find(service, name)
         if mine is None and (
-            covered(record.dots, theirs.base, self.vector, before)
+            covered(record.dots, theirs.forgotten, self.vector, before)
             # A dead one may have come here before its vector did, in an answer that broke off, and been swept.
             or (not record.live and covered(record.dots, {}, self.floor, self.base))
         ):
@@ -160,7 +169,9 @@ class MergingStore(RecordStore):
         seen = merged.visible
         beyond = [dot for dot in record.dots if dot.seq > self.vector.get(dot.origin, 0)]
         news_here = seen != shown and not beyond
-        news_there = known is not None and seen != record.visible and covered(known, {}, theirs.vector, theirs.base)
+        news_there = (
+            known is not None and seen != record.visible and covered(known, self.forgotten, theirs.vector, theirs.base)
+        )
         if (merged.live and merged.asserted <= merged.expired) or news_here or news_there:
             self.counters.repaired += 1
             self._restate(lease, merged, now)
@@ -178,7 +189,8 @@ class MergingStore(RecordStore):
 
     def lacking(self, leases: Iterable[Lease], theirs: Reach) -> list[Lease]:
         """Return which of these leases died at a node that does not have them: live here, but known there [covered]."""
-        return [lease for lease in leases if lease.live and covered(lease.record.dots, {}, theirs.vector, theirs.base)]
+        vector, base, forgotten = theirs.vector, theirs.base, self.forgotten
+        return [lease for lease in leases if lease.live and covered(lease.record.dots, forgotten, vector, base)]
 
     def restate(self, lease: Lease, now: int) -> None:
         """Make what this node knows of a lease a change of its own: one not heard within its TTL is given up."""
@@ -201,6 +213,22 @@ class MergingStore(RecordStore):
 
     # -- epochs
 
+    @property
+    def forgotten(self) -> Mapping[str, int]:
+        """Return the epochs of each node below which records here name no changes."""
+        return {**self.base, **self.unnamed} if self.unnamed else self.base
+
+    def expect(self, theirs: Reach) -> None:
+        """Note that records of a node at `theirs` are about to come, which name no changes of epochs it has forgotten.
+
+        Only with the last of them this node has everything below. One that is lacking until then, as the rest of the
+        answer never came, must not be taken for one that was swept here.
+        """
+        for node, epoch in theirs.forgotten.items():
+            known = min(epoch, self.origin.epoch) if node == self.origin.node else epoch
+            if known > self.forgotten.get(node, 0):
+                self.unnamed[node] = known
+
     def drop_epochs(self, newer: Mapping[str, int]) -> None:
         """Forget all epochs of some nodes below the given ones [base]. What records say of them goes with `trim`."""
         newer = {
@@ -211,6 +239,7 @@ class MergingStore(RecordStore):
         if not newer:
             return
         self.base.update(newer)
+        self.unnamed = {node: epoch for node, epoch in self.unnamed.items() if epoch > self.base.get(node, 0)}
         for table in (self.vector, self.floor, self.ahead):
             for origin in [origin for origin in table if not self._counts(origin)]:
                 del table[origin]

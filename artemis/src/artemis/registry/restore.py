@@ -107,6 +107,7 @@ def restore(registry: Registry, saved: Saved, now: int, wall: int) -> None:
         floor={origin: seq for origin, seq in _numbers(header.floor) if origin not in forgotten},
         base=base,
         ahead=dict(_numbers(header.ahead)),
+        unnamed=dict(header.unnamed),
         clock=header.clock + ran_ahead,
     )
     texts: dict[str, str] = {}

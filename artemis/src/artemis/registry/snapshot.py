@@ -56,6 +56,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     vector: list[Part]
     floor: list[Part]
     base: list[tuple[str, int]] = []
+    unnamed: list[tuple[str, int]] = []
     ahead: list[Part] = []
 
 
@@ -124,6 +125,7 @@ class Cut:
             vector=_parts(registry.vector),
             floor=_parts(registry.floor),
             base=list(registry.base.items()),
+            unnamed=list(registry.unnamed.items()),
             ahead=_parts(registry.ahead),
         )
         registry.watch(self._note)

@@ -73,6 +73,7 @@ class RecordStore:
 
     `origin` names this life of the node and signs its changes. `vector` says up to which sequence number of every
     origin the records are complete; `base`, by node, below which epoch everything is included without being named;
+    `unnamed` where records name no changes of epochs that are beyond that, mostly nowhere;
     `floor` below which sequence numbers of an origin no cursor can be served, as records of then were swept. `ahead`
     names what a repair under way, or one that broke off, has brought beyond the vector: what is shown depends on it
     too, so a cursor made meanwhile is of use only to nodes that have as much. Mostly empty. `pending` names the first
@@ -97,6 +98,7 @@ class RecordStore:
         self.counters = RegistryCounters()
         self.vector: dict[Origin, int] = {origin: 0}
         self.base: dict[str, int] = {}
+        self.unnamed: dict[str, int] = {}
         self.floor: dict[Origin, int] = {}
         self.ahead: dict[Origin, int] = {}
         self.pending: dict[Origin, int] = {}
@@ -180,12 +182,14 @@ class RecordStore:
         floor: Mapping[Origin, int],
         base: Mapping[str, int],
         ahead: Mapping[Origin, int],
+        unnamed: Mapping[str, int],
         clock: int,
     ) -> None:
         """Go on from what a former life of this node knew; for a registry that is still empty."""
         self.vector.update(vector)
         self.floor.update(floor)
         self.base.update(base)
+        self.unnamed.update(unnamed)
         self.ahead.update(ahead)
         self._clock.observe((clock, self.origin.node))
 
