@@ -182,6 +182,13 @@ def test_status_asks_all_nodes(run: Run, two: tuple[RunningNode, RunningNode, Pa
     assert 1 == len(document["nodes"][0]["view"]["members"])
 
 
+def test_the_status_of_a_node_has_a_line_on_the_others(run: Run, two: tuple[RunningNode, RunningNode, Path]) -> None:
+    """With the command that tells more; a node alone has none."""
+    status = run("status", server=two[0].url).stdout
+    assert "cluster            artemis, other nodes: 1 up; more by `artemis cluster status`" in status
+    assert "cluster status" not in run("status").stdout
+
+
 def test_diff_and_repair_tell_what_they_did(run: Run, two: tuple[RunningNode, RunningNode, Path]) -> None:
     """Nodes that know the same: 0 for both."""
     one, other, token = two

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from artemis.cli.output import counted
 
 if TYPE_CHECKING:
+    from artemis.model.cluster_status import ClusterViewResponse
     from artemis.model.status import OverviewResponse, PreservationState
 
 
@@ -24,6 +26,15 @@ def overview_rows(overview: OverviewResponse) -> list[tuple[str, str]]:
         ("self-preservation", preservation_text(overview.leases)),
         ("... legacy leases", preservation_text(overview.legacy_leases)),
     ]
+
+
+def cluster_rows(view: ClusterViewResponse | None) -> list[tuple[str, str]]:
+    """Return a line about the other nodes, none for a node that has no others."""
+    if view is None or not view.in_cluster:
+        return []
+    words = Counter(member.status or "unknown" for member in view.members or ())
+    others = ", ".join(f"{count} {word}" for word, count in sorted(words.items())) or "none"
+    return [("cluster", f"{view.cluster_name}, other nodes: {others}; more by `artemis cluster status`")]
 
 
 def preservation_text(state: PreservationState | None) -> str:

@@ -9,13 +9,14 @@ from artemis.cli.calls import find
 from artemis.cli.codes import FAILED
 from artemis.cli.hidden import hidden_in_all, leased, not_shown
 from artemis.cli.interrupts import until_interrupted
-from artemis.cli.overview import overview_rows
+from artemis.cli.overview import cluster_rows, overview_rows
 from artemis.cli.parameters import DEFAULT_SERVER, Json, OnlyZone, Region, Server, named
 from artemis.cli.session import place, with_client
 from artemis.cli.watching import EVERYTHING, Watcher
 from artemis.cli.zones import ZoneView, in_zone
 from artemis.client import ArtemisClient, InstanceChange
 from artemis.model import Instance, Service, ServiceNodeStatus
+from artemis.model.cluster_status import ClusterViewResponse
 from artemis.model.status import OverviewResponse
 
 
@@ -138,11 +139,12 @@ def status(server: Server = DEFAULT_SERVER, json: Json = False) -> None:
 
     with_client(server, work)
     overview = find(server, "v1/status", OverviewResponse)
+    view = None if json else find(server, "v1/cluster", ClusterViewResponse)
     if json:
         output.print_json({"server": server, "nodeStatus": seen[0], "overview": overview})
     else:
         output.status_table(server, seen[0])
         if overview is not None:
-            output.rows_table(("", ""), overview_rows(overview))
+            output.rows_table(("", ""), [*overview_rows(overview), *cluster_rows(view)])
     if seen[0].status != "up":
         raise typer.Exit(FAILED)

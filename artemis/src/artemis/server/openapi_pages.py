@@ -55,7 +55,7 @@ TAGS: dict[str, str] = {
     "registry": "Register, heartbeat, unregister.",
     "discovery": "Look up services, and wait for changes of one.",
     "status": "How the node is.",
-    "cluster": "The nodes that clients may ask.",
+    "cluster": "The nodes that clients may ask, and what operators see and do of the cluster.",
     "query": "Pages of instances and of services.",
     "explain": "Why a caller sees an instance, or does not.",
     "management": "What operators do: pull instances and servers out, and see what is out.",
