@@ -33,6 +33,12 @@ class Peer:
         wall = WALL + world.now + self.offset
         self.replica = Replica(self.registry, None, ClusterTimings(), rows=world.rows, now=world.now, wall=wall)
 
+    def tick(self, now: int, wall: int) -> None:
+        """Do what time has made due."""
+        while self.registry.tick(now, wall, 100):
+            pass
+        self.replica.tick(now, wall)
+
     def shows(self, service: str = "s") -> dict[str, bytes]:
         """Return what callers see of a service."""
         entry = self.registry.services.get(service)
@@ -70,9 +76,13 @@ class World:
 
         Its wall clock is `offset` milliseconds off.
         """
-        peer = self.peers[name] = Peer(name, epoch, self, offset)
+        peer = self.peers[name] = self.make(name, epoch, offset)
         self.connect(name)
         return peer
+
+    def make(self, name: str, epoch: int, offset: int) -> Peer:
+        """Return a new life of a node."""
+        return Peer(name, epoch, self, offset)
 
     def remove(self, name: str) -> None:
         """Let a node leave for good."""
@@ -129,10 +139,7 @@ class World:
             for peer in self.peers.values():
                 if peer.name in self.asleep:
                     continue
-                wall = WALL + self.now + peer.offset
-                while peer.registry.tick(self.now, wall, 100):
-                    pass
-                peer.replica.tick(self.now, wall)
+                peer.tick(self.now, WALL + self.now + peer.offset)
             self.settle()
 
     def beat(self, node: str, name: str) -> None:

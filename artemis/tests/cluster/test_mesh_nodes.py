@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 import structlog
 from mesh_nodes import Notes, dialling
@@ -11,8 +12,10 @@ from mesh_nodes import Notes, dialling
 from artemis.cluster.mesh.wire import HELLO, Code, Refusal, decode_greeting
 from artemis.cluster.messages import Changes, Message
 from artemis.model import Instance, RegistryRequest, RegistryResponse, Service, decode
+from artemis.model.management import OperateServerRequest, ServerKey
 from artemis.server.app import NodeServer
 from artemis.server.config import ServeConfig
+from artemis.server.handlers.management import operate_server
 from msgtrans import TransportClient
 
 
@@ -115,6 +118,38 @@ async def test_a_heartbeat_finds_a_lease_of_another_node(tmp_path):
         one.register("a")
         await two.until_shown("a")
         assert "success" == two.heartbeat("a")
+
+
+async def test_what_operators_decide_at_one_node_counts_at_all(tmp_path):
+    """A machine that is pulled out at one node is hidden by the others, one that joins later too, until it is put back.
+
+    They tell of it at once, like of what clients register.
+    """
+    out = OperateServerRequest(
+        operation="out", operator_id="alice", server_key=ServerKey(region_id="r1", server_id="10.0.0.1")
+    )
+    async with cluster(tmp_path, 2) as (one, two):
+        one.register("a", "b")
+        await two.until_shown("a", "b")
+        assert "success" == operate_server(one.server.node, out, now()).response_status.error_code
+        assert set() == one.shown
+        await two.until_shown()
+        three = Node(peers=one.server.url)
+        await three.start()
+        try:
+            await three.notes.until(lambda: three.server.node.serving)
+            assert (set(), 2) == (three.shown, len(three.server.node.registry))
+            back = msgspec.structs.replace(out, operation_complete=True)
+            assert "success" == operate_server(three.server.node, back, now()).response_status.error_code
+            for node in (one, two, three):
+                await node.until_shown("a", "b")
+        finally:
+            await three.server.stop()
+
+
+def now() -> int:
+    """The monotonic clock in milliseconds."""
+    return time.monotonic_ns() // 1_000_000
 
 
 async def test_changes_of_one_turn_travel_together(tmp_path):

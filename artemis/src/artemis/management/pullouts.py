@@ -50,6 +50,7 @@ class PullOuts:
         self._catalog = catalog
         self._listeners: list[DecisionListener] = []
         self._base: dict[str, int] = {}
+        self._since: tuple[Cursor | None, int, set[str]] = (None, 0, set())
         #: Servers whose state is to come into effect with the next sweep.
         self._waiting: dict[str, None] = {}
 
@@ -92,7 +93,7 @@ class PullOuts:
         registry = self._registry
         known = self.operations.decision(decision.key)
         if known is None and (
-            covered(decision.dots, theirs.base, registry.vector, before)
+            covered(decision.dots, theirs.forgotten, registry.vector, before)
             or (decision.ended and covered(decision.dots, {}, registry.floor, registry.base))
         ):
             return
@@ -102,7 +103,9 @@ class PullOuts:
         beyond = decision.news(registry.vector)
         news_here = not beyond and merged.ended != (known is None or known.ended)
         news_there = (
-            known is not None and merged.ended != decision.ended and covered(known.dots, {}, theirs.vector, theirs.base)
+            known is not None
+            and merged.ended != decision.ended
+            and covered(known.dots, registry.forgotten, theirs.vector, theirs.base)
         )
         if news_here or news_there:
             self._decide(merged, now)
@@ -116,9 +119,9 @@ class PullOuts:
         """End those of some decisions, which a node at `theirs` does not have, that it knew: they ended there, and it
         has forgotten them since [covered].
         """
-        base = self._registry.base
+        forgotten = self._registry.forgotten
         for decision in list(decisions):
-            if not decision.ended and covered(decision.dots, base, theirs.vector, theirs.base):
+            if not decision.ended and covered(decision.dots, forgotten, theirs.vector, theirs.base):
                 ended = self.operations.completed(decision.target, decision.operation, decision.version)
                 self._decide(ended, now)
 
@@ -126,31 +129,33 @@ class PullOuts:
 
     def touched_since(self, service: str, cursor: Cursor) -> list[str]:
         """Return the instances of a service that may look different to the holder of a cursor, because a decision about
-        them or their server has a dot beyond it. Ids in lower case; leases only, dead ones too.
+        them or their server has a dot beyond it. Ids in lower case; of those on servers leases only, dead ones too.
         """
-        region, operations = self._registry.region, self.operations
-        names = {each.key[0][-1] for each in operations.decided(region, service) if each.beyond(cursor)}
-        servers = {each.key[0][-1] for each in operations.decided(region, "") if each.beyond(cursor)}
+        decided = self.operations.decided(self._registry.region, service)
+        names = {each.key[0][-1] for each in decided if each.beyond(cursor)}
+        servers = self._servers_since(cursor)
         entry = self._registry.services.get(service)
         if servers and entry is not None:
-            leases = entry.leases.items()
-            names.update(
-                name for name, lease in leases if lease.record.content and ip_of(lease.record.content) in servers
-            )
+            contents = ((name, lease.record.content) for name, lease in entry.leases.items())
+            names.update(name for name, content in contents if content and ip_of(content) in servers)
         return sorted(names)
 
-    def services_since(self, cursor: Cursor) -> Iterable[str]:
+    def services_since(self, cursor: Cursor) -> list[str]:
         """Return the services, in lower case, for which `touched_since` may name an instance."""
         region, operations = self._registry.region, self.operations
-        if any(each.beyond(cursor) for each in operations.decided(region, "")):
+        if self._servers_since(cursor):
             return list(self._registry.services)
-        return [
-            service
-            for of_region, service in operations.places()
-            if of_region == region
-            and service
-            and any(each.beyond(cursor) for each in operations.decided(region, service))
-        ]
+        ours = [service for of_region, service in operations.places() if service and of_region == region]
+        return [each for each in ours if any(one.beyond(cursor) for one in operations.decided(region, each))]
+
+    def _servers_since(self, cursor: Cursor) -> set[str]:
+        """Return the servers with a decision beyond a cursor; asked for service by service with the same one."""
+        known, revision, servers = self._since
+        if known is not cursor or revision != self.operations.revision:
+            decided = self.operations.decided(self._registry.region, "")
+            servers = {each.key[0][-1] for each in decided if each.beyond(cursor)}
+            self._since = cursor, self.operations.revision, servers
+        return servers
 
     # -- time
 
