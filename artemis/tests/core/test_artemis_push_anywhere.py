@@ -146,7 +146,7 @@ def test_changes_that_a_caller_may_know_are_waited_for(pair: Pair) -> None:
     pair.deliver(pair.b)
     pair.tick()
     assert [(False, [("new", "i2")])] == follower.told()
-    assert (follower.subscriber.current, 1, 0) == (True, follower.wakes, pair.b.stream.catching_up.given_up)
+    assert (follower.subscriber.current, 1, 0) == (True, follower.wakes, pair.b.stream.counters.awaited_in_vain)
 
 
 def test_who_has_waited_long_enough_is_told_everything(pair: Pair) -> None:
@@ -160,10 +160,33 @@ def test_who_has_waited_long_enough_is_told_everything(pair: Pair) -> None:
     pair.tick(1)
     assert [(True, [("new", "i2")])] == follower.told()
     assert (1, 1, 0) == (
-        pair.b.stream.catching_up.begun,
-        pair.b.stream.catching_up.given_up,
+        pair.b.stream.counters.awaited,
+        pair.b.stream.counters.awaited_in_vain,
         len(pair.b.stream.catching_up),
     )
+
+
+def test_those_who_wait_are_bounded(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond that a cursor is answered by everything at once, unless it is one that is waited with already."""
+    monkeypatch.setattr("artemis.push.catching_up._HELD", 1)
+    pair.register(pair.a, "i1")
+    one = pair.a.cursor()
+    pair.register(pair.a, "i2")
+    pair.register(pair.b, "i3")
+    followers = [Follower(pair.b, "s", cursor) for cursor in (one, one, pair.a.cursor())]
+    assert [[], [], [(True, [("new", "i3")])]] == [follower.told() for follower in followers]
+    pair.deliver(pair.b)
+    pair.tick()
+    missing = [(False, [("new", "i3"), ("new", "i2")])]
+    assert [missing, missing] == [follower.told() for follower in followers[:2]]
+
+
+def test_a_cursor_of_more_lives_than_there_can_be_is_of_no_use(pair: Pair) -> None:
+    """Looking at it again and again would cost too much, and no node has given it."""
+    vector = {Origin(f"x{number}", 1): 1 for number in range(100)}
+    cursor = Cursor(kind="mesh", name="r", vector=vector)
+    assert not pair.b.log.behind(cursor)
+    assert (True, []) == missed(pair.b, encode_cursor(cursor))
 
 
 def test_a_node_alone_waits_for_nobody(pair: Pair) -> None:
@@ -357,3 +380,9 @@ def test_a_position_of_the_past_is_exact_here_and_safe_elsewhere(pair: Pair) -> 
     assert {f"i{number}" for number in range(70, 140)} <= set(elsewhere)
     assert len(elsewhere) <= 140
     assert Origin("a", 1) in decode_cursor(cursor).ahead
+    before = pair.a.catalog.version - 1
+    pair.a.registry.drop_epochs({"c": 5})
+    past = pair.a.log.cursor_at(before)
+    assert past is not None
+    # What its holder knows of the forgotten epochs cannot be told to others.
+    assert ({}, before) == (past.vector, past.version)

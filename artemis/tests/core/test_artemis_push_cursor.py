@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artemis.model import Instance
-from artemis.model.cursors import MAX_CURSOR, NOTHING, BadCursor, Cursor, decode_cursor, encode_cursor, read_cursor
+from artemis.model.cursors import (
+    MAX_CURSOR,
+    NOTHING,
+    BadCursor,
+    Cursor,
+    decode_cursor,
+    encode_cursor,
+    later_of_same_life,
+    read_cursor,
+)
 from artemis.push import Positions
 from artemis.registry import Origin
 
@@ -146,6 +155,19 @@ def test_cursors_compare_by_what_they_cover():
 def test_what_dominates(one, other, dominates):
     """To dominate is to have everything that the other may have seen; a node itself never goes back."""
     assert dominates == one.dominates(other)
+    assert later_of_same_life(encode_cursor(one), encode_cursor(other)) <= dominates
+
+
+def test_two_cursors_of_one_node_are_compared_at_a_glance():
+    """Which is later shows without reading what they cover; of others, and of no cursors, nothing is said."""
+    vector = {ONE: 3, TWO: 4, Origin("n2", 8): 1}
+    text = encode_cursor(mesh(vector, issuer=TWO, version=7))
+    assert later_of_same_life(encode_cursor(mesh(vector, issuer=TWO, version=8)), text)
+    assert not later_of_same_life(text, encode_cursor(mesh(vector, issuer=TWO, version=8)))
+    others = [mesh(vector, issuer=Origin("n2", 8), version=8), mesh(vector, issuer=ONE, version=8), mesh(vector)]
+    assert not any(later_of_same_life(encode_cursor(other), text) for other in others)
+    assert not later_of_same_life("no cursor", text)
+    assert not later_of_same_life(text, "")
 
 
 def test_cursors_fit_into_headers():

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from artemis.push.limits import PushCounters
 from artemis.push.log import ChangeLog
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 _CURSORS = 64
 """Different cursors that are looked at in a turn of the loop in which changes came; more wait for the next tick."""
+
+_HELD = 2_000
+"""Different cursors that are waited with, a few milliseconds for each look. Others are told everything at once."""
 
 _CALLED = 500
 """Those who are called in one turn of the loop, about 2 ms."""
@@ -50,12 +54,11 @@ class CatchingUp:
     calls something in a later turn of the loop; without it everything is done at once.
     """
 
-    def __init__(self, log: ChangeLog) -> None:
+    def __init__(self, log: ChangeLog, counters: PushCounters) -> None:
         self.patience = 0
         self.later: Callable[[Callable[[], None]], object] | None = None
-        self.begun = 0
-        self.given_up = 0
         self._log = log
+        self._counters = counters
         self._waiting: dict[int, list[Wait]] = {}  # by the identity of the cursor, which its waits keep alive
         self._ready: deque[Wait] = deque()
         self._working: dict[tuple[str, int], list[Wait]] = {}
@@ -66,22 +69,25 @@ class CatchingUp:
         return len(self._waiting) + len(self._working)
 
     def lacks(self, cursor: Cursor) -> bool:
-        """Tell whether changes that a cursor names are waited for: some are missing, and others may bring them."""
+        """Tell whether changes that a cursor names may come: some are missing, and there are others to bring them."""
         return self.patience > 0 and self._log.behind(cursor)
+
+    def _has_room(self, cursor: Cursor) -> bool:
+        return len(self._waiting) < _HELD or id(cursor) in self._waiting
 
     def needed(self, service: str, cursor: Cursor) -> bool:
         """Tell whether a cursor cannot be answered at once."""
-        return self.lacks(cursor) or self._log.work(service, cursor) is not None
+        return (self.lacks(cursor) and self._has_room(cursor)) or self._log.work(service, cursor) is not None
 
     def wait(self, service: str, cursor: Cursor, callback: Callable[[], None]) -> Wait | None:
         """Call `callback` once when a cursor can be answered; None when it can be now. `service` as for the log.
 
         The callback may only note that or schedule something, and has to look again: it is called with time, too.
         """
-        if self.lacks(cursor):
+        if self.lacks(cursor) and self._has_room(cursor):
             wait = Wait(service, cursor, callback)
             self._waiting.setdefault(id(cursor), []).append(wait)
-            self.begun += 1
+            self._counters.awaited += 1
             return wait
         steps = self._log.work(service, cursor)
         if steps is None:
@@ -103,7 +109,7 @@ class CatchingUp:
                     if now < wait.due:
                         left.append(wait)
                     else:
-                        self.given_up += 1
+                        self._counters.awaited_in_vain += 1
                         self._ready.append(wait)
                 self._keep(key, left)
         self._call()

@@ -38,7 +38,9 @@ class PushCounters(msgspec.Struct, gc=False):
     `published`: changes that somebody waited for. `delivered`: changes handed to doors, once for each subscriber.
     `coalesced`: those not handed out, because later ones of the same instance replaced or undid them. `reloads`,
     `full_syncs`: services told as a whole instead. `refused`: subscriptions and waits beyond a limit. `dropped`:
-    subscribers that fell behind further than can be told. `door_failures`: doors that raised.
+    subscribers that fell behind further than can be told. `door_failures`: doors that raised. `awaited`: subscriptions
+    and long polls that waited for changes which their cursor names and this node lacked; `awaited_in_vain`: those that
+    were told everything instead, as the changes did not come.
     """
 
     published: int = 0
@@ -49,3 +51,5 @@ class PushCounters(msgspec.Struct, gc=False):
     refused: int = 0
     dropped: int = 0
     door_failures: int = 0
+    awaited: int = 0
+    awaited_in_vain: int = 0

@@ -29,6 +29,10 @@ FRESH = 4_096
 """Latest entries that also keep the content that callers saw before, so that prompt subscribers see what is deleted."""
 
 
+_LIVES = 64
+"""Lives of nodes that a cursor may name in any case; more than four times what this node knows is no cursor of ours."""
+
+
 class ChangeLog:
     """The history of one node, at most `max_entries` transitions, `max_per_service` of them of one service.
 
@@ -125,7 +129,9 @@ class ChangeLog:
 
         `service` is its id in lower case, empty for all services.
         """
-        if self._is_own(cursor) or not self._of_use(cursor) or self._remembered(service, cursor) is not None:
+        if self._is_own(cursor) or not self._of_use(cursor) or self.behind(cursor):
+            return None
+        if self._remembered(service, cursor) is not None:
             return None
         if self._touches.cost(service, cursor, self._alterations) <= AT_ONCE:
             return None
@@ -219,6 +225,9 @@ class ChangeLog:
             return None
         mark = next(mark for mark in reversed(self._marks) if mark.version <= version)
         registry = self._registry
+        if mark.base != registry.base:
+            # What he knows of epochs that were forgotten since cannot be said any more: it is of use here alone.
+            mark = Mark(version, {}, {})
         now = registry.vector | registry.ahead
         # Whatever he knows beyond the mark, he knows from here.
         ahead = {origin: seq for origin, seq in now.items() if seq > mark.vector.get(origin, 0)}
@@ -284,6 +293,8 @@ class ChangeLog:
         registry = self._registry
         if cursor.kind != MESH or cursor.name != registry.region or not cursor.vector:
             return False
+        if len(cursor.vector) + len(cursor.ahead) > _LIVES + 4 * len(registry.vector):
+            return False  # no node of this cluster has given it
         known, base = cursor.vector.get, cursor.base.get
         if any(base(node, 0) < epoch for node, epoch in registry.base.items()):
             return False

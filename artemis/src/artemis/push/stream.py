@@ -68,7 +68,7 @@ class ChangeStream:
         self.waiters = 0
         self._catalog = catalog
         self._log = log
-        self.catching_up = CatchingUp(log)
+        self.catching_up = CatchingUp(log, self.counters)
         self._teller = Teller(log, cursor, self.limits, self.counters)
         self._feeds: dict[str, Feed] = {}
         self._all = Feed("")

@@ -69,7 +69,9 @@ _COUNTERS = {
         (
             "What happened to changes that somebody subscribed to: published; delivered, once for each subscriber; "
             "coalesced: replaced by later ones; reloads and full_syncs: services told as a whole instead; refused: "
-            "subscriptions at a limit; dropped: subscribers that fell too far behind; door_failures; log_entries and "
+            "subscriptions at a limit; dropped: subscribers that fell too far behind; door_failures; awaited: those "
+            "whose cursor was ahead of this node, so that they waited; awaited_in_vain: of these, told everything, "
+            "as the changes did not come; log_entries and "
             "log_evicted: changes remembered and forgotten; log_resumed and log_full_syncs: cursors that were answered."
         ),
     ),

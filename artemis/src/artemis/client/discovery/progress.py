@@ -7,12 +7,12 @@ Not here: what becomes of an older answer, see `views`.
 
 from __future__ import annotations
 
-from artemis.model.cursors import MESH, Cursor, Origin, read_cursor
+from artemis.model.cursors import MESH, Cursor, Origin, later_of_same_life, read_cursor
 
 
 def goes_back(known: str | None, shown: str | None) -> bool:
     """Tell whether whoever takes what is shown at one cursor for what is known at another may lose something."""
-    if not known or not shown or known == shown:
+    if not known or not shown or known == shown or later_of_same_life(shown, known):
         return False
     before, after = read_cursor(known), read_cursor(shown)
     if MESH not in (before.kind, after.kind) or before.kind != after.kind:
