@@ -28,6 +28,9 @@ SHARE = 0.25
 DELAY = 5
 """Milliseconds in which a node says what it has accepted."""
 
+TOLD = 1_500
+"""Milliseconds after which a node has surely told its peers whom it has heard: a beat, a tick, and the way."""
+
 Key = tuple[str, str]
 
 
@@ -172,6 +175,12 @@ class Judge:
         self._world.stats["false expiries"] += 1
         silence = process.member.now - heard
         self._world.log(process.member.name, "gives up", client.name, "not heard for", silence, "ms")
+        told, teller = now - accepted.at, accepted.process.member
+        steady = self._world.network.is_steady(teller.name, process.member.name, accepted.at)
+        if teller.process is accepted.process and told >= TOLD and steady and teller is not process.member:
+            self.broke(
+                3, f"{process.member.name} gave up {client.name}, which {teller.name} heard {told} ms ago and told of"
+            )
         if silence > client.ttl + HOLD:
             return
         recent = self._given_up.setdefault((process, client.legacy), {})

@@ -32,9 +32,10 @@ Pair = tuple[str, str]
 class Stream:
     """A link in one direction: what is under way arrives in order, or not at all. `gap` is for a slow one, in ms."""
 
-    __slots__ = ("free", "gap", "receiver", "sender", "since", "waiting")
+    __slots__ = ("born", "free", "gap", "receiver", "sender", "since", "waiting")
 
-    def __init__(self, sender: Process, receiver: Process, gap: int) -> None:
+    def __init__(self, sender: Process, receiver: Process, gap: int, now: int) -> None:
+        self.born = now
         self.sender = sender
         self.receiver = receiver
         self.gap = gap
@@ -101,6 +102,13 @@ class Network:
         stream = self._streams.get((source, target))
         return self._world.plan.streams and stream is not None and not stream.waiting
 
+    def is_steady(self, source: str, target: str, since: int) -> bool:
+        """Tell whether all that one node has sent to another since a moment has arrived."""
+        plan = self._world.plan
+        stream = self._streams.get((source, target))
+        sound = plan.streams and not plan.slow and not plan.pauses and not plan.jumps
+        return sound and stream is not None and stream.born < since and not stream.waiting
+
     def _dial(self, pair: Pair) -> None:
         """Make a link when both run and reach each other, and end it when it is dead; look again soon."""
         world = self._world
@@ -144,7 +152,7 @@ class Network:
         if source.process is None or target.process is None or not source.process.meets(target.process):
             return
         gap = world.rnd.choice((80, 250)) if world.rnd.random() < world.plan.slow else 0
-        self._streams[source.name, target.name] = Stream(source.process, target.process, gap)
+        self._streams[source.name, target.name] = Stream(source.process, target.process, gap, world.schedule.now)
         world.log(source.name, "has a link to", target.name)
         source.process.replica.connect(target.name, source.now)
         source.pump()
