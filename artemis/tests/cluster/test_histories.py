@@ -113,6 +113,11 @@ CASES: list[tuple[str, Callable[[], Story], str]] = [
         "",
     ),
     (
+        "lost by others before the node was killed",
+        lambda: Story().do(0, "register").do(500, "heartbeat").look(800, B).fault(900, 950, "killed", A),
+        "visible",
+    ),
+    (
         "lost with a node that was asked to end",
         lambda: Story().do(0, "register").fault(20, 30, "stopped", A).look(990, B),
         "visible",

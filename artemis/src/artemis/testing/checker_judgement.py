@@ -144,7 +144,7 @@ class _Judgement:
         if removal is None:
             self._must_show(lookup, instance, key, content, calm)
         elif removal.ok and not any(each.end >= removal.begun for each in self._before(key.registers, lookup)):
-            everywhere = calm and not self._lost(removal) and removal.end + self._setting.settle <= lookup.begun
+            everywhere = calm and not self._lost(removal, lookup) and removal.end + self._setting.settle <= lookup.begun
             here = self._same_node(removal, lookup)
             if everywhere or here:
                 self._judge(
@@ -179,8 +179,8 @@ class _Judgement:
                 "kept", content is not None, lookup.begun,
                 lookup, "did not show", instance, "after", near[-1], "ended at", near[-1].end,
             )  # fmt: skip
-        sure = [each for each in registers if not self._lost(each)]
-        renewed = [each for each in beats if not self._lost(each)]
+        sure = [each for each in registers if not self._lost(each, lookup)]
+        renewed = [each for each in beats if not self._lost(each, lookup)]
         if not calm or not sure or not renewed or sure[0].end + self._setting.settle > lookup.begun:
             return
         self._judge(
@@ -190,7 +190,12 @@ class _Judgement:
         last = registers[-1]
         everybody = self._before(key.registers, lookup)
         alone = all(each is last or each.end < last.begun for each in everybody)
-        if content is not None and alone and not self._lost(last) and last.end + self._setting.settle <= lookup.begun:
+        if (
+            content is not None
+            and alone
+            and not self._lost(last, lookup)
+            and last.end + self._setting.settle <= lookup.begun
+        ):
             self._judge(
                 "visible", content == last.call.content, lookup.begun,
                 lookup, "showed", instance, "as", repr(content), "not as", repr(last.call.content),
@@ -330,8 +335,9 @@ class _Judgement:
             for what, nodes, begun, over in self._faults
         )
 
-    def _lost(self, write: _Done) -> bool:
-        """Whether a node ended so soon after it accepted something that it may not have passed it on.
+    def _lost(self, write: _Done, lookup: _Done) -> bool:
+        """Whether, when a lookup ended, a node had ended so soon after it accepted something that it may not have
+        passed it on.
 
         One that was asked to end has passed on what it could, unless links were bad; where they were, soon is until
         they were good for long.
@@ -343,7 +349,7 @@ class _Judgement:
         return any(
             what in (ENDS if bad else ("killed",))
             and (write.call.node in nodes or not write.call.node)
-            and write.begun <= begun <= deadline
+            and write.begun <= begun <= min(deadline, lookup.end)
             for what, nodes, begun, _ in self._faults
         )
 

@@ -22,7 +22,7 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
@@ -34,7 +34,11 @@ from artemis.testing.node import NodeFailedError, OptionValue, RunningNode, argu
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-LINK_TIMEOUT = 30.0
+    from artemis.testing.namespaces import Machine
+
+_PORT = 8080
+
+LINK_TIMEOUT = 60.0
 """Seconds that nodes may take until each counts on all others."""
 
 
@@ -137,6 +141,7 @@ def running_cluster_sync(
     count: int = 3,
     *,
     linked: bool = False,
+    machines: Sequence[Machine] = (),
     data_dir: Path | None = None,
     each: Mapping[int, Mapping[str, OptionValue]] | None = None,
     environments: Mapping[int, Mapping[str, str]] | None = None,
@@ -145,31 +150,29 @@ def running_cluster_sync(
     """Run nodes that are each other's peers for the length of the block; all serve and are linked when it starts.
 
     ``options`` are those of ``artemis serve`` for all nodes, as with `artemis.testing.running_node`; ``each`` has more
-    for single ones, ``environments`` variables. ``linked``: through proxies. ``data_dir``: node ``n`` keeps its data in
+    for single ones, ``environments`` variables. ``linked``: through proxies. ``machines``: one namespace for each node,
+    which then needs a ``cluster_secret_file``, as it is beyond loopback. ``data_dir``: node ``n`` keeps its data in
     ``node<n>`` of this directory; without it nodes that return are new ones. Raises ``NodeFailedError`` if one does not
     become ready.
     """
-    if count < 1:
-        raise ValueError(f"a cluster has one node at least, not {count}")
+    if count < 1 or (machines and (linked or len(machines) != count)):
+        raise ValueError(f"a cluster has one node at least, and a machine for each or none; {count}, {len(machines)}")
     with ExitStack() as stack:
         proxies = [stack.enter_context(LinkProxy(who=caller_of_mesh)) for _ in range(count if linked else 0)]
-        held = [stack.enter_context(_held_port()) for _ in range(count)]
-        ports = [int(one.getsockname()[1]) for one in held]
-        urls = [proxy.url for proxy in proxies] or [f"http://127.0.0.1:{port}" for port in ports]
+        places = [("127.0.0.1", stack.enter_context(_held_port())) for _ in range(0 if machines else count)]
+        places += [(machine.address, _PORT) for machine in machines]
+        urls = [proxy.url for proxy in proxies] or [f"http://{host}:{port}" for host, port in places]
         nodes: list[RunningNode] = []
-        for n in range(count):
-            own: dict[str, OptionValue] = {
-                **options,
-                "port": ports[n],
-                "peers": ",".join(urls),
-                **(each or {}).get(n, {}),
-            }
+        for n, (host, port) in enumerate(places):
+            own: dict[str, OptionValue] = {**options, "host": host, "port": port, "peers": ",".join(urls)}
+            own |= (each or {}).get(n, {})
             if linked:
-                proxies[n].target = ports[n]
+                proxies[n].target = port
                 own["self_url"] = urls[n]
             if data_dir is not None:
                 own.setdefault("data_dir", str(data_dir / f"node{n}"))
-            nodes.append(RunningNode(arguments_of(own), environment=(environments or {}).get(n)))
+            within = machines[n].within if machines else ()
+            nodes.append(RunningNode(arguments_of(own), within=within, environment=(environments or {}).get(n)))
             stack.callback(nodes[n].stop)
         ended = stack.pop_all()
         with _all_at_once(nodes, ended):
@@ -185,6 +188,7 @@ async def running_cluster(
     count: int = 3,
     *,
     linked: bool = False,
+    machines: Sequence[Machine] = (),
     data_dir: Path | None = None,
     each: Mapping[int, Mapping[str, OptionValue]] | None = None,
     environments: Mapping[int, Mapping[str, str]] | None = None,
@@ -192,7 +196,7 @@ async def running_cluster(
 ) -> AsyncIterator[RunningCluster]:
     """Run a cluster like `running_cluster_sync`, without holding up the event loop while it starts and stops."""
     running = running_cluster_sync(
-        count, linked=linked, data_dir=data_dir, each=each, environments=environments, **options
+        count, linked=linked, machines=machines, data_dir=data_dir, each=each, environments=environments, **options
     )
     cluster = await asyncio.to_thread(running.__enter__)
     try:
@@ -212,9 +216,9 @@ def _all_at_once(nodes: Collection[RunningNode], rest: ExitStack) -> Iterator[No
 
 
 @contextmanager
-def _held_port() -> Iterator[socket.socket]:
+def _held_port() -> Iterator[int]:
     """Hold a free port for as long as a test takes: nobody else is given it, and the node, which reuses it, can."""
     with closing(socket.socket()) as one:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         one.bind(("127.0.0.1", 0))
-        yield one
+        yield int(one.getsockname()[1])

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 OptionValue = str | int | float | bool
-START_TIMEOUT = 20.0
+START_TIMEOUT = 60.0
 """Seconds that a node may take from its start until it is ready."""
 STOP_TIMEOUT = 12.0
 """Seconds that a node may take from SIGTERM to its end (it promises 10) before it is killed."""
