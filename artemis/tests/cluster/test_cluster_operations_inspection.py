@@ -2,10 +2,12 @@
 
 import pytest
 from replicas import World, instance
+from whole_nodes import NodeWorld
 
 from artemis.cluster import inspection as looking
 from artemis.cluster.inspection import Inspection
 from artemis.cluster.messages import Changes, Renewals
+from artemis.management import InstanceTarget, OperationRecord
 
 
 def look(world: World, one: str, other: str) -> Inspection:
@@ -151,3 +153,27 @@ def test_one_waits_for_each_peer_at_a_time():
     """Whoever asks again is told of the same one."""
     world = World()
     assert world["b"].replica.inspect("a", world.now) is world["b"].replica.inspect("a", world.now)
+
+
+def test_what_operators_decided_is_compared_as_well():
+    """An operation that one side alone knows, or that has ended at one of them."""
+    world, target = NodeWorld(), InstanceTarget("r", "s", "i")
+
+    def by(name: str) -> OperationRecord:
+        return OperationRecord(name, "alice", None)
+
+    world["a"].node.pullouts.operate(target, by("both"), world.now)
+    world.run(3_000)
+    world.drop = lambda *told: isinstance(told[2], Changes | Renewals)
+    for peer in world.peers.values():
+        peer.replica.partners = ()
+    world["a"].node.pullouts.operate(target, by("there"), world.now)
+    world["b"].node.pullouts.operate(target, by("here"), world.now)
+    world["b"].node.pullouts.complete(target, "both", world.now)
+    found = look(world, "b", "a")
+    assert [
+        ("both", "removed", "live", True, "going"),
+        ("here", "live", "absent", True, "going"),
+        ("there", "absent", "live", True, "coming"),
+    ] == sorted((each.operation, each.here.state, each.there.state, each.visible, each.why) for each in found.found)
+    assert {("s", "i")} == {(each.service, each.instance) for each in found.found}
