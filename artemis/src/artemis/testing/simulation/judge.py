@@ -83,7 +83,7 @@ class Judge:
         for origin, seq in before.items():
             if registry.vector.get(origin, 0) < seq and origin.epoch >= registry.base.get(origin.node, 0):
                 self.broke(6, f"the vector of {process.member.name} goes back: {before} to {registry.vector}")
-        if process.replica.exchanging or registry.ahead:
+        if process.replica.exchanging or registry.ahead or registry.pending:
             return  # a repair under way, or one that broke off, has brought more than the vector says
         vector = frozenset((origin, seq) for origin, seq in registry.vector.items() if seq)
         position = vector, frozenset(registry.base.items())

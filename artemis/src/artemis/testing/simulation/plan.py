@@ -68,6 +68,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return self.lifetime > LEGACY_TTL + HOLD + self.nodes * GRACE
 
     @property
+    def slow_sweeps(self) -> bool:
+        """Whether the pull-out of a server takes many ticks, as it does where there are many instances."""
+        return self.rows == 2
+
+    @property
     def settle(self) -> int:
         """Milliseconds after the last fault until everyone must show the same."""
         return HOLD + 2 * LEGACY_TTL + (self.nodes + 2) * GRACE + 8_000

@@ -56,6 +56,8 @@ class Process:
             read = read_snapshot(saved, region=REGION, node=member.name, epoch=member.epoch, previous=member.previous)
         self.node = Node(identity, timings=timings, max_changes=plan.log_entries, saved=read, now=now, wall=wall)
         self.node.stream.catching_up.patience = CATCHING_UP
+        if plan.slow_sweeps:
+            self.node.pullouts.step_cost = 5
         # So few instances would never need a second message.
         self.replica = Replica(
             self.node.registry,
@@ -98,7 +100,7 @@ class Process:
         pause = self.pauses.note(now, TTL)
         if pause:
             self.node.pardon(now)
-        while self.node.tick(now, wall):
+        while self.node.tick(now, wall) and not self.member.world.plan.slow_sweeps:
             pass
         self.replica.tick(now, wall)
         self.membership.tick()
