@@ -186,7 +186,7 @@ def test_the_node_whose_clock_is_wrong_ends_registry_until_it_is_right(world: Wo
 
 def test_a_lifetime_that_is_too_short_for_so_many_nodes_is_named_once_for_each_size() -> None:
     """The options could not know how many there would be (design 4.1)."""
-    world = World(peers_file="peers", tombstone_lifetime=130.0)
+    world = World(peers_file="peers", tombstone_lifetime=190.0)
     for number in range(4):
         world.membership.met(peer(f"a{number}"), None)
         world.run()

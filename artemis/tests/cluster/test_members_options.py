@@ -58,15 +58,15 @@ def test_a_node_beyond_loopback_needs_a_secret(values: dict[str, object]) -> Non
 
 
 def test_a_record_outlives_the_last_who_may_expire_it() -> None:
-    """Lifetime > TTL + members x grace + a few exchange rounds (design 4.1); the derived one keeps to that."""
+    """Lifetime > TTL + hold + members x grace + a few exchange rounds; the derived one keeps to that."""
     peers = ",".join(f"http://127.0.0.1:{port}" for port in range(1, 5))
-    assert "--tombstone-lifetime: must be more than 155 in a cluster of 5" in refused(
-        peers=peers, tombstone_lifetime=155
+    assert "--tombstone-lifetime: must be more than 215 in a cluster of 5" in refused(
+        peers=peers, tombstone_lifetime=215
     )
-    assert 156 == accepted(peers=peers, tombstone_lifetime=156).record_lifetime
+    assert 216 == accepted(peers=peers, tombstone_lifetime=216).record_lifetime
     assert 155 == accepted(tombstone_lifetime=155).record_lifetime
     many = ",".join(f"http://127.0.0.1:{port}" for port in range(1, 60))
-    assert 2 * (90 + 60 * 10 + 15) == accepted(peers=many).record_lifetime
+    assert 2 * (90 + 60 + 60 * 10 + 15) == accepted(peers=many).record_lifetime
 
 
 @pytest.mark.parametrize(

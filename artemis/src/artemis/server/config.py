@@ -181,8 +181,12 @@ class ServeConfig(ClusterOptions):
 
     def least_lifetime(self, nodes: int) -> float:
         """The seconds that a record must be remembered at least in a cluster of so many nodes (design 4.1): the longest
-        TTL, each node's grace, and a few exchange rounds. A node alone needs the TTL only."""
-        return self._longest_ttl + (nodes * self.grace + EXCHANGE_ROUNDS if self.clustered else 0)
+        TTL, what self-preservation holds a lease longer, each node's grace, and a few exchange rounds: else a node that
+        was cut off brings back what was removed and is forgotten. A node alone needs the TTL only."""
+        if not self.clustered:
+            return self._longest_ttl
+        hold = self.preservation_hold if self.self_preservation else 0.0
+        return self._longest_ttl + hold + nodes * self.grace + EXCHANGE_ROUNDS
 
     @property
     def beat(self) -> float:
@@ -249,7 +253,8 @@ class ServeConfig(ClusterOptions):
         if self.record_lifetime <= self.least_lifetime(nodes):
             raise ValueError(
                 f"tombstone-lifetime: must be more than {self.least_lifetime(nodes):g} in a cluster of {nodes}: the "
-                f"longest TTL, {self.grace:g} of grace for each node and {EXCHANGE_ROUNDS:g} for exchanges"
+                f"longest TTL, preservation-hold, {self.grace:g} of grace for each node and {EXCHANGE_ROUNDS:g} for "
+                "exchanges"
             )
 
     @field_validator("log_level", "log_format", mode="before")
