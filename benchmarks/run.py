@@ -11,7 +11,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 SHARED = {"fleet.py", "load.py", "rounds.py", "run.py", "sdk_fleet.py", "watchers.py"}
-ARGUMENTS = {"java_fleet": ["--quick"], "sdk_restart": ["--quick"]}
+ARGUMENTS = {"cluster_large": ["--quick"], "java_fleet": ["--quick"], "sdk_restart": ["--quick"]}
 
 
 def main() -> int:
