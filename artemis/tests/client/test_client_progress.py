@@ -1,18 +1,24 @@
 """A client never steps back silently: what is older than what it knows waits, and counts when nobody shows more."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from random import Random
 
 import pytest
 
 from artemis import AnswerOutdated, ArtemisClient, ClientOptions, Instance, WentBack
-from artemis.client.calls.api import Shown
+from artemis.client.background import Background
+from artemis.client.calls.api import RegistryApi, Shown
+from artemis.client.calls.sieve import Sieve
+from artemis.client.discovery.discovery import Discovery
 from artemis.client.discovery.guard import Guard
 from artemis.client.discovery.progress import goes_back, lost_for_good
 from artemis.client.discovery.services import Followed, ServiceBook, keyed
 from artemis.client.discovery.views import Views
 from artemis.client.discovery.watch import Audience
+from artemis.client.errors import Attempt, UnreachableError
 from artemis.client.events import ClientEvent, EventFeed
 from artemis.client.links.link import Change, Push
 from artemis.model import Service
@@ -173,6 +179,76 @@ def test_a_full_sync_of_a_node_that_has_caught_up_is_taken() -> None:
     client.push("new", "c", cursor({A1: 2}), full=True)
     client.push("new", "d", cursor({A1: 3}, version=2), full=True)
     assert (["d"], False, None) == (client.ids, entry.unsure, entry.outdated)
+
+
+class Peers(RegistryApi):
+    """Nodes that show what a test says: URL to instances and cursor. Calls go to the first, which may be exchanged."""
+
+    def __init__(self, **nodes: tuple[str, str]) -> None:
+        self.nodes = nodes
+        self.current = next(iter(nodes))
+        self.other: str | None = None
+        self.asked: list[str] = []
+        self.sieve = Sieve(logging.getLogger("artemis.client"))
+
+    def check_region(self, region_id: str | None = None) -> None:
+        """Every region is right."""
+
+    def another(self) -> str | None:
+        """Return the other node, if a test has one."""
+        return self.other
+
+    async def show(
+        self,
+        service_ids: Sequence[str],
+        *,
+        region_id: str | None = None,
+        zone_id: str | None = None,
+        node: str | None = None,
+    ) -> Shown:
+        """Show what the node is to show."""
+        url = node or self.current
+        self.asked.append(url)
+        if url not in self.nodes:
+            raise UnreachableError("lookup", [Attempt(url, "it is away")])
+        names, position = self.nodes[url]
+        service = Service(service_id="s", instances=[instance(name) for name in names])
+        return Shown(url, [service], position, 0.0)
+
+
+@pytest.mark.parametrize("other", ["c", "away", None])
+async def test_another_node_is_asked_when_one_lags(other: str | None) -> None:
+    """Without pushes too: whoever knows more is shown, and where there is nobody else the same node is asked again."""
+    api = Peers(a=("x", cursor({A1: 1}, A1)))
+    feed = EventFeed(8)
+    background = Background(feed.publish)
+    background.open()
+    loop = asyncio.get_running_loop()
+    discovery = Discovery(
+        api=api,
+        book=ServiceBook(limit=10),
+        feed=feed,
+        background=background,
+        options=ClientOptions(poll_interval=0.05, guard_share=0.0, outdated_wait=20.0),
+        random=Random(1),  # noqa: S311 - it chooses how long to wait
+        clock=loop.time,
+        wall=lambda: 0,
+    )
+    events = feed.listen()
+    try:
+        watch = discovery.watch(["s"])
+        assert (await anext(watch)).instance.instance_id == "x"
+        api.nodes, api.current, api.other = {"b": ("", cursor({B1: 1}))}, "b", other
+        async with asyncio.timeout(20):
+            assert await anext(events) == AnswerOutdated("s", "b")
+            newer = cursor({A1: 1, B1: 1}, Origin("c", 1))
+            api.nodes |= {"c": ("xy", newer)} if other == "c" else {"b": ("xy", newer)}
+            change = await anext(watch)
+        assert ("new", "y") == (change.change_type, change.instance.instance_id)
+        assert (other in api.asked) == (other is not None)
+    finally:
+        await background.close()
+        await discovery.close()
 
 
 async def test_a_registry_that_was_rebuilt_wins_after_a_while(quick: ClientOptions) -> None:

@@ -266,11 +266,12 @@ class Discovery:
                 async with asyncio.timeout(min(wait, again)):
                     await self._wanted.wait()
             except TimeoutError:
+                outdated = self._outdated()
+                await self._lookups.elsewhere(outdated)
                 if again < wait:
-                    await self._lookups.elsewhere(self._outdated())
                     continue
                 due = self._clock() + interval * self._random.uniform(0.8, 1.0)
-                await self._lookups.refresh(self._book.to_poll())
+                await self._lookups.refresh([entry for entry in self._book.to_poll() if entry not in outdated])
             else:
                 self._wanted.clear()
                 if not await self._find_missing():

@@ -69,17 +69,16 @@ class Lookups:
                 left = await self._ask(left)
 
     async def elsewhere(self, entries: Sequence[Followed]) -> None:
-        """Look services up at another node than the present one, if there is any that may answer."""
+        """Look services up at another node than the present one, and what that does not know either at both."""
+        if not entries:
+            return
         node = self._api.another()
-        for start in range(0, len(entries), self._batch_size):
-            batch = entries[start : start + self._batch_size]
-            try:
-                if node is not None:
-                    await self._ask(batch, node)
-                    continue
-            except ArtemisError:
-                node = None  # how the nodes are is found out elsewhere
-            await self.refresh(batch)
+        try:
+            for start in range(0, len(entries) if node is not None else 0, self._batch_size):
+                await self._ask(entries[start : start + self._batch_size], node)
+        except ArtemisError:
+            pass  # how the nodes are is found out elsewhere
+        await self.refresh([entry for entry in entries if entry.outdated is not None])
 
     async def refresh(self, entries: Sequence[Followed]) -> bool:
         """Look services up, all that are given; return whether all were answered, and publish what failed.
