@@ -245,6 +245,8 @@ def test_a_node_that_leaves_ends(run: Run, tmp_path: Path, two: tuple[RunningNod
             lambda: run("cluster", "status", "--json", server=third.url),
             lambda result: len(json.loads(result.stdout)["nodes"]) == 3,
         )
+        asked = run("cluster", "leave", "--token-file", str(token), server=third.url)
+        assert (asked.exit_code, "give --yes" in asked.stderr) == (2, True)
         left = run("cluster", "leave", "--yes", "--token-file", str(token), server=third.url)
         assert (left.exit_code, left.stdout) == (0, "")
         assert f"{third.url} says farewell to " in left.stderr

@@ -25,6 +25,7 @@ def test_a_node_without_peers_is_in_no_cluster() -> None:
     assert accepted(peers="http://localhost:1").clustered
     assert accepted(peers_dns="artemis.local").clustered
     assert accepted(peers_file="peers.txt").clustered
+    assert accepted(cluster_secret_file=SHARED).clustered
 
 
 def test_times_follow_the_ttl() -> None:

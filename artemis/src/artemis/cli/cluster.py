@@ -161,7 +161,9 @@ def leave(
     token = token_of(token_file)
     own = get(server, _VIEW, ClusterViewResponse)
     staying = sum(member.status == "up" for member in own.members or ())
-    if not yes and sys.stdin is not None and sys.stdin.isatty():
+    if not yes:
+        if sys.stdin is None or not sys.stdin.isatty():
+            raise typer.BadParameter("there is no terminal to ask at; give --yes if this node is to leave and end")
         effect = f"{own.url or server} drains and ends; {output.counted(staying, 'other node')} will go on."
         typer.confirm(f"{effect} Go on?", abort=True, err=True)
     request = ClusterLeaveRequest(operator_id=operator or getpass.getuser())

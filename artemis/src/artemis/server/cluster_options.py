@@ -67,7 +67,9 @@ class ClusterOptions(BaseSettings):
     peers_refresh: float = Field(10.0, ge=0.1, le=3_600, description="Seconds between two look-ups of --peers-dns.")
     cluster_name: Name = Field("artemis", description="Name of the cluster; nodes of another one are refused.")
     cluster_secret_file: Path | None = Field(
-        None, description="File whose first line all nodes of the cluster share; needed beyond loopback."
+        None,
+        description="File whose first line all nodes of the cluster share; needed beyond loopback. A node that has one "
+        "can be dialled, with no peers of its own.",
     )
     cluster_ca_file: Path | None = Field(
         None, description="Certificates that vouch for nodes with https URLs; default: those of the system."
@@ -103,8 +105,12 @@ class ClusterOptions(BaseSettings):
 
     @property
     def clustered(self) -> bool:
-        """Whether this node is one of a cluster, even if it should turn out to be the only one."""
-        return bool(self.peers) or self.peers_dns is not None or self.peers_file is not None
+        """Whether this node is one of a cluster, even if it should turn out to be the only one.
+
+        A secret alone makes it one: the first node, which the others dial.
+        """
+        named = (self.peers_dns, self.peers_file, self.cluster_secret_file)
+        return bool(self.peers) or any(each is not None for each in named)
 
     @property
     def peer_urls(self) -> tuple[PeerUrl, ...]:
