@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from artemis.management import OperationRecord, Target
 from artemis.registry import Change, Dot, Origin, Record, Stamp
 from artemis.registry.records import ZERO, merge
 from artemis.testing.simulation.laws import BrokenLaw
@@ -213,6 +214,9 @@ class Judge:
             if wrong:
                 pairs = [(told_record(record_at(process, key)), told_record(record_at(first, key))) for key in wrong]
                 self.broke(1, f"{process.member.name} and {first.member.name} differ about {wrong}: {pairs}")
+            ours, theirs = recorded(process), recorded(first)
+            if ours != theirs:
+                self.broke(1, f"{process.member.name} and {first.member.name} differ in operations: {ours}, {theirs}")
         for client in world.clients.values():
             content = shown[first.member.name].get(client.key)
             seen = content is not None or world.operators.hidden(client) is False
@@ -274,6 +278,13 @@ def views(process: Process) -> dict[Key, bytes]:
         for service in sorted(process.node.registry.services)
         for name, content in catalog.instances(service)
     }
+
+
+def recorded(process: Process) -> dict[Target, list[OperationRecord]]:
+    """Return which operations a node shows to operators: by target, as it is spelt, in the order of recording."""
+    operations = process.node.operations
+    entries = [*operations.instance_entries(), *operations.server_entries()]
+    return {entry.target: list(entry.records.values()) for entry in entries}
 
 
 def _fields(record: Record) -> tuple[object, ...]:
