@@ -138,9 +138,10 @@ def test_links_are_shown_with_their_numbers() -> None:
         (B, "both ways", "3 ms", "-40 ms", "now", "1 change", "2 of 1024", 4, 5, None),
         (C, "none", None, None, "never", "0 changes", None, 0, 0, "nothing listens there"),
     ] == link_rows(view)
-    half = seen(A, member(B, receiving=False), member(C, connected=False)).view
+    silent = member("http://d:1", connected=False, presence="gone")
+    half = seen(A, member(B, receiving=False), member(C, connected=False), silent).view
     assert half is not None
-    assert ["to it only", "from it only"] == [row[1] for row in link_rows(half)]
+    assert ["to it only", "from it only", "none"] == [row[1] for row in link_rows(half)]
 
 
 @pytest.fixture(scope="module")

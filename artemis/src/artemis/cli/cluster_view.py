@@ -22,6 +22,7 @@ LINKS = ("TO", "LINK", "RTT", "CLOCK", "HEARD", "LAG", "DIFFERED", "QUEUE", "DRO
 
 _UP = "up"
 _SECOND = 1_000
+_SILENT = {"suspected", "gone"}
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -212,11 +213,13 @@ def _serves(*, registry: bool, discovery: bool) -> str:
 
 
 def _link_word(member: ClusterMember) -> str:
-    if member.connected and member.receiving:
+    # A connection that is dead without anybody saying so is still there for a while.
+    receiving = member.receiving and member.presence not in _SILENT
+    if member.connected and receiving:
         return "both ways"
     if member.connected:
         return "to it only"
-    return "from it only" if member.receiving else "none"
+    return "from it only" if receiving else "none"
 
 
 def _clock_word(skew: int | None) -> str | None:

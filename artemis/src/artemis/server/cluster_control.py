@@ -88,7 +88,7 @@ class ClusterControl:
         by_node = {link.node: link for link in links if link.node}
         by_url = {link.url: link for link in links if not link.node}
         return [
-            Neighbour(view=view, link=by_node.get(view.node) if view.node else by_url.get(str(view.url)))
+            Neighbour(view=view, link=_both(by_url.get(str(view.url)), by_node.get(view.node)))
             for view in self.members.views(now)
         ]
 
@@ -165,6 +165,13 @@ class ClusterControl:
 
 _PATIENCE = 60_000
 """Milliseconds that a repair waits for its turn, and for the exchange itself."""
+
+
+def _both(dialled: LinkState | None, met: LinkState | None) -> LinkState | None:
+    """Return one state of a peer that is dialled in vain while its own connection to us is still there."""
+    if dialled is None or met is None:
+        return met or dialled
+    return msgspec.structs.replace(dialled, node=met.node, receiving=met.receiving, heard_ago=met.heard_ago)
 
 
 def _same_place(text: str, view: MemberView) -> bool:
