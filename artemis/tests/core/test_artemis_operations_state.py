@@ -23,7 +23,7 @@ from artemis.management.dump import OPERATIONS_PER_PIECE, SavedDecision, decisio
 from artemis.management.sweep import STEP_COST
 from artemis.model import Instance, RegistryRequest, ServiceRequest, encode_canonical
 from artemis.model.requests import DiscoveryConfig
-from artemis.registry import NodeLimits
+from artemis.registry import NodeLimits, read_snapshot
 from artemis.server.node import Node, NodeIdentity
 
 WALL = 1_700_000_000_000
@@ -312,6 +312,28 @@ def test_loaded_operations_are_in_effect(node, make_node, make_instance):
     instances = [make_instance("10.0.0.1"), make_instance("other", ip="10.0.0.2"), make_instance("third", ip="3")]
     started.register(RegistryRequest(instances=instances), 0)
     assert ["third"] == shown(started)
+
+
+def test_operations_of_former_snapshots_are_taken(make_node, make_instance, monkeypatch):
+    """A snapshot of a version that knew of no other nodes still hides what it hid, in the order of recording."""
+    former = {
+        "instances": [
+            {"regionId": "R1", "serviceId": "Demo.Orders", "instanceId": "other", "operation": word, "operatorId": "me"}
+            for word in ("z", "a")
+        ],
+        "servers": [{"regionId": "r1", "serverId": "10.0.0.1", "operation": "disk", "operatorId": "me", "token": "t"}],
+    }
+    monkeypatch.setattr("artemis.registry.snapshot.FORMAT", 2)
+    cut = make_node().cut(0, WALL)
+    monkeypatch.setattr(OperationsCut, "pieces", lambda _: iter([msgspec.msgpack.encode(former)]))
+    saved = read_snapshot(b"".join(cut.chunks()), region="r1", node="n1", epoch=2)
+    started = make_node(saved=saved)
+    instances = [make_instance("10.0.0.1"), make_instance("other", ip="10.0.0.2"), make_instance("third", ip="3")]
+    started.register(RegistryRequest(instances=instances), 0)
+    assert ["third"] == shown(started)
+    assert ["z", "a"] == started.operations.entry(InstanceTarget("r1", "demo.orders", "other")).names
+    started.pullouts.complete(SERVER, "disk", 0)
+    assert ["10.0.0.1", "third"] == shown(started)
 
 
 # -- sweeps
