@@ -143,6 +143,11 @@ CASES: list[tuple[str, Callable[[], Story], str]] = [
     ("a ghost", lambda: registered().look(4_000, B, i="x"), "expired"),
     ("no ghost", lambda: registered().look(3_800, B, i="x").look(4_000, B), ""),
     ("different views", lambda: registered().look(1_000, A, i="x", j="x").look(1_000, B, i="x"), "converged"),
+    (
+        "different views long after a write that failed",
+        lambda: registered().do(0, "register", A, "failed").look(1_000, A, i="x", j="x").look(1_000, B, i="x"),
+        "converged",
+    ),
     ("different views for a moment", lambda: registered().look(400, A, i="x", j="x").look(400, B, i="x"), ""),
     ("position goes on", lambda: Story().look(0, A, cursor(1)).look(5, A, cursor(2)), ""),
     ("position goes back", lambda: Story().look(0, A, cursor(2)).look(5, A, cursor(1)), "cursor"),
@@ -161,6 +166,11 @@ CASES: list[tuple[str, Callable[[], Story], str]] = [
     ("told twice", lambda: Story().told(0, ("new", "i", "x"), full=True).told(1, ("new", "i", "x")), "watch"),
     ("told of a change of nothing", lambda: Story().told(0, full=True).told(1, ("change", "i", "x")), "watch"),
     ("told of an end of nothing", lambda: Story().told(0, full=True).told(1, ("delete", "i", "x")), "watch"),
+    (
+        "told of an end after a gap",
+        lambda: Story().told(0, full=True).told(1, ("delete", "i", "x"), resumed=True),
+        "",
+    ),
     ("told nothing new", lambda: Story().told(0, ("new", "i", "x"), full=True).told(1, ("change", "i", "x")), "watch"),
     (
         "told to look again",

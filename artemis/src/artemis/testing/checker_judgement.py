@@ -234,7 +234,9 @@ class _Judgement:
             for each in (*key.registers, *key.unregisters)
         ]
         since = lookup.begun - self._setting.settle
-        return self._calm(lookup) and all(each.end < since or each.begun > lookup.end for each in writes)
+        # One that failed was done by then or never, so the nodes agree on it too.
+        over = all((each.answer is not None and each.answer.at < since) or each.begun > lookup.end for each in writes)
+        return over and self._calm(lookup)
 
     def _watch(self, name: str, told: list[Told]) -> None:
         """Judge what one watch was told."""
@@ -256,6 +258,8 @@ class _Judgement:
                     self._change(name, each, shown, kind, instance, content)
 
     def _change(self, name: str, told: Told, shown: dict[str, str], kind: str, instance: str, content: str) -> None:
+        if kind == "delete" and told.resumed and instance not in shown:
+            return
         fits = (instance in shown) == (kind != "new") and (kind != "change" or shown.get(instance) != content)
         self._judge(
             "watch", fits, told.at,

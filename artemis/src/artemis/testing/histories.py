@@ -74,7 +74,9 @@ class Completed(msgspec.Struct, frozen=True, kw_only=True, tag="completed", tag_
 class Told(msgspec.Struct, frozen=True, kw_only=True, tag="told", tag_field="kind"):
     """A watch was told ``changes``: kind (``new``, ``change``, ``delete``, ``reload``), instance, content.
 
-    ``full``: they are all there is. ``last``: nothing came until now, and the watch ends here.
+    ``full``: they are all there is. ``resumed``: the watch has gone on with its cursor after it was lost, perhaps at
+    another node; then it may be told that an instance went which came and went meanwhile. ``last``: nothing came until
+    now, and the watch ends here.
     """
 
     at: int
@@ -84,6 +86,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True, tag="told", tag_field="kin
     node: str = ""
     cursor: str | None = None
     full: bool = False
+    resumed: bool = False
     last: bool = False
 
 

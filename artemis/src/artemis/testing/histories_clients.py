@@ -91,6 +91,7 @@ class NodeClient:
     async def watch(self, service: str, name: str) -> None:
         """Follow a service by long polls until cancelled, going on from the last cursor whatever happens."""
         cursor: str | None = None
+        resumed = False
         try:
             while True:
                 query = {} if cursor is None else {"cursor": cursor, "wait": "3s"}
@@ -100,6 +101,7 @@ class NodeClient:
                         answer.raise_for_status()
                         found = msgspec.json.decode(await answer.read(), type=_Poll)
                 except _NO_ANSWER:
+                    resumed = True
                     await asyncio.sleep(0.05)
                     continue
                 cursor = found.cursor
@@ -111,9 +113,10 @@ class NodeClient:
                 self._history.add(
                     Told(
                         at=now(), watch=name, service=service, changes=changes, node=self.url, cursor=found.cursor,
-                        full=found.full_sync,
+                        full=found.full_sync, resumed=resumed,
                     )
                 )  # fmt: skip
+                resumed = False
         finally:
             self._history.add(Told(at=now(), watch=name, service=service, changes=[], node=self.url, last=True))
 

@@ -1,0 +1,110 @@
+"""A seeded row of faults on a real cluster, one after the other and some at once, judged by all laws.
+
+ARTEMIS_CAMPAIGN_SEED=17 chooses another row, ARTEMIS_CAMPAIGN_FAULTS=100 a longer one.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from random import Random
+
+from artemis.testing import running_cluster
+from artemis.testing.histories_observed import ObservedCluster, observed, sdk_callers
+from artemis.testing.links import Passes, Weather
+
+SEED = int(os.environ.get("ARTEMIS_CAMPAIGN_SEED", "1"))
+FAULTS = int(os.environ.get("ARTEMIS_CAMPAIGN_FAULTS", "6"))
+TTL, SETTLE = 2.0, 8.0
+
+
+async def killed(one: ObservedCluster, chance: Random) -> None:
+    """A node is killed, and comes back a while later."""
+    node = chance.choice(one.cluster.nodes)
+    with one.history.fault("killed", node.url):
+        await asyncio.to_thread(node.kill)
+        await asyncio.sleep(chance.uniform(0, 1.5 * TTL))
+        await asyncio.to_thread(node.restart)
+
+
+async def stopped(one: ObservedCluster, chance: Random) -> None:
+    """A node is asked to end, and comes back."""
+    node = chance.choice(one.cluster.nodes)
+    with one.history.fault("stopped", node.url):
+        assert 0 == await asyncio.to_thread(node.stop)
+        await asyncio.sleep(chance.uniform(0, 1.5 * TTL))
+        await asyncio.to_thread(node.restart)
+
+
+async def paused(one: ObservedCluster, chance: Random) -> None:
+    """A node hangs for a while."""
+    node = chance.choice(one.cluster.nodes)
+    with one.history.fault("paused", node.url):
+        node.pause()
+        await asyncio.sleep(chance.uniform(0.1, 2 * TTL))
+        node.resume()
+
+
+async def split(one: ObservedCluster, chance: Random) -> None:
+    """A node is cut off in one of the ways that there are."""
+    alone = chance.randrange(3)
+    others = {0, 1, 2} - {alone}
+    weather = Weather(passes=chance.choice([Passes.NOTHING, Passes.LOST, Passes.RESET]))
+    with one.history.fault("partition"):
+        if chance.random() < 0.3:
+            one.cluster.cut(alone, min(others), one_way=True)
+        elif chance.random() < 0.4:
+            one.cluster.flap({alone}, others, weather=weather, bad=chance.uniform(0.1, 1), fine=chance.uniform(0.1, 1))
+        else:
+            one.cluster.split({alone}, others, weather=weather)
+        await asyncio.sleep(chance.uniform(0.2, 2 * TTL))
+        one.cluster.heal()
+
+
+async def slow(one: ObservedCluster, chance: Random) -> None:
+    """All links are bad."""
+    with one.history.fault("bad links"):
+        one.cluster.split({0}, {1}, {2}, weather=Weather(delay=chance.uniform(0, 0.2), jitter=chance.uniform(0, 0.4)))
+        await asyncio.sleep(chance.uniform(0.2, 2 * TTL))
+        one.cluster.heal()
+
+
+async def writes(one: ObservedCluster, chance: Random, over: asyncio.Event) -> None:
+    """Instances that are registered at one node, renewed at another, and unregistered at a third."""
+    number = 0
+    while not over.is_set():
+        number += 1
+        name = f"passing-{number % 10}"
+        for act in (chance.choice(one.direct).register, chance.choice(one.direct).heartbeat):
+            await act("orders", name, f"content-{number}")
+            await asyncio.sleep(chance.uniform(0, 0.5))
+        await chance.choice(one.direct).unregister("orders", name)
+
+
+KINDS: list[Callable[[ObservedCluster, Random], Awaitable[None]]] = [killed, stopped, paused, split, split, slow]
+
+
+async def test_a_row_of_faults_breaks_no_law(tmp_path: Path) -> None:
+    """Nodes end, hang and are cut off while plain clients and those of the SDK go on; each fault is over in the end."""
+    chance = Random(SEED)  # noqa: S311 - a campaign is to be repeated
+    laws = ("kept", "visible", "removed", "converged", "watch", "cursor")
+    async with (
+        running_cluster(3, linked=True, data_dir=tmp_path, lease_ttl=TTL, self_preservation=False) as cluster,
+        observed(cluster, tmp_path / "history.jsonl", *laws, ttl=TTL, settle=SETTLE) as one,
+        sdk_callers(one, 2, urls=[node.url for node in cluster.nodes]),
+    ):
+        for node in range(3):
+            one.look(node, 0.2)
+            one.watch(node)
+            one.keep(f"at-{node}", node)
+        over = asyncio.Event()
+        passing = asyncio.create_task(writes(one, Random(SEED), over))  # noqa: S311 - the same
+        for _ in range(FAULTS):
+            await chance.choice(KINDS)(one, chance)
+            await asyncio.sleep(chance.uniform(0, TTL))
+        over.set()
+        await passing
+        await asyncio.to_thread(cluster.wait_linked)
+        for node in cluster.nodes:
+            assert node.process.poll() is None
+        await one.settle()
