@@ -9,7 +9,8 @@ import pytest
 from typer.testing import Result
 
 from artemis.cli.cluster_view import Seen, link_rows, node_rows, remarks, same_data, troubles
-from artemis.model.cluster_status import ClusterMember, ClusterViewResponse
+from artemis.model.cluster_members import ClusterMember
+from artemis.model.cluster_status import ClusterViewResponse
 from artemis.model.status import PreservationState
 from artemis.testing import RunningNode, running_node_sync
 

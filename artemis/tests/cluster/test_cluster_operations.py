@@ -287,3 +287,15 @@ async def test_a_node_alone_has_no_metrics_of_a_cluster():
         assert {} == await scrape(node)
     finally:
         await node.server.stop()
+
+
+async def test_the_page_of_the_original_shows_lag_and_divergence_too(pair):
+    """Beside what it always had; a node alone has nothing to add."""
+    one, two = pair
+    url = f"{two.server.url}/api/status/cluster.json"
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        page = json.loads(await response.read())
+    assert (2, ["up", "up"]) == (page["nodeCount"], [each["status"] for each in page["nodesStatus"]])
+    (member,) = page["members"]
+    assert (one.server.url, 0, True) == (member["url"], member["lag"], member["connected"])
+    assert "differingBuckets" in member

@@ -15,7 +15,8 @@ from artemis.cli.overview import duration_text, preservation_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from artemis.model.cluster_status import ClusterMember, ClusterViewResponse
+    from artemis.model.cluster_members import ClusterMember
+    from artemis.model.cluster_status import ClusterViewResponse
 
 NODES = ("NODE", "STATUS", "SERVES", "FOR", "ZONE", "HOLDS", "ID", "EPOCH", "VERSION")
 LINKS = ("TO", "LINK", "RTT", "CLOCK", "HEARD", "LAG", "DIFFERED", "QUEUE", "DROPPED", "LAST ERROR")

@@ -5,6 +5,7 @@ Not here: the node status (`responses`) and leases (`leases`).
 
 import msgspec
 
+from artemis.model.cluster_members import ClusterMember
 from artemis.model.nodes import ServiceNodeStatus
 from artemis.model.responses import UNSTATED, ResponseStatus
 from artemis.model.wire import Int32, Int64, WireStruct
@@ -18,8 +19,13 @@ class StatusRequest(WireStruct, kw_only=True):
 
 
 class ClusterStatusResponse(WireStruct, kw_only=True):
-    """Answer of the cluster status (spec 2.4): every configured node as this one last knew it."""
+    """Answer of the cluster status (spec 2.4): every configured node as this one last knew it.
 
+    `members` is an addition: all nodes but this one, with what is thought of them, lag, divergence and links; null for
+    a node without others.
+    """
+
+    members: list[ClusterMember] | None = None
     node_count: Int32 = 0
     nodes_status: list[ServiceNodeStatus | None] | None = None
     response_status: ResponseStatus = UNSTATED

@@ -13,13 +13,11 @@ import msgspec
 from artemis.cluster.digests import BUCKETS
 from artemis.cluster.exchange import Exchanged
 from artemis.cluster.inspection import Difference, Inspection, Side
-from artemis.cluster.replica import PeerState
 from artemis.model.cluster_status import (
     ClusterDiff,
     ClusterDifference,
     ClusterLeaveRequest,
     ClusterLeaveResponse,
-    ClusterMember,
     ClusterOutcomeRequest,
     ClusterRepair,
     ClusterSide,
@@ -32,7 +30,8 @@ from artemis.model.responses import BAD_REQUEST, SUCCESS, failure
 from artemis.model.status import StatusRequest
 from artemis.model.wire import in_camel_case
 from artemis.registry import Origin
-from artemis.server.cluster_control import ClusterControl, Neighbour, Task, UnknownPeer
+from artemis.server.cluster_control import ClusterControl, Task, UnknownPeer
+from artemis.server.handlers.cluster_members import members_of
 from artemis.server.handlers.force import MAX_OPERATOR
 from artemis.server.handlers.status import preservation_state
 from artemis.server.node import Node
@@ -73,7 +72,6 @@ def view(node: Node, request: StatusRequest | None, now: int) -> ClusterViewResp
         return own
     replica = control.replica
     state, digest = replica.state(), replica.digest
-    members = [_member(each, state.peers.get(each.view.node), now) for each in control.neighbours(now)]
     counters = msgspec.structs.asdict(state.counters) | {"held_dropped": state.held_dropped} | dict(control.counters())
     return msgspec.structs.replace(
         own,
@@ -83,7 +81,7 @@ def view(node: Node, request: StatusRequest | None, now: int) -> ClusterViewResp
         exchanging_with=state.exchanging,
         held=state.held,
         in_cluster=True,
-        members=sorted(members, key=lambda one: one.url or ""),
+        members=members_of(control, state, now),
     )
 
 
@@ -197,49 +195,6 @@ def _side(side: Side) -> ClusterSide:
 def _repair(exchanged: Exchanged) -> ClusterRepair:
     return ClusterRepair(
         buckets=exchanged.buckets, repaired=exchanged.repaired, restated=exchanged.restated, rows=exchanged.rows
-    )
-
-
-def _member(neighbour: Neighbour, peer: PeerState | None, now: int) -> ClusterMember:
-    seen, link = neighbour.view, neighbour.link
-    told = ClusterMember(
-        clock_skew_ms=seen.skew,
-        configured=seen.configured,
-        epoch=seen.epoch,
-        flaps=seen.flaps,
-        for_ms=seen.since,
-        last_contact_ms=seen.silent,
-        node_id=seen.node or None,
-        presence=seen.presence,
-        serves_discovery=seen.standing.discovery,
-        serves_registry=seen.standing.registry,
-        status=seen.status,
-        url=str(seen.url),
-        version=seen.standing.metadata.get("version"),
-        why=seen.why or None,
-        zone_id=seen.zone or None,
-    )
-    if link is not None:
-        told = msgspec.structs.replace(
-            told,
-            connected=link.connected,
-            connected_for_ms=link.connected_for,
-            dropped=link.dropped,
-            error=link.error or None,
-            queued=link.queued,
-            receiving=link.receiving,
-            refusal=link.refusal or None,
-            rtt_ms=link.rtt if link.connected else None,
-        )
-    if peer is None:
-        return told
-    exchanged = peer.exchanged
-    return msgspec.structs.replace(
-        told,
-        differing_buckets=exchanged.buckets if exchanged is not None and exchanged.completed else None,
-        exchanged_ms=None if exchanged is None else now - exchanged.at,
-        lag=peer.lag,
-        repaired=0 if exchanged is None else exchanged.repaired,
     )
 
 

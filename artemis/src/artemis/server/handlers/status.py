@@ -24,13 +24,19 @@ from artemis.push import ChangeStream
 from artemis.registry import SelfPreservation
 from artemis.server.about import Setting
 from artemis.server.handlers.cluster import known_nodes
+from artemis.server.handlers.cluster_members import members_of
 from artemis.server.node import Node
 
 
 def cluster(node: Node, request: StatusRequest | None, now: int) -> ClusterStatusResponse:  # noqa: ARG001
     """Show every node of the cluster as this one knows it (spec 2.4)."""
-    nodes = known_nodes(node, now)
-    return ClusterStatusResponse(node_count=len(nodes), nodes_status=list(nodes), response_status=SUCCESS)
+    nodes, control = known_nodes(node, now), node.control
+    return ClusterStatusResponse(
+        members=None if control is None else members_of(control, control.replica.state(), now),
+        node_count=len(nodes),
+        nodes_status=list(nodes),
+        response_status=SUCCESS,
+    )
 
 
 def config(node: Node, request: StatusRequest | None, now: int) -> ConfigResponse:  # noqa: ARG001
