@@ -132,7 +132,9 @@ class Views:
         entry.outdated = None
         self._feed.publish(WentBack(entry.service_id, node, waited))
         extra = fields("went-back", service_id=entry.service_id, node=node)
-        logger.warning(
+        # A registry that began anew does so for every service at once, which is no trouble: what is missing is doubted.
+        logger.log(
+            logging.WARNING if waited else logging.INFO,
             "%s is shown in an older state, that of %s: the registry lost the later one",
             entry.service_id,
             node,
