@@ -48,3 +48,10 @@ def test_the_words_of_the_log_are_those_that_are_logged() -> None:
     source = Path(member_log.__file__).read_text(encoding="utf-8")
     assert 'f"member {view.status}"' in source
     assert {"`member up`", "`member unknown`", "`member down`"} <= set(re.findall(r"`member \w+`", OPERATING))
+
+
+def test_every_benchmark_of_a_cluster_is_named() -> None:
+    """docs/cluster.md has the command of each, and none that is gone."""
+    programs = {path.name for path in (ROOT / "benchmarks").glob("cluster_*.py")}
+    told = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+    assert programs == set(re.findall(r"benchmarks/(cluster_\w+\.py)", told))
