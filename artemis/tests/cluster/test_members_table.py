@@ -167,13 +167,36 @@ def test_a_node_that_leaves_is_no_member_any_more(members: Members) -> None:
     assert ({"n"}, ["http://a:1"]) == (members.ids, list(seen(members, 5)))
 
 
-def test_an_earlier_life_cannot_come_back(members: Members) -> None:
-    """Nor can its farewell end a later one."""
+def test_the_farewell_of_an_earlier_life_is_not_that_of_a_later_one(members: Members) -> None:
+    """It may come late."""
     members.met(who("a", epoch=5), 0)
     members.told("a", UP, 0)
-    assert "node a was met in a later life" == members.met(who("a", epoch=4), 1)
     members.farewell("a", 4, 2, leaving=True)
     assert ("up", 5) == (seen(members)["a"].status, seen(members)["a"].epoch)
+
+
+def test_a_node_that_was_put_back_is_a_member(members: Members) -> None:
+    """Its clock was ahead in its life before, or its data is that of an old backup: it is not shut out for as long as
+    that life is remembered, and has said nothing yet."""
+    members.met(who("a", epoch=5), 0)
+    members.told("a", UP, 0)
+    members.farewell("a", 5, 1, leaving=False)
+    assert "" == members.met(who("a", epoch=4), 2)
+    assert (4, "steady", "unknown") == (
+        seen(members)["a"].epoch,
+        seen(members)["a"].presence,
+        seen(members)["a"].status,
+    )
+    members.told("a", UP, 2)
+    assert 0 == members.oldest_contact({}, 2)
+
+
+def test_an_epoch_that_is_still_to_come_tells_nothing_of_when_a_node_began(members: Members) -> None:
+    """Answers are not taken for younger than they are, as when its clock was years ahead at some start."""
+    members.met(who("a", epoch=WALL + 10**12), 100)
+    members.told("a", UP, 100)
+    members.tick(200, WALL + 200)
+    assert 0 == members.oldest_contact({}, 200)
 
 
 def test_a_later_life_has_said_nothing_yet(members: Members) -> None:

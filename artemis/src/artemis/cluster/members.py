@@ -114,6 +114,7 @@ class Members:
         self._members: dict[str, _Member] = {}
         self._own_places = {me.url.place}
         self._wall = 0
+        self._deaf = (0, 0)
 
     # -- who is a member
 
@@ -187,9 +188,9 @@ class Members:
             if len(self._members) >= MAX_MEMBERS and not self._make_room():
                 return f"a node knows {MAX_MEMBERS} others at most, and has met as many"
             member = self._members[announced.node] = _Member(announced, self._timings.patience, now)
-        elif announced.epoch < member.announced.epoch:
-            return f"node {announced.node} was met in a later life"
-        elif announced.epoch > member.announced.epoch:
+        elif announced.epoch != member.announced.epoch:
+            # Also an earlier one: of two that are there at once the mesh keeps the later, so that one is gone. The node
+            # was put back, or its clock, and takes a later epoch as soon as an exchange tells it of that (`replica`).
             if member.left:
                 member.suspicion.renew(now)
             member.left = False
@@ -252,6 +253,17 @@ class Members:
                 member.unreached = why
         self.generation += 1
 
+    def resume(self, now: int, pause: int) -> None:
+        """This node itself stood still for `pause` until now: nobody is judged for the time in which it heard nobody.
+
+        Who was not there before may have come meanwhile, so the pause counts as absence from such nodes for as long as
+        the silence of others is borne.
+        """
+        self._deaf = (now - pause, now + self._timings.patience.down)
+        for member in self._members.values():
+            member.suspicion.resume(now, pause)
+        self.generation += 1
+
     def tick(self, now: int, wall: int) -> list[str]:
         """Let time pass: suspect who is silent, forget announced members that were silent for too long.
 
@@ -264,7 +276,7 @@ class Members:
             if member.suspicion.judge(now) and not member.left:
                 self.generation += 1
                 changed.append(node)
-            if node not in configured and now - member.suspicion.heard > self._timings.forget:
+            if node not in configured and member.suspicion.silent(now) > self._timings.forget:
                 self._drop(node)
                 self.generation += 1
         return [node for node in changed if node in self._members]
@@ -277,16 +289,19 @@ class Members:
         Those count that are up or suspected, those that are refused for their clock while nobody can tell whose is
         wrong, and for as long as a silent one would, addresses where nobody was met yet. `current` says when nodes were
         heard last with all known here that they had accepted. Of one with which that was never so, all that it has
-        accepted in its life may be missing; its epoch tells when that began.
+        accepted in its life may be missing; its epoch tells when that began, unless it is still to come.
         """
         found = [
-            current.get(node, member.announced.epoch - self._wall)
+            current[node] if node in current else _begun(member.announced.epoch - self._wall, now)
             for node, member in self._members.items()
             if member.standing.registry and not member.left and self._counts(node, member, now)
         ]
         lately = now - self._timings.patience.down
         unmet = (each for each in self._addresses.values() if not each.node)
         missed = (each.since for each in unmet if each.since > lately or (each.clock and not self.clocks.agreed))
+        paused, until = self._deaf
+        if now < until and (any(not each.node for each in self._addresses.values()) or self._away(now)):
+            found.append(paused)
         return min([*found, *missed], default=None)
 
     def views(self, now: int) -> Iterator[MemberView]:
@@ -347,7 +362,7 @@ class Members:
 
     def _thought_of(self, member: _Member, now: int) -> tuple[str, str]:
         suspicion = member.suspicion
-        silent = f"nothing was heard of it for {(now - suspicion.heard) / 1000:.1f} s"
+        silent = f"nothing was heard of it for {suspicion.silent(now) / 1000:.1f} s"
         if member.left:
             return DOWN, "it said farewell"
         if suspicion.presence is Presence.GONE:
@@ -377,6 +392,10 @@ class Members:
         gone = member.suspicion.presence is Presence.GONE
         return not gone or self.clocks.doubtful(node, now, now + self._wall)
 
+    def _away(self, now: int) -> bool:
+        """Tell whether a node that was met is taken for down."""
+        return any(member.left or not self._counts(node, member, now) for node, member in self._members.items())
+
     def _find(self, address: _Address) -> None:
         """Tell which member an address is, as far as its announced URL says so."""
         if not address.node:
@@ -392,6 +411,12 @@ class Members:
         for address in self._addresses.values():
             if address.node == node:
                 address.node = ""
+
+
+def _begun(epoch: int, now: int) -> int:
+    """Return since when a node may have accepted something, by its epoch; that of a clock that was ahead tells
+    nothing."""
+    return epoch if epoch <= now else 0
 
 
 def _sentence(*parts: str) -> str:
