@@ -26,9 +26,9 @@ from artemis.registry import Origin
 
 CONTENT = encode_canonical(instance("i"))
 
-numbers = st.sampled_from([0, 1, 2, 3, 5, 2**31, 2**62])
+numbers = st.sampled_from([0, 1, 2, 3, 5, 2**31, WALL + 2**45, 2**62])
 nodes = st.sampled_from(["a", "b", "c", "z" * 1_024])
-stamps = st.tuples(st.sampled_from([0, 1, WALL * 1_000, WALL * 1_000 + 10**9, 2**62]), nodes)
+stamps = st.tuples(st.sampled_from([0, 1, WALL * 1_000, WALL * 1_000 + 10**9, 2**61, 2**62]), nodes)
 parts = st.lists(st.tuples(nodes, numbers, numbers), max_size=4)
 handles = st.lists(st.sampled_from([0, 1, 7, 2**32 - 1]), max_size=4).map(
     lambda found: b"".join(number.to_bytes(4, "little") for number in found)
@@ -184,7 +184,7 @@ def test_nobody_else_speaks_for_this_node(alone: Peer) -> None:
     [
         Changes("b", -1, 1, []),
         Changes("", 1, 1, []),
-        Changes("b", 1, 1, [None] * 2_001),
+        Changes("b", 1, 1, [None] * 501),
         Changes("b", 1, 1, [row(version=(2**62 + 1, "b"))]),
         Renewals("b", 1, (-1, "b"), 0, 0, 1, [], b""),
         Renewals("b", 1, (1, "b"), 0, 0, 1, [], bytes(80_001)),
@@ -197,3 +197,100 @@ def test_what_is_out_of_bounds_cannot_be_read(message: Message) -> None:
     """The link is closed, as with any bad message."""
     with pytest.raises(BadMessage):
         decode_message(encode_message(message))
+
+
+LATEST = WALL + 1_000 + 2**45
+"""The last epoch, and as milliseconds the last stamp, that a node at the start of a world believes in."""
+
+
+@pytest.mark.parametrize("value", [LATEST * 1_000, LATEST * 1_000 + 1, 2**61, 2**62])
+def test_no_stamp_leaves_those_that_must_follow_without_room(value: int) -> None:
+    """One from a thousand years ahead is the last that counts, and what nodes decide after it is believed all the same,
+    soon at least."""
+    world = World("ab")
+    replica = world["a"].replica
+    replica.connect("c", world.now)
+    replica.receive("c", Changes("c", 1, 1, [row(version=(value, "c"))]), world.now)
+    replica.receive("c", Renewals("c", 1, (value, "c"), 0, 1, 1, [], b""), world.now)
+    replica.disconnect("c")
+    assert (value > LATEST * 1_000) == (replica.counters.strange > 0)
+    world.run(4_000)
+    for name in "ab":
+        world[name].registry.register(instance(f"at-{name}"), world.now)
+    world.run(200)
+    assert {"at-a", "at-b"} <= set(world["a"].shows())
+    assert world["a"].shows() == world["b"].shows()
+
+
+@pytest.mark.parametrize("epoch", [WALL + 2**45, 2**61, 2**62])
+@pytest.mark.parametrize("part", ["base", "unnamed", "vector", "floor"])
+def test_no_epoch_shuts_a_node_out(part: str, epoch: int) -> None:
+    """Whatever a peer says of a third node, that one is heard, or heard again as soon as it knows."""
+    world = World("abc")
+    said: dict[str, object] = {part: [("b", epoch)] if part in {"base", "unnamed"} else [("b", epoch, 1)]}
+    lied = False
+    while not lied:
+        world.now += 100
+        for name in "ab":
+            world[name].tick(world.now, WALL + world.now)
+        for _, message in world["a"].replica.take():
+            if isinstance(message, Digest):
+                world["a"].replica.receive("b", Repair(message.request, 0, True, [], **said), world.now)
+                world["a"].replica.receive("c", Repair(message.request, 0, True, [], **said), world.now)
+                lied = True
+    world.remove("c")
+    world.run(2 * world.timings.lifetime)
+    world["b"].registry.register(instance("i"), world.now)
+    world.run(6_000, beats=[("b", "i")])
+    assert ["i"] == list(world["a"].shows())
+
+
+def asked(alone: Peer, now: int) -> dict[str | None, Digest]:
+    """Let a tick pass, and return the questions that were put, by peer."""
+    alone.replica.tick(now, WALL + now)
+    return {to: message for to, message in alone.replica.take() if isinstance(message, Digest)}
+
+
+def test_a_peer_that_always_knows_more_does_not_keep_others_from_being_asked(alone: Peer) -> None:
+    """Whoever says at every beat that something of it is missing is asked again and again; so is everybody else."""
+    alone.replica.connect("c", 1_000)
+    questions = {"b": 0, "c": 0}
+    for now in range(1_000, 31_000, 100):
+        alone.replica.receive("b", Renewals("b", 1, (1, "b"), 0, 2**62, 1, [], b""), now)
+        for peer, question in asked(alone, now).items():
+            assert peer is not None
+            questions[peer] += 1
+            alone.replica.receive(peer, Repair(question.request, 0, True, []), now)
+    assert questions["b"] > 100
+    assert questions["c"] > 2
+
+
+@pytest.mark.parametrize("rows", [[], [row()]], ids=["empty", "full"])
+def test_an_answer_that_never_ends_is_given_up(alone: Peer, rows: list[InstanceRow]) -> None:
+    """Nobody else could be asked for as long as it goes on."""
+    alone.replica.connect("c", 1_000)
+    now, given_up = 1_000, 0
+    while not given_up and now < 10_000_000:
+        for peer, question in asked(alone, now).items():
+            if peer == "b":
+                request, index = question.request, 0
+            else:
+                alone.replica.receive("c", Repair(question.request, 0, True, []), now)
+        if alone.replica.state().exchanging == "b":
+            alone.replica.receive("b", Repair(request, index, False, rows), now)
+            index += 1
+        now += 4_000
+        given_up = alone.replica.counters.exchanges_given_up
+    assert 1 == given_up
+    assert "c" in {peer for later in range(now, now + 20_000, 100) for peer in asked(alone, later)}
+
+
+def test_a_peer_that_claims_ever_more_lives_does_not_make_answers_that_nobody_can_read(alone: Peer) -> None:
+    """Beyond some thousands further ones are counted and dropped, and lives that are known go on."""
+    for epoch in range(1, 6_000):
+        alone.replica.receive("b", Changes("b", epoch, 1, [None]), 1_000)
+    alone.replica.receive("b", Changes("b", 1, 2, [row()]), 1_000)
+    alone.replica.receive("b", Digest(1, b""), 1_000)
+    answers = [sent for _, sent in alone.replica.take() if isinstance(sent, Repair)]
+    assert [5_000] == [len(decode_message(encode_message(answer)).vector) for answer in answers]
+    assert (["i"], True) == (list(alone.shows()), alone.replica.counters.strange > 900)

@@ -16,7 +16,18 @@ import msgspec
 
 from artemis.cluster.digests import BUCKETS, Digests
 from artemis.cluster.inspection import Inspection
-from artemis.cluster.messages import FAR, InstanceRow, OperationRow, Part, Repair, Row, dots_of, instance_row, record_of
+from artemis.cluster.messages import (
+    InstanceRow,
+    OperationRow,
+    Part,
+    Repair,
+    Row,
+    dots_of,
+    instance_row,
+    latest_epoch,
+    latest_stamp,
+    record_of,
+)
 from artemis.cluster.operators import OperatorState
 from artemis.model import Instance
 from artemis.registry import Dot, Lease, Origin, Reach, Record, Registry, Stamp
@@ -157,14 +168,25 @@ def sums(digests: Digests, operators: OperatorState | None) -> bytes:
     return digests.sums() + b"".join(number.to_bytes(8, "little") for number in behind)
 
 
-def begin(question: Question, repair: Repair, registry: Registry) -> None:
-    """Take in the state that the first part of an answer comes with."""
-    base = dict(repair.base)
-    vector = {Origin(node, epoch): seq for node, epoch, seq in repair.vector}
-    question.theirs = Reach(vector, base, dict(repair.unnamed))
-    question.floor = {Origin(node, epoch): seq for node, epoch, seq in repair.floor}
+def begin(question: Question, repair: Repair, registry: Registry, now: int) -> int:
+    """Take in the state that the first part of an answer comes with; return how much of it is of no time.
+
+    That is left out: an epoch that nobody can follow with a later one would shut its node out for ever.
+    """
+    latest = latest_epoch(registry.wall(now))
+    vector, floor = (
+        {Origin(node, epoch): seq for node, epoch, seq in parts if epoch <= latest}
+        for parts in (repair.vector, repair.floor)
+    )
+    base, unnamed = (
+        {node: epoch for node, epoch in epochs if epoch <= latest} for epochs in (repair.base, repair.unnamed)
+    )
+    question.theirs = Reach(vector, base, unnamed)
+    question.floor = floor
     question.buckets = repair.buckets
     question.before = dict(registry.base)
+    named = len(repair.vector) + len(repair.floor) + len(repair.base) + len(repair.unnamed)
+    return named - len(vector) - len(floor) - len(base) - len(unnamed)
 
 
 def absorb(
@@ -173,7 +195,7 @@ def absorb(
     """Merge some rows of an answer; return how many of them are no records."""
     question.rows += len(rows)
     strange = 0
-    records = Records(registry.region)
+    records = Records(registry.region, latest_stamp(registry.wall(now)))
     for row in rows:
         if isinstance(row, InstanceRow):
             try:
@@ -184,7 +206,7 @@ def absorb(
             lease = registry.absorb(record, row.age, question.theirs, question.before, now)
             if lease is not None:
                 question.seen.add(lease)
-        elif is_of_no_time(row):
+        elif is_of_no_time(row, records.latest):
             strange += 1
         elif operators is not None:
             operators.absorb(row, dots_of(row.dots), question.theirs, question.before, now)
@@ -214,16 +236,17 @@ class StrangeRow(ValueError):  # noqa: N818 - what it is
 class Records:
     """Makes the records of the rows of one message, which share what is alike. For a region in lower case."""
 
-    __slots__ = ("_origins", "_region", "_stamps")
+    __slots__ = ("_origins", "_region", "_stamps", "latest")
 
-    def __init__(self, region: str) -> None:
+    def __init__(self, region: str, latest: int) -> None:
+        self.latest = latest
         self._region = region
         self._stamps: dict[Stamp, Stamp] = {}
         self._origins: dict[tuple[str, int], Origin] = {}
 
     def of(self, row: InstanceRow, dot: Dot | None = None) -> Record:
         """Return the record of a row, with this dot or with its own. Raises StrangeRow."""
-        _check(row)
+        _check(row, self.latest)
         dots = (dot,) if dot is not None else tuple(sorted(map(self._dot, row.dots)))
         record = record_of(row, self._region, dots)
         stamp = self._stamp
@@ -249,16 +272,20 @@ class Records:
         return known
 
 
-def is_of_no_time(row: OperationRow) -> bool:
-    """Tell whether no node would decide anything with these stamps."""
-    return max(row.version[0], row.since[0]) > FAR
+def is_of_no_time(row: OperationRow, latest: int) -> bool:
+    """Tell whether no node would decide anything with these stamps, or in these epochs."""
+    return max(row.version[0], row.since[0]) > latest or _in_no_life(row.dots, latest)
 
 
-def _check(row: InstanceRow) -> None:
+def _in_no_life(dots: Sequence[Part], latest: int) -> bool:
+    return any(1_000 * epoch > latest for _, epoch, _ in dots)
+
+
+def _check(row: InstanceRow, latest: int) -> None:
     """Refuse what would break those who read records: no node sends it that keeps to the rules of this one."""
     if row.service != row.service.lower() or row.instance != row.instance.lower():
         raise StrangeRow("its ids are not in lower case")
-    if max(row.version[0], row.renewed[0], row.expired[0], row.asserted[0]) > FAR:
+    if max(row.version[0], row.renewed[0], row.expired[0], row.asserted[0]) > latest or _in_no_life(row.dots, latest):
         raise StrangeRow("its stamps are of no time")
     if row.removed:
         if row.content:

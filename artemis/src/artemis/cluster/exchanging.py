@@ -20,6 +20,10 @@ from artemis.registry import Registry
 _DIGESTS = 1_000
 """Digests made at once, about 5 ms."""
 
+_LONGEST = 120
+"""Times the patience that a whole answer may take: ten minutes, in which a million records come in parts of 200 even if
+each part takes 100 ms."""
+
 _LOOKED_AT = 8_000
 """Leases that the end of an exchange looks at in one go."""
 
@@ -141,14 +145,15 @@ class Exchanges:
             return
         allowed = [peer for peer in self._outbox.connected if self.partners is None or peer in self.partners]
         peer = next((wanted for wanted in self._wanted if wanted in allowed), None)
-        if peer is None:
+        # One that is wanted all the time must not keep this node from ever comparing itself with the others.
+        if peer is None or now >= self._next + self._timings.exchange:
             if now < self._next or not allowed:
                 return
+            self._next = now + self._timings.exchange
             self._turn += 1
             peers = sorted(allowed)
             peer = peers[self._turn % len(peers)]
         self._wanted.pop(peer, None)
-        self._next = now + self._timings.exchange
         self._put(peer, now)
 
     def _look(self, now: int) -> None:
@@ -215,13 +220,17 @@ class Exchanges:
             or (question.inspection is not None and question.inspection.ending)
         ):
             return  # it answers an earlier question, or comes twice
+        if (not message.rows and not message.last) or now - question.begun > _LONGEST * self._timings.patience:
+            # No node says nothing and that there is more; nobody else is asked before this one comes to an end.
+            self.give_up(now, "its answer does not end")
+            return
         registry = self._registry
         question.since = now
         if question.inspection is not None:
             self._inspected(question, question.inspection, message, now)
             return
         if message.index == 0:
-            exchange.begin(question, message, registry)
+            self._outbox.counters.strange += exchange.begin(question, message, registry, now)
             self.differing = len(message.buckets)
             self._begun(question, now)
         self._outbox.counters.rows_received += len(message.rows)
@@ -238,7 +247,7 @@ class Exchanges:
         """Look at a part of an answer."""
         registry = self._registry
         if message.index == 0:
-            exchange.begin(question, message, registry)
+            exchange.begin(question, message, registry, now)
             inspection.begin(question.buckets, question.theirs, self._operators)
         inspection.compare(message.rows, registry)
         if message.last or inspection.enough:

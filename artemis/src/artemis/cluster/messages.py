@@ -23,14 +23,22 @@ OLDEST_PROTOCOL = 1
 MAX_MESSAGE = 4 * 1024 * 1024
 """Bytes of one message at most, so that it fits into a packet."""
 
-MAX_ROWS = 2_000
-"""Rows of one message that are read; senders stop far below."""
+MAX_ROWS = 500
+"""Rows of one message that are read, as nobody else has a turn while they are merged; senders stop far below."""
+
+MAX_NAMES = 2_000
+"""Names of handles in one message."""
+
+MAX_ORIGINS = 10_000
+"""Origins that a vector may name: all lives of all nodes within the lifetime of records."""
 
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 """A sequence number, an epoch, or a stamp's value."""
 
-FAR = 2**61
-"""Nobody believes in epochs and stamps beyond this: they leave no room for the later ones that would have to follow."""
+AHEAD = 2**45
+"""Milliseconds, a thousand years: nobody believes in epochs and stamps that are further ahead of the own wall clock.
+All that follow must be later still, so one that is near a bound that never moves would leave no room for them.
+"""
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID)]
 """A service, instance or node id."""
@@ -44,7 +52,7 @@ Stamp = tuple[Number, str]
 Part = tuple[Name, Number, Number]
 """An origin and a sequence number: node, epoch, number."""
 
-Parts = Annotated[list[Part], msgspec.Meta(max_length=10_000)]
+Parts = Annotated[list[Part], msgspec.Meta(max_length=MAX_ORIGINS)]
 """A vector, or the dots of a record."""
 
 Handles = Annotated[bytes, msgspec.Meta(max_length=80_000)]
@@ -128,7 +136,7 @@ class Renewals(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="rene
     wall: int
     reached: Number
     generation: Number
-    names: Annotated[list[tuple[Number, Name, Name]], msgspec.Meta(max_length=MAX_ROWS)]
+    names: Annotated[list[tuple[Number, Name, Name]], msgspec.Meta(max_length=MAX_NAMES)]
     handles: Handles
 
 
@@ -185,6 +193,17 @@ class Farewell(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="fare
 
 
 Message = Changes | Renewals | Unnamed | Digest | Repair | More | Farewell
+
+
+def latest_epoch(wall: int) -> int:
+    """Return the last epoch that is believed in while the wall clock shows `wall` milliseconds."""
+    return max(wall, 0) + AHEAD
+
+
+def latest_stamp(wall: int) -> int:
+    """Return the highest value of a stamp that is believed in while the wall clock shows `wall` milliseconds."""
+    return latest_epoch(wall) * 1_000
+
 
 _ENCODE = msgspec.msgpack.Encoder().encode
 _DECODER: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)

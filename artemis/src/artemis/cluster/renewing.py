@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 
 from artemis.cluster.epochs import Epochs
 from artemis.cluster.handles import NAMES_AT_ONCE, Handles, PeerHandles, packed, unpacked
-from artemis.cluster.messages import FAR, Renewals, Unnamed
+from artemis.cluster.messages import Renewals, Unnamed, latest_epoch, latest_stamp
 from artemis.cluster.outbox import Outbox
 from artemis.registry import Origin, Registry
 from artemis.registry.records import ZERO
@@ -79,10 +79,12 @@ class Renewing:
             self._outbox.send(None, message)
 
     def on_renewals(self, peer: str, message: Renewals, now: int) -> None:
-        if message.node != peer or message.node == self._node or message.stamp[0] > FAR:
+        registry = self._registry
+        wall = registry.wall(now)
+        of_no_time = message.stamp[0] > latest_stamp(wall) or message.epoch > latest_epoch(wall)
+        if message.node != peer or message.node == self._node or of_no_time:
             self._outbox.counters.strange += 1
             return
-        registry = self._registry
         origin = Origin(message.node, message.epoch)
         self._epochs.seen(message.node, message.epoch)
         if message.epoch < registry.base.get(message.node, 0):

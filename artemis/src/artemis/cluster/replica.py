@@ -21,7 +21,7 @@ from artemis.cluster.exchanging import Exchanges
 from artemis.cluster.held import HeldChanges
 from artemis.cluster.inspection import Inspection
 from artemis.cluster.messages import (
-    FAR,
+    MAX_ORIGINS,
     Changes,
     Digest,
     InstanceRow,
@@ -33,6 +33,8 @@ from artemis.cluster.messages import (
     Row,
     Unnamed,
     instance_row,
+    latest_epoch,
+    latest_stamp,
 )
 from artemis.cluster.operators import OperatorState
 from artemis.cluster.outbox import Outbox, ReplicaCounters
@@ -305,13 +307,18 @@ class Replica:
 
     def _on_changes(self, peer: str, message: Changes, now: int) -> None:
         origin = Origin(message.node, message.epoch)
-        if message.node == self._node or message.first < 1:
+        registry = self._registry
+        wall = registry.wall(now)
+        if message.node == self._node or message.first < 1 or message.epoch > latest_epoch(wall):
             self.counters.strange += 1
             return
-        registry = self._registry
         if message.epoch < registry.base.get(message.node, 0):
             return
         known = registry.vector.get(origin, 0)
+        if not known and len(registry.vector) + len(self._held.origins) >= MAX_ORIGINS // 2:
+            # With more than that nobody could read our answers. Half of it is left to what comes by exchanges.
+            self.counters.strange += 1
+            return
         rows, first = message.rows, message.first
         if first <= known:
             self.counters.changes_known += min(len(rows), known + 1 - first)
@@ -322,7 +329,7 @@ class Replica:
             self._held.hold(origin, first, rows, now)
             self.want(peer)
             return
-        records = Records(registry.region)
+        records = Records(registry.region, latest_stamp(wall))
         for seq, row in enumerate(rows, first):
             self._apply(origin, seq, row, 0, records, now)
         self._digests.refresh(len(rows))
@@ -342,7 +349,7 @@ class Replica:
                 registry.apply(origin, seq, record, row.age + waited, now)
             return
         registry.advance(origin, seq)
-        if row is not None and is_of_no_time(row):
+        if row is not None and is_of_no_time(row, records.latest):
             self.counters.strange += 1
         elif row is not None and self._operators is not None:
             self._operators.apply(origin, seq, row, now)
@@ -352,7 +359,7 @@ class Replica:
         vector, held = self._registry.vector, self._held
         for origin in held.origins:
             held.reached(origin, vector.get(origin, 0))
-            records = Records(self._registry.region)
+            records = Records(self._registry.region, latest_stamp(self._registry.wall(now)))
             seq = vector.get(origin, 0) + 1
             while (waiting := held.take(origin, seq)) is not None:
                 row, came = waiting
@@ -402,9 +409,7 @@ class Replica:
             if known.node == origin.node and (known.epoch, seq) > own
         ]
         epoch = max([theirs.base.get(origin.node, 0), *later])
-        if epoch > FAR:
-            self.counters.strange += 1
-        elif epoch > origin.epoch:
+        if epoch > origin.epoch:
             self.flush(now)
             self._registry.begin_epoch(epoch)
             self._flushed = 0
