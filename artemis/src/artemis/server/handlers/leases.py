@@ -12,8 +12,7 @@ from artemis.model import Instance, decode, encode
 from artemis.model.instances import instance_text
 from artemis.model.leases import LeasesRequest, LeasesResponse, LeaseStatus
 from artemis.model.responses import SUCCESS
-from artemis.registry import Lease
-from artemis.registry import ServiceLeases
+from artemis.registry import Lease, ServiceLeases
 from artemis.server.handlers.pieces import joined
 from artemis.server.node import Node
 

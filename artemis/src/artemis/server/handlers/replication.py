@@ -21,8 +21,7 @@ from artemis.model.rust import (
     SyncFullRequest,
     SyncFullResponse,
 )
-from artemis.registry import RegistryError
-from artemis.registry import ServiceLeases
+from artemis.registry import RegistryError, ServiceLeases
 from artemis.server.handlers.dialect import (
     SOME_HEARTBEATS_FAILED,
     SOME_UNREGISTRATIONS_FAILED,
