@@ -7,7 +7,9 @@ import asyncio
 import time
 from pathlib import Path
 
-from artemis.testing import running_cluster
+import pytest
+
+from artemis.testing import running_cluster, running_cluster_sync
 from artemis.testing.clusters import nodes_known_to
 from artemis.testing.histories_observed import observed, sdk_callers, until
 
@@ -96,3 +98,20 @@ async def test_a_killed_node_and_its_return_cost_callers_nothing(tmp_path: Path)
             await asyncio.to_thread(cluster.wait_linked)
         for caller in callers:
             assert everybody == set(await caller.lookup("orders") or ())
+
+
+def test_clusters_can_be_run_by_code_that_blocks() -> None:
+    """Single nodes have options of their own; all have ended after the block, each with 0."""
+    with running_cluster_sync(2, each={1: {"zone": "zone2"}}) as cluster:
+        arguments = [" ".join(map(str, node.process.args)) for node in cluster.nodes]
+        assert [False, True] == ["--zone zone2" in words for words in arguments]
+        assert list(cluster.urls) == [node.url for node in cluster.nodes]
+        with pytest.raises(RuntimeError, match="linked=True"):
+            cluster.cut(0, 1)
+    assert [0, 0] == [node.process.returncode for node in cluster.nodes]
+
+
+def test_a_cluster_without_nodes_is_refused() -> None:
+    """Before anything is started."""
+    with pytest.raises(ValueError, match="one node at least"), running_cluster_sync(0):
+        pytest.fail("it started")  # pragma: no cover
