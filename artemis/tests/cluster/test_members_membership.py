@@ -56,10 +56,15 @@ class World:
 
     def run(self, milliseconds: int = 0) -> None:
         """Let time pass."""
+        for step in [100] * (milliseconds // 100) + [milliseconds % 100]:
+            self.sleep(step)
+            self.node.tick(self.now, self.wall)
+            self.membership.tick()
+
+    def sleep(self, milliseconds: int) -> None:
+        """Let time pass in which this node stands still."""
         self.now += milliseconds
         self.wall += milliseconds
-        self.node.tick(self.now, self.wall)
-        self.membership.tick()
 
     def said(self, event: str) -> list[str]:
         """The reasons with which this was logged."""

@@ -51,7 +51,7 @@ class Suspicion:
     became what it is.
     """
 
-    __slots__ = ("_steady", "flaps", "heard", "patience", "presence", "since")
+    __slots__ = ("_resumed", "_steady", "flaps", "heard", "patience", "presence", "since")
 
     def __init__(self, patience: Patience, now: int) -> None:
         self.patience = patience
@@ -60,13 +60,19 @@ class Suspicion:
         self.presence = Presence.STEADY
         self.since = now
         self._steady = now
+        self._resumed: int | None = None
 
     def hear(self, at: int) -> None:
         """Take a sign of life of this moment; older than the latest, it tells nothing."""
         self.heard = max(self.heard, at)
 
     def lose(self, now: int) -> None:
-        """Suspect it at once: its connection ended without a farewell."""
+        """Suspect it at once: its connection ended without a farewell.
+
+        Not just after a pause of our own, which ends connections: whether it is silent shows soon enough.
+        """
+        if self._resumed is not None and now - self._resumed < self.patience.suspect:
+            return
         if self.presence in {Presence.STEADY, Presence.RETURNING}:
             self._interrupted(now)
 
@@ -76,10 +82,22 @@ class Suspicion:
         self._become(Presence.STEADY, now)
         self._steady = now
 
+    def resume(self, now: int, pause: int) -> None:
+        """Judge it for no part of the `pause` until now, in which nobody could be heard: its silence begins anew."""
+        self._resumed = now
+        if self.presence is Presence.RETURNING:
+            self.since = min(now, self.since + pause)
+        self._steady = min(now, self._steady + pause)
+
+    def silent(self, now: int) -> int:
+        """Return for how long it was not heard while it could have been."""
+        begun = self.heard if self._resumed is None else max(self.heard, self._resumed)
+        return max(0, now - begun)
+
     def judge(self, now: int) -> bool:
         """Let time pass; tells whether `presence` changed."""
         before = self.presence
-        silent = now - self.heard
+        silent = self.silent(now)
         if self.presence in {Presence.STEADY, Presence.RETURNING}:
             if silent >= self.patience.suspect:
                 self._interrupted(now)
@@ -88,7 +106,7 @@ class Suspicion:
             elif now - self.since >= self.patience.steady_for(self.flaps):
                 self._become(Presence.STEADY, now)
                 self._steady = now
-        elif self.heard > self.since or (self.presence is Presence.GONE and silent < self.patience.suspect):
+        elif self.heard > self.since or (self.presence is Presence.GONE and now - self.heard < self.patience.suspect):
             self._become(Presence.RETURNING, now)
         if self.presence is Presence.SUSPECTED and silent >= self.patience.down:
             self._become(Presence.GONE, now)

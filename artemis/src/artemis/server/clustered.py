@@ -116,6 +116,7 @@ class Clustered:
         self.membership.links = lambda: self.mesh.links
         self.membership.receiving = self.mesh.reception.connections.__contains__
         self.membership.dial = self.mesh.set_peers
+        self.membership.resumed = self.mesh.resumed
         self.membership.listed(_OPTIONS, config.peer_urls)
         self._following: list[asyncio.Task[None]] = []
 
@@ -134,6 +135,7 @@ class Clustered:
 
     def tick(self) -> None:
         """Let time pass."""
+        self.membership.notice_pause()
         self.mesh.tick()
         self.membership.tick()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from artemis.cluster.addresses import BadAddress, PeerUrl, peer_url
+from artemis.cluster.contacts import Contacts
 from artemis.cluster.joining import Joining, Reachable, Surroundings
 from artemis.cluster.members import Announced, Members, MemberTimings
 from artemis.cluster.mesh.listener import MeshListener
@@ -29,12 +30,19 @@ if TYPE_CHECKING:
     from artemis.server.node import Node
 
 
+_LONGEST_GAP = 3_000
+_SHORTEST_GAP = 500
+"""Milliseconds between two ticks that are taken for a pause of this node: a quarter of what others may be silent for,
+but within these bounds."""
+
+
 class Membership(MeshListener):
     """The others, as one node sees them. Owned by the assembly; used from one event loop, and waits for nothing.
 
     `listing` names the sources whose lists of nodes are still to come; each is told by `listed`. `links` returns the
     nodes that messages can be sent to, `receiving` whether a node can send to this one, `dial` takes the addresses to
-    be dialled; they are to be set before the first `tick`, which comes several times a second.
+    be dialled, `resumed` hears that this node stood still; they are to be set before the first `tick`, which comes
+    several times a second.
     """
 
     def __init__(
@@ -55,7 +63,10 @@ class Membership(MeshListener):
         self.links: Callable[[], Collection[str]] = tuple
         self.receiving: Callable[[str], bool] = lambda _: False
         self.dial: Callable[[list[PeerUrl]], None] = lambda _: None
+        self.resumed: Callable[[], None] = lambda: None
         self._config = config
+        self._contacts = Contacts()
+        self._last = now()
         self._node, self._replica, self._log = node, replica, log
         self._now, self._wall = now, wall
         self._lists: dict[str, tuple[PeerUrl, ...]] = {}
@@ -81,8 +92,19 @@ class Membership(MeshListener):
             self._log.error("peer left out", reason=sentence)
         self._redial = True
 
+    def notice_pause(self) -> None:
+        """Notice that this node itself stood still; to be called before anything is judged."""
+        now, last = self._now(), self._last
+        self._last = now
+        bound = min(max(_ms(self._config.suspicion) // 4, _SHORTEST_GAP), _LONGEST_GAP)
+        if now - last > bound:
+            self.members.resume(now, now - last)
+            self._contacts.resumed(self._replica.current, now)
+            self.resumed()
+
     def tick(self) -> None:
         """Let time pass."""
+        self.notice_pause()
         now, wall = self._now(), self._wall()
         members, replica, node = self.members, self._replica, self._node
         for peer, at in replica.heard.items():
@@ -100,7 +122,10 @@ class Membership(MeshListener):
         self._judge_clock(now, wall)
         if not self.joining.over:
             self._join(now)
-        node.in_contact(members.oldest_contact(replica.current, now))
+        contact = members.oldest_contact(self._contacts.look(replica.current, replica.exchanged), now)
+        # While nobody else is there that is now, and grows old with the first tick that is late. A node without others
+        # is never behind: nobody can have accepted anything that it lacks, whatever it slept through.
+        node.in_contact(now if contact is None and (members.addresses or len(ids) > 1) else contact)
 
     # -- what the mesh tells
 
@@ -112,8 +137,11 @@ class Membership(MeshListener):
         except BadAddress as error:
             return f"node {party.node} announces no usable URL: {error}; set its --self-url"
         announced = Announced(node=party.node, epoch=party.epoch, url=url, zone=party.zone)
+        self.notice_pause()
         refused = self.members.met(announced, self._now(), dialled)
         if not refused:
+            if dialled is None:
+                self._contacts.connected(party.node, self._now())
             # Before it can send anything: whoever has heard an instance takes turns in giving it up.
             self._ids = self.members.ids
             self._replica.set_members(self._ids)
@@ -122,6 +150,7 @@ class Membership(MeshListener):
 
     def lost(self, peer: Peer) -> None:
         """A node cannot send to us any more, unless it does so on a newer connection."""
+        self.notice_pause()
         if not self.receiving(peer.party.node):
             self.members.lost(peer.party.node, self._now(), "its connection ended")
 

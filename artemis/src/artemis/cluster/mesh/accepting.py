@@ -194,6 +194,11 @@ class Reception:
         if _tell(session, refusal):
             session.endpoint.spawn(session.close(timeout=1.0))
 
+    def resumed(self, now: int) -> None:
+        """Count the silence of all connections from now on: this node itself stood still."""
+        for connection in self._accepted.values():
+            connection.heard = now
+
     def drop_silent(self, before: int) -> None:
         """Drop the connections on which nothing came since `before`, in monotonic milliseconds."""
         for connection in [each for each in self._accepted.values() if each.heard < before]:

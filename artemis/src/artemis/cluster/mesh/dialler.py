@@ -101,6 +101,11 @@ class Home(Protocol):
         """Return the wall clock's milliseconds."""
         ...
 
+    @property
+    def resumed_at(self) -> int:
+        """When this node went on after it had stood still, in monotonic milliseconds; 0 if it never did."""
+        ...
+
     def chance(self) -> float:
         """Return a number evenly drawn from 0 up to 1."""
         ...
@@ -349,6 +354,8 @@ class Dialler:
                 answer = await client.request(self._pulse(), biz_type=PING, timeout=timings.silence)
                 pulse = decode_greeting(answer.payload)
             except TransportTimeoutError:
+                if home.resumed_at > asked:
+                    continue  # it was this node that stood still, and the answer may wait here
                 self.leave(Code.SILENT, f"{them} gave no sign of life for {timings.silence:g} s")
                 return
             except TransportError:

@@ -88,6 +88,7 @@ class Mesh:
         self._links_log = LinkLog(log)
         self._loop = asyncio.get_running_loop()
         self._flushing: asyncio.Handle | None = None
+        self.resumed_at = 0
         self._next_keeping = 0
         self._next_stranger = 0
         self._told: Standing | None = None
@@ -136,6 +137,16 @@ class Mesh:
         if now >= self._next_keeping:
             self._next_keeping = now + _KEEPING
             self._keep(now)
+
+    def resumed(self) -> None:
+        """This node itself stood still: no link ends for that, and the pulse of each is felt now.
+
+        Exchanges with all tell what this node lacks."""
+        self.resumed_at = now = self.now()
+        self.reception.resumed(now)
+        for node, link in self._links.items():
+            link.tell()
+            self._replica.want(node)
 
     async def stop(self, *, leaving: bool = False) -> None:
         """Send what there is, say farewell and leave all links; takes `drain` and a second at most."""
