@@ -41,6 +41,26 @@ def test_a_node_that_cannot_reach_others_serves_after_the_timeout(joining: Joini
     )
 
 
+def test_a_copy_that_comes_in_is_waited_for_longer(joining: Joining) -> None:
+    """Nobody is shown half of what there is, while others serve; a copy that stops coming is given up."""
+    for now in range(0, 20_000, 1_000):
+        joining.look(around("a/z1/up")._replace(came=now), now)
+        assert not joining.over
+    joining.look(around("a/z1/up")._replace(came=19_000), 23_999)
+    assert not joining.over
+    joining.look(around("a/z1/up"), 24_000)
+    assert "the join timeout of 5 s is over, and it waits for the copy from a no longer" == joining.outcome
+
+
+def test_a_copy_that_never_ends_is_not_waited_for_for_ever(joining: Joining) -> None:
+    """Twelve times the timeout is the longest start."""
+    for now in range(0, 12 * TIMEOUT, 1_000):
+        joining.look(around("a/z1/up")._replace(came=now), now)
+        assert not joining.over
+    joining.look(around("a/z1/up")._replace(came=12 * TIMEOUT), 12 * TIMEOUT)
+    assert joining.over
+
+
 def test_without_a_timeout_nobody_is_waited_for() -> None:
     """0 serves with the first look."""
     joining = Joining("z1", 0, 7)

@@ -294,3 +294,13 @@ def test_a_peer_that_claims_ever_more_lives_does_not_make_answers_that_nobody_ca
     answers = [sent for _, sent in alone.replica.take() if isinstance(sent, Repair)]
     assert [5_000] == [len(decode_message(encode_message(answer)).vector) for answer in answers]
     assert (["i"], True) == (list(alone.shows()), alone.replica.counters.strange > 900)
+
+
+def test_a_copy_is_known_to_come_in_from_its_first_part_to_its_last(alone: Peer) -> None:
+    """So a node that starts knows that waiting is worth it."""
+    question = asked(alone, 1_100)["b"]
+    came = [alone.replica.came]
+    for index, last in ((0, False), (1, False), (2, True)):
+        alone.replica.receive("b", Repair(question.request, index, last, [row()]), 1_200 + index)
+        came.append(alone.replica.came)
+    assert [None, 1_200, 1_201, None] == came

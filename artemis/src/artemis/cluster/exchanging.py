@@ -76,6 +76,12 @@ class Exchanges:
         """The peer whose answer is under way."""
         return None if self._question is None else self._question.peer
 
+    @property
+    def came(self) -> int | None:
+        """When the latest part of an answer under way came, None before the first."""
+        question = self._question
+        return None if question is None or (not question.index and question.left is None) else question.since
+
     def want(self, peer: str) -> None:
         """Ask a peer as soon as it can be."""
         self._wanted[peer] = None

@@ -2,8 +2,9 @@
 
 A brand-new cluster, and one that was restarted whole, come up by themselves (defect 11): a node serves when it has
 compared itself with one that serves, or, where nobody does, with everybody; when there is nobody; and in any case after
-the join timeout. Until then it takes part in replication and refuses clients. A node that comes back with a snapshot
-does the same, so that nobody is shown what has ended meanwhile.
+the join timeout. While a copy comes in that does not run, up to a bound: half a copy lacks instances, and others serve
+meanwhile. Until then it takes part in replication and refuses clients. A node that comes back with a snapshot does the
+same, so that nobody is shown what has ended meanwhile.
 Pure: milliseconds of the own monotonic clock come in. Not here: the comparison itself (`exchange`).
 """
 
@@ -16,6 +17,9 @@ from artemis.model.nodes import UNKNOWN, UP
 
 ZONE_PATIENCE = 1_000
 """Milliseconds, at most, that a node of the own zone is waited for while one of another zone could be copied from."""
+
+LONGEST = 12
+"""Times the join timeout that a start takes at most, also while a copy comes in: a million instances at the default."""
 
 _NAMED = 3
 
@@ -32,13 +36,15 @@ class Surroundings(NamedTuple):
     """What a node sees around itself.
 
     `listed` is empty once the list of nodes was read, before that it says from where it is to come; `unmet` are the
-    addresses in it where nobody was met, with reasons; `compared` says when an exchange with a node was completed last.
+    addresses in it where nobody was met, with reasons; `compared` says when an exchange with a node was completed last,
+    `came` when the latest part of one under way came, None while there is none.
     """
 
     listed: str
     unmet: Sequence[str]
     reachable: Sequence[Reachable]
     compared: Mapping[str, int]
+    came: int | None = None
 
 
 class Joining:
@@ -54,7 +60,7 @@ class Joining:
         self.partners: Collection[str] | None = ()
         self.wanted: Collection[str] = ()
         self._zone = zone.lower()
-        self._begun = now
+        self._begun = self._came = now
         self._timeout = timeout
         self._up: dict[str, int] = {}
 
@@ -69,7 +75,9 @@ class Joining:
             return
         serving = [peer for peer in around.reachable if peer.status == UP]
         self._up = {peer.node: self._up.get(peer.node, now) for peer in serving}
-        if now - self._begun >= self._timeout:
+        if around.came is not None:
+            self._came = max(self._came, around.came)
+        if now - self._came >= self._timeout or now - self._begun >= LONGEST * self._timeout:
             self._end(f"the join timeout of {self._timeout / 1000:g} s is over, and {self.waiting} no longer")
         elif around.listed:
             self._wait(f"the list of nodes from {around.listed}", ())

@@ -184,6 +184,11 @@ class Replica:
         return self._exchanges.with_peer is not None
 
     @property
+    def came(self) -> int | None:
+        """When the latest part of an answer under way came, None before the first."""
+        return self._exchanges.came
+
+    @property
     def held(self) -> int:
         """Count the changes that wait for others before them."""
         return self._held.count

@@ -75,7 +75,11 @@ class ClusterOptions(BaseSettings):
         None, description="Certificates that vouch for nodes with https URLs; default: those of the system."
     )
     join_timeout: float = Field(
-        5.0, ge=0, le=600, description="Seconds a node waits at most for others to copy from before it serves."
+        5.0,
+        ge=0,
+        le=600,
+        description="Seconds a node waits at most for others to copy from before it serves; while a copy comes in, "
+        "seconds without any of it, and twelve times as long at most.",
     )
     peer_beat: float | None = Field(
         None,

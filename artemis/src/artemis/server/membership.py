@@ -187,7 +187,7 @@ class Membership(MeshListener):
         linked = self.links()
         reachable = [Reachable(*peer) for peer in self.members.present() if peer[0] in linked]
         listing = " and ".join(self._listing)
-        joining.look(Surroundings(listing, self.members.unmet, reachable, replica.compared), now)
+        joining.look(Surroundings(listing, self.members.unmet, reachable, replica.compared, replica.came), now)
         replica.partners = joining.partners
         if joining.over:
             self._node.wait_for(None)
