@@ -6,7 +6,8 @@ from structlog.testing import LogCapture
 
 from artemis.cluster.addresses import peer_url
 from artemis.cluster.members import Announced, Members, MemberTimings
-from artemis.cluster.mesh.link_log import Quiet
+from artemis.cluster.mesh.link_log import NOT_LINKED, REPEAT, LinkLog, Quiet
+from artemis.cluster.mesh.wire import Code, Refusal
 from artemis.cluster.standing import Standing
 from artemis.cluster.suspicion import Patience
 from artemis.server.member_log import MemberLog
@@ -107,3 +108,15 @@ def test_what_is_remembered_of_links_has_a_bound() -> None:
     for number in range(5_000):
         quiet.may_say(f"n{number}", 0)
     assert len(quiet) <= 1_000
+
+
+def test_why_there_is_no_link_is_told_again_every_few_minutes_while_it_lasts() -> None:
+    """Once for each reason and time, and as news only the first time."""
+    capture = LogCapture()
+    links = LinkLog(structlog.wrap_logger(None, processors=[capture], wrapper_class=structlog.stdlib.BoundLogger))
+    refusal = Refusal(Code.SECRET, "another secret")
+    news = [links.refused(NOT_LINKED, "http://a:1", refusal, now) for now in range(0, 3 * REPEAT, 5_000)]
+    assert [True] + [False] * (len(news) - 1) == news
+    assert [("warning", "another secret")] * 3 == [(each["log_level"], each["reason"]) for each in capture.entries]
+    links.linked("http://a:1")
+    assert links.refused(NOT_LINKED, "http://a:1", refusal, 3 * REPEAT)

@@ -1,5 +1,6 @@
 """What a node makes of the others: the start, the clock, whom it dials and what it says in the log."""
 
+import msgspec
 import pytest
 import structlog
 from structlog.testing import LogCapture
@@ -11,7 +12,9 @@ from artemis.cluster.replica import Replica
 from artemis.cluster.standing import Standing
 from artemis.cluster.timings import ClusterTimings
 from artemis.server.config import ServeConfig
+from artemis.server.http.pages import Pages
 from artemis.server.membership import Membership
+from artemis.server.metrics import Metrics
 from artemis.server.node import Node, NodeIdentity
 
 WALL = 1_700_000_000_000
@@ -209,3 +212,31 @@ def test_what_is_thought_of_others_is_logged_when_it_changes(world: World) -> No
     assert [("member unknown", "not met"), ("member down", "unknown")] == [
         (entry["event"], entry["was"]) for entry in world.log.entries if entry["event"].startswith("member")
     ]
+
+
+def test_a_node_that_serves_without_others_says_without_whom_and_why() -> None:
+    """Those that were never met, those that are down and did not say farewell, and those that a source cannot name."""
+    world = World(join_timeout=1.0)
+    world.membership.listed("file peers", [url("a"), url("b"), url("c")])
+    world.membership.trouble(url("a"), Refusal(Code.SECRET, "another secret"))
+    world.membership.troubled("DNS name x", "it names no nodes")
+    for name in ("b", "c"):
+        world.membership.met(peer(name), url(name))
+        world.membership.told(name, UP)
+    world.run(100)
+    assert "" == world.node.alone(world.now)  # it does not serve
+    world.membership.farewell("c", WALL, leaving=False)
+    world.run(12_000)
+    assert (
+        "it serves without http://a:1 (another secret); without http://b:1 (nothing was heard of it for 12.1 s); "
+        "without nodes of DNS name x (it names no nodes)"
+    ) == world.node.alone(world.now)
+    page = Pages(world.node, Metrics(lambda: pytest.fail("not asked for")), lambda: world.now).ready()
+    assert (200, {"status": "up", "alone": world.node.alone(world.now)}) == (
+        page.status,
+        msgspec.json.decode(page.body),
+    )
+    world.membership.troubled("DNS name x", "")
+    world.membership.listed("file peers", [url("c")])
+    world.run(world.membership.members._timings.forget)
+    assert "" == world.node.alone(world.now)

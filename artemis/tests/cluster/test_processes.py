@@ -5,6 +5,7 @@ What takes longer, and what needs more than a user may do, is in `services`.
 
 import asyncio
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,30 @@ def test_a_cluster_without_nodes_is_refused() -> None:
     """Before anything is started."""
     with pytest.raises(ValueError, match="one node at least"), running_cluster_sync(0):
         pytest.fail("it started")  # pragma: no cover
+
+
+async def test_a_node_that_stood_still_gives_nobody_up_and_says_how_old_it_is(tmp_path: Path) -> None:
+    """Its first answers are as old as its pause, and it goes on to name all others, though the links have ended."""
+    async with running_cluster(2, peer_suspect=2, peer_down=4) as cluster:
+        a, b = cluster.nodes
+        await until(lambda: [2, 2] == [len(nodes_known_to(node.url)) for node in cluster.nodes])
+        b.pause()
+        await asyncio.to_thread(until_alone, a.url)
+        await asyncio.sleep(5)  # it is the length of the pause that is tested
+        b.resume()
+        assert age_of(b.url) >= 5_000
+        assert 2 == len(nodes_known_to(b.url))
+        await until(lambda: age_of(b.url) < 5_000)
+        assert 2 == len(nodes_known_to(b.url))
+
+
+def until_alone(url: str) -> None:
+    """Wait until the node at `url` knows of no other."""
+    while len(nodes_known_to(url)) != 1:
+        time.sleep(0.05)
+
+
+def age_of(url: str) -> int:
+    """How old the node says that its answer is, in milliseconds."""
+    with urllib.request.urlopen(f"{url}/api/v1/services/orders", timeout=10) as answer:  # noqa: S310 - our own node
+        return int(answer.headers["artemis-age-ms"])

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection
+from itertools import count, repeat
 from pathlib import Path
 
 import structlog
@@ -10,7 +11,7 @@ from structlog.testing import LogCapture
 from artemis.cluster.addresses import PeerUrl, peer_url
 from artemis.cluster.sources.listing import Source, SourceError
 from artemis.server.config import ServeConfig, checked
-from artemis.server.peer_sources import follow_source, sources_of
+from artemis.server.peer_sources import REPEAT, follow_source, sources_of
 
 A, B = peer_url("http://a:1"), peer_url("http://b:1")
 
@@ -38,14 +39,31 @@ class Script(Source):
         return answer
 
 
-async def followed(*answers: Collection[PeerUrl] | Exception) -> tuple[list[tuple[str, set[PeerUrl]]], LogCapture]:
-    """What becomes of these answers: the lists that were handed on, and the log."""
+async def followed(
+    *answers: Collection[PeerUrl] | Exception,
+    step: int = 0,
+    empty_after: int = 0,
+    troubles: list[str] | None = None,
+) -> tuple[list[tuple[str, set[PeerUrl]]], LogCapture]:
+    """What becomes of these answers: the lists that were handed on, and the log.
+
+    `step` milliseconds pass with each look at the clock; `troubles` takes what was wrong.
+    """
     lists: list[tuple[str, set[PeerUrl]]] = []
     log = LogCapture()
     source = Script(*answers)
+    source.empty_after = empty_after
+    wrong = [] if troubles is None else troubles
+    clock = count(0, step) if step else repeat(0)
     logger = structlog.wrap_logger(None, processors=[log], wrapper_class=structlog.stdlib.BoundLogger)
     task = asyncio.create_task(
-        follow_source(source, lambda label, urls: lists.append((label, set(urls))), lambda: 0, logger)
+        follow_source(
+            source,
+            lambda label, urls: lists.append((label, set(urls))),
+            lambda _, why: wrong.append(why),
+            lambda: next(clock),
+            logger,
+        )
     )
     async with asyncio.timeout(10):
         await source.over.wait()
@@ -70,6 +88,32 @@ async def test_a_failure_changes_nothing_and_is_told_once() -> None:
         "broken; nobody is known yet",
         "ValueError('a surprise'); the nodes that it named before are kept",
     ] == kept[:2]
+
+
+async def test_what_is_wrong_is_told_again_every_few_minutes_while_it_lasts() -> None:
+    """Whoever looks at the log later sees it too; a source that works is not told of."""
+    broken = SourceError("broken")
+    _, log = await followed(*[broken] * 20, [A], [A], [A], step=REPEAT // 6)
+    kept = [entry["reason"] for entry in log.entries if entry["event"] == "list of nodes kept"]
+    assert 3 <= kept.count("broken; nobody is known yet") < 10
+
+
+async def test_a_name_that_stands_for_nobody_is_wrong() -> None:
+    """Not so a file that names nobody, as somebody wrote it so."""
+    wrong: list[str] = []
+    lists, _ = await followed([], [], [A], [], step=10, empty_after=5, troubles=wrong)
+    assert [("script", set()), ("script", {A})] == lists
+    unsure = "it names no nodes, which is not believed at once; "
+    first = [
+        f"{unsure}nobody is known yet",
+        "it names no nodes",
+        "",
+        f"{unsure}the nodes that it named before are kept",
+    ]
+    assert first == wrong[:4]
+    none: list[str] = []
+    await followed([], [], troubles=none)
+    assert "it names no nodes" not in none
 
 
 def test_options_name_the_sources() -> None:

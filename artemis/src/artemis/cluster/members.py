@@ -113,6 +113,8 @@ class Members:
         self._addresses: dict[Place, _Address] = {}
         self._members: dict[str, _Member] = {}
         self._own_places = {me.url.place}
+        #: What is wrong with the sources of the list of nodes, by what they are called; empty where nothing is.
+        self.unlisted: dict[str, str] = {}
         self._wall = 0
         self._deaf = (0, 0)
 
@@ -353,6 +355,13 @@ class Members:
         """The configured addresses where nobody was met, each with why in parentheses if that is known."""
         waiting = [address for address in self._addresses.values() if not address.node]
         return [f"{each.url} ({each.trouble})" if each.trouble else str(each.url) for each in waiting]
+
+    def missing(self, now: int) -> list[str]:
+        """Return without whom this node serves, each with why in parentheses: nodes that ought to be there and were not
+        met or are down without a farewell, and nodes that a source cannot name."""
+        gone = (view for view in self.views(now) if view.presence == Presence.GONE.value)
+        sources = (f"nodes of {source} ({why})" for source, why in self.unlisted.items() if why)
+        return [*self.unmet, *(f"{view.url} ({view.why})" for view in gone), *sources]
 
     def present(self) -> Iterator[tuple[str, str, str]]:
         """Yield node id, zone and status of those that are there, believed or not yet."""

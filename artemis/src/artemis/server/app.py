@@ -301,7 +301,7 @@ class NodeServer:
             self.gate,
             guard,
         )
-        pages = Pages(self.node, Metrics(self._snapshot), self._config.path_prefix)
+        pages = Pages(self.node, Metrics(self._snapshot), now_ms, self._config.path_prefix)
         application = Application(calls, routes, pages.table(), self.counters["http"])
         self._http = HttpDoor(calls, routes, application, self._limits, self.counters["http"], loop)
         self._binary = TransportServer(

@@ -123,7 +123,9 @@ class Clustered:
     def start(self) -> None:
         """Begin to look for the others."""
         self._following = [
-            asyncio.create_task(follow_source(source, self.membership.listed, self._now, self._log))
+            asyncio.create_task(
+                follow_source(source, self.membership.listed, self.membership.troubled, self._now, self._log)
+            )
             for source in self._sources
         ]
         self.membership.tick()

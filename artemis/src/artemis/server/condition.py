@@ -146,6 +146,11 @@ class Condition:
         self.availability.draining = True
         self._settle()
 
+    def alone(self, now: int) -> str:
+        """Say without which other nodes this one serves, and why; empty when none is missing or it does not serve."""
+        missing = [] if self.members is None or not self.serving else self.members.missing(now)
+        return f"it serves without {'; without '.join(missing)}" if missing else ""
+
     # -- as of when
 
     def age(self, now: int) -> int:

@@ -102,6 +102,10 @@ class Membership(MeshListener):
             self._contacts.resumed(self._replica.current, now)
             self.resumed()
 
+    def troubled(self, source: str, why: str) -> None:
+        """A source cannot say which nodes there are, and why; empty: it can."""
+        self.members.unlisted[source] = why
+
     def tick(self) -> None:
         """Let time pass."""
         self.notice_pause()

@@ -29,18 +29,24 @@ def sources_of(config: ServeConfig, own: PeerUrl) -> list[Source]:
     return sources
 
 
+REPEAT = 300_000
+"""Milliseconds after which it is said again what is wrong with a source, while that lasts."""
+
+
 async def follow_source(
     source: Source,
     listed: Callable[[str, Collection[PeerUrl]], None],
+    troubled: Callable[[str, str], None],
     now: Callable[[], int],
     log: FilteringBoundLogger,
 ) -> None:
     """Read `source` again and again, and hand on with its label each list that applies; until cancelled.
 
-    A source that cannot be read changes nothing. Why is logged once for each reason.
+    A source that cannot be read changes nothing. `troubled` hears with its label why its list may not be what it should
+    be, empty as soon as it is. That is logged for each reason, and again every few minutes while it lasts.
     """
     listing = Listing(source.empty_after)
-    told = ""
+    told, again = "", 0
     while True:
         try:
             if listing.answered(await beside(source.read), now()):
@@ -51,7 +57,17 @@ async def follow_source(
         except Exception as error:  # else one surprise would be the end of following, silently
             listing.failed(repr(error))
             log.exception("nodes not listed", source=source.label)
-        if listing.trouble not in {"", told}:
-            log.warning("list of nodes kept", source=source.label, reason=listing.trouble)
-        told = listing.trouble
+        trouble = listing.trouble or _nobody(source, listing)
+        if trouble != told:
+            troubled(source.label, trouble)
+        if trouble and (trouble != told or now() >= again):
+            again = now() + REPEAT
+            log.warning("list of nodes kept", source=source.label, reason=trouble)
+        told = trouble
         await asyncio.sleep(source.every)
+
+
+def _nobody(source: Source, listing: Listing) -> str:
+    """Return what is to be said of a source that names nobody, where that is no choice: a name in DNS stands for
+    something, and the node itself is part of it."""
+    return "it names no nodes" if source.empty_after > 0 and listing.applied == frozenset() else ""

@@ -24,6 +24,9 @@ BURST = 6
 REFILL = 30_000
 """Milliseconds until a peer has one more."""
 
+REPEAT = 300_000
+"""Milliseconds after which it is said again why there is no link, while that lasts."""
+
 _MOST = 1_000
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 
@@ -34,7 +37,7 @@ class LinkLog:
     def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log
         self._quiet = Quiet()
-        self._said: dict[tuple[str, str], tuple[str, str]] = {}
+        self._said: dict[tuple[str, str], tuple[tuple[str, str], int]] = {}
 
     def tell(self, level: Literal["info", "warning"], event: str, now: int, *, node: str, **words: object) -> None:
         """Say what became of a link with a node."""
@@ -45,17 +48,18 @@ class LinkLog:
         self._said.pop((NOT_LINKED, url), None)
 
     def refused(self, event: str, where: str, refusal: Refusal, now: int) -> bool:
-        """Say why there is no link, once until the reason is another one; tells whether it is."""
+        """Say why there is no link, now and then until the reason is another one; tells whether it is."""
         # What systems say of peers that cannot be reached may be other words each time, and a skew another number.
         said = (refusal.code, "" if refusal.code in (Code.UNREACHABLE, Code.CLOCK) else refusal.text)
-        if self._said.get((event, where)) == said:
+        before, at = self._said.get((event, where), (None, now))
+        if before == said and now - at < REPEAT:
             return False
         if len(self._said) >= _MOST:
             del self._said[next(iter(self._said))]
-        self._said[event, where] = said
+        self._said[event, where] = said, now
         level = "warning" if self._quiet.may_say(where, now) else "debug"
         self._log.log(_LEVELS[level], event, url=where, code=str(refusal.code), reason=refusal.text)
-        return True
+        return before != said
 
 
 class Quiet:

@@ -23,8 +23,9 @@ from artemis.server.operations import OPERATIONS
 class Pages:
     """Pages about one node and its metrics."""
 
-    def __init__(self, node: Node, metrics: Metrics, prefix: str = "") -> None:
+    def __init__(self, node: Node, metrics: Metrics, now: Callable[[], int], prefix: str = "") -> None:
         self._node = node
+        self._now = now
         self._metrics = metrics
         self._prefix = prefix
         self._docs = Docs(prefix)
@@ -80,9 +81,13 @@ class Pages:
         return Answer(200, b'{"status":"live"}')
 
     def ready(self) -> Answer:
-        """200 when the node serves clients, else 503 with its status and why it is so (spec 6.3)."""
+        """200 when the node serves clients, else 503 with its status and why it is so (spec 6.3).
+
+        `alone` says without which other nodes it serves: what clients see is then maybe not all there is.
+        """
         standing = self._node.standing
-        page = {"status": standing.status, **({"why": standing.why} if standing.why else {})}
+        notes = {"why": standing.why, "alone": self._node.alone(self._now())}
+        page = {"status": standing.status, **{name: text for name, text in notes.items() if text}}
         return Answer(200 if standing.status == UP else 503, msgspec.json.encode(page))
 
     def metrics(self) -> Answer:
