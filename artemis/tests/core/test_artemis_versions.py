@@ -143,6 +143,19 @@ def test_a_version_far_in_the_future_moves_no_clock(make_instance):
     assert stamp_of(versions[0], (WALL + 1) * 1000) is not None
 
 
+def test_versions_count_after_a_clock_was_far_ahead(make_instance):
+    """What a node gave since its clock was a year ahead is still known to be newer by one that lacks it."""
+    a, b, one = node("a", 365 * AHEAD), node("b"), make_instance("one")
+    b.register(asking(one, versions=("",)), 0)
+    a.registry.stamp(0)
+    a.tick(10, WALL + 10)
+    versions = told(a.register(asking(one, versions=("",)), 10))
+    b.registry.observe(a.registry.stamp(10))
+    assert "success" == b.heartbeat(asking(one, versions=("",)), 10).response_status.status
+    found = b.heartbeat(asking(one, versions=versions), 10)
+    assert "data-not-found" in str(found)
+
+
 @pytest.mark.parametrize("operation", [REGISTER, HEARTBEAT], ids=lambda operation: operation.name)
 def test_large_requests_are_told_versions_as_if_they_were_answered_in_one_piece(operation, make_instance):
     """Slices are put together; where one has nothing new to tell, the versions that were named stand."""

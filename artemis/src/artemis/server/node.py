@@ -395,7 +395,8 @@ class Node(Condition):
         """Return the versions that a client names, None for one that does not."""
         if request is None or not request.versions:
             return None
-        latest = (self.registry.wall(now) + AHEAD) * 1000
+        # A clock that is right again after it was years ahead: the nodes have passed its stamps, and so have clients.
+        latest = max((self.registry.wall(now) + AHEAD) * 1000, self.registry.clock)
         return Versions(request.versions, len(request.instances or ()), latest)
 
     def _asked(self, request: RegistryRequest | None) -> list[Instance | None] | ResponseStatus:

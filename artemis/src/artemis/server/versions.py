@@ -14,7 +14,7 @@ from artemis.registry import Lease, Stamp
 
 AHEAD = 86_400_000
 """Milliseconds that a version may be ahead of this node's wall clock. All nodes pass the versions that they see, so one
-that is further ahead, which no node has given, counts as none.
+that is further ahead, and ahead of all that this node has seen, counts as none: no node has given it.
 """
 
 MAX_VERSION = 300
