@@ -29,12 +29,15 @@ INTERVAL = 5.0
 
 async def measure(nodes: int, instances: int, seconds: float) -> dict[str, float]:
     """The figures of one size."""
-    async with running_cluster(nodes, linked=nodes > 1) as cluster, aiohttp.ClientSession() as session:
+    options = {"lease_ttl": 120, "peer_beat": 1}  # so that nothing expires at rest
+    async with running_cluster(nodes, linked=nodes > 1, **options) as cluster, aiohttp.ClientSession() as session:
         url = cluster.nodes[0].url
         bodies = [body(n, BATCH) for n in range(0, instances, BATCH)]
         for each in bodies:
             await post(session, url, "register", each)
-        await asyncio.sleep(5.0)  # until what the registrations brought about is done
+        await asyncio.sleep(10.0)  # until what the registrations brought about is done
+        idle = carried(cluster)
+        rest = await spent(cluster, seconds)
         before = carried(cluster)
         began = time.monotonic()
         beating = asyncio.create_task(beat(session, url, bodies, seconds))
@@ -42,9 +45,7 @@ async def measure(nodes: int, instances: int, seconds: float) -> dict[str, float
         beats = await beating
         took = time.monotonic() - began
         await asyncio.sleep(2.0)
-        after = carried(cluster)
-        rest = await spent(cluster, seconds)
-        sent = after - before - (carried(cluster) - after) * (took + 2.0) / seconds
+        sent = carried(cluster) - before - (before - idle) * (took + 2.0) / seconds
     cost = [(more - less) / beats * 1e6 * took for more, less in zip(busy, rest, strict=True)]
     figures = {"heartbeats": beats, "us at the node": cost[0]}
     if nodes > 1:
