@@ -196,6 +196,7 @@ def test_own_dot() -> None:
     registry = Registry(B, "r", timings=TIMINGS, now=0, wall=0)
     told = []
     registry.on_change(told.append)
+    registry.rise(Reach({}, {}), {})
     record = Record(("r", "s", "i"), (5, "a"), False, b"{}", (5, "a"), ZERO, (5, "a"), ())
     registry.absorb(record, 100, Reach({}, {"a": 2}), {}, 1_000)
     assert [(B, 1, b"{}")] == [(change.origin, change.seq, change.visible) for change in told]

@@ -52,6 +52,7 @@ class MergingStore(RecordStore):
         super().__init__(origin, region, timings=timings, limits=limits, now=now, wall=wall)
         self._jumps: list[JumpListener] = []
         self._untrimmed: list[str] = []
+        self._new = True
 
     def position(self) -> tuple[Vector, Vector]:
         """Return up to where what callers see is complete, and beyond that what it may depend on too, by origin.
@@ -151,7 +152,8 @@ class MergingStore(RecordStore):
         `before` is the base of this node when the answer began to come. What this node knew and swept stays away
         [covered]. A change that callers see is told as one of the record's dots beyond the vector. If there is none, or
         if the merge makes another record than the sender's out of what the sender knew, it becomes a change of our own
-        [own_dot], and so does a renewal that voids an expiry [assertion, aged].
+        [own_dot], and so does a renewal that voids an expiry [assertion, aged]. A node that has not taken in any answer
+        yet copies records that name no changes as they are: cursors of before its base has risen cost a full sync.
         """
         _, service, name = record.key
         mine = self._find(service, name)
@@ -168,7 +170,8 @@ class MergingStore(RecordStore):
         lease, merged = self._join(record, age, now)
         seen = merged.visible
         beyond = [dot for dot in record.dots if dot.seq > self.vector.get(dot.origin, 0)]
-        news_here = seen != shown and not beyond
+        forgotten = None if beyond or not self._new else self._forgotten_there(theirs)
+        news_here = seen != shown and not beyond and forgotten is None
         news_there = (
             known is not None and seen != record.visible and covered(known, self.forgotten, theirs.vector, theirs.base)
         )
@@ -179,13 +182,19 @@ class MergingStore(RecordStore):
             self.counters.repaired += 1
             for dot in beyond:
                 self.ahead[dot.origin] = max(dot.seq, self.ahead.get(dot.origin, 0))
-            origin, seq = (beyond[0].origin, beyond[0].seq) if beyond else (None, 0)
+            origin, seq = (beyond[0].origin, beyond[0].seq) if beyond else (forgotten, 1)
             self._replace(lease, merged, origin, seq, now, legacy=is_legacy_content(merged.content))
         elif merged.renewed > lease.renewed:
             lease.renewed = merged.renewed
             if lease.live:
                 self._table(lease).place(lease, now)
         return lease
+
+    def _forgotten_there(self, theirs: Reach) -> Origin | None:
+        """Return a life that the sender has forgotten and this node has not: one that records may be of."""
+        base = self.base
+        lives = (Origin(node, epoch - 1) for node, epoch in theirs.forgotten.items() if epoch > base.get(node, 0))
+        return next(lives, None)
 
     def lacking(self, leases: Iterable[Lease], theirs: Reach) -> list[Lease]:
         """Return which of these leases died at a node that does not have them: live here, but known there [covered]."""
@@ -198,6 +207,7 @@ class MergingStore(RecordStore):
 
     def rise(self, theirs: Reach, floor: Vector) -> None:
         """Know as much as a node whose answer has been taken in completely: the end of a repair [dots, floor]."""
+        self._new = False
         before = dict(self.vector)
         vector = self.vector
         for origin, seq in theirs.vector.items():
