@@ -22,6 +22,9 @@ TICK = 400
 JOIN = 3_000
 """How long a node waits at most for a copy of its peers before it serves."""
 
+CALM_TICK = 700
+"""The same once the faults are over: it saves time, and is not yet long enough to be taken for a pause of the node."""
+
 SKEW = TTL // 16
 """Each wall clock is off by at most this, so two of them differ by TTL / 8 at most."""
 

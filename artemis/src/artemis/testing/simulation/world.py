@@ -19,7 +19,7 @@ from artemis.testing.simulation.laws import BrokenLaw
 from artemis.testing.simulation.member import Member
 from artemis.testing.simulation.network import Network
 from artemis.testing.simulation.operators import Operators
-from artemis.testing.simulation.plan import BEAT, CHAOS, SKEW, TICK, Plan
+from artemis.testing.simulation.plan import BEAT, CALM_TICK, CHAOS, SKEW, TICK, Plan
 from artemis.testing.simulation.process import Process
 from artemis.testing.simulation.schedule import Schedule
 from artemis.testing.simulation.spoiling import Spoil
@@ -64,11 +64,10 @@ class World:
         check = self.judge.check
         self.schedule.run(CHAOS, check)
         self._faults.end()
-        self.tick = 2 * TICK
+        self.tick = CALM_TICK
         calm = CHAOS + self.plan.settle
         self.schedule.run(calm, check)
         self.judge.settled()
-        self.tick = 4 * TICK
         self.schedule.run(calm + self.plan.lifetime + 6_000, check)
         self.judge.settled()
         self.judge.bounded()
