@@ -230,9 +230,8 @@ async def test_callers_are_told_apart_by_what_they_say_first():
 
 async def test_a_target_that_is_not_there_resets_its_callers():
     """So does a target that is still to be named."""
-    with LinkProxy() as proxy:
-        with pytest.raises(ConnectionResetError):
-            await call_and_wait(proxy)
+    with LinkProxy() as proxy, pytest.raises(ConnectionResetError):
+        await call_and_wait(proxy)
 
 
 def test_weather_that_cannot_be_is_refused():
