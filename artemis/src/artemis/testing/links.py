@@ -264,6 +264,7 @@ class LinkProxy:
         while True:
             accepted, _ = await self._loop.sock_accept(self._listening)
             accepted.setblocking(False)
+            _send_at_once(accepted)
             task = self._loop.create_task(self._serve(accepted))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -302,6 +303,7 @@ class _Connection:
         target = socket.socket()
         try:
             target.setblocking(False)
+            _send_at_once(target)
             if not self._proxy.target or line.weather(FORTH).passes is Passes.RESET:
                 return
             if line.weather(BACK).passes is Passes.RESET:
@@ -366,6 +368,11 @@ class _Connection:
     def _due(self, direction: Direction) -> float:
         weather = self._line.weather(direction)
         return self._loop.time() + weather.delay + self._random.random() * weather.jitter
+
+
+def _send_at_once(one: socket.socket) -> None:
+    """Do not wait for acknowledgements before small pieces are sent (Nagle): a line has the delays that it is given."""
+    one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _reset(one: socket.socket) -> None:
