@@ -54,7 +54,7 @@ format: setup ## put the code in its form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## every benchmark, one after the other; about four minutes
+bench: setup ## every benchmark, one after the other; about eight minutes
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 simulate: setup ## 10 000 simulated clusters on all cores; SEEDS=A:B for others
