@@ -260,3 +260,14 @@ def test_the_skew_of_a_member_is_shown(members: Members) -> None:
     members.tick(0, WALL)
     members.clocks.measure("a", 250, 3, 0, WALL)
     assert (250, None) == (seen(members)["a"].skew, Members(who("n"), TIMINGS).clocks.skew("a", 0, WALL))
+
+
+def test_what_a_node_that_has_said_nothing_yet_accepted_may_be_missing(members: Members) -> None:
+    """It counts for the age from the handshake on, until it says that it takes no registrations."""
+    members.tick(1_000, WALL + 1_000)
+    assert "" == members.met(who("a", epoch=WALL + 400), 1_000)
+    assert 400 == members.oldest_contact({}, 1_000)
+    members.told("a", Standing(status="starting", metadata={"version": "1"}), 1_100)
+    assert members.oldest_contact({}, 1_100) is None
+    members.told("a", UP, 1_200)
+    assert 400 == members.oldest_contact({}, 1_200)

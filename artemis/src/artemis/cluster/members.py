@@ -84,6 +84,11 @@ class _Member:
         self.ended = ""
         self.unreached = ""
 
+    @property
+    def serves_registry(self) -> bool:
+        """Whether it may accept registrations: it says so, or has not said anything yet."""
+        return self.standing.registry or (self.standing.status == UNKNOWN and not self.standing.metadata)
+
 
 class _Address:
     """A configured address: the node that was met there, if any, and what kept us from meeting one."""
@@ -288,15 +293,16 @@ class Members:
     def oldest_contact(self, current: Mapping[str, int], now: int) -> int | None:
         """Return until when all is known here that other nodes have accepted; None when there is none that counts.
 
-        Those count that are up or suspected, those that are refused for their clock while nobody can tell whose is
-        wrong, and for as long as a silent one would, addresses where nobody was met yet. `current` says when nodes were
-        heard last with all known here that they had accepted. Of one with which that was never so, all that it has
-        accepted in its life may be missing; its epoch tells when that began, unless it is still to come.
+        Those count that are up or suspected and have not said that they take no registrations, those that are refused
+        for their clock while nobody can tell whose is wrong, and for as long as a silent one would, addresses where
+        nobody was met yet. `current` says when nodes were heard last with all known here that they had accepted. Of one
+        with which that was never so, all that it has accepted in its life may be missing; its epoch tells when that
+        began, unless it is still to come.
         """
         found = [
             current[node] if node in current else _begun(member.announced.epoch - self._wall, now)
             for node, member in self._members.items()
-            if member.standing.registry and not member.left and self._counts(node, member, now)
+            if member.serves_registry and not member.left and self._counts(node, member, now)
         ]
         lately = now - self._timings.patience.down
         unmet = (each for each in self._addresses.values() if not each.node)
