@@ -33,7 +33,7 @@ class Epochs:
 
         `origins` are all that the vector names, and those of what has come beyond it or waits.
         """
-        origins = set(origins)
+        origins = sorted(set(origins))
         self._latest = {node: epoch for node, epoch in self._latest.items() if node in members}
         latest = dict(self._latest)
         for origin in origins:
