@@ -109,6 +109,15 @@ def test_events_arrive_and_end_with_the_client(node_url: str, quick: ClientOptio
             assert Registered(registration.instance, again=False) in told.result(PATIENCE)
 
 
+def test_events_that_were_waiting_are_there_after_the_end(node_url: str, quick: ClientOptions, service_id: str) -> None:
+    """Whoever looks only when the client is closed misses nothing."""
+    with ArtemisClient(servers=[node_url], region_id="local", zone_id="zone1", options=quick) as client:
+        events = client.events()
+        with client.registered(an_instance(service_id)) as registration:
+            pass
+    assert Registered(registration.instance, again=False) in list(events)
+
+
 def test_threads_use_one_client_together(blocking: ArtemisClient, service_id: str) -> None:
     """Registering, looking up and choosing at once."""
 

@@ -318,6 +318,14 @@ class Events:
         self._wake.set()
 
 
+def left_over(events: Events) -> list[ClientEvent]:
+    """Return the next event that is waiting, if any, and take it; from any thread, once nobody iterates."""
+    try:
+        return [events._waiting.popleft()]  # noqa: SLF001 - what is left of an iteration is no word of its users
+    except IndexError:
+        return []
+
+
 class EventFeed:
     """Hands each event to every listener; never blocks, never grows beyond ``size`` events per listener."""
 

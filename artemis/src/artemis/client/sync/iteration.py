@@ -6,6 +6,8 @@ import weakref
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
 from artemis.client import ClientEvent, ClosedError, InstanceChange
+from artemis.client.events import Events as AsyncEvents
+from artemis.client.events import left_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,10 +64,14 @@ class Iteration(Generic[T]):
         except ClosedError:
             if self._core.inherited:
                 raise
-            found = []
+            found = self._left()
         if not found:
             raise StopIteration
         return found[0]
+
+    def _left(self) -> list[T]:
+        """Return the next one of what was waiting when the client was closed, and its loop ended."""
+        return []
 
     def close(self) -> None:
         """End the iteration: whoever waits in it, and whoever asks later, is told that this was all."""
@@ -81,6 +87,10 @@ class Watch(Iteration[InstanceChange]):
 
 class Events(Iteration[ClientEvent]):
     """The events of a client from the moment it was made, as `artemis.Events`, with ``for``."""
+
+    def _left(self) -> list[ClientEvent]:
+        inner = self._inner
+        return left_over(inner) if isinstance(inner, AsyncEvents) else []
 
 
 def _let_go(core: Core, held: list[_Source[object]]) -> None:
