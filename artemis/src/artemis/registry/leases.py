@@ -170,21 +170,16 @@ class LeaseTable:
 
     def hear_all(self, leases: Collection[Lease], now: int, stamp: Stamp) -> None:
         """Renew many leases of this table; the hot loop of heartbeats that are recognised."""
-        self.renewals += len(leases)
-        move = self._fresh.move_to_end
-        for lease in leases:
-            lease.heard = now
-            lease.renewed = stamp
-            try:
-                move(lease)
-            except KeyError:
-                self.discard(lease)
-                self._fresh[lease] = None
+        self._hear_in(self._fresh, leases, now, stamp)
 
     def hear_told(self, leases: Collection[Lease], now: int, stamp: Stamp) -> None:
         """Renew many leases of this table that another node has heard."""
+        self._hear_in(self._told, leases, now, stamp)
+
+    def _hear_in(self, queue: OrderedDict[Lease, None], leases: Collection[Lease], now: int, stamp: Stamp) -> None:
+        """Renew leases and let them stand last in this queue, wherever they stood."""
         self.renewals += len(leases)
-        move = self._told.move_to_end
+        move = queue.move_to_end
         for lease in leases:
             lease.heard = now
             lease.renewed = stamp
@@ -192,7 +187,7 @@ class LeaseTable:
                 move(lease)
             except KeyError:
                 self.discard(lease)
-                self._told[lease] = None
+                queue[lease] = None
 
     def retime(self, ttl: int, window: int, hold: int, grace: int = 0) -> None:
         """Use other times from the next tick on, for the leases that exist as well (spec 10.1: read at every check)."""
