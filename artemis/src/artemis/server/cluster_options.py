@@ -16,6 +16,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from artemis.cluster.addresses import PeerUrl, host_on_loopback, peer_url
+from artemis.server.option_words import separated
 
 MAX_PEERS = 64
 """Other nodes that a node knows at most: each of them sends every change to every other."""
@@ -150,10 +151,7 @@ class ClusterOptions(BaseSettings):
     @field_validator("peers", mode="before")
     @classmethod
     def _read_peers(cls, value: object) -> object:
-        texts = value.split(",") if isinstance(value, str) else value
-        if not isinstance(texts, list | tuple):
-            return value
-        return tuple(word.strip() for text in texts for word in str(text).split(",") if word.strip())
+        return separated(value)
 
     @field_validator("peers")
     @classmethod

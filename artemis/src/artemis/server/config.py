@@ -24,7 +24,7 @@ from pydantic_settings import (
 from artemis.discovery.filters import make_filters
 from artemis.registry.leases import SHARE_PERCENT, SMALLEST_PRESERVED
 from artemis.server.cluster_options import EXCHANGE_ROUNDS, ClusterOptions
-from artemis.server.option_words import complaints, word
+from artemis.server.option_words import complaints, separated, word
 from artemis.server.rate_limit import LIMITERS, limiter, read_limits
 
 #: Unreserved characters only, so that no client spells it in another way.
@@ -278,19 +278,13 @@ class ServeConfig(ClusterOptions):
     @field_validator("ws_blacklist_heartbeat", "ws_blacklist_discovery", "ws_blacklist_discoveries", mode="before")
     @classmethod
     def _read_addresses(cls, value: object) -> object:
-        texts = value.split(",") if isinstance(value, str) else value
-        if not isinstance(texts, list | tuple):
-            return value
-        words = [word.strip() for text in texts for word in str(text).split(",")]
-        return tuple(str(ipaddress.ip_address(word)) for word in words if word)
+        words = separated(value)
+        return tuple(str(ipaddress.ip_address(word)) for word in words) if isinstance(words, tuple) else words
 
     @field_validator("filters", mode="before")
     @classmethod
     def _read_filters(cls, value: object) -> object:
-        texts = value.split(",") if isinstance(value, str) else value
-        if not isinstance(texts, list | tuple):
-            return value
-        return tuple(word.strip() for text in texts for word in str(text).split(",") if word.strip())
+        return separated(value)
 
     @field_validator("filters")
     @classmethod

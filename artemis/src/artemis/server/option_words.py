@@ -107,3 +107,12 @@ def _choices(annotation: object) -> list[str]:
 def _cut(value: object) -> str:
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def separated(value: object) -> object:
+    """Return the words of a text with commas, or of a list of such texts, without empty ones; other values as they are,
+    for the type's own check to refuse."""
+    texts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple):
+        return value
+    return tuple(word.strip() for text in texts for word in str(text).split(",") if word.strip())
