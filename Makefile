@@ -32,7 +32,7 @@ test coverage test-pythons test-services: export PYTHONDONTWRITEBYTECODE :=
 test: setup ## every test that needs nothing but Python, on all processors
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
-coverage: setup ## the same tests, and which lines and branches they leave out; takes twice as long
+coverage: setup ## the same tests, and which lines and branches they leave out
 	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term $(ARGS)
 
 test-pythons: ## the same tests on every other Python that is installed (3.12, 3.13, 3.14)
@@ -54,7 +54,7 @@ format: setup ## put the code in its form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## every benchmark, one after the other; about eight minutes
+bench: setup ## every benchmark, one after the other; several minutes
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 simulate: setup ## 10 000 simulated clusters on all cores; SEEDS=A:B for others
