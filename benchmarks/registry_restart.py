@@ -23,7 +23,8 @@ import uvloop
 from load import pin_self
 
 from artemis.model import Instance
-from artemis.server.app import NodeServer, now_ms, wall_ms
+from artemis.server.app import NodeServer
+from artemis.server.clock import now_ms, wall_ms
 from artemis.server.config import ServeConfig
 
 TTL = 5.0

@@ -11,7 +11,8 @@ import msgspec
 from matching import Exactly
 
 from artemis.model import Instance
-from artemis.server.app import NodeServer, now_ms
+from artemis.server.app import NodeServer
+from artemis.server.clock import now_ms
 
 Json = dict[str, object]
 Request = object

@@ -20,7 +20,7 @@ from cases import (
 from listening import Listener, listen
 from ways import Http, http
 
-from artemis.server.app import now_ms, wall_ms
+from artemis.server.clock import now_ms, wall_ms
 
 SUBSCRIBE = {"discoveryData": None, "regionId": None, "serviceId": "Demo.Orders", "zoneId": None}
 

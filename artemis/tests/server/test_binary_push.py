@@ -191,7 +191,7 @@ async def test_a_session_with_unsent_pushes_resumes_with_a_full_sync(server, wat
     for number in range(100):
         await register(other, 1, metadata={"n": str(number), "x": "x" * 8_000})
     asking = asyncio.create_task(watcher.call(SUBSCRIBE, {"serviceIds": ["demo.orders"]}))
-    subscriptions = server._subscriptions
+    subscriptions = server.doors.binary.subscriptions
     answered = asyncio.Event()
     answer = subscriptions.answer
     given = []
@@ -249,4 +249,4 @@ def content_of(message: dict[str, object]) -> str:
 def session_of(server, watcher: Watcher) -> Session:
     """The server's session of a client."""
     ours = watcher.client.session.local_address
-    return next(session for session in server._binary.sessions.values() if session.peer_address == ours)
+    return next(session for session in server.doors.msgtrans.sessions.values() if session.peer_address == ours)

@@ -103,7 +103,7 @@ async def test_a_session_that_does_not_read_is_not_current_and_others_see_that_i
 ) -> None:
     """More is on its way than it takes; once it reads again it is confirmed, and everything came before that."""
     await listener.call(SUBSCRIBE, {"serviceIds": ["demo.orders"]})
-    (session,) = server._binary.sessions.values()
+    (session,) = server.doors.msgtrans.sessions.values()
     session.pause_writing()
     for number in range(100):
         register(server, 1, metadata={"n": str(number), "much": "x" * 8_000})

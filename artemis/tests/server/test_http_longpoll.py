@@ -32,7 +32,7 @@ async def register(wire: Wire, *numbers: int, **changes: object) -> None:
 async def waiting(server: NodeServer, count: int) -> None:
     """Return as soon as so many polls wait."""
     async with asyncio.timeout(10):
-        while server._http.polls.waiting != count:  # noqa: ASYNC110 - there is nothing to be told by
+        while server.doors.http.polls.waiting != count:  # noqa: ASYNC110 - there is nothing to be told by
             await asyncio.sleep(0)
 
 
@@ -219,7 +219,7 @@ async def test_who_has_sent_his_last_word_does_not_wait(server: NodeServer, wire
     leaver.writer.write_eof()
     assert (await leaver.answer())[0] == 200
     assert await leaver.closed() == b""
-    assert server._http.polls.waiting == 0
+    assert server.doors.http.polls.waiting == 0
 
 
 async def test_who_sends_much_more_is_answered_early(server: NodeServer, wire: Wire, connect: Connect) -> None:
@@ -257,7 +257,7 @@ async def test_a_drain_ends_all_waits(start: Callable, connect: Connect) -> None
 async def test_no_more_than_a_stated_number_wait(server: NodeServer, wire: Wire, connect: Connect) -> None:
     """One more is sent elsewhere, with a time to come back; who does not need to wait is answered all the same."""
     cursor = (await poll(wire))["cursor"]
-    server._http.polls._max_waiting = 1
+    server.doors.http.polls._max_waiting = 1
     waiter = await connect(server)
     await waiter.send(get(f"{PATH}?cursor={cursor}&wait=60s"))
     await waiting(server, 1)
@@ -324,7 +324,7 @@ async def test_many_waiters_are_told_of_one_change(server: NodeServer, wire: Wir
     await register(wire, 1)
     answers = [json.loads((await each.answer())[2]) for each in wires]
     assert {summary(answer)[1][0] for answer in answers} == {("new", "10.0.0.1")}
-    assert server._http.polls.waiting == 0
+    assert server.doors.http.polls.waiting == 0
 
 
 async def test_requests_behind_one_that_waits_are_answered_after_it(server: NodeServer, wire: Wire) -> None:

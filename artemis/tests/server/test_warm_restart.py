@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from doors import get, instance
 
-from artemis.server.app import ListenError, NodeServer
+from artemis.server.app import NodeServer
+from artemis.server.claim import ListenError
 from artemis.server.data_directory import DataDirectoryError, hold, read_regular
 from artemis.server.persistence import LATEST, PREVIOUS
 from artemis.testing import RunningNode, running_node_sync

@@ -8,7 +8,8 @@ from ws import ALL_CHANGES, CHANGES, CLOSE, PING, PONG, TEXT, Dial, Socket, Star
 
 from artemis.model import RegistryRequest, decode
 from artemis.push import PushLimits
-from artemis.server.app import NodeServer, now_ms
+from artemis.server.app import NodeServer
+from artemis.server.clock import now_ms
 from artemis.server.websocket.limits import WebSocketLimits
 from artemis.server.websocket.sessions import Endpoint
 

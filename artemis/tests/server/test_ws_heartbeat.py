@@ -10,7 +10,8 @@ from ws import HEARTBEAT, PING, PONG, TEXT, Dial, Socket, Start, frame, until
 from artemis.model import FailedInstance, Instance, RegistryRequest, RegistryResponse, decode, encode
 from artemis.model.responses import PARTIAL_FAIL, SUCCESS
 from artemis.registry import NodeTimings
-from artemis.server.app import NodeServer, now_ms
+from artemis.server.app import NodeServer
+from artemis.server.clock import now_ms
 from artemis.server.operations import OPERATIONS
 from artemis.server.websocket.heartbeats import answers
 

@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from artemis.server.admin import AdminTokenError, is_loopback
-from artemis.server.app import ListenError, NodeServer
+from artemis.server.app import NodeServer
+from artemis.server.claim import ListenError
 from artemis.server.cluster_files import ClusterFileError
 from artemis.server.collector import Collector, settle
 from artemis.server.config import ConfigError, ServeConfig, load_config

@@ -36,7 +36,8 @@ class NodeIdentity(msgspec.Struct, frozen=True, kw_only=True):
 class Condition:
     """The condition of one node. Made and owned as a part of it.
 
-    `as_of` is the `now` from which on what is shown may lack something, None when it cannot. `availability` decides
+    `as_of` is the `now` from which on what is shown may lack something, None when it cannot; `missing_nodes` counts
+    other nodes that ought to be there and that it does not speak of, as they are down or were never met. `availability` decides
     what is served, as `status`, `serves_registry`, `serves_discovery` and `standing` tell; `members` are the other
     nodes, None for a node without. `generation` changes whenever something changes that the outcome of all requests
     depends on.
@@ -53,6 +54,7 @@ class Condition:
         self.serves_registry = self.serves_discovery = False
         self.generation = -1
         self.as_of: int | None = None
+        self.missing_nodes = 0
         self._stale_since: int | None = None
         self._contact: int | None = None
         self._region = identity.region.lower()
@@ -62,6 +64,15 @@ class Condition:
         self._settle()
 
     # -- what is served, and whom
+
+    @property
+    def gives_up(self) -> bool:
+        """Tell whether silent instances are given up here.
+
+        Not while the own wall clock is the wrong one: peers refuse this node, and its clients are sent to them, so its
+        silence says nothing of what they hear. A node that an operator makes serve registry nevertheless hears clients.
+        """
+        return self.availability.clock is None or self.serves_registry
 
     @property
     def serving(self) -> bool:

@@ -74,6 +74,7 @@ class Membership(MeshListener):
         self._redial = False
         self._ids: Collection[str] = ()
         self._short_for = 0
+        self._counted = -1
         self._words = MemberLog(log)
         node.wait_for(self.joining.waiting)
 
@@ -105,6 +106,7 @@ class Membership(MeshListener):
     def troubled(self, source: str, why: str) -> None:
         """A source cannot say which nodes there are, and why; empty: it can."""
         self.members.unlisted[source] = why
+        self._counted = -1
 
     def tick(self) -> None:
         """Let time pass."""
@@ -123,6 +125,9 @@ class Membership(MeshListener):
             self._ids = ids
             replica.set_members(ids)
             self._check_lifetime(len(ids))
+        if members.generation != self._counted:
+            self._counted = members.generation
+            node.missing_nodes = members.lacking()
         self._judge_clock(now, wall)
         if not self.joining.over:
             self._join(now)

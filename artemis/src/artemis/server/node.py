@@ -295,6 +295,8 @@ class Node(Condition):
         if self.availability.waiting == "":
             self.wait_for(None)
         more = self.pullouts.tick(now)
+        if not self.gives_up:
+            self.registry.pardon(now)
         more = self.registry.tick(now, wall, limit) or more
         self.stream.tick(now)
         if self.stale_since is not None:

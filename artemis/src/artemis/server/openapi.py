@@ -112,6 +112,11 @@ def openapi_document(operations: Iterable[Operation], prefix: str = "") -> Objec
                     "description": "Milliseconds since the data was known to be current.",
                     "schema": {"type": "integer", "minimum": 0},
                 },
+                "Missing": {
+                    "description": "How many other nodes that age leaves out, as they are down or were never met; "
+                    "not there when none is.",
+                    "schema": {"type": "integer", "minimum": 1},
+                },
             },
             "securitySchemes": {
                 "adminToken": {
@@ -185,6 +190,7 @@ def _response(operation: Operation) -> Object:
         response["headers"] = {
             "Artemis-Cursor": {"$ref": "#/components/headers/Cursor"},
             "Artemis-Age-Ms": {"$ref": "#/components/headers/Age"},
+            "Artemis-Missing-Nodes": {"$ref": "#/components/headers/Missing"},
         }
     return response
 

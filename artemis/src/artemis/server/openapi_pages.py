@@ -151,6 +151,7 @@ def _long_poll() -> Object:
                 "headers": {
                     "Artemis-Cursor": {"$ref": "#/components/headers/Cursor"},
                     "Artemis-Age-Ms": {"$ref": "#/components/headers/Age"},
+                    "Artemis-Missing-Nodes": {"$ref": "#/components/headers/Missing"},
                 },
             },
             "400": _problem("Malformed"),

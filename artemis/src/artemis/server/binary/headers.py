@@ -29,22 +29,27 @@ def option(header: bytes, wanted: bytes) -> bytes | None:
 
 
 class PositionHeaders:
-    """Ext headers of answers that show data: which data, and how old it is (design 6). Made anew when that changes."""
+    """Ext headers of answers that show data: which data, how old it is, and how many nodes that leaves
+    out because they are missing (design 6). Made anew when that changes."""
 
-    __slots__ = ("_age", "_cursor", "_headers", "_node")
+    __slots__ = ("_age", "_cursor", "_headers", "_missing", "_node")
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self._cursor = ""
         self._age = -1
+        self._missing = 0
         self._headers = (b"", b"")
 
     def at(self, now: Callable[[], int], *, packed: bool) -> bytes:
         """The ext header of an answer made now, `packed` in MessagePack."""
         cursor = self._node.cursor()
         age = 0 if self._node.as_of is None else self._node.age(now())
-        if cursor is not self._cursor or age != self._age:
-            self._cursor, self._age = cursor, age
+        missing = self._node.missing_nodes
+        if cursor is not self._cursor or age != self._age or missing != self._missing:
+            self._cursor, self._age, self._missing = cursor, age, missing
             position = b"cursor=%b;age=%d" % (cursor.encode(), age)
+            if missing:
+                position += b";missing=%d" % missing
             self._headers = (position, MSGPACK_HEADER + b";" + position)
         return self._headers[packed]

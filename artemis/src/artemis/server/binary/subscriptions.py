@@ -161,7 +161,13 @@ class Subscriptions:
             current, cursor = True, node.cursor()
         else:
             current, cursor = False, None if pusher.late else node.stream.resumable(pusher.subscriber)
-        return ConfirmResponse(response_status=SUCCESS, age_ms=node.age(now), current=current, cursor=cursor)
+        return ConfirmResponse(
+            response_status=SUCCESS,
+            age_ms=node.age(now),
+            current=current,
+            cursor=cursor,
+            missing_nodes=node.missing_nodes,
+        )
 
     def _judge(
         self, session: Session, code: int, request: SubscribeRequest | None

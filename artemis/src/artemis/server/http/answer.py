@@ -37,9 +37,20 @@ _STATUSES: dict[str | None, tuple[int, bytes]] = {
 }
 
 
-def position_fields(cursor: str, age: int) -> tuple[tuple[bytes, bytes], ...]:
-    """What goes with every answer that shows data: its cursor, and its age in milliseconds (design 6)."""
-    return ((b"Artemis-Cursor", cursor.encode("ascii")), (b"Artemis-Age-Ms", b"%d" % age))
+class Position(NamedTuple):
+    """Of what an answer shows: its cursor, its age in milliseconds, and how many other nodes that age leaves out, as
+    they are missing (design 6)."""
+
+    cursor: str
+    age: int
+    missing: int
+
+
+def position_fields(position: Position) -> tuple[tuple[bytes, bytes], ...]:
+    """What goes with every answer that shows data; of missing nodes only where there are some."""
+    cursor, age, missing = position
+    told = ((b"Artemis-Cursor", cursor.encode("ascii")), (b"Artemis-Age-Ms", b"%d" % age))
+    return (*told, (b"Artemis-Missing-Nodes", b"%d" % missing)) if missing else told
 
 
 class Answer(msgspec.Struct, gc=False):

@@ -127,7 +127,7 @@ class Application:
             return
         whole = Answer(200, cors=not operation.admin)
         if operation.shows_data and not (isinstance(outcome, Pieces) and outcome.failed):
-            whole.fields = position_fields(*self._calls.position())
+            whole.fields = position_fields(self._calls.position())
         if isinstance(outcome, bytes) and (len(outcome) < FROM_SIZE or not head.accepts_gzip):
             whole.body = outcome
             await _send(send, whole, with_body=with_body)

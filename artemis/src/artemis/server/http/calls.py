@@ -88,10 +88,10 @@ class Calls:
         """The long polls of the same node, counted with the other requests."""
         return Polls(self.node, routes, self.gate, self._now, self._counters, self._requests, loop)
 
-    def position(self) -> tuple[str, int]:
-        """The cursor of what answers show now, and its age in milliseconds (design 6)."""
+    def position(self) -> Position:
+        """Of what answers show now (design 6)."""
         node = self.node
-        return node.cursor(), 0 if node.as_of is None else node.age(self._now())
+        return Position(node.cursor(), 0 if node.as_of is None else node.age(self._now()), node.missing_nodes)
 
     def get(self, operation: Operation, query: bytes, caller: str = "") -> Outcome:
         """Answer a GET; 400 when a required query parameter is missing."""

@@ -368,7 +368,7 @@ class HttpConnection(asyncio.Protocol):
             if self._out_size > door.limits.write_buffer:
                 self._flush()
         else:
-            fields = position_fields(*door.calls.position()) if self._shows_data else ()
+            fields = position_fields(door.calls.position()) if self._shows_data else ()
             if packed:
                 fields += ((b"Content-Encoding", packed), (b"Vary", b"Accept-Encoding"))
             self._answer(Answer(200, body, fields))

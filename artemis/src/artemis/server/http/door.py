@@ -93,13 +93,13 @@ class HttpDoor:
 
     def data_head(self) -> bytes:
         """As `ok_head`, for an answer that shows the data of this moment; made anew when that changes."""
-        plain, cursor, age, head = self._data_head
+        plain, known, head = self._data_head
         position = self.calls.position()
-        if position[0] is not cursor or position[1] != age or plain is not self.ok_head:
-            plain, (cursor, age) = self.ok_head, position
-            fields = b"".join([b"%b: %b\r\n" % field for field in position_fields(cursor, age)])
+        if position != known or plain is not self.ok_head:
+            plain = self.ok_head
+            fields = b"".join([b"%b: %b\r\n" % field for field in position_fields(position)])
             head = b"%b%bContent-Length: " % (plain.removesuffix(b"Content-Length: "), fields)
-            self._data_head = plain, cursor, age, head
+            self._data_head = plain, position, head
         return head
 
     def drain(self) -> None:

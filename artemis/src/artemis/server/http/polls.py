@@ -17,7 +17,7 @@ import msgspec
 
 from artemis.model.responses import RATE_LIMITED, failure
 from artemis.push import Cursor, changes_json
-from artemis.server.http.answer import Answer, not_done, position_fields, preflight, problem
+from artemis.server.http.answer import Answer, Position, not_done, position_fields, preflight, problem
 from artemis.server.http.packing import FROM_SIZE
 from artemis.server.http.poll_query import PARAMETERS, Asked, BadQuery, read_poll
 from artemis.server.http.routes import PREFIXES, Routes, query_fields
@@ -50,7 +50,7 @@ Finish = Callable[[Answer], None]
 _Key = tuple[str, str, bool]  # service in lower case, cursor (empty: everything is shown), packed
 
 
-class _Position(NamedTuple):
+class Position(NamedTuple):
     """Cursor and age of what is shown."""
 
     cursor: str
@@ -159,7 +159,7 @@ class Polls:
         self._scheduled = False
         self._draining = False
         # Answers of this moment, and those that are being made: many wait for the same.
-        self._position = _Position("", 0)
+        self._position = Position("", 0, 0)
         self._kept: OrderedDict[_Key, Answer] = OrderedDict()
         self._making: dict[_Key, list[Waiting]] = {}
 
@@ -266,7 +266,7 @@ class Polls:
 
         A large answer is made in steps; then it is the list of those who wait for it, to be appended to.
         """
-        position = _Position(self.node.cursor(), self.node.age(self._now()))
+        position = Position(self.node.cursor(), self.node.age(self._now()), self.node.missing_nodes)
         if position != self._position:
             self._kept.clear()
             self._making.clear()
@@ -344,9 +344,9 @@ class Polls:
             entry.finish(self._busy())
 
 
-def _write(missed: Missed, position: _Position, *, packed: bool) -> PollSteps:
+def _write(missed: Missed, position: Position, *, packed: bool) -> PollSteps:
     """Write an answer in steps; what it shows is settled before the first."""
-    changes, (cursor, age) = missed.changes, position
+    changes, cursor, age = missed.changes, position.cursor, position.age
     packer = zlib.compressobj(level=1, wbits=16 + zlib.MAX_WBITS) if packed and len(changes) > _SLICE else None
     body: list[bytes] = []
 
@@ -362,7 +362,7 @@ def _write(missed: Missed, position: _Position, *, packed: bool) -> PollSteps:
     if packer:
         body.append(packer.flush())
     content = b"".join(body)
-    fields = position_fields(cursor, age)
+    fields = position_fields(position)
     if packer is None and packed and len(content) >= FROM_SIZE:
         content = zlib.compress(content, level=1, wbits=16 + zlib.MAX_WBITS)
     elif packer is None:

@@ -1,0 +1,212 @@
+"""The doors of a node, all behind one port: HTTP, WebSocket and MsgTrans. How they are made, counted and closed.
+
+A new way in is made here. Not here: when they open and close (`app`), and what each of them does (`http`, `websocket`,
+`binary`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from artemis.server.binary.door import BinaryDoor
+from artemis.server.clock import now_ms
+from artemis.server.http.application import Application
+from artemis.server.http.calls import Calls
+from artemis.server.http.door import HttpDoor
+from artemis.server.http.limits import HttpLimits
+from artemis.server.http.pages import Pages
+from artemis.server.http.routes import Routes
+from artemis.server.websocket.door import WebSocketDoor
+from artemis.server.websocket.heartbeats import Heartbeats
+from artemis.server.websocket.limits import WebSocketLimits
+from artemis.server.websocket.sessions import session_policy
+from msgtrans import CloseReason, CodecOptions, Session, SessionConfig, TransportServer
+from msgtrans.adapters.unified_port import UnifiedPort
+from msgtrans.config import WebSocketServerConfig
+
+if TYPE_CHECKING:
+    from artemis.cluster.mesh.accepting import Reception
+    from artemis.server.admin import AdminGuard
+    from artemis.server.config import ServeConfig
+    from artemis.server.gate import Gate
+    from artemis.server.metrics import Metrics
+    from artemis.server.node import Node
+
+#: Seconds without a packet after which a MsgTrans session ends.
+_SESSION_IDLE = 300.0
+#: The doors, as statistics name them.
+_NAMES = ("http", "websocket", "msgtrans")
+
+
+class Doors:
+    """Owned by the assembly, on its event loop: connections come by `accept`; the end is `drain`, `wait_closed`,
+    `abort`, each once.
+
+    `gate` and `guard` are asked about every request, `report` is told what failed: the operation and the traceback.
+    `limits` and `websocket_limits` bound connections; the limit of bodies and messages comes from `config`.
+    `counters` are what was turned away and `requests` what was answered, by door.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        config: ServeConfig,
+        gate: Gate,
+        guard: AdminGuard,
+        metrics: Metrics,
+        *,
+        limits: HttpLimits | None,
+        websocket_limits: WebSocketLimits | None,
+        report: Callable[[str, str], None],
+    ) -> None:
+        self._node, self._config, self._gate, self._guard, self._report = node, config, gate, guard, report
+        self._loop = asyncio.get_running_loop()
+        self._limits = msgspec.structs.replace(limits or HttpLimits(), body_size=config.max_body_size)
+        self._websocket_limits = msgspec.structs.replace(
+            websocket_limits or WebSocketLimits(), message_size=config.max_body_size
+        )
+        self.counters: dict[str, Counter[str]] = {name: Counter() for name in _NAMES}
+        self.requests: dict[str, Counter[str]] = {name: Counter() for name in _NAMES}
+        self._reception: Reception | None = None
+        self.http = self._make_http(metrics)
+        self.msgtrans, self.binary = self._make_msgtrans()
+        self.websocket = self.http.websocket = self._make_websocket()
+        node.stream.clock, node.stream.later = self._loop.time, self._loop.call_soon
+        self._port = UnifiedPort(
+            msgtrans=self.msgtrans.protocol_factory(),
+            http=self.http,
+            websocket=self.websocket,
+            deadline=self._limits.head_deadline,
+            max_connections=config.max_connections,
+        )
+
+    # -- what comes in
+
+    def accept(self) -> asyncio.BaseProtocol:
+        """Return what speaks on a new connection."""
+        return self._port()
+
+    def receive(self, reception: Reception) -> None:
+        """Let other nodes in: what they say comes on MsgTrans sessions."""
+        self._reception = reception
+        self.binary.mesh = reception.answer
+        self.msgtrans.on_message(reception.take)
+
+    def bound_connections(self, limit: int) -> None:
+        """Let at most `limit` connections be open; those that are stay."""
+        self.msgtrans.max_connections = self._port.max_connections = limit
+
+    def tick(self) -> None:
+        """Let a second pass."""
+        self.http.tick(time.time())
+        self.websocket.tick()
+
+    # -- what is known of them
+
+    @property
+    def telling(self) -> bool:
+        """Whether subscribers are being told of changes at this moment."""
+        return bool(self.websocket.telling or self.binary.subscriptions.pushing)
+
+    def open_connections(self) -> dict[str, int]:
+        """Return how many connections are open, by door."""
+        return {
+            "http": self.http.open_connections,
+            "websocket": self.websocket.open_connections,
+            "msgtrans": self.msgtrans.stats().connections_open,
+        }
+
+    def connections(self) -> Mapping[str, int]:
+        """Return what became of all connections of the port."""
+        stats: Mapping[str, int] = msgspec.structs.asdict(self._port.stats)
+        return stats
+
+    # -- the end
+
+    def drain(self) -> None:
+        """Take no new work; what is under way goes on."""
+        self._port.close()
+        self.http.drain()
+        self.websocket.drain()
+
+    async def wait_closed(self) -> None:
+        """Wait until what is under way has ended; for as long as that takes."""
+        await self.msgtrans.stop()
+        await self.http.wait_closed()
+        await self.websocket.wait_closed()
+
+    async def abort(self) -> None:
+        """End what is still there."""
+        await self.http.abort()
+        self.websocket.abort()
+
+    # -- how each is made
+
+    def _make_http(self, metrics: Metrics) -> HttpDoor:
+        prefix, counters = self._config.path_prefix, self.counters["http"]
+        routes = Routes(prefix=prefix, guard=self._guard)
+        calls = Calls(
+            self._node,
+            now_ms,
+            self._limits.body_size,
+            self._report,
+            counters,
+            self.requests["http"],
+            self._gate,
+            self._guard,
+        )
+        pages = Pages(self._node, metrics, now_ms, prefix)
+        application = Application(calls, routes, pages.table(), counters)
+        return HttpDoor(calls, routes, application, self._limits, counters, self._loop)
+
+    def _make_msgtrans(self) -> tuple[TransportServer, BinaryDoor]:
+        size = self._limits.body_size
+        server = TransportServer(
+            session=SessionConfig(codec=CodecOptions(max_inflated_size=size), idle_timeout=_SESSION_IDLE),
+            max_connections=self._config.max_connections,
+        )
+        door = BinaryDoor(
+            self._node,
+            now_ms,
+            self._report,
+            self.counters["msgtrans"],
+            self.requests["msgtrans"],
+            max_body_size=size,
+            max_answer_size=server.config.codec.max_payload_size,
+            gate=self._gate,
+            guard=self._guard,
+        )
+        server.on_request(door)
+        server.on_disconnect(self._ended)
+        return server, door
+
+    def _make_websocket(self) -> WebSocketDoor:
+        node, counters = self._node, self.counters["websocket"]
+        over_websocket = WebSocketServerConfig(
+            max_connections=self._config.max_connections, idle_timeout=_SESSION_IDLE, keepalive=None
+        )
+        return WebSocketDoor(
+            Heartbeats(node, now_ms, self._report, counters, self.requests["websocket"], self._gate),
+            node.stream,
+            session_policy(self._config),
+            self._websocket_limits,
+            now=now_ms,
+            age=lambda: node.age(now_ms()) if node.serves_discovery else None,
+            msgtrans=self.msgtrans.websocket_factory(over_websocket),
+            report=self._report,
+            counters=counters,
+            loop=self._loop,
+            prefix=self._config.path_prefix,
+        )
+
+    def _ended(self, session: Session, reason: CloseReason) -> None:
+        """A MsgTrans session is gone."""
+        self.binary.subscriptions.ended(session, reason)
+        if self._reception is not None:
+            self._reception.ended(session)
