@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from artemis.cluster.addresses import host_on_loopback
 from artemis.cluster.mesh.handshake import (
@@ -52,9 +52,9 @@ from msgtrans import (
 
 if TYPE_CHECKING:
     from artemis.cluster.addresses import PeerUrl
-    from artemis.cluster.mesh.handshake import Party, Peer, Skew
-    from artemis.cluster.mesh.pauses import MeshTimings
-    from artemis.cluster.standing import Standing
+    from artemis.cluster.mesh.claims import Claims
+    from artemis.cluster.mesh.handshake import Peer, Skew
+    from artemis.cluster.mesh.home import Home
     from msgtrans import Context
 
 _ONCE = RetryConfig(max_retries=0)
@@ -65,94 +65,17 @@ _AHEAD = 256 * 1024
 _NOT_REFUSED = (Code.SILENT, Code.REPLACED, Code.STOPPING)
 
 
-class Home(Protocol):
-    """What a dialler asks of the mesh that it belongs to."""
-
-    @property
-    def me(self) -> Party:
-        """Who this node is."""
-        ...
-
-    @property
-    def secret(self) -> bytes:
-        """The cluster secret, empty without."""
-        ...
-
-    @property
-    def ca_file(self) -> str | None:
-        """Authorities of peers with https, None for those of the system."""
-        ...
-
-    @property
-    def max_skew(self) -> int:
-        """Milliseconds that wall clocks may be apart."""
-        ...
-
-    @property
-    def timings(self) -> MeshTimings:
-        """How long things take."""
-        ...
-
-    def now(self) -> int:
-        """Return monotonic milliseconds."""
-        ...
-
-    def wall(self) -> int:
-        """Return the wall clock's milliseconds."""
-        ...
-
-    @property
-    def resumed_at(self) -> int:
-        """When this node went on after it had stood still, in monotonic milliseconds; 0 if it never did."""
-        ...
-
-    def chance(self) -> float:
-        """Return a number evenly drawn from 0 up to 1."""
-        ...
-
-    def standing(self) -> Standing:
-        """Return what this node says of itself."""
-        ...
-
-    def claim(self, dialler: Dialler, party: Party) -> None:
-        """A node answered, which is to be linked by this dialler alone. Raises RefusedError when another one does."""
-        ...
-
-    def release(self, dialler: Dialler) -> None:
-        """What this dialler claimed is free again."""
-        ...
-
-    def linked(self, dialler: Dialler, peer: Peer) -> None:
-        """A handshake is done. Raises RefusedError when a later life of that node is linked, or it is no member."""
-        ...
-
-    def parted(self, dialler: Dialler, peer: Peer, reason: Refusal) -> None:
-        """A link that was told of by `linked` is gone."""
-        ...
-
-    def unlinked(self, dialler: Dialler, refusal: Refusal) -> None:
-        """An attempt came to nothing: nobody was reached, or the peer or we refused it."""
-        ...
-
-    def pulse(self, peer: Peer, skew: Skew, standing: Standing) -> None:
-        """A peer answered."""
-        ...
-
-    def failed(self, what: str, error: Exception) -> None:
-        """Something happened that nobody expected."""
-        ...
-
-
 class Dialler:
-    """Owned by the mesh, from `start` until `stop`.
+    """Owned by the mesh's diallers, from `start` until `stop`.
 
-    `url` is what is dialled, `configured` whether it was given rather than announced by the peer. `queue` holds what is
-    to be sent while there is a link; `peer` is the other side of it, None without one. `refusal` is why the last
-    attempt was refused, `error` what went wrong last, in words, both empty when nothing did. `since` is when the link
-    was made, in monotonic milliseconds, `rtt` and `skew` are of the last pulse, `sent` counts messages.
+    `url` is what is dialled, `claims` say whether another dialler leads to the same node, `configured` whether the URL
+    was given rather than announced by the peer. `queue` holds what is to be sent while there is a link; `peer` is the
+    other side of it, None without one. `refusal` is why the last attempt was refused, `error` what went wrong last, in
+    words, both empty when nothing did. `since` is when the link was made, in monotonic milliseconds, `rtt` and `skew`
+    are of the last pulse, `sent` counts messages.
     """
 
-    def __init__(self, url: PeerUrl, home: Home, *, configured: bool) -> None:
+    def __init__(self, url: PeerUrl, home: Home, claims: Claims, *, configured: bool) -> None:
         self.url = url
         self.configured = configured
         self.queue = SendQueue()
@@ -164,7 +87,7 @@ class Dialler:
         self.skew: Skew | None = None
         self.sent = 0
         self.links = 0
-        self._home = home
+        self._home, self._claims = home, claims
         self._pauses = Pauses(home.timings)
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -275,7 +198,7 @@ class Dialler:
             finally:
                 self._end(client, peer)
         finally:
-            home.release(self)
+            self._claims.release(self)
             await client.close(timeout=timings.answer)
 
     def _target(self) -> TcpClientConfig:
@@ -302,7 +225,7 @@ class Dialler:
         answer = await client.request(dialling.hello, biz_type=HELLO)
         proof = dialling.answered(answer.payload, home.now(), home.wall())
         # Before the proof: the peer would close the link that there is, for this one.
-        home.claim(self, dialling.met.party)
+        self._claims.claim(self, dialling.met.party)
         answer = await client.request(proof, biz_type=PROVE)
         return dialling.proven(answer.payload)
 

@@ -1,7 +1,7 @@
-"""All links of one node: whom it dials, whom it accepts, and the replica whose messages they carry.
+"""All links of one node, what becomes of them, and the replica whose messages they carry.
 
-Not here: what the messages say (`artemis.cluster.replica`), and which nodes ought to be there
-(`artemis.cluster.members`).
+Not here: whom it dials (`diallers`), what the messages say (`artemis.cluster.replica`), and which nodes ought to be
+there (`artemis.cluster.members`).
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ import random
 from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
-from artemis.cluster.addresses import BadAddress, PeerUrl, peer_url
 from artemis.cluster.mesh.accepting import Reception
-from artemis.cluster.mesh.dialler import Dialler
+from artemis.cluster.mesh.diallers import Diallers
 from artemis.cluster.mesh.handshake import RefusedError, named
 from artemis.cluster.mesh.link_log import NOT_LINKED, TURNED_AWAY, LinkLog
 from artemis.cluster.mesh.listener import MeshListener
@@ -23,11 +22,13 @@ from artemis.cluster.mesh.wire import Code, Refusal
 from artemis.cluster.messages import MAX_MESSAGE, Farewell, encode_message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection
 
     from structlog.typing import FilteringBoundLogger
 
+    from artemis.cluster.addresses import PeerUrl
     from artemis.cluster.mesh.accepting import Accepted
+    from artemis.cluster.mesh.dialler import Dialler
     from artemis.cluster.mesh.handshake import Party, Peer, Skew
     from artemis.cluster.messages import Message
     from artemis.cluster.replica import Replica
@@ -80,10 +81,8 @@ class Mesh:
         self._max_skew = max_skew
         self._log = log
         self._listener = listener or MeshListener()
-        self._configured: dict[PeerUrl, Dialler] = {}
-        self._announced: dict[str, Dialler] = {}
+        self._diallers = Diallers(self, self._listener)
         self._links: dict[str, Dialler] = {}
-        self._claims: dict[str, Dialler] = {}
         self._standings: dict[str, Standing] = {}
         self._links_log = LinkLog(log)
         self._loop = asyncio.get_running_loop()
@@ -92,7 +91,6 @@ class Mesh:
         self._next_keeping = 0
         self._next_stranger = 0
         self._told: Standing | None = None
-        self._leaving: set[asyncio.Task[None]] = set()
         self._stopping = False
 
     # -- what the assembly calls
@@ -109,12 +107,7 @@ class Mesh:
 
     def set_peers(self, urls: Collection[PeerUrl]) -> None:
         """Dial these nodes and no others, beside those that dial us."""
-        for url in [each for each in self._configured if each not in urls]:
-            self._drop(self._configured.pop(url), "it was taken from the list of peers")
-        for url in urls:
-            if url not in self._configured and not self._stopping:
-                dialler = self._configured[url] = Dialler(url, self, configured=True)
-                dialler.start()
+        self._diallers.set_peers(urls)
 
     def soon(self) -> None:
         """Send what there is at the end of this turn of the loop: for whoever hears of a change."""
@@ -151,6 +144,7 @@ class Mesh:
     async def stop(self, *, leaving: bool = False) -> None:
         """Send what there is, say farewell and leave all links; takes `drain` and a second at most."""
         self._stopping = True
+        self._diallers.close()
         self.turn()
         farewell = encode_message(Farewell(self.me.node, self.me.epoch, leaving))
         for link in self._links.values():
@@ -161,12 +155,7 @@ class Mesh:
             for task in late:
                 task.cancel()
             await asyncio.wait(delivering)
-        for dialler in self._diallers():
-            self._drop(dialler, "this node stops")
-        self._configured.clear()
-        self._announced.clear()
-        if self._leaving:
-            await asyncio.wait(self._leaving)
+        await self._diallers.stop()
         self.reception.close()
         if self._flushing is not None:
             self._flushing.cancel()
@@ -176,7 +165,7 @@ class Mesh:
         now, connections = self.now(), self.reception.connections
         states = []
         seen = set()
-        for dialler in self._diallers():
+        for dialler in self._diallers:
             node = "" if dialler.peer is None else dialler.peer.party.node
             seen.add(node)
             states.append(link_state(now, dialler, connections.get(node), self._standings.get(node)))
@@ -186,20 +175,6 @@ class Mesh:
         return states
 
     # -- what diallers call
-
-    def claim(self, dialler: Dialler, party: Party) -> None:
-        """A node answered, which is to be linked by this dialler alone. Raises RefusedError when another one does."""
-        other = self._claims.get(party.node)
-        if other is not None and other is not dialler and (other.peer is None or other.peer.party.epoch == party.epoch):
-            them = named(party.node, party.url)
-            self._listener.same(dialler.url, party.node)
-            raise RefusedError(Code.SAME_NODE, f"{dialler.url} and {other.url} lead to the same {them}")
-        self._claims[party.node] = dialler
-
-    def release(self, dialler: Dialler) -> None:
-        """What this dialler claimed is free again."""
-        for node in [node for node, each in self._claims.items() if each is dialler]:
-            del self._claims[node]
 
     def linked(self, dialler: Dialler, peer: Peer) -> None:
         """A handshake with a node that we dialled is done. Raises RefusedError when a later life of it is linked, or it
@@ -235,7 +210,7 @@ class Mesh:
             self._listener.trouble(dialler.url, refusal)
         if not dialler.configured and refusal.code in (Code.SAME_NODE, Code.MYSELF):
             # It calls us from within its task.
-            self._loop.call_soon(self._forget_announced, dialler)
+            self._loop.call_soon(self._diallers.forget, dialler)
 
     def pulse(self, peer: Peer, skew: Skew, standing: Standing) -> None:
         """A node answered."""
@@ -364,45 +339,16 @@ class Mesh:
             self.parted(link, outdated, Refusal(Code.REPLACED, text))
 
     def _dial_back(self, connection: Accepted) -> None:
-        """Dial a node that dialled us, unless that is done already."""
-        party = connection.peer.party
-        if party.node in self._links or self._stopping or not connection.peer.listed:
-            return
-        try:
-            url = peer_url(party.url)
-        except BadAddress:
-            return  # refused at the handshake
-        dialler = self._configured.get(url) or self._announced.get(party.node)
-        if dialler is not None and dialler.url == url:
-            dialler.hurry()
-            return
-        if dialler is not None:
-            self._forget_announced(dialler)
-        dialler = self._announced[party.node] = Dialler(url, self, configured=False)
-        dialler.start()
+        peer = connection.peer
+        if peer.listed and peer.party.node not in self._links:
+            self._diallers.dial_back(peer.party)
 
     def _keep(self, now: int) -> None:
         """Drop who fell silent, dial those back that dial us, and dial those no more that do not."""
         connections = self.reception.connections
         self.reception.drop_silent(now - int(_PATIENCE * self.timings.silence * 1000))
-        for node, dialler in list(self._announced.items()):
-            if node not in connections or not connections[node].peer.listed:
-                self._forget_announced(dialler)
+        self._diallers.keep({node for node, connection in connections.items() if connection.peer.listed})
         for connection in list(connections.values()):
             self._dial_back(connection)
         for node in [each for each in self._standings if each not in connections and each not in self._links]:
             del self._standings[node]
-
-    def _forget_announced(self, dialler: Dialler) -> None:
-        for node, each in list(self._announced.items()):
-            if each is dialler:
-                del self._announced[node]
-                self._drop(dialler, "it does not dial this node any more")
-
-    def _drop(self, dialler: Dialler, why: str) -> None:
-        task = self._loop.create_task(dialler.stop(why))
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
-
-    def _diallers(self) -> Iterator[Dialler]:
-        yield from [*self._configured.values(), *self._announced.values()]
