@@ -31,7 +31,7 @@ class Peer:
     def begin(self, world: "World") -> None:
         """Begin to replicate."""
         wall = WALL + world.now + self.offset
-        self.replica = Replica(self.registry, None, ClusterTimings(), rows=world.rows, now=world.now, wall=wall)
+        self.replica = Replica(self.registry, None, world.cluster, rows=world.rows, now=world.now, wall=wall)
 
     def tick(self, now: int, wall: int) -> None:
         """Do what time has made due."""
@@ -51,11 +51,18 @@ class World:
 
     `cut` has the pairs of sender and receiver whose messages are lost, `kept` what was lost. `drop` tells of single
     messages whether they are lost. Nodes in `asleep` stand still: nothing reaches them and their clocks make no tick.
-    A message has at most `rows` rows.
+    A message has at most `rows` rows. Nodes that left are remembered for `departure` milliseconds.
     """
 
-    def __init__(self, names: Iterable[str] = ("a", "b"), timings: NodeTimings = TIMINGS, rows: int = 200) -> None:
+    def __init__(
+        self,
+        names: Iterable[str] = ("a", "b"),
+        timings: NodeTimings = TIMINGS,
+        rows: int = 200,
+        departure: int = TIMINGS.lifetime,
+    ) -> None:
         self.now = 1_000
+        self.cluster = ClusterTimings(departure=departure)
         self.rows = rows
         self.timings = timings
         self.cut: set[tuple[str, str]] = set()

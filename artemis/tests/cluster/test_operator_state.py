@@ -91,6 +91,25 @@ def test_what_both_sides_of_a_partition_decide_comes_together(world):
     assert 2 == len(a.node.operations)
 
 
+def test_a_pull_out_made_beside_a_node_that_was_cut_off_for_longer_than_a_lifetime_stays():
+    """Who has not heard of a node for so long has not seen all that it did, and does not say so to others."""
+    world = NodeWorld("abc", departure=10 * TIMINGS.lifetime)
+    world["a"].register(world, instance("i1", ip="10.0.0.1"))
+    world.settle()
+    beats = [("a", "i1"), ("b", "i1")]
+    world.cut = {("a", "b"), ("b", "a")}
+    world["a"].replica.disconnect("b")
+    world["a"].replica.set_members("ac")
+    world.run(TIMINGS.lifetime // 2, beats)
+    world.part("a")
+    world["b"].node.pullouts.operate(TARGET, by("out"), world.now)
+    world.run(TIMINGS.lifetime // 2 + 8_000, beats)
+    world.cut = {("a", "b"), ("b", "a")}
+    world.run(8_000, beats)
+    assert [[], [], []] == [peer.seen() for peer in (world["a"], world["b"], world["c"])]
+    assert world["a"].decided() == world["c"].decided() == [(TARGET, [("out", "alice")])]
+
+
 @pytest.mark.parametrize("target", [TARGET, SERVER], ids=["instance", "server"])
 def test_no_reconnect_failover_or_restart_undoes_it(world, target):
     """The instance stays hidden wherever its owner goes, through restarts with and without memory of every node."""

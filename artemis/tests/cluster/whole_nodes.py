@@ -2,7 +2,7 @@
 
 from replicas import WALL, Peer, World
 
-from artemis.cluster import ClusterTimings, Replica
+from artemis.cluster import Replica
 from artemis.cluster.operations import ReplicatedOperations
 from artemis.model import Instance, RegistryRequest, RegistryResponse
 from artemis.registry import read_snapshot
@@ -28,7 +28,7 @@ class WholeNode(Peer):
         """Begin to replicate."""
         operators = ReplicatedOperations(self.node.pullouts, self.registry)
         wall = WALL + world.now + self.offset
-        self.replica = Replica(self.registry, operators, ClusterTimings(), now=world.now, wall=wall)
+        self.replica = Replica(self.registry, operators, world.cluster, now=world.now, wall=wall)
 
     def tick(self, now: int, wall: int) -> None:
         """Do what time has made due."""

@@ -1,7 +1,9 @@
 """Lives of nodes that are over: when their numbers may be forgotten (design 4.1 "Sweeping", [base]).
 
-An epoch is closed when a later one of its node is known, or when its node is no member any longer, and leaves the
-vector a lifetime after that. A node that was away for longer and comes back begins a new epoch (`replica`).
+An epoch is closed when a later one of its node is known, and leaves the vector a lifetime after that. It is closed too
+when its node is no member any longer; but such a node may only be cut off, and those beside it may have changes of its
+that nobody here has seen, so it is forgotten much later, unless many have left since. A node that was away for longer
+and comes back begins a new epoch (`replica`).
 Not here: the forgetting (`artemis.registry.merging`).
 """
 
@@ -10,7 +12,9 @@ from collections.abc import Collection, Iterable, Mapping
 from artemis.registry import Origin
 
 DEPARTED = 16
-"""Nodes that have left whose bases are kept: those of the latest epochs, so all nodes keep the same."""
+"""Nodes that have left that are remembered for longer than a lifetime: in the vector, and again as many in the base.
+
+In the base they are those of the latest epochs, so that all nodes keep the same."""
 
 
 class Epochs:
@@ -28,10 +32,13 @@ class Epochs:
         if epoch > self._latest.get(node, 0):
             self._latest[node] = epoch
 
-    def due(self, origins: Iterable[Origin], members: Collection[str], lifetime: int, now: int) -> dict[str, int]:
-        """Return, for each node with epochs that were closed a lifetime ago, below which epoch to forget.
+    def due(
+        self, origins: Iterable[Origin], members: Collection[str], *, lifetime: int, departure: int, now: int
+    ) -> dict[str, int]:
+        """Return, for each node with epochs that are over for long enough, below which epoch to forget.
 
-        `origins` are all that the vector names, and those of what has come beyond it or waits.
+        `origins` are all that the vector names, and those of what has come beyond it or waits. `lifetime` is for epochs
+        that a later one has followed, `departure` for nodes that have left, if it is longer and they are among the last.
         """
         origins = sorted(set(origins))
         self._latest = {node: epoch for node, epoch in self._latest.items() if node in members}
@@ -44,9 +51,11 @@ class Epochs:
             if origin.epoch < latest[origin.node] or origin.node not in members
         }
         self._closed = closed
+        left = [origin for origin in closed if origin.epoch == latest[origin.node]]
+        kept = set(sorted(left, key=lambda origin: (closed[origin], origin))[-DEPARTED:])
         due: dict[str, int] = {}
         for origin, since in closed.items():
-            if now - since > lifetime:
+            if now - since > (max(departure, lifetime) if origin in kept else lifetime):
                 due[origin.node] = max(origin.epoch + 1, due.get(origin.node, 0))
         return due
 

@@ -388,7 +388,8 @@ class Replica:
         registry = self._registry
         members = {*self._ranks.members, *self._outbox.connected}
         origins = [*registry.vector, *registry.ahead, *self._held.origins]
-        registry.drop_epochs(self._epochs.due(origins, members, registry.timings.lifetime, now))
+        lifetime, departure = registry.timings.lifetime, self._timings.departure
+        registry.drop_epochs(self._epochs.due(origins, members, lifetime=lifetime, departure=departure, now=now))
         self._drop_held()
         for table in (registry.base, registry.unnamed):
             for node in superfluous(table, members):

@@ -205,7 +205,7 @@ class Judge:
             if client.state != "up" and holders:
                 records = [told_record(record_at(process, client.key)) for process in processes]
                 self.broke(2, f"{client.name} is {client.state} but live on {holders}: {records}")
-            if hidden and holders:
+            if hidden and holders and world.plan.departure > world.plan.lifetime:
                 self.broke(13, f"{client.name} is pulled out but shown by {holders}")
         first = processes[0]
         for process in processes:
@@ -241,7 +241,7 @@ class Judge:
             origins = set(registry.vector)
             if len({origin.node for origin in origins}) < len(origins) or (process.replica.held):
                 self.broke(7, f"{member.name} keeps vector {registry.vector}, held {process.replica.held}")
-            if {origin.node for origin in origins} - names:
+            if {origin.node for origin in origins} - names and self._world.plan.departure == self._world.plan.lifetime:
                 self.broke(7, f"{member.name} keeps origins of unknown nodes: {registry.vector}")
             forgotten = [r for r in registry.records() if any(dot.origin not in origins for dot in r.dots)]
             if forgotten:

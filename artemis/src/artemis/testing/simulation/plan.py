@@ -71,6 +71,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return self.lifetime > LEGACY_TTL + HOLD + self.nodes * GRACE
 
     @property
+    def departure(self) -> int:
+        """Milliseconds for which nodes that left are remembered: no longer than removals, or longer than the run."""
+        return 86_400_000 if self.seed % 2 == 0 else self.lifetime
+
+    @property
     def slow_sweeps(self) -> bool:
         """Whether the pull-out of a server takes many ticks, as it does where there are many instances."""
         return self.rows == 2

@@ -62,7 +62,7 @@ class Process:
         self.replica = Replica(
             self.node.registry,
             ReplicatedOperations(self.node.pullouts, self.node.registry),
-            ClusterTimings(),
+            ClusterTimings(departure=plan.departure),
             rows=plan.rows,
             now=now,
             wall=wall,
