@@ -38,7 +38,7 @@ class Epochs:
         """Return, for each node with epochs that are over for long enough, below which epoch to forget.
 
         `origins` are all that the vector names, and those of what has come beyond it or waits. `lifetime` is for epochs
-        that a later one has followed, `departure` for nodes that have left, if it is longer and they are among the last.
+        that a later one has followed, `departure` for the last nodes that have left, if it is longer.
         """
         origins = sorted(set(origins))
         self._latest = {node: epoch for node, epoch in self._latest.items() if node in members}
