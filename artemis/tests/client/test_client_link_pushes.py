@@ -123,15 +123,18 @@ def test_the_numbers_of_operations_are_those_of_the_node() -> None:
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
-        (b"", (None, 0.0)),
-        (b"cursor=abc;age=1500", ("abc", 1.5)),
-        (b"format=json; cursor=abc ; more", ("abc", 0.0)),
-        (b"cursor=;age=-1", (None, 0.0)),
-        (b"cursor=" + b"x" * 4097, (None, 0.0)),
-        (b"age=" + b"9" * 30, (None, 0.0)),
-        (b"cursor=\xff", (None, 0.0)),
+        (b"", (None, 0.0, 0)),
+        (b"cursor=abc;age=1500", ("abc", 1.5, 0)),
+        (b"format=json; cursor=abc ; more", ("abc", 0.0, 0)),
+        (b"cursor=;age=-1", (None, 0.0, 0)),
+        (b"cursor=" + b"x" * 4097, (None, 0.0, 0)),
+        (b"age=" + b"9" * 30, (None, 0.0, 0)),
+        (b"cursor=a;age=2000;missing=2", ("a", 2.0, 2)),
+        (b"missing=-1", (None, 0.0, 0)),
+        (b"missing=" + b"9" * 30, (None, 0.0, 0)),
+        (b"cursor=\xff", (None, 0.0, 0)),
     ],
 )
-def test_an_ext_header_says_which_data_an_answer_shows(header: bytes, expected: tuple[str | None, float]) -> None:
-    """What is no cursor and no age is none."""
+def test_an_ext_header_says_which_data_an_answer_shows(header: bytes, expected: tuple[str | None, float, int]) -> None:
+    """What is no cursor, no age and no count is none."""
     assert expected == position(header)

@@ -9,8 +9,9 @@ from artemis.cluster.addresses import PeerUrl, peer_url
 from artemis.cluster.mesh.handshake import Party, Peer, Skew
 from artemis.cluster.mesh.wire import Code, Refusal
 from artemis.cluster.replica import Replica
-from artemis.cluster.standing import Standing
+from artemis.cluster.standing import Standing, Switch
 from artemis.cluster.timings import ClusterTimings
+from artemis.model import Instance, RegistryRequest
 from artemis.server.config import ServeConfig
 from artemis.server.http.pages import Pages
 from artemis.server.membership import Membership
@@ -19,6 +20,7 @@ from artemis.server.node import Node, NodeIdentity
 
 WALL = 1_700_000_000_000
 UP = Standing(status="up", registry=True, discovery=True)
+INSTANCE = Instance(region_id="r1", zone_id="z1", service_id="orders", instance_id="1", url="http://x", port=1)
 
 
 def url(host: str) -> PeerUrl:
@@ -190,6 +192,52 @@ def test_the_node_whose_clock_is_wrong_ends_registry_until_it_is_right(world: Wo
     world.run(100)
     assert "up" == world.node.status
     assert (1, 1) == (len(world.said("registry is not served")), len(world.said("registry is served again")))
+
+
+def test_a_node_whose_clock_is_wrong_goes_on_showing_what_it_has_and_gives_up_nothing() -> None:
+    """Others may hear what it does not, so it says how old that is; once it is right, leases have a whole TTL more."""
+    world = World(join_timeout=0.5)
+    world.membership.listed("file peers", [url("a"), url("b")])
+    for name in ("a", "b"):
+        world.membership.met(peer(name), url(name))
+        world.membership.told(name, UP)
+    world.run(1_000)
+    world.node.register(RegistryRequest(instances=[INSTANCE]), world.now)
+    ttl, jumped = world.node.registry.timings.ttl, world.now
+    world.wall += 3_600_000
+    for _ in range(8 * ttl // 5_000):
+        for name in ("a", "b"):
+            world.membership.measured(name, Skew(-3_600_000, 5))
+            world.membership.trouble(url(name), Refusal(Code.CLOCK, "the clocks differ"))
+        world.run(5_000)
+    assert (503, False, True, 1) == (
+        Pages(world.node, Metrics(lambda: pytest.fail("not asked for")), lambda: world.now).ready().status,
+        world.node.serves_registry,
+        world.node.serves_discovery,
+        len(world.node.registry),
+    )
+    assert world.node.age(world.now) >= world.now - jumped
+    world.wall -= 3_600_000
+    world.run(100)
+    for name in ("a", "b"):
+        world.membership.measured(name, Skew(0, 5))
+    world.run(ttl - 1_000)
+    assert (True, 1) == (world.node.serves_registry, len(world.node.registry))
+    world.run(2_000)
+    assert 0 == len(world.node.registry)
+
+
+def test_an_operator_who_lets_a_node_serve_in_spite_of_its_clock_has_silent_instances_given_up() -> None:
+    """It hears clients then, so their silence means something."""
+    world = World(join_timeout=0.0)
+    world.run(100)
+    world.node.blame_clock("wrong")
+    world.node.force("registry", Switch("up", "alice", 1))
+    world.node.register(RegistryRequest(instances=[INSTANCE]), world.now)
+    for _ in range(world.node.registry.timings.ttl // 1_000 + 2):
+        world.node.tick(world.now, world.wall)
+        world.sleep(1_000)
+    assert 0 == len(world.node.registry)
 
 
 def test_a_lifetime_that_is_too_short_for_so_many_nodes_is_named_once_for_each_size() -> None:

@@ -64,7 +64,7 @@ def test_the_sentence_says_how_much_and_what_to_do() -> None:
     """In the direction in which this clock is off."""
     assert clocks(9_000, 9_100, 8_900, 10).fault(0, WALL) == (
         "the wall clock of this node is 9.0 s behind 3 of the 4 others that it reaches; set it right, for example "
-        "with NTP: registry is served again then"
+        "with NTP: registry is served again then, and until then nothing expires here"
     )
     assert "9.0 s ahead of 2 of the 2" in str(clocks(-9_000, -9_000).fault(0, WALL))
 

@@ -55,7 +55,7 @@ def register(server: NodeServer, *numbers: int, **changes: object) -> None:
 def reply(cursor: str | None, *, current: bool = True) -> Json:
     """The successful answer of confirm."""
     status = {"errorCode": "success", "message": "", "status": "success"}
-    return {"ageMs": 0, "current": current, "cursor": cursor, "responseStatus": status}
+    return {"ageMs": 0, "current": current, "cursor": cursor, "missingNodes": 0, "responseStatus": status}
 
 
 async def test_what_was_pushed_before_a_confirmation_is_everything(server: NodeServer, listener: Listener) -> None:

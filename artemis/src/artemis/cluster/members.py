@@ -369,6 +369,14 @@ class Members:
         sources = (f"nodes of {source} ({why})" for source, why in self.unlisted.items() if why)
         return [*self.unmet, *(f"{view.url} ({view.why})" for view in gone), *sources]
 
+    def lacking(self) -> int:
+        """Count the nodes that ought to be there and were not met or are down without a farewell; where it knows nobody
+        because no source can say who there is, that is one."""
+        gone = sum(member.suspicion.presence is Presence.GONE and not member.left for member in self._members.values())
+        unmet = sum(not address.node for address in self._addresses.values())
+        unknown = not self._members and not self._addresses and any(self.unlisted.values())
+        return gone + unmet + unknown
+
     def present(self) -> Iterator[tuple[str, str, str]]:
         """Yield node id, zone and status of those that are there, believed or not yet."""
         for node, member in self._members.items():

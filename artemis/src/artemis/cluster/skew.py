@@ -98,7 +98,8 @@ class Clocks:
         direction = "ahead of" if median > 0 else "behind"
         return (
             f"the wall clock of this node is {abs(median) / 1000:.1f} s {direction} {len(apart)} of the {len(others)} "
-            "others that it reaches; set it right, for example with NTP: registry is served again then"
+            "others that it reaches; set it right, for example with NTP: registry is served again then, and until then "
+            "nothing expires here"
         )
 
     def _void(self, now: int, wall: int) -> None:

@@ -63,12 +63,14 @@ class ConfirmResponse(WireStruct, kw_only=True):
     """Answer of confirm: everything that the session had to be told was pushed before it, if it is `current`.
 
     `cursor` is then that of the node at this moment. Otherwise it is one that the session can go on from, or null when
-    the node knows none: go on from that of the last push. `age_ms` is how old the data of the node itself may be.
+    the node knows none: go on from that of the last push. `age_ms` is how old the data of the node itself may be,
+    `missing_nodes` how many others that leaves out, as they are down or were never met.
     """
 
     age_ms: Int64 = 0
     current: bool = False
     cursor: str | None = None
+    missing_nodes: Int64 = 0
     response_status: ResponseStatus = UNSTATED
 
 

@@ -37,10 +37,10 @@ class Condition:
     """The condition of one node. Made and owned as a part of it.
 
     `as_of` is the `now` from which on what is shown may lack something, None when it cannot; `missing_nodes` counts
-    other nodes that ought to be there and that it does not speak of, as they are down or were never met. `availability` decides
-    what is served, as `status`, `serves_registry`, `serves_discovery` and `standing` tell; `members` are the other
-    nodes, None for a node without. `generation` changes whenever something changes that the outcome of all requests
-    depends on.
+    other nodes that ought to be there and that it does not speak of, as they are down or were never met.
+    `availability` decides what is served, as `status`, `serves_registry`, `serves_discovery` and `standing` tell;
+    `members` are the other nodes, None for a node without. `generation` changes whenever something changes that the
+    outcome of all requests depends on.
     """
 
     def __init__(

@@ -197,7 +197,7 @@ class Doors:
             session_policy(self._config),
             self._websocket_limits,
             now=now_ms,
-            age=lambda: node.age(now_ms()) if node.serves_discovery else None,
+            age=lambda: (node.age(now_ms()), node.missing_nodes) if node.serves_discovery else None,
             msgtrans=self.msgtrans.websocket_factory(over_websocket),
             report=self._report,
             counters=counters,

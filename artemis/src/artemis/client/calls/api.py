@@ -55,13 +55,14 @@ logger = logging.getLogger("artemis.client")
 class Shown:
     """Services as one node showed them: what it is, where it stood, and how many seconds old its data may have been.
 
-    ``cursor`` is None where the node does not say.
+    ``cursor`` is None where the node does not say; ``missing`` is how many other nodes the age leaves out.
     """
 
     node: str
     services: list[Service]
     cursor: str | None
     age: float
+    missing: int = 0
 
 
 class RegistryApi:
@@ -161,7 +162,7 @@ class RegistryApi:
         usable = self.sieve.services(answered.node, [shown[key] for key in dict.fromkeys(keys) if key])
         found = {service_key(service.service_id): service for service in usable}
         services = [found[key] for key in keys if key]
-        return Shown(answered.node, services, answered.cursor, answered.age)
+        return Shown(answered.node, services, answered.cursor, answered.age, answered.missing)
 
     def check_region(self, region_id: str | None = None) -> None:
         """Raise ``ValueError`` if neither the call nor the client says which region the caller is in."""

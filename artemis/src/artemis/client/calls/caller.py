@@ -30,6 +30,7 @@ class Answered(Generic[AnswerT]):
     value: AnswerT
     cursor: str | None = None
     age: float = 0.0
+    missing: int = 0
 
 
 class Caller:
@@ -119,7 +120,7 @@ class Caller:
                     self._contact.heard()
                     if said.status == "fail":
                         raise RefusedError(node, endpoint.path, said.error_code or "unknown", said.message or "")
-                    return Answered(node, answer, reply.cursor, reply.age)
+                    return Answered(node, answer, reply.cursor, reply.age, reply.missing)
             self._contact.moved(reason)
             if isinstance(step, GiveUp):
                 if step.silent:
@@ -150,7 +151,7 @@ class Caller:
         status = answer.response_status
         if status.status == "fail":
             raise RefusedError(node, endpoint.path, status.error_code or "unknown", status.message or "")
-        return Answered(node, answer, reply.cursor, reply.age)
+        return Answered(node, answer, reply.cursor, reply.age, reply.missing)
 
     async def _attempt(
         self,

@@ -17,7 +17,7 @@ import aiohttp
 
 from artemis.client.calls.passage import PASSAGE
 from artemis.client.errors import printable
-from artemis.client.links.operations import MOST_CURSOR
+from artemis.client.links.operations import MOST_CURSOR, MOST_DIGITS
 from artemis.client.nodes.names import Names
 from msgtrans import TlsClientConfig
 from msgtrans.tls import client_context
@@ -52,12 +52,14 @@ class TransportFailure(Exception):  # noqa: N818 - an outcome that never leaves 
 class Reply:
     """What a node sent: the bytes of its answer, and which data they show (design 6).
 
-    ``cursor`` is the position of the data, None where the node does not say; ``age`` how many seconds old it may be.
+    ``cursor`` is the position of the data, None where the node does not say; ``age`` how many seconds old it may be,
+    ``missing`` how many other nodes that leaves out, as they are down or were never met.
     """
 
     body: bytes
     cursor: str | None = None
     age: float = 0.0
+    missing: int = 0
 
 
 class Transport(Protocol):
@@ -182,7 +184,7 @@ class HttpTransport:
             ) as response:
                 if response.status >= 300:
                     raise TransportFailure(_refusal(response), status=response.status)
-                return Reply(await self._read(response), _cursor(response), _age(response))
+                return Reply(await self._read(response), _cursor(response), _age(response), _missing(response))
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise TransportFailure(in_words(error)) from error
 
@@ -212,6 +214,11 @@ def _age(response: aiohttp.ClientResponse) -> float:
     text = response.headers.get("Artemis-Age-Ms", "0")
     # The first digits of a number that is too long for an age are an age that nobody will take for young.
     return int(text[:18]) / 1000 if text.isascii() and text.isdigit() else 0.0
+
+
+def _missing(response: aiohttp.ClientResponse) -> int:
+    text = response.headers.get("Artemis-Missing-Nodes", "0")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS else 0
 
 
 def _refusal(response: aiohttp.ClientResponse) -> str:

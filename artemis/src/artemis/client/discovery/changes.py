@@ -54,7 +54,7 @@ def by_service(push: Push, services: Iterable[str]) -> dict[str, Push]:
         for service in concerned if everybody else (name,) if name in concerned else ():
             sorted_by.setdefault(service, []).append(change)
     return {
-        service: Push(service, tuple(sorted_by.get(service, ())), push.cursor, push.full_sync, push.age)
+        service: Push(service, tuple(sorted_by.get(service, ())), push.cursor, push.full_sync, push.age, push.missing)
         for service in (concerned if push.full_sync else sorted_by)
     }
 
@@ -73,7 +73,7 @@ def without_unusable(push: Push, usable: Callable[[Instance], bool]) -> Push:
             changes.append(Change("delete", instance, change.change_time))
     if len(changes) == len(push.changes) and all(map(is_, changes, push.changes)):
         return push
-    return Push(push.service, tuple(changes), push.cursor, push.full_sync, push.age)
+    return Push(push.service, tuple(changes), push.cursor, push.full_sync, push.age, push.missing)
 
 
 class Backlog:

@@ -30,6 +30,8 @@ class ServiceView:
 
     - ``instances``: the live ones, in the registry's order; what came since the last whole answer is at the end.
     - ``age``: the view is what the registry showed at most so many seconds ago.
+    - ``missing_nodes``: how many nodes of the registry that leaves out, as the node that answered cannot reach them;
+      what such a node accepts on its side of a partition is not in the view, however young that is.
     - ``held``: those of ``instances`` that the registry does not show any more without having told that they went;
       ``doubt`` says why they are kept, empty if there are none. See ``guard_share`` of `ClientOptions`.
     - ``source``: ``registry``, or ``disk`` if the registry has not answered yet and the cache directory had an answer.
@@ -48,6 +50,7 @@ class ServiceView:
     cursor: str | None = None
     route_rules: tuple[RouteRule, ...] = ()
     logic_instances: tuple[Instance, ...] = ()
+    missing_nodes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ class Followed:
         "fed",
         "key",
         "logic_instances",
+        "missing_nodes",
         "outdated",
         "pushed_by",
         "pushes",
@@ -113,6 +117,8 @@ class Followed:
         """The position up to which everything is known; None if nobody said."""
         self.confirmed = 0.0
         """The second as of which what is shown was right."""
+        self.missing_nodes = 0
+        """How many nodes of the registry whoever confirmed that lacked."""
         self.asked = float("-inf")
         """When the lookup was sent whose answer is the basis of what is shown."""
         self.pushes = 0
@@ -166,6 +172,7 @@ class Followed:
             self.cursor,
             self.route_rules,
             self.logic_instances,
+            self.missing_nodes,
         )
 
     def restore(self, service: Service, confirmed: float) -> Applied:
@@ -185,9 +192,11 @@ class Followed:
         asked: float,
         age: float,
         now: float,
+        missing: int = 0,
         reported: dict[Key, Instance] | None = None,
     ) -> Applied:
-        """Take in a whole answer to a lookup sent at ``asked``, whose data was ``age`` seconds old at most.
+        """Take in a whole answer to a lookup sent at ``asked``, whose data was ``age`` seconds old at most, but for
+        ``missing`` nodes.
 
         ``reported`` are its instances by their identities, for whoever has prepared that (`keyed`).
         Answers have to be taken in in the order of their questions.
@@ -198,6 +207,7 @@ class Followed:
         self.source = "registry"
         if not self.dated:
             self.confirmed = asked - age
+            self.missing_nodes = missing
         return applied
 
     def push(self, push: Push, guard: Guard, now: float) -> Applied:
@@ -219,6 +229,7 @@ class Followed:
         self.cursor = push.cursor or self.cursor
         if push.age is not None and not self.behind:
             self.confirmed = now - push.age
+            self.missing_nodes = push.missing
         return applied
 
     def expire(self, now: float) -> Applied:

@@ -72,7 +72,9 @@ class Views:
         if went_back and not self._gives_way(entry, shown.cursor, shown.node, now):
             return False
         entry.outdated, entry.unsure = None, False
-        applied = entry.answer(service, self._guard, asked=asked, age=shown.age, now=now, reported=reported)
+        applied = entry.answer(
+            service, self._guard, asked=asked, age=shown.age, now=now, missing=shown.missing, reported=reported
+        )
         if went_back or not entry.pushed_by:
             # Else pushes go on from where they are. One that was under way when this was shown may take back a part of
             # it, but not for long: the next tells that part again, unless it is told to begin after this answer.
@@ -106,6 +108,7 @@ class Views:
         for entry in entries:
             entry.cursor = confirmation.cursor or entry.cursor
             entry.confirmed = asked - confirmation.age
+            entry.missing_nodes = confirmation.missing
 
     def _gives_way(self, entry: Followed, cursor: str | None, node: str, now: float) -> bool:
         """Note that a node shows an older state of a service; whether that is now to be shown."""

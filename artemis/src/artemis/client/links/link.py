@@ -64,8 +64,8 @@ class Push:
 
     ``cursor`` holds when the whole push is applied; None where the node knows no cursors. With ``full_sync`` the
     changes are all instances there are. ``age`` is set by long polls, whose every answer confirms its service, also one
-    without changes: how many seconds old the data may have been when it came. Elsewhere it is None, and `Link.confirm`
-    tells.
+    without changes: how many seconds old the data may have been when it came, and ``missing``, how many nodes that
+    leaves out. Elsewhere it is None, and `Link.confirm` tells.
     """
 
     service: str
@@ -73,6 +73,7 @@ class Push:
     cursor: str | None = None
     full_sync: bool = False
     age: float | None = None
+    missing: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,8 @@ class Want:
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """A node's word that everything up to ``cursor`` was pushed before it; its data was ``age`` seconds old then.
+    """A node's word that everything up to ``cursor`` was pushed before it; its data was ``age`` seconds old then, and
+    that leaves ``missing`` nodes out.
 
     With ``current`` False there was more to push than fits: what is held is not known to be current, ask again. With
     ``heard`` False it is not even a sign of life: something before the node says that it has no time now.
@@ -95,6 +97,7 @@ class Confirmation:
     cursor: str | None
     age: float
     heard: bool = True
+    missing: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,7 +171,8 @@ class LongPollLink:
         except GarbledPush as error:
             raise LinkFailure(str(error), offered=False) from error
         # When the node answered is not known; it may have been at once, and the answer was on its way since.
-        return Push(push.service, push.changes, push.cursor, push.full_sync, reply.age + (elapsed() - asked))
+        age = reply.age + (elapsed() - asked)
+        return Push(push.service, push.changes, push.cursor, push.full_sync, age, reply.missing)
 
     def _check(self) -> None:
         if self._end.done():

@@ -96,8 +96,7 @@ class MsgTransLink:
         header, answer = await self._send(CODES[path], body, timeout)
         if len(answer) > self._options.max_answer_bytes:
             raise LinkFailure(f"an answer of more than {self._options.max_answer_bytes} bytes")
-        cursor, age = position(header)
-        return Reply(answer, cursor, age)
+        return Reply(answer, *position(header))
 
     async def subscribe(self, wants: Sequence[Want]) -> Subscribed:
         """See `Link.subscribe`; one request for all that share a cursor, as far as they fit into one."""
@@ -123,7 +122,8 @@ class MsgTransLink:
         answer = await self._ask(CONFIRM, _CONFIRM_BODY, ConfirmResponse, self._options.attempt_timeout)
         status = answer.response_status
         if status.status == "success":
-            return Confirmation(answer.current, answer.cursor, max(0, answer.age_ms) / 1000)
+            age, missing = max(0, answer.age_ms) / 1000, max(0, answer.missing_nodes)
+            return Confirmation(answer.current, answer.cursor, age, missing=missing)
         if status.error_code != "bad-request":
             raise self._leave(f"the node refuses: {_words(status)}")
         return Confirmation(current=False, cursor=None, age=0.0)

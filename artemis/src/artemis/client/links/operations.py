@@ -5,7 +5,7 @@ Pure. Not here: what an operation means. What is not in the table goes over HTTP
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 SUBSCRIBE: Final = 24
 UNSUBSCRIBE: Final = 25
@@ -33,9 +33,21 @@ MOST_CURSOR: Final = 4096
 """Bytes of a cursor, which are letters, digits, ``-`` and ``_``."""
 
 
-def position(header: bytes) -> tuple[str | None, float]:
-    """Return the cursor and the age in seconds that the ext header of an answer names; what is no such is none."""
-    cursor, age = None, 0.0
+MOST_DIGITS: Final = 9
+"""Digits of a count of nodes."""
+
+
+class Position(NamedTuple):
+    """What the ext header of an answer names: cursor, age in seconds, and how many nodes that leaves out."""
+
+    cursor: str | None = None
+    age: float = 0.0
+    missing: int = 0
+
+
+def position(header: bytes) -> Position:
+    """Return what the ext header of an answer names; what is no such is none."""
+    cursor, age, missing = Position()
     for pair in header.split(b";"):
         name, _, value = pair.partition(b"=")
         match name.strip():
@@ -43,4 +55,6 @@ def position(header: bytes) -> tuple[str | None, float]:
                 cursor = value.strip().decode("ascii")
             case b"age" if value.isdigit() and len(value) <= 18:
                 age = int(value) / 1000
-    return cursor, age
+            case b"missing" if value.isdigit() and len(value) <= MOST_DIGITS:
+                missing = int(value)
+    return Position(cursor, age, missing)

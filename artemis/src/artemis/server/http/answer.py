@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+from typing import NamedTuple
 
 import msgspec
 

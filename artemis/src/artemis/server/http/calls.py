@@ -20,7 +20,7 @@ from artemis.model.responses import INTERNAL_SERVICE_ERROR, SUCCESS, failure
 from artemis.server.admin import AdminGuard
 from artemis.server.batches import SMALL_BODY, Call, call_in_slices, is_large, read_and_call
 from artemis.server.gate import Gate
-from artemis.server.http.answer import Answer, not_done, problem
+from artemis.server.http.answer import Answer, Position, not_done, problem
 from artemis.server.http.head import RequestHead
 from artemis.server.http.inflate import GzipError, TooLargeError, inflate_steps
 from artemis.server.http.polls import Polls
@@ -83,15 +83,20 @@ class Calls:
         self.gate = gate
         self._guard = guard or AdminGuard()
         self._calls: dict[str, Call] = {}
+        self._position = Position("", 0, 0)
 
     def polls(self, routes: Routes, loop: asyncio.AbstractEventLoop) -> Polls:
         """The long polls of the same node, counted with the other requests."""
         return Polls(self.node, routes, self.gate, self._now, self._counters, self._requests, loop)
 
     def position(self) -> Position:
-        """Of what answers show now (design 6)."""
-        node = self.node
-        return Position(node.cursor(), 0 if node.as_of is None else node.age(self._now()), node.missing_nodes)
+        """Of what answers show now (design 6); the same object until it is another one."""
+        node, known = self.node, self._position
+        cursor, missing = node.cursor(), node.missing_nodes
+        age = 0 if node.as_of is None else node.age(self._now())
+        if known.cursor is not cursor or known.age != age or known.missing != missing:
+            known = self._position = Position(cursor, age, missing)
+        return known
 
     def get(self, operation: Operation, query: bytes, caller: str = "") -> Outcome:
         """Answer a GET; 400 when a required query parameter is missing."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
-from artemis.server.http.answer import Answer, head_bytes, position_fields
+from artemis.server.http.answer import Answer, Position, head_bytes, position_fields
 from artemis.server.http.cold import ColdServer
 from artemis.server.http.connection import HttpConnection
 from artemis.server.http.limits import HttpLimits
@@ -53,7 +53,7 @@ class HttpDoor:
         self._all_closed: asyncio.Future[None] | None = None
         self.date = b""
         self.ok_head = b""
-        self._data_head = (b"", "", -1, b"")
+        self._data_head = (b"", Position("", 0, 0), b"")
         self.idle_until = 0.0
         self.tick(0.0)
 
@@ -95,7 +95,7 @@ class HttpDoor:
         """As `ok_head`, for an answer that shows the data of this moment; made anew when that changes."""
         plain, known, head = self._data_head
         position = self.calls.position()
-        if position != known or plain is not self.ok_head:
+        if position is not known or plain is not self.ok_head:
             plain = self.ok_head
             fields = b"".join([b"%b: %b\r\n" % field for field in position_fields(position)])
             head = b"%b%bContent-Length: " % (plain.removesuffix(b"Content-Length: "), fields)

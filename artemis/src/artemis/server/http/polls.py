@@ -11,7 +11,7 @@ import asyncio
 import zlib
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -48,13 +48,6 @@ _STARTS = tuple(family + b"v1/services/" for family in PREFIXES)
 PollSteps = Generator[None, None, Answer]
 Finish = Callable[[Answer], None]
 _Key = tuple[str, str, bool]  # service in lower case, cursor (empty: everything is shown), packed
-
-
-class Position(NamedTuple):
-    """Cursor and age of what is shown."""
-
-    cursor: str
-    age: int
 
 
 class Waiting:

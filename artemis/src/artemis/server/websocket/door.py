@@ -69,9 +69,9 @@ class WebSocketDoor:
     """A protocol factory for connections that ask for WebSocket. Owned by the node's server, which calls `tick` once a
     second; used on one event loop.
 
-    `stream` tells of changes, `now` gives the node's monotonic milliseconds, `age` those that its data may be old, None
-    while it does not serve; `msgtrans` makes the protocol of a
-    connection that is MsgTrans over WebSocket; `prefix` is a path that all others may stand below; `report` is told of
+    `stream` tells of changes, `now` gives the node's monotonic milliseconds, `age` those that its data may be old and
+    how many missing nodes that leaves out, None while it does not serve; `msgtrans` makes the protocol of a connection
+    that is MsgTrans over WebSocket; `prefix` is a path that all others may stand below; `report` is told of
     exceptions that nobody expected, as (what failed, traceback text); `counters` counts refused handshakes and bad
     messages by reason. `chance` gives numbers from 0 to 1.
     """
@@ -84,7 +84,7 @@ class WebSocketDoor:
         limits: WebSocketLimits,
         *,
         now: Callable[[], int],
-        age: Callable[[], int | None],
+        age: Callable[[], tuple[int, int] | None],
         msgtrans: Callable[[], asyncio.Protocol],
         report: Callable[[str, str], None],
         counters: Counter[str],

@@ -33,12 +33,12 @@ _DECODER = msgspec.json.Decoder(_Message)
 class NativeMessages:
     """Answers the messages of all `/ws` sessions of one node.
 
-    `counters` counts what went wrong by reason; `age` gives the milliseconds that the node's data may be old, None
-    while it does not serve. Every message has one answer: an acknowledgement, or `error` with a text that says what to
-    do.
+    `counters` counts what went wrong by reason; `age` gives the milliseconds that the node's data may be old and how
+    many missing nodes that leaves out, None while it does not serve. Every message has one answer: an acknowledgement,
+    or `error` with a text that says what to do.
     """
 
-    def __init__(self, stream: ChangeStream, counters: Counter[str], age: Callable[[], int | None]) -> None:
+    def __init__(self, stream: ChangeStream, counters: Counter[str], age: Callable[[], tuple[int, int] | None]) -> None:
         self._stream = stream
         self._counters = counters
         self._age = age
@@ -78,7 +78,9 @@ class NativeMessages:
         age = self._age()
         current = age is not None and subscriber.current
         cursor = self._stream.resumable(subscriber)
-        return encode({"type": "confirmed", "cursor": cursor, "current": current, "ageMs": age or 0})
+        milliseconds, missing = age or (0, 0)
+        told = {"type": "confirmed", "cursor": cursor, "current": current, "ageMs": milliseconds}
+        return encode({**told, "missingNodes": missing} if missing else told)
 
     def _subscribe(self, subscriber: Subscriber, service_id: str, cursor: str | None) -> bytes:
         start = None if cursor is None else read_cursor(cursor)
