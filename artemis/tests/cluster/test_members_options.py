@@ -58,6 +58,22 @@ def test_a_node_beyond_loopback_needs_a_secret(values: dict[str, object]) -> Non
     assert accepted(host="10.0.0.8", cluster_secret_file=SHARED, **values).clustered
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "10.0.0.8", "registry"])
+def test_what_a_node_listens_on_decides_whether_it_needs_a_secret(host: str) -> None:
+    """Whoever reaches that can dial it, whatever it announces and wherever its peers are."""
+    values: dict[str, object] = {"peers": "http://127.0.0.1:1", "self_url": "http://127.0.0.1:2"}
+    assert "or listen on loopback, with --host 127.0.0.1" in refused(host=host, **values)
+    assert accepted(host=host, cluster_secret_file=SHARED, **values).clustered
+    assert accepted(host="127.0.0.1", **values).clustered
+
+
+@pytest.mark.parametrize("rest", ["/artemis", "/artemis-service/api", "?a=b", "/?", "#here", "/x?y#z"])
+def test_what_follows_the_port_of_a_peer_is_refused(rest: str) -> None:
+    """Nobody would look there; the sentence says what to give."""
+    assert "give http://127.0.0.1:7" in refused(peers=f"http://127.0.0.1:8, http://127.0.0.1:7{rest}")
+    assert 1 == len(accepted(peers="http://127.0.0.1:7/").peer_urls)
+
+
 def test_a_record_outlives_the_last_who_may_expire_it() -> None:
     """Lifetime > TTL + hold + members x grace + a few exchange rounds; the derived one keeps to that."""
     peers = ",".join(f"http://127.0.0.1:{port}" for port in range(1, 5))

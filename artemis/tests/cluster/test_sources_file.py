@@ -23,6 +23,8 @@ def test_a_bad_line_is_named() -> None:
     """And the whole list is none."""
     with pytest.raises(SourceError, match=r"line 2: 'b' does not look like http://HOST:PORT"):
         read_lines("http://a:1\nb\n")
+    with pytest.raises(SourceError, match=r"line 1: 'http://a:1/x' has something after the port.*; give http://a:1$"):
+        read_lines("http://a:1/x")
 
 
 def test_a_change_applies_when_the_file_has_settled(tmp_path: Path) -> None:

@@ -60,11 +60,26 @@ def peer_url(text: str) -> PeerUrl:
         raise BadAddress(f"{shown!r} is not a URL: {error}") from None
     if parts.scheme not in _PORTS or not parts.hostname or port == 0:
         raise BadAddress(f"{shown!r} does not look like http://HOST:PORT or https://HOST:PORT")
-    if parts.query or parts.fragment or parts.username is not None:
+    if {"?", "#"} & set(text) or parts.username is not None:
         raise BadAddress(f"{shown!r} has more than a host, a port and a path")
     if not shown.isprintable() or " " in shown:
         raise BadAddress(f"{shown!r} has blanks or characters that do not print")
     return PeerUrl(parts.scheme, _host(parts.hostname), port or _PORTS[parts.scheme], parts.path.rstrip("/"))
+
+
+def peer_place(text: str) -> PeerUrl:
+    """Read the URL of a node in a list of peers, which says whom to dial: a host and a port, and nothing after them.
+
+    Raises BadAddress.
+    """
+    place = text.strip().partition("?")[0].partition("#")[0]
+    url = peer_url(place)
+    if url.path or place != text.strip():
+        plain = url._replace(path="")
+        raise BadAddress(
+            f"{text.strip()[:80]!r} has something after the port, which no node is dialled by; give {plain}"
+        )
+    return url
 
 
 def host_on_loopback(host: str) -> bool:

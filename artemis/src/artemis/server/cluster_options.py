@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from artemis.cluster.addresses import PeerUrl, host_on_loopback, peer_url
+from artemis.cluster.addresses import PeerUrl, host_on_loopback, peer_place
 from artemis.server.option_words import separated
 
 MAX_PEERS = 64
@@ -120,7 +120,7 @@ class ClusterOptions(BaseSettings):
     @property
     def peer_urls(self) -> tuple[PeerUrl, ...]:
         """What `peers` names."""
-        return tuple(peer_url(text) for text in self.peers)
+        return tuple(peer_place(text) for text in self.peers)
 
     @property
     def own_host(self) -> str:
@@ -142,10 +142,12 @@ class ClusterOptions(BaseSettings):
                 f"self-url: this node would tell {far[0]} to reach it at {self.own_host}, which is that machine "
                 "itself; give --self-url http://ADDRESS:PORT, and listen there with --host"
             )
-        if self.cluster_secret_file is None and not alone:
+        heard = host_on_loopback(self.host)
+        if self.cluster_secret_file is None and not (alone and heard):
+            other = "" if heard else f"; or listen on loopback, with --host 127.0.0.1 instead of {self.host or 'all'}"
             raise ValueError(
                 "cluster-secret-file: nodes beyond loopback trust each other by a secret; give all of them the same "
-                "file, made for example with: openssl rand -hex 32"
+                f"file, made for example with: openssl rand -hex 32{other}"
             )
 
     @field_validator("peers", mode="before")
@@ -157,7 +159,7 @@ class ClusterOptions(BaseSettings):
     @classmethod
     def _check_peers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for text in value:
-            peer_url(text)
+            peer_place(text)
         if len(value) > MAX_PEERS:
             raise ValueError(f"must be {MAX_PEERS} nodes at most, not {len(value)}")
         return value

@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from artemis.cluster.addresses import BadAddress, PeerUrl, peer_url
+from artemis.cluster.addresses import BadAddress, PeerUrl, peer_place
 from artemis.cluster.sources.listing import SourceError
 
 LOOK_EVERY = 1.0
@@ -27,7 +27,7 @@ def read_lines(text: str) -> list[PeerUrl]:
         if not word:
             continue
         try:
-            urls.append(peer_url(word))
+            urls.append(peer_place(word))
         except BadAddress as error:
             raise SourceError(f"line {number}: {error}") from error
     return urls
