@@ -15,6 +15,7 @@ from artemis.model import Instance, RegistryRequest, RegistryResponse, Service, 
 from artemis.model.management import OperateServerRequest, ServerKey
 from artemis.server.app import NodeServer
 from artemis.server.config import ServeConfig
+from artemis.server.data_directory import DataDirectoryError
 from artemis.server.handlers.management import operate_server
 from msgtrans import TransportClient
 
@@ -213,6 +214,25 @@ async def test_a_node_that_comes_back_is_linked_again(tmp_path):
             assert again.server.node.identity.node_id == two.server.node.identity.node_id
         finally:
             await again.server.stop()
+
+
+async def test_what_a_node_of_another_cluster_has_kept_comes_to_nobody(tmp_path):
+    """A directory that is of another cluster keeps the node from starting; of its snapshot alone nothing is used."""
+    data = tmp_path / "data"
+    elsewhere = Node(data_dir=data, peers="http://127.0.0.1:9", cluster_name="one", join_timeout=0.1)
+    await elsewhere.start()
+    await elsewhere.notes.until(lambda: elsewhere.server.node.serving)
+    assert "success" == elsewhere.register("a")
+    await elsewhere.server.stop()
+    here = {"data_dir": data, "cluster_name": "two", "join_timeout": 0.1}
+    with pytest.raises(DataDirectoryError, match="of the cluster 'one'"):
+        await Node(peers="http://127.0.0.1:9", **here).start()
+    (data / "node.json").unlink()
+    node = Node(peers="http://127.0.0.1:9", **here)
+    await node.start()
+    assert set() == node.shown
+    assert 1 == node.server.persistence.counters["set_aside"]
+    await node.server.stop()
 
 
 async def test_a_secret_keeps_others_out(tmp_path):

@@ -259,13 +259,22 @@ def test_a_truncated_snapshot_is_always_found(size: int):
         ({"region": "r2", "node": "n1", "epoch": 2}, "region 'r1'"),
         ({"region": "r1", "node": "n2", "epoch": 2}, "node 'n1'"),
         ({"region": "r1", "node": "n1", "epoch": 1}, "start 1"),
+        ({"region": "r1", "node": "n1", "epoch": 2, "cluster": "two"}, "cluster 'one'"),
     ],
 )
 def test_foreign_snapshots_are_refused(identity: dict[str, object], says: str):
-    """A snapshot of another region, node or later life is named as such."""
+    """A snapshot of another region, node, later life or cluster is named as such."""
+    data = b"".join(Cut(registry(), version=0, now=0, wall=WALL, cluster="one").chunks())
     with pytest.raises(SnapshotError) as caught:
-        read_snapshot(data_of(registry()), **identity)
+        read_snapshot(data, **identity)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(("before", "after"), [("", "one"), ("one", ""), ("one", "one")])
+def test_a_node_may_enter_its_first_cluster_and_leave_it(before: str, after: str):
+    """What was written without a cluster, or in the same one, is read."""
+    data = b"".join(Cut(registry(), version=0, now=0, wall=WALL, cluster=before).chunks())
+    assert before == read_snapshot(data, region="r1", node="n1", epoch=2, cluster=after).header.cluster
 
 
 def test_the_header_tells_the_node_of_a_damaged_snapshot_too():

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from artemis.registry import Cut
+from artemis.registry.records import Origin
+from artemis.registry.registry import Registry
 from artemis.server.beside import beside
 from artemis.server.data_directory import DataDirectoryError, create, hold, make_way, read_regular, set_aside
 from artemis.server.identity import FILE, Identity, identify
@@ -109,6 +112,33 @@ def test_a_damaged_identity_is_set_aside(tmp_path: Path, damage: str):
     assert "new one, n9" in told.consequence
     assert Path(told.set_aside_as).exists()
     assert Identity("n9", WALL + 1, WALL) == identify(tmp_path, "n8", 0).identity
+
+
+def test_a_directory_of_another_cluster_is_refused(tmp_path: Path):
+    """It is left as it is, and the text says what it is of; a node alone may have it, and it stays that cluster's."""
+    identify(tmp_path, "n1", WALL, cluster="one")
+    identify(tmp_path, "n1", WALL)
+    before = (tmp_path / FILE).read_bytes()
+    with pytest.raises(
+        DataDirectoryError, match=r"of the cluster 'one', and this one is of 'two': give another --data"
+    ):
+        identify(tmp_path, "n1", WALL, cluster="two")
+    assert before == (tmp_path / FILE).read_bytes()
+    assert WALL + 2 == identify(tmp_path, "n1", WALL, cluster="one").identity.epoch
+    (tmp_path / FILE).write_bytes(before.replace(b"one", b"two"))
+    assert "n1" == identify(tmp_path, "n9", WALL, cluster="two").identity.node_id
+
+
+def test_no_id_is_taken_from_a_snapshot_of_another_cluster(tmp_path: Path):
+    """A node that is given just such a snapshot begins as a new one."""
+    registry = Registry(Origin("n1", 1), "r1", now=0, wall=WALL)
+    (tmp_path / "old").write_bytes(b"".join(Cut(registry, version=0, now=0, wall=WALL, cluster="one").chunks()))
+    found = [
+        identify(tmp_path / name, "n9", WALL, region="r1", cluster=name, snapshots=("../old",)).identity.node_id
+        for name in ("one", "two")
+        if not (tmp_path / name).mkdir()
+    ]
+    assert ["n1", "n9"] == found
 
 
 def test_a_long_url_is_an_id_too(tmp_path: Path):

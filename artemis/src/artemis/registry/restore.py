@@ -56,14 +56,17 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
     operations: list[bytes]
 
 
-def read_snapshot(data: bytes, *, region: str, node: str, epoch: int, previous: int = 0) -> Saved:
+def read_snapshot(data: bytes, *, region: str, node: str, epoch: int, previous: int = 0, cluster: str = "") -> Saved:
     """Read a whole snapshot that this node, in an earlier life than `epoch`, wrote of `region`. Raises SnapshotError.
 
-    `previous` is the epoch of the life just before, if known. Everything is checked before anything is returned.
+    `previous` is the epoch of the life just before, if known. `cluster` is the name of the cluster that the node is in,
+    empty for none: only what was written in another one is refused. Everything is checked before anything is returned.
     """
     chunks = _chunks(data)
     header = _first(chunks)
     _check_origin(header, region=region, node=node, epoch=epoch)
+    if foreign(header.cluster, cluster):
+        raise SnapshotError(f"it is of the cluster {header.cluster!r}, this node is of {cluster!r}")
     rows: list[Row] = []
     operations: list[bytes] = []
     for kind, payload in chunks:
@@ -81,6 +84,11 @@ def read_snapshot(data: bytes, *, region: str, node: str, epoch: int, previous: 
         more = _decode(payload, _ROWS)
         rows.extend(more)
     raise SnapshotError("it is truncated: its end is missing")
+
+
+def foreign(written_in: str, cluster: str) -> bool:
+    """Whether something was written in another cluster; a node that is in none, which is empty, may come and go."""
+    return bool(written_in and cluster) and written_in != cluster
 
 
 def read_header(data: bytes) -> Header:

@@ -39,7 +39,8 @@ Part = tuple[str, int, int]
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """What a snapshot is of: region and life of the node, and its state beside the records.
+    """What a snapshot is of: region and life of the node, and its state beside the records. `cluster` is the name of
+    the cluster that the node was in, empty for none.
 
     `wall` is when it began, in milliseconds of the wall clock; `final` says that nothing happened after it. `clock` is
     the highest stamp, `version` that of the catalog.
@@ -58,6 +59,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     base: list[tuple[str, int]] = []
     unnamed: list[tuple[str, int]] = []
     ahead: list[Part] = []
+    cluster: str = ""
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -107,6 +109,7 @@ class Cut:
         wall: int,
         operations: Pieces | None = None,
         final: bool = False,
+        cluster: str = "",
     ) -> None:
         self._registry = registry
         self._operations = operations
@@ -127,6 +130,7 @@ class Cut:
             base=list(registry.base.items()),
             unnamed=list(registry.unnamed.items()),
             ahead=_parts(registry.ahead),
+            cluster=cluster,
         )
         registry.watch(self._note)
 

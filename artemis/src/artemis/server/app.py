@@ -100,6 +100,11 @@ class NodeServer:
         """What was turned away, by door, once it serves."""
         return self.doors.counters
 
+    @property
+    def _cluster_name(self) -> str:
+        """What its data is of; a node without others is of no cluster, whatever its option says."""
+        return self._config.cluster_name if self._config.clustered else ""
+
     def reconfigure(self, config: ServeConfig) -> Reconfiguration:
         """Take over what can change while the node runs, and tell what did and what waits for the next start."""
         outcome = reconfigured(self, self._config, config)
@@ -219,7 +224,9 @@ class NodeServer:
             return identity, None
         self.persistence = Persistence(config.data_dir, config.snapshot_interval, self._log)
         self.persistence.told_first(identified.damage, enforced=claim.enforced)
-        return identity, self.persistence.load(identity, known.previous)
+        # What was said of the cluster beside the id goes for the snapshots as well; without it they have to say it.
+        cluster = "" if known.previous else self._cluster_name
+        return identity, self.persistence.load(identity, known.previous, cluster)
 
     def _identify(self, url: str) -> Identified:
         config = self._config
@@ -228,6 +235,7 @@ class NodeServer:
             url.partition("//")[2].rstrip("/"),
             wall_ms(),
             region=config.region,
+            cluster=self._cluster_name,
             snapshots=(LATEST, PREVIOUS),
         )
 
@@ -281,7 +289,7 @@ class NodeServer:
     async def _cut(self, final: bool) -> Cut:
         """Everything the node knows. Pull-outs of servers are ended first, or some subscribers would never be told."""
         await in_turns(self._end_pullouts())
-        return self.node.cut(now_ms(), wall_ms(), final=final)
+        return self.node.cut(now_ms(), wall_ms(), final=final, cluster=self._cluster_name)
 
     def _end_pullouts(self) -> Generator[None, None, None]:
         while self.node.pullouts.settle():

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from artemis.registry.restore import SnapshotError, read_header
+from artemis.registry.restore import SnapshotError, foreign, read_header
 from artemis.server.data_directory import DataDirectoryError, create, make_way, read_regular, set_aside
 
 FILE = "node.json"
@@ -24,11 +24,13 @@ _EPOCHS = 2**63 - 1
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """A node's id, the number of this start of it and that of the start before, 0 when unknown."""
+    """A node's id, the number of this start of it and that of the start before, 0 when unknown; and the name of the
+    cluster that it was in last, empty for none."""
 
     node_id: str
     epoch: int
     previous: int = 0
+    cluster: str = ""
 
 
 class Damage(NamedTuple):
@@ -54,14 +56,22 @@ class _DamagedError(Exception):
 
 
 def identify(
-    data_dir: Path | None, fallback_id: str, wall_ms: int, *, region: str = "", snapshots: tuple[str, ...] = ()
+    data_dir: Path | None,
+    fallback_id: str,
+    wall_ms: int,
+    *,
+    region: str = "",
+    cluster: str = "",
+    snapshots: tuple[str, ...] = (),
 ) -> Identified:
     """The identity for this start.
 
     Without a data directory the id is `fallback_id` and the epoch the wall clock in ms, which grows from start to
     start as long as the clock does. With one, id and epoch are kept there, and the epoch grows whatever the clock
-    says. When they are damaged or missing, the first readable file of `snapshots` that is of `region` tells the id;
-    else it is `fallback_id`. Raises `DataDirectoryError`.
+    says. When they are damaged or missing, the first readable file of `snapshots` that is of `region` and of no other
+    cluster tells the id; else it is `fallback_id`. `cluster` is the name of the one that the node is in, empty for
+    none. Raises `DataDirectoryError`, also for a directory of another cluster: all that is in it would be given to
+    this one.
     """
     if data_dir is None:
         return Identified(Identity(fallback_id, wall_ms))
@@ -70,12 +80,13 @@ def identify(
     try:
         try:
             kept = _kept(path, fallback_id)
-            now = Identity(kept.node_id, max(kept.epoch + 1, wall_ms), kept.epoch)
+            _check_cluster(kept, cluster, path)
+            now = Identity(kept.node_id, max(kept.epoch + 1, wall_ms), kept.epoch, cluster or kept.cluster)
         except FileNotFoundError:
-            now, consequence = _recovered(data_dir, fallback_id, wall_ms, region, snapshots)
+            now, consequence = _recovered(data_dir, fallback_id, wall_ms, region, cluster, snapshots)
             damage = Damage(f"{path} is missing", "", consequence) if now.node_id != fallback_id else None
         except _DamagedError as error:
-            now, consequence = _recovered(data_dir, fallback_id, wall_ms, region, snapshots)
+            now, consequence = _recovered(data_dir, fallback_id, wall_ms, region, cluster, snapshots)
             damage = Damage(str(error), str(set_aside(path)), consequence)
         _write(path, now)
     except OSError as error:
@@ -107,7 +118,7 @@ def _usable(node_id: str, fallback_id: str) -> bool:
 
 
 def _recovered(
-    data_dir: Path, fallback_id: str, wall_ms: int, region: str, snapshots: tuple[str, ...]
+    data_dir: Path, fallback_id: str, wall_ms: int, region: str, cluster: str, snapshots: tuple[str, ...]
 ) -> tuple[Identity, str]:
     """An identity without the kept one, and where its id is from. The start before is unknown: it may have left no
     snapshot."""
@@ -116,10 +127,19 @@ def _recovered(
             header = read_header(read_regular(data_dir / name))
         except (OSError, SnapshotError):
             continue
-        if header.region == region.lower() and header.epoch < _EPOCHS and _usable(header.node, fallback_id):
-            identity = Identity(header.node, max(header.epoch + 1, wall_ms))
+        ours = header.region == region.lower() and not foreign(header.cluster, cluster)
+        if ours and header.epoch < _EPOCHS and _usable(header.node, fallback_id):
+            identity = Identity(header.node, max(header.epoch + 1, wall_ms), cluster=cluster or header.cluster)
             return identity, f"the node goes on as {header.node}, which {name} tells"
-    return Identity(fallback_id, wall_ms), f"the node is a new one, {fallback_id}, and begins empty"
+    return Identity(fallback_id, wall_ms, cluster=cluster), f"the node is a new one, {fallback_id}, and begins empty"
+
+
+def _check_cluster(kept: Identity, cluster: str, path: Path) -> None:
+    if foreign(kept.cluster, cluster):
+        raise DataDirectoryError(
+            f"{path.parent} is of a node of the cluster {kept.cluster!r}, and this one is of {cluster!r}: give another "
+            f"--data-dir, or, if the cluster has got another name, change it in {path.name}"
+        )
 
 
 def _write(path: Path, identity: Identity) -> None:

@@ -303,13 +303,21 @@ class Node(Condition):
             self._confirm(now)
         return more
 
-    def cut(self, now: int, wall: int, *, final: bool = False) -> Cut:
+    def cut(self, now: int, wall: int, *, final: bool = False, cluster: str = "") -> Cut:
         """Return everything this node knows at this moment, to be written bit by bit while it goes on.
 
         `final` promises that nothing changes any more, so that all cursors and versions hold for the next life.
+        `cluster` is the name of the one that this node is in.
         """
-        operations = OperationsCut(self.operations, now)
-        return Cut(self.registry, version=self.catalog.version, operations=operations, now=now, wall=wall, final=final)
+        return Cut(
+            self.registry,
+            version=self.catalog.version,
+            operations=OperationsCut(self.operations, now),
+            now=now,
+            wall=wall,
+            final=final,
+            cluster=cluster,
+        )
 
     def pardon(self, now: int) -> None:
         """Give every lease a fresh TTL, after a time in which this node could hear nobody."""

@@ -77,16 +77,17 @@ class Persistence:
                 advice="its file system has no locks: see to it that no second node uses it",
             )
 
-    def load(self, identity: NodeIdentity, previous: int) -> Saved | None:
+    def load(self, identity: NodeIdentity, previous: int, cluster: str = "") -> Saved | None:
         """Return what the latest snapshot that can be used holds; None when there is none.
 
-        `previous` is the epoch of the node's life just before, 0 when unknown.
+        `previous` is the epoch of the node's life just before, 0 when unknown, and `cluster` the name of the cluster
+        that it is in, empty for none.
         """
         for name in (LATEST, PREVIOUS):
             path = self._directory / name
             began = time.monotonic()
             try:
-                saved = _read(path, identity, previous)
+                saved = _read(path, identity, previous, cluster)
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -232,10 +233,15 @@ class Persistence:
                 self._log.error("snapshot failed", error=repr(error), exc_info=True)
 
 
-def _read(path: Path, identity: NodeIdentity, previous: int) -> Saved:
+def _read(path: Path, identity: NodeIdentity, previous: int, cluster: str) -> Saved:
     """Read a file as a snapshot of this node. Raises SnapshotError and OSError."""
     saved = read_snapshot(
-        read_regular(path), region=identity.region, node=identity.node_id, epoch=identity.epoch, previous=previous
+        read_regular(path),
+        region=identity.region,
+        node=identity.node_id,
+        epoch=identity.epoch,
+        previous=previous,
+        cluster=cluster,
     )
     try:
         read_pieces(saved.operations)
