@@ -129,6 +129,26 @@ def test_active_self_preservation_and_held_changes_are_remarked() -> None:
     assert [] == troubles(nodes)
 
 
+def test_nobody_knows_what_lacks_of_a_node_that_is_not_heard() -> None:
+    """Its numbers are of before, and would look as if all were well."""
+    gone = [
+        member(B, "down", presence=presence, receiving=receiving, connected=False, lag=0, differing_buckets=0)
+        for presence, receiving in (("gone", True), ("left", True), ("unmet", False), ("suspected", True))
+    ]
+    view = seen(A, *gone).view
+    assert view is not None
+    assert [(None, None)] * 4 == [row[5:7] for row in link_rows(view)]
+
+
+def test_whom_a_node_serves_without_is_remarked() -> None:
+    """It is a trouble already where that node is asked in vain; a source that names nobody is one that nobody asks."""
+    alone = f"it serves without {B} (the secret is another one); without nodes of DNS name x (it names no nodes)"
+    nodes = [seen(A, alone=alone, unlisted={"DNS name x": "it names no nodes"})]
+    assert ([], [f"{A} {alone[3:]}."]) == (troubles(nodes), remarks(nodes))
+    starting = [seen(A, unlisted={"file p": "it is not text"})]
+    assert [f"{A} cannot tell the nodes of file p: it is not text."] == remarks(starting)
+
+
 def test_links_are_shown_with_their_numbers() -> None:
     """What is not known is left out."""
     one = member(B, rtt_ms=3, clock_skew_ms=-40, last_contact_ms=900, lag=1, differing_buckets=2, queued=4, dropped=5)
@@ -137,7 +157,7 @@ def test_links_are_shown_with_their_numbers() -> None:
     assert view is not None
     assert [
         (B, "both ways", "3 ms", "-40 ms", "now", "1 change", "2 of 1024", 4, 5, None),
-        (C, "none", None, None, "never", "0 changes", None, 0, 0, "nothing listens there"),
+        (C, "none", None, None, "never", None, None, 0, 0, "nothing listens there"),
     ] == link_rows(view)
     silent = member("http://d:1", connected=False, presence="gone")
     half = seen(A, member(B, receiving=False), member(C, connected=False), silent).view

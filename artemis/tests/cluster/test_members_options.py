@@ -74,6 +74,13 @@ def test_what_follows_the_port_of_a_peer_is_refused(rest: str) -> None:
     assert 1 == len(accepted(peers="http://127.0.0.1:7/").peer_urls)
 
 
+def test_an_own_url_that_no_node_can_use_is_refused() -> None:
+    """The others are told it."""
+    assert "self-url: 'http://127.0.0.1:2/?a=b' has more than" in refused(
+        peers="http://127.0.0.1:1", self_url="http://127.0.0.1:2/?a=b"
+    )
+
+
 def test_a_record_outlives_the_last_who_may_expire_it() -> None:
     """Lifetime > TTL + hold + members x grace + a few exchange rounds; the derived one keeps to that."""
     peers = ",".join(f"http://127.0.0.1:{port}" for port in range(1, 5))

@@ -23,7 +23,7 @@ LINKS = ("TO", "LINK", "RTT", "CLOCK", "HEARD", "LAG", "DIFFERED", "QUEUE", "DRO
 
 _UP = "up"
 _SECOND = 1_000
-_SILENT = {"suspected", "gone"}
+_SILENT = {"suspected", "gone", "left", "unmet"}
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +64,7 @@ def node_rows(nodes: Sequence[Seen]) -> list[tuple[object, ...]]:
 
 
 def link_rows(view: ClusterViewResponse) -> list[tuple[object, ...]]:
-    """Return a line for each link of one node."""
+    """Return a line for each link of one node. What a node lacks of one that it does not hear, nobody knows."""
     return [
         (
             member.url,
@@ -72,8 +72,8 @@ def link_rows(view: ClusterViewResponse) -> list[tuple[object, ...]]:
             None if member.rtt_ms is None else f"{member.rtt_ms} ms",
             _clock_word(member.clock_skew_ms),
             _ago(member.last_contact_ms),
-            counted(member.lag, "change"),
-            None if member.differing_buckets is None else f"{member.differing_buckets} of {view.buckets}",
+            counted(member.lag, "change") if _heard(member) else None,
+            _differed(member, view),
             member.queued,
             member.dropped,
             member.error,
@@ -104,6 +104,11 @@ def remarks(nodes: Sequence[Seen]) -> list[str]:
         for name, state in (("", node.view.leases), (" of legacy leases", node.view.legacy_leases)):
             if state is not None and state.active:
                 found.append(f"Self-preservation{name} at {node.url}: {preservation_text(state)}.")
+        if node.view.alone:
+            found.append(f"{node.url} {node.view.alone.removeprefix('it ')}.")
+        elif node.view.unlisted:
+            sources = node.view.unlisted.items()
+            found += [f"{node.url} cannot tell the nodes of {source}: {why}." for source, why in sources]
         if node.view.held:
             held = counted(node.view.held, "change")
             found.append(f"{node.url} holds {held} back until those before them have come.")
@@ -213,9 +218,18 @@ def _serves(*, registry: bool, discovery: bool) -> str:
     return "registry" if registry else "discovery" if discovery else "nothing"
 
 
-def _link_word(member: ClusterMember) -> str:
+def _heard(member: ClusterMember) -> bool:
     # A connection that is dead without anybody saying so is still there for a while.
-    receiving = member.receiving and member.presence not in _SILENT
+    return member.receiving and member.presence not in _SILENT
+
+
+def _differed(member: ClusterMember, view: ClusterViewResponse) -> str | None:
+    known = _heard(member) and member.differing_buckets is not None
+    return f"{member.differing_buckets} of {view.buckets}" if known else None
+
+
+def _link_word(member: ClusterMember) -> str:
+    receiving = _heard(member)
     if member.connected and receiving:
         return "both ways"
     if member.connected:

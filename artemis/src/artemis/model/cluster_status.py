@@ -16,10 +16,13 @@ class ClusterViewResponse(WireStruct, kw_only=True):
     each life of each node (`node/epoch`) that is in what this node shows, `base` by node the epoch below which all is,
     `floor` the changes below which no cursor is served; `data_digest` is the same at nodes that know the same, null
     while it is not computed. `exchanging_with` is the node that it compares itself with now, `held` how many changes
-    wait for others before them. `buckets` is of how many an exchange compares the sums. `counters` only grow.
+    wait for others before them. `alone` says without which nodes it serves and why, null when none is missing, of which
+    there are `missing_nodes`; `unlisted` what is wrong with each source of its list of nodes. `buckets` is of how many
+    an exchange compares the sums. `counters` only grow.
     """
 
     age_ms: Int64 = 0
+    alone: str | None = None
     base: Counts | None = None
     buckets: Int64 = 0
     cluster_name: str | None = None
@@ -35,6 +38,7 @@ class ClusterViewResponse(WireStruct, kw_only=True):
     leases: PreservationState | None = None
     legacy_leases: PreservationState | None = None
     members: list[ClusterMember] | None = None
+    missing_nodes: Int64 = 0
     node_id: str | None = None
     region_id: str | None = None
     response_status: ResponseStatus = UNSTATED
@@ -42,6 +46,7 @@ class ClusterViewResponse(WireStruct, kw_only=True):
     serves_registry: bool = False
     services: Int64 = 0
     status: str | None = None
+    unlisted: dict[str, str | None] | None = None
     uptime_ms: Int64 = 0
     url: str | None = None
     vector: Counts | None = None

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from artemis.cluster.addresses import PeerUrl, host_on_loopback, peer_place
+from artemis.cluster.addresses import BadAddress, PeerUrl, host_on_loopback, peer_place, peer_url
 from artemis.server.option_words import separated
 
 MAX_PEERS = 64
@@ -135,6 +135,11 @@ class ClusterOptions(BaseSettings):
         """Check that this node can be in this cluster (design 6). Raises ValueError, whose text names an option."""
         if not self.clustered:
             return
+        if self.self_url is not None:
+            try:
+                peer_url(self.self_url)
+            except BadAddress as error:
+                raise ValueError(f"self-url: {error}") from error
         alone = host_on_loopback(self.own_host)
         far = [url for url in self.peer_urls if not url.on_loopback]
         if alone and far:

@@ -45,6 +45,7 @@ def view(node: Node, request: StatusRequest | None, now: int) -> ClusterViewResp
     normal, legacy = registry.self_preservation()
     own = ClusterViewResponse(
         age_ms=node.age(now),
+        alone=node.alone(now) or None,
         base=dict(registry.base),
         buckets=BUCKETS,
         cursor=node.cursor(),
@@ -54,6 +55,7 @@ def view(node: Node, request: StatusRequest | None, now: int) -> ClusterViewResp
         leases=preservation_state(normal, now),
         legacy_leases=preservation_state(legacy, now),
         members=[],
+        missing_nodes=node.missing_nodes,
         node_id=identity.node_id,
         region_id=identity.region,
         response_status=SUCCESS,
@@ -82,6 +84,7 @@ def view(node: Node, request: StatusRequest | None, now: int) -> ClusterViewResp
         held=state.held,
         in_cluster=True,
         members=members_of(control, state, now),
+        unlisted={source: why for source, why in control.members.unlisted.items() if why},
     )
 
 
