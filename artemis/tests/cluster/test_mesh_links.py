@@ -92,6 +92,25 @@ async def test_a_node_dials_back_who_dials_it():
         assert [] == two.mesh.peers()
 
 
+async def test_who_dials_us_may_come_into_the_list_later():
+    """The link that there is goes on as that of the list, and outlasts that the other side does not dial any more."""
+    one, two = Member("one"), Member("two")
+    async with members(one, two):
+        one.dial(two)
+        await two.until_linked(one)
+        await one.until_linked(two)
+        two.dial(one)
+        assert [(True, True, 1)] == [(peer.configured, peer.connected, peer.links) for peer in two.mesh.peers()]
+        one.dial()
+        await two.until(lambda: two.listener.losses)
+        two.mesh.tick()
+        await two.until(lambda: two.mesh.peers()[0].links == 2)
+        await one.until_linked(two)
+        assert [True] == [peer.configured for peer in two.mesh.peers()]
+        assert [False] == [peer.configured for peer in one.mesh.peers()]
+        assert {} == two.mesh.refused
+
+
 async def test_another_secret_is_refused():
     """Both sides say so, and nothing is replicated."""
     one, two = Member("one", secret=SECRET), Member("two", secret=b"another secret of some length")

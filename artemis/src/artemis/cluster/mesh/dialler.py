@@ -69,15 +69,15 @@ class Dialler:
     """Owned by the mesh's diallers, from `start` until `stop`.
 
     `url` is what is dialled, `claims` say whether another dialler leads to the same node, `configured` whether the URL
-    was given rather than announced by the peer. `queue` holds what is to be sent while there is a link; `peer` is the
-    other side of it, None without one. `refusal` is why the last attempt was refused, `error` what went wrong last, in
-    words, both empty when nothing did. `since` is when the link was made, in monotonic milliseconds, `rtt` and `skew`
-    are of the last pulse, `sent` counts messages.
+    was given rather than announced by the peer, `listing` what the peer was told of that last. `queue` holds what is to
+    be sent while there is a link; `peer` is the other side of it, None without one. `refusal` is why the last attempt
+    was refused, `error` what went wrong last, in words, both empty when nothing did. `since` is when the link was made,
+    in monotonic milliseconds, `rtt` and `skew` are of the last pulse, `sent` counts messages.
     """
 
     def __init__(self, url: PeerUrl, home: Home, claims: Claims, *, configured: bool) -> None:
         self.url = url
-        self.configured = configured
+        self.configured = self.listing = configured
         self.queue = SendQueue()
         self.peer: Peer | None = None
         self.refusal: Refusal | None = None
@@ -214,12 +214,13 @@ class Dialler:
     async def _shake_hands(self, client: TransportClient) -> Peer:
         home = self._home
         there = client.session.peer_address
+        self.listing = self.configured
         terms = Terms(
             me=home.me,
             secret=home.secret,
             max_skew=home.max_skew,
             loopback=there is not None and host_on_loopback(str(there[0])),
-            listed=self.configured,
+            listed=self.listing,
         )
         dialling = Dialling(terms, secrets.token_bytes(NONCE), home.now(), home.wall())
         answer = await client.request(dialling.hello, biz_type=HELLO)

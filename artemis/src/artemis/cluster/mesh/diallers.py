@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from artemis.cluster.addresses import BadAddress, PeerUrl, peer_url
 from artemis.cluster.mesh.claims import Claims
 from artemis.cluster.mesh.dialler import Dialler
+from artemis.cluster.mesh.wire import Code
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Container, Iterator
@@ -40,7 +41,7 @@ class Diallers:
             self._drop(self._configured.pop(url), "it was taken from the list of peers")
         for url in urls:
             if url not in self._configured and not self._closed:
-                self._configured[url] = self._dial(url, configured=True)
+                self._configured[url] = self._adopted(url) or self._dial(url, configured=True)
 
     def dial_back(self, party: Party) -> None:
         """Dial a node that dialled us and is not linked, unless that is done already."""
@@ -59,10 +60,17 @@ class Diallers:
         self._announced[party.node] = self._dial(url, configured=False)
 
     def keep(self, nodes: Container[str]) -> None:
-        """Of those that announced themselves, dial no others any more."""
+        """Look after who depends on being dialled back; `nodes` are those that dial us and have us in their list.
+
+        Of those that announced themselves, others are dialled no more. A peer that was dialled before it came into the
+        list, and that does not dial us, has to hear that it may.
+        """
         for node, dialler in list(self._announced.items()):
             if node not in nodes:
                 self.forget(dialler)
+        for dialler in self._configured.values():
+            if dialler.peer is not None and not dialler.listing and dialler.peer.party.node not in nodes:
+                dialler.leave(Code.REPLACED, "it has come into the list of peers")
 
     def forget(self, dialler: Dialler) -> None:
         """Dial it no more, if it is one that announced itself."""
@@ -83,6 +91,15 @@ class Diallers:
         self._announced.clear()
         if self._leaving:
             await asyncio.wait(self._leaving)
+
+    def _adopted(self, url: PeerUrl) -> Dialler | None:
+        """Return the one that has dialled this URL so far because it was announced; its link goes on."""
+        for node, dialler in self._announced.items():
+            if dialler.url == url:
+                del self._announced[node]
+                dialler.configured = True
+                return dialler
+        return None
 
     def _dial(self, url: PeerUrl, *, configured: bool) -> Dialler:
         dialler = Dialler(url, self._home, self._claims, configured=configured)
