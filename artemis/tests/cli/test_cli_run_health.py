@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 
 import pytest
 from aiohttp import web
@@ -107,4 +108,4 @@ async def test_a_check_that_breaks_is_a_failed_one() -> None:
         raise LookupError("out of order")
 
     assert "the check itself failed: LookupError('out of order')" == await said_by(broken)
-    assert (await said_by(TcpCheck("a..b", 80, 1.0))).startswith("a..b: encoding with 'idna' codec failed")
+    assert re.match("a..b: .*label empty", await said_by(TcpCheck("a..b", 80, 1.0)))  # each Python has words of its own
