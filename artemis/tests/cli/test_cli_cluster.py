@@ -84,7 +84,7 @@ def test_a_node_that_does_not_answer_is_told_with_what_the_others_think() -> Non
 
 def test_a_node_that_is_not_known_by_all_is_told() -> None:
     """Such as one that is missing in a list of peers."""
-    assert [f"{A} does not know {B}."] == troubles([seen(A), seen(B, member(A))])
+    assert [f"{A} does not know {B}; name it in its list of peers."] == troubles([seen(A), seen(B, member(A))])
 
 
 def test_a_link_that_is_missing_is_told_with_what_went_wrong() -> None:
@@ -103,7 +103,8 @@ def test_a_node_that_does_not_serve_all_says_why() -> None:
 def test_nodes_of_other_clusters_are_told_apart() -> None:
     """By name and region."""
     nodes = [seen(A, member(B)), seen(B, member(A), cluster_name="other"), seen(C, in_cluster=False)]
-    assert f"They are not one cluster: {A} is of artemis in region r, {B} is of other in region r." in troubles(nodes)
+    which = f"{A} is of artemis in region r, {B} is of other in region r"
+    assert f"They are not one cluster: {which}. Give all the same --cluster-name and --region." in troubles(nodes)
     assert f"{C} is in no cluster; start it with --peers, --peers-dns or --peers-file." in troubles(nodes)
 
 
@@ -113,7 +114,8 @@ def test_what_is_on_its_way_is_no_trouble_and_what_differs_for_good_is() -> None
     assert not same_data(late)
     assert ([], [f"{B} lacks 3 changes that others have, at this moment."]) == (troubles(late), remarks(late))
     wrong = [seen(A, member(B)), seen(B, member(A), data_digest="1f")]
-    assert [f"{A} and {B} took in the same changes but know different things: see cluster diff."] == troubles(wrong)
+    different = f"{A} and {B} took in the same changes but know different things: see `artemis cluster diff`."
+    assert [different] == troubles(wrong)
     ended = [seen(A, member(B)), seen(B, member(A), vector={}, base={"a": 8})]
     assert "lacks" not in " ".join(remarks(ended)), "a life that is over is included without being named"
 

@@ -221,7 +221,7 @@ def test_what_a_node_says_is_shown_with_what_is_wrong_with_the_links_to_it(membe
     )
     members.met(who("a"), 2_000)
     members.tick(2_000, WALL)
-    assert "it is back after 1 interruptions; believed if steady 3.0 s more; connection refused" == (
+    assert "it is back after 1 interruption; it is believed if it is steady for 3.0 s more; connection refused" == (
         seen(members, 2_000)["a"].why
     )
     members.met(who("a"), 2_000, url("a"))

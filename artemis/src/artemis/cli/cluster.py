@@ -164,14 +164,16 @@ def leave(
     if not yes:
         if sys.stdin is None or not sys.stdin.isatty():
             raise typer.BadParameter("there is no terminal to ask at; give --yes if this node is to leave and end")
-        effect = f"{own.url or server} drains and ends; {output.counted(staying, 'other node')} will go on."
+        rest = f"{output.counted(staying, 'other node')} will go on" if staying else "there is no other node to go on"
+        effect = f"{own.url or server} drains and ends; {rest}."
         typer.confirm(f"{effect} Go on?", abort=True, err=True)
     request = ClusterLeaveRequest(operator_id=operator or getpass.getuser())
     answer = post(server, "v1/cluster/leave", ClusterLeaveResponse, request, token)
     if json:
         output.print_json(answer)
         return
-    output.say(f"{own.url or server} says farewell to {output.counted(answer.members, 'node')}, drains and ends.")
+    farewell = f"says farewell to {output.counted(answer.members, 'node')}, " if answer.members else ""
+    output.say(f"{own.url or server} {farewell}drains and ends.")
     if any(member.configured for member in own.members or ()):
         output.say("Take its URL from the --peers of the others, or they look for it for ever.")
 
@@ -273,8 +275,14 @@ def _show_diff(task: ClusterTask) -> None:
     rows = [_difference_row(each) for each in diff.differences or ()]
     output.rows_table(("SERVICE", "WHAT", "HERE", f"AT {name}", "SEEN", "WHY"), rows, prose=True)
     more = "" if diff.count == len(rows) else f", of which {len(rows)} are shown"
-    counted = "1 difference" if diff.count == 1 else f"{diff.count} differences"
-    output.say(f"{counted}{more}; callers see {diff.visible} of them{rest}.")
+    output.say(f"{output.counted(diff.count, 'difference')}{more}; {_seen(diff.visible, diff.count)}{rest}.")
+
+
+def _seen(visible: int, count: int) -> str:
+    """Say how many of so many differences callers see."""
+    if count == 1:
+        return "callers see it" if visible else "callers do not see it"
+    return f"callers see {'none' if not visible else 'all' if visible == count else visible} of them"
 
 
 def _difference_row(found: ClusterDifference) -> tuple[object, ...]:

@@ -111,7 +111,8 @@ def remarks(nodes: Sequence[Seen]) -> list[str]:
             found += [f"{node.url} cannot tell the nodes of {source}: {why}." for source, why in sources]
         if node.view.held:
             held = counted(node.view.held, "change")
-            found.append(f"{node.url} holds {held} back until those before them have come.")
+            before = "that before it has" if node.view.held == 1 else "those before them have"
+            found.append(f"{node.url} holds {held} back until {before} come.")
     answering = [node for node in nodes if node.view is not None]
     for node in answering:
         missing = _missing(node, answering)
@@ -140,7 +141,11 @@ def _views_of(node: Seen, nodes: Sequence[Seen]) -> list[str]:
             found.append(f"{viewer.url} takes {node.url} for {member.status}{why}; {says}.")
     knowing = {node.url, *(viewer.url for viewer, _ in told)}
     viewers = [viewer for viewer in nodes if viewer.view is not None and viewer.view.in_cluster]
-    found += [f"{viewer.url} does not know {node.url}." for viewer in viewers if viewer.url not in knowing]
+    found += [
+        f"{viewer.url} does not know {node.url}; name it in its list of peers."
+        for viewer in viewers
+        if viewer.url not in knowing
+    ]
     if node.view is None:
         words = {member.status: (viewer.url, member.why) for viewer, member in told}
         said = "; ".join(f"{url} takes it for {word}{f' ({why})' if why else ''}" for word, (url, why) in words.items())
@@ -161,7 +166,8 @@ def _different_clusters(nodes: Sequence[Seen]) -> list[str]:
             names.setdefault(f"{node.view.cluster_name} in region {node.view.region_id}", node.url)
     if len(names) <= 1:
         return []
-    return [f"They are not one cluster: {', '.join(f'{url} is of {name}' for name, url in names.items())}."]
+    those = ", ".join(f"{url} is of {name}" for name, url in names.items())
+    return [f"They are not one cluster: {those}. Give all the same --cluster-name and --region."]
 
 
 def _different_data(nodes: Sequence[Seen]) -> list[str]:
@@ -173,8 +179,9 @@ def _different_data(nodes: Sequence[Seen]) -> list[str]:
             continue
         reached = repr(sorted((name, seq) for name, seq in view.vector.items() if seq))
         known.setdefault(reached, {}).setdefault(view.data_digest, node.url)
+    advice = "see `artemis cluster diff`"
     return [
-        f"{' and '.join(by_digest.values())} took in the same changes but know different things: see cluster diff."
+        f"{' and '.join(by_digest.values())} took in the same changes but know different things: {advice}."
         for by_digest in known.values()
         if len(by_digest) > 1
     ]

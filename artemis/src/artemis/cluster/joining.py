@@ -22,6 +22,7 @@ LONGEST = 12
 """Times the join timeout that a start takes at most, also while a copy comes in: a million instances at the default."""
 
 _NAMED = 3
+_WITHOUT = "it serves what it has, and takes the rest in as it comes"
 
 
 class Reachable(NamedTuple):
@@ -77,8 +78,11 @@ class Joining:
         self._up = {peer.node: self._up.get(peer.node, now) for peer in serving}
         if around.came is not None:
             self._came = max(self._came, around.came)
-        if now - self._came >= self._timeout or now - self._begun >= LONGEST * self._timeout:
-            self._end(f"the join timeout of {self._timeout / 1000:g} s is over, and {self.waiting} no longer")
+        if now - self._came >= self._timeout:
+            self._end(f"{self.waiting}, and the join timeout of {self._timeout / 1000:g} s is over: {_WITHOUT}")
+        elif now - self._begun >= LONGEST * self._timeout:
+            allowed = f"{LONGEST} times the join timeout of {self._timeout / 1000:g} s"
+            self._end(f"{self.waiting}, and a start takes {allowed} at most: {_WITHOUT}")
         elif around.listed:
             self._wait(f"the list of nodes from {around.listed}", ())
         elif serving:
@@ -108,9 +112,12 @@ class Joining:
         if around.unmet:
             self._wait(f"{_names(around.unmet)} to be reached", partners, missing)
         elif silent:
-            self._wait(f"{_names(silent)} to say whether it serves", partners, missing)
+            self._wait(
+                f"{_names(silent)} to say whether {_either(silent, 'it serves', 'they serve')}", partners, missing
+            )
         elif missing:
-            self._wait(f"the comparison with {_names(missing)}, which does not serve yet either", partners, missing)
+            idle = _either(missing, "which does not serve yet either", "which do not serve yet either")
+            self._wait(f"the comparison with {_names(missing)}, {idle}", partners, missing)
         elif partners:
             self._end(f"nobody serves yet, and it has compared itself with {_names(partners)}")
         else:
@@ -127,5 +134,9 @@ class Joining:
 
 def _names(names: Sequence[str]) -> str:
     """Return the first few of these names as words."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    *first, last = names if len(names) <= _NAMED else [*names[:_NAMED], f"{len(names) - _NAMED} more"]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _either(names: Sequence[str], one: str, many: str) -> str:
+    return one if len(names) == 1 else many

@@ -23,6 +23,9 @@ MAX_MEMBERS = 64
 """Other nodes that a node knows at most, as each sends every change to every other; further ones take the place of such
 as are gone, or are refused."""
 
+_SOON = 100
+"""Milliseconds that are a moment for people."""
+
 Place = tuple[str, int]
 
 _UNTOLD = Standing()
@@ -393,9 +396,10 @@ class Members:
         if suspicion.presence is Presence.SUSPECTED:
             return UNKNOWN, _sentence(silent, member.ended, member.unreached)
         if suspicion.presence is Presence.RETURNING:
-            left = suspicion.patience_left(now) / 1000
-            back = f"it is back after {suspicion.flaps} interruptions; believed if steady {left:.1f} s more"
-            return UNKNOWN, _sentence(back, member.unreached)
+            times = "1 interruption" if suspicion.flaps == 1 else f"{suspicion.flaps} interruptions"
+            left = suspicion.patience_left(now)
+            when = f"if it is steady for {left / 1000:.1f} s more" if left >= _SOON else "in a moment"
+            return UNKNOWN, _sentence(f"it is back after {times}; it is believed {when}", member.unreached)
         if member.standing == _UNTOLD:
             return UNKNOWN, _sentence("it has not said yet what it serves", member.unreached)
         return member.standing.status, _sentence(member.standing.why, member.unreached)

@@ -96,10 +96,10 @@ class Clocks:
         )
         median = apart[len(apart) // 2]
         direction = "ahead of" if median > 0 else "behind"
+        most = f"{len(apart)} of the {len(others)}" if len(apart) < len(others) else "all the"
         return (
-            f"the wall clock of this node is {abs(median) / 1000:.1f} s {direction} {len(apart)} of the {len(others)} "
-            "others that it reaches; set it right, for example with NTP: registry is served again then, and until then "
-            "nothing expires here"
+            f"the wall clock of this node is {abs(median) / 1000:.1f} s {direction} {most} others that it reaches; "
+            "set it right, for example with NTP: registry is served again then, and until then nothing expires here"
         )
 
     def _void(self, now: int, wall: int) -> None:
