@@ -16,11 +16,10 @@ from artemis.cluster.messages import (
     Renewals,
     Repair,
     decode_message,
-    dots_of,
     encode_message,
     instance_row,
-    record_of,
 )
+from artemis.cluster.reading import Records
 from artemis.registry import Dot, Origin, Record
 
 INSTANCE = InstanceRow("s", "i", (1, "a"), False, b"{}", (1, "a"), (0, ""), (1, "a"), 3, [("a", 1, 5)])
@@ -57,9 +56,10 @@ def test_anything_else_is_a_bad_message(data: bytes) -> None:
 def test_a_record_survives_as_a_row() -> None:
     """A record and its row say the same."""
     dots = (Dot(Origin("a", 1), 5), Dot(Origin("b", 2), 1))
-    record = Record(("r", "s", "i"), (4, "a"), False, b"{}", (5, "b"), (3, "a"), (4, "a"), dots)
+    content = b'{"serviceId":"s","instanceId":"i"}'
+    record = Record(("r", "s", "i"), (4, "a"), False, content, (5, "b"), (3, "a"), (4, "a"), dots)
     row = instance_row(record, 7, with_dots=True)
-    again = record_of(row, "r", dots_of(row.dots))
+    again = Records("r", 10_000).of(row)
     names = Record.__struct_fields__
     assert [getattr(again, name) for name in names] == [getattr(record, name) for name in names]
     assert (row.age, instance_row(record, 7, with_dots=False).dots) == (7, [])

@@ -10,7 +10,7 @@ from replicas import TIMINGS, World, instance
 from artemis.cluster import ClusterTimings
 from artemis.cluster.digests import BUCKETS, Digests, bucket_of
 from artemis.cluster.epochs import DEPARTED, Epochs, superfluous
-from artemis.cluster.handles import MAX_HANDLES, NAMES_AT_ONCE, Handles, PeerHandles, packed, unpacked
+from artemis.cluster.handles import GROWTH, MAX_HANDLES, NAMES_AT_ONCE, Handles, PeerHandles, packed, unpacked
 from artemis.cluster.held import MAX_HELD, HeldChanges
 from artemis.cluster.ranks import Ranks
 from artemis.registry import Lease, Origin, Record, Registry
@@ -88,7 +88,9 @@ def test_a_renewal_changes_no_digest_and_everything_else_does() -> None:
     assert 1 == digests.dirty
     digests.refresh(1)
     assert [bucket_of("s", "i")] == digests.differing(before)
-    assert [registry.find("s", "i")] == list(digests.leases([bucket_of("s", "i")]))
+    lease = registry.find("s", "i")
+    assert {lease.digest: lease} == digests.bucket(bucket_of("s", "i"))
+    assert [lease] == list(digests.find([lease.digest, lease.digest ^ BUCKETS, 1, 2**64 - 1]))
 
 
 @pytest.mark.parametrize("sums", [b"", b"1234567", bytes(8 * BUCKETS - 1)])
@@ -96,7 +98,20 @@ def test_sums_that_are_too_few_differ(sums: bytes) -> None:
     """A peer that says less than all gets what it has said nothing about."""
     digests = digests_of(registry_of())
     assert list(range(len(sums) // 8, BUCKETS)) == digests.differing(sums)
-    assert [] == list(digests.leases([-1, BUCKETS, 2**70]))
+    assert [{}, {}, {}] == [digests.bucket(number) for number in (-1, BUCKETS, 2**70)]
+
+
+def test_a_bucket_makes_the_digests_that_are_missing() -> None:
+    """What changed since the sums were made is told as it is now."""
+    registry = registry_of("i")
+    digests = digests_of(registry)
+    digests.refresh(1)
+    before = registry.find("s", "i").digest
+    registry.register(instance("i", port=2), 1)
+    (now,) = digests.bucket(bucket_of("s", "i"))
+    assert (True, 0) == (now != before, digests.dirty)
+    assert [] == list(digests.find([before]))
+    assert fresh(registry) == digests.sums()
 
 
 # -- handles
@@ -123,6 +138,26 @@ def test_handles_without_names_are_told_apart_from_names_without_records() -> No
     peer.learn([(0, "s", "i"), (2, "s", "unknown"), (MAX_HANDLES, "s", "i"), (-1, "s", "i")])
     found, nameless, lacking = peer.leases(array("I", [0, 1, 2, 3, MAX_HANDLES]), registry)
     assert ([registry.find("s", "i")], [1, 3, MAX_HANDLES], True) == (found, nameless, lacking)
+
+
+def test_one_number_makes_no_large_table() -> None:
+    """A handle far beyond all that were named is not noted at first, but after some messages."""
+    peer = PeerHandles((1, 1))
+    far = [(3 * GROWTH + 5, "s", "i")]
+    assert [1, 1, 1, 0] == [peer.learn(far) for _ in range(4)]
+    assert ([], [7], True) == peer.leases([7, far[0][0]], registry_of())
+
+
+def test_names_of_nothing_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those for which there is no record are kept up to a size; what is not kept is asked for again when it is used."""
+    monkeypatch.setattr("artemis.cluster.handles.MOST_UNMET", 1_000)
+    peer, registry = PeerHandles((1, 1)), registry_of("i")
+    assert 1 == peer.learn([(number, "s", "x" * 100) for number in range(4)] + [(4, "s", "i")])
+    assert ([], [4], True) == peer.leases([0, 4], registry)
+    registry.register(instance("x" * 100), 1)
+    assert ([registry.find("s", "x" * 100)], [], False) == peer.leases([0], registry)
+    assert 0 == peer.learn([(4, "s", "i")])
+    assert [registry.find("s", "i")] == peer.leases([4], registry)[0]
 
 
 def test_a_handle_means_the_lease_that_is_there_now() -> None:

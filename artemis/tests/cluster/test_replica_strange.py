@@ -59,6 +59,7 @@ operations = st.builds(
     token=st.none(),
     dots=parts,
 )
+digests = st.sampled_from([b"", bytes(8), b"12345678" * 3, b"123"])
 messages = st.one_of(
     st.builds(Changes, nodes, numbers, numbers, st.lists(st.none() | rows | operations, max_size=3)),
     st.builds(
@@ -84,8 +85,11 @@ messages = st.one_of(
         parts,
         st.lists(st.tuples(nodes, numbers), max_size=3),
         parts,
+        st.lists(st.tuples(nodes, numbers), max_size=3),
+        numbers,
+        digests,
     ),
-    st.builds(More, numbers, numbers),
+    st.builds(More, numbers, numbers, numbers, digests),
     st.builds(Farewell, nodes, numbers, st.booleans()),
 )
 
@@ -118,6 +122,9 @@ def test_nothing_that_can_be_read_breaks_a_replica(said: list[tuple[str, Message
                 message.vector,
                 message.base,
                 message.floor,
+                message.unnamed,
+                message.through,
+                message.unknown,
             )
         peer.replica.receive(name, decode_message(encode_message(message)), world.now)
         peer.replica.flush(world.now)
@@ -184,10 +191,11 @@ def test_nobody_else_speaks_for_this_node(alone: Peer) -> None:
     [
         Changes("b", -1, 1, []),
         Changes("", 1, 1, []),
-        Changes("b", 1, 1, [None] * 501),
+        Changes("b", 1, 1, [None] * 251),
         Changes("b", 1, 1, [row(version=(2**62 + 1, "b"))]),
         Renewals("b", 1, (-1, "b"), 0, 0, 1, [], b""),
-        Renewals("b", 1, (1, "b"), 0, 0, 1, [], bytes(80_001)),
+        Renewals("b", 1, (1, "b"), 0, 0, 1, [], bytes(20_001)),
+        More(1, 1, 1, bytes(262_145)),
         Repair(1, 0, True, [row(service="x" * 1_025)]),
         Repair(1, 0, True, [], [], [("b", 1, -5)]),
     ],
@@ -294,6 +302,56 @@ def test_a_peer_that_claims_ever_more_lives_does_not_make_answers_that_nobody_ca
     answers = [sent for _, sent in alone.replica.take() if isinstance(sent, Repair)]
     assert [5_000] == [len(decode_message(encode_message(answer)).vector) for answer in answers]
     assert (["i"], True) == (list(alone.shows()), alone.replica.counters.strange > 900)
+
+
+def repaired(alone: Peer, *rows: InstanceRow, **said: object) -> None:
+    """Let b answer with these rows when it is asked next, and with nothing but them."""
+    now = alone.registry.wall(1_000) - WALL + 3_000
+    question = asked(alone, now)["b"]
+    alone.replica.receive("b", Repair(question.request, 0, True, list(rows), **said), now)
+
+
+def test_a_number_far_beyond_all_that_is_known_of_its_node_is_not_named(alone: Peer) -> None:
+    """Neither the record nor a cursor names what will not come for years: the next change of that node covers it."""
+    repaired(alone, row(dots=[("c", 1, 2**61), ("d", 1, 7)]), vector=[("d", 1, 6)])
+    c, d = Origin("c", 1), Origin("d", 1)
+    assert [(c, 1), (d, 7)] == [(dot.origin, dot.seq) for dot in alone.registry.find("s", "i").record.dots]
+    assert {c: 1, d: 7} == alone.registry.ahead
+    assert (["i"], 1) == (list(alone.shows()), alone.replica.counters.dots_refused)
+    alone.replica.receive("b", Changes("c", 1, 1, [None]), 4_000)
+    assert {d: 7} == alone.registry.ahead
+
+
+def test_what_is_named_beyond_the_vector_is_bounded(alone: Peer) -> None:
+    """Whatever lives of nodes rows name: no more than an answer of this node could; records of others stay away."""
+    question = asked(alone, 1_100)["b"]
+    for index in range(12):
+        dots = [(f"n{index}", epoch, 1) for epoch in range(1, 1_001)]
+        names = row(instance=f"i{index}", content=encode_canonical(instance(f"i{index}")), dots=dots)
+        alone.replica.receive("b", Repair(question.request, index, False, [names]), 1_100)
+    assert 10_000 == len(alone.registry.ahead)
+    assert 2_000 == alone.replica.counters.dots_refused
+
+
+def test_an_answer_that_names_lives_without_number_is_taken_in_as_far_as_it_can_be_told_on(alone: Peer) -> None:
+    """An answer of this node is read by others, whatever it was told."""
+    for node in "cd":
+        lives = [(node, epoch, 1) for epoch in range(1, 10_001)]
+        repaired(alone, vector=lives, floor=lives)
+    alone.replica.receive("b", Digest(1, b""), 9_000)
+    (answer,) = [sent for _, sent in alone.replica.take() if isinstance(sent, Repair)]
+    assert answer == decode_message(encode_message(answer))
+    assert alone.replica.counters.strange > 10_000
+
+
+def test_an_asker_who_tells_of_more_than_can_be_kept_is_told_nothing_more(alone: Peer) -> None:
+    """Nobody has that many records in so few buckets."""
+    alone.replica.receive("b", Digest(1, b""), 1_000)
+    for index in range(1, 10):
+        told = b"".join((number << 10 | index - 1).to_bytes(8, "little") for number in range(1, 20_000))
+        alone.replica.receive("b", More(1, 10 + index, 1, told), 1_000)
+        alone.replica.receive("b", More(1, index, 1, told), 1_000)
+    assert all(len(encode_message(sent)) < 1_000_000 for _, sent in alone.replica.take())
 
 
 def test_a_copy_is_known_to_come_in_from_its_first_part_to_its_last(alone: Peer) -> None:

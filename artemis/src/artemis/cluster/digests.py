@@ -1,8 +1,11 @@
 """Sums over all records, by which two nodes find out what they know differently (design 4.1 "Repair").
 
 A record has a digest of eight bytes over all that decides what it shows: key, version, removal, content, assertion and
-expiry; dead ones too, until they are swept; not the latest renewal, which differs all the time. Records fall into
-buckets by their key, and a bucket's sum is the digests of its records, each made once per change.
+expiry; dead ones too, until they are swept.
+Not the latest renewal, which differs all the time: its owner tells of it by itself, and where a node gave up what
+another one still hears, the expiry differs. Not the numbers of the changes either: where all else is the same, they
+make no difference to what anybody is shown.
+Records fall into buckets by their key, and a bucket's sum is the digests of its records, each made once per change.
 Not here: what is sent (`exchange`).
 """
 
@@ -19,7 +22,7 @@ import msgspec
 from artemis.registry import Lease
 
 BUCKETS = 1_024
-"""Buckets of instances: at 100 000 of them, a difference costs about a hundred rows."""
+"""Buckets of instances: at 100 000 of them, a difference costs about a hundred digests."""
 
 _LOW = BUCKETS - 1
 
@@ -62,40 +65,79 @@ class Digests:
 
     def refresh(self, most: int) -> bool:
         """Make at most so many digests that are missing; return whether none is missing now."""
-        dirty, sums, buckets = self._dirty, self._sums, self._buckets
+        dirty = self._dirty
         while dirty and most > 0:
-            lease, _ = dirty.popitem()
-            lease.digest = digest = _digest(lease)
-            bucket = digest & _LOW
-            sums[bucket] ^= digest
-            buckets[bucket][lease] = None
+            self._make(dirty.popitem()[0])
             most -= 1
         return not dirty
 
+    def _make(self, lease: Lease) -> int:
+        lease.digest = digest = _digest(lease)
+        bucket = digest & _LOW
+        self._sums[bucket] ^= digest
+        self._buckets[bucket][lease] = None
+        return digest
+
     def sums(self) -> bytes:
         """Return the sums of all buckets, eight bytes each, little-endian. None must be missing."""
-        return _swapped(self._sums).tobytes()
+        return packed_digests(self._sums)
 
     def differing(self, theirs: bytes) -> list[int]:
         """Return the buckets whose sums are others than `theirs`; those that have no sum there are."""
-        sums = array("Q")
-        sums.frombytes(theirs[: len(theirs) // 8 * 8])
-        sums = _swapped(sums)[:BUCKETS]
+        sums = unpacked_digests(theirs)[:BUCKETS]
         if sums == self._sums:  # as most often
             return []
         missing = list(range(len(sums), BUCKETS))
         return [bucket for bucket, (a, b) in enumerate(zip(self._sums, sums, strict=False)) if a != b] + missing
 
-    def leases(self, buckets: Iterable[int]) -> Iterator[Lease]:
-        """Yield the leases of some buckets whose digests have been made before; unknown numbers have none."""
-        for bucket in buckets:
-            if 0 <= bucket < BUCKETS:
-                yield from self._buckets[bucket]
+    def bucket(self, number: int) -> dict[int, Lease]:
+        """Return the leases of a bucket by their digests, those that had one before; an unknown number has none."""
+        if not 0 <= number < BUCKETS:
+            return {}
+        found: dict[int, Lease] = {}
+        for lease in self._buckets[number]:
+            digest = lease.digest
+            if not digest:
+                self._dirty.pop(lease, None)
+                digest = self._make(lease)
+            found[digest] = lease
+        return found
+
+    def find(self, digests: Iterable[int]) -> Iterator[Lease]:
+        """Yield the leases that have these digests now."""
+        for bucket, wanted in by_bucket(digests).items():
+            for lease in self._buckets[bucket]:
+                if lease.digest in wanted:
+                    yield lease
 
 
 def bucket_of(service: str, instance: str) -> int:
     """Return the bucket of an instance, ids in lower case."""
     return crc32(instance.encode(), crc32(service.encode())) & _LOW
+
+
+def by_bucket(digests: Iterable[int]) -> dict[int, set[int]]:
+    """Return digests of records by the buckets they are of."""
+    found: dict[int, set[int]] = {}
+    for digest in digests:
+        its = found.get(digest & _LOW)
+        if its is None:
+            found[digest & _LOW] = {digest}
+        else:
+            its.add(digest)
+    return found
+
+
+def packed_digests(digests: Iterable[int]) -> bytes:
+    """Return digests as bytes for the wire, little-endian."""
+    return _swapped(array("Q", digests)).tobytes()
+
+
+def unpacked_digests(data: bytes) -> array[int]:
+    """Return the numbers of bytes from the wire; what is left over at their end is none."""
+    numbers = array("Q")
+    numbers.frombytes(data[: len(data) // 8 * 8])
+    return _swapped(numbers)
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -1,65 +1,92 @@
-"""Exchanges: a node shows a peer the sums of what it knows and is sent all that differs (design 4.1 "Repair").
+"""Exchanges: a node shows a peer the sums of what it knows and is sent what differs (design 4.1 "Repair").
 
-An answer is sent in parts that its asker pulls. Which buckets differ, and the vector, are of the moment when it began;
-its rows are those of the moment when each is sent, so they hold what the vector says and maybe more. The parts are
-merged as they come; the vector comes over with the last one, and only then is it the asker's [dots]. A node asks one
-peer at a time, and takes nothing that answers an earlier question [bound_reply].
+In the buckets that differ the asker tells of every record that it has by a digest of eight bytes, so that the records
+of both that are alike stay where they are. An answer is sent in parts that its asker pulls. Which buckets differ, and
+the vector, are of the moment when it began; its rows are those of the moment when each is sent, so they hold what the
+vector says and maybe more. The parts are merged as they come; the vector comes over with the last one, and only then is
+it the asker's [dots]. A node asks one peer at a time, and takes nothing that answers an earlier question [bound_reply].
 Not here: when to ask whom, and links (`replica`).
 """
 
 from __future__ import annotations
 
-import sys
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from artemis.cluster.digests import BUCKETS, Digests
+from artemis.cluster.digests import BUCKETS, Digests, by_bucket, packed_digests, unpacked_digests
 from artemis.cluster.inspection import Inspection
 from artemis.cluster.messages import (
+    MAX_ORIGINS,
     InstanceRow,
+    More,
     OperationRow,
     Part,
     Repair,
     Row,
-    dots_of,
     instance_row,
     latest_epoch,
     latest_stamp,
-    record_of,
 )
 from artemis.cluster.operators import OperatorState
-from artemis.model import Instance
-from artemis.registry import Dot, Lease, Origin, Reach, Record, Registry, Stamp
+from artemis.cluster.outbox import ReplicaCounters
+from artemis.cluster.reading import Bounds, Records, StrangeRow, is_of_no_time
+from artemis.registry import Lease, Origin, Reach, Registry
 from artemis.registry.records import without_forgotten
 from artemis.registry.store import current
 
-ROWS = 200
+ROWS = 100
 """Rows of one message."""
 
-BYTES = 1_048_576
+BYTES = 524_288
 """Bytes of contents beyond which a message takes no further row."""
+
+AHEAD = 16
+"""Parts of an answer that are asked for at once, at most: with parts of 200 records, 15 000 records a second come over
+a link of 100 ms there and back."""
+
+_SLICE = 4_096
+"""Digests of one message, about: a millisecond of work."""
+
+_MOST_OF_A_BUCKET = 16_384
+"""Digests of one bucket that are told; records beyond are sent although they are alike. Seventeen million records."""
+
+_MOST_TOLD = 65_536
+"""Digests of an asker that are kept; one who tells of more is told nothing any more."""
 
 
 class Question(msgspec.Struct):
     """What this node has asked a peer: which part of the answer is due, since when, and what came so far.
 
-    `before` is this node's base when the answer began, `seen` the leases that the peer has too, `left` the buckets in
-    which something may be that it lacks, None before all of its rows are there. `begun` is when it was asked,
-    `repaired` how many records had been repaired until then. With an `inspection` nothing is merged.
+    `before` is this node's base when the answer began, `buckets` those that differ, `numbers` those of them that are of
+    instances. Of the first `described` of these the peer was told, with so many digests of each as `weights` says, and
+    `through` it has gone. `asked` is the last part that was asked for, `window` how many may be at once, `early` those
+    that came before their turn, `idle` counts parts in a row that brought nothing.
+    `ours` are the leases that the peer has not, or otherwise; `left` those of them that are still to be looked at, None
+    before all rows are there. `begun` is when it was asked, `repaired` how many records had been repaired until then.
+    With an `inspection` nothing is merged.
     """
 
     peer: str
     request: int
     since: int
     index: int = 0
+    asked: int = 0
+    window: int = 0
+    idle: int = 0
+    early: dict[int, Repair] = {}
     theirs: Reach = Reach({}, {})
     before: Mapping[str, int] = {}
     floor: Mapping[Origin, int] = {}
     buckets: list[int] = []
-    seen: set[Lease] = msgspec.field(default_factory=set)
-    operations: list[OperationRow] = msgspec.field(default_factory=list)
-    left: list[int] | None = None
+    numbers: list[int] = []
+    described: int = 0
+    weights: list[int] = []
+    through: int = 0
+    ours: dict[Lease, None] = {}
+    operations: list[OperationRow] = []
+    left: list[Lease] | None = None
     rows: int = 0
     begun: int = 0
     repaired: int = 0
@@ -84,7 +111,10 @@ class Exchanged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer:
-    """An answer to a peer's question, in messages of so many `rows` at most."""
+    """An answer to a peer's question, in messages of so many `rows` at most. Owned by who answers.
+
+    `since` is when it was asked for last, in monotonic milliseconds.
+    """
 
     def __init__(
         self,
@@ -98,54 +128,91 @@ class Answer:
     ) -> None:
         self.request = request
         self.since = now
-        self.index = 0
+        self._index = 0
         self._registry = registry
         self._digests = digests
-        self._operators = operators
         self._most = rows
         self._buckets = buckets
+        self._numbers = [bucket for bucket in buckets if bucket < BUCKETS]
+        self._through = 0
+        # What the asker has in the buckets that come next.
+        self._told: deque[set[int]] = deque()
+        self._waiting = 0
+        self._early: dict[int, More] = {}
         self._base, self._unnamed = dict(registry.base), dict(registry.unnamed)
         self._vector = parts_of(registry.vector)
         self._floor = parts_of(registry.floor)
-        self._messages = self._parts()
+        behind = [bucket - BUCKETS for bucket in buckets if bucket >= BUCKETS]
+        self._rows: Iterator[Row] = iter(() if operators is None else operators.rows(behind))
+        self._unknown: list[int] = []
 
-    def next(self, index: int, now: int) -> Repair | None:
-        """Return the part `index`; None unless it is the next one, and when the answer is of no use any more.
+    def begin(self) -> Repair:
+        """Return the first part."""
+        base, unnamed = list(self._base.items()), list(self._unnamed.items())
+        part = self._part()
+        return msgspec.structs.replace(
+            part, buckets=self._buckets, vector=self._vector, base=base, floor=self._floor, unnamed=unnamed
+        )
 
-        That is so when epochs were forgotten since it began, as records do not name them now.
+    def go_on(self, more: More, now: int) -> Iterator[Repair]:
+        """Yield the parts that are asked for by now; each once, in their order, also if the asking comes in another.
+
+        There are none any more when the answer is of no use, as epochs were forgotten since it began, which records do
+        not name now; and when the asker tells more of what it has than an answer can keep.
         """
         registry = self._registry
-        if index != self.index or registry.base != self._base or registry.unnamed != self._unnamed:
-            return None
-        self.index += 1
+        if registry.base != self._base or registry.unnamed != self._unnamed or self._waiting > _MOST_TOLD:
+            return
         self.since = now
-        return next(self._messages, None)
+        if self._index <= more.index < self._index + AHEAD:
+            self._early[more.index] = more
+        while (due := self._early.pop(self._index, None)) is not None:
+            self._hear(due)
+            part = self._part()
+            yield part
+            if part.last:
+                return
 
-    def _parts(self) -> Iterator[Repair]:
+    def _hear(self, more: More) -> None:
+        """Note what the asker has in the buckets that follow those that it told of before."""
+        first = self._through + len(self._told)
+        numbers = self._numbers[first : first + more.buckets]
+        theirs = by_bucket(unpacked_digests(more.digests))
+        for number in numbers:
+            its = theirs.get(number, set())
+            self._told.append(its)
+            self._waiting += len(its)
+
+    def _part(self) -> Repair:
         rows: list[Row] = []
-        size = index = 0
-        for row in self._rows():
-            if len(rows) == self._most or size > BYTES:
-                yield self._part(index, rows, last=False)
-                rows, size, index = [], 0, index + 1
-            rows.append(row)
-            if isinstance(row, InstanceRow):
-                size += len(row.content)
-        yield self._part(index, rows, last=True)
+        size, last = 0, False
+        while len(rows) < self._most and size <= BYTES and len(self._unknown) < _SLICE:
+            row = next(self._rows, None)
+            if row is not None:
+                rows.append(row)
+                size += len(row.content) if isinstance(row, InstanceRow) else 0
+            elif self._told:
+                self._open()
+            else:
+                last = self._through == len(self._numbers)
+                break
+        unknown, self._unknown = packed_digests(self._unknown), []
+        part = Repair(self.request, self._index, last, rows, through=self._through, unknown=unknown)
+        self._index += 1
+        return part
 
-    def _rows(self) -> Iterator[Row]:
-        if self._operators is not None:
-            yield from self._operators.rows(bucket - BUCKETS for bucket in self._buckets if bucket >= BUCKETS)
-        for bucket in self._buckets:
-            for lease in list(self._digests.leases([bucket])):
-                record = without_forgotten(current(lease), self._base)
-                yield instance_row(record, max(0, self.since - lease.heard), with_dots=True)
+    def _open(self) -> None:
+        """Go on with the next bucket: find out who lacks what there."""
+        theirs, number = self._told.popleft(), self._numbers[self._through]
+        self._through += 1
+        self._waiting -= len(theirs)
+        mine = self._digests.bucket(number)
+        self._unknown.extend(sorted(theirs.difference(mine)))
+        self._rows = map(self._row, [lease for digest, lease in mine.items() if digest not in theirs])
 
-    def _part(self, index: int, rows: list[Row], *, last: bool) -> Repair:
-        if index:
-            return Repair(self.request, index, last, rows)
-        base, unnamed = list(self._base.items()), list(self._unnamed.items())
-        return Repair(self.request, 0, last, rows, self._buckets, self._vector, base, self._floor, unnamed)
+    def _row(self, lease: Lease) -> Row:
+        record = without_forgotten(current(lease), self._base)
+        return instance_row(record, max(0, self.since - lease.heard), with_dots=True)
 
 
 def differing(digests: Digests, operators: OperatorState | None, theirs: bytes) -> list[int]:
@@ -169,14 +236,15 @@ def sums(digests: Digests, operators: OperatorState | None) -> bytes:
 
 
 def begin(question: Question, repair: Repair, registry: Registry, now: int) -> int:
-    """Take in the state that the first part of an answer comes with; return how much of it is of no time.
+    """Take in the state that the first part of an answer comes with; return how much of it is left out.
 
-    That is left out: an epoch that nobody can follow with a later one would shut its node out for ever.
+    That is what is of no time, as an epoch that nobody can follow with a later one would shut its node out for ever;
+    and lives of nodes beyond those that an answer of this node could name.
     """
     latest = latest_epoch(registry.wall(now))
     vector, floor = (
-        {Origin(node, epoch): seq for node, epoch, seq in parts if epoch <= latest}
-        for parts in (repair.vector, repair.floor)
+        _readable(parts, latest, known)
+        for parts, known in ((repair.vector, registry.vector), (repair.floor, registry.floor))
     )
     base, unnamed = (
         {node: epoch for node, epoch in epochs if epoch <= latest} for epochs in (repair.base, repair.unnamed)
@@ -184,126 +252,98 @@ def begin(question: Question, repair: Repair, registry: Registry, now: int) -> i
     question.theirs = Reach(vector, base, unnamed)
     question.floor = floor
     question.buckets = repair.buckets
+    question.numbers = [bucket for bucket in repair.buckets if bucket < BUCKETS]
     question.before = dict(registry.base)
     named = len(repair.vector) + len(repair.floor) + len(repair.base) + len(repair.unnamed)
     return named - len(vector) - len(floor) - len(base) - len(unnamed)
 
 
+def _readable(parts: Sequence[Part], latest: int, known: Mapping[Origin, int]) -> dict[Origin, int]:
+    found: dict[Origin, int] = {}
+    room = MAX_ORIGINS - len(known)
+    for node, epoch, seq in parts:
+        origin = Origin(node, epoch)
+        if epoch > latest:
+            continue
+        if origin not in known and origin not in found:
+            room -= 1
+            if room < 0:
+                continue
+        found[origin] = seq
+    return found
+
+
+def ask(question: Question, digests: Digests) -> More:
+    """Return the question for the next part, which tells what this node has in some of the buckets that follow."""
+    question.asked += 1
+    waiting = sum(question.weights[question.through :])
+    found: list[int] = []
+    count = 0
+    while question.described < len(question.numbers) and waiting < AHEAD * _SLICE and len(found) < _SLICE:
+        own = list(digests.bucket(question.numbers[question.described]))[:_MOST_OF_A_BUCKET]
+        question.described += 1
+        question.weights.append(len(own))
+        waiting += len(own)
+        found += own
+        count += 1
+    return More(question.request, question.asked, count, packed_digests(found))
+
+
+def take(question: Question, repair: Repair, digests: Digests) -> None:
+    """Note how far a part gets, and what this node has of which it says that its sender has not."""
+    useless = not (repair.rows or repair.last or repair.unknown) and repair.through <= question.through
+    question.idle = question.idle + 1 if useless else 0
+    question.through = min(max(repair.through, question.through), question.described)
+    question.ours.update(dict.fromkeys(digests.find(unpacked_digests(repair.unknown))))
+
+
 def absorb(
-    question: Question, rows: Sequence[Row], registry: Registry, operators: OperatorState | None, now: int
-) -> int:
-    """Merge some rows of an answer; return how many of them are no records."""
+    question: Question,
+    rows: Sequence[Row],
+    registry: Registry,
+    operators: OperatorState | None,
+    counters: ReplicaCounters,
+    now: int,
+) -> None:
+    """Merge some rows of an answer; those that are no records are counted as `strange`."""
     question.rows += len(rows)
-    strange = 0
-    records = Records(registry.region, latest_stamp(registry.wall(now)))
+    counters.rows_received += len(rows)
+    bounds = Bounds(registry.vector, question.theirs.vector, registry.ahead)
+    records = Records(registry.region, latest_stamp(registry.wall(now)), bounds)
     for row in rows:
         if isinstance(row, InstanceRow):
             try:
                 record = records.of(row)
             except StrangeRow:
-                strange += 1
+                counters.strange += 1
                 continue
             lease = registry.absorb(record, row.age, question.theirs, question.before, now)
             if lease is not None:
-                question.seen.add(lease)
+                question.ours.pop(lease, None)
         elif is_of_no_time(row, records.latest):
-            strange += 1
+            counters.strange += 1
         elif operators is not None:
-            operators.absorb(row, dots_of(row.dots), question.theirs, question.before, now)
+            operators.absorb(row, records.dots(row.dots), question.theirs, question.before, now)
             question.operations.append(row)
-    return strange
+    counters.dots_refused += bounds.refused
 
 
-def lacking(question: Question, registry: Registry, digests: Digests, effort: int) -> list[Lease]:
+def lacking(question: Question, registry: Registry, effort: int) -> list[Lease]:
     """Return some more of what the peer does not have though it knew it, after the last row.
 
-    `question.left` are the buckets still to be gone through; about `effort` leases are looked at, fewer if many are.
+    `question.left` is still to be gone through; about `effort` leases are looked at, fewer if many are found.
     """
     found: list[Lease] = []
-    while question.left and effort > 0:
-        leases = list(digests.leases([question.left.pop()]))
-        ours = [lease for lease in leases if lease not in question.seen]
-        died = registry.lacking(ours, question.theirs)
-        effort -= 1 + len(leases) // 5 + len(ours) + 20 * len(died)
+    left = question.left
+    while left and effort > 0:
+        died = registry.lacking(left[-_AT_ONCE:], question.theirs)
+        del left[-_AT_ONCE:]
+        effort -= _AT_ONCE + 20 * len(died)
         found += died
     return found
 
 
-class StrangeRow(ValueError):  # noqa: N818 - what it is
-    """A row can be read, but is no record that a node would make; the text says why."""
-
-
-class Records:
-    """Makes the records of the rows of one message, which share what is alike. For a region in lower case."""
-
-    __slots__ = ("_origins", "_region", "_stamps", "latest")
-
-    def __init__(self, region: str, latest: int) -> None:
-        self.latest = latest
-        self._region = region
-        self._stamps: dict[Stamp, Stamp] = {}
-        self._origins: dict[tuple[str, int], Origin] = {}
-
-    def of(self, row: InstanceRow, dot: Dot | None = None) -> Record:
-        """Return the record of a row, with this dot or with its own. Raises StrangeRow."""
-        _check(row, self.latest)
-        dots = (dot,) if dot is not None else tuple(sorted(map(self._dot, row.dots)))
-        record = record_of(row, self._region, dots)
-        stamp = self._stamp
-        return msgspec.structs.replace(
-            record,
-            version=stamp(record.version),
-            renewed=stamp(record.renewed),
-            expired=stamp(record.expired),
-            asserted=stamp(record.asserted),
-        )
-
-    def _dot(self, part: Part) -> Dot:
-        node, epoch, seq = part
-        origin = self._origins.get((node, epoch))
-        if origin is None:
-            origin = self._origins[node, epoch] = Origin(sys.intern(node), epoch)
-        return Dot(origin, seq)
-
-    def _stamp(self, stamp: Stamp) -> Stamp:
-        known = self._stamps.get(stamp)
-        if known is None:
-            known = self._stamps[stamp] = (stamp[0], sys.intern(stamp[1]))
-        return known
-
-
-def is_of_no_time(row: OperationRow, latest: int) -> bool:
-    """Tell whether no node would decide anything with these stamps, or in these epochs."""
-    return max(row.version[0], row.since[0]) > latest or _in_no_life(row.dots, latest)
-
-
-def _in_no_life(dots: Sequence[Part], latest: int) -> bool:
-    return any(1_000 * epoch > latest for _, epoch, _ in dots)
-
-
-def _check(row: InstanceRow, latest: int) -> None:
-    """Refuse what would break those who read records: no node sends it that keeps to the rules of this one."""
-    if row.service != row.service.lower() or row.instance != row.instance.lower():
-        raise StrangeRow("its ids are not in lower case")
-    if max(row.version[0], row.renewed[0], row.expired[0], row.asserted[0]) > latest or _in_no_life(row.dots, latest):
-        raise StrangeRow("its stamps are of no time")
-    if row.removed:
-        if row.content:
-            raise StrangeRow("it is removed, but has content")
-        return
-    try:
-        instance = _INSTANCE.decode(row.content)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise StrangeRow(f"its content is no instance: {error}") from error
-    names = instance.service_id, instance.instance_id
-    if names != (row.service, row.instance) and tuple((name or "").lower() for name in names) != (
-        row.service,
-        row.instance,
-    ):
-        raise StrangeRow("its content is another instance")
-
-
-_INSTANCE = msgspec.json.Decoder(Instance)
+_AT_ONCE = 100
 
 
 def parts_of(vector: Mapping[Origin, int]) -> list[Part]:

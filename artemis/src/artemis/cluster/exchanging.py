@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 
 from artemis.cluster import exchange
 from artemis.cluster.digests import BUCKETS, Digests
-from artemis.cluster.exchange import Answer, Exchanged, Question
+from artemis.cluster.exchange import AHEAD, Answer, Exchanged, Question
 from artemis.cluster.inspection import Inspection
 from artemis.cluster.messages import Digest, More, Repair
 from artemis.cluster.operators import OperatorState
@@ -201,71 +201,87 @@ class Exchanges:
         buckets = exchange.differing(self._digests, self._operators, digest.sums)
         answer = Answer(self._registry, self._digests, self._operators, digest.request, buckets, self._rows, now)
         self._answers[peer] = answer
-        self._send_part(peer, answer, 0, now)
+        self._send_part(peer, answer.begin())
 
     def on_more(self, peer: str, message: More, now: int) -> None:
+        """Send a peer the next part of its answer."""
         answer = self._answers.get(peer)
         if answer is not None and answer.request == message.request:
-            self._send_part(peer, answer, message.index, now)
+            for part in answer.go_on(message, now):
+                self._send_part(peer, part)
 
-    def _send_part(self, peer: str, answer: Answer, index: int, now: int) -> None:
-        part = answer.next(index, now)
-        if part is None:
-            return
+    def _send_part(self, peer: str, part: Repair) -> None:
         self._outbox.counters.rows_sent += len(part.rows)
         self._outbox.send(peer, part)
         if part.last:
             del self._answers[peer]
 
     def on_repair(self, peer: str, message: Repair, now: int) -> None:
+        """Take in a part of an answer, and what came before its turn; ask for those that follow."""
         question = self._question
         if (
             question is None
-            or (question.peer, question.request, question.index) != (peer, message.request, message.index)
-            or question.left is not None
-            or (question.inspection is not None and question.inspection.ending)
+            or (question.peer, question.request) != (peer, message.request)
+            or not question.index <= message.index <= question.asked
         ):
             return  # it answers an earlier question, or comes twice
-        if (not message.rows and not message.last) or now - question.begun > _LONGEST * self._timings.patience:
+        question.early[message.index] = message
+        while question is self._question and question.left is None and not self._only_ends(question):
+            part = question.early.pop(question.index, None)
+            if part is None:
+                return
+            self._on_part(question, part, now)
+
+    def _on_part(self, question: Question, part: Repair, now: int) -> None:
+        exchange.take(question, part, self._digests)
+        if question.idle > AHEAD or now - question.begun > _LONGEST * self._timings.patience:
             # No node says nothing and that there is more; nobody else is asked before this one comes to an end.
             self.give_up(now, "its answer does not end")
             return
-        registry = self._registry
         question.since = now
-        if question.inspection is not None:
-            self._inspected(question, question.inspection, message, now)
-            return
-        if message.index == 0:
-            self._outbox.counters.strange += exchange.begin(question, message, registry, now)
-            self.differing = len(message.buckets)
-            self._begun(question, now)
-        self._outbox.counters.rows_received += len(message.rows)
-        self._outbox.counters.strange += exchange.absorb(question, message.rows, registry, self._operators, now)
-        self._digests.refresh(len(message.rows))
-        if message.last:
-            question.left = list(question.buckets)
+        if not question.index:
+            strange = exchange.begin(question, part, self._registry, now)
+            if question.inspection is None:
+                self._outbox.counters.strange += strange
+                self.differing = len(question.buckets)
+                self._begun(question, now)
+            else:
+                question.inspection.begin(question.buckets, question.theirs, self._operators)
+        if question.inspection is None:
+            self._merge(question, part, now)
+        else:
+            self._look_at(question, question.inspection, part, now)
+
+    def _merge(self, question: Question, part: Repair, now: int) -> None:
+        exchange.absorb(question, part.rows, self._registry, self._operators, self._outbox.counters, now)
+        self._digests.refresh(len(part.rows))
+        if part.last:
+            question.left = list(question.ours)
             self._finish(question, now)
         else:
-            question.index += 1
-            self._outbox.send(peer, More(question.request, question.index))
+            self._go_on(question)
 
-    def _inspected(self, question: Question, inspection: Inspection, message: Repair, now: int) -> None:
-        """Look at a part of an answer."""
-        registry = self._registry
-        if message.index == 0:
-            exchange.begin(question, message, registry, now)
-            inspection.begin(question.buckets, question.theirs, self._operators)
-        inspection.compare(message.rows, registry)
-        if message.last or inspection.enough:
-            inspection.end(complete=message.last)
+    def _look_at(self, question: Question, inspection: Inspection, part: Repair, now: int) -> None:
+        inspection.compare(part.rows, question.ours, self._registry)
+        if part.last or inspection.enough:
+            inspection.end(question.ours if part.last else (), complete=part.last)
             self._end_inspection(inspection, now)
         else:
-            question.index += 1
-            self._outbox.send(question.peer, More(question.request, question.index))
+            self._go_on(question)
+
+    def _go_on(self, question: Question) -> None:
+        """Ask for what follows: for one part more at once than the last time, so that little is asked for in vain."""
+        question.index += 1
+        question.window = min(question.window + 1, AHEAD)
+        while question.asked - question.index + 1 < question.window:
+            self._outbox.send(question.peer, exchange.ask(question, self._digests))
+
+    def _only_ends(self, question: Question) -> bool:
+        return question.inspection is not None and question.inspection.ending
 
     def _end_inspection(self, inspection: Inspection, now: int) -> None:
         """After the last row: go on with what the peer has not."""
-        inspection.finish(self._registry, self._digests, _LOOKED_AT, now)
+        inspection.finish(self._registry, _LOOKED_AT, now)
         if inspection.done:
             self._question = None
             self._outbox.counters.inspections += 1
@@ -273,7 +289,7 @@ class Exchanges:
     def _finish(self, question: Question, now: int) -> None:
         """After the last row: say what died at the peer unknown to us, some at a time, and know as much as it did."""
         registry = self._registry
-        for lease in exchange.lacking(question, registry, self._digests, _LOOKED_AT):
+        for lease in exchange.lacking(question, registry, _LOOKED_AT):
             registry.restate(lease, now)
             self._outbox.counters.restated += 1
             question.restated += 1

@@ -2,7 +2,8 @@
 
 A sender numbers the leases that it tells of, the same for all peers, and says the name of a number when it first uses
 it. A receiver that lacks a name asks for it (`Unnamed`): so does one that connected later, or lost a message. When many
-numbers name leases that are gone, the sender begins anew, in a new generation.
+numbers name leases that are gone, the sender begins anew, in a new generation. What is said of a number without a name
+is kept until its name comes, else an instance that is heard elsewhere would be given up here meanwhile.
 Not here: what a renewal does (`artemis.registry.merging`).
 """
 
@@ -12,7 +13,7 @@ import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 
-from artemis.registry import Lease, Registry
+from artemis.registry import Lease, Registry, Stamp
 
 Name = tuple[int, str, str]
 """A handle, service and instance id in lower case."""
@@ -24,6 +25,18 @@ NAMES_AT_ONCE = 2_000
 """Names of one message, and names asked for at once: about 100 KB."""
 
 _HANDLES_AT_ONCE = 5_000
+
+GROWTH = 100_000
+"""How far beyond all handles of a peer that were named before one may be that is named now."""
+
+MOST_UNMET = 16 * 1024 * 1024
+"""Bytes, about, of the names of one peer that no record here has."""
+
+MOST_OWED = 100_000
+"""Renewals of one peer that wait for the names of their handles."""
+
+OWED_FOR = 5_000
+"""Milliseconds that they wait; who is alive is heard again by then."""
 
 _SPARE = 1_000
 """Handles of leases that are gone, at least, before a new generation begins."""
@@ -91,23 +104,72 @@ class Handles:
 class PeerHandles:
     """What the handles of one peer, in one of its lives and generations, mean here. Owned by a replica."""
 
-    __slots__ = ("_meant", "life")
+    __slots__ = ("_meant", "_owed", "_unmet", "life")
 
     def __init__(self, life: tuple[int, int]) -> None:
         self.life = life
         """Epoch and generation; larger ones are later."""
+        self._unmet = 0
         # The lease that a handle means; its ids while there is none.
         self._meant: list[Lease | tuple[str, str] | None] = []
+        # What was said of handles without names, and when; the latest last.
+        self._owed: dict[int, tuple[Stamp, int]] = {}
 
-    def learn(self, names: Iterable[Name]) -> None:
-        """Note what handles mean; those beyond MAX_HANDLES are not read."""
+    def learn(self, names: Iterable[Name]) -> int:
+        """Note what handles mean; return how many are not noted.
+
+        Those are what is beyond MAX_HANDLES; what is far beyond all that was named before, as one number would make a
+        table of any size, but each message brings the table nearer; and names that are too many to be kept until their
+        records come. Whoever uses such a handle is asked for its name again.
+        """
         meant = self._meant
+        room = min(len(meant) + GROWTH, MAX_HANDLES)
+        refused = 0
+        far = False
         for number, service, instance in names:
-            if not 0 <= number < MAX_HANDLES:
+            if not 0 <= number < room or self._unmet > MOST_UNMET:
+                refused += 1
+                far = far or number >= room
                 continue
             if number >= len(meant):
                 meant.extend([None] * (number + 1 - len(meant)))
-            meant[number] = service, instance
+            self._put(number, (service, instance))
+        if far:
+            meant.extend([None] * (room - len(meant)))
+        return refused
+
+    def _put(self, number: int, one: Lease | tuple[str, str]) -> None:
+        before = self._meant[number]
+        if before.__class__ is tuple:
+            self._unmet -= _size(before)
+        if one.__class__ is tuple:
+            self._unmet += _size(one)
+        self._meant[number] = one
+
+    def owe(self, handles: Iterable[int], stamp: Stamp, now: int) -> int:
+        """Keep a renewal of handles without names until the names come; return how many there is no room for."""
+        owed = self._owed
+        while owed and now - owed[oldest := next(iter(owed))][1] > OWED_FOR:
+            del owed[oldest]
+        refused = 0
+        for number in handles:
+            owed.pop(number, None)
+            if len(owed) < MOST_OWED:
+                owed[number] = stamp, now
+            else:
+                refused += 1
+        return refused
+
+    def settle(self, names: Iterable[Name], now: int) -> dict[Stamp, list[int]]:
+        """Take out what is owed to handles whose names have come: the handles, by the stamp of their renewal."""
+        owed = self._owed
+        due: dict[Stamp, list[int]] = {}
+        if owed:
+            for number in [number for number, *_ in names if number in owed]:
+                stamp, at = owed.pop(number)
+                if now - at <= OWED_FOR:
+                    due.setdefault(stamp, []).append(number)
+        return due
 
     def leases(self, handles: Sequence[int], registry: Registry) -> tuple[list[Lease], list[int], bool]:
         """Return the leases that handles mean, the handles whose names are missing, and whether a record is missing."""
@@ -128,11 +190,15 @@ class PeerHandles:
             lease = registry.find(service, instance)
             if lease is None:
                 lacking = True
-                meant[number] = service, instance
+                self._put(number, (service, instance))
             else:
-                meant[number] = lease
+                self._put(number, lease)
                 found.append(lease)
         return found, nameless, lacking
+
+
+def _size(name: tuple[str, str]) -> int:
+    return 200 + len(name[0]) + len(name[1])
 
 
 def packed(handles: Iterable[int]) -> bytes:

@@ -1,7 +1,7 @@
 """Looking at how two nodes differ without changing either: an answer that is compared instead of merged.
 
-An inspection takes the place of an exchange: the peer sends all records of the buckets that differ, as they were at one
-moment, and each is compared with what is here. Only so much is looked at, and only so much is told of it.
+An inspection takes the place of an exchange: the peer sends the records that differ, as they are when they are sent,
+and each is compared with what is here. Only so much is looked at, and only so much is told of it.
 Not here: asking and links (`replica`), and repair (`exchange`).
 """
 
@@ -13,10 +13,10 @@ from typing import Literal
 
 import msgspec
 
-from artemis.cluster.digests import BUCKETS, Digests
+from artemis.cluster.digests import BUCKETS
 from artemis.cluster.messages import InstanceRow, OperationRow, Part, Row
 from artemis.cluster.operators import OperatorState
-from artemis.registry import Origin, Reach, Record, Registry, Stamp
+from artemis.registry import Lease, Origin, Reach, Record, Registry, Stamp
 from artemis.registry.records import ZERO
 
 MOST_ROWS = 20_000
@@ -80,9 +80,7 @@ class Inspection:
         self.why: Counter[str] = Counter()
         self.services: Counter[str] = Counter()
         self._theirs = Reach({}, {})
-        self._numbers: list[int] = []
-        self._left: list[int] | None = None
-        self._seen: set[tuple[str, str]] = set()
+        self._left: list[Lease] | None = None
         self._operations: dict[tuple[str, str, str, str], OperationRow] = {}
 
     @property
@@ -93,14 +91,13 @@ class Inspection:
     def begin(self, buckets: Sequence[int], theirs: Reach, operators: OperatorState | None) -> None:
         """Take in what the answer begins with."""
         self.buckets = len(buckets)
-        self._numbers = list(buckets)
         self._theirs = theirs
         if operators is not None:
             rows = operators.rows(bucket - BUCKETS for bucket in buckets if bucket >= BUCKETS)
             self._operations = {_key(row): row for row in rows}
 
-    def compare(self, rows: Sequence[Row], registry: Registry) -> None:
-        """Compare some rows of the answer."""
+    def compare(self, rows: Sequence[Row], ours: dict[Lease, None], registry: Registry) -> None:
+        """Compare some rows of the answer, and take their leases out of those that the peer may not have."""
         self.rows += len(rows)
         for row in rows:
             if isinstance(row, OperationRow):
@@ -108,9 +105,10 @@ class Inspection:
                 if mine is None or (mine.version, mine.removed) != (row.version, row.removed):
                     self._differs_in_operation(mine, row, registry)
                 continue
-            self._seen.add((row.service, row.instance))
             lease = registry.find(row.service, row.instance)
             record = None if lease is None else lease.record
+            if lease is not None:
+                ours.pop(lease, None)
             if record is None or not _alike(record, row):
                 self._differs(row.service, row.instance, record, row, registry)
 
@@ -119,27 +117,25 @@ class Inspection:
         """Whether as much was looked at as may be."""
         return self.rows >= MOST_ROWS
 
-    def end(self, *, complete: bool) -> None:
-        """There are no more rows; `complete` says that all were compared."""
+    def end(self, ours: Iterable[Lease], *, complete: bool) -> None:
+        """There are no more rows, and the peer has none of `ours`; `complete` says that all were compared."""
         self.complete = complete
-        self._left = self._numbers if complete else []
+        self._left = list(ours)
 
     @property
     def ending(self) -> bool:
         """Whether only what the peer has not is still to be added, by `finish`."""
         return self._left is not None and not self.done
 
-    def finish(self, registry: Registry, digests: Digests, effort: int, now: int) -> None:
+    def finish(self, registry: Registry, effort: int, now: int) -> None:
         """Add some of what the peer has not, looking at about `effort` leases."""
         left = self._left or []
         while left and effort > 0 and self.count < MOST_ROWS:
-            effort -= 1
-            for lease in digests.leases([left.pop()]):
-                effort -= 1
-                _, service, instance = lease.record.key
-                if (service, instance) not in self._seen:
-                    effort -= 10
-                    self._differs(service, instance, lease.record, None, registry)
+            effort -= 10
+            lease = left.pop()
+            _, service, instance = lease.record.key
+            if registry.find(service, instance) is lease:
+                self._differs(service, instance, lease.record, None, registry)
         if left and self.count < MOST_ROWS:
             return
         if self.complete:
@@ -155,7 +151,7 @@ class Inspection:
 
     def _close(self, now: int) -> None:
         self.ended, self._left = now, None
-        self._seen, self._operations, self._numbers = set(), {}, []
+        self._operations = {}
 
     def _differs(
         self, service: str, instance: str, mine: Record | None, theirs: InstanceRow | None, registry: Registry

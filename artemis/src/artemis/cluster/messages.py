@@ -11,7 +11,7 @@ from typing import Annotated
 
 import msgspec
 
-from artemis.registry import Dot, Origin, Record
+from artemis.registry import Record
 from artemis.registry.settings import MAX_ID
 
 PROTOCOL = 1
@@ -23,7 +23,7 @@ OLDEST_PROTOCOL = 1
 MAX_MESSAGE = 4 * 1024 * 1024
 """Bytes of one message at most, so that it fits into a packet."""
 
-MAX_ROWS = 500
+MAX_ROWS = 250
 """Rows of one message that are read, as nobody else has a turn while they are merged; senders stop far below."""
 
 MAX_NAMES = 2_000
@@ -55,8 +55,11 @@ Part = tuple[Name, Number, Number]
 Parts = Annotated[list[Part], msgspec.Meta(max_length=MAX_ORIGINS)]
 """A vector, or the dots of a record."""
 
-Handles = Annotated[bytes, msgspec.Meta(max_length=80_000)]
-"""Little-endian unsigned 32-bit numbers."""
+Handles = Annotated[bytes, msgspec.Meta(max_length=20_000)]
+"""Little-endian unsigned 32-bit numbers, 5 000 at most, as nobody else has a turn while they are looked up."""
+
+RecordDigests = Annotated[bytes, msgspec.Meta(max_length=262_144)]
+"""Digests of records, eight bytes each; see `digests`."""
 
 Age = Number
 """How many milliseconds ago, on the sender's monotonic clock, the latest renewal of a record was accepted."""
@@ -148,7 +151,7 @@ class Unnamed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="unnam
 
 
 class Digest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="digest"):
-    """Asks for what the receiver knows better: one sum of eight bytes for each bucket of the sender's records.
+    """Asks for what the receiver knows else: one sum of eight bytes for each bucket of the sender's records.
 
     `request` numbers the sender's exchanges.
     """
@@ -158,12 +161,14 @@ class Digest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="digest
 
 
 class Repair(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="repair"):
-    """Some rows of the answer to a `Digest`: all records of all buckets that differ, as they were when it was asked.
+    """A part of the answer to a `Digest`: rows of the buckets that differ, as they are when it is sent.
 
-    The `first` one of an answer has the state of that moment: vector, base (node to the epoch below which everything is
-    included), floor, and `unnamed` (node to the epoch below which rows name no changes, where that is beyond the base),
-    and the `buckets` that differ. `index` counts the messages of one answer; all rows are there
-    after the one that is `last`. The next one is sent when asked for by `More`.
+    The one with `index` 0 comes at once, with the state of that moment: vector, base (node to the epoch below which
+    everything is included), floor, and `unnamed` (node to the epoch below which rows name no changes, where that is
+    beyond the base), and the `buckets` that differ. Each further one is asked for by `More`, and all is there after the
+    one that is `last`. Of instances it has the records whose digests the asker did not tell of, and `unknown` are
+    digests that he told of and that no record of the sender has; `through` buckets of instances are gone through by
+    then, the last of them maybe not whole. Of operations it has all.
     """
 
     request: Number
@@ -175,13 +180,21 @@ class Repair(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="repair
     base: Annotated[list[tuple[Name, Number]], msgspec.Meta(max_length=10_000)] = []
     floor: Parts = []
     unnamed: Annotated[list[tuple[Name, Number]], msgspec.Meta(max_length=10_000)] = []
+    through: Number = 0
+    unknown: RecordDigests = b""
 
 
 class More(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="more"):
-    """Asks for the message `index` of the answer to `request`."""
+    """Asks for the part `index` of the answer to `request`, and tells of the next `buckets` of instances that differ.
+
+    `digests` are those of all records that the asker has in them. The sender goes through no bucket before it was told
+    of.
+    """
 
     request: Number
     index: Number
+    buckets: Number = 0
+    digests: RecordDigests = b""
 
 
 class Farewell(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="farewell"):
@@ -239,22 +252,3 @@ def instance_row(record: Record, age: Age, *, with_dots: bool) -> InstanceRow:
         age,
         [(dot.origin.node, dot.origin.epoch, dot.seq) for dot in record.dots] if with_dots else [],
     )
-
-
-def record_of(row: InstanceRow, region: str, dots: tuple[Dot, ...]) -> Record:
-    """Return the record of a row with these dots."""
-    return Record(
-        (region, row.service, row.instance),
-        row.version,
-        row.removed,
-        row.content,
-        row.renewed,
-        row.expired,
-        row.asserted,
-        dots,
-    )
-
-
-def dots_of(parts: list[Part]) -> tuple[Dot, ...]:
-    """Return the dots that a row names, in their order."""
-    return tuple(sorted(Dot(Origin(node, epoch), seq) for node, epoch, seq in parts))

@@ -26,6 +26,9 @@ class ReplicaCounters(msgspec.Struct, gc=False):
     inspections: int = 0
     overflows: int = 0
     strange: int = 0
+    dots_refused: int = 0
+    names_refused: int = 0
+    returns_dropped: int = 0
 
 
 class Outbox:

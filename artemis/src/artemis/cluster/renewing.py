@@ -5,17 +5,30 @@ Not here: what a renewal does to a lease (`artemis.registry.merging`), and handl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import islice
 
 from artemis.cluster.epochs import Epochs
 from artemis.cluster.handles import NAMES_AT_ONCE, Handles, PeerHandles, packed, unpacked
 from artemis.cluster.messages import Renewals, Unnamed, latest_epoch, latest_stamp
 from artemis.cluster.outbox import Outbox
-from artemis.registry import Origin, Registry
+from artemis.registry import Lease, Origin, Registry, Stamp
 from artemis.registry.records import ZERO
 
 _EARLY = 5_000
-"""Renewals after which a beat comes before its time, so that one beat costs no more than some milliseconds."""
+"""Renewals after which a beat comes before its time."""
+
+_AT_ONCE = 10_000
+"""Renewals that are told in one go, about 5 ms; the rest waits for the next tick."""
+
+_ASKED_AT_ONCE = 6_000
+"""Handles of one message whose names are asked for."""
+
+_RETURNS = 300
+"""Expired leases that come back in one go, about 10 ms, as each is a change of this node's own."""
+
+_MOST_RETURNING = 20_000
+"""Expired leases that wait to come back; of more it will be heard again, or an exchange brings them."""
 
 
 class Renewing:
@@ -38,6 +51,9 @@ class Renewing:
         self._peer_handles: dict[str, PeerHandles] = {}
         self._reached: dict[str, tuple[Origin, int]] = {}
         self._beaten = now
+        # What was heard until then and is still to be told, the latest first.
+        self._waiting: list[Lease] = []
+        self._returning: dict[Lease, Stamp] = {}
         # What had been renewed when the last beat was told, and the own number that it told.
         self._told = registry.renewed
         self._reported = registry.vector[registry.origin]
@@ -61,14 +77,31 @@ class Renewing:
     def beat(self, now: int, wall: int) -> None:
         """Tell the peers whom this node has heard since the last time, and that it lives."""
         self._wall = wall
-        self._told = self._registry.renewed
-        if not self._outbox.connected:
+        registry = self._registry
+        if not self._waiting:
+            self._told = registry.renewed
+            if self._outbox.connected:
+                self.handles.compact()
+                self._waiting = registry.heard_since(self._beaten)
             self._beaten = now
-            return
+        self._tell(now)
+        self._bring_back(now)
+
+    def go_on(self, now: int) -> None:
+        """Tell some of what one beat was not to tell, and bring some of those back that peers have heard."""
+        if self._waiting:
+            self._tell(now)
+        if self._returning:
+            self._bring_back(now)
+
+    def _tell(self, now: int) -> None:
+        """Send some of what is to be told, an empty message if there is nothing."""
         registry, handles = self._registry, self.handles
-        handles.compact()
-        stamp, leases = registry.heard_since(self._beaten, now)
-        self._beaten = now
+        heard = self._waiting[-_AT_ONCE:]
+        del self._waiting[-_AT_ONCE:]
+        if not self._outbox.connected:
+            return
+        stamp, leases = registry.restamp(heard, now)
         self._outbox.counters.renewals_sent += len(leases)
         origin = registry.origin
         reached = self._reported = registry.vector[origin]
@@ -78,7 +111,14 @@ class Renewing:
             )
             self._outbox.send(None, message)
 
+    def _bring_back(self, now: int) -> None:
+        """Bring back some of the expired leases that peers have heard."""
+        returning = self._returning
+        for lease in [*islice(returning, _RETURNS)]:
+            self._registry.bring_back(lease, returning.pop(lease), now)
+
     def on_renewals(self, peer: str, message: Renewals, now: int) -> None:
+        """Take in whom a peer has heard."""
         registry = self._registry
         wall = registry.wall(now)
         of_no_time = message.stamp[0] > latest_stamp(wall) or message.epoch > latest_epoch(wall)
@@ -101,21 +141,42 @@ class Renewing:
             known = self._peer_handles[peer] = PeerHandles(life)
         elif known.life > life:
             return
-        known.learn(message.names)
+        self._outbox.counters.names_refused += known.learn(message.names)
+        for stamp, handles in known.settle(message.names, now).items():
+            self._hear_handles(peer, known, handles, stamp, now)
         if not message.handles:
             registry.hear((), message.stamp, now)  # its clock may be ahead of ours [stamps]
             return
-        leases, nameless, lacking = known.leases(unpacked(message.handles), registry)
-        self._outbox.counters.renewals_received += len(leases)
-        registry.hear(leases, message.stamp, now)
+        nameless = self._hear_handles(peer, known, unpacked(message.handles), message.stamp, now)
         if nameless:
             self._outbox.counters.nameless += len(nameless)
             if peer in self._outbox.connected:
-                self._outbox.send(peer, Unnamed(message.generation, packed(nameless[:NAMES_AT_ONCE])))
+                self._outbox.counters.names_refused += known.owe(nameless, message.stamp, now)
+                for at in range(0, min(len(nameless), _ASKED_AT_ONCE), NAMES_AT_ONCE):
+                    self._outbox.send(peer, Unnamed(message.generation, packed(nameless[at : at + NAMES_AT_ONCE])))
+
+    def _hear_handles(self, peer: str, known: PeerHandles, handles: Sequence[int], stamp: Stamp, now: int) -> list[int]:
+        """Renew what these handles of a peer mean; return those without names."""
+        leases, nameless, lacking = known.leases(handles, self._registry)
+        self._outbox.counters.renewals_received += len(leases)
+        self._hear(leases, stamp, now)
         if lacking:
             self._want(peer)
+        return nameless
+
+    def _hear(self, leases: Iterable[Lease], stamp: Stamp, now: int) -> None:
+        """Renew what a peer has heard; of those that expired here only so many come back at once."""
+        returning = self._returning
+        for lease in self._registry.hear(leases, stamp, now):
+            if lease in returning or len(returning) < _MOST_RETURNING:
+                returning[lease] = max(stamp, returning.get(lease, stamp))
+            else:
+                self._outbox.counters.returns_dropped += 1
+        if returning:
+            self._bring_back(now)
 
     def on_unnamed(self, peer: str, message: Unnamed) -> None:
+        """Name handles to a peer that lacks their names."""
         handles = self.handles
         names = handles.names(unpacked(message.handles)) if message.generation == handles.generation else []
         if names:

@@ -7,41 +7,26 @@ Not here: how records merge (`artemis.registry.merging`), who is a member, links
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from functools import reduce
 from operator import xor
 
 import msgspec
 
 from artemis.cluster import exchange
+from artemis.cluster.changing import Changing
 from artemis.cluster.digests import Digests
 from artemis.cluster.epochs import Epochs, superfluous
-from artemis.cluster.exchange import BYTES, ROWS, Exchanged, Question, Records, StrangeRow, is_of_no_time
+from artemis.cluster.exchange import ROWS, Exchanged, Question
 from artemis.cluster.exchanging import Exchanges
-from artemis.cluster.held import HeldChanges
 from artemis.cluster.inspection import Inspection
-from artemis.cluster.messages import (
-    MAX_ORIGINS,
-    Changes,
-    Digest,
-    InstanceRow,
-    Message,
-    More,
-    OperationRow,
-    Renewals,
-    Repair,
-    Row,
-    Unnamed,
-    instance_row,
-    latest_epoch,
-    latest_stamp,
-)
+from artemis.cluster.messages import Changes, Digest, Message, More, Renewals, Repair, Unnamed
 from artemis.cluster.operators import OperatorState
 from artemis.cluster.outbox import Outbox, ReplicaCounters
 from artemis.cluster.ranks import Ranks
 from artemis.cluster.renewing import Renewing
 from artemis.cluster.timings import ClusterTimings
-from artemis.registry import Change, Dot, Origin, Record, Registry
+from artemis.registry import Registry
 
 _TRIMMED = 2_000
 """Instances whose forgotten epochs go in one tick."""
@@ -99,19 +84,15 @@ class Replica:
         self._operators = operators
         self._timings = timings
         self._node = registry.origin.node
-        self._rows = rows
         self._outbox = Outbox()
         self._ranks = Ranks(self._node)
-        self._held = HeldChanges()
         self._epochs = Epochs()
-        # Own changes since the last flush, in order, and the last number that was flushed.
-        self._changes: list[tuple[int, Record | OperationRow]] = []
-        self._flushed = registry.vector[registry.origin]
         self._next_beat = now
         self._renewing = Renewing(registry, self._outbox, self._epochs, self.want, now=now, wall=wall)
         leases = (lease for service in registry.services.values() for lease in service.leases.values())
         self._digests = Digests(leases, self._renewing.handles.forget)
         self._digests.refresh(self._digests.dirty)
+        self._changing = Changing(registry, operators, self._outbox, self._digests, self.want, rows=rows)
         self._exchanges = Exchanges(
             registry,
             self._digests,
@@ -129,9 +110,6 @@ class Replica:
         self.exchanged = self._exchanges.exchanged
         registry.mark(self._digests)
         registry.rank_by(self._ranks.of)
-        registry.on_change(self._changed)
-        if operators is not None:
-            operators.on_decision(self._decided)
 
     @property
     def partners(self) -> Collection[str] | None:
@@ -191,7 +169,7 @@ class Replica:
     @property
     def held(self) -> int:
         """Count the changes that wait for others before them."""
-        return self._held.count
+        return self._changing.held.count
 
     @property
     def digest(self) -> int | None:
@@ -217,8 +195,8 @@ class Replica:
             peers=peers,
             exchanging=exchanges.with_peer,
             differing=exchanges.differing,
-            held=self._held.count,
-            held_dropped=self._held.dropped,
+            held=self._changing.held.count,
+            held_dropped=self._changing.held.dropped,
             handles=len(renewing.handles),
             counters=msgspec.structs.replace(self.counters),
         )
@@ -231,18 +209,7 @@ class Replica:
 
     def flush(self, now: int) -> None:
         """Tell the peers of the own changes since the last time; almost free when there are none."""
-        registry = self._registry
-        last = registry.vector[registry.origin]
-        if last == self._flushed:
-            return
-        first, self._flushed = self._flushed + 1, last
-        changes, self._changes = self._changes, []
-        if not self._outbox.connected:
-            return
-        for message in self._messages(first, last, changes, now):
-            self._outbox.send(None, message)
-            self.counters.changes_sent += len(message.rows)
-        self._digests.refresh(len(changes))
+        self._changing.flush(now)
 
     def tick(self, now: int, wall: int) -> None:
         """Do what time has made due; call it about every 100 ms."""
@@ -251,7 +218,10 @@ class Replica:
             self._next_beat = now + self._timings.beat
             self._renewing.beat(now, wall)
             self._forget_epochs(now)
-            self._held.expire(now - 2 * self._timings.patience)
+            self._changing.held.expire(now - 2 * self._timings.patience)
+        else:
+            self._renewing.go_on(now)
+        self._changing.tick(now)
         self._registry.trim(_TRIMMED)
         self._exchanges.tick(now)
         self.flush(now)
@@ -263,7 +233,7 @@ class Replica:
         self.heard[peer] = now
         match message:
             case Changes():
-                self._on_changes(peer, message, now)
+                self._changing.on_changes(peer, message, now)
             case Renewals():
                 self._renewing.on_renewals(peer, message, now)
             case Unnamed():
@@ -277,100 +247,6 @@ class Replica:
             case _:
                 pass
 
-    # -- changes
-
-    def _changed(self, change: Change) -> None:
-        if change.origin is self._registry.origin:
-            self._changes.append((change.seq, change.record))
-
-    def _decided(self, seq: int, row: OperationRow) -> None:
-        self._changes.append((seq, row))
-
-    def _messages(
-        self, first: int, last: int, changes: list[tuple[int, Record | OperationRow]], now: int
-    ) -> Iterator[Changes]:
-        """Yield the numbers from `first` to `last`; those without a change changed no record."""
-        origin, found = self._registry.origin, dict(changes)
-        rows: list[Row | None] = []
-        size = 0
-        for seq in range(first, last + 1):
-            if len(rows) == self._rows or size > BYTES:
-                yield Changes(origin.node, origin.epoch, first, rows)
-                first, rows, size = seq, [], 0
-            change = found.get(seq)
-            if isinstance(change, Record):
-                size += len(change.content)
-                rows.append(instance_row(change, self._age(change, now), with_dots=False))
-            else:
-                rows.append(change)
-        yield Changes(origin.node, origin.epoch, first, rows)
-
-    def _age(self, record: Record, now: int) -> int:
-        _, service, instance = record.key
-        lease = self._registry.find(service, instance)
-        return 0 if lease is None else max(0, now - lease.heard)
-
-    def _on_changes(self, peer: str, message: Changes, now: int) -> None:
-        origin = Origin(message.node, message.epoch)
-        registry = self._registry
-        wall = registry.wall(now)
-        if message.node == self._node or message.first < 1 or message.epoch > latest_epoch(wall):
-            self.counters.strange += 1
-            return
-        if message.epoch < registry.base.get(message.node, 0):
-            return
-        known = registry.vector.get(origin, 0)
-        if not known and len(registry.vector) + len(self._held.origins) >= MAX_ORIGINS // 2:
-            # With more than that nobody could read our answers. Half of it is left to what comes by exchanges.
-            self.counters.strange += 1
-            return
-        rows, first = message.rows, message.first
-        if first <= known:
-            self.counters.changes_known += min(len(rows), known + 1 - first)
-            rows, first = rows[known + 1 - first :], known + 1
-        if not rows:
-            return
-        if first > known + 1:
-            self._held.hold(origin, first, rows, now)
-            self.want(peer)
-            return
-        records = Records(registry.region, latest_stamp(wall))
-        for seq, row in enumerate(rows, first):
-            self._apply(origin, seq, row, 0, records, now)
-        self._digests.refresh(len(rows))
-        self._release(now)
-
-    def _apply(self, origin: Origin, seq: int, row: Row | None, waited: int, records: Records, now: int) -> None:
-        """Apply the next change of an origin."""
-        registry = self._registry
-        self.counters.changes_applied += 1
-        if isinstance(row, InstanceRow):
-            try:
-                record = records.of(row, Dot(origin, seq))
-            except StrangeRow:
-                self.counters.strange += 1
-                registry.advance(origin, seq)
-            else:
-                registry.apply(origin, seq, record, row.age + waited, now)
-            return
-        registry.advance(origin, seq)
-        if row is not None and is_of_no_time(row, records.latest):
-            self.counters.strange += 1
-        elif row is not None and self._operators is not None:
-            self._operators.apply(origin, seq, row, now)
-
-    def _release(self, now: int) -> None:
-        """Apply what waited for the changes that have come by now."""
-        vector, held = self._registry.vector, self._held
-        for origin in held.origins:
-            held.reached(origin, vector.get(origin, 0))
-            records = Records(self._registry.region, latest_stamp(self._registry.wall(now)))
-            seq = vector.get(origin, 0) + 1
-            while (waiting := held.take(origin, seq)) is not None:
-                row, came = waiting
-                self._apply(origin, seq, row, now - came, records, now)
-                seq += 1
-
     # -- exchanges
 
     def _begun(self, question: Question, now: int) -> None:
@@ -379,28 +255,21 @@ class Replica:
 
     def _done(self, now: int) -> None:
         self.synced = True
-        self._drop_held()
-        self._release(now)
+        self._changing.drop_forgotten()
+        self._changing.release(now)
 
     # -- epochs
 
     def _forget_epochs(self, now: int) -> None:
         registry = self._registry
         members = {*self._ranks.members, *self._outbox.connected}
-        origins = [*registry.vector, *registry.ahead, *self._held.origins]
+        origins = [*registry.vector, *registry.ahead, *self._changing.held.origins]
         lifetime, departure = registry.timings.lifetime, self._timings.departure
         registry.drop_epochs(self._epochs.due(origins, members, lifetime=lifetime, departure=departure, now=now))
-        self._drop_held()
+        self._changing.drop_forgotten()
         for table in (registry.base, registry.unnamed):
             for node in superfluous(table, members):
                 del table[node]
-
-    def _drop_held(self) -> None:
-        """Let changes of forgotten epochs wait no longer."""
-        registry = self._registry
-        for origin in self._held.origins:
-            if origin.epoch < registry.base.get(origin.node, 0):
-                self._held.drop(origin)
 
     def _meet_myself(self, question: Question, now: int) -> None:
         """Begin a new epoch if a peer knows a later one of this node, or more of this one, or has forgotten it.
@@ -416,6 +285,4 @@ class Replica:
         ]
         epoch = max([theirs.base.get(origin.node, 0), *later])
         if epoch > origin.epoch:
-            self.flush(now)
-            self._registry.begin_epoch(epoch)
-            self._flushed = 0
+            self._changing.begin_epoch(epoch, now)

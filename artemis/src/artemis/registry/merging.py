@@ -105,40 +105,54 @@ class MergingStore(RecordStore):
 
     # -- renewals
 
-    def hear(self, leases: Iterable[Lease], stamp: Stamp, now: int) -> None:
-        """Renew leases that another node heard, all at its `stamp`.
+    def hear(self, leases: Iterable[Lease], stamp: Stamp, now: int) -> list[Lease]:
+        """Renew leases that another node heard, all at its `stamp`; return those that are to be brought back.
 
-        An expired one returns, by a change of our own, if the stamp is later than all that was given up; a removed one
-        does not.
+        That is an expired one if the stamp is later than all that was given up; a removed one stays away.
         """
         self._clock.observe(stamp)
         normal: list[Lease] = []
         legacy: list[Lease] = []
+        expired: list[Lease] = []
         for lease in leases:
             if lease.renewed >= stamp:
                 continue
             if lease.live:
                 (legacy if lease.legacy else normal).append(lease)
-            elif not lease.record.removed:
-                self._return(lease, stamp, now)
+            elif not lease.record.removed and stamp > lease.record.expired:
+                expired.append(lease)
         self._normal.hear_told(normal, now, stamp)
         if legacy:
             self._legacy.hear_told(legacy, now, stamp)
+        return expired
+
+    def bring_back(self, lease: Lease, stamp: Stamp, now: int) -> None:
+        """Bring an expired lease back, by a change of our own, that another node has heard since it was given up.
+
+        Nothing happens when it is live, removed or forgotten by now, or given up again.
+        """
+        record = lease.record
+        if lease.live or record.removed or stamp <= record.expired or self._find(*record.key[1:]) is not lease:
+            return
+        lease.heard = now
+        self._table(lease).renewals += 1
+        self._commit(lease, record.version, record.content, (stamp, record.expired, stamp), now)
 
     @property
     def renewed(self) -> int:
         """Count the renewals of all leases since the start, and the changes: a measure of what `heard_since` finds."""
         return self._normal.renewals + self._legacy.renewals + self.vector[self.origin]
 
-    def heard_since(self, moment: int, now: int) -> tuple[Stamp, list[Lease]]:
-        """Return the live leases that this node itself heard at `moment` or later, all renewed at one new stamp."""
+    def heard_since(self, moment: int) -> list[Lease]:
+        """Return the leases that were heard here at `moment` or later, the latest first of each class of leases."""
+        return [*self._legacy.heard_since(moment), *self._normal.heard_since(moment)]
+
+    def restamp(self, leases: Iterable[Lease], now: int) -> tuple[Stamp, list[Lease]]:
+        """Return those of some leases that are live and that no other node has heard later, all renewed at one new
+        stamp.
+        """
         node = self.origin.node
-        leases = [
-            lease
-            for table in (self._normal, self._legacy)
-            for lease in table.heard_since(moment)
-            if lease.renewed[1] == node
-        ]
+        leases = [lease for lease in leases if lease.live and lease.renewed[1] == node]
         stamp = self._clock.next(now)
         for lease in leases:
             lease.renewed = stamp
@@ -282,7 +296,9 @@ class MergingStore(RecordStore):
         """Return the lease of a record, with its latest hearing, and what the record makes of it."""
         age = min(age, _LONG_AGO)
         _, service, name = record.key
-        lease = self._find(service, name) or self._adopt(service, name, now - age, legacy=False)
+        lease = self._find(service, name)
+        if lease is None:  # as with nearly all of a first copy
+            return self._adopt(service, name, now - age, legacy=False), record
         mine = current(lease)
         merged = merge(mine, record)
         if merged.renewed > mine.renewed:
@@ -300,15 +316,6 @@ class MergingStore(RecordStore):
                 expired = record.renewed
         content = None if record.removed else record.content
         self._commit(lease, record.version, content, (record.renewed, expired, asserted), now, legacy=legacy)
-
-    def _return(self, lease: Lease, stamp: Stamp, now: int) -> None:
-        """Bring an expired lease back that another node has heard since it was given up."""
-        record = lease.record
-        if stamp <= record.expired:
-            return
-        lease.heard = now
-        self._table(lease).renewals += 1
-        self._commit(lease, record.version, record.content, (stamp, record.expired, stamp), now)
 
 
 _LONG_AGO = 86_400_000

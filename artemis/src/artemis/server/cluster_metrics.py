@@ -24,7 +24,9 @@ _EVENTS = (
     "began and completed, exchanges_given_up; answers it gave; inspections: comparisons for operators; rows of both "
     "ways; restated: records ended here because a peer had ended and forgotten them; held_dropped: changes that waited "
     "in vain for those before them; links made; overflows of queues, dropped messages, repaired by an exchange; "
-    "oversized, strange and bad_messages; strangers: messages without a handshake; failures: see the log."
+    "oversized, strange and bad_messages; dots_refused: numbers of changes in answers far beyond all that is known; "
+    "names_refused and returns_dropped: what a peer told of more leases than are kept; strangers: messages without a "
+    "handshake; failures: see the log."
 )
 _REFUSED = (
     "Handshakes that came to nothing, by who dialled (us or them) and the code of the reason; unreachable: nobody "
