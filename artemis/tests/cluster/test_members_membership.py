@@ -241,6 +241,51 @@ def test_an_operator_who_lets_a_node_serve_in_spite_of_its_clock_has_silent_inst
     assert 0 == len(world.node.registry)
 
 
+def test_a_node_whose_id_somebody_else_has_serves_nobody_until_that_one_is_gone() -> None:
+    """Nor does the join timeout end that: with two lives at once what one of them accepts is not merged."""
+    world = World(join_timeout=1.0)
+    world.membership.listed("file peers", [url("a")])
+    world.membership.trouble(url("a"), Refusal(Code.NODE_ID, "node n has two epochs"))
+    world.run(5_000)
+    assert ("starting", "it waits until no other node has its id: http://a:1 says: node n has two epochs") == (
+        world.node.status,
+        world.node.standing.why,
+    )
+    assert 1 == len(world.said("node does not serve yet"))
+    world.membership.met(peer("a"), url("a"))
+    world.membership.told("a", UP)
+    world.linked.append("a")
+    world.run(500)
+    assert "starting" == world.node.status  # and now it may copy, for as long as any other
+    world.run(1_000)
+    assert "up" == world.node.status
+
+
+def test_a_node_whose_id_somebody_else_keeps_ends() -> None:
+    """A connection of a former life of it would have gone by then."""
+    world = World(join_timeout=1.0, peer_down=3.0)
+    ends: list[str] = []
+    world.membership.end = ends.append
+    world.membership.listed("file peers", [url("a")])
+    world.membership.trouble(url("a"), Refusal(Code.NODE_ID, "node n has two epochs"))
+    world.run(6_000)
+    assert [] == ends
+    world.run(200)
+    assert "stop that one, or give this one an empty --data-dir: http://a:1: node n has two epochs" in ends[0]
+
+
+def test_a_node_ends_when_another_one_with_its_id_stays(world: World) -> None:
+    """By that one's own proof, or that of a node which was linked with it; the one that stays only says so."""
+    ends: list[str] = []
+    world.membership.end = ends.append
+    world.membership.twin("there are two", True)
+    assert ([], ["there are two"]) == (ends, world.said("second node with the id of this one"))
+    world.membership.twin("there are two", False)
+    world.membership.parted(peer("a"), Refusal(Code.NODE_ID, "node n has two epochs"))
+    world.membership.parted(peer("a"), Refusal(Code.STOPPING, "it stops"))
+    assert ["there are two", "http://a:1 says: node n has two epochs"] == ends
+
+
 def test_a_lifetime_that_is_too_short_for_so_many_nodes_is_named_once_for_each_size() -> None:
     """The options could not know how many there would be (design 4.1)."""
     world = World(peers_file="peers", tombstone_lifetime=190.0)

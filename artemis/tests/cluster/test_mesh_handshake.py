@@ -3,7 +3,18 @@
 import msgspec
 import pytest
 
-from artemis.cluster.mesh.handshake import Accepting, Dialling, Party, Peer, RefusedError, Skew, Terms, quoted, skew
+from artemis.cluster.mesh.handshake import (
+    Accepting,
+    Dialling,
+    Party,
+    Peer,
+    RefusedError,
+    Skew,
+    Terms,
+    TwinError,
+    quoted,
+    skew,
+)
 from artemis.cluster.mesh.wire import (
     BadGreeting,
     Code,
@@ -63,8 +74,7 @@ def altered(party: Party, **changes: object) -> Terms:
             "give nodes that belong together the same --cluster-name",
         ),
         (terms(ONE), altered(TWO, region="r2"), Code.REGION, "a cluster is of one region"),
-        (terms(ONE), altered(TWO, node="one"), Code.NODE_ID, "have the same id"),
-        (terms(ONE), altered(TWO, node="one", epoch=7), Code.MYSELF, "has met itself"),
+        (terms(ONE), terms(ONE), Code.MYSELF, "has met itself"),
         (terms(ONE, b""), terms(TWO), Code.SECRET, "node one (http://10.0.0.1:8080) has none"),
         (terms(ONE), terms(TWO, b""), Code.SECRET, "node two (http://10.0.0.2:8080) has none"),
         (terms(ONE, b""), terms(TWO, b""), Code.INSECURE, "give all --cluster-secret-file"),
@@ -80,6 +90,41 @@ def test_who_does_not_belong_is_refused_at_the_greeting(one, two, code, says):
         accepting.greeted(dialling.hello, 1_000, 50_000)
     assert code == caught.value.refusal.code
     assert says in caught.value.refusal.text
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "stays"),
+    [
+        ({"epoch": 9}, {"epoch": 7}, "one"),
+        ({"epoch": 7}, {"epoch": 9}, "two"),
+        ({"epoch": 9, "up": False}, {"epoch": 7}, "two"),
+        ({"epoch": 7}, {"epoch": 9, "up": False}, "one"),
+        ({"epoch": 7, "up": False}, {"epoch": 9, "up": False}, "two"),
+        ({"epoch": 7}, {"epoch": 7}, "two"),
+    ],
+)
+def test_of_two_nodes_with_one_id_both_know_which_one_stays(one: dict, two: dict, stays: str):
+    """One that serves rather than one that starts, then the later one; by the same sentence, after both proofs."""
+    pair = []
+    for party, told in ((ONE, one), (TWO, two)):
+        side = altered(party, node="same", epoch=told["epoch"])
+        pair.append(msgspec.structs.replace(side, up=told.get("up", True)))
+    dialling, accepting = sides(*pair)
+    proof = dialling.answered(accepting.greeted(dialling.hello, 1_000, 50_000), 1_020, 50_020)
+    with pytest.raises(TwinError, match=r".") as dialled:
+        accepting.proved(proof, 1_030)
+    with pytest.raises(TwinError, match="give that one an empty --data-dir") as dialler:
+        dialling.proven(accepting.proof(50_030))
+    assert (stays == "one", stays == "two") == (dialler.value.stays, dialled.value.stays)
+    assert dialler.value.refusal == dialled.value.refusal
+
+
+def test_a_stranger_with_our_id_proves_it_first():
+    """Who does not know the secret ends no node."""
+    dialling, accepting = sides(one=terms(msgspec.structs.replace(ONE, node="two"), b"another secret of some length"))
+    proof = dialling.answered(accepting.greeted(dialling.hello, 1_000, 50_000), 1_000, 50_000)
+    with pytest.raises(RefusedError, match=r"secrets of .* differ"):
+        accepting.proved(proof, 1_000)
 
 
 def test_the_dialler_judges_for_itself_too():

@@ -70,6 +70,10 @@ class Joining:
         """Whether clients may be served."""
         return bool(self.outcome)
 
+    def put_off(self, now: int) -> None:
+        """Let the timeout begin now: nobody could be copied from before."""
+        self._begun = self._came = now
+
     def look(self, around: Surroundings, now: int) -> None:
         """Judge what there is to see at this moment."""
         if self.over:

@@ -78,6 +78,9 @@ class NodeServer:
         self._ticks: Ticks
         #: Set when an operator lets the node leave its cluster for good; whoever runs it then calls `stop`.
         self.leaving = asyncio.Event()
+        #: Set when the node has to end, with why in `failure`; whoever runs it then calls `stop`.
+        self.failing = asyncio.Event()
+        self.failure = ""
 
     @property
     def url(self) -> str:
@@ -272,7 +275,9 @@ class NodeServer:
             return
         from artemis.server.clustered import Clustered
 
-        self.cluster = Clustered(self._config, self.node, now=now_ms, wall=wall_ms, leave=self._leave, log=self._log)
+        self.cluster = Clustered(
+            self._config, self.node, now=now_ms, wall=wall_ms, leave=self._leave, end=self._fail, log=self._log
+        )
         self.doors.receive(self.cluster.mesh.reception)
 
     # -- what the parts call
@@ -285,6 +290,13 @@ class NodeServer:
         """Leave the cluster for good."""
         self._log.warning("node leaves the cluster", operator=operator, consequence="it drains and ends")
         self.leaving.set()
+
+    def _fail(self, why: str) -> None:
+        """End, because there is no going on."""
+        if not self.failing.is_set():
+            self.failure = why
+            self._log.error("node cannot go on", reason=why, consequence="it drains and ends")
+            self.failing.set()
 
     async def _cut(self, final: bool) -> Cut:
         """Everything the node knows. Pull-outs of servers are ended first, or some subscribers would never be told."""

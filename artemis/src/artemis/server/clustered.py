@@ -45,7 +45,7 @@ class Clustered:
     """The cluster's side of one node. Owned by the assembly, on its event loop: `start`, then `stop`, each once.
 
     `tick` is called about every 100 ms. `leave` lets the node end because an operator, by name, wants it to leave for
-    good.
+    good, `end` because it has to, for a reason.
     Raises `ClusterFileError` when made with a file that cannot be used.
     """
 
@@ -57,6 +57,7 @@ class Clustered:
         now: Callable[[], int],
         wall: Callable[[], int],
         leave: Callable[[str], None],
+        end: Callable[[str], None],
         log: FilteringBoundLogger,
     ) -> None:
         identity = node.identity
@@ -117,6 +118,7 @@ class Clustered:
         self.membership.receiving = self.mesh.reception.connections.__contains__
         self.membership.dial = self.mesh.set_peers
         self.membership.resumed = self.mesh.resumed
+        self.membership.end = end
         self.membership.listed(_OPTIONS, config.peer_urls)
         self._following: list[asyncio.Task[None]] = []
 

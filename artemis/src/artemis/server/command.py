@@ -27,6 +27,10 @@ from artemis.server.reload import FileState, file_state, follow
 _OWN_FILES = 64
 
 
+class EndedError(Exception):
+    """A node that served has to end; the text says why and what to do."""
+
+
 def serve(
     *,
     config: Annotated[Path | None, typer.Option(help="TOML file with these options as keys.")] = None,
@@ -47,7 +51,7 @@ def serve(
     configure_logging(settings.log_level, settings.log_format)
     try:
         _run(settings, config, flags, seen)
-    except (ListenError, DataDirectoryError, AdminTokenError, ClusterFileError) as error:
+    except (ListenError, DataDirectoryError, AdminTokenError, ClusterFileError, EndedError) as error:
         typer.echo(f"artemis serve: {error}", err=True)
         raise typer.Exit(1) from error
 
@@ -129,12 +133,14 @@ async def _serve(settings: ServeConfig, file: Path | None, flags: Mapping[str, o
     collector = Collector(loop, lambda: len(server.node.registry))
     following = loop.create_task(follow(server, file, flags, hangup, log, seen))
     try:
-        await _either(stop, server.leaving)
+        await _either(stop, server.leaving, server.failing)
     finally:
         collector.stop()
         following.cancel()
         await asyncio.wait([following])
         await server.stop()
+    if server.failure:
+        raise EndedError(server.failure)
 
 
 async def _either(*events: asyncio.Event) -> None:

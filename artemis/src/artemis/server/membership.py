@@ -41,8 +41,8 @@ class Membership(MeshListener):
 
     `listing` names the sources whose lists of nodes are still to come; each is told by `listed`. `links` returns the
     nodes that messages can be sent to, `receiving` whether a node can send to this one, `dial` takes the addresses to
-    be dialled, `resumed` hears that this node stood still; they are to be set before the first `tick`, which comes
-    several times a second.
+    be dialled, `resumed` hears that this node stood still, `end` that it has to end, and why; they are to be set
+    before the first `tick`, which comes several times a second.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class Membership(MeshListener):
         self.receiving: Callable[[str], bool] = lambda _: False
         self.dial: Callable[[list[PeerUrl]], None] = lambda _: None
         self.resumed: Callable[[], None] = lambda: None
+        self.end: Callable[[str], None] = lambda _: None
         self._config = config
         self._contacts = Contacts()
         self._last = now()
@@ -72,6 +73,9 @@ class Membership(MeshListener):
         self._lists: dict[str, tuple[PeerUrl, ...]] = {}
         self._listing = dict.fromkeys(listing)
         self._redial = False
+        # Where somebody with the id of this node is linked, and what is said of it there.
+        self._taken: dict[PeerUrl, str] = {}
+        self._held: int | None = None
         self._ids: Collection[str] = ()
         self._short_for = 0
         self._counted = -1
@@ -91,6 +95,7 @@ class Membership(MeshListener):
         everybody = [url for urls in self._lists.values() for url in urls]
         for sentence in self.members.configure(everybody, self._now()):
             self._log.error("peer left out", reason=sentence)
+        self._taken = {url: text for url, text in self._taken.items() if url in self.members.addresses}
         self._redial = True
 
     def notice_pause(self) -> None:
@@ -147,6 +152,8 @@ class Membership(MeshListener):
             return f"node {party.node} announces no usable URL: {error}; set its --self-url"
         announced = Announced(node=party.node, epoch=party.epoch, url=url, zone=party.zone)
         self.notice_pause()
+        if dialled is not None:
+            self._taken.pop(dialled, None)
         refused = self.members.met(announced, self._now(), dialled)
         if not refused:
             if dialled is None:
@@ -163,8 +170,23 @@ class Membership(MeshListener):
         if not self.receiving(peer.party.node):
             self.members.lost(peer.party.node, self._now(), "its connection ended")
 
+    def parted(self, peer: Peer, reason: Refusal) -> None:
+        """A node cannot be sent to any more; it may have met another life of this one, which stays."""
+        if reason.code == Code.NODE_ID:
+            self.end(f"{peer.party.url} says: {reason.text}")
+
+    def twin(self, text: str, stays: bool) -> None:
+        """Another node has proved that it has the id of this one."""
+        if stays:
+            self._log.error("second node with the id of this one", reason=text)
+        else:
+            self.end(text)
+
     def trouble(self, url: PeerUrl, reason: Refusal) -> None:
         """Nobody was linked at an address that we dial."""
+        self._taken.pop(url, None)
+        if reason.code == Code.NODE_ID and url in self.members.addresses:
+            self._taken[url] = reason.text
         if reason.code == Code.MYSELF:
             self._log.info("own address among the peers", url=str(url), consequence="it is no peer")
             self.members.is_me(url)
@@ -193,6 +215,10 @@ class Membership(MeshListener):
     def _join(self, now: int) -> None:
         """Go on with the start."""
         joining, replica = self.joining, self._replica
+        if self._taken:
+            self._hold(now)
+            return
+        self._held = None
         linked = self.links()
         reachable = [Reachable(*peer) for peer in self.members.present() if peer[0] in linked]
         listing = " and ".join(self._listing)
@@ -208,6 +234,19 @@ class Membership(MeshListener):
         if joining.waiting != self._node.availability.waiting:
             self._node.wait_for(joining.waiting)
             self._log.info("node does not serve yet", reason=joining.waiting)
+
+    def _hold(self, now: int) -> None:
+        """Begin no life beside another one: with its connection that one goes, or it is a node of its own for good."""
+        self.joining.put_off(now)
+        if self._held is None:
+            self._held = now
+        where, said = next(iter(self._taken.items()))
+        waiting = f"it waits until no other node has its id: {where} says: {said}"
+        if waiting != self._node.availability.waiting:
+            self._node.wait_for(waiting)
+            self._log.error("node does not serve yet", reason=waiting)
+        if now - self._held > 2 * _ms(self._config.given_up):
+            self.end(f"another node has its id; stop that one, or give this one an empty --data-dir: {where}: {said}")
 
     def _judge_clock(self, now: int, wall: int) -> None:
         before = self._node.availability.clock

@@ -14,7 +14,7 @@ import msgspec
 
 from artemis.cluster.addresses import host_on_loopback
 from artemis.cluster.mesh import wire
-from artemis.cluster.mesh.handshake import Accepting, RefusedError, Terms
+from artemis.cluster.mesh.handshake import Accepting, RefusedError, Terms, TwinError
 from artemis.cluster.mesh.intake import Intake
 from artemis.cluster.mesh.wire import (
     ENDING,
@@ -28,6 +28,7 @@ from artemis.cluster.mesh.wire import (
     encode_greeting,
 )
 from artemis.cluster.messages import BadMessage, decode_message
+from artemis.model.nodes import UP
 from msgtrans import RemoteProtocolError, TransportError
 
 if TYPE_CHECKING:
@@ -104,6 +105,10 @@ class Host(Protocol):
 
     def turned_away(self, where: str, refusal: Refusal, peer: Peer | None) -> None:
         """A node that dialled us was refused; `peer` is who it is, where it has proved that."""
+        ...
+
+    def twin(self, error: TwinError) -> None:
+        """A node has proved that it has our id."""
         ...
 
     def received(self, connection: Accepted, message: Message) -> None:
@@ -226,6 +231,7 @@ class Reception:
             secret=host.secret,
             max_skew=host.max_skew,
             loopback=all(end is not None and host_on_loopback(str(end[0])) for end in ends),
+            up=host.standing().status == UP,
         )
         accepting = Accepting(terms, secrets.token_bytes(NONCE))
         answer = accepting.greeted(payload, host.now(), host.wall())
@@ -239,7 +245,13 @@ class Reception:
         accepting = self._greeting.pop(session, None)
         if accepting is None:
             raise RefusedError(Code.ORDER, "a proof comes after a greeting")
-        peer = accepting.proved(payload, host.now())
+        try:
+            peer = accepting.proved(payload, host.now())
+        except TwinError as error:
+            self.counters["refused"] += 1
+            host.turned_away(_where(session), error.refusal, error.peer)
+            host.twin(error)
+            return accepting.proof(host.wall())
         host.admit(peer)
         connection = Accepted(session, peer, host.now())
         self._accepted[session] = self.connections[peer.party.node] = connection

@@ -15,6 +15,7 @@ from artemis.cluster.mesh.handshake import (
     Dialling,
     RefusedError,
     Terms,
+    TwinError,
     check_clocks,
     named,
     quoted,
@@ -38,6 +39,7 @@ from artemis.cluster.mesh.wire import (
     encode_greeting,
 )
 from artemis.cluster.messages import MAX_MESSAGE
+from artemis.model.nodes import UP
 from msgtrans import (
     CodecOptions,
     RetryConfig,
@@ -221,6 +223,7 @@ class Dialler:
             max_skew=home.max_skew,
             loopback=there is not None and host_on_loopback(str(there[0])),
             listed=self.listing,
+            up=home.standing().status == UP,
         )
         dialling = Dialling(terms, secrets.token_bytes(NONCE), home.now(), home.wall())
         answer = await client.request(dialling.hello, biz_type=HELLO)
@@ -228,7 +231,11 @@ class Dialler:
         # Before the proof: the peer would close the link that there is, for this one.
         self._claims.claim(self, dialling.met.party)
         answer = await client.request(proof, biz_type=PROVE)
-        return dialling.proven(answer.payload)
+        try:
+            return dialling.proven(answer.payload)
+        except TwinError as error:
+            home.twin(error)
+            raise
 
     def _begin(self, client: TransportClient, peer: Peer) -> None:
         self._client, self.peer = client, peer

@@ -27,6 +27,11 @@ _DIALLER = b"artemis mesh: the dialler"
 _ACCEPTOR = b"artemis mesh: the dialled"
 
 
+Precedence = tuple[bool, int, str]
+"""Of two nodes with the same id the one with the larger of these stays: one that serves rather than one that starts,
+then the one that started later, whose epoch the others follow."""
+
+
 class Party(msgspec.Struct, frozen=True, kw_only=True):
     """Who takes part: a node of a cluster, in one life. `url` is where the others reach it."""
 
@@ -53,7 +58,7 @@ class Skew(msgspec.Struct, frozen=True):
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
     """The other side of a link that both agreed to; `protocol` is the version of the messages, `rtt` milliseconds.
 
-    `listed` says whether it has us in its list of peers.
+    `listed` says whether it has us in its list of peers, `up` whether it serves.
     """
 
     party: Party
@@ -61,13 +66,20 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     skew: Skew
     rtt: int
     listed: bool
+    up: bool = True
+
+    @property
+    def precedence(self) -> Precedence:
+        """Return what decides which of two nodes with the same id stays."""
+        return self.up, self.party.epoch, self.party.url
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """What holds for one handshake.
 
     `secret` is empty where there is none; then both ends of the connection must be on loopback. `max_skew`:
-    milliseconds that wall clocks may be apart. `listed` says whether the other is in our list of peers.
+    milliseconds that wall clocks may be apart. `listed` says whether the other is in our list of peers, `up` whether
+    we serve.
     """
 
     me: Party
@@ -75,6 +87,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     max_skew: int
     loopback: bool
     listed: bool = False
+    up: bool = True
 
 
 class RefusedError(Exception):
@@ -84,6 +97,14 @@ class RefusedError(Exception):
         super().__init__(text)
         self.refusal = Refusal(code, text)
         self.peer = peer
+
+
+class TwinError(RefusedError):
+    """The other has proved that it is a second node with our id. `stays` says whether we go on, and not the other."""
+
+    def __init__(self, text: str, peer: Peer, *, stays: bool) -> None:
+        super().__init__(Code.NODE_ID, text, peer)
+        self.stays = stays
 
 
 class _Side:
@@ -105,6 +126,7 @@ class _Side:
             secured=bool(terms.secret),
             listed=terms.listed,
             nonce=nonce,
+            up=terms.up,
         )
         self._sent = (0, wall)
         self._transcript = b""
@@ -131,13 +153,8 @@ class _Side:
                 f"{them} speaks versions {theirs.oldest} to {theirs.newest} of the messages, {us} "
                 f"{mine.oldest} to {mine.newest}; update the older node first to a release that both sides know",
             )
-        if theirs.node == mine.node:
-            if theirs.epoch == mine.epoch:
-                raise RefusedError(Code.MYSELF, f"{us} has met itself; leave its own address out of its --peers")
-            raise RefusedError(
-                Code.NODE_ID,
-                f"{them} and {us} have the same id; no two nodes may use the same data directory or a copy of it",
-            )
+        if (theirs.node, theirs.epoch, theirs.url) == (mine.node, mine.epoch, mine.url):
+            raise RefusedError(Code.MYSELF, f"{us} has met itself; leave its own address out of its --peers")
         if theirs.secured != mine.secured:
             has, lacks = (them, us) if theirs.secured else (us, them)
             raise RefusedError(
@@ -157,6 +174,19 @@ class _Side:
             them, us = named(theirs.node, theirs.url), named(self._mine.node, self._mine.url)
             raise RefusedError(Code.SECRET, f"the cluster secrets of {them} and {us} differ; give both the same")
 
+    def _check_twin(self, peer: Peer) -> None:
+        """Raise TwinError for another node with our id; only what is proved may end one of the two."""
+        theirs, mine = peer.party, self._mine
+        if theirs.node != mine.node:
+            return
+        stays = (mine.up, mine.epoch, mine.url) > peer.precedence
+        urls = (mine.url, theirs.url) if stays else (theirs.url, mine.url)
+        text = (
+            f"there are two nodes with the id {quoted(mine.node)}, and no two may use the same data directory or a "
+            f"copy of it: {quoted(urls[0])} stays, {quoted(urls[1])} ends; give that one an empty --data-dir"
+        )
+        raise TwinError(text, peer, stays=stays)
+
     def _peer(self, theirs: Hello, skew: Skew, rtt: int) -> Peer:
         party = Party(
             cluster=theirs.cluster,
@@ -167,7 +197,7 @@ class _Side:
             url=theirs.url,
         )
         protocol = min(theirs.newest, self._mine.newest)
-        return Peer(party=party, protocol=protocol, skew=skew, rtt=rtt, listed=theirs.listed)
+        return Peer(party=party, protocol=protocol, skew=skew, rtt=rtt, listed=theirs.listed, up=theirs.up)
 
 
 class Dialling(_Side):
@@ -202,11 +232,12 @@ class Dialling(_Side):
         return encode_greeting(Proof(proof=self._prove(_DIALLER, wall), wall=wall))
 
     def proven(self, payload: bytes) -> Peer:
-        """Take the answer to the second request. Raises RefusedError."""
+        """Take the answer to the second request. Raises RefusedError, a TwinError where the peer has our id."""
         proof = _read(payload)
         if not isinstance(proof, Proof) or self._theirs is None or self._met is None:
             raise _unexpected(proof)
         self._check(_ACCEPTOR, proof, self._theirs)
+        self._check_twin(self._met)
         check_clocks(self._met, self._met.skew, self._terms.max_skew)
         return self._met
 
@@ -238,7 +269,8 @@ class Accepting(_Side):
         return answer
 
     def proved(self, payload: bytes, now: int) -> Peer:
-        """Take the second request. Raises RefusedError."""
+        """Take the second request. Raises RefusedError; after a TwinError `proof` is to be answered all the same, so
+        that both know."""
         proof = _read(payload)
         if not isinstance(proof, Proof) or self._theirs is None:
             raise _unexpected(proof)
@@ -246,6 +278,7 @@ class Accepting(_Side):
         sent, wall_then = self._sent
         rtt = now - sent
         peer = self._peer(self._theirs, skew(proof.wall, wall_then, rtt), rtt)
+        self._check_twin(peer)
         check_clocks(peer, peer.skew, self._terms.max_skew)
         return peer
 

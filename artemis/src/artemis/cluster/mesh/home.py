@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from artemis.cluster.mesh.dialler import Dialler
-    from artemis.cluster.mesh.handshake import Party, Peer, Skew
+    from artemis.cluster.mesh.handshake import Party, Peer, Skew, TwinError
     from artemis.cluster.mesh.pauses import MeshTimings
     from artemis.cluster.mesh.wire import Refusal
     from artemis.cluster.standing import Standing
@@ -59,6 +59,10 @@ class Home(Protocol):
 
     def standing(self) -> Standing:
         """Return what this node says of itself."""
+        ...
+
+    def twin(self, error: TwinError) -> None:
+        """A node that was dialled has proved that it has our id."""
         ...
 
     def linked(self, dialler: Dialler, peer: Peer) -> None:

@@ -31,6 +31,9 @@ class MeshListener:
     def same(self, url: PeerUrl, node: str) -> None:
         """An address that we dial leads to a node that is linked at another one; told at each attempt."""
 
+    def twin(self, text: str, stays: bool) -> None:
+        """A second node has proved that it has our id; `text` says it to people. Without `stays` we have to end."""
+
     def turned_away(self, where: str, reason: Refusal) -> None:
         """A node that dialled us was refused; told when the reason changes."""
 

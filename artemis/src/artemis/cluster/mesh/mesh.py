@@ -11,15 +11,18 @@ import random
 from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from artemis.cluster.mesh.accepting import Reception
 from artemis.cluster.mesh.diallers import Diallers
-from artemis.cluster.mesh.handshake import RefusedError, named
+from artemis.cluster.mesh.handshake import RefusedError, named, quoted
 from artemis.cluster.mesh.link_log import NOT_LINKED, TURNED_AWAY, LinkLog
 from artemis.cluster.mesh.listener import MeshListener
 from artemis.cluster.mesh.pauses import MeshTimings
 from artemis.cluster.mesh.states import LinkState, link_state
 from artemis.cluster.mesh.wire import Code, Refusal
 from artemis.cluster.messages import MAX_MESSAGE, Farewell, encode_message
+from artemis.model.nodes import UP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from artemis.cluster.addresses import PeerUrl
     from artemis.cluster.mesh.accepting import Accepted
     from artemis.cluster.mesh.dialler import Dialler
-    from artemis.cluster.mesh.handshake import Party, Peer, Skew
+    from artemis.cluster.mesh.handshake import Party, Peer, Skew, TwinError
     from artemis.cluster.messages import Message
     from artemis.cluster.replica import Replica
     from artemis.cluster.standing import Standing
@@ -224,6 +227,10 @@ class Mesh:
         self.counters["failures"] += 1
         self._log.error("mesh failed", at=what, error=repr(error), exc_info=error)
 
+    def twin(self, error: TwinError) -> None:
+        """A node with our id was met."""
+        self._listener.twin(error.refusal.text, error.stays)
+
     # -- what the reception calls
 
     def admit(self, peer: Peer) -> None:
@@ -318,25 +325,34 @@ class Mesh:
             raise RefusedError(Code.NOT_A_MEMBER, objection)
 
     def _outdate(self, peer: Peer) -> None:
-        """End the links of older lives of a node. Raises RefusedError when a newer life is connected."""
+        """End the links of other lives of a node. Raises RefusedError when one that is to stay is connected.
+
+        At the same URL that is the later one. At two it may be two nodes, and then one that serves is not ended for one
+        that only starts: that waits until the other is gone, or ends.
+        """
         party = peer.party
         link, connection = self._links.get(party.node), self.reception.connections.get(party.node)
         others = [each.peer for each in (link, connection) if each is not None and each.peer is not None]
-        newest = max((other.party.epoch for other in others), default=0)
-        them = named(party.node, party.url)
-        text = (
-            f"{them} has the epochs {party.epoch} and {newest}: it has started again, or a second node has the same "
-            "id or a copy of its data directory; the newer one counts"
-        )
-        if newest > party.epoch:
-            raise RefusedError(Code.NODE_ID, text)
-        if connection is not None and connection.peer.party.epoch < party.epoch:
+        for other in others:
+            if self._outranks(other, peer):
+                raise RefusedError(Code.NODE_ID, _two_lives(other, peer))
+        if connection is not None and _differ(connection.peer, peer):
+            text = _two_lives(peer, connection.peer)
             self._log.warning("node outdated", node=party.node, reason=text)
             self.reception.end(connection, Refusal(Code.NODE_ID, text))
-        if link is not None and link.peer is not None and link.peer.party.epoch < party.epoch:
+        if link is not None and link.peer is not None and _differ(link.peer, peer):
+            text = _two_lives(peer, link.peer)
             outdated = link.peer
             link.leave(Code.REPLACED, text)
             self.parted(link, outdated, Refusal(Code.REPLACED, text))
+
+    def _outranks(self, linked: Peer, new: Peer) -> bool:
+        """Tell whether a life of a node that is linked stays rather than another one."""
+        if linked.party.url == new.party.url:
+            return linked.party.epoch > new.party.epoch
+        told = self._standings.get(linked.party.node)
+        up = linked.up if told is None else told.status == UP
+        return msgspec.structs.replace(linked, up=up).precedence > new.precedence
 
     def _dial_back(self, connection: Accepted) -> None:
         peer = connection.peer
@@ -352,3 +368,16 @@ class Mesh:
             self._dial_back(connection)
         for node in [each for each in self._standings if each not in connections and each not in self._links]:
             del self._standings[node]
+
+
+def _differ(one: Peer, other: Peer) -> bool:
+    return (one.party.epoch, one.party.url) != (other.party.epoch, other.party.url)
+
+
+def _two_lives(stays: Peer, ends: Peer) -> str:
+    """Say which of two lives of a node counts."""
+    here, gone = stays.party, ends.party
+    return (
+        f"{named(here.node, here.url)} has the epochs {here.epoch} and {gone.epoch} ({quoted(gone.url)}): it has "
+        f"started again, or a second node has the same id or a copy of its data directory; that of {here.epoch} counts"
+    )

@@ -65,7 +65,8 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello", tag_field="k
     """Who a node is: `oldest` to `newest` are the versions of the messages that it speaks.
 
     `wall` is its wall clock in milliseconds, `secured` whether it has a cluster secret, `url` where others reach it,
-    `listed` whether it has the other in its list of peers rather than met it first when it was dialled itself.
+    `listed` whether it has the other in its list of peers rather than met it first when it was dialled itself, `up`
+    whether its start is over and it serves all.
     """
 
     oldest: _Number
@@ -80,6 +81,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello", tag_field="k
     secured: bool
     listed: bool
     nonce: _Secret
+    up: bool = True
 
 
 class Refusal(msgspec.Struct, frozen=True, tag="refusal", tag_field="kind"):

@@ -1,0 +1,75 @@
+"""Processes with copies of one data directory: one of them ends, with a sentence, before anything is lost by it."""
+
+import asyncio
+import shutil
+import time
+from pathlib import Path
+
+from artemis.testing import running_cluster
+from artemis.testing.node import RunningNode, arguments_of
+
+OPTIONS: dict[str, float | str] = {"region": "r1", "peer_beat": 0.1, "join_timeout": 1.0}
+
+
+def ended(node: RunningNode) -> tuple[int, str]:
+    """Wait until a process has ended by itself; returns its exit code and what it said."""
+    code = node.process.wait(timeout=30)
+    deadline = time.monotonic() + 5
+    while "artemis serve:" not in node.output and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return code, node.output
+
+
+def start_copy(source: Path, target: Path, **options: float | str) -> RunningNode:
+    """Start a node with a copy of a data directory."""
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("node.lock"))
+    return RunningNode(arguments_of({**OPTIONS, **options, "data_dir": str(target)}))
+
+
+async def test_a_node_that_starts_with_a_copy_of_another_ones_data_directory_ends(tmp_path: Path) -> None:
+    """It says why and what to do, before it has served anybody, and the one that serves goes on."""
+    async with running_cluster(2, data_dir=tmp_path, **OPTIONS) as cluster:
+        first, second = cluster.nodes
+        peers = ",".join(cluster.urls)
+        copy = await asyncio.to_thread(start_copy, tmp_path / "node0", tmp_path / "copy", peers=peers)
+        try:
+            code, said = await asyncio.to_thread(ended, copy)
+        finally:
+            copy.kill()
+        assert (1, None, None) == (code, first.process.poll(), second.process.poll())
+        assert "artemis serve: there are two nodes with the id" in said
+        assert f"{cluster.urls[0]} stays" in said
+        assert "give that one an empty --data-dir" in said
+        assert "node serves" not in said
+        await asyncio.to_thread(cluster.wait_linked)
+
+
+async def test_a_copy_that_only_a_third_node_tells_of_serves_nobody_and_ends(tmp_path: Path) -> None:
+    """The third node lets it in no sooner than the one that serves is gone, and so the copy never begins."""
+    async with running_cluster(2, data_dir=tmp_path, peer_suspect=0.5, peer_down=1.0, **OPTIONS) as cluster:
+        copy = await asyncio.to_thread(start_copy, tmp_path / "node0", tmp_path / "copy", peers=cluster.urls[1])
+        try:
+            code, said = await asyncio.to_thread(ended, copy)
+        finally:
+            copy.kill()
+        assert (1, None) == (code, cluster.nodes[0].process.poll())
+        assert "it waits until no other node has its id" in said
+        assert "give this one an empty --data-dir" in said
+        assert "node serves" not in said
+        await asyncio.to_thread(cluster.wait_linked)
+
+
+async def test_a_node_that_was_replaced_while_nobody_reached_it_ends(tmp_path: Path) -> None:
+    """Both served apart, and the others follow the later one; the earlier one is told as soon as it is met."""
+    async with running_cluster(1, data_dir=tmp_path, peers_file=str(tmp_path / "peers"), **OPTIONS) as cluster:
+        first = cluster.nodes[0]
+        peers = tmp_path / "peers"
+        copy = await asyncio.to_thread(start_copy, tmp_path / "node0", tmp_path / "copy", peers_file=str(peers))
+        try:
+            await asyncio.to_thread(copy.wait_ready)
+            peers.write_text(f"{copy.url}\n")
+            code, said = await asyncio.to_thread(ended, first)
+            assert (1, None) == (code, copy.process.poll())
+            assert f"{copy.url} stays, {cluster.urls[0]} ends" in said
+        finally:
+            await asyncio.to_thread(copy.stop)
