@@ -3,7 +3,8 @@
 import pytest
 
 from artemis.cluster.addresses import PeerUrl, peer_url
-from artemis.cluster.members import MAX_MEMBERS, Announced, Members, MemberTimings, MemberView
+from artemis.cluster.configured import MAX_MEMBERS
+from artemis.cluster.members import Announced, Members, MemberTimings, MemberView
 from artemis.cluster.standing import Standing
 from artemis.cluster.suspicion import Patience
 

@@ -14,19 +14,14 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from artemis.cluster.addresses import PeerUrl
+from artemis.cluster.configured import MAX_MEMBERS, Configured, Place
 from artemis.cluster.skew import Clocks
 from artemis.cluster.standing import Standing
 from artemis.cluster.suspicion import Patience, Presence, Suspicion
 from artemis.model.nodes import DOWN, UNKNOWN
 
-MAX_MEMBERS = 64
-"""Other nodes that a node knows at most, as each sends every change to every other; further ones take the place of such
-as are gone, or are refused."""
-
 _SOON = 100
 """Milliseconds that are a moment for people."""
-
-Place = tuple[str, int]
 
 _UNTOLD = Standing()
 
@@ -93,19 +88,6 @@ class _Member:
         return self.standing.registry or (self.standing.status == UNKNOWN and not self.standing.metadata)
 
 
-class _Address:
-    """A configured address: the node that was met there, if any, and what kept us from meeting one."""
-
-    __slots__ = ("clock", "node", "since", "trouble", "url")
-
-    def __init__(self, url: PeerUrl, now: int) -> None:
-        self.url = url
-        self.node = ""
-        self.trouble = ""
-        self.clock = False
-        self.since = now
-
-
 class Members:
     """The other nodes of the cluster. Owned by the assembly, used from one event loop.
 
@@ -118,11 +100,8 @@ class Members:
         self.clocks = Clocks(timings.skew)
         self.generation = 0
         self._timings = timings
-        self._addresses: dict[Place, _Address] = {}
+        self._configured = Configured(me.url)
         self._members: dict[str, _Member] = {}
-        self._own_places = {me.url.place}
-        #: What is wrong with the sources of the list of nodes, by what they are called; empty where nothing is.
-        self.unlisted: dict[str, str] = {}
         self._wall = 0
         self._deaf = (0, 0)
 
@@ -133,26 +112,7 @@ class Members:
 
         The own address is left out. Returns sentences on addresses that cannot be members.
         """
-        wanted: dict[Place, PeerUrl] = {}
-        refused = []
-        for url in urls:
-            if url.place in self._own_places or url.place in wanted:
-                continue
-            if self.me.url.on_loopback and not url.on_loopback:
-                refused.append(
-                    f"{url} is left out: this node could tell it only {self.me.url}, which is that machine itself; "
-                    "give --self-url http://ADDRESS:PORT"
-                )
-            elif len(wanted) == MAX_MEMBERS:
-                refused.append(f"{url} is left out: a node knows {MAX_MEMBERS} others at most")
-            else:
-                wanted[url.place] = url
-        for place in [place for place in self._addresses if place not in wanted]:
-            del self._addresses[place]
-        for place, url in wanted.items():
-            known = self._addresses.setdefault(place, _Address(url, now))
-            known.url = url
-            self._find(known)
+        refused = self._configured.configure(urls, self._announcing, now)
         self.generation += 1
         return refused
 
@@ -166,7 +126,12 @@ class Members:
     @property
     def addresses(self) -> list[PeerUrl]:
         """The configured addresses, without those that turned out to be this node's own."""
-        return [address.url for address in self._addresses.values()]
+        return [address.url for address in self._configured]
+
+    @property
+    def unlisted(self) -> dict[str, str]:
+        """What is wrong with the sources of the list of nodes, by what they are called; empty where nothing is."""
+        return self._configured.unlisted
 
     @property
     def ids(self) -> frozenset[str]:
@@ -175,15 +140,14 @@ class Members:
 
     def is_me(self, url: PeerUrl) -> None:
         """Take note that an address leads to this node itself: it is no peer (defect 12)."""
-        self._own_places.add(url.place)
-        if self._addresses.pop(url.place, None) is not None:
+        if self._configured.is_own(url.place):
             self.generation += 1
 
     def same(self, url: PeerUrl, node: str) -> None:
         """Take note that a configured address is another name of a member."""
-        address = self._addresses.get(url.place)
+        address = self._configured.at(url.place)
         if address is not None and node in self._members and address.node != node:
-            address.node, address.trouble = node, ""
+            address.meet(node)
             self.generation += 1
 
     # -- what happens on links
@@ -211,9 +175,9 @@ class Members:
             member.ended = ""
         else:
             member.unreached = ""
-        address = self._addresses.get(announced.url.place if dialled is None else dialled.place)
+        address = self._configured.at(announced.url.place if dialled is None else dialled.place)
         if address is not None:
-            address.node, address.trouble, address.clock = announced.node, "", False
+            address.meet(announced.node)
         self.generation += 1
         return ""
 
@@ -255,7 +219,7 @@ class Members:
 
     def trouble(self, url: PeerUrl, why: str, *, clock: bool = False) -> None:
         """Nobody could be met at an address that was dialled, and why; `clock`: a node is there whose clock differs."""
-        address = self._addresses.get(url.place)
+        address = self._configured.at(url.place)
         if address is not None:
             address.trouble, address.clock = why, clock
         for node, member in self._members.items():
@@ -281,7 +245,7 @@ class Members:
         """
         changed = []
         self._wall = wall - now
-        configured = {address.node for address in self._addresses.values()}
+        configured = self._configured.nodes
         for node, member in list(self._members.items()):
             if member.suspicion.judge(now) and not member.left:
                 self.generation += 1
@@ -308,10 +272,10 @@ class Members:
             if member.serves_registry and not member.left and self._counts(node, member, now)
         ]
         lately = now - self._timings.patience.down
-        unmet = (each for each in self._addresses.values() if not each.node)
+        unmet = self._configured.unmet
         missed = (each.since for each in unmet if each.since > lately or (each.clock and not self.clocks.agreed))
         paused, until = self._deaf
-        if now < until and (any(not each.node for each in self._addresses.values()) or self._away(now)):
+        if now < until and (unmet or self._away(now)):
             found.append(paused)
         return min([*found, *missed], default=None)
 
@@ -319,23 +283,22 @@ class Members:
         """Show all members: those that were met, then configured addresses where nobody was."""
         for node in self._members:
             yield self.view(node, now)
-        for address in self._addresses.values():
-            if not address.node:
-                yield MemberView(
-                    node="",
-                    epoch=0,
-                    url=address.url,
-                    zone="",
-                    configured=True,
-                    presence="unmet",
-                    status=UNKNOWN,
-                    standing=Standing(),
-                    since=now - address.since,
-                    silent=None,
-                    skew=None,
-                    flaps=0,
-                    why=address.trouble or "it was not reached yet",
-                )
+        for address in self._configured.unmet:
+            yield MemberView(
+                node="",
+                epoch=0,
+                url=address.url,
+                zone="",
+                configured=True,
+                presence="unmet",
+                status=UNKNOWN,
+                standing=Standing(),
+                since=now - address.since,
+                silent=None,
+                skew=None,
+                flaps=0,
+                why=address.trouble or "it was not reached yet",
+            )
 
     def view(self, node: str, now: int) -> MemberView:
         """Show one member. Raises KeyError for an unknown one."""
@@ -348,7 +311,7 @@ class Members:
             epoch=announced.epoch,
             url=announced.url,
             zone=announced.zone,
-            configured=self._is_configured(node),
+            configured=node in self._configured.nodes,
             presence="left" if member.left else suspicion.presence.value,
             status=status,
             standing=member.standing if status == member.standing.status else silenced,
@@ -362,7 +325,7 @@ class Members:
     @property
     def unmet(self) -> list[str]:
         """The configured addresses where nobody was met, each with why in parentheses if that is known."""
-        waiting = [address for address in self._addresses.values() if not address.node]
+        waiting = self._configured.unmet
         return [f"{each.url} ({each.trouble})" if each.trouble else str(each.url) for each in waiting]
 
     def missing(self, now: int) -> list[str]:
@@ -376,9 +339,8 @@ class Members:
         """Count the nodes that ought to be there and were not met or are down without a farewell; where it knows nobody
         because no source can say who there is, that is one."""
         gone = sum(member.suspicion.presence is Presence.GONE and not member.left for member in self._members.values())
-        unmet = sum(not address.node for address in self._addresses.values())
-        unknown = not self._members and not self._addresses and any(self.unlisted.values())
-        return gone + unmet + unknown
+        unknown = not self._members and not len(self._configured) and any(self.unlisted.values())
+        return gone + len(self._configured.unmet) + unknown
 
     def present(self) -> Iterator[tuple[str, str, str]]:
         """Yield node id, zone and status of those that are there, believed or not yet."""
@@ -406,10 +368,11 @@ class Members:
 
     def _make_room(self) -> bool:
         """Forget the announced member that has been gone for longest; False when none is."""
+        configured = self._configured.nodes
         gone = [
             (member.suspicion.heard, node)
             for node, member in self._members.items()
-            if (member.left or member.suspicion.presence is Presence.GONE) and not self._is_configured(node)
+            if (member.left or member.suspicion.presence is Presence.GONE) and node not in configured
         ]
         if gone:
             self._drop(min(gone)[1])
@@ -423,21 +386,14 @@ class Members:
         """Tell whether a node that was met is taken for down."""
         return any(member.left or not self._counts(node, member, now) for node, member in self._members.items())
 
-    def _find(self, address: _Address) -> None:
-        """Tell which member an address is, as far as its announced URL says so."""
-        if not address.node:
-            nodes = (node for node, member in self._members.items() if member.announced.url.place == address.url.place)
-            address.node = next(nodes, "")
-
-    def _is_configured(self, node: str) -> bool:
-        return any(address.node == node for address in self._addresses.values())
+    def _announcing(self, place: Place) -> str:
+        """Return the member that announces a place, empty for none."""
+        return next((node for node, member in self._members.items() if member.announced.url.place == place), "")
 
     def _drop(self, node: str) -> None:
         self._members.pop(node, None)
         self.clocks.forget(node)
-        for address in self._addresses.values():
-            if address.node == node:
-                address.node = ""
+        self._configured.forget(node)
 
 
 def _begun(epoch: int, now: int) -> int:

@@ -1,0 +1,104 @@
+"""The addresses that sources name: at which nobody was met yet and why, and who was met at the others.
+
+Pure: milliseconds of the own monotonic clock come in. Not here: what is thought of who was met (`members`), and where
+the lists come from (`sources`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from artemis.cluster.addresses import PeerUrl
+
+MAX_MEMBERS = 64
+"""Other nodes that a node knows at most, as each sends every change to every other; further ones take the place of such
+as are gone, or are refused."""
+
+Place = tuple[str, int]
+
+
+class Address:
+    """A configured address since `since`: `node` was met there, empty for nobody, and `trouble` says what kept us from
+    meeting one; `clock` that it is one whose clock differs."""
+
+    __slots__ = ("clock", "node", "since", "trouble", "url")
+
+    def __init__(self, url: PeerUrl, now: int) -> None:
+        self.url = url
+        self.node = ""
+        self.trouble = ""
+        self.clock = False
+        self.since = now
+
+    def meet(self, node: str) -> None:
+        """Take note that a node was met there."""
+        self.node, self.trouble, self.clock = node, "", False
+
+
+class Configured:
+    """Owned by `Members`. `unlisted` says by source what is wrong with its list of nodes, empty where nothing is."""
+
+    def __init__(self, own: PeerUrl) -> None:
+        self.unlisted: dict[str, str] = {}
+        self._own = own
+        self._own_places = {own.place}
+        self._addresses: dict[Place, Address] = {}
+
+    def __iter__(self) -> Iterator[Address]:
+        yield from self._addresses.values()
+
+    def __len__(self) -> int:
+        """Count them, without those that lead to this node itself."""
+        return len(self._addresses)
+
+    def configure(self, urls: Iterable[PeerUrl], known: Callable[[Place], str], now: int) -> list[str]:
+        """Let these be all from now on, without the own one; returns sentences on those that cannot be members.
+
+        `known` returns the member that announces a place, empty for none.
+        """
+        wanted: dict[Place, PeerUrl] = {}
+        refused = []
+        for url in urls:
+            if url.place in self._own_places or url.place in wanted:
+                continue
+            if self._own.on_loopback and not url.on_loopback:
+                refused.append(
+                    f"{url} is left out: this node could tell it only {self._own}, which is that machine itself; "
+                    "give --self-url http://ADDRESS:PORT"
+                )
+            elif len(wanted) == MAX_MEMBERS:
+                refused.append(f"{url} is left out: a node knows {MAX_MEMBERS} others at most")
+            else:
+                wanted[url.place] = url
+        for place in [place for place in self._addresses if place not in wanted]:
+            del self._addresses[place]
+        for place, url in wanted.items():
+            address = self._addresses.setdefault(place, Address(url, now))
+            address.url = url
+            address.node = address.node or known(place)
+        return refused
+
+    def is_own(self, place: Place) -> bool:
+        """Take note that a place is this node itself; tells whether it was configured (defect 12)."""
+        self._own_places.add(place)
+        return self._addresses.pop(place, None) is not None
+
+    def at(self, place: Place) -> Address | None:
+        """Return the address of a place, None if it is not configured."""
+        return self._addresses.get(place)
+
+    def forget(self, node: str) -> None:
+        """Let a node have been met nowhere: it is no member any more."""
+        for address in self._addresses.values():
+            if address.node == node:
+                address.node = ""
+
+    @property
+    def nodes(self) -> set[str]:
+        """The ids of the nodes that were met at any of them."""
+        return {address.node for address in self._addresses.values() if address.node}
+
+    @property
+    def unmet(self) -> list[Address]:
+        """Those where nobody was met."""
+        return [address for address in self._addresses.values() if not address.node]
