@@ -1,0 +1,132 @@
+"""Judging what clients register, renew and remove (spec 2.1): a node's half that writes.
+
+Synchronous and pure: requests and milliseconds come in, responses go out. Not here: what is shown (`node`), what is
+served at all (`condition`), and the records (`artemis.registry`).
+"""
+
+from __future__ import annotations
+
+from artemis.model import FailedInstance, Instance, RegistryRequest, RegistryResponse, ResponseStatus
+from artemis.model.responses import BAD_REQUEST, DATA_NOT_FOUND, NO_PERMISSION, failure
+from artemis.registry import Lease, Registry, RegistryError, RenewalPlan, WrongRegion
+from artemis.server.condition import Condition
+from artemis.server.outcomes import NOT_EXISTING, REGISTRY_SUCCESS, failed_instance, outcome, refused
+from artemis.server.versions import AHEAD, Versions
+
+
+class Registering(Condition):
+    """The operations on registrations. A part of `Node`, which makes the `registry`."""
+
+    registry: Registry
+    _refused_zone: int
+
+    def register(self, request: RegistryRequest | None, now: int) -> RegistryResponse:
+        """Register instances or replace their content (spec 2.1)."""
+        instances = self._asked(request)
+        if isinstance(instances, ResponseStatus):
+            return RegistryResponse(response_status=instances)
+        failed: list[FailedInstance | None] = []
+        register, versions = self.registry.register, self._versions(request, now)
+        for number, instance in enumerate(instances):
+            if instance is None:
+                continue
+            try:
+                if not self._allow_registry and not self._in_zone(instance):
+                    failed.append(self._refuse_zone(instance))
+                elif versions is None:
+                    register(instance, now)
+                else:
+                    versions.tell(number, register(instance, now, versions.known(number)))
+            except RegistryError as error:
+                failed.append(refused(instance, error))
+        return outcome(failed, versions)
+
+    def heartbeat(self, request: RegistryRequest | None, now: int) -> RegistryResponse:
+        """Renew leases; what must be registered comes back whole with `data-not-found` (spec 2.1, 0.4)."""
+        return self._heartbeat(request, now, None)
+
+    def heartbeat_plan(self, request: RegistryRequest | None, now: int) -> tuple[RegistryResponse, RenewalPlan | None]:
+        """Do what `heartbeat` does and say how to repeat it: the plan is for `renew`, None unless all succeeded."""
+        leases: list[Lease] = []
+        response = self._heartbeat(request, now, leases)
+        return response, self.registry.plan(leases, self.generation) if response is REGISTRY_SUCCESS else None
+
+    def renew(self, plan: RenewalPlan, now: int) -> bool:
+        """Repeat a heartbeat without its message; False, and nothing happened, when something changed meanwhile."""
+        return plan.generation == self.generation and self.registry.renew(plan, now)
+
+    def unregister(self, request: RegistryRequest | None, now: int) -> RegistryResponse:
+        """Remove instances; unknown ones are a success (spec 2.1)."""
+        instances = self._asked(request)
+        if isinstance(instances, ResponseStatus):
+            return RegistryResponse(response_status=instances)
+        failed: list[FailedInstance | None] = []
+        unregister, versions = self.registry.unregister, self._versions(request, now)
+        for number, instance in enumerate(instances):
+            if instance is None:
+                continue
+            try:
+                if not self._allow_registry and not self._in_zone(instance):
+                    failed.append(self._refuse_zone(instance))
+                elif versions is None:
+                    unregister(instance, now)
+                else:
+                    versions.tell(number, unregister(instance, now, versions.known(number)))
+            except RegistryError as error:
+                failed.append(refused(instance, error))
+        return outcome(failed, versions)
+
+    # -- judging
+
+    def _heartbeat(self, request: RegistryRequest | None, now: int, leases: list[Lease] | None) -> RegistryResponse:
+        instances = self._asked(request)
+        if isinstance(instances, ResponseStatus):
+            return RegistryResponse(response_status=instances)
+        failed: list[FailedInstance | None] = []
+        heartbeat, versions = self.registry.heartbeat, self._versions(request, now)
+        for number, instance in enumerate(instances):
+            if instance is None:
+                continue
+            try:
+                if not self._allow_registry and not self._in_zone(instance):
+                    failed.append(self._refuse_zone(instance))
+                    continue
+                lease = heartbeat(instance, now, None if versions is None else versions.known(number))
+            except RegistryError as error:
+                failed.append(refused(instance, error))
+                continue
+            if lease is None:
+                failed.append(failed_instance(instance, DATA_NOT_FOUND, NOT_EXISTING))
+                continue
+            if versions is not None:
+                versions.tell(number, lease)
+            if leases is not None:
+                leases.append(lease)
+        return outcome(failed, versions)
+
+    def _versions(self, request: RegistryRequest | None, now: int) -> Versions | None:
+        """Return the versions that a client names, None for one that does not."""
+        if request is None or not request.versions:
+            return None
+        # A clock that is right again after it was years ahead: the nodes have passed its stamps, and so have clients.
+        latest = max((self.registry.wall(now) + AHEAD) * 1000, self.registry.clock)
+        return Versions(request.versions, len(request.instances or ()), latest)
+
+    def _asked(self, request: RegistryRequest | None) -> list[Instance | None] | ResponseStatus:
+        """Return the instances of a registry request, or why it is not served at all (spec 2.1 steps 2 and 3)."""
+        if request is None:
+            return failure(BAD_REQUEST, "request is null")
+        if not request.instances:
+            return failure(BAD_REQUEST, "request.instances is null or empty.")
+        if not self.serves_registry:
+            return self.unavailable("registry")
+        return request.instances
+
+    def _refuse_zone(self, instance: Instance) -> FailedInstance:
+        """Answer an instance of another zone; a wrong region is named first, as it is nobody's choice."""
+        if instance.region_id is None or instance.region_id.lower() != self._region:
+            self.registry.counters.refused_region += 1
+            return refused(instance, WrongRegion(instance.region_id or "", self._region))
+        self._refused_zone += 1
+        text = f"zone {instance.zone_id or ''!r} is not the zone {self._zone!r} of this node"
+        return failed_instance(instance, NO_PERMISSION, text)
