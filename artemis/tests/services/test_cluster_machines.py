@@ -67,6 +67,12 @@ def own_clock(path: Path) -> tuple[Path, dict[str, str]]:
     }
 
 
+def age_of(node: RunningNode) -> int:
+    """How old a node says that its answers are, in milliseconds."""
+    with urllib.request.urlopen(f"{node.url}/api/v1/services/orders", timeout=10) as answer:  # noqa: S310 - our own node
+        return int(answer.headers["artemis-age-ms"])
+
+
 async def test_a_full_disk_costs_nothing_but_snapshots(tmp_path: Path) -> None:
     """The node goes on, says that its snapshots fail, and writes them again when there is room."""
     with small_disk(tmp_path / "disk") as disk:
@@ -112,6 +118,9 @@ async def test_a_node_whose_clock_is_wrong_serves_no_registry_until_it_is_right(
             await until(lambda: [right] * 2 == [nodes_known_to(node.url) for node in cluster.nodes[:2]])
             await until(lambda: cluster.urls[2] not in nodes_known_to(cluster.nodes[2].url))
             assert "failed" == await one.direct[2].register("orders", "of-the-future", "x")
+            # For longer than any lease lives here and the turns of three nodes to give it up: nothing of it expires.
+            await until(lambda: age_of(cluster.nodes[2]) > 3 * 1000 * ttl, 60)
+            assert {"i"} == set(await one.direct[2].lookup("orders") or ())
             clock.write_text("+0\n")
             await asyncio.to_thread(cluster.wait_linked)
         for n in range(3):
