@@ -276,34 +276,45 @@ def test_members_share_the_work() -> None:
 def test_an_epoch_is_closed_by_a_later_one_and_forgotten_a_lifetime_later() -> None:
     """Whether the later one is known from a change or from a sign of life."""
     epochs, later = Epochs(), Origin("a", 2)
-    assert {} == epochs.due([A, B, later], "ab", lifetime=100, departure=100, now=0)
-    assert {} == epochs.due([A, B, later], "ab", lifetime=100, departure=100, now=100)
-    assert {"a": 2} == epochs.due([A, B, later], "ab", lifetime=100, departure=100, now=101)
+    assert {} == epochs.due([A, B, later], (), "ab", lifetime=100, departure=100, now=0)
+    assert {} == epochs.due([A, B, later], (), "ab", lifetime=100, departure=100, now=100)
+    assert {"a": 2} == epochs.due([A, B, later], (), "ab", lifetime=100, departure=100, now=101)
     epochs.seen("b", 3)
     epochs.seen("b", 2)
-    assert {} == epochs.due([B], "ab", lifetime=100, departure=100, now=200)
-    assert {"b": 2} == epochs.due([B], "ab", lifetime=100, departure=100, now=301)
+    assert {} == epochs.due([B], (), "ab", lifetime=100, departure=100, now=200)
+    assert {"b": 2} == epochs.due([B], (), "ab", lifetime=100, departure=100, now=301)
 
 
 def test_a_node_that_returns_in_time_stays() -> None:
     """Only who is no member for a whole lifetime is forgotten."""
     epochs = Epochs()
-    assert {} == epochs.due([A], "b", lifetime=100, departure=100, now=0)
-    assert {} == epochs.due([A], "ab", lifetime=100, departure=100, now=99)
-    assert {} == epochs.due([A], "b", lifetime=100, departure=100, now=150)
-    assert {"a": 2} == epochs.due([A], "b", lifetime=100, departure=100, now=251)
+    assert {} == epochs.due([A], (), "b", lifetime=100, departure=100, now=0)
+    assert {} == epochs.due([A], (), "ab", lifetime=100, departure=100, now=99)
+    assert {} == epochs.due([A], (), "b", lifetime=100, departure=100, now=150)
+    assert {"a": 2} == epochs.due([A], (), "b", lifetime=100, departure=100, now=251)
 
 
 def test_the_last_nodes_that_left_are_remembered_for_longer() -> None:
     """They may only be cut off, with others that have seen changes of theirs; not so if a later life is known."""
     epochs, times = Epochs(), {"lifetime": 100, "departure": 1_000}
     left = [Origin(f"n{number:02}", 7) for number in range(DEPARTED)]
-    assert {} == epochs.due([*left, Origin("n00", 6)], "a", **times, now=0)
-    assert {"n00": 7} == epochs.due([*left, Origin("n00", 6)], "a", **times, now=101)
+    assert {} == epochs.due([*left, Origin("n00", 6)], (), "a", **times, now=0)
+    assert {"n00": 7} == epochs.due([*left, Origin("n00", 6)], (), "a", **times, now=101)
     one_more = Origin("m", 1)
-    assert {} == epochs.due([*left, one_more], "m", **times, now=150)
-    assert {"n00": 8} == epochs.due([*left, one_more], "a", **times, now=151)
-    assert {origin.node: 8 for origin in left[1:]} == epochs.due([*left[1:], one_more], "a", **times, now=1_001)
+    assert {} == epochs.due([*left, one_more], (), "m", **times, now=150)
+    assert {"n00": 8} == epochs.due([*left, one_more], (), "a", **times, now=151)
+    assert {origin.node: 8 for origin in left[1:]} == epochs.due([*left[1:], one_more], (), "a", **times, now=1_001)
+
+
+def test_what_is_stuck_beyond_the_vector_is_forgotten_a_lifetime_later() -> None:
+    """Nobody who is left has the rest; what is on its way for a moment is no reason to forget a node at once."""
+    epochs, times = Epochs(), {"lifetime": 100, "departure": 1_000}
+    assert {} == epochs.due([A], (), "b", **times, now=0)
+    assert {} == epochs.due([A], [A], "b", **times, now=500)
+    assert {} == epochs.due([A], (), "b", **times, now=550)
+    assert {} == epochs.due([A], [A], "b", **times, now=600)
+    assert {} == epochs.due([A], [A], "b", **times, now=700)
+    assert {"a": 2} == epochs.due([A], [A], "b", **times, now=701)
 
 
 def test_the_bases_of_the_latest_departed_are_kept() -> None:

@@ -263,9 +263,10 @@ class Replica:
     def _forget_epochs(self, now: int) -> None:
         registry = self._registry
         members = {*self._ranks.members, *self._outbox.connected}
-        origins = [*registry.vector, *registry.ahead, *self._changing.held.origins]
+        beyond = [*registry.ahead, *self._changing.held.origins]
         lifetime, departure = registry.timings.lifetime, self._timings.departure
-        registry.drop_epochs(self._epochs.due(origins, members, lifetime=lifetime, departure=departure, now=now))
+        due = self._epochs.due(registry.vector, beyond, members, lifetime=lifetime, departure=departure, now=now)
+        registry.drop_epochs(due)
         self._changing.drop_forgotten()
         for table in (registry.base, registry.unnamed):
             for node in superfluous(table, members):
