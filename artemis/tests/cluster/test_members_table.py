@@ -70,11 +70,23 @@ def test_an_emptied_list_leaves_nobody_to_dial(members: Members) -> None:
 def test_there_is_a_limit_to_both_kinds_of_members(members: Members) -> None:
     """What is beyond it is named."""
     refused = members.configure([url(f"h{number}") for number in range(MAX_MEMBERS + 1)], 0)
-    assert [f"http://h{MAX_MEMBERS}:1 is left out: a node knows {MAX_MEMBERS} others at most"] == refused
+    assert ["http://h9:1 is left out: a node knows 64 others at most"] == refused
     for number in range(MAX_MEMBERS):
         assert not members.met(who(f"h{number}"), 0)
     assert f"a node knows {MAX_MEMBERS} others at most, and has met as many" == members.met(who("late"), 0)
     assert not members.met(who("h0", epoch=2), 0)
+
+
+def test_of_too_many_addresses_those_stay_that_were_met(members: Members) -> None:
+    """Whatever the order in which the list comes; the rest is the same at every node, and is told in one sentence."""
+    members.configure([url("z")], 0)
+    members.met(who("z"), 0, url("z"))
+    everybody = [url(f"h{number:03}") for number in range(MAX_MEMBERS + 7)] + [url("z")]
+    for several in (everybody, everybody[::-1]):
+        refused = members.configure(several, 1)
+        assert {url("z"), *everybody[: MAX_MEMBERS - 1]} == set(members.addresses)
+        assert len(refused) == 1
+        assert refused[0].endswith(" and 3 more are left out: a node knows 64 others at most")
 
 
 def test_members_that_are_gone_make_room(members: Members) -> None:

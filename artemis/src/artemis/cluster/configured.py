@@ -14,6 +14,9 @@ MAX_MEMBERS = 64
 """Other nodes that a node knows at most, as each sends every change to every other; further ones take the place of such
 as are gone, or are refused."""
 
+_SHOWN = 5
+"""Addresses that one sentence names."""
+
 Place = tuple[str, int]
 
 
@@ -57,19 +60,24 @@ class Configured:
         `known` returns the member that announces a place, empty for none.
         """
         wanted: dict[Place, PeerUrl] = {}
-        refused = []
+        remote: list[PeerUrl] = []
         for url in urls:
             if url.place in self._own_places or url.place in wanted:
                 continue
             if self._own.on_loopback and not url.on_loopback:
-                refused.append(
-                    f"{url} is left out: this node could tell it only {self._own}, which is that machine itself; "
-                    "give --self-url http://ADDRESS:PORT"
-                )
-            elif len(wanted) == MAX_MEMBERS:
-                refused.append(f"{url} is left out: a node knows {MAX_MEMBERS} others at most")
+                remote.append(url)
             else:
                 wanted[url.place] = url
+        refused = []
+        if remote:
+            refused.append(
+                f"{_left_out(remote)}: this node could tell it only {self._own}, which is that machine itself; "
+                "give --self-url http://ADDRESS:PORT"
+            )
+        beyond = sorted(wanted, key=self._rank)[MAX_MEMBERS:]
+        if beyond:
+            urls = [wanted.pop(place) for place in beyond]
+            refused.append(f"{_left_out(urls)}: a node knows {MAX_MEMBERS} others at most")
         for place in [place for place in self._addresses if place not in wanted]:
             del self._addresses[place]
         for place, url in wanted.items():
@@ -77,6 +85,11 @@ class Configured:
             address.url = url
             address.node = address.node or known(place)
         return refused
+
+    def _rank(self, place: Place) -> tuple[bool, bool, str, int]:
+        """Return the order of places when there are too many: who was met stays, the others are the same everywhere."""
+        address = self._addresses.get(place)
+        return address is None or not address.node, address is None, *place
 
     def is_own(self, place: Place) -> bool:
         """Take note that a place is this node itself; tells whether it was configured (defect 12)."""
@@ -102,3 +115,10 @@ class Configured:
     def unmet(self) -> list[Address]:
         """Those where nobody was met."""
         return [address for address in self._addresses.values() if not address.node]
+
+
+def _left_out(urls: list[PeerUrl]) -> str:
+    shown = ", ".join(str(url) for url in urls[:_SHOWN])
+    if len(urls) == 1:
+        return f"{shown} is left out"
+    return f"{shown} and {len(urls) - _SHOWN} more are left out" if len(urls) > _SHOWN else f"{shown} are left out"
