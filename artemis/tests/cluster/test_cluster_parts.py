@@ -90,7 +90,9 @@ def test_a_renewal_changes_no_digest_and_everything_else_does() -> None:
     assert [bucket_of("s", "i")] == digests.differing(before)
     lease = registry.find("s", "i")
     assert {lease.digest: lease} == digests.bucket(bucket_of("s", "i"))
-    assert [lease] == list(digests.find([lease.digest, lease.digest ^ BUCKETS, 1, 2**64 - 1]))
+    told, buckets = [lease.digest, lease.digest ^ BUCKETS, 1, 2**64 - 1], range(BUCKETS)
+    assert [lease] == list(digests.find(told, buckets))
+    assert [] == list(digests.find(told, [number for number in buckets if number != bucket_of("s", "i")]))
 
 
 @pytest.mark.parametrize("sums", [b"", b"1234567", bytes(8 * BUCKETS - 1)])
@@ -110,7 +112,7 @@ def test_a_bucket_makes_the_digests_that_are_missing() -> None:
     registry.register(instance("i", port=2), 1)
     (now,) = digests.bucket(bucket_of("s", "i"))
     assert (True, 0) == (now != before, digests.dirty)
-    assert [] == list(digests.find([before]))
+    assert [] == list(digests.find([before], range(BUCKETS)))
     assert fresh(registry) == digests.sums()
 
 

@@ -103,10 +103,12 @@ class Digests:
             found[digest] = lease
         return found
 
-    def find(self, digests: Iterable[int]) -> Iterator[Lease]:
-        """Yield the leases that have these digests now."""
-        for bucket, wanted in by_bucket(digests).items():
-            for lease in self._buckets[bucket]:
+    def find(self, digests: Iterable[int], buckets: Iterable[int]) -> Iterator[Lease]:
+        """Yield the leases of these buckets that have these digests now."""
+        found = by_bucket(digests)
+        for bucket in buckets:
+            wanted = found.get(bucket, ())
+            for lease in self._buckets[bucket] if wanted else ():
                 if lease.digest in wanted:
                     yield lease
 

@@ -46,8 +46,15 @@ AHEAD = 16
 """Parts of an answer that are asked for at once, at most: with parts of 200 records, 15 000 records a second come over
 a link of 100 ms there and back."""
 
+PARTS = 2
+"""Parts that are made or taken in in one go, a few milliseconds each, if they come in another order than their own; the
+others wait for the next tick."""
+
 _SLICE = 4_096
 """Digests of one message, about: a millisecond of work."""
+
+_TOLD_AHEAD = 32_768
+"""Digests whose buckets the peer has not gone through yet, beyond which no further ones are told of."""
 
 _MOST_OF_A_BUCKET = 16_384
 """Digests of one bucket that are told; records beyond are sent although they are alike. Seventeen million records."""
@@ -154,24 +161,27 @@ class Answer:
             part, buckets=self._buckets, vector=self._vector, base=base, floor=self._floor, unnamed=unnamed
         )
 
-    def go_on(self, more: More, now: int) -> Iterator[Repair]:
-        """Yield the parts that are asked for by now; each once, in their order, also if the asking comes in another.
+    def hear(self, more: More, now: int) -> None:
+        """Note that a part is asked for."""
+        self.since = now
+        if self._index <= more.index < self._index + AHEAD:
+            self._early[more.index] = more
+
+    def parts(self) -> Iterator[Repair]:
+        """Yield some of the parts that are asked for by now, in their order, also if the asking came in another.
 
         There are none any more when the answer is of no use, as epochs were forgotten since it began, which records do
         not name now; and when the asker tells more of what it has than an answer can keep.
         """
         registry = self._registry
-        if registry.base != self._base or registry.unnamed != self._unnamed or self._waiting > _MOST_TOLD:
-            return
-        self.since = now
-        if self._index <= more.index < self._index + AHEAD:
-            self._early[more.index] = more
-        while (due := self._early.pop(self._index, None)) is not None:
-            self._hear(due)
-            part = self._part()
-            yield part
-            if part.last:
+        for _ in range(PARTS):
+            more = self._early.pop(self._index, None)
+            if more is None or self._waiting > _MOST_TOLD:
                 return
+            if registry.base != self._base or registry.unnamed != self._unnamed:
+                return
+            self._hear(more)
+            yield self._part()
 
     def _hear(self, more: More) -> None:
         """Note what the asker has in the buckets that follow those that it told of before."""
@@ -279,7 +289,7 @@ def ask(question: Question, digests: Digests) -> More:
     waiting = sum(question.weights[question.through :])
     found: list[int] = []
     count = 0
-    while question.described < len(question.numbers) and waiting < AHEAD * _SLICE and len(found) < _SLICE:
+    while question.described < len(question.numbers) and waiting < _TOLD_AHEAD and len(found) < _SLICE:
         own = list(digests.bucket(question.numbers[question.described]))[:_MOST_OF_A_BUCKET]
         question.described += 1
         question.weights.append(len(own))
@@ -293,8 +303,9 @@ def take(question: Question, repair: Repair, digests: Digests) -> None:
     """Note how far a part gets, and what this node has of which it says that its sender has not."""
     useless = not (repair.rows or repair.last or repair.unknown) and repair.through <= question.through
     question.idle = question.idle + 1 if useless else 0
-    question.through = min(max(repair.through, question.through), question.described)
-    question.ours.update(dict.fromkeys(digests.find(unpacked_digests(repair.unknown))))
+    before, question.through = question.through, min(max(repair.through, question.through), question.described)
+    buckets = question.numbers[before : question.through]
+    question.ours.update(dict.fromkeys(digests.find(unpacked_digests(repair.unknown), buckets)))
 
 
 def absorb(

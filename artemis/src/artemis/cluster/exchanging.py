@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 
 from artemis.cluster import exchange
 from artemis.cluster.digests import BUCKETS, Digests
-from artemis.cluster.exchange import AHEAD, Answer, Exchanged, Question
+from artemis.cluster.exchange import AHEAD, PARTS, Answer, Exchanged, Question
 from artemis.cluster.inspection import Inspection
 from artemis.cluster.messages import Digest, More, Repair
 from artemis.cluster.operators import OperatorState
@@ -129,6 +129,10 @@ class Exchanges:
         self._answers = {
             peer: answer for peer, answer in self._answers.items() if now - answer.since <= self._timings.patience
         }
+        for peer, answer in list(self._answers.items()):
+            self._send_parts(peer, answer)
+        if self._question is not None and self._question.early:
+            self._take_in(self._question, now)
         question = self._question
         if question is not None and question.left is not None:
             self._finish(question, now)
@@ -207,8 +211,14 @@ class Exchanges:
         """Send a peer the next part of its answer."""
         answer = self._answers.get(peer)
         if answer is not None and answer.request == message.request:
-            for part in answer.go_on(message, now):
-                self._send_part(peer, part)
+            answer.hear(message, now)
+            self._send_parts(peer, answer)
+
+    def _send_parts(self, peer: str, answer: Answer) -> None:
+        for part in answer.parts():
+            self._send_part(peer, part)
+            if part.last:
+                return
 
     def _send_part(self, peer: str, part: Repair) -> None:
         self._outbox.counters.rows_sent += len(part.rows)
@@ -226,11 +236,16 @@ class Exchanges:
         ):
             return  # it answers an earlier question, or comes twice
         question.early[message.index] = message
-        while question is self._question and question.left is None and not self._only_ends(question):
+        self._take_in(question, now)
+
+    def _take_in(self, question: Question, now: int) -> None:
+        for _ in range(PARTS):
             part = question.early.pop(question.index, None)
-            if part is None:
+            if part is None or question.left is not None or self._only_ends(question):
                 return
             self._on_part(question, part, now)
+            if question is not self._question:
+                return
 
     def _on_part(self, question: Question, part: Repair, now: int) -> None:
         exchange.take(question, part, self._digests)

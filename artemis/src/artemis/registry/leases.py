@@ -8,6 +8,7 @@ Not here: what an expiry means for a record (`registry`). Time comes in as milli
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection
+from itertools import islice
 
 import msgspec
 
@@ -70,7 +71,7 @@ class LeaseTable:
     `ttl`, `window` and `hold` are milliseconds: a lease is silent when not heard for `window` and expires when not
     heard for `ttl`, plus `hold` while self-preservation is active. `rank` tells of a lease how many other members give
     it up before this node does, and each gives this node another `grace` to wait [ranks]. `renewals` counts all
-    renewals since the start.
+    renewals since the start, `elsewhere` those of them that other nodes have told of.
     """
 
     __slots__ = (
@@ -84,6 +85,7 @@ class LeaseTable:
         "_since",
         "_told",
         "_window",
+        "elsewhere",
         "enabled",
         "grace",
         "hold",
@@ -104,7 +106,7 @@ class LeaseTable:
         self.enabled = True
         self.share = SHARE_PERCENT
         self.least = SMALLEST_PRESERVED
-        self.renewals = 0
+        self.renewals = self.elsewhere = 0
         self._window = RenewalWindow(now)
         self._fresh: OrderedDict[Lease, None] = OrderedDict()
         # Those that others have heard, so that what was heard here is found at the end of the order alone.
@@ -138,14 +140,14 @@ class LeaseTable:
         else:
             self._told[lease] = None
 
-    def heard_since(self, moment: int) -> list[Lease]:
-        """Return the leases that were heard here at `moment` or later, the latest first."""
-        found: list[Lease] = []
-        for lease in reversed(self._fresh):
-            if lease.heard < moment:
-                break
-            found.append(lease)
-        return found
+    def heard_here(self, most: int) -> list[Lease]:
+        """Return leases with those among them that were heard here last, at most so many; it looks into none of them.
+
+        Where they are most of all, it returns all, in no order: an ordered dictionary looks each key up that it gives
+        in its order, which takes thirty times as long.
+        """
+        fresh = self._fresh
+        return list(dict.keys(fresh) if 2 * most > len(fresh) else islice(reversed(fresh), most))
 
     def discard(self, lease: Lease) -> None:
         """Let go of a lease, wherever it stands."""
@@ -174,6 +176,7 @@ class LeaseTable:
 
     def hear_told(self, leases: Collection[Lease], now: int, stamp: Stamp) -> None:
         """Renew many leases of this table that another node has heard."""
+        self.elsewhere += len(leases)
         self._hear_in(self._told, leases, now, stamp)
 
     def _hear_in(self, queue: OrderedDict[Lease, None], leases: Collection[Lease], now: int, stamp: Stamp) -> None:

@@ -53,6 +53,8 @@ class MergingStore(RecordStore):
         self._jumps: list[JumpListener] = []
         self._untrimmed: list[str] = []
         self._new = True
+        # Own changes of this run in lives before this one.
+        self._before = 0
 
     def position(self) -> tuple[Vector, Vector]:
         """Return up to where what callers see is complete, and beyond that what it may depend on too, by origin.
@@ -139,20 +141,25 @@ class MergingStore(RecordStore):
         self._commit(lease, record.version, record.content, (stamp, record.expired, stamp), now)
 
     @property
-    def renewed(self) -> int:
-        """Count the renewals of all leases since the start, and the changes: a measure of what `heard_since` finds."""
-        return self._normal.renewals + self._legacy.renewals + self.vector[self.origin]
+    def heard(self) -> int:
+        """Count what this node itself has heard since the start: the renewals of all leases, and its own changes."""
+        tables = (self._normal, self._legacy)
+        return sum(table.renewals - table.elsewhere for table in tables) + self._before + self.vector[self.origin]
 
-    def heard_since(self, moment: int) -> list[Lease]:
-        """Return the leases that were heard here at `moment` or later, the latest first of each class of leases."""
-        return [*self._legacy.heard_since(moment), *self._normal.heard_since(moment)]
+    def heard_here(self, most: int) -> list[Lease]:
+        """Return leases with those among them that this node itself has heard last, so many of each class.
 
-    def restamp(self, leases: Iterable[Lease], now: int) -> tuple[Stamp, list[Lease]]:
-        """Return those of some leases that are live and that no other node has heard later, all renewed at one new
-        stamp.
+        A number by which `heard` has grown is one that finds all that were heard meanwhile. Which those are `restamp`
+        tells, of some at a time.
+        """
+        return [*self._legacy.heard_here(most), *self._normal.heard_here(most)]
+
+    def restamp(self, leases: Iterable[Lease], moment: int, now: int) -> tuple[Stamp, list[Lease]]:
+        """Return those of some leases that are live, were heard at `moment` or later, and by no other node later still,
+        all renewed at one new stamp.
         """
         node = self.origin.node
-        leases = [lease for lease in leases if lease.live and lease.renewed[1] == node]
+        leases = [lease for lease in leases if lease.heard >= moment and lease.live and lease.renewed[1] == node]
         stamp = self._clock.next(now)
         for lease in leases:
             lease.renewed = stamp
@@ -271,6 +278,7 @@ class MergingStore(RecordStore):
 
     def begin_epoch(self, epoch: int) -> None:
         """Begin a new life of this node without a restart, later than the present one; its next change is the first."""
+        self._before += self.vector[self.origin]
         self.origin = Origin(self.origin.node, epoch)
         self.vector[self.origin] = 0
 
