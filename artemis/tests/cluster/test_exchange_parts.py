@@ -6,7 +6,7 @@ from replicas import WALL, Peer, World, instance
 
 from artemis.cluster import Changes, Digest, Message, More, Renewals, Repair, changing, renewing
 from artemis.cluster.exchange import AHEAD
-from artemis.registry import NodeTimings
+from artemis.registry import Dot, NodeTimings, Origin
 
 CALM = NodeTimings(ttl=600_000, legacy_ttl=600_000, heartbeat=2_000, lifetime=2_000_000)
 """Times in which nothing expires."""
@@ -148,6 +148,20 @@ def test_parts_that_come_in_another_order_or_twice_count_once() -> None:
     assert world.equal()
     assert 500 == world["c"].replica.counters.rows_received
     assert 1 == world["c"].replica.counters.exchanges
+
+
+def test_records_of_many_changes_travel_in_smaller_parts() -> None:
+    """What a message costs its receiver depends on the changes that its records name, too."""
+    world = apart(0)
+    dots = tuple(Dot(Origin("z", epoch), 1) for epoch in range(1, 1_001))
+    for number in range(30):
+        world["a"].registry.register(instance(f"i{number}"), world.now)
+        lease = world["a"].registry.find("s", f"i{number}")
+        lease.record = msgspec.structs.replace(lease.record, dots=(*lease.record.dots, *dots))
+    world["b"].replica.want("a")
+    world.run(1_000)
+    assert 3 == max(len(message.rows) for message in told(world, Repair))
+    assert 30 == len(world["b"].shows())
 
 
 def test_little_is_asked_for_in_vain() -> None:

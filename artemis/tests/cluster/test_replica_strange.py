@@ -196,6 +196,7 @@ def test_nobody_else_speaks_for_this_node(alone: Peer) -> None:
         Renewals("b", 1, (-1, "b"), 0, 0, 1, [], b""),
         Renewals("b", 1, (1, "b"), 0, 0, 1, [], bytes(20_001)),
         More(1, 1, 1, bytes(262_145)),
+        Repair(1, 0, True, [row(dots=[("c", epoch, 1) for epoch in range(250)])] * 49),
         Repair(1, 0, True, [row(service="x" * 1_025)]),
         Repair(1, 0, True, [], [], [("b", 1, -5)]),
     ],

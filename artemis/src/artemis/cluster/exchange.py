@@ -200,7 +200,7 @@ class Answer:
             row = next(self._rows, None)
             if row is not None:
                 rows.append(row)
-                size += len(row.content) if isinstance(row, InstanceRow) else 0
+                size += _DOT * len(row.dots) + (len(row.content) if isinstance(row, InstanceRow) else 0)
             elif self._told:
                 self._open()
             else:
@@ -355,6 +355,9 @@ def lacking(question: Question, registry: Registry, effort: int) -> list[Lease]:
 
 
 _AT_ONCE = 100
+
+_DOT = 256
+"""Bytes of contents that cost as much as a dot, about."""
 
 
 def parts_of(vector: Mapping[Origin, int]) -> list[Part]:

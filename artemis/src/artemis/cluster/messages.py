@@ -26,6 +26,9 @@ MAX_MESSAGE = 4 * 1024 * 1024
 MAX_ROWS = 250
 """Rows of one message that are read, as nobody else has a turn while they are merged; senders stop far below."""
 
+MAX_DOTS = 12_000
+"""Dots of all rows of one message that are read; senders stop at some thousands, but one row may have MAX_ORIGINS."""
+
 MAX_NAMES = 2_000
 """Names of handles in one message."""
 
@@ -232,9 +235,14 @@ def decode_message(data: bytes) -> Message:
     if len(data) > MAX_MESSAGE:
         raise BadMessage(f"a message has {MAX_MESSAGE} bytes at most, not {len(data)}")
     try:
-        return _DECODER.decode(data)
+        message = _DECODER.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise BadMessage(f"a message cannot be read: {error}") from error
+    if isinstance(message, Changes | Repair):
+        dots = sum(len(row.dots) for row in message.rows if row is not None)
+        if dots > MAX_DOTS:
+            raise BadMessage(f"the rows of a message name {MAX_DOTS} changes at most, not {dots}")
+    return message
 
 
 def instance_row(record: Record, age: Age, *, with_dots: bool) -> InstanceRow:
