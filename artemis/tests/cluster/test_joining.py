@@ -37,8 +37,7 @@ def test_a_node_that_cannot_reach_others_serves_after_the_timeout(joining: Joini
     joining.look(around(unmet=("http://a:1",)), 5_000)
     assert (
         "it waits for http://a:1 (connection refused) to be reached, and the join timeout of 5 s is over: "
-        "it serves what it has, and takes the rest in as it comes"
-        == (joining.outcome)
+        "it serves what it has, and takes the rest in as it comes" == (joining.outcome)
     )
 
 
