@@ -149,10 +149,9 @@ class Renewing:
         self._outbox.counters.names_refused += known.learn(message.names)
         for stamp, handles in known.settle(message.names, now).items():
             self._hear_handles(peer, known, handles, stamp, now)
-        if not message.handles:
-            registry.hear((), message.stamp, now)  # its clock may be ahead of ours [stamps]
-            return
+        # Also when there are none: its clock may be ahead of ours [stamps].
         nameless = self._hear_handles(peer, known, unpacked(message.handles), message.stamp, now)
+        self._bring_back(now)
         if nameless:
             self._outbox.counters.nameless += len(nameless)
             if peer in self._outbox.connected:
@@ -170,15 +169,13 @@ class Renewing:
         return nameless
 
     def _hear(self, leases: Iterable[Lease], stamp: Stamp, now: int) -> None:
-        """Renew what a peer has heard; of those that expired here only so many come back at once."""
+        """Renew what a peer has heard; those that expired here are to come back, some at a time."""
         returning = self._returning
         for lease in self._registry.hear(leases, stamp, now):
             if lease in returning or len(returning) < _MOST_RETURNING:
                 returning[lease] = max(stamp, returning.get(lease, stamp))
             else:
                 self._outbox.counters.returns_dropped += 1
-        if returning:
-            self._bring_back(now)
 
     def on_unnamed(self, peer: str, message: Unnamed) -> None:
         """Name handles to a peer that lacks their names."""
