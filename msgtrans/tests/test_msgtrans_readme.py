@@ -78,6 +78,7 @@ def shown(value: object) -> str:
         msgtrans.WebSocketClientConfig,
         msgtrans.TlsServerConfig,
         msgtrans.TlsClientConfig,
+        msgtrans.Optimizations,
         msgtrans.Pacing,
         msgtrans.RateLimit,
         msgtrans.RetryConfig,

@@ -5,6 +5,7 @@
 
 from msgtrans.config.address import Address, parse_address
 from msgtrans.config.limits import Backpressure, RateLimit
+from msgtrans.config.optimizations import Optimizations
 from msgtrans.config.pacing import Pacing
 from msgtrans.config.resilience import CircuitBreakerConfig, LoadBalancerConfig, ReconnectingConfig
 from msgtrans.config.retry import NO_RETRY, RetryConfig
@@ -19,6 +20,7 @@ __all__ = [
     "Backpressure",
     "CircuitBreakerConfig",
     "LoadBalancerConfig",
+    "Optimizations",
     "Pacing",
     "RateLimit",
     "ReconnectingConfig",

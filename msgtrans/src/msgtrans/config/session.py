@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from msgtrans.codec import CodecOptions
 from msgtrans.config.checks import positive, whole
 from msgtrans.config.limits import Backpressure, RateLimit
+from msgtrans.config.optimizations import Optimizations
 from msgtrans.errors import ConfigurationError
 from msgtrans.field_types import check_types
 
@@ -43,6 +44,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
         in the stream, or of those that wait for handlers, makes way; up to event_queue_size packets and max_inbound
         bytes wait. Requests are held under both. REJECT: the session is closed with a ResourceError.
     rate_limit: how many requests and messages may come; default None, no limit.
+    optimizations: which short ways it takes; default all.
     """
 
     codec: CodecOptions = CodecOptions()
@@ -60,6 +62,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     outbound_strategy: Backpressure = Backpressure.BLOCK
     inbound_strategy: Backpressure = Backpressure.BLOCK
     rate_limit: RateLimit | None = None
+    optimizations: Optimizations = Optimizations()
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""
