@@ -1,0 +1,1 @@
+"""The room for what is kept to be used again: connections and buffers."""
