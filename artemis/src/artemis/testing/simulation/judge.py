@@ -166,7 +166,7 @@ class Judge:
             self.broke(3, f"{name} vanished from {process.member.name} it heartbeats to: {told_record(record)}")
         lease = process.node.registry.find(service, name)
         if change.origin == process.node.registry.origin and not record.removed and lease is not None:
-            if not process.node.gives_up:
+            if process.sweeping and not process.node.gives_up:  # else it only says again what a peer said
                 self.broke(3, f"{process.member.name} gave up {name} although its own clock is the wrong one")
             self._gave_up(process, client, lease.heard)
 

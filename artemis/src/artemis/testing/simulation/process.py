@@ -81,6 +81,8 @@ class Process:
         self.membership.dial = self._dial
         #: The addresses that it dials.
         self.dialled: Collection[tuple[str, int]] = ()
+        #: Whether it looks for leases that nobody hears any more.
+        self.sweeping = False
         self.pauses = Pauses(now)
         self.writing: Iterator[bytes] | None = None
 
@@ -100,8 +102,10 @@ class Process:
         pause = self.pauses.note(now, TTL)
         if pause:
             self.node.pardon(now)
+        self.sweeping = True
         while self.node.tick(now, wall) and not self.member.world.plan.slow_sweeps:
             pass
+        self.sweeping = False
         self.replica.tick(now, wall)
         self.membership.tick()
 
