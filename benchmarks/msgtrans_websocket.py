@@ -9,12 +9,11 @@ printed.
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect, ws_create_server
+from peers.bare_picows import BareClient, BareServer
+from picows import ws_connect, ws_create_server
 from rounds import Contest, main
 
 from msgtrans import Context, TransportClient, TransportServer
@@ -23,36 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 KINDS = ("bare picows", "msgtrans")
-
-
-class BareServer(WSListener):
-    """Sends every message back."""
-
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """Answer."""
-        if frame.msg_type == WSMsgType.BINARY:
-            transport.send(WSMsgType.BINARY, frame.get_payload_as_bytes())
-
-
-class BareClient(WSListener):
-    """A future for each request, answered in order."""
-
-    def on_ws_connected(self, transport: WSTransport) -> None:
-        """Begin with nothing asked."""
-        self.transport = transport
-        self.loop = asyncio.get_running_loop()
-        self.asked: deque[asyncio.Future[bytes]] = deque()
-
-    def on_ws_frame(self, _: WSTransport, frame: WSFrame) -> None:
-        """Hand the answer to the one who asked."""
-        self.asked.popleft().set_result(frame.get_payload_as_bytes())
-
-    def request(self, payload: bytes) -> asyncio.Future[bytes]:
-        """Ask."""
-        future: asyncio.Future[bytes] = self.loop.create_future()
-        self.asked.append(future)
-        self.transport.send(WSMsgType.BINARY, payload)
-        return future
 
 
 async def serve(kind: str) -> None:
