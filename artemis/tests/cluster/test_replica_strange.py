@@ -274,6 +274,16 @@ def test_a_peer_that_always_knows_more_does_not_keep_others_from_being_asked(alo
     assert questions["c"] > 2
 
 
+def test_an_answer_that_only_claims_to_get_on_is_given_up_soon(alone: Peer) -> None:
+    """Buckets that it was not told of and digests of no bucket are nothing: some parts later others are asked."""
+    ((_, question),) = asked(alone, 4_000).items()
+    for index in range(100):
+        part = Repair(question.request, index, False, [], [0] * 8, through=2**62, unknown=bytes(range(64)))
+        alone.replica.receive("b", part, 4_000)
+    assert 1 == alone.replica.counters.exchanges_given_up
+    assert alone.replica.state().exchanging is None
+
+
 @pytest.mark.parametrize("rows", [[], [row()]], ids=["empty", "full"])
 def test_an_answer_that_never_ends_is_given_up(alone: Peer, rows: list[InstanceRow]) -> None:
     """Nobody else could be asked for as long as it goes on."""

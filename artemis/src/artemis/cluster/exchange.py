@@ -301,11 +301,11 @@ def ask(question: Question, digests: Digests) -> More:
 
 def take(question: Question, repair: Repair, digests: Digests) -> None:
     """Note how far a part gets, and what this node has of which it says that its sender has not."""
-    useless = not (repair.rows or repair.last or repair.unknown) and repair.through <= question.through
-    question.idle = question.idle + 1 if useless else 0
     before, question.through = question.through, min(max(repair.through, question.through), question.described)
     buckets = question.numbers[before : question.through]
-    question.ours.update(dict.fromkeys(digests.find(unpacked_digests(repair.unknown), buckets)))
+    question.idle = 0 if repair.rows or repair.last or buckets else question.idle + 1
+    if buckets:  # which have all that is unknown: it is said with the bucket that it is of
+        question.ours.update(dict.fromkeys(digests.find(unpacked_digests(repair.unknown), buckets)))
 
 
 def absorb(
