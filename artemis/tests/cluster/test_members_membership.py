@@ -241,11 +241,24 @@ def test_an_operator_who_lets_a_node_serve_in_spite_of_its_clock_has_silent_inst
     assert 0 == len(world.node.registry)
 
 
+TAKEN = Refusal(Code.NODE_ID, "node n has two epochs", b"p" * 32)
+"""What a node of the cluster says that is linked with another one of our id; its proof was checked."""
+
+
+def test_only_a_node_of_the_cluster_keeps_another_one_from_starting() -> None:
+    """Neither a stranger at the address of one, nor what we find ourselves: that two others have one id."""
+    world = World(join_timeout=1.0)
+    world.membership.listed("file peers", [url("a")])
+    world.membership.trouble(url("a"), Refusal(Code.NODE_ID, "node b has two epochs"))
+    world.run(1_500)
+    assert "up" == world.node.status
+
+
 def test_a_node_whose_id_somebody_else_has_serves_nobody_until_that_one_is_gone() -> None:
     """Nor does the join timeout end that: with two lives at once what one of them accepts is not merged."""
     world = World(join_timeout=1.0)
     world.membership.listed("file peers", [url("a")])
-    world.membership.trouble(url("a"), Refusal(Code.NODE_ID, "node n has two epochs"))
+    world.membership.trouble(url("a"), TAKEN)
     world.run(5_000)
     assert ("starting", "it waits until no other node has its id: http://a:1 says: node n has two epochs") == (
         world.node.status,
@@ -267,7 +280,7 @@ def test_a_node_whose_id_somebody_else_keeps_ends() -> None:
     ends: list[str] = []
     world.membership.end = ends.append
     world.membership.listed("file peers", [url("a")])
-    world.membership.trouble(url("a"), Refusal(Code.NODE_ID, "node n has two epochs"))
+    world.membership.trouble(url("a"), TAKEN)
     world.run(6_000)
     assert [] == ends
     world.run(200)

@@ -253,6 +253,27 @@ def test_a_refusal_of_the_other_side_is_passed_on():
     assert "in-future" == caught.value.refusal.code
 
 
+def test_only_a_refusal_of_one_with_the_secret_has_a_proof():
+    """It is checked, and holds for this handshake and these words."""
+    dialling, accepting = sides()
+    proof = dialling.answered(accepting.greeted(dialling.hello, 1_000, 50_000), 1_000, 50_000)
+    accepting.proved(proof, 1_000)
+    said = decode_greeting(accepting.refusal(Refusal("node-id", "it is taken")))
+    _, stranger = sides()
+    stranger.greeted(dialling.hello, 1_001, 50_001)
+    elsewhere = decode_greeting(stranger.refusal(Refusal("node-id", "it is taken")))
+    for refusal, believed in [
+        (said, True),
+        (Refusal("node-id", "it is taken"), False),
+        (Refusal("node-id", "it is not taken", said.proof), False),
+        (Refusal("clock", "it is taken", said.proof), False),
+        (elsewhere, False),
+    ]:
+        with pytest.raises(RefusedError, match="taken") as caught:
+            dialling.proven(encode_greeting(refusal))
+        assert believed == bool(caught.value.refusal.proof)
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -4,14 +4,26 @@ import asyncio
 import itertools
 
 import msgspec
+import pytest
 import trustme
 from mesh_nodes import HASTY, Member, dialling, large, members, wall
 
 from artemis.cluster.addresses import peer_url
-from artemis.cluster.mesh.handshake import Dialling
+from artemis.cluster.mesh.handshake import Dialling, RefusedError
 from artemis.cluster.mesh.intake import TURN
 from artemis.cluster.mesh.mesh import Mesh
-from artemis.cluster.mesh.wire import ENDING, HELLO, MESSAGE, PING, PROVE, Code, Hello, Refusal, decode_greeting
+from artemis.cluster.mesh.wire import (
+    ENDING,
+    HELLO,
+    MESSAGE,
+    PING,
+    PROVE,
+    Code,
+    Hello,
+    Refusal,
+    decode_greeting,
+    encode_greeting,
+)
 from artemis.cluster.messages import PROTOCOL, Changes, encode_message
 from msgtrans import Context, TcpClientConfig, TlsServerConfig, TransportClient, TransportServer
 
@@ -328,6 +340,9 @@ async def test_a_later_life_of_a_node_takes_the_place_of_the_former():
             answer = decode_greeting((await again.request(proof, biz_type=PROVE)).payload)
             assert isinstance(answer, Refusal)
             assert Code.NODE_ID == answer.code
+            with pytest.raises(RefusedError) as caught:
+                side.proven(encode_greeting(answer))
+            assert caught.value.refusal.proof, "a node of the cluster says so, and no stranger"
 
 
 async def test_two_nodes_with_one_id_are_noticed():

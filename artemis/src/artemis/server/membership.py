@@ -185,7 +185,8 @@ class Membership(MeshListener):
     def trouble(self, url: PeerUrl, reason: Refusal) -> None:
         """Nobody was linked at an address that we dial."""
         self._taken.pop(url, None)
-        if reason.code == Code.NODE_ID and url in self.members.addresses:
+        # Only one that belongs to the cluster keeps this node from starting.
+        if reason.code == Code.NODE_ID and reason.proof and url in self.members.addresses:
             self._taken[url] = reason.text
         if reason.code == Code.MYSELF:
             self._log.info("own address among the peers", url=str(url), consequence="it is no peer")

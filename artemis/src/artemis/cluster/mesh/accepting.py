@@ -252,7 +252,12 @@ class Reception:
             host.turned_away(_where(session), error.refusal, error.peer)
             host.twin(error)
             return accepting.proof(host.wall())
-        host.admit(peer)
+        try:
+            host.admit(peer)
+        except RefusedError as error:
+            self.counters["refused"] += 1
+            host.turned_away(_where(session), error.refusal, error.peer)
+            return accepting.refusal(error.refusal)
         connection = Accepted(session, peer, host.now())
         self._accepted[session] = self.connections[peer.party.node] = connection
         host.accepted(connection)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _DIALLER = b"artemis mesh: the dialler"
 _ACCEPTOR = b"artemis mesh: the dialled"
+_REFUSER = b"artemis mesh: the dialled refuses"
 
 
 Precedence = tuple[bool, int, str]
@@ -91,11 +92,11 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RefusedError(Exception):
-    """There will be no link. `peer` is who is refused, where that was proved."""
+    """There will be no link. `peer` is who is refused, where that was proved; `proof` is that of who refuses."""
 
-    def __init__(self, code: str, text: str, peer: Peer | None = None) -> None:
+    def __init__(self, code: str, text: str, peer: Peer | None = None, proof: bytes = b"") -> None:
         super().__init__(text)
-        self.refusal = Refusal(code, text)
+        self.refusal = Refusal(code, text, proof)
         self.peer = peer
 
 
@@ -169,6 +170,10 @@ class _Side:
     def _prove(self, side: bytes, wall: int) -> bytes:
         return hmac.digest(self._terms.secret, side + wall.to_bytes(8) + self._transcript, hashlib.sha256)
 
+    def _prove_refusal(self, code: str, text: str) -> bytes:
+        said = encode_greeting(Refusal(code, text))
+        return hmac.digest(self._terms.secret, _REFUSER + self._transcript + said, hashlib.sha256)
+
     def _check(self, side: bytes, proof: Proof, theirs: Hello) -> None:
         if not hmac.compare_digest(self._prove(side, proof.wall), proof.proof):
             them, us = named(theirs.node, theirs.url), named(self._mine.node, self._mine.url)
@@ -234,6 +239,10 @@ class Dialling(_Side):
     def proven(self, payload: bytes) -> Peer:
         """Take the answer to the second request. Raises RefusedError, a TwinError where the peer has our id."""
         proof = _read(payload)
+        if isinstance(proof, Refusal) and self._theirs is not None:
+            expected = self._prove_refusal(proof.code, proof.text)
+            if hmac.compare_digest(expected, proof.proof):
+                raise RefusedError(quoted(proof.code), sentence(proof.text), proof=proof.proof)
         if not isinstance(proof, Proof) or self._theirs is None or self._met is None:
             raise _unexpected(proof)
         self._check(_ACCEPTOR, proof, self._theirs)
@@ -281,6 +290,12 @@ class Accepting(_Side):
         self._check_twin(peer)
         check_clocks(peer, peer.skew, self._terms.max_skew)
         return peer
+
+    def refusal(self, refusal: Refusal) -> bytes:
+        """Return the bytes of the answer to a second request whose proof was good, if there is to be no link all the
+        same; nobody else is to be given anything that he could try secrets on."""
+        proof = self._prove_refusal(refusal.code, refusal.text)
+        return encode_greeting(msgspec.structs.replace(refusal, proof=proof))
 
     def proof(self, wall: int) -> bytes:
         """Return the bytes of the answer to the second request."""

@@ -85,10 +85,14 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello", tag_field="k
 
 
 class Refusal(msgspec.Struct, frozen=True, tag="refusal", tag_field="kind"):
-    """No link, and why: a `Code` for machines (a later version may have others), a sentence for the operator."""
+    """No link, and why: a `Code` for machines (a later version may have others), a sentence for the operator.
+
+    `proof` is there if the other has proved itself before: that the refusal is of a node that has the cluster secret.
+    """
 
     code: _Text
     text: _Text
+    proof: Annotated[bytes, msgspec.Meta(max_length=NONCE)] = b""
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True, tag="proof", tag_field="kind"):
