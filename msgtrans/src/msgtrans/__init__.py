@@ -25,6 +25,7 @@ from msgtrans.config import (
     TlsServerConfig,
     WebSocketClientConfig,
     WebSocketServerConfig,
+    WorkersConfig,
 )
 from msgtrans.errors import (
     AuthenticationError,
@@ -40,6 +41,7 @@ from msgtrans.errors import (
     TransportConnectionError,
     TransportError,
     TransportTimeoutError,
+    WorkerError,
 )
 from msgtrans.events import (
     Closed,
@@ -62,6 +64,7 @@ from msgtrans.server import TransportServer
 from msgtrans.session import Session
 from msgtrans.stats import EndpointStats, SessionStats
 from msgtrans.tls import ServerTls
+from msgtrans.workers.link import Worker
 
 __all__ = [
     "Address",
@@ -123,6 +126,9 @@ __all__ = [
     "UnifiedPort",
     "WebSocketClientConfig",
     "WebSocketServerConfig",
+    "Worker",
+    "WorkerError",
+    "WorkersConfig",
     "__version__",
     "decode",
     "encode",

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         RequestHandler,
     )
     from msgtrans.session import Session
+    from msgtrans.workers.link import WorkerLink
 
 RequestHandlerT = TypeVar("RequestHandlerT", bound="RequestHandler")
 MessageHandlerT = TypeVar("MessageHandlerT", bound="MessageHandler")
@@ -69,6 +70,7 @@ class Endpoint:
     # Only set on instances where true: each attribute more makes an object with that many a bit slower, all over.
     request_in_task = False
     message_in_task = False
+    worker_link: WorkerLink | None = None  # in a worker process: whom to ask for sockets, and about the other workers
 
     def __init__(
         self,

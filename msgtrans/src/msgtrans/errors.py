@@ -10,6 +10,7 @@
     ├── AuthenticationError                                 AUTHENTICATION_ERROR
     ├── TransportTimeoutError     (also TimeoutError)       TIMEOUT_ERROR
     ├── ConfigurationError        (also ValueError)         CONFIG_ERROR
+    ├── WorkerError                 the worker processes could not be kept running   WORKER_ERROR
     └── ResourceError                                       RESOURCE_ERROR
         └── BackpressureError           the peer takes less than we give
 
@@ -161,6 +162,18 @@ class ConfigurationError(TransportError, ValueError):
     @property
     def severity(self) -> Severity:
         """CRITICAL: nothing works before it is corrected."""
+        return Severity.CRITICAL
+
+
+class WorkerError(TransportError):
+    """The worker processes of a server ended again and again, or could not even start; none is left."""
+
+    code = "WORKER_ERROR"
+    advice = "The workers could not be kept running; see the log for why they ended."
+
+    @property
+    def severity(self) -> Severity:
+        """CRITICAL: nothing is served."""
         return Severity.CRITICAL
 
 

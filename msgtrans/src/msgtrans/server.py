@@ -27,19 +27,24 @@ from msgtrans.config import WebSocketServerConfig
 from msgtrans.endpoint import Endpoint
 from msgtrans.errors import ConfigurationError, ConnectError, TransportError, TransportTimeoutError
 from msgtrans.events import ServerStarted, ServerStopped
-from msgtrans.field_types import check_number, shown
+from msgtrans.field_types import check_callable, check_number, shown
 from msgtrans.info import SessionState
 from msgtrans.packet import HEADER_SIZE, MAX_MESSAGE_ID, ONE_WAY
 from msgtrans.session import Session
 from msgtrans.transport import HasCertificates, Terms
+from msgtrans.workers.serving import as_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeVar
 
-    from msgtrans.config import Address, RateLimit, SessionConfig, TcpServerConfig
+    from msgtrans.config import Address, RateLimit, SessionConfig, TcpServerConfig, WorkersConfig
     from msgtrans.link import Link
     from msgtrans.middleware import Middleware
     from msgtrans.transport import Listener, ServerConfig
+    from msgtrans.workers.link import Worker, WorkerLink
+
+    WorkerHandlerT = TypeVar("WorkerHandlerT", bound=Callable[[Worker], object])
 
 FIRST_MESSAGE_ID: Final = 20_000  # as the Rust crate; nothing depends on it (specification 1.6)
 
@@ -57,6 +62,8 @@ class TransportServer(Endpoint):
     size; at more, the session that keeps most is closed with a ResourceError and counted.
     bind_timeout: seconds that starting to listen may take; default 10.
     registry: the transports to choose from; default all, plug-ins included.
+    workers: processes that serve, or a `WorkersConfig`; default 1, this process. More are started by `run`; limits, as
+    max_connections, are those of each of them.
     Start and stop it from the loop it serves on; a stopped server can be started again.
     """
 
@@ -73,8 +80,13 @@ class TransportServer(Endpoint):
         max_buffered: int = 256 * 1024 * 1024,
         bind_timeout: float = 10.0,
         registry: TransportRegistry = transports,
+        workers: int | WorkersConfig = 1,
     ) -> None:
         super().__init__(session, middleware, rate_limit)
+        self.workers = workers if workers == 1 else as_config(workers)
+        self.worker: Worker | None = None
+        self.worker_start_handlers: list[Callable[[Worker], object]] = []
+        self.worker_stop_handlers: list[Callable[[Worker], object]] = []
         check_number("max_connections", max_connections, whole=True)
         check_number("max_buffered", max_buffered, whole=True)
         check_number("bind_timeout", bind_timeout)
@@ -116,6 +128,10 @@ class TransportServer(Endpoint):
         Raises ConnectError when an address cannot be bound, TransportTimeoutError after `bind_timeout`,
         ConfigurationError when a certificate cannot be used; nothing listens then.
         """
+        if self.workers != 1 and self.worker is None:
+            raise ConfigurationError(
+                "workers", "are processes of their own: call server.run() outside of any event loop, or use workers=1"
+            )
         self._stopping = False
         self.started_at = time.time()
         if not self._configs or self._listeners:
@@ -134,6 +150,41 @@ class TransportServer(Endpoint):
             raise
         self.hub.emit(ServerStarted(self.uris))
         asyncio.get_running_loop().call_soon(self._admit_early)
+
+    def run(self, *, ready: Callable[[list[str]], object] | None = None) -> None:
+        """Serve until SIGTERM or SIGINT, then stop gracefully: a whole program, on uvloop where that is installed.
+
+        With `workers`, processes forked from this one serve, and this one supervises them: call it before any event
+        loop or thread runs. A worker that ends or hangs is replaced; SIGHUP replaces all, one by one, and no connection
+        is refused meanwhile. To have that bring new code, name a factory: `msgtrans.workers.run("module:make", 4)`.
+        ready: called with the URIs once all serve.
+        Raises WorkerError when the workers cannot be kept running, ConfigurationError where they cannot be started;
+        without workers what `start` raises.
+        """
+        from msgtrans.workers.serving import run
+
+        run(self, ready=ready)
+
+    def on_worker_start(self, handler: WorkerHandlerT) -> WorkerHandlerT:
+        """Call `handler(worker)` in each process that `run` serves in, before it listens: `worker.index` counts from 0.
+
+        A coroutine is awaited. One that raises ends the worker.
+        """
+        check_callable("on_worker_start", handler)
+        self.worker_start_handlers.append(handler)
+        return handler
+
+    def on_worker_stop(self, handler: WorkerHandlerT) -> WorkerHandlerT:
+        """Call `handler(worker)` in each process that `run` serves in, after its sessions are closed."""
+        check_callable("on_worker_stop", handler)
+        self.worker_stop_handlers.append(handler)
+        return handler
+
+    def work_for(self, worker: Worker, link: WorkerLink | None) -> None:
+        """For `run`: this process is that worker. link: to its supervisor, None without one."""
+        self.worker = worker
+        if link is not None:
+            self.worker_link = link
 
     async def stop(
         self,

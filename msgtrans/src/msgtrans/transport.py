@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from msgtrans.link import Link
     from msgtrans.session import Session
     from msgtrans.stats import EndpointStats
+    from msgtrans.workers.link import WorkerLink
 
 
 class Host(Protocol):
@@ -32,6 +33,15 @@ class Host(Protocol):
     def admit(self, link: Link) -> Session | None:
         """The session of a connection that is ready to carry packets; None turns it away: close it."""
         ...
+
+
+class ServerHost(Host, Protocol):
+    """What a server is to a transport that listens.
+
+    worker_link: in a worker process, its link to the supervisor, which binds the sockets of all workers; else None.
+    """
+
+    worker_link: WorkerLink | None
 
 
 class ServerConfig(Protocol):
@@ -116,7 +126,7 @@ class Transport(Protocol):
         """The default options of a connection to `uri` (or a bare address). Raises ConfigurationError."""
         ...
 
-    async def listen(self, config: ServerConfig, host: Host) -> Listener:
+    async def listen(self, config: ServerConfig, host: ServerHost) -> Listener:
         """Listen, and have each connection admitted by `host`. Raises ConnectError when that is not possible."""
         ...
 

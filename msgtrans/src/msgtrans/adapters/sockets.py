@@ -11,6 +11,7 @@ import ipaddress
 import socket
 import ssl
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgtrans.adapters.stream import keep_alive
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from msgtrans.config import TcpServerConfig, TlsClientConfig, WebSocketServerConfig
     from msgtrans.stats import EndpointStats
+    from msgtrans.workers.link import WorkerLink
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 _VERIFY_ADVICE: Final = {  # by OpenSSL's numbers
@@ -86,8 +88,11 @@ async def listen(
     factory: Callable[[], asyncio.BaseProtocol],
     schemes: tuple[str, str],
     counters: EndpointStats | None = None,
+    worker: WorkerLink | None = None,
 ) -> SocketListener:
     """Listen as `config` says; `factory` makes the protocol of each connection. schemes: without and with TLS.
+
+    worker: in a worker process, its link to the supervisor, which binds and keeps the sockets for all workers.
 
     A name with several addresses is listened to on all that this machine has, port 0 becoming the same port on each.
     As many TLS handshakes as `max_connections` may run at once. counters: for what happens to these.
@@ -104,20 +109,24 @@ async def listen(
             counters=counters,
         )
 
+    serve = partial(
+        loop.create_server,
+        factory,
+        backlog=config.backlog,
+        ssl=tls.context if tls is not None else None,
+        ssl_handshake_timeout=config.accept_timeout if tls is not None else None,
+    )
+
     async def bind(host: str, port: int) -> asyncio.Server:
-        return await loop.create_server(
-            factory,
-            host,
-            port,
-            backlog=config.backlog,
-            reuse_address=config.reuse_addr,
-            reuse_port=config.reuse_port or None,
-            ssl=tls.context if tls is not None else None,
-            ssl_handshake_timeout=config.accept_timeout if tls is not None else None,
-        )
+        return await serve(host, port, reuse_address=config.reuse_addr, reuse_port=config.reuse_port or None)
 
     try:
-        servers = await _bind_all(await _addresses_of(host), port, bind)
+        hosts = await _addresses_of(host)
+        if worker is None:
+            servers = await _bind_all(hosts, port, bind)
+        else:
+            given = await worker.listen(hosts, port, backlog=config.backlog, reuse_address=config.reuse_addr)
+            servers = [await serve(sock=listening) for listening in given]
     except (OSError, UnicodeError) as error:  # the latter for names that cannot be one
         raise ConnectError(f"cannot listen on {config.bind_address}: {_bind_advice(error)}") from error
     if config.keepalive is not None:

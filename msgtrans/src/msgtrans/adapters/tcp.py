@@ -17,7 +17,7 @@ from msgtrans.transport import Terms, TransportInfo
 
 if TYPE_CHECKING:
     from msgtrans.link import Link
-    from msgtrans.transport import ClientConfig, Host, Listener, ServerConfig
+    from msgtrans.transport import ClientConfig, Host, Listener, ServerConfig, ServerHost
 
 SCHEMES: Final = ("tcp", "tls")
 
@@ -41,7 +41,7 @@ class TcpTransport:
         """A connection with defaults."""
         return TcpClientConfig(target_address=uri)
 
-    async def listen(self, config: ServerConfig, host: Host) -> Listener:
+    async def listen(self, config: ServerConfig, host: ServerHost) -> Listener:
         """Listen on host and port."""
         if not isinstance(config, TcpServerConfig):
             raise ConfigurationError("config", f"is a {type(config).__name__}; use a TcpServerConfig")
@@ -54,7 +54,7 @@ class TcpTransport:
                 return PacedConnection(terms, config.pacing, read_size=config.read_buffer_size)
             return StreamConnection(terms, read_size=config.read_buffer_size, nodelay=config.nodelay)
 
-        return await sockets.listen(config, connection, SCHEMES, host.counters)
+        return await sockets.listen(config, connection, SCHEMES, host.counters, host.worker_link)
 
     async def connect(self, config: ClientConfig, host: Host) -> Link:
         """Connect to host and port."""

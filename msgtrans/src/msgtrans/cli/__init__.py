@@ -23,7 +23,6 @@ from msgtrans.cli.echo import echo_server, serve, server_tls
 from msgtrans.cli.files import raise_file_limit
 from msgtrans.cli.live import live
 from msgtrans.cli.load import BenchPlan, BenchResult, Load, bench
-from msgtrans.cli.loop import run
 from msgtrans.cli.options import (
     Ca,
     ClientCertificate,
@@ -44,6 +43,7 @@ from msgtrans.cli.target import TargetOptions, plain, target
 from msgtrans.cli.top import looks
 from msgtrans.cli.words import plural
 from msgtrans.errors import ConfigurationError, TransportError
+from msgtrans.loops import run
 from msgtrans.middleware.statistics import BIZ_TYPE, FRESH
 
 if TYPE_CHECKING:

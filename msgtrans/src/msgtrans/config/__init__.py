@@ -13,6 +13,7 @@ from msgtrans.config.session import SessionConfig
 from msgtrans.config.tcp import TcpClientConfig, TcpServerConfig
 from msgtrans.config.tls import TlsClientConfig, TlsServerConfig
 from msgtrans.config.websocket import WebSocketClientConfig, WebSocketServerConfig
+from msgtrans.config.workers import WorkersConfig
 
 __all__ = [
     "NO_RETRY",
@@ -32,5 +33,6 @@ __all__ = [
     "TlsServerConfig",
     "WebSocketClientConfig",
     "WebSocketServerConfig",
+    "WorkersConfig",
     "parse_address",
 ]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from msgtrans.adapters.websocket.upgrade import Acceptor
     from msgtrans.config import Address
     from msgtrans.link import Link
-    from msgtrans.transport import ClientConfig, Host, Listener, ServerConfig
+    from msgtrans.transport import ClientConfig, Host, Listener, ServerConfig, ServerHost
 
 SCHEMES: Final = ("ws", "wss")
 KEY_SIZE: Final = 16
@@ -47,13 +47,13 @@ class WebSocketTransport:
         """A connection with defaults."""
         return WebSocketClientConfig(target_url=uri if "://" in uri else f"ws://{uri}")
 
-    async def listen(self, config: ServerConfig, host: Host) -> Listener:
+    async def listen(self, config: ServerConfig, host: ServerHost) -> Listener:
         """Listen on host and port."""
         if not isinstance(config, WebSocketServerConfig):
             raise ConfigurationError("config", f"is a {type(config).__name__}; use a WebSocketServerConfig")
         made = acceptor(config, host)
         made.terms.keepalive = None  # accepted sockets inherit it
-        return WebSocketListener(await sockets.listen(config, made, SCHEMES, host.counters), made)
+        return WebSocketListener(await sockets.listen(config, made, SCHEMES, host.counters, host.worker_link), made)
 
     async def connect(self, config: ClientConfig, host: Host) -> Link:
         """Connect to host and port, and upgrade."""

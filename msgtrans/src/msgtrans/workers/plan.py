@@ -1,0 +1,343 @@
+"""What a supervisor does when: start, stop, kill, replace one by one, give up. No process, no clock, no signal.
+
+Each method takes the time (seconds of any clock that only goes forward) and returns the actions it leads to, in order;
+carry them out and report what became of them. A *place* is a number from 0 to `count` - 1 that has one worker at a
+time; a *life* is the number of one process, never given twice. In a rolling reload a place has two lives for a moment:
+the new one is ready before the old one is told to stop.
+Not here: processes and signals (`supervisor`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import msgspec
+
+if TYPE_CHECKING:
+    from msgtrans.config.workers import WorkersConfig
+
+LATE: Final = 2.0  # seconds beyond graceful_timeout after which a worker that should have ended is killed
+OVERSLEPT: Final = 2.0  # seconds by which a tick must be late to say that this process itself was stopped meanwhile
+MOST: Final = 512  # places, as in WorkersConfig
+
+
+class Start(msgspec.Struct, frozen=True):
+    """Start a process for a place."""
+
+    life: int
+    place: int
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """Tell a process to end gracefully."""
+
+    life: int
+
+
+class Kill(msgspec.Struct, frozen=True):
+    """End a process at once. hung: why it should first say what it hangs on; empty when it is just to end."""
+
+    life: int
+    hung: str = ""
+
+
+class Tell(msgspec.Struct, frozen=True):
+    """Something an operator wants to know. bad: whether to worry."""
+
+    text: str
+    bad: bool = False
+
+
+class Reloaded(msgspec.Struct, frozen=True):
+    """Every place has a worker of the new generation: what only the old ones used can go."""
+
+
+class Closing(msgspec.Struct, frozen=True):
+    """All workers are about to be stopped: accept nothing more."""
+
+
+class End(msgspec.Struct, frozen=True):
+    """No worker is left, and none will be started. failure: why this was not asked for, empty when it was."""
+
+    failure: str = ""
+
+
+Action: TypeAlias = Start | Stop | Kill | Tell | Reloaded | Closing | End
+
+
+class Phase(Enum):
+    """Of one life."""
+
+    STARTING = "starting"
+    READY = "ready"
+    LEAVING = "leaving"
+    DOOMED = "doomed"  # it hangs, and was told to say where
+
+
+class Life:
+    """One process, from its start until it has ended."""
+
+    __slots__ = ("deadline", "generation", "heard", "number", "phase", "place", "ready_at", "told")
+
+    def __init__(self, number: int, place: int, generation: int, now: float, ready_timeout: float) -> None:
+        self.number = number
+        self.place = place
+        self.generation = generation
+        self.phase = Phase.STARTING
+        self.heard = now
+        self.ready_at: float | None = None
+        self.deadline: float | None = now + ready_timeout  # for being ready, then for having ended
+        self.told = ""  # why it fails, in its own words
+
+
+class Place:
+    """Where one worker is wanted. again: when to start the next one, None while there is one or none is wanted."""
+
+    __slots__ = ("again", "current", "failures", "successor")
+
+    def __init__(self) -> None:
+        self.current: Life | None = None
+        self.successor: Life | None = None
+        self.again: float | None = None
+        self.failures = 0  # in a row
+
+
+class Plan:
+    """All places and lives of one supervisor, and what to do next."""
+
+    def __init__(self, config: WorkersConfig, now: float) -> None:
+        self.config = config
+        self.count = config.count
+        self.places = [Place() for _ in range(config.count)]
+        self.lives: dict[int, Life] = {}
+        self.restarts = 0
+        self.stopping = False
+        self._failure = ""
+        self._ended = False
+        self._generation = 0
+        self._reloading = False
+        self._was_ready = False  # any of them, ever
+        self._failed: deque[float] = deque()
+        self._last = 0
+        self._expected = now  # when the next tick was to come, at the latest
+
+    # What happens
+
+    def begin(self, now: float) -> list[Action]:
+        """Start a worker for each place."""
+        return [self._start(place, now) for place in range(self.count)]
+
+    def ready(self, number: int, now: float) -> list[Action]:
+        """A worker listens."""
+        life = self.lives.get(number)
+        if life is None or life.phase is not Phase.STARTING:
+            return []
+        life.phase, life.deadline, life.ready_at, life.heard = Phase.READY, None, now, now
+        self._was_ready = True
+        place, actions = self.places[life.place], []
+        if place.successor is life:
+            if place.current is not None:
+                actions += self._leave(place.current, now)
+            place.current, place.successor = life, None
+        return actions + self._roll(now)
+
+    def heard(self, number: int, now: float) -> None:
+        """A worker has said something: its loop turns."""
+        life = self.lives.get(number)
+        if life is not None:
+            life.heard = now
+
+    def failing(self, number: int, why: str, now: float, *, hopeless: bool) -> list[Action]:
+        """A worker says why it is about to end. hopeless: trying again does not help."""
+        life = self.lives.get(number)
+        if life is None:
+            return []
+        life.told = why
+        return self._give_up(why, now) if hopeless and not self._was_ready and not self.stopping else []
+
+    def exited(self, number: int, how: str, now: float) -> list[Action]:
+        """A process has ended. how: in words, as "exit code 1"."""
+        life = self.lives.pop(number, None)
+        if life is None:
+            return []
+        actions: list[Action] = []
+        if life.place < len(self.places):
+            place = self.places[life.place]
+            if place.current is life:
+                place.current = None
+                if not self.stopping:
+                    actions += self._failed_life(life, how, now)
+            elif place.successor is life:
+                place.successor = None
+                if not self.stopping:
+                    actions.append(self._failed_successor(life, how))
+        return actions + self._roll(now) + self._end()
+
+    def reload(self, now: float) -> list[Action]:
+        """Replace all workers, one after the other."""
+        if self.stopping:
+            return []
+        self._generation += 1
+        self._reloading = True
+        return [Tell("a rolling reload begins"), *self._roll(now)]
+
+    def resize(self, more: int, now: float) -> list[Action]:
+        """One place more or less, or `more` of them; at least one stays."""
+        count = min(max(self.count + more, 1), MOST)
+        if self.stopping or count == self.count:
+            return []
+        actions: list[Action] = [Tell(f"{count} workers instead of {self.count}")]
+        before, self.count = self.count, count
+        for _ in range(before, count):
+            self.places.append(Place())
+            actions.append(self._start(len(self.places) - 1, now))
+        for place in self.places[count:]:
+            for life in (place.current, place.successor):
+                actions += self._leave(life, now) if life is not None else []
+        del self.places[count:]
+        return actions + self._roll(now)
+
+    def stop(self, now: float) -> list[Action]:
+        """End all workers gracefully; asked again, at once."""
+        if self.stopping:
+            return self.stop_at_once(now)
+        self.stopping = True
+        actions: list[Action] = [Closing()]
+        for life in self.lives.values():
+            actions += self._leave(life, now)
+        return actions + self._end()
+
+    def stop_at_once(self, now: float) -> list[Action]:
+        """Kill all workers."""
+        actions: list[Action] = [] if self.stopping else [Closing()]
+        self.stopping = True
+        for life in self.lives.values():
+            self._leave(life, now)
+            actions.append(Kill(life.number))
+        return actions + self._end()
+
+    def tick(self, now: float) -> list[Action]:
+        """Time has passed. Call it when `next` says so, or at any time."""
+        if now - self._expected > OVERSLEPT + self.config.report_interval:
+            for life in self.lives.values():  # this process was stopped, so theirs probably, too: none is to blame
+                life.heard = now
+                if life.deadline is not None:
+                    life.deadline += now - self._expected
+        self._expected = now
+        actions: list[Action] = []
+        for life in list(self.lives.values()):
+            actions += self._look_at(life, now)
+        if not self.stopping:
+            for number, place in enumerate(self.places):
+                if place.again is not None and place.again <= now:
+                    actions.append(self._start(number, now))
+        return actions
+
+    def next(self, now: float) -> float:
+        """Seconds until the next `tick` is due, at most a report_interval."""
+        times = [life.deadline for life in self.lives.values() if life.deadline is not None]
+        times += [place.again for place in self.places if place.again is not None and not self.stopping]
+        due = min([*times, now + self.config.report_interval])
+        self._expected = max(due, now)
+        return max(due - now, 0.0)
+
+    @property
+    def all_ready(self) -> bool:
+        """Whether every place has a worker that listens."""
+        return all(place.current is not None and place.current.phase is Phase.READY for place in self.places)
+
+    # What follows
+
+    def _start(self, number: int, now: float) -> Start:
+        place = self.places[number]
+        self._last += 1
+        life = Life(self._last, number, self._generation, now, self.config.ready_timeout)
+        self.lives[life.number] = life
+        place.again = None
+        if place.current is None:
+            place.current = life
+        else:
+            place.successor = life
+        return Start(life.number, number)
+
+    def _leave(self, life: Life, now: float) -> list[Action]:
+        if life.phase is Phase.LEAVING:
+            return []
+        life.phase = Phase.LEAVING
+        life.deadline = now + self.config.graceful_timeout + LATE
+        return [Stop(life.number)]
+
+    def _look_at(self, life: Life, now: float) -> list[Action]:
+        hang = self.config.hang_timeout
+        overdue = life.deadline is not None and life.deadline <= now
+        if overdue and life.phase is not Phase.STARTING:
+            life.deadline = now + LATE  # then it is killed again
+            return [Tell(f"worker {life.place} does not end and is killed", bad=True), Kill(life.number)]
+        if overdue:
+            why = f"was not ready within {self.config.ready_timeout:g} s"
+        elif life.phase is Phase.READY and hang is not None and now - life.heard >= hang:
+            why = f"has not turned its loop for {hang:g} s"
+        else:
+            return []
+        life.told, life.phase, life.deadline = why, Phase.DOOMED, now + LATE
+        return [Tell(f"worker {life.place} {why} and is killed", bad=True), Kill(life.number, hung=why)]
+
+    def _failed_life(self, life: Life, how: str, now: float) -> list[Action]:
+        place = self.places[life.place]
+        told = f"worker {life.place} ended: {how}" + (f", it {life.told}" if life.told else "")
+        lasted = life.ready_at is not None and now - life.ready_at >= self.config.failure_window
+        place.failures = 1 if lasted else place.failures + 1
+        self._failed.append(now)
+        while now - self._failed[0] > self.config.failure_window:
+            self._failed.popleft()
+        if len(self._failed) > self.config.max_failures:
+            return self._give_up(
+                f"{told}; workers ended {len(self._failed)} times within {self.config.failure_window:g} s, "
+                f"and {self.config.max_failures} times is the limit",
+                now,
+            )
+        self.restarts += 1
+        if place.successor is not None:  # it was about to be replaced anyway
+            place.current, place.successor = place.successor, None
+            return [Tell(told, bad=True)]
+        delay = min(self.config.restart_delay * 2 ** min(place.failures - 1, 30), self.config.max_restart_delay)
+        place.again = now + delay
+        return [Tell(f"{told}; the next one starts in {delay:g} s", bad=True)]
+
+    def _failed_successor(self, life: Life, how: str) -> Tell:
+        """What is new does not even start: better the old than nothing."""
+        self._reloading = False
+        for other in self.lives.values():
+            other.generation = self._generation
+        why = f", it {life.told}" if life.told else ""
+        told = f"the reload is given up, and the workers of before stay: the new worker {life.place} ended: {how}{why}"
+        return Tell(told, bad=True)
+
+    def _give_up(self, why: str, now: float) -> list[Action]:
+        self._failure = why
+        return [Tell(f"giving up: {why}", bad=True), *self.stop(now)]
+
+    def _roll(self, now: float) -> list[Action]:
+        """The next step of a rolling reload, once the step before is done: its old worker has ended."""
+        if not self._reloading or self.stopping:
+            return []
+        if any(life.phase is not Phase.READY for life in self.lives.values()):
+            return []
+        old = [number for number, place in enumerate(self.places) if self._is_old(place.current)]
+        if old:
+            return [self._start(old[0], now)]
+        if any(place.current is None for place in self.places):
+            return []
+        self._reloading = False
+        return [Tell("the rolling reload is done"), Reloaded()]
+
+    def _is_old(self, life: Life | None) -> bool:
+        return life is not None and life.generation < self._generation
+
+    def _end(self) -> list[Action]:
+        if not self.stopping or self.lives or self._ended:
+            return []
+        self._ended = True
+        return [End(self._failure)]

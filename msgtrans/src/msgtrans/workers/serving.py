@@ -1,0 +1,136 @@
+"""A `TransportServer` in worker processes, or alone in this one.
+
+    server.run()                                    # workers are forked from this process
+    workers.run("package.module:make_server", 4)    # workers import the server themselves; SIGHUP brings new code
+
+Each worker is a server of its own with sessions of its own: `broadcast`, `sessions`, `max_connections` and rate limits
+are those of one worker. What they share are the addresses, and the sum of their counters.
+Not here: supervision (`supervisor`), and what one server does (`server`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import signal
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+from msgtrans import loops
+from msgtrans.config import WorkersConfig
+from msgtrans.errors import ConfigurationError
+from msgtrans.workers.link import Worker
+from msgtrans.workers.processes import Entry
+from msgtrans.workers.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from msgtrans.server import TransportServer
+    from msgtrans.stats import EndpointStats
+    from msgtrans.workers.link import WorkerLink
+
+GAUGES: Final = ("connections_open",)  # of EndpointStats: those that tell of now
+ENTRY: Final = "msgtrans.workers.serving:serve_factory"
+
+
+def run(
+    target: TransportServer | str,
+    workers: int | WorkersConfig | None = None,
+    *,
+    ready: Callable[[list[str]], object] | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT, in as many processes as `workers` says; what `TransportServer.run` does.
+
+    target: a server, whose workers are forked from here; or "module:name" of a server or of a function that makes one,
+    which each worker imports in a new interpreter, so that SIGHUP brings new code. The module is not imported here.
+    workers: default what the server says, one for a name. ready: called here with the URIs once all serve.
+    Raises WorkerError, ConfigurationError; with a single process what `TransportServer.start` raises.
+    """
+    if isinstance(target, str):
+        module, colon, name = target.partition(":")
+        if not (module and colon and name):
+            raise ConfigurationError("target", f"is {target!r}; write package.module:name")
+        work: Entry | partial[None] = Entry(call=ENTRY, arguments=(target,))
+        config = as_config(1 if workers is None else workers)
+    else:
+        if workers is None:
+            workers = target.workers
+        if workers is None or workers == 1:
+            loops.run(_alone(target, ready))
+            return
+        work, config = partial(serve, target), as_config(workers)
+    Supervisor(work, config, gauges=GAUGES, ready=ready).run()
+
+
+def as_config(workers: int | WorkersConfig) -> WorkersConfig:
+    """`workers` as a config. Raises ConfigurationError."""
+    if isinstance(workers, WorkersConfig):
+        return workers
+    if isinstance(workers, bool) or not isinstance(workers, int):
+        raise ConfigurationError("workers", f"is {workers!r}; use a number or a WorkersConfig")
+    return WorkersConfig(count=workers)
+
+
+def serve(server: TransportServer, link: WorkerLink) -> None:
+    """The work of a worker: serve until told to stop."""
+    loops.run(_serve(server, link))
+
+
+def serve_factory(link: WorkerLink, target: str) -> None:
+    """The work of a worker that imports its server."""
+    from msgtrans.server import TransportServer
+
+    module, _, name = target.partition(":")
+    found = getattr(import_module(module), name)
+    server = found if isinstance(found, TransportServer) else found()
+    if not isinstance(server, TransportServer):
+        raise ConfigurationError("target", f"{target!r} gives a {type(server).__name__}; give a TransportServer")
+    serve(server, link)
+
+
+async def _serve(server: TransportServer, link: WorkerLink) -> None:
+    server.work_for(link.worker, link)
+    link.counters = lambda: counters(server.stats())
+    link.attach()
+    try:
+        await _call(server.worker_start_handlers, link.worker)
+        try:
+            await server.start()
+            link.ready(server.uris)
+            await link.stopping.wait()
+        finally:
+            await server.stop(timeout=link.graceful_timeout)
+            await _call(server.worker_stop_handlers, link.worker)
+    finally:
+        link.detach()
+
+
+async def _alone(server: TransportServer, ready: Callable[[list[str]], object] | None) -> None:
+    worker = Worker(index=0, count=1, life=1)
+    server.work_for(worker, None)
+    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+    await _call(server.worker_start_handlers, worker)
+    try:
+        await server.start()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        if ready is not None:
+            ready(server.uris)
+        await stopping.wait()
+    finally:
+        await server.stop()
+        await _call(server.worker_stop_handlers, worker)
+
+
+async def _call(handlers: list[Callable[[Worker], object]], worker: Worker) -> None:
+    for handler in handlers:
+        result = handler(worker)
+        if inspect.isawaitable(result):
+            await result
+
+
+def counters(stats: EndpointStats) -> dict[str, int]:
+    """All counters by name."""
+    return {name: value for name in stats.__struct_fields__ if isinstance(value := getattr(stats, name), int)}

@@ -1,0 +1,398 @@
+"""Keeps worker processes running, from a process that does nothing else: no event loop and no thread runs here.
+
+    supervisor = Supervisor(work, WorkersConfig(count=4))
+    supervisor.run()
+
+`work` is a function, called in forked children, or an `Entry`, called in new interpreters; either gets a `WorkerLink`.
+SIGTERM and SIGINT end the workers gracefully, again or SIGQUIT at once; SIGHUP replaces them one by one; SIGTTIN and
+SIGTTOU add and remove one. Knows nothing of what the workers serve.
+Not here: what to do when (`plan`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import selectors
+import signal
+import socket
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from msgtrans.errors import ConfigurationError, WorkerError
+from msgtrans.workers import plan, processes
+from msgtrans.workers.messages import (
+    AskGroup,
+    AskReport,
+    Begin,
+    Bound,
+    End,
+    Failing,
+    Frames,
+    Group,
+    Grouped,
+    Listen,
+    Ready,
+    Report,
+    WorkerState,
+    frame,
+    from_worker,
+)
+from msgtrans.workers.plan import Plan
+from msgtrans.workers.processes import Entry
+from msgtrans.workers.sockets import Listening
+from msgtrans.workers.totals import Totals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from msgtrans.config.workers import WorkersConfig
+    from msgtrans.workers.link import WorkerLink
+    from msgtrans.workers.messages import FromWorker, ToWorker
+    from msgtrans.workers.processes import Process
+
+READ: Final = 64 * 1024  # bytes
+SOON: Final = 0.5  # seconds to wait for the reports of all workers, when one asks for the group
+STUCK: Final = 1.0  # seconds a worker may leave its channel full before it counts as hanging
+logger = logging.getLogger("msgtrans.workers")
+
+
+class Child:
+    """One worker process and the channel to it."""
+
+    def __init__(self, life: int, place: int, channel: socket.socket, now: float) -> None:
+        self.life = life
+        self.place = place
+        self.channel = channel
+        self.process: Process | None = None
+        self.started = self.reported = now
+        self.counters: Mapping[str, int] = {}
+        self.frames = Frames()
+        self.uris: list[str] = []
+        self.asked_at: float | None = None  # for a report
+
+
+class Question:
+    """A worker wants to know of all. missing: lives whose reports are awaited."""
+
+    def __init__(self, child: Child, request: int, missing: set[int], until: float) -> None:
+        self.child = child
+        self.request = request
+        self.missing = missing
+        self.until = until
+
+
+class Supervisor:
+    """Starts, watches and replaces worker processes. Made and run in the main thread of a process of its own.
+
+    work: what each worker does. gauges: counters of a worker that mean nothing once it has ended.
+    ready: called with the URIs of the first workers once all of them serve, once.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[WorkerLink], None] | Entry,
+        config: WorkersConfig,
+        *,
+        gauges: Iterable[str] = (),
+        ready: Callable[[list[str]], object] | None = None,
+    ) -> None:
+        self.config = config
+        self._work = work
+        self._ready = ready
+        self._totals = Totals(gauges)
+        self._children: dict[int, Child] = {}
+        self._questions: list[Question] = []
+        self._failure: str | None = None  # set at the end, empty when it was asked for
+
+    def run(self) -> None:
+        """Supervise until told to end by a signal. Raises WorkerError when the workers cannot be kept running,
+        ConfigurationError when this process cannot supervise.
+        """
+        self._check()
+        self._selector = selectors.DefaultSelector()
+        self._listening = Listening(reuse_port=self.config.reuse_port)
+        self._began = time.monotonic()
+        self._plan = Plan(self.config, self._began)
+        self._wake, self._waker = socket.socketpair()
+        before = self._take_signals()
+        try:
+            self._selector.register(self._wake, selectors.EVENT_READ)
+            self._do(self._plan.begin(time.monotonic()))
+            while self._failure is None:
+                self._turn()
+        except BaseException:
+            for child in self._children.values():
+                self._kill(child, signal.SIGKILL)
+            raise
+        finally:
+            signal.set_wakeup_fd(-1)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            for child in list(self._children.values()):
+                self._reap(child, wait=True)
+            self._close()
+        if self._failure:
+            raise WorkerError(self._failure)
+
+    def _check(self) -> None:
+        if sys.platform == "win32":
+            raise ConfigurationError("workers", "need a POSIX system; serve with one process here")
+        if threading.current_thread() is not threading.main_thread():
+            raise ConfigurationError("workers", "are supervised in the main thread only, which gets the signals")
+        with suppress(RuntimeError):
+            asyncio.get_running_loop()
+            raise ConfigurationError("workers", "cannot be started while an event loop runs; call run() outside of it")
+        if not isinstance(self._work, Entry) and (names := processes.other_threads()):
+            logger.warning(
+                "workers are forked while other threads run (%s): what they hold stays locked there; "
+                "begin them in workers, or name a factory by its import path",
+                ", ".join(names),
+            )
+
+    # Its loop
+
+    def _turn(self) -> None:
+        now = time.monotonic()
+        wait = self._plan.next(now)
+        if self._questions:
+            wait = min(wait, max(self._questions[0].until - now, 0.0))
+        numbers = b""
+        for key, _ in self._selector.select(wait):
+            if key.fileobj is self._wake:
+                numbers = self._wake.recv(4096)
+            elif (child := self._children.get(key.data)) is not None:
+                self._read(child)
+        for number in numbers:
+            self._signalled(number)
+        for child in list(self._children.values()):
+            self._reap(child)
+        self._do(self._plan.tick(time.monotonic()))
+        self._answer()
+        self._listening.steer({life.place for life in self._plan.lives.values() if life.phase is plan.Phase.READY})
+        if self._ready is not None and self._plan.all_ready:
+            tell, self._ready = self._ready, None
+            tell(next(child.uris for child in self._children.values() if child.uris))
+
+    def _take_signals(self) -> dict[int, signal.Handlers | Callable[..., object] | int | None]:
+        self._wake.setblocking(False)
+        self._waker.setblocking(False)
+        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+        return {number: signal.signal(number, lambda *_: None) for number in processes.HELD}
+
+    def _signalled(self, number: int) -> None:
+        now = time.monotonic()
+        match number:
+            case signal.SIGTERM | signal.SIGINT:
+                self._do(self._plan.stop(now))
+            case signal.SIGQUIT:
+                self._do(self._plan.stop_at_once(now))
+            case signal.SIGHUP:
+                self._do(self._plan.reload(now))
+            case signal.SIGTTIN:
+                self._do(self._plan.resize(1, now))
+            case signal.SIGTTOU:
+                self._do(self._plan.resize(-1, now))
+
+    def _do(self, actions: Iterable[plan.Action]) -> None:
+        for action in actions:
+            match action:
+                case plan.Start(life, place):
+                    self._start(life, place)
+                case plan.Stop(life):
+                    self._send(life, End())
+                case plan.Kill(life, hung):
+                    if (child := self._children.get(life)) is not None:
+                        self._kill(child, signal.SIGABRT if hung else signal.SIGKILL)
+                case plan.Tell(text, bad):
+                    logger.log(logging.WARNING if bad else logging.INFO, "%s", text)
+                case plan.Reloaded():
+                    self._listening.keep_only(self._plan.lives)
+                case plan.Closing():
+                    self._listening.close()  # connect from now on, and be refused at once
+                case plan.End(failure):
+                    self._failure = failure
+
+    # Processes
+
+    def _start(self, life: int, place: int) -> None:
+        ours, theirs = socket.socketpair()
+        child = Child(life, place, ours, time.monotonic())
+        entry = self._work if isinstance(self._work, Entry) else None
+        begin = Begin(
+            index=place,
+            count=self._plan.count,
+            life=life,
+            report_interval=self.config.report_interval,
+            graceful_timeout=self.config.graceful_timeout,
+            entry=entry.call if entry is not None else "",
+            arguments=entry.arguments if entry is not None else (),
+            path=tuple(sys.path) if entry is not None else (),
+        )
+        self._children[life] = child
+        ours.settimeout(STUCK)
+        self._selector.register(ours, selectors.EVENT_READ, life)
+        try:
+            if isinstance(self._work, Entry):
+                child.process = processes.spawn(theirs)
+                ours.sendall(frame(begin))
+            else:
+                child.process = processes.fork(self._work, begin, theirs, self._forget)
+        except OSError as error:
+            self._lost(child, f"it could not be started: {error}")
+        finally:
+            theirs.close()
+
+    def _forget(self) -> None:
+        """In a forked worker: close what belongs to the supervisor."""
+        signal.set_wakeup_fd(-1)
+        self._close()
+
+    def _close(self) -> None:
+        for child in self._children.values():
+            child.channel.close()
+        self._listening.close()
+        self._selector.close()
+        self._wake.close()
+        self._waker.close()
+
+    def _kill(self, child: Child, number: int) -> None:
+        if child.process is not None and child.process.poll() is None:
+            os.kill(child.process.pid, number)
+
+    def _reap(self, child: Child, *, wait: bool = False) -> None:
+        """See whether a process has ended."""
+        code = child.process.poll() if child.process is not None else processes.FAILED
+        while wait and code is None and child.process is not None:
+            time.sleep(0.01)
+            code = child.process.poll()
+        if code is None:
+            return
+        while self._read(child):
+            pass  # what it has said last
+        self._lost(child, processes.words(code))
+
+    def _lost(self, child: Child, how: str) -> None:
+        self._totals.keep(child.counters)
+        del self._children[child.life]
+        with suppress(KeyError):
+            self._selector.unregister(child.channel)
+        child.channel.close()
+        self._questions = [question for question in self._questions if question.child is not child]
+        for question in self._questions:
+            question.missing.discard(child.life)
+        self._do(self._plan.exited(child.life, how, time.monotonic()))
+        if child.place >= self._plan.count and all(other.place != child.place for other in self._children.values()):
+            self._listening.leave(child.place)
+
+    # Channels
+
+    def _send(self, life: int, message: ToWorker, files: Iterable[socket.socket] = ()) -> None:
+        child = self._children.get(life)
+        if child is None:
+            return
+        data, numbers = frame(message), [file.fileno() for file in files]
+        try:
+            if numbers:
+                data = data[socket.send_fds(child.channel, [data], numbers) :]
+            child.channel.sendall(data)
+        except TimeoutError:
+            logger.warning("worker %d does not read what it is told and is killed", child.place)
+            self._kill(child, signal.SIGKILL)
+        except OSError:  # it has ended, or is about to: its end says more
+            return
+
+    def _read(self, child: Child) -> bool:
+        """Take what a worker says; whether there was anything."""
+        try:
+            data = child.channel.recv(READ, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            with suppress(KeyError):
+                self._selector.unregister(child.channel)
+            return False
+        for body in child.frames.feed(data):
+            self._take(child, from_worker.decode(body))
+        return True
+
+    def _take(self, child: Child, message: FromWorker) -> None:
+        now = time.monotonic()
+        self._plan.heard(child.life, now)
+        match message:
+            case Report(counters):
+                child.counters, child.reported, child.asked_at = counters, now, None
+                for question in self._questions:
+                    question.missing.discard(child.life)
+            case Ready(uris):
+                child.uris = uris
+                logger.info("worker %d is ready, process %d", child.place, self._pid(child))
+                self._do(self._plan.ready(child.life, now))
+            case Failing(why, hopeless):
+                self._do(self._plan.failing(child.life, why, now, hopeless=hopeless))
+            case Listen():
+                self._bind(child, message)
+            case AskGroup(request):
+                self._ask_all(child, request, now)
+
+    def _bind(self, child: Child, message: Listen) -> None:
+        if self._plan.stopping:
+            self._send(child.life, Bound(message.request, error="the workers are about to end"))
+            return
+        try:
+            sockets = self._listening.get(message, child.place, child.life)
+        except OSError as error:
+            self._send(child.life, Bound(message.request, error=error.strerror or str(error), number=error.errno))
+            return
+        self._send(child.life, Bound(message.request, files=len(sockets)), sockets)
+
+    def _ask_all(self, child: Child, request: int, now: float) -> None:
+        for other in self._children.values():
+            if other.asked_at is None and other.uris:
+                other.asked_at = now
+                self._send(other.life, AskReport())
+        missing = {
+            other.life
+            for other in self._children.values()
+            if other.asked_at is not None and now - other.asked_at < SOON  # later it is not waited for
+        }
+        self._questions.append(Question(child, request, missing, now + SOON))
+
+    def _answer(self) -> None:
+        """Answer the questions for which all have reported, or that have waited long enough."""
+        now = time.monotonic()
+        due = [question for question in self._questions if not question.missing or question.until <= now]
+        if not due:
+            return
+        self._questions = [question for question in self._questions if question not in due]
+        group = self._group(now)
+        for question in due:
+            self._send(question.child.life, Grouped(question.request, group))
+
+    def _group(self, now: float) -> Group:
+        children = sorted(self._children.values(), key=lambda child: (child.place, child.life))
+        return Group(
+            uptime=now - self._began,
+            restarts=self._plan.restarts,
+            total=self._totals.sum(child.counters for child in children),
+            workers=[
+                WorkerState(
+                    index=child.place,
+                    pid=self._pid(child),
+                    ready=bool(child.uris),
+                    uptime=now - child.started,
+                    reported=now - child.reported,
+                    counters=dict(child.counters),
+                )
+                for child in children
+            ],
+        )
+
+    def _pid(self, child: Child) -> int:
+        return child.process.pid if child.process is not None else 0

@@ -1,0 +1,36 @@
+"""Sums of the counters of a group of processes that come and go.
+
+Not here: what is counted, and how it gets here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+class Totals:
+    """The counters that ended processes leave, and sums with those that live.
+
+    gauges: names of those that tell a state of now, as open connections: of a process that has ended nothing is left.
+    """
+
+    def __init__(self, gauges: Iterable[str] = ()) -> None:
+        self._gauges = frozenset(gauges)
+        self._left: dict[str, int] = {}
+
+    def keep(self, counters: Mapping[str, int]) -> None:
+        """A process has ended; these were its counters."""
+        for name, value in counters.items():
+            if name not in self._gauges:
+                self._left[name] = self._left.get(name, 0) + value
+
+    def sum(self, living: Iterable[Mapping[str, int]]) -> dict[str, int]:
+        """All together."""
+        total = dict(self._left)
+        for counters in living:
+            for name, value in counters.items():
+                total[name] = total.get(name, 0) + value
+        return total
