@@ -90,6 +90,8 @@ def test_a_client_needs_a_port() -> None:
         {"max_inbound": 0},
         {"high_water": 0},
         {"max_outbound": 1},
+        {"command_high_water": 0},
+        {"batch_size": 0},
         {"max_pending_requests": 0},
         {"max_concurrent_handlers": 0},
         {"event_queue_size": "many"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from memory_link import MemoryLink, open_session, turn
 
 from msgtrans import (
     Closed,
@@ -13,7 +14,6 @@ from msgtrans import (
     Established,
     MessageReceived,
     Packet,
-    PacketDecoder,
     SessionClosedError,
     SessionConfig,
     SessionState,
@@ -25,80 +25,6 @@ from msgtrans import (
 from msgtrans.endpoint import Endpoint
 from msgtrans.holding import RELEASE
 from msgtrans.session import Session
-
-
-class MemoryLink:
-    """Keeps what is written; takes nothing while `blocked`."""
-
-    protocol = "memory"
-    peer_address = None
-    local_address = None
-    inside_packet = False
-
-    http_request = None
-    kept = 0
-
-    def __init__(self, config: SessionConfig) -> None:
-        self.config = config
-        self.session: Session
-        self.decoder = PacketDecoder()
-        self.writes: list[bytes] = []
-        self.waiting = 0
-        self.blocked = False
-        self.calls: list[str] = []
-
-    def get_extra_info(self, name: str) -> object:
-        return None
-
-    def write(self, packets: list[bytes]) -> None:
-        data = b"".join(packets)
-        self.session.bytes_sent += len(data)
-        self.writes.append(data)
-        if self.blocked:
-            self.waiting += len(data)
-            self.session.pause_writing()
-
-    def unblock(self) -> None:
-        self.blocked, self.waiting = False, 0
-        self.session.resume_writing()
-
-    def buffered(self) -> int:
-        return self.waiting
-
-    def pause_reading(self) -> None:
-        self.calls.append("pause")
-
-    def resume_reading(self) -> None:
-        self.calls.append("resume")
-
-    def finish(self) -> None:
-        self.calls.append("finish")
-        asyncio.get_running_loop().call_soon(self.session.lost, None)
-
-    def close(self) -> None:
-        self.calls.append("close")
-        asyncio.get_running_loop().call_soon(self.session.lost, None)
-
-    def abort(self) -> None:
-        self.calls.append("abort")
-        asyncio.get_running_loop().call_soon(self.session.lost, None)
-
-    def sent(self) -> list[Packet]:
-        return [packet for data in self.writes for packet in self.decoder.feed(data)]
-
-
-def open_session(config: SessionConfig | None = None) -> tuple[Session, MemoryLink, Endpoint]:
-    endpoint = Endpoint(config)
-    link = MemoryLink(endpoint.config)
-    link.session = Session(1, link, endpoint, asyncio.get_running_loop(), 1)
-    endpoint.session_opened(link.session)
-    return link.session, link, endpoint
-
-
-async def turn() -> None:
-    """Let everything that is due happen."""
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 async def test_one_write_per_turn() -> None:

@@ -83,7 +83,7 @@ class Closing(Inbound):
         self._end(CloseReason.FORCED)
         if self.close_reason is CloseReason.NORMAL and (self._outbound() or self._tasks):
             self.close_reason = CloseReason.FORCED
-        self._out.clear()
+        self._discard_queued()
         if self._outlived:
             self.close_reason = CloseReason.FORCED
             self._hold_no_more()
@@ -251,12 +251,12 @@ class Closing(Inbound):
         pending = self._pending
         if not len(pending):
             return
-        here = {key for key in map(type_and_id, self._out) if key[0] == REQUEST and key[1] in pending}
+        here = {key for key in map(type_and_id, self._queued()) if key[0] == REQUEST and key[1] in pending}
         if here:
-            self._keep_queued([frame for frame in self._out if type_and_id(frame) not in here])
+            self._keep_queued(lambda frame: type_and_id(frame) not in here)
         unwritten = [waiter for _, message_id in here if (waiter := pending.pop(message_id)) is not None]
         for waiter in pending.drain():
-            if self._line and waiter in self._line:
+            if self._stands_in_line(waiter):
                 unwritten.append(waiter)
             elif not waiter.done():
                 waiter.set_exception(self._closed_error(written=True))

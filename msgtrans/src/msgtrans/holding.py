@@ -17,10 +17,10 @@ from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from msgtrans.commands import COMMAND, Commanding
 from msgtrans.config import Backpressure
 from msgtrans.errors import ResourceError
 from msgtrans.info import SessionState
-from msgtrans.outbound import Outbound
 from msgtrans.packet import ONE_WAY, REQUEST, RESPONSE, Packet
 from msgtrans.requests import PendingRequests
 from msgtrans.throttle import Throttle
@@ -46,7 +46,7 @@ class Fate(Enum):
     WAIT = "wait"
 
 
-class Holding(Outbound):
+class Holding(Commanding):
     """Base of `Inbound`, never used alone."""
 
     __slots__ = (
@@ -90,7 +90,7 @@ class Holding(Outbound):
 
     # Who has room
 
-    def _must_wait(self, kind: int) -> bool:
+    def _must_wait(self, kind: int, flags: int) -> bool:
         endpoint = self._endpoint
         if self._tasks:
             if self._begun != self._started and self._overtakes(kind):
@@ -103,12 +103,18 @@ class Holding(Outbound):
                 return True
         if kind == REQUEST:
             # A session with sends of its own goes on answering for longer: its peer may be waiting in the same way.
-            if self._congested:
-                own = bool(self._line) or len(self._pending) > 0
-                if self._outbound() > (self._config.max_outbound if own else self._high):
+            if flags and flags & COMMAND:
+                if self._commands_full and (not self._sends_itself() or self._outbound() > self._config.max_outbound):
                     return True
+            elif self._congested and (
+                self._outbound() > (self._config.max_outbound if self._sends_itself() else self._high)
+            ):
+                return True
             return endpoint.request_handler is None and endpoint.hub.full
         return endpoint.message_handler is None and endpoint.hub.full
+
+    def _sends_itself(self) -> bool:
+        return self._line_bytes > 0 or len(self._pending) > 0
 
     def _overtakes(self, kind: int) -> bool:
         """Whether the handler of such a packet would begin before that of one which came first."""
@@ -138,7 +144,7 @@ class Holding(Outbound):
 
     def _fate(self, packet: Packet) -> Fate:
         """What becomes of the first of the packets held."""
-        if self._must_wait(packet.packet_type):
+        if self._must_wait(packet.packet_type, packet.flags):
             fate = self._without_room(packet)
             if fate is not Fate.TAKE:
                 return fate
@@ -171,7 +177,7 @@ class Holding(Outbound):
         if self._endpoint.hub.full:  # of requests
             self.count_dropped()
             return Fate.LEAVE
-        return Fate.WAIT if self._must_wait(ONE_WAY) else Fate.TAKE
+        return Fate.WAIT if self._must_wait(ONE_WAY, 0) else Fate.TAKE
 
     def _in_time(self, packet: Packet, throttle: Throttle) -> Fate:
         """Whether the rate limits let a packet pass, and what becomes of it if not."""
@@ -197,7 +203,7 @@ class Holding(Outbound):
             error = ResourceError("running handlers", running, config.max_concurrent_handlers)
         elif self._tasks and self._running_bytes >= config.max_inbound:
             error = ResourceError("bytes of messages being handled", self._running_bytes, config.max_inbound)
-        elif self._congested:
+        elif self._congested or self._commands_full:
             error = ResourceError("outbound bytes", self._outbound(), self._high)
         else:
             error = ResourceError("messages in an event stream", config.event_queue_size, config.event_queue_size)
@@ -272,7 +278,7 @@ class Holding(Outbound):
         held = self._held
         if held is None or not self._takes:
             return
-        self._flush_scheduled = True
+        self._flush_scheduled = not self._at_once
         while held and self._held is held:
             if not turn:
                 self._go_on_later()

@@ -48,7 +48,7 @@ class Inbound(Holding):
         received = len(packets)
         self.packets_received += received
         self._active_at = self._loop.time()
-        self._alone = received == 1
+        self._alone = received == self._alone_at or self._at_once
         if self._state is not _OPEN:
             self._endpoint.counters.discarded += len(packets)
         elif self._held:
@@ -56,7 +56,7 @@ class Inbound(Holding):
         elif self._throttle is not None:
             self._receive_throttled(packets)
         else:
-            self._flush_scheduled = True
+            self._flush_scheduled = not self._at_once
             self._dispatch(iter(packets))
             self._write_out()
 
@@ -65,6 +65,7 @@ class Inbound(Holding):
         on_request, on_message = endpoint.request_handler, endpoint.message_handler
         codec = self._config.codec
         limit = -1 if self._written else codec.max_payload_size
+        at_once = self._at_once
         for packet in packets:
             kind = packet.packet_type
             if kind == RESPONSE:
@@ -74,8 +75,8 @@ class Inbound(Holding):
                 else:
                     waiter.set_result(packet)
                 continue
-            handler = on_request if kind == REQUEST else on_message
-            if (handler is None or self._congested or self._tasks) and self._must_wait(kind):
+            handler, flags = on_request if kind == REQUEST else on_message, packet.flags
+            if (handler is None or self._congested or self._tasks or flags) and self._must_wait(kind, flags):
                 if self._no_room(packet, packets):
                     return
                 continue
@@ -88,7 +89,7 @@ class Inbound(Holding):
                 packet.payload,
                 packet.biz_type,
                 packet.ext_header,
-                packet.flags,
+                flags,
                 packet.compression,
                 kind == REQUEST,
             )
@@ -102,29 +103,33 @@ class Inbound(Holding):
                     frame = (
                         pack_header(_PLAIN, RESPONSE, packet.biz_type, packet.message_id, 0, len(answer), 0) + answer
                     )
+                    if flags or at_once:
+                        self._append_answer(frame, flags)
+                        continue
                     self._out.append(frame)
                     self._out_bytes += len(frame)
                     if self._out_bytes > self._high:
                         self._congested = True
                 elif type(answer) is Reply and context.unanswered and limit >= 0:
-                    frame = encode_fields(
-                        RESPONSE,
-                        packet.message_id,
-                        answer.payload,
-                        packet.biz_type if answer.biz_type is None else answer.biz_type,
-                        answer.ext_header,
-                        answer.flags,
-                        answer.compression,
-                        codec,
-                    )
-                    context.unanswered = False
-                    self._append(frame)
+                    self._reply(context, answer)
                 elif answer is not None:
                     self._settle(context, answer, request=kind == REQUEST)
-            except Exception as error:  # noqa: BLE001 - logged and counted there
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - logged and counted there
                 self._failed(context, error)
-            except asyncio.CancelledError as error:  # of a future that the handler looked at; nobody cancels us here
-                self._failed(context, RuntimeError(f"the handler raised {error!r}"))
+
+    def _reply(self, context: Context, answer: Reply) -> None:
+        frame = encode_fields(
+            RESPONSE,
+            context.message_id,
+            answer.payload,
+            context.biz_type if answer.biz_type is None else answer.biz_type,
+            answer.ext_header,
+            answer.flags,
+            answer.compression,
+            self._config.codec,
+        )
+        context.unanswered = False
+        self._append_answer(frame, answer.flags | context.flags)
 
     def _offer(self, context: Context) -> None:
         request, endpoint = context.unanswered, self._endpoint
@@ -154,7 +159,9 @@ class Inbound(Holding):
         elif request and answer is not None:
             raise TypeError(f"a request handler returned {type(answer).__name__}; return bytes, a Reply or None")
 
-    def _failed(self, context: Context, error: Exception) -> None:
+    def _failed(self, context: Context, error: Exception | asyncio.CancelledError) -> None:
+        if isinstance(error, asyncio.CancelledError):  # of a future that the handler looked at; nobody cancels us here
+            error = RuntimeError(f"the handler raised {error!r}")
         where = (self.id, context.biz_type, context.message_id)
         if isinstance(error, TransportError) and error.refusal:
             self._endpoint.counters.refused += 1

@@ -1,11 +1,14 @@
-"""The writing half of a session: frames are gathered, and leave in one write per turn of the loop.
+"""The writing half of a session: frames are gathered, and leave once per turn of the loop.
 
 After a read of a single packet, the first frame leaves at once: a peer that asks one thing at a time need not wait for
 company that will not come. Whatever else the turn sends is gathered as always.
+Commands leave first, then data, in batches: of up to 64 KiB and many packets while the link takes them whole, of few
+once it has fallen behind, then of more again. So a link that is behind holds one batch at most, and a command that
+comes then is ahead of all the rest.
 Above `high_water` bytes those who `send` wait in line, first come first served; they go on when the link has caught up.
 Under another strategy than BLOCK nobody waits but requests.
 A link that makes no progress for `write_timeout` is dropped.
-Not here: what the frames mean.
+Not here: what the frames mean, and how commands get in (`commands`).
 """
 
 from __future__ import annotations
@@ -20,13 +23,41 @@ from msgtrans.errors import BackpressureError, TransportTimeoutError
 from msgtrans.packet import ONE_WAY
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from msgtrans.endpoint import Endpoint
     from msgtrans.errors import TransportError
     from msgtrans.link import Link
     from msgtrans.packet import Packet
 
 TYPE_AT: Final = 2  # where an encoded packet tells its type
+BATCH_BYTES: Final = 64 * 1024  # of a batch, unless a single packet has more
+GROWTH: Final = 32  # times `batch_size` that a batch may grow to
 Waiter: TypeAlias = "asyncio.Future[Packet] | asyncio.Future[None]"
+Line: TypeAlias = "OrderedDict[Waiter, tuple[bytes, asyncio.Future[None] | None]]"
+
+
+class Commands:
+    """What a session has of the command class. Made when it first needs one: most sessions never do.
+
+    frames: those that wait to leave, in order. size: their bytes. line: who waits for room among them.
+    """
+
+    __slots__ = ("frames", "line", "size")
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+        self.size = 0
+        self.line: Line = OrderedDict()
+
+
+def batch_end(frames: list[bytes], at: int, most: int) -> tuple[int, int]:
+    """Where the batch that begins at `at` ends, and its bytes: `most` frames, 64 KiB, or a single frame with more."""
+    stop, size = at + 1, len(frames[at])
+    while stop < len(frames) and stop - at < most and size + len(frames[stop]) <= BATCH_BYTES:
+        size += len(frames[stop])
+        stop += 1
+    return stop, size
 
 
 class Outbound(ABC):
@@ -35,6 +66,12 @@ class Outbound(ABC):
     __slots__ = (
         "_active_at",
         "_alone",
+        "_alone_at",
+        "_at_once",
+        "_batch",
+        "_batch_least",
+        "_batch_most",
+        "_commands",
         "_config",
         "_congested",
         "_drain_waiter",
@@ -52,6 +89,7 @@ class Outbound(ABC):
         "_out_bytes",
         "_stall_timer",
         "_write_paused",
+        "_writing",
         "_written",
         "bytes_sent",
         "packets_sent",
@@ -68,7 +106,15 @@ class Outbound(ABC):
         self._out: list[bytes] = []
         self._out_bytes = 0
         self._flush_scheduled = False
-        self._alone = False  # the last read was a single packet: what it leads to will hardly have company
+        optimizations = config.optimizations
+        self._at_once = not optimizations.coalescing  # nothing is gathered
+        self._alone_at = 1 if optimizations.recognition else 0  # packets of a read that are recognised as a single one
+        self._alone = self._at_once  # the last read was a single packet: what it leads to will hardly have company
+        self._commands: Commands | None = None
+        self._batch_least = config.batch_size if optimizations.batching else 1
+        self._batch_most = self._batch_least * GROWTH if optimizations.batching else 1
+        self._batch = self._batch_most  # packets that leave in one write, as long as the link takes them
+        self._writing = False  # such batches; the link may say meanwhile that it goes on
         self._congested = False  # more than high_water waits here
         self._kept_to = 0  # frames queued before this one are no one-way messages, while congested
         self._dropped_outbound = 0
@@ -90,38 +136,81 @@ class Outbound(ABC):
             self._congested = True
         if not self._flush_scheduled:
             if self._alone:
-                self._alone = False
+                self._alone = self._at_once
                 self._flush()
             else:
                 self._flush_scheduled = True
                 self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Give the link everything, unless it is behind; it may pause writing meanwhile."""
-        if self._out and not self._write_paused:
+        """Give the link everything, unless it is or falls behind."""
+        if not self._write_paused and (self._out or (self._commands is not None and self._commands.frames)):
             self._active_at = self._loop.time()
         self._write_out()
 
     def _write_out(self) -> None:
         """As `_flush`, in the same turn as a read, which has noted the time already."""
         self._flush_scheduled = False
+        if self._commands is not None and self._commands.frames:
+            self._write_commands(self._commands)
         out = self._out
         if out and not self._write_paused:
-            self.packets_sent += len(out)
-            # First: inside TLS, a link may call `resume_writing` from within `write`.
-            self._out, self._out_bytes = [], 0
-            self._link.write(out)
-            if self._congested:
+            if len(out) <= self._batch and self._out_bytes <= BATCH_BYTES:
+                self.packets_sent += len(out)
+                # First: inside TLS, a link may call `resume_writing` from within `write`.
+                self._out, self._out_bytes = [], 0
+                self._link.write(out)
+            else:
+                self._out_bytes -= self._write_batches(out)
+                self._kept_to = 0
+            if self._congested and self._out_bytes <= self._high:
                 self._ease()
+
+    def _write_batches(self, frames: list[bytes]) -> int:
+        """Take batches out of `frames` and give them to the link, until it falls behind; the bytes they had."""
+        at = taken = 0
+        self._writing = True
+        while at < len(frames) and not self._write_paused:
+            stop, size = batch_end(frames, at, self._batch)
+            self.packets_sent += stop - at
+            self._link.write(frames[at:stop])
+            if not self._write_paused and stop - at == self._batch:
+                self._batch = min(2 * self._batch, self._batch_most)
+            at = stop
+            taken += size
+        del frames[:at]
+        self._writing = False
+        return taken
 
     def _flush_all(self) -> None:
         """Give the link everything, however much it has, because it will close behind that."""
         behind, self._write_paused = self._write_paused, False
-        self._flush()
+        queued = self._queued()
+        if queued:
+            self._active_at = self._loop.time()
+            self.packets_sent += len(queued)
+            self._discard_queued()
+            self._link.write(queued)
+            if self._congested:
+                self._ease()
         self._write_paused = self._write_paused or behind
 
     def _outbound(self) -> int:
-        return self._out_bytes + self._link.buffered()
+        commands = self._commands.size if self._commands is not None else 0
+        return self._out_bytes + commands + self._link.buffered()
+
+    @property
+    def batch_limit(self) -> int:
+        """Packets of data that leave in one write at present, while there are more; adapts itself."""
+        return self._batch
+
+    def limit_batches(self, least: int) -> None:
+        """Let batches shrink to `least` packets, from 1 up, instead of `SessionConfig.batch_size`, and grow to 32 times
+        that. Does nothing where batching is turned off.
+        """
+        if self._config.optimizations.batching:
+            self._batch_least, self._batch_most = least, least * GROWTH
+            self._batch = min(max(self._batch, least), self._batch_most)
 
     # Beyond high_water
 
@@ -185,13 +274,32 @@ class Outbound(ABC):
         self._count_dropped_outbound(dropped)
         return self._out_bytes <= self._high
 
+    # Of both classes
+
+    def _queued(self) -> list[bytes]:
+        """What waits to leave, in the order in which it would."""
+        return [*self._commands.frames, *self._out] if self._commands is not None else self._out[:]
+
+    def _keep_queued(self, keep: Callable[[bytes], bool]) -> None:
+        """Take out of what waits to leave all that `keep` does not want."""
+        self._out[:] = filter(keep, self._out)
+        self._out_bytes = sum(map(len, self._out))
+        if self._commands is not None:
+            self._commands.frames = list(filter(keep, self._commands.frames))
+            self._commands.size = sum(map(len, self._commands.frames))
+
+    def _discard_queued(self) -> None:
+        self._out, self._out_bytes = [], 0
+        if self._commands is not None:
+            self._commands.frames, self._commands.size = [], 0
+
     def _count_dropped_outbound(self, messages: int) -> None:
         self._dropped_outbound += messages
         self._endpoint.counters.dropped_outbound += messages
 
-    def _refuse_outbound(self, outbound: int, limit: int) -> NoReturn:
+    def _refuse_outbound(self, outbound: int, limit: int, what: str = "outbound bytes") -> NoReturn:
         self._endpoint.counters.backpressure_errors += 1
-        raise BackpressureError("outbound bytes", outbound, limit)
+        raise BackpressureError(what, outbound, limit)
 
     def _stand_in_line(self, frame: bytes, waiter: Waiter, sent: asyncio.Future[None] | None) -> None:
         """Queue `frame` until there is room; `sent` is told then. Who does not wait any more must leave the line."""
@@ -200,10 +308,18 @@ class Outbound(ABC):
         self._line[waiter] = (frame, sent)
         self._line_bytes += len(frame)
 
+    def _stands_in_line(self, waiter: Waiter) -> bool:
+        if self._line and waiter in self._line:
+            return True
+        return self._commands is not None and waiter in self._commands.line
+
     def _leave_line(self, waiter: Waiter) -> None:
         """Drop the frame of a waiter, unless it has gone already."""
         if self._line:
             frame, _ = self._line.pop(waiter, (b"", None))
+            self._line_bytes -= len(frame)
+        if self._commands is not None:
+            frame, _ = self._commands.line.pop(waiter, (b"", None))
             self._line_bytes -= len(frame)
 
     def _ease(self) -> None:
@@ -211,19 +327,21 @@ class Outbound(ABC):
         self._congested = False
         self._kept_to = 0
         while self._line and not self._congested:
-            self._next_in_line(self._line)
+            self._next_in_line(self._line, self._append)
         self._eased()
 
     def _clear_line(self) -> None:
         """The session is closing: what stands in line is queued now."""
+        while self._commands is not None and self._commands.line:
+            self._next_in_line(self._commands.line, self._append_command)
         while self._line:
-            self._next_in_line(self._line)
+            self._next_in_line(self._line, self._append)
 
-    def _next_in_line(self, line: OrderedDict[Waiter, tuple[bytes, asyncio.Future[None] | None]]) -> None:
+    def _next_in_line(self, line: Line, append: Callable[[bytes], None]) -> None:
         waiter, (frame, sent) = line.popitem(last=False)
         self._line_bytes -= len(frame)
         if not waiter.done():
-            self._append(frame)
+            append(frame)
             if sent is not None:
                 sent.set_result(None)
 
@@ -234,15 +352,9 @@ class Outbound(ABC):
             self._drain_waiter = self._loop.create_future()
             await self._drain_waiter
 
-    def _keep_queued(self, frames: list[bytes]) -> None:
-        """Queue `frames` instead of what is queued."""
-        self._out[:] = frames
-        self._out_bytes = sum(map(len, frames))
-
     def _drop_outbound(self) -> None:
         """The connection is gone."""
-        self._out.clear()
-        self._out_bytes = 0
+        self._discard_queued()
         self._write_paused = self._congested = False
         if self._stall_timer is not None:
             self._stall_timer.cancel()
@@ -258,6 +370,7 @@ class Outbound(ABC):
     def pause_writing(self) -> None:
         """The link could not pass on everything at once."""
         self._write_paused = True
+        self._batch = self._batch_least
         if self._stall_timer is None:
             self._watch_progress(None)
 
@@ -268,7 +381,8 @@ class Outbound(ABC):
             self._stall_timer.cancel()
             self._stall_timer = None
         self._wake_drained()
-        self._flush()
+        if not self._writing:
+            self._flush()
 
     def _watch_progress(self, before: int | None) -> None:
         written = self.bytes_sent - self._link.buffered()
@@ -280,6 +394,14 @@ class Outbound(ABC):
             self._stall_timer = self._loop.call_later(timeout, self._watch_progress, written)
 
     # What the session adds
+
+    @abstractmethod
+    def _append_command(self, frame: bytes) -> None:
+        """Queue a command."""
+
+    @abstractmethod
+    def _write_commands(self, commands: Commands) -> None:
+        """Give the link the commands that wait, unless it is or falls behind."""
 
     @abstractmethod
     def _eased(self) -> None:

@@ -38,7 +38,8 @@ class Compression(IntEnum):
 class Flag(IntFlag):
     """The assigned bits of `Packet.flags`; all 16 bits are carried unchanged (specification 1.4).
 
-    No peer reassembles fragments or schedules by priority; the meaning of the bits is left to the application.
+    Nobody reassembles fragments; what that bit and the route tag mean is left to the application. A session of ours
+    sends what has HIGH_PRIORITY, and answers to it, ahead of other data; a Rust peer does nothing with it.
     """
 
     FRAGMENTED = 0x0001

@@ -15,7 +15,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from msgtrans.closing import Closing
-from msgtrans.codec import encode_fields, type_and_id
+from msgtrans.codec import encode_fields
+from msgtrans.commands import COMMAND, FLAGS_AT
 from msgtrans.errors import (
     BackpressureError,
     LocalProtocolError,
@@ -24,6 +25,7 @@ from msgtrans.errors import (
 from msgtrans.events import CloseReason
 from msgtrans.info import ConnectionInfo, SessionState
 from msgtrans.link import HttpRequest, Link
+from msgtrans.outbound import TYPE_AT
 from msgtrans.packet import ONE_WAY, REQUEST, RESPONSE, Packet
 from msgtrans.stats import SessionStats
 
@@ -194,7 +196,9 @@ class Session(Closing):
         frame = encode_fields(
             ONE_WAY, message_id, payload, biz_type, ext_header, flags, compression, self._config.codec
         )
-        if self._congested:
+        if flags and flags & COMMAND:
+            await self._command(frame)
+        elif self._congested:
             await self._queue_slowly(frame)
         else:
             self._append(frame)
@@ -214,7 +218,10 @@ class Session(Closing):
         frame = encode_fields(
             ONE_WAY, message_id, payload, biz_type, ext_header, flags, compression, self._config.codec
         )
-        if self._may_queue():
+        if flags and flags & COMMAND:
+            if self._may_command():
+                self._append_command(frame)
+        elif self._may_queue():
             self._append(frame)
         return message_id
 
@@ -245,14 +252,19 @@ class Session(Closing):
             frame = encode_fields(
                 REQUEST, message_id, payload, biz_type, ext_header, flags, compression, self._config.codec
             )
-            if self._congested:
+            command = flags and flags & COMMAND
+            if command:
+                self._check_commanding()
+            elif self._congested:
                 self._check_asking()
         except BaseException:
             pending.pop(message_id)
             raise
         if deadline < self._timer_at:
             self._arm(deadline)
-        if self._congested:
+        if command:
+            self._ask_command(frame, waiter)
+        elif self._congested:
             self._stand_in_line(frame, waiter, None)
         else:
             self._append(frame)
@@ -264,7 +276,7 @@ class Session(Closing):
             pending.pop(message_id)
             raise
         finally:
-            if self._line:
+            if self._line or self._commands is not None:
                 self._leave_line(waiter)
             del waiter, frame  # its exception has this call in its traceback: a cycle that would keep the frame alive
 
@@ -292,7 +304,7 @@ class Session(Closing):
             self._config.codec,
         )
         context.unanswered = False
-        self._append(frame)
+        self._append_answer(frame, flags | context.flags)
 
     # What endpoint and link call
 
@@ -302,12 +314,13 @@ class Session(Closing):
         """
         if self._state is not _OPEN or not self.in_broadcasts:
             return False
+        command = frame[FLAGS_AT] & COMMAND
         try:
-            queued = self._may_queue()
+            queued = self._may_command() if command else self._may_queue()
         except BackpressureError:
             return False
         if queued:
-            self._append(frame)
+            self._append_answer(frame, command)
         return queued
 
     async def forward(self, frame: bytes) -> None:
@@ -317,16 +330,18 @@ class Session(Closing):
         most = self._config.codec.max_packet_size
         if most is not None and len(frame) > most:
             raise LocalProtocolError(f"a packet of {len(frame)} bytes exceeds max_packet_size, {most}")
-        if self._congested:
+        if frame[FLAGS_AT] & COMMAND:
+            await self._command(frame)
+        elif self._congested:
             await self._queue_slowly(frame)
         else:
             self._append(frame)
 
     def take_messages(self) -> list[bytes]:
         """For the endpoint, in `session_ending`: take out the one-way messages that were never given to the link."""
-        taken = [frame for frame in self._out if type_and_id(frame)[0] == ONE_WAY]
+        taken = [frame for frame in self._queued() if frame[TYPE_AT] == ONE_WAY]
         if taken:
-            self._keep_queued([frame for frame in self._out if type_and_id(frame)[0] != ONE_WAY])
+            self._keep_queued(lambda frame: frame[TYPE_AT] != ONE_WAY)
         return taken
 
     def count_bad_compression(self, packets: int) -> None:

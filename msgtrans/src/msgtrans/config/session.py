@@ -29,6 +29,10 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     high_water: bytes of outbound data above which `send` waits until the system has taken them; default 256 KiB.
     max_outbound: bytes of outbound data above which `send_nowait` raises, default 16 MiB.
         A session that only answers stops taking requests at high_water already.
+    command_high_water: bytes of outbound commands (packets with `Flag.HIGH_PRIORITY`, and answers to requests with it)
+        above which sending more of them waits, or does as the strategy says; `send_nowait` raises; default 64 KiB.
+    batch_size: packets that leave in one write, 64 KiB at most, when the link has fallen behind: what a command that
+        comes then may have ahead of it. Up to 32 times as many while the link takes them whole; default 32.
     max_pending_requests: requests of ours that may wait for answers at once; default 65 536.
     max_inbound: bytes of messages that coroutine handlers may work on at once, default 16 MiB; above it reading pauses.
         For one-way messages it is high_water while the peer does not take what we send. Also bytes of messages held
@@ -55,6 +59,8 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     packet_timeout: float | None = 30.0
     high_water: int = 256 * 1024
     max_outbound: int = 16 * 1024 * 1024
+    command_high_water: int = 64 * 1024
+    batch_size: int = 32
     max_inbound: int = 16 * 1024 * 1024
     max_pending_requests: int = 65_536
     max_concurrent_handlers: int = 1024
@@ -69,7 +75,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
         check_types(self)
         positive(self, "request_timeout", "graceful_timeout", "write_timeout")
         positive(self, "idle_timeout", "packet_timeout", none=True)
-        whole(self, "high_water", "max_inbound", "max_outbound")
+        whole(self, "high_water", "max_inbound", "max_outbound", "command_high_water", "batch_size")
         whole(self, "max_pending_requests", "max_concurrent_handlers", "event_queue_size")
         if self.max_outbound < self.high_water:
             raise ConfigurationError("max_outbound", f"must be at least high_water, {self.high_water} bytes")
