@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test coverage test-pythons test-services lint format bench simulate pins clean
+.PHONY: help setup run test coverage test-pythons test-services lint api format bench simulate pins clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -44,11 +44,15 @@ test-pythons: ## the same tests on every other Python that is installed (3.12, 3
 	  else echo "== Python $$version: not installed, skipped"; fi; \
 	done
 
-lint: setup ## ruff, mypy --strict, the import rules
+lint: setup ## ruff, mypy --strict, the import rules, the promises of the public API
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy msgtrans/src artemis/src
+	$(BIN)/mypy msgtrans/src artemis/src api
 	$(BIN)/lint-imports
+	$(BIN)/python -m api check
+
+api: setup ## record the public API of both distributions in api/*.txt, where the version allows what has changed
+	$(BIN)/python -m api write
 
 format: setup ## put the code in its form
 	$(BIN)/ruff check --fix .
