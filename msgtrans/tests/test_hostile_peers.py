@@ -24,7 +24,7 @@ from msgtrans import (
     TransportServer,
     encode,
 )
-from msgtrans.adapters.stream import READ_SIZE
+from msgtrans.adapters.buffers import READ_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

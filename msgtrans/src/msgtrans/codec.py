@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import logging
 import struct
-from typing import Final, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 import msgspec
 from msgspec.structs import replace
 
+from msgtrans.assembly import PIECE, Assembly
 from msgtrans.compression import deflate, inflate
 from msgtrans.errors import ConfigurationError, LocalProtocolError, RemoteProtocolError, TransportError
 from msgtrans.field_types import check_types
 from msgtrans.packet import HEADER_SIZE, PROTOCOL_VERSION, RESPONSE, Compression, Packet
 
+if TYPE_CHECKING:
+    from msgtrans.pool.buffers import BufferPool
+
 MIB: Final = 1 << 20
+ASSEMBLED: Final = 2 * PIECE  # bytes; above it a packet of several reads is put together in pieces of a pool
 
 # The two bytes version and compression are read as one number: a plain packet of this version is 0x0100.
 _HEADER: Final = struct.Struct(">HBBIHIH")
@@ -217,9 +222,12 @@ class PacketDecoder:
     got, then closes. When `more` is true, `feed` stopped early because it has inflated `max_inflated_size` bytes:
     call `feed(b"")` in a later turn of the loop. `bad_compression` counts payloads handed over as they came. While
     `halted` is false, none of the three needs a look.
+    buffers: lends the memory in which packets above 128 KiB that come in several reads are put together; call `release`
+    then when the stream ends. None: each has a buffer of its own.
     """
 
     __slots__ = (
+        "_buffers",
         "_head",
         "_max_payload",
         "_need",
@@ -232,10 +240,11 @@ class PacketDecoder:
         "more",
     )
 
-    def __init__(self, options: CodecOptions = DEFAULT_OPTIONS) -> None:
+    def __init__(self, options: CodecOptions = DEFAULT_OPTIONS, *, buffers: BufferPool | None = None) -> None:
         self._options = options
+        self._buffers = buffers
         self._max_payload = options.max_payload_size
-        self._rest: bytearray | None = None
+        self._rest: bytearray | Assembly | None = None
         self._need = 0  # bytes that _rest must hold before parsing can go on
         self._head: tuple[int, int, int, int, int, int, int] | None = None
         self.error: TransportError | None = None
@@ -251,8 +260,14 @@ class PacketDecoder:
 
     @property
     def kept(self) -> int:
-        """Bytes it keeps of what is not a whole packet yet."""
+        """Bytes of memory it keeps for what is not a whole packet yet."""
         return len(self._rest) if self._rest is not None else 0
+
+    def release(self) -> None:
+        """The stream ends: keep nothing."""
+        rest, self._rest = self._rest, None
+        if isinstance(rest, Assembly):
+            rest.release()
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[Packet]:
         """Take `data` (copied where it must outlive the call) and return the packets that are now complete."""
@@ -277,18 +292,10 @@ class PacketDecoder:
             return packets
         try:
             if rest is not None:
-                rest += data
-                if len(rest) < self._need:
+                behind = self._continue(rest, data, packets)
+                if behind is None:
                     return packets
-                self._rest = None
-                if self._head is None:
-                    data = bytes(rest)
-                else:
-                    data = self._finish(rest, packets)
-                    if self.more:
-                        self.halted = True
-                        self._keep(data, 0)
-                        return packets
+                data = behind
             elif type(data) is not bytes:
                 data = bytes(data)
             self._parse(data, packets)
@@ -322,7 +329,12 @@ class PacketDecoder:
             if stop > end:
                 self._head = (marker, kind, biz_type, message_id, ext_size, size, flags)
                 self._need = stop - at
-                self._rest = bytearray(data[at:])
+                buffers = self._buffers
+                if buffers is None or self._need <= ASSEMBLED or end - at < PIECE // 2:
+                    self._rest = bytearray(data[at:])
+                else:
+                    self._rest = Assembly(self._need, buffers)
+                    self._rest.take(memoryview(data)[at:])
                 return
             payload = data[body:stop]
             if not at:
@@ -345,19 +357,51 @@ class PacketDecoder:
         self._need = 0 if self.more else HEADER_SIZE
         self._rest = bytearray(data[at:])
 
-    def _finish(self, rest: bytearray, packets: list[Packet]) -> bytes:
-        """Complete the packet whose header is known, straight from the buffer: a large body is copied once."""
-        assert self._head is not None  # noqa: S101 - the caller looked
-        marker, kind, biz_type, message_id, ext_size, _, flags = self._head
-        stop, body = self._need, HEADER_SIZE + ext_size
+    def _continue(
+        self, rest: bytearray | Assembly, data: bytes | bytearray | memoryview, packets: list[Packet]
+    ) -> bytes | None:
+        """Go on with what was not whole. Returns what is behind it; None when there is nothing to parse now."""
+        if isinstance(rest, bytearray):
+            buffers = self._buffers
+            # Pieces only for a packet of which half a piece is here: announcing one must not cost us memory.
+            if buffers is None or self._need <= ASSEMBLED or len(rest) + len(data) < PIECE // 2:
+                rest += data
+                return None if len(rest) < self._need else self._take_out(rest, packets)
+            pieces = self._rest = Assembly(self._need, buffers)
+            pieces.take(rest)
+            rest = pieces
+        taken = rest.take(data)
+        if rest.missing:
+            return None
+        assert self._head is not None  # noqa: S101 - else nothing is assembled
+        self._rest = None
+        ext_header, payload = rest.split(self._head[4])
+        return self._finish(ext_header, payload, bytes(data[taken:]), packets)
+
+    def _take_out(self, rest: bytearray, packets: list[Packet]) -> bytes | None:
+        """As `_continue`, when the buffer has all that was needed: a large body is copied once."""
+        self._rest = None
+        if self._head is None:
+            return bytes(rest)
+        stop, body = self._need, HEADER_SIZE + self._head[4]
         with memoryview(rest) as view:
-            ext_header, payload, data = bytes(view[HEADER_SIZE:body]), bytes(view[body:stop]), bytes(view[stop:])
+            ext_header, payload, behind = bytes(view[HEADER_SIZE:body]), bytes(view[body:stop]), bytes(view[stop:])
+        return self._finish(ext_header, payload, behind, packets)
+
+    def _finish(self, ext_header: bytes, payload: bytes, behind: bytes, packets: list[Packet]) -> bytes | None:
+        """As `_continue`, of the packet whose header is known."""
+        assert self._head is not None  # noqa: S101 - the caller looked
+        marker, kind, biz_type, message_id, _, _, flags = self._head
         self._head = None
         if marker != _PLAIN:
             payload = self._inflate(marker & 0xFF, payload)
-            self.more = len(payload) >= self._options.max_inflated_size and bool(data)
+            self.more = len(payload) >= self._options.max_inflated_size and bool(behind)
         packets.append(Packet(kind, message_id, payload, biz_type, ext_header, flags, marker & 0xFF))
-        return data
+        if not self.more:
+            return behind
+        self.halted = True
+        self._keep(behind, 0)
+        return None
 
     def _irregular(self, marker: int, kind: int) -> tuple[int, int]:
         version, compression = marker >> 8, marker & 0xFF

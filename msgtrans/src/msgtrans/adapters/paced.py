@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from msgtrans.adapters.stream import READ_SIZE, StreamConnection
+from msgtrans.adapters.buffers import READ_SIZE
+from msgtrans.adapters.stream import StreamConnection
 
 if TYPE_CHECKING:
     import asyncio

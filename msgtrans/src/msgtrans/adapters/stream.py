@@ -1,18 +1,18 @@
 """Packets back to back on a byte stream (specification 2.1): TCP, TLS, Unix sockets, and what plug-ins bring.
 
-Reads go into one buffer per event loop, which all its connections share: a read is handled to the end before the next
-begins, and what must outlive it is copied. An idle connection therefore keeps no buffer at all.
-Not here: listening and connecting (`adapters.tcp`).
+Reads go into a buffer that all connections share: a read is handled to the end before the next begins, and what must
+outlive it is copied. An idle connection therefore keeps no buffer at all.
+Not here: that buffer (`buffers`), listening and connecting (`adapters.tcp`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
+from msgtrans.adapters.buffers import READ_SIZE, buffer_pool, read_buffer
 from msgtrans.codec import PacketDecoder
 from msgtrans.config import Address
 from msgtrans.errors import RemoteProtocolError, TransportConnectionError
@@ -29,10 +29,7 @@ if TYPE_CHECKING:
     from msgtrans.session import Session
     from msgtrans.transport import Terms
 
-READ_SIZE: Final = 64 * 1024
 TURN: Final = 1024  # packets of one read after which the other connections come first
-
-_read_buffers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = weakref.WeakKeyDictionary()
 
 
 class Decoder(Protocol):
@@ -55,6 +52,10 @@ class Decoder(Protocol):
 
     def feed(self, data: bytes | memoryview) -> list[Packet]:
         """The packets that are now complete."""
+        ...
+
+    def release(self) -> None:
+        """The connection is gone: keep nothing."""
         ...
 
 
@@ -91,7 +92,10 @@ class StreamConnection(asyncio.BufferedProtocol):
         decoder: Decoder | None = None,
     ) -> None:
         self._terms = terms
-        self._decoder: Decoder = PacketDecoder(terms.session.codec) if decoder is None else decoder
+        if decoder is None:
+            buffers = buffer_pool(terms.loop) if terms.session.optimizations.buffer_pool else None
+            decoder = PacketDecoder(terms.session.codec, buffers=buffers)
+        self._decoder: Decoder = decoder
         # Nodelay and keepalive, None where the socket stays as it is. One slot for both: idle connections are many.
         self._socket_options = None if nodelay and keepalive is None else (nodelay, keepalive)
         self._view = read_buffer(terms.loop, read_size)
@@ -171,6 +175,7 @@ class StreamConnection(asyncio.BufferedProtocol):
             elif session.is_open:
                 self._ended_unsaid(session)
             session.lost(error)
+        self._decoder.release()
         # Transports inside TLS keep referring to us: a circle, and buffers that would wait for the garbage collector.
         self._transport = _GONE
         self._write = _GONE.write
@@ -369,14 +374,6 @@ class _GoneTransport(asyncio.Transport):
 
 
 _GONE: Final = _GoneTransport()
-
-
-def read_buffer(loop: asyncio.AbstractEventLoop, size: int) -> memoryview:
-    """The first `size` bytes of the buffer that all connections of `loop` read into."""
-    view = _read_buffers.get(loop)
-    if view is None:
-        view = _read_buffers[loop] = memoryview(bytearray(READ_SIZE))
-    return view if size >= READ_SIZE else view[:size]
 
 
 def keep_alive(connection: socket.socket | TransportSocket, seconds: int) -> None:

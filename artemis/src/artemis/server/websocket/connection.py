@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 from artemis.server.websocket.messages import TextReader
-from msgtrans.adapters.stream import read_buffer
+from msgtrans.adapters.buffers import read_buffer
 from msgtrans.adapters.websocket import frames
 from msgtrans.adapters.websocket.frames import control_frame, text_frame
 

@@ -141,7 +141,6 @@ class WebSocketConnection(StreamConnection):
         if self._terms.pulse is not None:
             self._terms.pulse.forget(self)
         super().connection_lost(exc)
-        self._decoder.release()
 
     def pause_writing(self) -> None:
         """The system takes no more at the moment."""
