@@ -87,6 +87,19 @@ def test_a_node_that_is_not_known_by_all_is_told() -> None:
     assert [f"{A} does not know {B}; name it in its list of peers."] == troubles([seen(A), seen(B, member(A))])
 
 
+def test_nobody_is_to_name_a_node_that_is_gone() -> None:
+    """One that two nodes are told of and only one has met."""
+    nodes = [seen(A, member(B), member(C, "down")), seen(B, member(A)), Seen(url=C, silence="Connection refused")]
+    assert [f"{C} does not answer from here (Connection refused): {A} takes it for down."] == troubles(nodes)
+
+
+def test_nobody_is_to_name_a_node_that_is_turned_away() -> None:
+    """A list of peers changes nothing about a wrong secret, name of the cluster or clock."""
+    why = "the cluster secrets of a and b differ"
+    away = member(A, "unknown", why=why, error=why, connected=False, receiving=False)
+    assert [f"{B} takes {A} for unknown ({why}); it says that it is up."] == troubles([seen(A), seen(B, away)])
+
+
 def test_a_link_that_is_missing_is_told_with_what_went_wrong() -> None:
     """Although the node is believed, because it is heard."""
     nodes = [seen(A, member(B, connected=False, error="the secret is another one")), seen(B, member(A))]

@@ -144,7 +144,7 @@ def _views_of(node: Seen, nodes: Sequence[Seen]) -> list[str]:
     found += [
         f"{viewer.url} does not know {node.url}; name it in its list of peers."
         for viewer in viewers
-        if viewer.url not in knowing
+        if viewer.url not in knowing and _would_be_let_in(node, viewer)
     ]
     if node.view is None:
         words = {member.status: (viewer.url, member.why) for viewer, member in told}
@@ -157,6 +157,13 @@ def _views_of(node: Seen, nodes: Sequence[Seen]) -> list[str]:
             if not member.connected and member.status == own
         ]
     return found
+
+
+def _would_be_let_in(node: Seen, viewer: Seen) -> bool:
+    """Tell whether a node is there and does not say itself what keeps it from another, such as a wrong secret."""
+    members = () if node.view is None else node.view.members or ()
+    refused = any(member.url == viewer.url and not member.connected and member.error for member in members)
+    return node.view is not None and not refused
 
 
 def _different_clusters(nodes: Sequence[Seen]) -> list[str]:
