@@ -85,6 +85,7 @@ def shown(value: object) -> str:
         msgtrans.CircuitBreakerConfig,
         msgtrans.LoadBalancerConfig,
         msgtrans.ReconnectingConfig,
+        msgtrans.SmartPoolConfig,
     ],
 )
 def test_the_options_are_listed_with_their_defaults(config: type[msgspec.Struct]) -> None:

@@ -19,6 +19,7 @@ from msgtrans.config import (
     ReconnectingConfig,
     RetryConfig,
     SessionConfig,
+    SmartPoolConfig,
     TcpClientConfig,
     TcpServerConfig,
     TlsClientConfig,
@@ -57,6 +58,19 @@ from msgtrans.events import (
 from msgtrans.handlers import Context, Reply
 from msgtrans.info import ConnectionInfo, SessionState
 from msgtrans.packet import Compression, Flag, Packet, PacketType
+from msgtrans.pool.connections import ConnectionPool
+from msgtrans.pool.events import (
+    ConnectionAcquired,
+    ConnectionCreated,
+    ConnectionReleased,
+    ConnectionRemoved,
+    PoolError,
+    PoolEvent,
+    PoolEventStream,
+    PoolExpanded,
+    PoolShrunk,
+)
+from msgtrans.pool.stats import PoolDetailedStatus, PoolStats
 from msgtrans.reconnecting import ReconnectingClient
 from msgtrans.requests import PendingRequests
 from msgtrans.resilience.states import ClientState, StateChanged
@@ -79,7 +93,12 @@ __all__ = [
     "Compression",
     "ConfigurationError",
     "ConnectError",
+    "ConnectionAcquired",
+    "ConnectionCreated",
     "ConnectionInfo",
+    "ConnectionPool",
+    "ConnectionReleased",
+    "ConnectionRemoved",
     "Context",
     "EndpointStats",
     "Established",
@@ -95,6 +114,13 @@ __all__ = [
     "PacketDecoder",
     "PacketType",
     "PendingRequests",
+    "PoolDetailedStatus",
+    "PoolError",
+    "PoolEvent",
+    "PoolEventStream",
+    "PoolExpanded",
+    "PoolShrunk",
+    "PoolStats",
     "ProtocolError",
     "RateLimit",
     "ReconnectingClient",
@@ -113,6 +139,7 @@ __all__ = [
     "SessionState",
     "SessionStats",
     "Severity",
+    "SmartPoolConfig",
     "StateChanged",
     "TcpClientConfig",
     "TcpServerConfig",

@@ -7,6 +7,7 @@ from msgtrans.config.address import Address, parse_address
 from msgtrans.config.limits import Backpressure, RateLimit
 from msgtrans.config.optimizations import Optimizations
 from msgtrans.config.pacing import Pacing
+from msgtrans.config.pool import SmartPoolConfig
 from msgtrans.config.resilience import CircuitBreakerConfig, LoadBalancerConfig, ReconnectingConfig
 from msgtrans.config.retry import NO_RETRY, RetryConfig
 from msgtrans.config.session import SessionConfig
@@ -27,6 +28,7 @@ __all__ = [
     "ReconnectingConfig",
     "RetryConfig",
     "SessionConfig",
+    "SmartPoolConfig",
     "TcpClientConfig",
     "TcpServerConfig",
     "TlsClientConfig",

@@ -215,6 +215,10 @@ class Targets:
             target.breaker.record(now, success=proven)
         return self._pause(target, now, error, counted=not proven)
 
+    def left(self, target: Target) -> None:
+        """A connection was closed by us, which says nothing about its address."""
+        target.load -= 1
+
     def answered(self, target: Target, now: float, *, in_time: bool) -> bool:
         """With `count_timeouts`: how a request went. Whether that has opened the breaker."""
         breaker = target.breaker

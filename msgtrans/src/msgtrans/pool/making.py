@@ -1,0 +1,176 @@
+"""Makes the connections of a pool: carries out what `flow.balancing.Targets` decides, some at a time.
+
+Owned by a `ConnectionPool`, of one loop: a task per attempt.
+Not here: how many there are to be, and who gets them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from typing import TYPE_CHECKING, Final
+
+from msgtrans.client import TransportClient
+from msgtrans.errors import ConnectError, SessionClosedError, TransportError
+from msgtrans.flow.balancing import GiveUp, Targets, Try, Wait
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from msgtrans.adapters.registry import TransportRegistry
+    from msgtrans.config import RetryConfig, SessionConfig
+    from msgtrans.flow.balancing import Target
+    from msgtrans.middleware import Middleware
+    from msgtrans.pool.members import Member
+    from msgtrans.session import Session
+    from msgtrans.transport import ClientConfig
+
+AT_ONCE: Final = 16  # attempts
+logger = logging.getLogger("msgtrans.pool")
+
+
+class PooledClient(TransportClient):
+    """A connection of a pool: a `TransportClient` that the pool connects and closes.
+
+    target: its address. member: what the pool keeps of it, None before it is open. on_lost: called when it has ended.
+    """
+
+    def __init__(
+        self,
+        config: ClientConfig,
+        target: Target,
+        *,
+        session: SessionConfig | None,
+        middleware: Iterable[Middleware],
+        registry: TransportRegistry,
+        on_lost: Callable[[PooledClient], None],
+    ) -> None:
+        super().__init__(config, session=session, middleware=middleware, registry=registry)
+        self.target = target
+        self.member: Member[PooledClient] | None = None
+        self._on_lost = on_lost
+
+    @property
+    def connection_id(self) -> int:
+        """As in the pool's events; -1 before it is open."""
+        return self.member.id if self.member is not None else -1
+
+    async def open(self) -> None:
+        """Connect, with one attempt."""
+        async with self._connecting:
+            await self._connect()
+
+    def session_closed(self, session: Session) -> None:
+        """Also tells the pool."""
+        super().session_closed(session)
+        self._on_lost(self)
+
+
+class Maker:
+    """The attempts of one pool.
+
+    targets: the addresses. retry: as they have it. make: a new client for one of them. on_made, on_failed: an attempt
+    has ended so; `under_way` does not count it any more. failures: attempts that came to nothing. error: of the latest,
+    or of a connection that was lost since; None when one was made since.
+    An address that was given up is tried again after `max_retry_interval`.
+    """
+
+    def __init__(
+        self,
+        targets: Targets,
+        retry: RetryConfig,
+        make: Callable[[Target], PooledClient],
+        *,
+        clock: Callable[[], float],
+        on_made: Callable[[PooledClient], None],
+        on_failed: Callable[[str, TransportError], None],
+    ) -> None:
+        self.targets = targets
+        self.failures = 0
+        self.error: TransportError | None = None
+        self._patience = retry.max_retry_interval
+        self._failed_at = -math.inf
+        self._make = make
+        self._clock = clock
+        self._on_made = on_made
+        self._on_failed = on_failed
+        self._attempts: dict[asyncio.Task[None] | None, Try] = {}
+
+    @property
+    def under_way(self) -> int:
+        """Attempts now."""
+        return len(self._attempts)
+
+    def begin(self, count: int, now: float) -> float:
+        """Begin up to `count` attempts, as many as may begin now; when to call again for the rest.
+
+        Infinity: when an attempt has ended.
+        """
+        for _ in range(min(count, AT_ONCE - len(self._attempts))):
+            match self.targets.decide(now):
+                case Try() as attempt:
+                    self._attempts[asyncio.get_running_loop().create_task(self._attempt(attempt))] = attempt
+                case Wait(until):
+                    return until
+                case GiveUp():
+                    return self._hope_again(now)
+        return math.inf
+
+    def next_at(self, now: float) -> float:
+        """When the next attempt may begin; infinity while that hangs on those under way."""
+        times = self.targets.ready_at(now)
+        return min(times.values()) if times else self._failed_at + self._patience
+
+    def ended(self, client: PooledClient, since: float, now: float, *, by_us: bool) -> None:
+        """A connection, open since then, is gone."""
+        if by_us:
+            self.targets.left(client.target)
+            return
+        session = client.session
+        error = session.close_error or SessionClosedError(f"the connection to {client.uri} ended")
+        useful = session.packets_received > 0 or now - since >= self._patience
+        self.error = error
+        self.targets.lost(client.target, now, error, proven=useful and error.retriable)
+
+    async def stop(self) -> None:
+        """Cancel all attempts."""
+        attempts = [task for task in self._attempts if task is not None]
+        for task in attempts:
+            task.cancel()
+        await asyncio.gather(*attempts, return_exceptions=True)
+        now = self._clock()
+        for attempt in self._attempts.values():
+            self.targets.abandoned(attempt, now)
+        self._attempts.clear()
+
+    def _hope_again(self, now: float) -> float:
+        """All addresses are given up. If that is some time ago, nothing is from the next call on."""
+        at = self._failed_at + self._patience
+        if now >= at:
+            self.targets.hope_again()
+        return max(at, now)
+
+    async def _attempt(self, attempt: Try) -> None:
+        target = attempt.target
+        client = self._make(target)
+        failure = None
+        try:
+            await client.open()
+        except TransportError as error:
+            failure = error
+        except Exception as error:
+            logger.exception("connecting to %s failed unexpectedly", target.uri)
+            failure = ConnectError(f"connecting to {target.uri} failed unexpectedly: {error!r}")
+            failure.__cause__ = error
+        del self._attempts[asyncio.current_task()]  # cancelled, it is left to `stop`, also one that never began
+        if failure is None:
+            self.error = None
+            self.targets.connected(attempt, self._clock())
+            self._on_made(client)
+            return
+        self.failures += 1
+        self.error = failure
+        self._failed_at = self._clock()
+        self.targets.failed(attempt, self._failed_at, failure)
+        self._on_failed(target.uri, failure)

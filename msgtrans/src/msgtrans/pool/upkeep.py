@@ -1,0 +1,276 @@
+"""Keeps a pool of connections as its shelf says: makes, closes and checks them, and wakes who waits.
+
+Owned by a `ConnectionPool`, of one loop: one timer, a task per attempt, health check and close.
+Not here: the decisions (`pool.shelf`, `pool.expansion`, `flow.balancing`), what users see (`pool.connections`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from msgtrans.client import TransportClient
+from msgtrans.errors import ConnectError, ResourceError, SessionClosedError, TransportConnectionError, TransportError
+from msgtrans.pool.events import PoolError
+from msgtrans.pool.making import AT_ONCE, Maker, PooledClient
+from msgtrans.pool.members import Member
+from msgtrans.pool.shelf import Shelf
+
+if TYPE_CHECKING:
+    from msgtrans.config import RetryConfig
+    from msgtrans.flow.balancing import Target, Targets
+
+HealthCheck: TypeAlias = Callable[[TransportClient], Awaitable[object]]
+PoolShelf: TypeAlias = Shelf[PooledClient, asyncio.Future[Member[PooledClient]]]
+LOOKS: Final = (0.02, 5.0)  # seconds between two looks at what is idle, at least and at most
+logger = logging.getLogger("msgtrans.pool")
+
+
+class Upkeep:
+    """Carries out what `shelf` wants.
+
+    targets, retry: where to connect to, and how often. make: a client for an address, that calls what it is given when
+    its connection has ended. health_check: None for none; it is due after `health_interval` seconds and has
+    `check_timeout`. shortest: seconds, of all times after which something is to happen to what is idle.
+    """
+
+    def __init__(
+        self,
+        shelf: PoolShelf,
+        targets: Targets,
+        retry: RetryConfig,
+        make: Callable[[Target, Callable[[PooledClient], None]], PooledClient],
+        *,
+        health_check: HealthCheck | None,
+        health_interval: float,
+        check_timeout: float,
+        shortest: float,
+    ) -> None:
+        self.clock: Callable[[], float] = time.monotonic  # that of uvloop counts milliseconds
+        self.shelf = shelf
+        self.maker = Maker(
+            targets,
+            retry,
+            lambda target: make(target, self._on_lost),
+            clock=self.clock,
+            on_made=self._on_made,
+            on_failed=self._on_failed,
+        )
+        self.running = False
+        self.wait_timeouts = self.health_failures = 0
+        self._health_check = health_check
+        self._health_interval = health_interval
+        self._check_timeout = check_timeout
+        self._period = min(max(shortest / 4, LOOKS[0]), LOOKS[1])
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+        self._settling: list[asyncio.Future[None]] = []
+        self._closings: set[asyncio.Task[None]] = set()
+        self._checks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """As `ConnectionPool.start`."""
+        if self.running:
+            return
+        self.running = True
+        self.maker.targets.hope_again()
+        self.shelf.begin()
+        try:
+            await self.settled()
+        except BaseException:
+            await self.close(graceful=False)
+            raise
+
+    async def close(self, *, graceful: bool = True) -> None:
+        """As `ConnectionPool.close`."""
+        if not self.running:
+            return
+        self.running = False
+        self._schedule(math.inf)
+        self._fail_waiters(lambda: SessionClosedError("the pool of connections was closed"))
+        clients = self.shelf.clear(self.clock())
+        try:
+            await self.maker.stop()
+            for check in self._checks:
+                check.cancel()
+            await asyncio.gather(*self._checks, return_exceptions=True)
+            clients += self._tidy(graceful=graceful)
+            await asyncio.gather(*(client.close(graceful=graceful) for client in clients), *self._closings)
+        finally:
+            for client in clients:
+                if client.is_connected:
+                    client.session.abort()
+            self._settle()
+            self.shelf.events.end()
+
+    def check_running(self) -> None:
+        """Raise SessionClosedError while the pool is not open."""
+        if not self.running:
+            raise SessionClosedError("the pool is not open; call start() first or use `async with`")
+
+    def give_back(self, client: PooledClient) -> None:
+        """Somebody is done with `client`. Raises as `ConnectionPool.release`."""
+        shelf = self.shelf
+        shelf.give_back(client, self.clock())
+        if shelf.waiting or shelf.leaving:
+            self.look()
+
+    async def wait(self, timeout: float, now: float) -> Member[PooledClient]:  # noqa: ASYNC109 - as `get`
+        """Stand in line for `timeout` seconds. Raises as `ConnectionPool.get`."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Member[PooledClient]] = loop.create_future()
+        key = self.shelf.wait(waiter, now)
+        timer = loop.call_later(timeout, self._time_out, waiter)
+        try:
+            self.look()
+            if self._is_cut_off() and self.maker.next_at(now) > now + timeout:
+                raise self._no_connection()
+            member = await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self.give_back(waiter.result().client)  # it came at the same time
+            raise
+        finally:
+            timer.cancel()
+            self.shelf.forget(key)
+        if member.client.is_connected or not self.running:
+            return member
+        self.give_back(member.client)  # it broke on the way here
+        return self.shelf.take(self.clock()) or await self.wait(now + timeout - self.clock(), self.clock())
+
+    def _time_out(self, waiter: asyncio.Future[Member[PooledClient]]) -> None:
+        if waiter.done():
+            return
+        self.wait_timeouts += 1
+        shelf = self.shelf
+        if self._is_cut_off():
+            waiter.set_exception(self._no_connection())
+        else:
+            error = ResourceError("use of pooled connections", shelf.in_use, shelf.goal)
+            error.__cause__ = self.maker.error
+            waiter.set_exception(error)
+
+    def _fail_waiters(self, error: Callable[[], TransportError]) -> None:
+        for waiter in self.shelf.waiters():
+            if not waiter.done():
+                waiter.set_exception(error())
+
+    def _is_cut_off(self) -> bool:
+        """Whether there is no connection, none under way, and an error that says why."""
+        return not self.shelf.total and not self.maker.under_way and self.maker.error is not None
+
+    def _no_connection(self) -> TransportError:
+        cause = self.maker.error
+        error = ConnectError(
+            f"the pool has no connection and can make none: {cause}",
+            retriable=cause.retriable if cause is not None else None,
+        )
+        error.__cause__ = cause
+        return error
+
+    async def settled(self) -> None:
+        """Have what is missing made, and wait until no attempt is under way."""
+        settled = asyncio.get_running_loop().create_future()
+        self._settling.append(settled)
+        self.look()
+        await settled
+
+    def _settle(self) -> None:
+        if self.maker.under_way and self.running:
+            return
+        settling, self._settling = self._settling, []
+        for settled in settling:
+            if settled.done():
+                continue
+            if self._is_cut_off():
+                settled.set_exception(self._no_connection())
+            else:
+                settled.set_result(None)
+
+    def look(self) -> None:
+        """Do what is to be done now, and see to it that somebody looks again when there is more."""
+        if not self.running:
+            self._tidy()
+            return
+        shelf, maker, now = self.shelf, self.maker, self.clock()
+        for waiter, member in shelf.serve(now):
+            waiter.set_result(member)
+        shelf.making = maker.under_way
+        shelf.grow(now)
+        self._tidy()
+        due = maker.begin(shelf.missing(), now)
+        shelf.making = maker.under_way
+        self._settle()
+        self._schedule(min(due, shelf.may_grow_at(now), now + self._period))
+
+    def _schedule(self, at: float) -> None:
+        """Look again at that time, or earlier if that was planned; infinity: not any more."""
+        if self._timer is not None:
+            if self._timer_at <= at < math.inf:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if at < math.inf:
+            self._timer = asyncio.get_running_loop().call_later(max(at - self.clock(), 0), self._on_time)
+            self._timer_at = at
+
+    def _on_time(self) -> None:
+        self._timer = None
+        now = self.clock()
+        self.shelf.sweep(now)
+        self.shelf.shrink(now)
+        if self._health_check is not None:
+            for member in self.shelf.to_check(now, self._health_interval, AT_ONCE):
+                check = asyncio.get_running_loop().create_task(self._check(member, self._health_check))
+                self._checks.add(check)
+                check.add_done_callback(self._checks.discard)
+        self.look()
+
+    async def _check(self, member: Member[PooledClient], health_check: HealthCheck) -> None:
+        healthy = False
+        try:
+            async with asyncio.timeout(self._check_timeout):
+                await health_check(member.client)
+            healthy = True
+        except Exception as error:  # noqa: BLE001 - whatever it is, that is what the check says
+            logger.info("a connection to %s is replaced: %r", member.client.uri, error)
+            self.health_failures += 1
+            failure = TransportConnectionError(f"the health check of a connection failed: {error!r}")
+            failure.__cause__ = error
+            self.shelf.events.emit(PoolError(member.client.uri, failure))
+        finally:
+            self.shelf.checked(member, self.clock(), healthy=healthy)
+        self.look()
+
+    def _tidy(self, *, graceful: bool = True) -> list[PooledClient]:
+        """Close what has left, in the background; what that is."""
+        leaving, self.shelf.leaving = self.shelf.leaving, []
+        now = self.clock() if leaving else 0.0
+        for member in leaving:
+            client, lost = member.client, member.reason in {"broken", "unhealthy"}
+            self.maker.ended(client, member.created_at, now, by_us=not lost)
+            closing = asyncio.get_running_loop().create_task(client.close(graceful=graceful and not lost))
+            self._closings.add(closing)
+            closing.add_done_callback(self._closings.discard)
+        return [member.client for member in leaving]
+
+    def _on_made(self, client: PooledClient) -> None:
+        client.member = self.shelf.add(client, self.clock())
+        self.look()
+
+    def _on_failed(self, uri: str, error: TransportError) -> None:
+        logger.info("cannot connect to %s: %s", uri, error)
+        self.shelf.events.emit(PoolError(uri, error))
+        self.look()
+        if self._is_cut_off():
+            self._fail_waiters(self._no_connection)
+
+    def _on_lost(self, client: PooledClient) -> None:
+        if client.member is not None:
+            self.shelf.lost(client.member, self.clock())
+            if self.shelf.leaving:
+                asyncio.get_running_loop().call_soon(self.look)  # this may be in the middle of something
