@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BENCH_READY := $(VENV)/.ready-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test coverage test-pythons test-services lint api format bench simulate pins clean
+.PHONY: help setup run test coverage test-pythons test-services lint api format bench bench-check bench-setup simulate pins clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -58,8 +59,23 @@ format: setup ## put the code in its form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## every benchmark, one after the other; several minutes
+bench: bench-setup ## every benchmark, one after the other, with JSON and charts; ARGS=NAME for one
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+bench-check: bench-setup ## ratios of a short run against benchmarks/baseline.json; ARGS=--update renews it
+	$(BIN)/python benchmarks/bench_check.py $(ARGS)
+
+# nats-server is unpacked, not installed: a package that is installed starts a service. Where neither works, nats-py is
+# left out.
+bench-setup: $(BENCH_READY)
+	@if command -v apt-get >/dev/null && ! PATH="$(BIN):$$PATH" command -v nats-server >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq; fi; \
+	  cd $(VENV) && apt-get download -qq nats-server && dpkg-deb -x nats-server_*.deb nats && \
+	  mv nats/usr/sbin/nats-server bin/ && rm -rf nats nats-server_*.deb || true; fi
+
+$(BENCH_READY): $(READY) requirements/bench.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/pins.txt -r requirements/bench.txt
+	@touch $(BENCH_READY)
 
 simulate: setup ## 10 000 simulated clusters on all cores; SEEDS=A:B for others
 	$(BIN)/python -m artemis.testing.simulation --seeds $(or $(SEEDS),0:10000) $(ARGS)

@@ -66,6 +66,20 @@ def draw_peers(medians: Sequence[Mapping[str, object]], titles: Mapping[str, str
         draw_bars(directory / f"{name}.png", title, unit, bars, logarithmic=True)
 
 
+def draw_phase3(rates: Mapping[tuple[str, ...], float], directory: Path) -> None:
+    """Operations per second of the plan's rows, and of doing without."""
+    pairs = {
+        "requests through the pool": (("pooled", "batched"), ("connected", "batched"), "a connection for each request"),
+        "one-way messages": (("packets", "batched"), ("packets", "unbatched"), "one-way messages, unbatched"),
+        "requests, 64 in flight": (("requests", "batched"), ("requests", "unbatched"), "requests, unbatched"),
+        "both at once": (("everything", "batched"), ("everything", "unbatched"), "both at once, unbatched"),
+    }
+    bars = []
+    for title, (ours, without, other) in pairs.items():
+        bars += [Bar(title, rates[ours], OURS), Bar(other, rates[without], OTHERS)]
+    draw_bars(directory / "phase3.png", "Operations, and doing without", "per second", bars, logarithmic=True)
+
+
 def _colour(peer: str) -> str:
     if peer.startswith("msgtrans"):
         return OURS

@@ -109,18 +109,23 @@ class Pair:
         return Measured(told["per_second"], told["p50_us"], told["p99_us"], told["client_cpu_us"] + served)
 
     def end(self) -> None:
-        """End both by the end of their input; kill what has not ended ten seconds later."""
-        for process in (self.client, self.server):
-            if process is None or process.stdin is None:
-                continue
-            process.stdin.close()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            assert process.stdout is not None
-            process.stdout.close()
+        """End both."""
+        if self.client is not None:
+            end(self.client)
+        end(self.server)
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """End a program by the end of its input; kill it if it has not ended ten seconds later."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.close()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    process.stdout.close()
 
 
 def program(name: str, *arguments: str) -> subprocess.Popen[str]:
