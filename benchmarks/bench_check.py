@@ -30,16 +30,18 @@ from typing import NamedTuple
 import msgtrans_peers as peers
 from comparison import Better, Outcome, Row, Verdict, confirmed, judge, tolerance_for
 from figures import machine, print_table, write
+from phase3 import CONNECTED, PACKETS, POOLED, REQUESTS
+from phase3 import measure as measure_plan
 
 HERE = Path(__file__).parent
 BASELINE = HERE / "baseline.json"
 LEAST, MOST = 0.10, 0.50  # of tolerances: what is never asked, and where a row says nothing any more
 ONE, MANY, LARGE = peers.Cell(1, 32), peers.Cell(64, 32), peers.Cell(64, 1024)
 SECONDS = 0.1  # of each measurement
-OTHERS_EVERY = 3  # rounds of the bare programs for each of the other libraries
+OTHERS_EVERY = 3  # rounds of the bare programs for each of the rest
 IDLE = 2000  # connections
 
-KINDS = {"cpu_us": "processor time", "p50_us": "p50"}
+KINDS = {"cpu_us": "CPU", "p50_us": "p50"}
 OURS = {peers.TCP: peers.BARE, peers.WEBSOCKET: peers.PICOWS}
 
 
@@ -56,7 +58,7 @@ Measure = Callable[[], Mapping[str, Series]]
 def row_of(found: peers.Rounds, ours: str, theirs: str, cell: peers.Cell, figure: str) -> tuple[str, Series]:
     """A named row of two programs."""
     title, other = peers.PEERS[ours].title, peers.PEERS[theirs].title
-    name = f"{KINDS[figure]}, {cell.in_flight} in flight, {cell.size} B: {title} by {other}"
+    name = f"{KINDS[figure]}, {cell.in_flight} of {cell.size} B, {title} : {other}"
     return name, Series(Better.LOWER, peers.ratio(found, ours, theirs, cell, figure))
 
 
@@ -70,9 +72,22 @@ def bare_rows(rounds: int) -> dict[str, Series]:
 def library_rows(rounds: int) -> dict[str, Series]:
     """MsgTrans beside the other libraries that are there."""
     there = [name for name in peers.PEERS if name not in OURS.values() and peers.left_out(name) is None]
-    found = peers.measure(there, rounds, SECONDS, [MANY])
+    found = peers.measure(there, rounds, 2 * SECONDS, [MANY])
     others = [name for name in there if name not in OURS]
     return dict(row_of(found, peers.PEERS[name].ours, name, MANY, "cpu_us") for name in others)
+
+
+def plan_rows(rounds: int) -> dict[str, Series]:
+    """Batching beside doing without, and the pool beside one connection that carries the same requests."""
+    found = measure_plan(rounds, SECONDS)
+    pairs = {
+        "one-way message, batched : unbatched": (PACKETS, PACKETS.without),
+        "64 of 32 B, batched : unbatched": (REQUESTS, REQUESTS.without),
+        "request, pool : connection for each": (POOLED, CONNECTED),
+    }
+    return {
+        f"CPU, {name}": Series(Better.LOWER, found.ratio(one, other, "cpu_us")) for name, (one, other) in pairs.items()
+    }
 
 
 def idle_rows() -> dict[str, Series]:
@@ -87,7 +102,8 @@ def idle_rows() -> dict[str, Series]:
 
 def measure_all(rounds: int) -> dict[str, Series]:
     """Every row once."""
-    return bare_rows(rounds) | library_rows(max(1, rounds // OTHERS_EVERY)) | idle_rows()
+    fewer = max(1, rounds // OTHERS_EVERY)
+    return bare_rows(rounds) | library_rows(fewer) | plan_rows(fewer) | idle_rows()
 
 
 def middle(measured: Mapping[str, Series]) -> dict[str, float]:

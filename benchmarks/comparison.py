@@ -45,11 +45,11 @@ class Row(NamedTuple):
 class Outcome(Enum):
     """What became of a row."""
 
-    SAME = "within tolerance"
+    SAME = "same"
     IMPROVED = "better"
     WORSE = "WORSE"
-    MISSING = "not measured"
-    NEW = "not in the baseline"
+    MISSING = "missing"
+    NEW = "new"
 
 
 class Verdict(NamedTuple):

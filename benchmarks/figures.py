@@ -43,7 +43,7 @@ def print_table(title: str, columns: Sequence[str], lines: Sequence[Sequence[str
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     shown = Table(title=title, title_justify="left", title_style="bold")
     for number, name in enumerate(columns):
-        shown.add_column(name, justify="right" if number else "left", no_wrap=not number)
+        shown.add_column(name, justify="right" if number else "left", no_wrap=True)
     for line in lines:
         shown.add_row(*line)
     console.print(shown)
