@@ -9,7 +9,8 @@ worse than the baseline's by more than the row's tolerance, and is so again in a
 got worse.
 
 `--update` writes the baseline anew from several runs, and each row's tolerance from the spread of its rounds and runs
-(`comparison.tolerance_for`). A row that spreads too widely to mean anything is left out, with a sentence.
+(`comparison.tolerance_for`). A row that spreads too widely to mean anything is left out, with a sentence. All rounds of
+all runs are kept in `results/baseline.json`.
 
 Not here: how ratios are compared (`comparison.py`), what is measured (`msgtrans_peers.py`, `phase3.py`,
 `msgtrans_idle.py`).
@@ -179,6 +180,9 @@ def update(path: Path, measure: Measure, runs: int) -> None:
         measured.append(measure())
     rows, sentences = new_baseline(measured)
     write_baseline(path, rows)
+    write(
+        "baseline", {**machine(), "runs": [{name: series.rounds for name, series in run.items()} for run in measured]}
+    )
     lines = [[name, f"{row.ratio:.3g}", f"{row.tolerance:.0%}", row.better.value] for name, row in rows.items()]
     print_table(f"Baseline of {runs} runs", ("ratio", "baseline", "tolerance", "better"), lines)
     print(*sentences, sep="\n")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import bench_check
+import figures
 import pytest
 from bench_check import Series, check, new_baseline, read_baseline, update, write_baseline
 from comparison import Better, Outcome, Row
@@ -76,11 +78,16 @@ def test_the_committed_baseline_can_be_read() -> None:
     assert all(bench_check.LEAST <= row.tolerance <= bench_check.MOST for row in rows.values())
 
 
-def test_update_measures_as_often_as_it_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`--update` makes the baseline of the runs and shows it."""
+def test_update_measures_as_often_as_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--update` makes the baseline of the runs, keeps their rounds and shows it."""
+    monkeypatch.setattr(figures, "DIRECTORY", tmp_path / "results")
     runs = Runs({"fast": 2.0}, {"fast": 2.2}, {"fast": 2.1})
 
     update(tmp_path / "baseline.json", runs, 3)
 
     assert {"fast": Row(2.1, 0.15, Better.LOWER)} == read_baseline(tmp_path / "baseline.json")[1]
+    kept = json.loads((tmp_path / "results" / "baseline.json").read_text(encoding="utf-8"))
+    assert [{"fast": [2.0]}, {"fast": [2.2]}, {"fast": [2.1]}] == kept["runs"]
     assert "Baseline of 3 runs" in capsys.readouterr().out
