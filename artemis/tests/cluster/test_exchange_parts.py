@@ -1,10 +1,12 @@
 """What travels in an exchange, and when: only what differs, several parts at once, in pieces that hold nobody up."""
 
+import itertools
+
 import msgspec
 import pytest
 from replicas import WALL, Peer, World, instance
 
-from artemis.cluster import Changes, Digest, Message, More, Renewals, Repair, changing, renewing
+from artemis.cluster import Changes, Digest, Message, More, Renewals, Repair, changing, exchange, renewing
 from artemis.cluster.exchange import AHEAD
 from artemis.registry import Dot, NodeTimings, Origin
 
@@ -162,6 +164,20 @@ def test_records_of_many_changes_travel_in_smaller_parts() -> None:
     world.run(1_000)
     assert 3 == max(len(message.rows) for message in told(world, Repair))
     assert 30 == len(world["b"].shows())
+
+
+def test_a_part_goes_through_so_many_digests_however_few_rows_come_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them may have to be made anew, and nobody else has a turn meanwhile."""
+    monkeypatch.setattr(exchange, "_GONE_THROUGH", 20)
+    world = apart(5_000)
+    for number in range(0, 5_000, 10):
+        world["a"].registry.register(instance(f"i{number}", port=2), world.now)
+    world["b"].replica.want("a")
+    world.run(1_000)
+    through = [message.through for message in told(world, Repair) if message.through]
+    assert 6 >= max(b - a for a, b in itertools.pairwise([0, *through]))
+    assert world["a"].shows() == world["b"].shows()
+    assert 0 == sum(world[name].replica.counters.exchanges_given_up for name in "ab")
 
 
 def test_little_is_asked_for_in_vain() -> None:
