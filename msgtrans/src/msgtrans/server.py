@@ -83,7 +83,7 @@ class TransportServer(Endpoint):
         workers: int | WorkersConfig = 1,
     ) -> None:
         super().__init__(session, middleware, rate_limit)
-        self.workers = workers if workers == 1 else as_config(workers)
+        self.workers = None if type(workers) is int and workers == 1 else as_config(workers)
         self.worker: Worker | None = None
         self.worker_start_handlers: list[Callable[[Worker], object]] = []
         self.worker_stop_handlers: list[Callable[[Worker], object]] = []
@@ -128,7 +128,7 @@ class TransportServer(Endpoint):
         Raises ConnectError when an address cannot be bound, TransportTimeoutError after `bind_timeout`,
         ConfigurationError when a certificate cannot be used; nothing listens then.
         """
-        if self.workers != 1 and self.worker is None:
+        if self.workers is not None and self.worker is None:
             raise ConfigurationError(
                 "workers", "are processes of their own: call server.run() outside of any event loop, or use workers=1"
             )

@@ -11,6 +11,7 @@ from msgtrans.middleware.statistics import (
     ServerStatistics,
     SessionSummary,
     StatisticsMiddleware,
+    WorkerSummary,
     fetch_statistics,
 )
 
@@ -23,6 +24,7 @@ __all__ = [
     "SessionSummary",
     "StatisticsMiddleware",
     "TokenMiddleware",
+    "WorkerSummary",
     "fetch_statistics",
     "fixed_tokens",
 ]

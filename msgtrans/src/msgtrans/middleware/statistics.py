@@ -7,7 +7,9 @@ Not here: the counters themselves (`stats`).
 
 from __future__ import annotations
 
+import asyncio
 import heapq
+import logging
 import time
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
@@ -26,10 +28,13 @@ if TYPE_CHECKING:
     from msgtrans.endpoint import Endpoint
     from msgtrans.handlers import Answer, Context, RequestHandler
     from msgtrans.session import Session
+    from msgtrans.workers.link import WorkerLink
+    from msgtrans.workers.messages import Group
 
 BIZ_TYPE: Final = 255
 EXT_HEADER: Final = b"msgtrans.statistics"
 LISTED: Final = 50  # sessions told of at most
+logger = logging.getLogger("msgtrans.middleware")
 FRESH: Final = 0.5  # seconds for which an answer is given again, so that asking often costs nothing
 
 
@@ -51,10 +56,26 @@ class SessionSummary(msgspec.Struct, frozen=True, kw_only=True):
     pending: int
 
 
+class WorkerSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker process of a server. index: its place, from 0; uptime: seconds since this process started.
+
+    ready: whether it listens. reported: seconds since it said what `counters` are; more than a few mean that it hangs.
+    """
+
+    index: int
+    pid: int
+    ready: bool
+    uptime: float
+    reported: float
+    counters: EndpointStats
+
+
 class ServerStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """A server at one moment. time: Unix seconds; uptime: seconds since it started; listeners: URIs.
 
     sessions: the open ones with the most packets, 50 at most, busiest first; `counters.connections_open` counts all.
+    workers: of a server with several processes; then `counters` are the sums of all, those that have ended included,
+    and sessions are those of the one that answers. restarts: how often a worker that failed was replaced.
     """
 
     name: str
@@ -64,13 +85,16 @@ class ServerStatistics(msgspec.Struct, frozen=True, kw_only=True):
     listeners: list[str]
     counters: EndpointStats
     sessions: list[SessionSummary]
+    workers: list[WorkerSummary] = []
+    restarts: int = 0
 
 
 class StatisticsMiddleware(Middleware):
     """Answers requests for statistics. name: how the server calls itself, default "msgtrans".
 
     biz_type: that of the requests it answers, default 255. An answer is at most half a second old; making one looks at
-    every open session, so a new one is made at most twice a second, however many ask.
+    every open session, so a new one is made at most twice a second, however many ask. In a worker process it tells of
+    all workers: it asks the supervisor, which asks them.
     """
 
     def __init__(self, biz_type: int = BIZ_TYPE, *, name: str = "msgtrans") -> None:
@@ -79,6 +103,7 @@ class StatisticsMiddleware(Middleware):
         self._biz_type = biz_type
         self._name = name
         self._answers: WeakKeyDictionary[Endpoint, tuple[float, bytes]] = WeakKeyDictionary()
+        self._asking: WeakKeyDictionary[Endpoint, asyncio.Task[bytes]] = WeakKeyDictionary()
 
     def request(self, context: Context, call: RequestHandler) -> Answer | Awaitable[Answer]:
         """Answer if it asks for statistics."""
@@ -86,9 +111,30 @@ class StatisticsMiddleware(Middleware):
             return call(context)
         endpoint, now = context.session.endpoint, time.monotonic()
         made, answer = self._answers.get(endpoint, (-FRESH, b""))
-        if now - made >= FRESH:
-            answer = msgspec.json.encode(statistics_of(endpoint, self._name))
-            self._answers[endpoint] = (now, answer)
+        if now - made < FRESH:
+            return answer
+        if endpoint.worker_link is not None:
+            return self._ask_group(endpoint, endpoint.worker_link)
+        answer = msgspec.json.encode(statistics_of(endpoint, self._name))
+        self._answers[endpoint] = (now, answer)
+        return answer
+
+    def _ask_group(self, endpoint: Endpoint, link: WorkerLink) -> Awaitable[bytes]:
+        """Ask once, however many want to know."""
+        task = self._asking.get(endpoint)
+        if task is None or task.done():
+            task = asyncio.get_running_loop().create_task(self._of_group(endpoint, link))
+            self._asking[endpoint] = task
+        return asyncio.shield(task)
+
+    async def _of_group(self, endpoint: Endpoint, link: WorkerLink) -> bytes:
+        found = statistics_of(endpoint, self._name)
+        try:
+            found = of_group(found, await link.group())
+        except TimeoutError:
+            logger.warning("the supervisor does not answer; statistics are those of this worker alone")
+        answer = msgspec.json.encode(found)
+        self._answers[endpoint] = (time.monotonic(), answer)
         return answer
 
 
@@ -107,6 +153,31 @@ def statistics_of(endpoint: Endpoint, name: str = "msgtrans") -> ServerStatistic
         counters=endpoint.stats(),
         sessions=[_summary(session, now) for session in busiest],
     )
+
+
+def of_group(one: ServerStatistics, group: Group) -> ServerStatistics:
+    """The statistics of one worker, made those of all."""
+    return msgspec.structs.replace(
+        one,
+        uptime=group.uptime,
+        counters=_counters(group.total),
+        workers=[
+            WorkerSummary(
+                index=worker.index,
+                pid=worker.pid,
+                ready=worker.ready,
+                uptime=worker.uptime,
+                reported=worker.reported,
+                counters=_counters(worker.counters),
+            )
+            for worker in group.workers
+        ],
+        restarts=group.restarts,
+    )
+
+
+def _counters(named: dict[str, int]) -> EndpointStats:
+    return msgspec.convert(named, EndpointStats)  # what a worker of another version counts beside is left out
 
 
 def _summary(session: Session, now: float) -> SessionSummary:
