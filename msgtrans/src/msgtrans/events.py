@@ -137,6 +137,13 @@ class EventStream:
                 await self._waiter
             finally:
                 self._waiter = None
+        return self._take()
+
+    def next_nowait(self) -> Event | None:
+        """The next event if it is here already, else None."""
+        return self._take() if self._queue else None
+
+    def _take(self) -> Event:
         _, event = self._queue.popitem(last=False)
         if isinstance(event, Established):
             self._arrivals.pop(event.session, None)

@@ -2,7 +2,7 @@
 
 A session knows packets, requests, handlers and bounds. It knows no sockets: a `Link` moves its bytes. All state belongs
 to one event loop. It is made of layers, each in a module of its own: `outbound` is its writing half, `holding` what
-waits or is dropped on the way in, `inbound` its reading half, `closing` its end.
+waits or is dropped on the way in, `inbound` its reading half, `closing` its end, `forwarding` what others encoded.
 Not here: framing (the link's decoder), and who is connected to whom (the endpoint).
 """
 
@@ -14,18 +14,15 @@ import ssl
 import time
 from typing import TYPE_CHECKING, Final
 
-from msgtrans.closing import Closing
 from msgtrans.codec import encode_fields
-from msgtrans.commands import COMMAND, FLAGS_AT
+from msgtrans.commands import COMMAND
 from msgtrans.errors import (
-    BackpressureError,
-    LocalProtocolError,
     TransportTimeoutError,
 )
 from msgtrans.events import CloseReason
+from msgtrans.forwarding import Forwarding
 from msgtrans.info import ConnectionInfo, SessionState
 from msgtrans.link import HttpRequest, Link
-from msgtrans.outbound import TYPE_AT
 from msgtrans.packet import ONE_WAY, REQUEST, RESPONSE, Packet
 from msgtrans.stats import SessionStats
 
@@ -40,7 +37,7 @@ if TYPE_CHECKING:
 _OPEN: Final = SessionState.OPEN
 
 
-class Session(Closing):
+class Session(Forwarding):
     """One connection. Made by servers and clients, never by users.
 
     id: from 1 upward on a server, 1 on a client; never on the wire. data: a slot for the application's own state.
@@ -57,7 +54,6 @@ class Session(Closing):
         "_timer_at",
         "data",
         "identity",
-        "in_broadcasts",
     )
 
     def __init__(
@@ -307,42 +303,6 @@ class Session(Closing):
         self._append_answer(frame, flags | context.flags)
 
     # What endpoint and link call
-
-    def offer_frame(self, frame: bytes) -> bool:
-        """For broadcasts: queue an encoded packet; False when the session is not open or wants none, or the strategy
-        drops or refuses it.
-        """
-        if self._state is not _OPEN or not self.in_broadcasts:
-            return False
-        command = frame[FLAGS_AT] & COMMAND
-        try:
-            queued = self._may_command() if command else self._may_queue()
-        except BackpressureError:
-            return False
-        if queued:
-            self._append_answer(frame, command)
-        return queued
-
-    async def forward(self, frame: bytes) -> None:
-        """For endpoints: queue an encoded one-way message as `send` does, with the same errors."""
-        if self._state is not _OPEN:
-            raise self._closed_error()
-        most = self._config.codec.max_packet_size
-        if most is not None and len(frame) > most:
-            raise LocalProtocolError(f"a packet of {len(frame)} bytes exceeds max_packet_size, {most}")
-        if frame[FLAGS_AT] & COMMAND:
-            await self._command(frame)
-        elif self._congested:
-            await self._queue_slowly(frame)
-        else:
-            self._append(frame)
-
-    def take_messages(self) -> list[bytes]:
-        """For the endpoint, in `session_ending`: take out the one-way messages that were never given to the link."""
-        taken = [frame for frame in self._queued() if frame[TYPE_AT] == ONE_WAY]
-        if taken:
-            self._keep_queued(lambda frame: frame[TYPE_AT] != ONE_WAY)
-        return taken
 
     def count_bad_compression(self, packets: int) -> None:
         """For a link whose decoder handed payloads over as they came."""

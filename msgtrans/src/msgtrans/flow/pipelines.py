@@ -1,0 +1,343 @@
+"""One session, two pipelines (specification 5.4): commands in one, data in batches in the other.
+
+    async with SessionPipelines(client.session) as pipelines:
+        await pipelines.send(Packet(0, 0, b"data"))
+        await pipelines.send_packet(Packet(0, 0, b"command"))
+        print(await pipelines.get_stats())
+
+The session does the work: it keeps commands ahead of data, gathers batches to one write, bounds what waits. This is
+the original's actor around it: two bounded queues, a task for each, statistics and events.
+Not here: batches without tasks (`flow.batching`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from copy import copy
+from time import time
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
+
+import msgspec
+
+from msgtrans.errors import BackpressureError, ConfigurationError, SessionClosedError, TransportError
+from msgtrans.field_types import check_number
+from msgtrans.pool.streams import PoolHub, PoolStream
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from msgtrans.handlers import Context
+    from msgtrans.packet import Packet
+    from msgtrans.session import Session
+
+CAPACITY: Final = 1024  # commands, packets, and events of a stream that may wait
+_END: Final = None  # behind the last packet
+
+
+class Connected(msgspec.Struct, frozen=True):
+    """The pipelines run."""
+
+    session_id: int
+
+
+class PacketSent(msgspec.Struct, frozen=True):
+    """The session has taken a packet. size: bytes, header included."""
+
+    packet_id: int
+    size: int
+
+
+class PacketReceived(msgspec.Struct, frozen=True):
+    """`SessionPipelines.received` was told of a message. size: bytes of payload and ext header."""
+
+    packet_id: int
+    size: int
+
+
+class BatchCompleted(msgspec.Struct, frozen=True):
+    """The session has taken a batch of data."""
+
+    packets: int
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """A packet could not be sent; the specification's Error."""
+
+    error: TransportError
+
+
+class HealthCheck(msgspec.Struct, frozen=True):
+    """The answer to `health_check`, and the event that it was asked for.
+
+    healthy: the session is open, and its peer takes what it is sent. queued: packets of data that wait here.
+    outbound_bytes: what waits in the session.
+    """
+
+    healthy: bool
+    queued: int
+    outbound_bytes: int
+
+
+class Shutdown(msgspec.Struct, frozen=True):
+    """Both pipelines have ended, and the session is closed: the last event. dropped: packets that could not leave."""
+
+    dropped: int
+
+
+PipelineEvent: TypeAlias = Connected | PacketSent | PacketReceived | BatchCompleted | Failed | HealthCheck | Shutdown
+
+
+class ActorStats(msgspec.Struct, kw_only=True):
+    """What the pipelines of a session did (specification 4.4).
+
+    packets_sent, bytes_sent: taken by the session, header included; commands too. packets_received, bytes_received:
+    told to `received`. batch_operations: batches of data; total_batch_packets: packets in them. error_count: packets
+    that could not be sent. started_at: seconds since 1970, 0 before the start.
+    """
+
+    packets_sent: int = 0
+    bytes_sent: int = 0
+    packets_received: int = 0
+    bytes_received: int = 0
+    batch_operations: int = 0
+    total_batch_packets: int = 0
+    error_count: int = 0
+    started_at: float = 0.0
+
+    @property
+    def average_batch_size(self) -> float:
+        """In packets; 0 before the first."""
+        return self.total_batch_packets / self.batch_operations if self.batch_operations else 0.0
+
+    def uptime_seconds(self, now: float) -> float:
+        """Since the start, at `now` in seconds since 1970."""
+        return now - self.started_at if self.started_at else 0.0
+
+
+class SessionPipelines:
+    """The command pipeline and the data pipeline of one session. `async with` runs and shuts them down.
+
+    session: open; closed by `shutdown`. max_batch_size: packets of data at once; default 32. Both queues hold 1024.
+    They end with the session, whoever closes it; calls then raise SessionClosedError. All methods may be called
+    concurrently from tasks of the session's loop, and cancelled.
+    """
+
+    def __init__(self, session: Session, max_batch_size: int = 32) -> None:
+        check_number("max_batch_size", max_batch_size, whole=True)
+        if max_batch_size < 1:
+            raise ConfigurationError("max_batch_size", f"is {max_batch_size}; use a whole number from 1 up")
+        self.session = session
+        self.max_batch_size = max_batch_size
+        self._stats = ActorStats()
+        self._hub: PoolHub[PipelineEvent] = PoolHub(CAPACITY)
+        self._data: asyncio.Queue[Packet | None] = asyncio.Queue(CAPACITY)
+        self._commands: asyncio.Queue[tuple[Callable[[], Awaitable[object]], asyncio.Future[object]]] = asyncio.Queue(
+            CAPACITY
+        )
+        self._closing = False  # no more data is taken
+        self._ended = False
+        self._runs: asyncio.Task[None] | None = None
+        self._data_task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        with suppress(SessionClosedError):
+            await self.shutdown()
+
+    def start(self) -> None:
+        """Begin to run. Once; `async with` does it."""
+        if self._runs is None:
+            self._stats.started_at = time()
+            self._runs = asyncio.get_running_loop().create_task(self._run())
+
+    def events(self) -> PoolStream[PipelineEvent]:
+        """A new stream of what happens from now on; one that is read too late misses the oldest, and counts them."""
+        return self._hub.open()
+
+    # Data
+
+    async def send(self, packet: Packet) -> None:
+        """Queue a one-way packet of data; waits while the queue is full. Raises SessionClosedError."""
+        self._check_open(data=True)
+        await self._data.put(packet)
+        if self._ended:
+            self._discard()
+            raise self._closed_error()
+
+    def send_nowait(self, packet: Packet) -> None:
+        """As `send`, without waiting. Raises BackpressureError when the queue is full."""
+        self._check_open(data=True)
+        try:
+            self._data.put_nowait(packet)
+        except asyncio.QueueFull:
+            raise BackpressureError("packets in a data pipeline", self._data.qsize(), CAPACITY) from None
+
+    def received(self, context: Context) -> None:
+        """Tell of a message, for statistics and events: a message handler, or called by one."""
+        size = len(context.payload) + len(context.ext_header)
+        self._stats.packets_received += 1
+        self._stats.bytes_received += size
+        if self._hub.streams:
+            self._hub.emit(PacketReceived(context.message_id, size))
+
+    # Commands
+
+    async def send_packet(self, packet: Packet) -> None:
+        """Send a one-way packet ahead of all data. Returns when the session has taken it.
+
+        Raises SessionClosedError, LocalProtocolError, BackpressureError under the strategy REJECT.
+        """
+        await self._command(lambda: self._send(packet, command=True))
+
+    async def get_stats(self) -> ActorStats:
+        """The counters, once all commands before this one are done."""
+
+        async def stats() -> None:
+            """Nothing to do: it was this command's turn."""
+
+        await self._command(stats)
+        return copy(self._stats)
+
+    async def health_check(self) -> HealthCheck:
+        """How the session is, once all commands before this one are done."""
+        health = HealthCheck(healthy=False, queued=0, outbound_bytes=0)
+
+        async def check() -> None:
+            nonlocal health
+            session = self.session
+            health = HealthCheck(
+                healthy=session.is_open and not session.congested,
+                queued=self._data.qsize(),
+                outbound_bytes=session.stats().outbound_bytes,
+            )
+            self._emit(health)
+
+        await self._command(check)
+        return health
+
+    async def shutdown(self) -> ActorStats:
+        """Send what is queued, close the session gracefully, end both pipelines; returns the final counters.
+
+        What cannot leave within the session's `graceful_timeout` is dropped. May be called again.
+        """
+        if self._runs is None:
+            self._ended = self._closing = True
+            await self.session.close()
+        elif not self._ended:
+            with suppress(SessionClosedError):  # it was closed meanwhile, which comes to the same
+                await self._command(self._shut_down)
+        if self._runs is not None:
+            await asyncio.wait((self._runs,))
+        return copy(self._stats)
+
+    # The pipelines
+
+    async def _run(self) -> None:
+        """Both pipelines, until the session is closed."""
+        loop = asyncio.get_running_loop()
+        self._emit(Connected(self.session.id))
+        self._data_task = loop.create_task(self._run_data())
+        tasks = [self._data_task, loop.create_task(self._run_commands())]
+        try:
+            await self.session.wait_closed()
+        finally:
+            self._closing = self._ended = True
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            while not self._commands.empty():
+                _, answer = self._commands.get_nowait()
+                if not answer.done():
+                    answer.set_exception(self._closed_error())
+            self._emit(Shutdown(self._discard()))
+            self._hub.end()
+
+    async def _run_data(self) -> None:
+        ended = False
+        while not ended:
+            batch = [await self._data.get()]
+            while len(batch) < self.max_batch_size and not self._data.empty():
+                batch.append(self._data.get_nowait())
+            sent = 0
+            for packet in batch:
+                if packet is _END:
+                    ended = True
+                    break
+                try:
+                    await self._send(packet, command=False)
+                except TransportError as error:
+                    self._fail(error)
+                else:
+                    sent += 1
+            if sent:
+                self._stats.batch_operations += 1
+                self._stats.total_batch_packets += sent
+                self._emit(BatchCompleted(sent))
+            await asyncio.sleep(0)  # the batch leaves with this turn of the loop, and commands get theirs
+
+    async def _run_commands(self) -> None:
+        while True:
+            work, answer = await self._commands.get()
+            try:
+                await work()
+            except TransportError as error:
+                self._fail(error)
+                if not answer.done():
+                    answer.set_exception(error)
+            except asyncio.CancelledError:
+                if not answer.done():
+                    answer.set_exception(self._closed_error())
+                raise
+            else:
+                if not answer.done():
+                    answer.set_result(None)
+
+    async def _send(self, packet: Packet, *, command: bool) -> None:
+        frame = self.session.encode_message(packet)
+        await self.session.forward(frame, command=command)
+        self._stats.packets_sent += 1
+        self._stats.bytes_sent += len(frame)
+        if self._hub.streams:
+            self._hub.emit(PacketSent(packet.message_id, len(frame)))
+
+    async def _shut_down(self) -> None:
+        self._closing = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.session.config.graceful_timeout):
+                await self._data.put(_END)
+                if self._data_task is not None:
+                    await asyncio.wait((self._data_task,))
+        await self.session.close()
+
+    async def _command(self, work: Callable[[], Awaitable[object]]) -> None:
+        self._check_open()
+        answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        await self._commands.put((work, answer))
+        if self._ended:
+            raise self._closed_error()
+        await answer
+
+    def _check_open(self, *, data: bool = False) -> None:
+        if self._ended or (data and self._closing):
+            raise self._closed_error()
+
+    def _closed_error(self) -> SessionClosedError:
+        return SessionClosedError(f"the pipelines of session {self.session.id} have ended; make others for another")
+
+    def _discard(self) -> int:
+        dropped = 0
+        while not self._data.empty():
+            dropped += self._data.get_nowait() is not _END
+        return dropped
+
+    def _fail(self, error: TransportError) -> None:
+        self._stats.error_count += 1
+        self._emit(Failed(error))
+
+    def _emit(self, event: PipelineEvent) -> None:
+        if self._hub.streams:
+            self._hub.emit(event)

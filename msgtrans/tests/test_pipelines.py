@@ -1,0 +1,251 @@
+"""The pipelines of a session: batches, order, commands beside data, and an end that is one (case 28)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from memory_link import MemoryLink, open_session, turn
+
+from msgtrans import (
+    BackpressureError,
+    CloseReason,
+    ConfigurationError,
+    Packet,
+    Session,
+    SessionClosedError,
+    SessionConfig,
+    TransportClient,
+    TransportServer,
+)
+from msgtrans.flow.pipelines import (
+    ActorStats,
+    BatchCompleted,
+    Connected,
+    Failed,
+    HealthCheck,
+    PacketReceived,
+    PacketSent,
+    SessionPipelines,
+    Shutdown,
+)
+
+if TYPE_CHECKING:
+    pass
+
+if TYPE_CHECKING:
+    from .conftest import Until
+
+
+def packet(number: int) -> Packet:
+    return Packet(0, number + 1, b"%d" % number)
+
+
+async def test_batches_are_bounded_and_in_order() -> None:
+    """Data leaves in batches of 32 at most, each a write of its own, in order (case 28)."""
+    session, link, _ = open_session()
+    pipelines = SessionPipelines(session)
+    events = pipelines.events()
+    for number in range(100):
+        pipelines.send_nowait(packet(number))
+    async with pipelines:
+        await pipelines.send(packet(100))
+    assert [32, 32, 32, 5] == link.batches()
+    assert [b"%d" % number for number in range(101)] == [sent.payload for sent in link.sent()]
+    seen = [event async for event in events]
+    assert [32, 32, 32, 5] == [event.packets for event in seen if isinstance(event, BatchCompleted)]
+    assert [Connected(1), Shutdown(0)] == [seen[0], seen[-1]]
+    assert list(range(1, 102)) == [event.packet_id for event in seen if isinstance(event, PacketSent)]
+
+
+async def test_a_smaller_batch() -> None:
+    """The largest batch can be chosen."""
+    session, link, _ = open_session()
+    pipelines = SessionPipelines(session, 4)
+    for number in range(10):
+        pipelines.send_nowait(packet(number))
+    async with pipelines:
+        pass
+    assert [4, 4, 2] == link.batches()
+    with pytest.raises(ConfigurationError, match=r"^max_batch_size"):
+        SessionPipelines(session, 0)
+
+
+@pytest.mark.parametrize("load", [0, 40, 1000])
+async def test_commands_do_not_depend_on_data(load: int) -> None:
+    """However much data waits, a command has one batch of it ahead of it at most (case 28)."""
+    session, link, _ = open_session()
+    async with SessionPipelines(session) as pipelines:
+        for number in range(load):
+            pipelines.send_nowait(packet(number))
+        await pipelines.send_packet(Packet(0, 0, b"command"))
+        await turn()
+        payloads = [sent.payload for sent in link.sent()]
+        assert payloads.index(b"command") <= 32
+
+
+async def test_commands_pass_a_blocked_data_pipeline(until: Until) -> None:
+    """While the data pipeline waits for its peer, commands are taken and questions answered."""
+    session, link, _ = open_session(SessionConfig(high_water=100))
+    pipelines = SessionPipelines(session)
+    events = pipelines.events()
+    async with pipelines:
+        link.blocked = True
+        session.send_nowait(b"first")
+        await turn()
+        session.send_nowait(bytes(200))
+        for number in range(50):
+            await pipelines.send(packet(number))
+        await turn()
+        await pipelines.send_packet(Packet(0, 0, b"command"))
+        health = await pipelines.health_check()
+        assert (False, 18) == (health.healthy, health.queued)
+        assert health in [event async for event in _here(events)]
+        assert (1, 0) == ((await pipelines.get_stats()).packets_sent, (await pipelines.get_stats()).batch_operations)
+        link.unblock()
+        await until(lambda: 51 == len(link.sent()) - 2)
+        assert HealthCheck(healthy=True, queued=0, outbound_bytes=0) == await pipelines.health_check()
+    payloads = [sent.payload for sent in link.sent()]
+    assert [b"first", b"command", bytes(200), b"0"] == payloads[:4]
+    assert [b"%d" % number for number in range(50)] == payloads[3:]
+
+
+async def _here(events):
+    for _ in range(len(events)):
+        yield await anext(events)
+
+
+async def test_a_full_data_pipeline() -> None:
+    """The queue of data is bounded: `send_nowait` raises, `send` waits, and can be cancelled."""
+    session, _, _ = open_session()
+    pipelines = SessionPipelines(session)
+    for number in range(1024):
+        pipelines.send_nowait(packet(number))
+    with pytest.raises(BackpressureError, match="packets in a data pipeline"):
+        pipelines.send_nowait(packet(1024))
+    waits = asyncio.create_task(pipelines.send(packet(1024)))
+    await turn()
+    assert not waits.done()
+    async with pipelines:
+        await waits
+    assert 1025 == (await pipelines.shutdown()).packets_sent
+
+
+async def test_shutdown(server: TransportServer, client: TransportClient) -> None:
+    """Shutting down sends what is queued, closes the session, ends both pipelines and answers; more calls raise."""
+    seen: list[bytes] = []
+    server.on_message(lambda context: seen.append(context.payload))
+    pipelines = SessionPipelines(client.session)
+    events = pipelines.events()
+    pipelines.start()
+    for number in range(100):
+        await pipelines.send(packet(number))
+    stats = await pipelines.shutdown()
+    assert [b"%d" % number for number in range(100)] == seen
+    assert (100, 4, 25.0) == (stats.packets_sent, stats.batch_operations, stats.average_batch_size)
+    assert (False, CloseReason.NORMAL) == (client.session.is_open, client.session.close_reason)
+    assert Shutdown(0) == [event async for event in events][-1]
+    for call in (pipelines.get_stats, pipelines.health_check):
+        with pytest.raises(SessionClosedError, match="have ended"):
+            await call()
+    with pytest.raises(SessionClosedError):
+        await pipelines.send(packet(0))
+    assert stats == await pipelines.shutdown()
+    others = {task for task in asyncio.all_tasks() if "SessionPipelines" in repr(task)}
+    assert set() == others
+
+
+async def test_shutting_down_what_never_ran() -> None:
+    """Pipelines that were never started close their session too."""
+    session, link, _ = open_session()
+    assert 0 == (await SessionPipelines(session).shutdown()).packets_sent
+    assert ("finish", False) == (link.calls[-1], session.is_open)
+
+
+async def test_shutdown_of_a_blocked_session() -> None:
+    """A peer that takes nothing does not keep them from ending: what cannot leave is dropped, and counted."""
+    session, link, _ = open_session(SessionConfig(high_water=100, graceful_timeout=0.05))
+    pipelines = SessionPipelines(session)
+    events = pipelines.events()
+    link.blocked = True
+    session.send_nowait(b"first")
+    await turn()
+    session.send_nowait(bytes(200))
+    async with pipelines:
+        for number in range(50):
+            await pipelines.send(packet(number))
+    assert (CloseReason.FORCED, "abort") == (session.close_reason, link.calls[-1])
+    seen = [event async for event in events]
+    failed = sum(isinstance(event, Failed) for event in seen)
+    assert isinstance(seen[-1], Shutdown)
+    assert 50 - pipelines._stats.packets_sent == failed + seen[-1].dropped
+
+
+async def test_a_session_that_ends_by_itself() -> None:
+    """When the session is lost, calls that wait and calls to come fail, and both pipelines end."""
+    session, link, _ = open_session(SessionConfig(high_water=100, command_high_water=100))
+    pipelines = SessionPipelines(session)
+    pipelines.start()
+    link.blocked = True
+    session.send_nowait(b"first")
+    await turn()
+    await pipelines.send_packet(Packet(0, 0, bytes(200)))
+    waiting = [asyncio.create_task(pipelines.send_packet(packet(number))) for number in range(3)]
+    await turn()
+    session.lost(None)
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {SessionClosedError} == {type(result) for result in results[1:]}
+    assert isinstance(await pipelines.shutdown(), ActorStats)
+    with pytest.raises(SessionClosedError):
+        await pipelines.get_stats()
+
+
+async def test_a_packet_that_cannot_go() -> None:
+    """A packet that cannot be sent is told and counted, to its caller too if that waits, and the others go on."""
+    session, link, _ = open_session()
+    pipelines = SessionPipelines(session)
+    events = pipelines.events()
+    async with pipelines:
+        await pipelines.send(Packet(1, 1, b"a request"))
+        await pipelines.send(packet(0))
+        with pytest.raises(Exception, match="type 2 cannot go in a batch"):
+            await pipelines.send_packet(Packet(2, 1, b"a response"))
+        stats = await pipelines.get_stats()
+    assert 2 == stats.error_count
+    assert 2 == len([event async for event in events if isinstance(event, Failed)])
+    assert [b"0"] == [sent.payload for sent in link.sent()]
+
+
+async def test_what_was_received() -> None:
+    """`received` is a message handler that counts, and tells those who listen."""
+    session, _, endpoint = open_session()
+    pipelines = SessionPipelines(session)
+    endpoint.on_message(pipelines.received)
+    session.receive([Packet(0, 7, b"not told")])
+    events = pipelines.events()
+    session.receive([Packet(0, 8, b"told", ext_header=b"ext")])
+    async with pipelines:
+        stats = await pipelines.get_stats()
+    assert (2, 15) == (stats.packets_received, stats.bytes_received)
+    assert stats.uptime_seconds(stats.started_at + 5) == 5
+    assert [PacketReceived(8, 7)] == [event async for event in events if isinstance(event, PacketReceived)]
+
+
+async def test_cancelled_commands() -> None:
+    """Who cancels a call leaves the pipelines as they are."""
+    session, link, _ = open_session(SessionConfig(command_high_water=100))
+    async with SessionPipelines(session) as pipelines:
+        link.blocked = True
+        session.send_nowait(b"first")
+        await turn()
+        await pipelines.send_packet(Packet(0, 0, bytes(200)))
+        stuck, behind = (asyncio.create_task(pipelines.send_packet(packet(number))) for number in range(2))
+        await turn()
+        stuck.cancel()
+        behind.cancel()
+        await turn()
+        link.unblock()
+        assert 3 == (await pipelines.get_stats()).packets_sent
+    assert isinstance(session, Session)
+    assert isinstance(link, MemoryLink)
