@@ -113,6 +113,15 @@ def test_the_first_attempt_goes_at_once_and_every_other_after_a_pause() -> None:
     assert [0.5, 1, 2, 4, 4] == pauses
 
 
+def test_a_connection_that_we_close_says_nothing() -> None:
+    """One that was closed on our side counts no more, and its address may be tried at once."""
+    client = targets(1)
+    attempt = tried(client.decide(10))
+    client.connected(attempt, 10)
+    client.left(attempt.target)
+    assert (0, attempt.target) == (attempt.target.load, tried(client.decide(10)).target)
+
+
 def test_a_lost_connection_comes_back_after_a_pause() -> None:
     """A connection that was of use begins the pauses anew; one that was not goes on with them."""
     client = targets(1)

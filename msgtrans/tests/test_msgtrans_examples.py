@@ -143,6 +143,17 @@ def test_rate_limited_server() -> None:
     assert lines[2:] == ["a moment later: done", f"the server has refused {refused}"]
 
 
+def test_pool() -> None:
+    """pool.py borrows from two servers, grows, has callers wait, and goes on when one of the servers goes."""
+    assert output("pool.py") == [
+        "north, south",
+        "22 times a connection, 4 connections",
+        "some waited: True",
+        "{'south did the rest'}",
+        "it has grown from 2 to 4",
+    ]
+
+
 def test_middleware() -> None:
     """middleware.py logs sessions, knows who asks, measures requests, and refuses unknown operations and peers."""
     lines = output("middleware.py")

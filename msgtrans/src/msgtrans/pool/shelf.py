@@ -236,6 +236,10 @@ class Shelf(Generic[ClientT, WaiterT]):
             self.goal = max(self.goal - 1, self.floor)
             self._discard(member, now, "removed")
 
+    def may_want_more(self) -> bool:
+        """Whether there are fewer connections than there may be."""
+        return len(self._members) < self.config.max_size
+
     def should_grow(self, now: float) -> bool:
         """Whether `grow` is due, in the short way for those who got a connection without waiting."""
         growth = self.growth

@@ -114,9 +114,11 @@ class Upkeep:
 
     def give_back(self, client: PooledClient) -> None:
         """Somebody is done with `client`. Raises as `ConnectionPool.release`."""
-        shelf = self.shelf
-        shelf.give_back(client, self.clock())
-        if shelf.waiting or shelf.leaving:
+        shelf, now = self.shelf, self.clock()
+        shelf.give_back(client, now)
+        if shelf.waiting:
+            self._serve(now)
+        if shelf.leaving:
             self.look()
 
     async def wait(self, timeout: float, now: float) -> Member[PooledClient]:  # noqa: ASYNC109 - as `get`
@@ -126,7 +128,8 @@ class Upkeep:
         key = self.shelf.wait(waiter, now)
         timer = loop.call_later(timeout, self._time_out, waiter)
         try:
-            self.look()
+            if self.shelf.may_want_more():
+                self.look()
             if self._is_cut_off() and self.maker.next_at(now) > now + timeout:
                 raise self._no_connection()
             member = await waiter
@@ -197,8 +200,7 @@ class Upkeep:
             self._tidy()
             return
         shelf, maker, now = self.shelf, self.maker, self.clock()
-        for waiter, member in shelf.serve(now):
-            waiter.set_result(member)
+        self._serve(now)
         shelf.making = maker.under_way
         shelf.grow(now)
         self._tidy()
@@ -206,6 +208,10 @@ class Upkeep:
         shelf.making = maker.under_way
         self._settle()
         self._schedule(min(due, shelf.may_grow_at(now), now + self._period))
+
+    def _serve(self, now: float) -> None:
+        for waiter, member in self.shelf.serve(now):
+            waiter.set_result(member)
 
     def _schedule(self, at: float) -> None:
         """Look again at that time, or earlier if that was planned; infinity: not any more."""
