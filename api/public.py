@@ -18,8 +18,8 @@ class Distribution(msgspec.Struct, frozen=True, kw_only=True):
 
     source: the folder that holds its package, relative to the root of the repository. unread: parts of the package in
     which nothing public is defined. hidden: members without an underscore that are no promise, by the class that
-    defines them. made_by_us: classes that users get and never make, by patterns of the path
-    where they are defined; how they are made is no promise.
+    defines them or by the public name of one that has them. made_by_us: classes that users get and never make, by
+    patterns of the path where they are defined; how they are made is no promise.
     """
 
     name: str
@@ -48,10 +48,12 @@ FOR_OUR_OWN_PARTS: Final[dict[str, tuple[str, ...]]] = {
         "session_opened", "spawn", "throttle", "worker_link",
     ),
     "msgtrans.server.TransportServer": ("work_for", "worker_start_handlers", "worker_stop_handlers"),
-    "msgtrans.session.Session": (
-        "active_at", "awaits_rest", "drop_incomplete", "forward", "kept", "offer_frame", "take_messages",
+    "msgtrans.Session": (
+        "active_at", "awaits_rest", "drop_incomplete", "encode_message", "forward", "kept", "offer_frame",
+        "send_together", "take_messages",
     ),
-    "msgtrans.events.EventStream": ("displace", "full", "put"),
+    "msgtrans.EventStream": ("displace", "full", "put"),
+    "msgtrans.PoolEventStream": ("put",),
     "msgtrans.resilience.states.StateStream": ("put",),
 }  # fmt: skip
 
@@ -73,7 +75,25 @@ MSGTRANS: Final = Distribution(
         "msgtrans.adapters.stream": ("StreamConnection",),
         "msgtrans.link": ("HttpRequest", "Link"),
         "msgtrans.config.checks": ("positive", "whole"),
+        # Of pools, batches and workers, what few need.
+        "msgtrans.flow.batching": ("PacketBatches", "ProtocolStats"),
+        "msgtrans.flow.pipelines": (
+            "ActorStats", "BatchCompleted", "Connected", "Failed", "HealthCheck", "PacketReceived", "PacketSent",
+            "PipelineEvent", "SessionPipelines", "Shutdown",
+        ),
+        "msgtrans.pool.allocation": (
+            "AdjustLimits", "AllocationCommand", "BufferAllocated", "BufferClass", "BufferClassStats", "BufferEvent",
+            "BufferLimits", "BufferPoolStats", "BufferReturned", "CacheEviction", "CacheHit", "CacheMiss",
+            "ClearCache", "GetStats", "MemoryPressure", "Preallocate", "SetLimits",
+        ),
+        "msgtrans.pool.buffers": ("BufferPool",),
+        "msgtrans.pool.control": (
+            "CreateConnection", "ForceExpand", "GetConnection", "GetStats", "PoolCommand", "RemoveConnection",
+            "ReturnConnection",
+        ),
+        "msgtrans.workers": None,
         # What public calls return, and what handlers are, for annotations.
+        "msgtrans.pool.stats": ("MemberState", "PooledConnection"),
         "msgtrans.resilience.states": ("StateStream",),
         "msgtrans.resilience.stats": ("ReconnectingStats",),
         "msgtrans.resilience.keeper": ("TargetStatus",),
@@ -85,8 +105,11 @@ MSGTRANS: Final = Distribution(
     made_by_us=(
         "msgtrans.session.Session", "msgtrans.events.*", "msgtrans.info.*", "msgtrans.stats.*",
         "msgtrans.resilience.states.*", "msgtrans.resilience.stats.*", "msgtrans.resilience.keeper.*",
-        "msgtrans.middleware.statistics.S*Summary", "msgtrans.middleware.statistics.ServerStatistics",
-        "msgtrans.link.HttpRequest", "msgtrans.transport.Terms",
+        "msgtrans.middleware.statistics.ServerStatistics",
+        "msgtrans.link.HttpRequest", "msgtrans.transport.Terms", "msgtrans.pool.events.*", "msgtrans.pool.stats.*",
+        "msgtrans.pool.allocation.Buffer[AC]*", "msgtrans.pool.allocation.BufferPoolStats",
+        "msgtrans.pool.allocation.Cache*", "msgtrans.flow.pipelines.[!S]*", "msgtrans.flow.batching.ProtocolStats",
+        "msgtrans.workers.link.*", "msgtrans.workers.messages.*", "msgtrans.middleware.statistics.*Summary",
     ),
 )  # fmt: skip
 

@@ -88,6 +88,7 @@ class _Reading:
         self._hidden = distribution.hidden
         self._homes: dict[str, str] = {}  # public path, by the path where it is defined
         self._made_by_us = distribution.made_by_us
+        self._hiding: set[tuple[str, str]] = set()
         # The shortest path is the one to use; further ones are told as names of it.
         listed = [
             (module, name)
@@ -100,6 +101,9 @@ class _Reading:
                 self._homes.setdefault(target.path, path)
         for path, target in found:
             self._enter(path, target)
+        idle = {(owner, name) for owner, names in self._hidden.items() for name in names} - self._hiding
+        if idle:
+            raise SurfaceError(f"api/public.py hides what does not exist: {', '.join(map('.'.join, sorted(idle)))}")
 
     def _names(self, path: str, names: tuple[str, ...] | None) -> list[str]:
         try:
@@ -157,7 +161,11 @@ class _Reading:
             self._add("def", f"{path}.__init__", signature(bare, "None"))
         for name, member in sorted(class_.all_members.items()):
             target = member.final_target if isinstance(member, griffe.Alias) else member
-            if not self._is_told(name, target) or f"{path}.{name}" in self.surface or (ours and name == "__init__"):
+            if (
+                not self._is_told(path, name, target)
+                or f"{path}.{name}" in self.surface
+                or (ours and name == "__init__")
+            ):
                 continue
             if isinstance(target, griffe.Class):
                 self._class(f"{path}.{name}", target)
@@ -189,10 +197,11 @@ class _Reading:
     def _is_ours(self, path: str) -> bool:
         return path.partition(".")[0] in self._loader.modules_collection.members
 
-    def _is_told(self, name: str, member: griffe.Object) -> bool:
-        owner = member.parent.path if member.parent is not None else ""
-        if name in self._hidden.get(owner, ()) or isinstance(member, griffe.Module):
-            return False
+    def _is_told(self, path: str, name: str, member: griffe.Object) -> bool:
+        for owner in (path, member.parent.path if member.parent is not None else ""):
+            if name in self._hidden.get(owner, ()):
+                self._hiding.add((owner, name))
+                return False
         if name.startswith("__") and name.endswith("__"):
             return isinstance(member, griffe.Function) and name not in _UNTOLD
         return not name.startswith("_")

@@ -159,6 +159,15 @@ def test_hidden_members_are_left_out(surface_of: SurfaceOf) -> None:
     assert ["class small.Server", "def small.Server.stop() -> None"] == lines(surface)
 
 
+def test_what_is_hidden_has_to_exist(surface_of: SurfaceOf) -> None:
+    """A member that is listed as hidden and does not exist any more is told."""
+    distribution = Distribution(
+        name="small", package="small", source="src", modules={"small": None}, hidden={"small.C": ("gone",)}
+    )
+    with pytest.raises(SurfaceError, match=r"hides what does not exist: small\.C\.gone"):
+        surface_of("__all__ = ['C']\nclass C: ...", distribution)
+
+
 def test_enumerations_and_constants(surface_of: SurfaceOf) -> None:
     """Members of enumerations stand with the values behind them, constants with theirs."""
     surface = surface_of("""
