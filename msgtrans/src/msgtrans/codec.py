@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import struct
+import sys
 from typing import TYPE_CHECKING, Final, Literal, Self
 
 import msgspec
@@ -223,12 +224,14 @@ class PacketDecoder:
     call `feed(b"")` in a later turn of the loop. `bad_compression` counts payloads handed over as they came. While
     `halted` is false, none of the three needs a look.
     buffers: lends the memory in which packets above 128 KiB that come in several reads are put together; call `release`
-    then when the stream ends. None: each has a buffer of its own.
+    then when the stream ends. None: each has a buffer of its own. recognition: whether plain packets, and a single one,
+    take a shorter way; what comes out is the same.
     """
 
     __slots__ = (
         "_buffers",
         "_head",
+        "_least",
         "_max_payload",
         "_need",
         "_options",
@@ -240,8 +243,15 @@ class PacketDecoder:
         "more",
     )
 
-    def __init__(self, options: CodecOptions = DEFAULT_OPTIONS, *, buffers: BufferPool | None = None) -> None:
+    def __init__(
+        self,
+        options: CodecOptions = DEFAULT_OPTIONS,
+        *,
+        buffers: BufferPool | None = None,
+        recognition: bool = True,
+    ) -> None:
         self._options = options
+        self._least = HEADER_SIZE if recognition else sys.maxsize  # bytes of a read that may be a single packet
         self._buffers = buffers
         self._max_payload = options.max_payload_size
         self._rest: bytearray | Assembly | None = None
@@ -272,7 +282,7 @@ class PacketDecoder:
     def feed(self, data: bytes | bytearray | memoryview) -> list[Packet]:
         """Take `data` (copied where it must outlive the call) and return the packets that are now complete."""
         rest = self._rest
-        if rest is None and len(data) >= HEADER_SIZE and self.error is None:
+        if rest is None and len(data) >= self._least and self.error is None:
             # The way of a read that holds exactly one plain packet, as of peers that ask one thing at a time.
             if type(data) is not bytes:
                 data = bytes(data)
@@ -308,10 +318,11 @@ class PacketDecoder:
     def _parse(self, data: bytes, packets: list[Packet]) -> None:
         max_payload = self._max_payload
         unpack, end, at, inflated = _unpack_header, len(data), 0, 0
+        plain = _PLAIN if self._least == HEADER_SIZE else -1
         self.more = False
         while end - at >= HEADER_SIZE:
             marker, kind, biz_type, message_id, ext_size, size, flags = unpack(data, at)
-            if marker != _PLAIN or kind > RESPONSE:
+            if marker != plain or kind > RESPONSE:
                 marker, kind = self._irregular(marker, kind)
             if size > max_payload:
                 raise RemoteProtocolError(f"a payload of {size} bytes is announced, max_payload_size is {max_payload}")

@@ -94,7 +94,9 @@ class StreamConnection(asyncio.BufferedProtocol):
         self._terms = terms
         if decoder is None:
             buffers = buffer_pool(terms.loop) if terms.session.optimizations.buffer_pool else None
-            decoder = PacketDecoder(terms.session.codec, buffers=buffers)
+            decoder = PacketDecoder(
+                terms.session.codec, buffers=buffers, recognition=terms.session.optimizations.recognition
+            )
         self._decoder: Decoder = decoder
         # Nodelay and keepalive, None where the socket stays as it is. One slot for both: idle connections are many.
         self._socket_options = None if nodelay and keepalive is None else (nodelay, keepalive)

@@ -30,15 +30,18 @@ class Limits(NamedTuple):
     """What holds for the messages of all connections of a listener. codec: of their sessions.
 
     max_message_size: bytes of one message: those of the config, or of the largest packet, whichever is less.
+    recognition: as for `codec.PacketDecoder`.
     """
 
     codec: CodecOptions
     max_message_size: int
+    recognition: bool = True
 
     @classmethod
-    def of(cls, codec: CodecOptions, max_message_size: int) -> Limits:
+    def of(cls, codec: CodecOptions, max_message_size: int, *, recognition: bool = True) -> Limits:
         """The limits of sessions with `codec`, whose config allows messages of `max_message_size`."""
-        return cls(codec, min(max_message_size, HEADER_SIZE + codec.max_ext_header_size + codec.max_payload_size))
+        most = HEADER_SIZE + codec.max_ext_header_size + codec.max_payload_size
+        return cls(codec, min(max_message_size, most), recognition)
 
 
 class ViolationError(Exception):
@@ -144,10 +147,10 @@ class MessageDecoder:
     def _decode_all(self, items: list[Received], packets: list[Packet]) -> None:
         """Add the packets of `items` to `packets`. Raises ViolationError."""
         source = iter(items)
-        codec = self._limits.codec
+        codec, _, recognition = self._limits
         inflated = 0
         for item in source:
-            if type(item) is bytes:
+            if type(item) is bytes and recognition:
                 packet = decode_plain(item, codec.max_payload_size)
                 if packet is not None and self._fragments is None:
                     packets.append(packet)
@@ -245,8 +248,8 @@ class MessageDecoder:
 
     def _decode(self, message: bytes) -> Packet | None:
         """The packet of one binary message."""
-        codec = self._limits.codec
-        plain = decode_plain(message, codec.max_payload_size)
+        codec, _, recognition = self._limits
+        plain = decode_plain(message, codec.max_payload_size) if recognition else None
         if plain is not None:
             return plain
         size = first_size(message, codec)
@@ -256,7 +259,7 @@ class MessageDecoder:
             message = message[:size]
         elif size and size != len(message):
             raise ViolationError(frames.POLICY, f"{len(message) - size} bytes follow a packet")
-        decoder = PacketDecoder(codec)
+        decoder = PacketDecoder(codec, recognition=recognition)
         packet = next(iter(decoder.feed(message)), None)
         if decoder.bad_compression:
             self.bad_compression += 1

@@ -39,7 +39,9 @@ class WebSocketTerms(Terms):
         max_connections: int = sys.maxsize,
     ) -> None:
         super().__init__(host, config.session_config(host.config), SCHEMES[secure], max_connections=max_connections)
-        self.limits = Limits.of(self.session.codec, config.max_message_size)
+        self.limits = Limits.of(
+            self.session.codec, config.max_message_size, recognition=self.session.optimizations.recognition
+        )
         self.readers = ReaderPool(min(config.max_frame_size, self.limits.max_message_size), masked=server)
         self.writer = PlainWriter(config.max_frame_size) if server else MaskingWriter(config.max_frame_size)
         self.nodelay = config.nodelay
