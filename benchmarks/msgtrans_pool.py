@@ -5,6 +5,7 @@ Servers in processes of their own, everything else in this one, all ways in turn
 - borrowing: acquire and release, nobody waits; and 64 tasks that share 16 connections, which wait in line.
 - requests: 64 in flight, 32 bytes, one server.
 - beside long ones: the latency of small requests while 4 answers of 4 MiB are always under way.
+- a peer that reads one packet at a time, as the Rust crate 1.0: 16 in flight, with `Pacing`.
 - two servers that need 1 ms of processor time for a request: a connection to one of them, and a pool over both.
 
     python benchmarks/msgtrans_pool.py [--rounds 5] [--seconds 0.7] [--json]
@@ -24,7 +25,15 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import uvloop
 
-from msgtrans import ConnectionPool, Context, SmartPoolConfig, TransportClient, TransportServer
+from msgtrans import (
+    ConnectionPool,
+    Context,
+    Pacing,
+    SmartPoolConfig,
+    TcpClientConfig,
+    TransportClient,
+    TransportServer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -130,7 +139,10 @@ async def measure(uris: list[str], rounds: int, seconds: float) -> dict[str, lis
         async with TransportClient(uris[0]) as client:
             return await client.request(payload)
 
+    slowly = TcpClientConfig(target_address=uris[0].removeprefix("tcp://"), pacing=Pacing())
     async with (
+        ConnectionPool(slowly, config=CONFIG) as paced_pool,
+        TransportClient(slowly) as paced,
         ConnectionPool(uris[0], config=CONFIG) as pool,
         ConnectionPool(uris, config=CONFIG) as wide,
         TransportClient(uris[0]) as shared,
@@ -145,6 +157,8 @@ async def measure(uris: list[str], rounds: int, seconds: float) -> dict[str, lis
                 note("beside long ones: pool of 16", *await load(pool.request, SMALL, 1, seconds))
             async with long_ones(shared.request):
                 note("beside long ones: one connection", *await load(shared.request, SMALL, 1, seconds))
+            note("one packet at a time: pool of 16", *await load(paced_pool.request, SMALL, SIZE, seconds))
+            note("one packet at a time: one connection", *await load(paced.request, SMALL, SIZE, seconds))
             note("1 ms of work: pool of 16, two servers", *await load(wide.request, b"work", SIZE, seconds))
             note("1 ms of work: one connection", *await load(shared.request, b"work", SIZE, seconds))
     return found
