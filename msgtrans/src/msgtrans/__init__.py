@@ -28,6 +28,7 @@ from msgtrans.config import (
     WebSocketServerConfig,
     WorkersConfig,
 )
+from msgtrans.containers import ConcurrentCounter, ConcurrentMap, ConcurrentQueue
 from msgtrans.errors import (
     AuthenticationError,
     BackpressureError,
@@ -55,9 +56,12 @@ from msgtrans.events import (
     ServerStarted,
     ServerStopped,
 )
+from msgtrans.flow.threads import ThreadSender, ThreadSenderStats
 from msgtrans.handlers import Context, Reply
 from msgtrans.info import ConnectionInfo, SessionState
 from msgtrans.packet import Compression, Flag, Packet, PacketType
+from msgtrans.pool.allocation import BufferClass, BufferLimits, BufferPoolStats
+from msgtrans.pool.buffers import BufferPool
 from msgtrans.pool.connections import ConnectionPool
 from msgtrans.pool.events import (
     ConnectionAcquired,
@@ -85,12 +89,19 @@ __all__ = [
     "AuthenticationError",
     "Backpressure",
     "BackpressureError",
+    "BufferClass",
+    "BufferLimits",
+    "BufferPool",
+    "BufferPoolStats",
     "CircuitBreakerConfig",
     "ClientState",
     "CloseReason",
     "Closed",
     "CodecOptions",
     "Compression",
+    "ConcurrentCounter",
+    "ConcurrentMap",
+    "ConcurrentQueue",
     "ConfigurationError",
     "ConnectError",
     "ConnectionAcquired",
@@ -143,6 +154,8 @@ __all__ = [
     "StateChanged",
     "TcpClientConfig",
     "TcpServerConfig",
+    "ThreadSender",
+    "ThreadSenderStats",
     "TlsClientConfig",
     "TlsServerConfig",
     "TransportClient",
