@@ -313,8 +313,8 @@ async def test_workers_are_not_started_inside_of_a_loop() -> None:
 
 @pytest.mark.parametrize("workers", [0, -1, 1.5, True, "4", 513])
 def test_wrong_numbers_of_workers(workers: int) -> None:
-    """A number of workers that cannot be is refused when it is given."""
-    with pytest.raises(ConfigurationError):
+    """A number of workers that cannot be is refused when it is given, by the name of the option."""
+    with pytest.raises(ConfigurationError, match=r"^(workers: is|count: is 513)"):
         TransportServer(workers=workers)
 
 

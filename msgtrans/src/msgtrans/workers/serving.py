@@ -68,8 +68,8 @@ def as_config(workers: int | WorkersConfig) -> WorkersConfig:
     """`workers` as a config. Raises ConfigurationError."""
     if isinstance(workers, WorkersConfig):
         return workers
-    if isinstance(workers, bool) or not isinstance(workers, int):
-        raise ConfigurationError("workers", f"is {workers!r}; use a number or a WorkersConfig")
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise ConfigurationError("workers", f"is {workers!r}; use a whole number from 1 on, or a WorkersConfig")
     return WorkersConfig(count=workers)
 
 
