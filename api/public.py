@@ -93,6 +93,7 @@ MSGTRANS: Final = Distribution(
         ),
         "msgtrans.workers": None,
         # What public calls return, and what handlers are, for annotations.
+        "msgtrans.containers": ("CounterStats", "MapStats", "QueueStats"),
         "msgtrans.pool.stats": ("MemberState", "PooledConnection"),
         "msgtrans.resilience.states": ("StateStream",),
         "msgtrans.resilience.stats": ("ReconnectingStats",),
@@ -109,6 +110,7 @@ MSGTRANS: Final = Distribution(
         "msgtrans.link.HttpRequest", "msgtrans.transport.Terms", "msgtrans.pool.events.*", "msgtrans.pool.stats.*",
         "msgtrans.pool.allocation.Buffer[AC]*", "msgtrans.pool.allocation.BufferPoolStats",
         "msgtrans.pool.allocation.Cache*", "msgtrans.flow.pipelines.[!S]*", "msgtrans.flow.batching.ProtocolStats",
+        "msgtrans.containers.*Stats", "msgtrans.flow.threads.*Stats",
         "msgtrans.workers.link.*", "msgtrans.workers.messages.*", "msgtrans.middleware.statistics.*Summary",
     ),
 )  # fmt: skip
