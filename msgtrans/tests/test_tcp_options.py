@@ -16,6 +16,7 @@ from msgtrans import (
     Address,
     ConfigurationError,
     ConnectError,
+    Pacing,
     SessionConfig,
     TcpClientConfig,
     TcpServerConfig,
@@ -120,6 +121,8 @@ def test_presets() -> None:
         (TcpServerConfig(), "accept_timeout", (0, -1, float("inf"), None)),
         (TcpServerConfig(), "idle_timeout", (0, float("nan"))),
         (TcpServerConfig(), "backlog", (0,)),
+        (TcpServerConfig(), "notsent_lowat", (0, 4095)),
+        (TcpClientConfig(target_address="h:1"), "notsent_lowat", (0, 4095)),
         (TcpServerConfig(), "bind_address", ("", "h", "h:65536", "udp://h:1", None, 8080)),
         (TcpClientConfig(target_address="h:1"), "target_address", ("", "h:0", "h", None)),
         (TcpClientConfig(target_address="h:1"), "read_buffer_size", (0, 65_537)),
@@ -201,6 +204,21 @@ async def test_reuse_port() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+@pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="the system has no such option")
+@pytest.mark.parametrize("pacing", [None, Pacing(settle=0)])
+async def test_what_the_system_takes_ahead(pacing: Pacing | None) -> None:
+    """notsent_lowat acts on the sockets of both sides, paced ones too."""
+    found: list[socket.socket] = []
+    async with echo_server(TcpServerConfig(bind_address=ANY, notsent_lowat=5000, pacing=pacing)) as server:
+        server.on_connect(lambda session: found.append(session._link.get_extra_info("socket")))
+        client = client_of(server.tcp_address, notsent_lowat=6000, pacing=pacing)
+        async with client:
+            assert b"hello" == (await client.request(b"hello")).payload
+            found.append(client.session._link.get_extra_info("socket"))
+            limits = [each.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) for each in found]
+    assert [5000, 6000] == limits
+
+
 async def test_backlog() -> None:
     """backlog is what the system queues."""
     async with echo_server(TcpServerConfig(bind_address=ANY, backlog=7)) as server:

@@ -27,9 +27,15 @@ class PacedConnection(StreamConnection):
     __slots__ = ("_ending", "_next_at", "_pacing", "_queue", "_queued", "_stuck", "_timer")
 
     def __init__(
-        self, terms: Terms, pacing: Pacing, *, read_size: int = READ_SIZE, keepalive: int | None = None
+        self,
+        terms: Terms,
+        pacing: Pacing,
+        *,
+        read_size: int = READ_SIZE,
+        keepalive: int | None = None,
+        notsent_lowat: int | None = None,
     ) -> None:
-        super().__init__(terms, read_size=read_size, keepalive=keepalive)
+        super().__init__(terms, read_size=read_size, keepalive=keepalive, notsent_lowat=notsent_lowat)
         self._pacing = pacing
         self._queue: deque[bytes] = deque()
         self._queued = 0  # bytes in it

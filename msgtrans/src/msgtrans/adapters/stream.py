@@ -63,8 +63,8 @@ class StreamConnection(asyncio.BufferedProtocol):
     """One connection that is a byte stream: the protocol of its transport, and the link of its session.
 
     Made per connection, by whoever listens or connects. terms: what it has in common with others. read_size: bytes
-    taken from the system at once, at most 64 KiB. nodelay, keepalive: as in `TcpServerConfig`; a nodelay of True and a
-    keepalive of None leave the socket as it is. decoder: default one of packets back to back.
+    taken from the system at once, at most 64 KiB. nodelay, keepalive, notsent_lowat: as in `TcpServerConfig`; a nodelay
+    of True and None for the others leave the socket as it is. decoder: default one of packets back to back.
     """
 
     __slots__ = (
@@ -89,6 +89,7 @@ class StreamConnection(asyncio.BufferedProtocol):
         read_size: int = READ_SIZE,
         nodelay: bool = True,
         keepalive: int | None = None,
+        notsent_lowat: int | None = None,
         decoder: Decoder | None = None,
     ) -> None:
         self._terms = terms
@@ -98,8 +99,9 @@ class StreamConnection(asyncio.BufferedProtocol):
                 terms.session.codec, buffers=buffers, recognition=terms.session.optimizations.recognition
             )
         self._decoder: Decoder = decoder
-        # Nodelay and keepalive, None where the socket stays as it is. One slot for both: idle connections are many.
-        self._socket_options = None if nodelay and keepalive is None else (nodelay, keepalive)
+        # None where the socket stays as it is. One slot for all of them: idle connections are many.
+        asked = (nodelay, keepalive, notsent_lowat)
+        self._socket_options = None if asked == (True, None, None) else asked
         self._view = read_buffer(terms.loop, read_size)
         self._session: Session | None = None
         self._kept = 0  # bytes of an incomplete packet that the endpoint knows of
@@ -293,12 +295,16 @@ class StreamConnection(asyncio.BufferedProtocol):
         elif session.is_open and session.holding:
             session.peer_finished()
 
-    def _set_options(self, connection: TransportSocket, nodelay: bool, keepalive: int | None) -> None:
+    def _set_options(
+        self, connection: TransportSocket, nodelay: bool, keepalive: int | None, notsent_lowat: int | None
+    ) -> None:
         with suppress(OSError):  # gone already, on systems that tell so here; connection_lost follows
             if not nodelay:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
             if keepalive is not None:
                 keep_alive(connection, keepalive)
+            if notsent_lowat is not None:
+                limit_unsent(connection, notsent_lowat)
 
     def _halted(self, session: Session) -> None:
         """The decoder did not go on as usual."""
@@ -383,6 +389,12 @@ def keep_alive(connection: socket.socket | TransportSocket, seconds: int) -> Non
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_KEEPIDLE"):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
+
+
+def limit_unsent(connection: socket.socket | TransportSocket, size: int) -> None:
+    """Have the system take no more than `size` bytes ahead of what it can send, where it knows how."""
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, size)
 
 
 def socket_address(name: object) -> Address | None:

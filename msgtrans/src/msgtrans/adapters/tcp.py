@@ -50,9 +50,12 @@ class TcpTransport:
         )
 
         def connection() -> StreamConnection:
+            unsent = config.notsent_lowat
             if config.pacing is not None:
-                return PacedConnection(terms, config.pacing, read_size=config.read_buffer_size)
-            return StreamConnection(terms, read_size=config.read_buffer_size, nodelay=config.nodelay)
+                return PacedConnection(terms, config.pacing, read_size=config.read_buffer_size, notsent_lowat=unsent)
+            return StreamConnection(
+                terms, read_size=config.read_buffer_size, nodelay=config.nodelay, notsent_lowat=unsent
+            )
 
         return await sockets.listen(config, connection, SCHEMES, host.counters, host.worker_link)
 
@@ -66,10 +69,18 @@ class TcpTransport:
         def connection() -> StreamConnection:
             if config.pacing is not None:
                 return PacedConnection(
-                    terms, config.pacing, read_size=config.read_buffer_size, keepalive=config.keepalive
+                    terms,
+                    config.pacing,
+                    read_size=config.read_buffer_size,
+                    keepalive=config.keepalive,
+                    notsent_lowat=config.notsent_lowat,
                 )
             return StreamConnection(
-                terms, read_size=config.read_buffer_size, nodelay=config.nodelay, keepalive=config.keepalive
+                terms,
+                read_size=config.read_buffer_size,
+                nodelay=config.nodelay,
+                keepalive=config.keepalive,
+                notsent_lowat=config.notsent_lowat,
             )
 
         try:

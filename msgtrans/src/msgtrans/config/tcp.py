@@ -37,6 +37,8 @@ class TcpServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     direction after which a session is closed, default 300, None for never; `SessionConfig.idle_timeout` goes before it.
     reuse_port: let several processes listen on the port; default off. reuse_addr: listen although old connections of
     the port linger in the system; default on. backlog: connections the system queues; default 1024.
+    notsent_lowat: bytes that the system takes from a session ahead of what it can send (TCP_NOTSENT_LOWAT; Linux and
+    macOS), from 4096 up; default None, its whole send buffer. Commands wait behind what it has taken.
     pacing: write as peers with a poor reader need it; default None. It needs nodelay.
     """
 
@@ -54,6 +56,7 @@ class TcpServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     reuse_port: bool = False
     reuse_addr: bool = True
     backlog: int = 1024
+    notsent_lowat: int | None = None
     pacing: Pacing | None = None
 
     def __post_init__(self) -> None:
@@ -65,6 +68,7 @@ class TcpServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         whole(self, "max_connections", "backlog")
         whole(self, "read_buffer_size", most=64 * 1024)
         whole(self, "keepalive", "write_buffer_size", none=True)
+        whole(self, "notsent_lowat", least=4096, none=True)
         positive(self, "accept_timeout")
         positive(self, "idle_timeout", none=True)
         _check_pacing(self.pacing, nodelay=self.nodelay)
@@ -89,7 +93,7 @@ class TcpClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     nodelay, keepalive, read_buffer_size, write_buffer_size: as for the server.
     read_timeout, write_timeout: `SessionConfig.packet_timeout` and `write_timeout` of this connection; default None
     leaves them as they are there, 30 s. local_bind_address: the address to connect from, default any.
-    pacing: as for the server; Rust servers 1.0.0 to 1.0.3 need it.
+    notsent_lowat: as for the server. pacing: as for the server; Rust servers 1.0.0 to 1.0.3 need it.
     """
 
     transport: ClassVar[str] = "tcp"
@@ -105,6 +109,7 @@ class TcpClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     write_timeout: float | None = None
     retry_config: RetryConfig = RetryConfig()
     local_bind_address: str | None = None
+    notsent_lowat: int | None = None
     pacing: Pacing | None = None
 
     def __post_init__(self) -> None:
@@ -118,6 +123,7 @@ class TcpClientConfig(msgspec.Struct, frozen=True, kw_only=True):
         _check_pacing(self.pacing, nodelay=self.nodelay)
         whole(self, "read_buffer_size", most=64 * 1024)
         whole(self, "keepalive", "write_buffer_size", none=True)
+        whole(self, "notsent_lowat", least=4096, none=True)
 
     @property
     def tls_config(self) -> TlsClientConfig | None:
