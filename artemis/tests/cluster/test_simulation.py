@@ -7,6 +7,8 @@ import sys
 import pytest
 
 from artemis.testing.simulation import LAWS, run_seed
+from artemis.testing.simulation import __main__ as main_module
+from artemis.testing.simulation.__main__ import STRIDE
 from artemis.testing.simulation.campaign import Outcome
 
 MODULE = "artemis.testing.simulation"
@@ -33,6 +35,21 @@ def test_all_laws_hold(first):
     """Whatever befalls a cluster, no law is broken; a seed that breaks one says which, and how to see it again."""
     output, held = simulate("--seeds", f"{first}:{first + BLOCK}", "--jobs", "1")
     assert held, output
+
+
+def test_an_interrupted_run_tells_how_far_it_came(monkeypatch, capsys):
+    """Half an hour of seeds that held is worth knowing, also if the other half hour was not waited for."""
+
+    def few(*_):
+        yield from (Outcome(seed=seed, law=None, text="", at=0, fingerprint=0, stats={}) for seed in range(STRIDE + 2))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main_module, "run_seeds", few)
+    monkeypatch.setattr(sys, "argv", ["simulation", "--seeds", "0:10000", "--jobs", "2"])
+    assert 130 == main_module.main()
+    told = capsys.readouterr().out
+    assert f"{STRIDE} of 10000 seeds, 0 broken" in told
+    assert f"{STRIDE + 2} of 10000 seeds, interrupted, in" in told
 
 
 def test_a_run_is_the_same_in_another_process():

@@ -15,6 +15,9 @@ from artemis.testing.simulation.spoiling import SPOILED
 SHOWN = 10
 """Failing seeds that are told at length."""
 
+STRIDE = 500
+"""Seeds after which a run of many tells how far it is."""
+
 
 def main() -> int:
     """Run one seed or many; the exit code is 1 when a law is broken."""
@@ -39,17 +42,26 @@ def _one(seed: int, without: str, *, trace: bool) -> int:
 
 def _many(seeds: range, jobs: int, without: str) -> int:
     began, stats, broken = time.perf_counter(), Counter[str](), Counter[int]()
-    for outcome in run_seeds(seeds, jobs, without):
-        stats.update(outcome.stats)
-        if outcome.law is not None:
-            broken[outcome.law] += 1
-            _report(outcome, short=sum(broken.values()) > SHOWN)
+    done = 0
+    interrupted = False
+    try:
+        for outcome in run_seeds(seeds, jobs, without):
+            done += 1
+            stats.update(outcome.stats)
+            if outcome.law is not None:
+                broken[outcome.law] += 1
+                _report(outcome, short=sum(broken.values()) > SHOWN)
+            if done % STRIDE == 0 and done < len(seeds):
+                _say(f"{done} of {len(seeds)} seeds, {sum(broken.values())} broken")
+    except KeyboardInterrupt:
+        interrupted = True
     took = time.perf_counter() - began
-    _say(f"{len(seeds)} seeds in {took:.1f} s with {jobs} processes, {sum(broken.values())} broken")
+    told = f"{done} of {len(seeds)} seeds, interrupted," if interrupted else f"{done} seeds"
+    _say(f"{told} in {took:.1f} s with {jobs} processes, {sum(broken.values())} broken")
     for law, count in sorted(broken.items()):
         _say(f"    law {law} ({LAWS[law]}): {count}")
     _say("    " + ", ".join(f"{count} {what}" for what, count in sorted(stats.items())))
-    return int(bool(broken))
+    return 130 if interrupted else int(bool(broken))
 
 
 def _report(outcome: Outcome, *, short: bool) -> None:

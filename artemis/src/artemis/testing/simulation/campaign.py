@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -61,6 +62,12 @@ def collect_seldom() -> None:
     gc.set_threshold(100_000, 50, 50)
 
 
+def prepare() -> None:
+    """Make a process ready that only runs seeds: who interrupts the run tells the process that counts them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    collect_seldom()
+
+
 def run_seeds(seeds: Sequence[int], jobs: int, without: str = "") -> Iterator[Outcome]:
     """Run many seeds in this process, or in `jobs` others; yield their outcomes in the order of the seeds."""
     run = partial(run_seed, without=without)
@@ -68,5 +75,5 @@ def run_seeds(seeds: Sequence[int], jobs: int, without: str = "") -> Iterator[Ou
         collect_seldom()
         yield from map(run, seeds)
         return
-    with get_context("spawn").Pool(jobs, collect_seldom) as pool:
+    with get_context("spawn").Pool(jobs, prepare) as pool:
         yield from pool.imap(run, seeds, chunksize=4)
