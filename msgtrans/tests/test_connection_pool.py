@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from carriers import CARRIERS
 
 from msgtrans import (
     ConfigurationError,
@@ -44,6 +45,7 @@ from msgtrans.pool.events import (
 )
 
 if TYPE_CHECKING:
+    from carriers import Carrier
     from conftest import Until
 
     from msgtrans.pool.events import PoolEventStream
@@ -279,10 +281,15 @@ async def test_what_breaks_on_the_way_is_not_handed_out(server: TransportServer)
 async def test_a_client_closed_by_its_user_is_replaced(server: TransportServer) -> None:
     """Closing a borrowed connection is allowed; the pool makes another."""
     async with pool_of(server, config=FIXED.replace(initial_size=1, max_size=1)) as pool:
+        for close in (lambda client: client.close(), lambda client: client.close(graceful=False)):
+            async with pool.acquire() as client:
+                await close(client)
+            async with pool.acquire() as successor:
+                assert (True, True) == (successor is not client, successor.is_connected)
         async with pool.acquire() as client:
-            await client.close()
-        async with pool.acquire() as successor:
-            assert (True, True) == (successor is not client, successor.is_connected)
+            client.session.abort()
+        (target,) = pool._upkeep.maker.targets.all
+        assert (0, True) == (target.failures, adds_up(pool))
 
 
 async def test_health_checks(server: TransportServer, until: Until) -> None:
@@ -311,6 +318,42 @@ async def test_health_checks(server: TransportServer, until: Until) -> None:
         assert (1, True) == (pool.stats().health_failures, adds_up(pool))
         async with pool.acquire() as one, pool.acquire() as other:
             assert not {one, other} & sick
+
+
+async def test_many_connections_are_checked_some_at_a_time(server: TransportServer, until: Until) -> None:
+    """Checks follow each other as fast as they end, 16 at most at a time, and each connection is checked once."""
+    running: set[TransportClient] = set()
+    most, checked = 0, []
+
+    async def check(client: TransportClient) -> None:
+        nonlocal most
+        running.add(client)
+        most = max(most, len(running))
+        await client.request(b"ping")
+        running.remove(client)
+        checked.append(client)
+
+    config = SmartPoolConfig(initial_size=50, max_size=50)
+    async with pool_of(server, config=config, health_check=check, health_interval=0.02) as pool:
+        await until(lambda: len({*checked}) == 50)
+        assert (16, 0, True) == (most, pool.stats().health_failures, adds_up(pool))
+
+
+async def test_a_server_that_hangs_is_left_alone(until: Until) -> None:
+    """A server that accepts and does not answer fails the health checks, and all connections go to the other."""
+    hanging, well = await echoing(), await echoing()
+    hanging.on_request(lambda _: None)
+
+    async def check(client: TransportClient) -> None:
+        await client.request(b"ping", timeout=0.02)
+
+    breaker = CircuitBreakerConfig(failure_threshold=1)
+    config = SmartPoolConfig(initial_size=4, max_size=4)
+    options = {"config": config, "circuit_breaker": breaker, "health_check": check, "health_interval": 0.02}
+    async with hanging, well, pool_of(hanging, well, **options) as pool:
+        await until(lambda: len(well.sessions) == 4)
+        assert {well.uris[0]} == {connection.uri for connection in pool.connections}
+        assert pool.stats().health_failures >= 2
 
 
 async def test_a_check_that_hangs_fails(server: TransportServer, until: Until) -> None:
@@ -513,6 +556,27 @@ async def test_closing(server: TransportServer, until: Until) -> None:
     await pool.close()
     async with pool:
         assert b"again" == (await pool.request(b"again")).payload
+
+
+async def test_starting_twice(server: TransportServer) -> None:
+    """Two starts at a time make the connections once; one whose pool is closed meanwhile says so."""
+    pool = pool_of(server)
+    await asyncio.gather(pool.start(), pool.start())
+    assert 2 == pool.stats().create_operations
+    await pool.close()
+    starting = asyncio.create_task(pool.start())
+    await asyncio.sleep(0)
+    await pool.close()
+    with pytest.raises(SessionClosedError, match="not open"):
+        await starting
+
+
+@pytest.mark.parametrize("carrier", CARRIERS, indirect=True)
+async def test_every_carrier(carrier: Carrier, server: TransportServer) -> None:
+    """A pool takes whatever a client takes: each transport, plain and inside TLS."""
+    async with ConnectionPool([carrier.target(server)], config=FIXED) as pool:
+        assert [b"x", b"x", b"x"] == [(await pool.request(b"x")).payload for _ in range(3)]
+    assert (2, 2) == (pool.stats().create_operations, pool.stats().remove_operations)
 
 
 async def test_closing_while_connecting(server: TransportServer) -> None:

@@ -60,6 +60,7 @@ class ConnectionPool:
     10 000. registry: as for TransportClient. chance: gives numbers evenly drawn from 0 up to 1.
 
     Of the idle connections the one that was idle for longest is handed out, which spreads the load over the servers.
+    What a borrower sets on a client, as handlers, stays set for the next one.
     All methods may be called concurrently from tasks of the same loop, and cancelled: no connection is lost by that.
     """
 

@@ -12,7 +12,8 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from msgtrans.client import TransportClient
-from msgtrans.errors import ConnectError, SessionClosedError, TransportError
+from msgtrans.errors import ConnectError, SessionClosedError, TransportConnectionError, TransportError
+from msgtrans.events import CloseReason
 from msgtrans.flow.balancing import GiveUp, Targets, Try, Wait
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ logger = logging.getLogger("msgtrans.pool")
 class PooledClient(TransportClient):
     """A connection of a pool: a `TransportClient` that the pool connects and closes.
 
-    target: its address. member: what the pool keeps of it, None before it is open. on_lost: called when it has ended.
+    target: its address. member: what the pool keeps of it, None before it is open. closed_here: whether our side
+    has closed it. on_lost: called when it has ended.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class PooledClient(TransportClient):
         super().__init__(config, session=session, middleware=middleware, registry=registry)
         self.target = target
         self.member: Member[PooledClient] | None = None
+        self.closed_here = False
         self._on_lost = on_lost
 
     @property
@@ -60,6 +63,16 @@ class PooledClient(TransportClient):
         """Connect, with one attempt."""
         async with self._connecting:
             await self._connect()
+
+    async def close(
+        self,
+        *,
+        graceful: bool = True,
+        timeout: float | None = None,  # noqa: ASYNC109 - as `Session.close`
+    ) -> None:
+        """Also notes that it was not the server's doing."""
+        self.closed_here = self.closed_here or self.is_connected
+        await super().close(graceful=graceful, timeout=timeout)
 
     def session_closed(self, session: Session) -> None:
         """Also tells the pool."""
@@ -122,14 +135,18 @@ class Maker:
         times = self.targets.ready_at(now)
         return min(times.values()) if times else self._failed_at + self._patience
 
-    def ended(self, client: PooledClient, since: float, now: float, *, by_us: bool) -> None:
-        """A connection, open since then, is gone."""
-        if by_us:
+    def left(self, client: PooledClient, reason: str, since: float, now: float) -> None:
+        """A connection, open since then, has left the pool for that reason."""
+        session = client.session
+        if reason == "unhealthy":
+            error: TransportError = TransportConnectionError(f"a connection to {client.uri} failed its health check")
+            useful = False
+        elif reason == "broken" and not client.closed_here and session.close_reason is not CloseReason.FORCED:
+            error = session.close_error or SessionClosedError(f"the connection to {client.uri} ended")
+            useful = session.packets_received > 0 or now - since >= self._patience
+        else:
             self.targets.left(client.target)
             return
-        session = client.session
-        error = session.close_error or SessionClosedError(f"the connection to {client.uri} ended")
-        useful = session.packets_received > 0 or now - since >= self._patience
         self.error = error
         self.targets.lost(client.target, now, error, proven=useful and error.retriable)
 

@@ -75,12 +75,14 @@ class Upkeep:
     async def start(self) -> None:
         """As `ConnectionPool.start`."""
         if self.running:
+            await self.settled()
             return
         self.running = True
         self.maker.targets.hope_again()
         self.shelf.begin()
         try:
             await self.settled()
+            self.check_running()
         except BaseException:
             await self.close(graceful=False)
             raise
@@ -229,12 +231,16 @@ class Upkeep:
         now = self.clock()
         self.shelf.sweep(now)
         self.shelf.shrink(now)
-        if self._health_check is not None:
-            for member in self.shelf.to_check(now, self._health_interval, AT_ONCE):
-                check = asyncio.get_running_loop().create_task(self._check(member, self._health_check))
-                self._checks.add(check)
-                check.add_done_callback(self._checks.discard)
+        self._begin_checks(now)
         self.look()
+
+    def _begin_checks(self, now: float) -> None:
+        if self._health_check is None or not self.running:
+            return
+        for member in self.shelf.to_check(now, self._health_interval, AT_ONCE):
+            check = asyncio.get_running_loop().create_task(self._check(member, self._health_check))
+            self._checks.add(check)
+            check.add_done_callback(self._checks.discard)
 
     async def _check(self, member: Member[PooledClient], health_check: HealthCheck) -> None:
         healthy = False
@@ -251,6 +257,7 @@ class Upkeep:
         finally:
             self.shelf.checked(member, self.clock(), healthy=healthy)
         self.look()
+        self._begin_checks(self.clock())
 
     def _tidy(self, *, graceful: bool = True) -> list[PooledClient]:
         """Close what has left, in the background; what that is."""
@@ -258,7 +265,7 @@ class Upkeep:
         now = self.clock() if leaving else 0.0
         for member in leaving:
             client, lost = member.client, member.reason in {"broken", "unhealthy"}
-            self.maker.ended(client, member.created_at, now, by_us=not lost)
+            self.maker.left(client, member.reason, member.created_at, now)
             closing = asyncio.get_running_loop().create_task(client.close(graceful=graceful and not lost))
             self._closings.add(closing)
             closing.add_done_callback(self._closings.discard)
