@@ -77,9 +77,9 @@ COLUMNS = (
     "p50 µs",
     "p99 µs",
     "CPU µs",
-    "MsgTrans TCP by it",
-    "MsgTrans WebSocket by it",
-    "it by bare echo",
+    "TCP by it",
+    "WebSocket by it",
+    "it by bare",
 )
 CELLS = [Cell(in_flight, size) for size in SIZES for in_flight in IN_FLIGHT]
 
