@@ -4,6 +4,7 @@ The server is pinned to one core and the load generator to another. Over HTTP 64
 flight; each heartbeats an instance of its own, or looks up a service of ten instances of its own. The bare ASGI
 application answers with as many bytes as the lookup and decodes nothing, on uvicorn with uvloop and httptools, in the
 same run.
+The heartbeats marked "parsed" go to a second node, which recognises none by its bytes (`--no-heartbeat-recognition`).
 Rounds alternate between the cases; medians are printed.
 
     python benchmarks/registry_doors.py [--seconds 2] [--rounds 3] [--json]
@@ -113,13 +114,15 @@ def main() -> None:
     options = parser.parse_args()
     pin_self(1)
     node_command = ("-m", "artemis", "serve", "--port", "0", "--region", "r1", "--zone", "z1", "--lease-ttl", "3600")
-    with server(*node_command, core=0) as (_, node):
+    parsing = (*node_command, "--no-heartbeat-recognition")
+    with server(*node_command, core=0) as (_, node), server(*parsing, core=0) as (_, other):
         everything = [instance(s, k) for s in range(SERVICES) for k in range(PER_SERVICE)]
-        url = f"http://{node[0]}:{node[1]}/api/"
         fields = {"Content-Type": "application/json"}
-        urllib.request.urlopen(
-            urllib.request.Request(url + "registry/register.json", heartbeat(*everything), fields)
-        ).read()
+        for host, port in (other, node):
+            url = f"http://{host}:{port}/api/"
+            urllib.request.urlopen(
+                urllib.request.Request(url + "registry/register.json", heartbeat(*everything), fields)
+            ).read()
         answer = urllib.request.urlopen(urllib.request.Request(url + "discovery/lookup.json", lookup(1), fields)).read()
         with server("-c", BARE, str(len(answer)), core=0) as (_, bare):
             ten = [[instance(s, k) for k in range(PER_SERVICE)] for s in range(SERVICES)]
@@ -137,6 +140,13 @@ def main() -> None:
                 "MsgTrans lookup": (msgtrans(16, lookup, 16), node, 8),
                 "MsgTrans heartbeat": (msgtrans(2, lambda n: heartbeat(ten[n][0]), 16), node, 8),
                 "MsgTrans heartbeat of 100": (msgtrans(2, lambda n: heartbeat(*hundred[n]), 4), node, 8),
+                "HTTP heartbeat, parsed": (
+                    http("/api/registry/heartbeat.json", lambda n: heartbeat(ten[n][0])),
+                    other,
+                    CONNECTIONS,
+                ),
+                "MsgTrans heartbeat, parsed": (msgtrans(2, lambda n: heartbeat(ten[n][0]), 16), other, 8),
+                "MsgTrans of 100, parsed": (msgtrans(2, lambda n: heartbeat(*hundred[n]), 4), other, 8),
             }
             rounds: dict[str, list[Result]] = {name: [] for name in cases}
             for _ in range(options.rounds):

@@ -74,6 +74,23 @@ async def test_a_packed_heartbeat_is_recognised(server, wire):
     assert 2 * 150 == server.node.registry.counters.renewed_by_plan
 
 
+async def test_recognition_can_be_turned_off(server, wire):
+    """Without it the same messages get the same answers, each parsed; on again, they are learnt anew."""
+    both = {"instances": [instance(1), instance(2)]}
+    await wire.post("/api/registry/register.json", both)
+    counters = server.node.registry.counters
+    for recognised, by_plan in ((True, 2), (False, 0), (True, 4)):  # the bytes are known still, their plan is not
+        server.reconfigure(server.config.model_copy(update={"heartbeat_recognition": recognised}))
+        before = counters.renewed_by_plan, counters.renewed + counters.renewed_by_plan
+        for _ in range(3):
+            answer = await wire.post("/api/registry/heartbeat.json", both)
+            assert SUCCESS == answer["responseStatus"]
+        assert (by_plan, 6) == (
+            counters.renewed_by_plan - before[0],
+            counters.renewed + counters.renewed_by_plan - before[1],
+        )
+
+
 async def test_as_a_java_client_sends_it(wire):
     """gzip, chunked, repeated Content-Type and Accept headers, names in any letter case."""
     body = gzip.compress(json.dumps({"INSTANCES": [instance()], "unknownName": 1}).encode())

@@ -30,7 +30,7 @@ from artemis.server.numbers import numbers
 from artemis.server.persistence import LATEST, PREVIOUS, Persistence
 from artemis.server.provenance import shown_settings
 from artemis.server.rate_limit import rate_limits
-from artemis.server.reload import Reconfiguration, node_limits, node_timings, preserve, reconfigured
+from artemis.server.reload import Reconfiguration, node_limits, node_timings, preserve, recognise, reconfigured
 from artemis.server.ticks import Ticks
 from artemis.server.turns import in_turns
 from artemis.server.websocket.door import WebSocketDoor
@@ -156,6 +156,7 @@ class NodeServer:
         identity, saved = self._remember(claim)
         self.node = self._make_node(identity, saved)
         preserve(self, self._config)
+        recognise(self, self._config)
         # All that stands around the node; nothing of it answers or asks anybody yet.
         self.doors = self._make_doors(guard)
         self._join()

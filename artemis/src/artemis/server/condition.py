@@ -40,7 +40,7 @@ class Condition:
     other nodes that ought to be there and that it does not speak of, as they are down or were never met.
     `availability` decides what is served, as `status`, `serves_registry`, `serves_discovery` and `standing` tell;
     `members` are the other nodes, None for a node without. `generation` changes whenever something changes that the
-    outcome of all requests depends on.
+    outcome of all requests depends on. `recognises`: whether a client's heartbeat may be known by its bytes.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Condition:
         self.standing = Standing()
         self.serves_registry = self.serves_discovery = False
         self.generation = -1
+        self.recognises = True
         self.as_of: int | None = None
         self.missing_nodes = 0
         self._stale_since: int | None = None
@@ -127,6 +128,11 @@ class Condition:
         """Say whether instances and lookups of other zones of the region are served (spec 6.5)."""
         self._allow_registry = registry
         self._allow_discovery = discovery
+        self._settle()
+
+    def recognise_heartbeats(self, recognise: bool) -> None:
+        """Let heartbeats be known by their bytes, or have each of them parsed; what was learnt is void."""
+        self.recognises = recognise
         self._settle()
 
     def wait_for(self, what: str | None) -> None:

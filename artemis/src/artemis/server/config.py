@@ -62,6 +62,9 @@ class ServeConfig(ClusterOptions):
         le=302_400,
         description="Seconds between heartbeats that clients are expected to keep; default: TTL/4.",
     )
+    heartbeat_recognition: bool = Field(
+        True, description="Renew what repeats the message before it without parsing it; off to measure, or to go back."
+    )
     self_preservation: bool = Field(True, description="Hold leases longer when many fall silent at once.")
     preservation_hold: float = Field(
         60.0, ge=0, le=86_400, description="Seconds a silent lease is held longer while self-preservation is active."

@@ -39,11 +39,12 @@ class HeartbeatMemory:
         return plan is not None and digest == self._digest and node.renew(plan, now)
 
     def caller(self, node: Node, digest: int) -> Call:
-        """What to call with the request of a message that was not recognised; when it came last already, it is learnt.
+        """What to call with the request of a message that was not recognised; when it came last already, it is learnt,
+        unless the node recognises none (`heartbeat_recognition`).
 
         A request in many slices is never learnt: no slice of it is the message.
         """
-        again = digest == self._digest
+        again = node.recognises and digest == self._digest
         self._digest, self._plan = digest, None
 
         def plain(request: msgspec.Struct | None, now: int) -> object:

@@ -84,6 +84,11 @@ def _allow(server: NodeServer, config: ServeConfig) -> None:
     )
 
 
+def recognise(server: NodeServer, config: ServeConfig) -> None:
+    """Say whether heartbeats are known by their bytes."""
+    server.node.recognise_heartbeats(config.heartbeat_recognition)
+
+
 def _bound_registry(server: NodeServer, config: ServeConfig) -> None:
     server.node.registry.limits = node_limits(config)
     server.node.operations.max_records = config.max_operations
@@ -115,6 +120,7 @@ _LIVE: Mapping[str, _Apply] = {
     "legacy_lease_ttl": _retime,
     "heartbeat_interval": _retime,
     "preservation_hold": _retime,
+    "heartbeat_recognition": recognise,
     "tombstone_lifetime": _retime,
     "peers": _regroup,
     "peer_grace": _retime,
