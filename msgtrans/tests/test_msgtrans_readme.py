@@ -18,9 +18,19 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
 
 @pytest.mark.parametrize("block", range(len(BLOCKS)))
 def test_the_blocks_run(block: int) -> None:
-    """Every Python block is a whole program: it compiles, runs with its own imports, and complains about nothing."""
+    """Every Python block is a whole program: it compiles, runs with its own imports, and complains about nothing.
+
+    One that serves for ever says when it does, and ends well when it is told to.
+    """
     compile(BLOCKS[block], f"README.md, Python block {block}", "exec")
     command = [sys.executable, "-W", "error", "-c", BLOCKS[block]]
+    if ".run(ready=" in BLOCKS[block]:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as serving:
+            assert serving.stdout is not None
+            assert serving.stdout.readline().startswith("serving tcp://127.0.0.1:")
+            serving.terminate()
+            assert ("", "", 0) == (*serving.communicate(timeout=30), serving.returncode)
+        return
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     warned = "lost a connection: "  # by the program that stops a server
     complaints = [line for line in done.stderr.splitlines() if not line.startswith(warned)]
@@ -86,6 +96,7 @@ def shown(value: object) -> str:
         msgtrans.LoadBalancerConfig,
         msgtrans.ReconnectingConfig,
         msgtrans.SmartPoolConfig,
+        msgtrans.WorkersConfig,
     ],
 )
 def test_the_options_are_listed_with_their_defaults(config: type[msgspec.Struct]) -> None:
