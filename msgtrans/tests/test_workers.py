@@ -227,7 +227,7 @@ def test_workers_that_cannot_start_are_not_tried_again() -> None:
     """What fails before any worker has served fails at once, with the reason of the worker."""
     with Workers(fails=True) as workers:
         assert 1 == workers.end(None)
-        assert "msgtrans.errors.WorkerError: raised RuntimeError: no database" == workers.lines[-1]
+        assert "msgtrans.errors.WorkerError: a worker raised RuntimeError: no database" == workers.lines[-1]
 
 
 def test_a_port_in_use_is_refused_although_workers_share_it() -> None:
@@ -357,4 +357,32 @@ def test_nobody_waits_at_an_empty_place() -> None:
         asyncio.run(visit())
         workers.until("worker 0 ended: exit code 3; the next one starts in 60 s")
         assert {b"1"} == {index for _ in range(20) for index in asyncio.run(word(uri, b"index"))}
+        assert 0 == workers.end()
+
+
+def test_serve_echo_with_workers() -> None:
+    """`msgtrans serve-echo --workers` says where it listens, and any of its workers tells of all."""
+    with Workers(sys.executable, "-m", "msgtrans", "serve-echo", "--tcp", "127.0.0.1:0", "--workers", "2") as workers:
+        uri = workers.uri()
+
+        async def visit() -> list[int]:
+            async with TransportClient(uri) as client:
+                assert b"hello" == (await client.request(b"hello")).payload
+                return [worker.index for worker in (await fetch_statistics(client)).workers]
+
+        assert [0, 1] == asyncio.run(visit())
+        command = [
+            sys.executable,
+            "-m",
+            "msgtrans",
+            "serve-echo",
+            "--tcp",
+            uri.removeprefix("tcp://"),
+            "--workers",
+            "2",
+        ]
+        with Workers(*command) as second:
+            assert 1 == second.end(None)
+            assert "the port is in use" in second.lines[-1]
+            assert not second.said("Traceback")
         assert 0 == workers.end()

@@ -77,9 +77,11 @@ def test_what_cannot_start_is_given_up_at_once() -> None:
     """A worker that says that trying again is hopeless is believed, unless others serve."""
     plan = Plan(CONFIG, 0)
     plan.begin(0)
-    assert [Closing(), Stop(1), Stop(2)] == acts(plan.failing(1, "the port is in use", 1, hopeless=True))
+    assert [Closing(), Stop(1), Stop(2)] == acts(
+        plan.failing(1, "could not serve: the port is in use", 1, hopeless=True)
+    )
     assert [] == plan.exited(2, "exit code 1", 1)
-    assert [End("the port is in use")] == plan.exited(1, "exit code 1", 1)
+    assert [End("a worker could not serve: the port is in use")] == plan.exited(1, "exit code 1", 1)
     assert [] == acts(started().failing(1, "the port is in use", 1, hopeless=True))
 
 

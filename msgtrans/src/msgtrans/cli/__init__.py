@@ -7,8 +7,9 @@ Not here: what the commands do (`echo`, `ping`, `load`, `top`), and anything a p
 
 from __future__ import annotations
 
+import logging
 import sys
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -19,7 +20,7 @@ from rich.table import Table
 
 from msgtrans import __version__
 from msgtrans.adapters.registry import transports
-from msgtrans.cli.echo import echo_server, serve, server_tls
+from msgtrans.cli.echo import echo_server, run_workers, serve, server_tls
 from msgtrans.cli.files import raise_file_limit
 from msgtrans.cli.live import live
 from msgtrans.cli.load import BenchPlan, BenchResult, Load, bench
@@ -47,9 +48,11 @@ from msgtrans.loops import run
 from msgtrans.middleware.statistics import BIZ_TYPE, FRESH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
     from contextlib import AbstractAsyncContextManager
     from typing import TypeVar
+
+    from msgtrans.server import TransportServer
 
     T = TypeVar("T")
 
@@ -96,6 +99,7 @@ def serve_echo_command(
     statistics: Annotated[
         bool, typer.Option("--statistics/--no-statistics", help="Tell `msgtrans top` what goes on.")
     ] = True,
+    workers: Annotated[int, typer.Option(min=1, max=512, help="Processes that serve.")] = 1,
 ) -> None:
     """Answer each request with its payload, and send each one-way message back.
 
@@ -104,11 +108,19 @@ def serve_echo_command(
     if tcp is None and ws is None:
         tcp, ws = "127.0.0.1:8001", "127.0.0.1:8002"
 
-    async def work() -> None:
-        server = echo_server(tcp, ws, tls=server_tls(certificate, key, client_ca), statistics=statistics)
-        await serve(server, ready=typer.echo, told=partial(typer.echo, err=True))
+    def server() -> TransportServer:
+        tls = server_tls(certificate, key, client_ca)
+        return echo_server(tcp, ws, tls=tls, statistics=statistics, workers=workers)
 
-    _run(work())
+    async def work() -> None:
+        await serve(server(), ready=typer.echo, told=partial(typer.echo, err=True))
+
+    if workers == 1:
+        _run(work())
+        return
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    with _told():
+        run_workers(server(), ready=typer.echo)
 
 
 @app.command("ping")
@@ -300,9 +312,16 @@ def _options(
 
 def _run(work: Coroutine[object, object, T], interrupted: Callable[[], None] = lambda: None) -> T:
     """The result of `work`; whatever ends it otherwise ends the command. interrupted: called on Ctrl-C."""
+    with _told(interrupted):
+        return run(work)
+
+
+@contextmanager
+def _told(interrupted: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Whatever fails in here ends the command with a sentence."""
     raise_file_limit()
     try:
-        return run(work)
+        yield
     except ConfigurationError as error:
         _fail(str(error), 2)
     except TransportError as error:

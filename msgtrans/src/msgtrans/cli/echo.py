@@ -24,16 +24,23 @@ MAX_CONNECTIONS: Final = 20_000  # of each listener and of all; a server to try 
 
 
 def echo_server(
-    tcp: str | None, ws: str | None = None, *, tls: TlsServerConfig | None = None, statistics: bool = True
+    tcp: str | None,
+    ws: str | None = None,
+    *,
+    tls: TlsServerConfig | None = None,
+    statistics: bool = True,
+    workers: int = 1,
 ) -> TransportServer:
     """A server that answers a request with its payload, and sends a one-way message back one-way.
 
     tcp, ws: "HOST:PORT" to listen on, None for not. tls: inside TLS, both. statistics: tell them to who asks.
+    workers: processes; with more than one it is for `run_workers`, not for `serve`.
     """
     server = TransportServer(
         tcp=TcpServerConfig(bind_address=tcp, tls=tls, max_connections=MAX_CONNECTIONS) if tcp else None,
         ws=WebSocketServerConfig(bind_address=ws, tls=tls, max_connections=MAX_CONNECTIONS) if ws else None,
         max_connections=MAX_CONNECTIONS,
+        workers=workers,
     )
     if statistics:
         server.use(StatisticsMiddleware(name="msgtrans serve-echo"))
@@ -83,6 +90,16 @@ async def serve(server: TransportServer, ready: Callable[[str], object], told: C
         for uri in uris:
             ready(f"listening {uri}")
         await stop.wait()
+
+
+def run_workers(server: TransportServer, ready: Callable[[str], object]) -> None:
+    """As `serve`, from several processes; SIGHUP replaces them one by one, and so reads certificates again, too."""
+
+    def tell(uris: list[str]) -> None:
+        for uri in one_for_each_listener(uris):
+            ready(f"listening {uri}")
+
+    server.run(ready=tell)
 
 
 def one_for_each_listener(uris: list[str]) -> list[str]:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import msgspec
 
+from msgtrans.errors import TransportError
 from msgtrans.workers.messages import (
     MAX_FILES,
     AskGroup,
@@ -110,16 +111,15 @@ class WorkerLink:
         self._channel.close()
 
     def run(self, work: Callable[[WorkerLink], None]) -> int:
-        """Do the work of this process; its exit code. What it raises is logged, and told to the supervisor."""
+        """Do the work of this process; its exit code. The supervisor is told what it raises; bugs are logged."""
         try:
             work(self)
+        except TransportError as error:
+            self._last_words(Failing(f"could not serve: {error}", hopeless=not self._was_ready))
+            return FAILED
         except Exception as error:
-            if self._was_ready:
-                logger.exception("worker %d failed", self.worker.index)
-            else:
-                logger.error("worker %d could not start", self.worker.index, exc_info=error)  # noqa: TRY400
-            why = f"raised {type(error).__name__}: {error}"
-            self._last_words(Failing(why, hopeless=not self._was_ready))
+            logger.exception("worker %d failed", self.worker.index)
+            self._last_words(Failing(f"raised {type(error).__name__}: {error}", hopeless=not self._was_ready))
             return FAILED
         self._last_words(Report(self.counters()))
         return 0

@@ -155,7 +155,7 @@ class Plan:
         if life is None:
             return []
         life.told = why
-        return self._give_up(why, now) if hopeless and not self._was_ready and not self.stopping else []
+        return self._give_up(f"a worker {why}", now) if hopeless and not self._was_ready and not self.stopping else []
 
     def exited(self, number: int, how: str, now: float) -> list[Action]:
         """A process has ended. how: in words, as "exit code 1"."""
