@@ -23,11 +23,12 @@ class Assembly:
     Its length is the memory that it holds: that of its pieces.
     """
 
-    __slots__ = ("_buffers", "_pieces", "_room", "missing")
+    __slots__ = ("_buffers", "_pieces", "_room", "_views", "missing")
 
     def __init__(self, need: int, buffers: BufferPool) -> None:
         self._buffers = buffers
         self._pieces: list[bytearray] = []
+        self._views: list[memoryview] = []  # of the pieces: a slice of a view is filled without another copy
         self._room = 0  # bytes free in the last piece
         self.missing = need
 
@@ -36,24 +37,26 @@ class Assembly:
 
     def take(self, data: bytes | bytearray | memoryview) -> int:
         """Copy what belongs to the packet from the beginning of `data`; how many bytes that were."""
-        at, stop = 0, min(len(data), self.missing)
+        at, stop, room = 0, min(len(data), self.missing), self._room
         while at < stop:
-            if not self._room:
-                self._pieces.append(self._buffers.get(PIECE))
-                self._room = PIECE
-            size = min(self._room, stop - at)
-            filled = PIECE - self._room
-            self._pieces[-1][filled : filled + size] = data[at : at + size] if at or size < len(data) else data
-            self._room -= size
+            if not room:
+                piece = self._buffers.get(PIECE)
+                self._pieces.append(piece)
+                self._views.append(memoryview(piece))
+                room = PIECE
+            size = min(room, stop - at)
+            filled = PIECE - room
+            self._views[-1][filled : filled + size] = data[at : at + size]
+            room -= size
             at += size
+        self._room = room
         self.missing -= stop
         return stop
 
     def split(self, ext_size: int) -> tuple[bytes, bytes]:
         """Ext header and payload, once nothing is missing; gives the pieces back."""
-        views = [memoryview(piece)[:PIECE] for piece in self._pieces]
-        if self._room:
-            views[-1] = views[-1][: PIECE - self._room]
+        views = self._views
+        views[-1] = views[-1][: PIECE - self._room]
         body = HEADER_SIZE + ext_size
         if body <= PIECE:
             ext_header = bytes(views[0][HEADER_SIZE:body])
@@ -62,15 +65,13 @@ class Assembly:
         else:  # an ext header of nearly 64 KiB
             whole = b"".join(views)
             ext_header, payload = whole[HEADER_SIZE:body], whole[body:]
-        for view in views:
-            view.release()
-        views.clear()
         self.release()
         return ext_header, payload
 
     def release(self) -> None:
         """Give the pieces back, whatever is in them."""
+        self._views.clear()
         for piece in self._pieces:
             self._buffers.release(piece)
-        self._pieces = []
+        self._pieces.clear()
         self._room = 0

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 LARGEST: Final = 10 * MIB  # bytes of a buffer that is taken back
 REMEMBERED: Final = 512  # events that a stream holds
+_SMALL, _MEDIUM, _LARGE = (kind.value for kind in BufferClass)
 STEP: Final = 0.8  # by which limits shrink under pressure
 RELIEF: Final = 0.5  # of the threshold; with at most as much cached, limits grow again
 
@@ -51,6 +52,7 @@ class _Shelf:
         "allocated",
         "allocated_bytes",
         "cached_bytes",
+        "capacity",
         "cleared",
         "dropped",
         "evicted",
@@ -66,6 +68,7 @@ class _Shelf:
 
     def __init__(self, kind: BufferClass, limit: int) -> None:
         self.kind = kind
+        self.capacity = kind.value
         self.name = kind.name.lower()
         self.limit = limit
         self.kept: dict[int, bytearray] = {}
@@ -120,15 +123,15 @@ class BufferPool:
         It is as long as its class says, or longer, and not cleared. Raises ConfigurationError for 0 bytes, less, or
         more than 65 536.
         """
-        shelf = self._shelf(wanted)
+        shelf = self._large if _MEDIUM < wanted <= _LARGE else self._shelf(wanted)
         if shelf.kept:
-            buffer = shelf.kept.popitem()[1]  # the last one back is the likeliest to be in the processor's cache
+            _, buffer = shelf.kept.popitem()  # the last one back is the likeliest to be in the processor's cache
             shelf.cached_bytes -= len(buffer)
             shelf.hits += 1
             if self._hub.streams:
                 self._hub.emit(CacheHit(shelf.kind))
             return buffer
-        capacity = shelf.kind.value
+        capacity = shelf.capacity
         shelf.misses += 1
         shelf.allocated += 1
         shelf.allocated_bytes += capacity
@@ -145,17 +148,17 @@ class BufferPool:
         10 MiB.
         """
         size = len(buffer)
-        shelf = (
-            self._large if size >= BufferClass.LARGE else self._medium if size >= BufferClass.MEDIUM else self._small
-        )
-        if id(buffer) in shelf.kept:
+        shelf = self._large if size >= _LARGE else self._medium if size >= _MEDIUM else self._small
+        kept, identity = shelf.kept, id(buffer)
+        if identity in kept:
             self._refuse("was released already; release what was borrowed once")
-        if not BufferClass.SMALL <= size <= LARGEST:
-            self._refuse(f"has {size} bytes; those of 1024 to {LARGEST} are taken back")
-        if len(shelf.kept) >= shelf.limit:
+        if not _SMALL <= size <= LARGEST:
+            self._refuse(f"has {size} bytes; those of {_SMALL} to {LARGEST} are taken back")
+        if len(kept) >= shelf.limit:
             shelf.dropped += 1
             return False
-        shelf.keep(buffer)
+        kept[identity] = buffer
+        shelf.cached_bytes += size
         shelf.returned += 1
         if self._hub.streams:
             self._hub.emit(BufferReturned(shelf.kind))
@@ -166,7 +169,7 @@ class BufferPool:
         made = 0
         for shelf, count in zip(self._shelves, (small, medium, large), strict=True):
             for _ in range(min(count, shelf.limit - len(shelf.kept))):
-                shelf.keep(bytearray(shelf.kind.value))
+                shelf.keep(bytearray(shelf.capacity))
                 shelf.preallocated += 1
                 made += 1
         return made
@@ -233,13 +236,9 @@ class BufferPool:
         )
 
     def _shelf(self, wanted: int) -> _Shelf:
-        if BufferClass.MEDIUM < wanted <= BufferClass.LARGE:
-            return self._large
-        if BufferClass.SMALL < wanted <= BufferClass.MEDIUM:
-            return self._medium
-        if 0 < wanted <= BufferClass.SMALL:
-            return self._small
-        raise ConfigurationError("wanted", f"is {wanted}; use 1 to {BufferClass.LARGE.value} bytes, or a BufferClass")
+        if 0 < wanted <= _LARGE:
+            return self._small if wanted <= _SMALL else self._medium if wanted <= _MEDIUM else self._large
+        raise ConfigurationError("wanted", f"is {wanted}; use 1 to {_LARGE} bytes, or a BufferClass")
 
     def _refuse(self, why: str) -> NoReturn:
         self._refused += 1
