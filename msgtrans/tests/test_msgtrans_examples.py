@@ -154,6 +154,17 @@ def test_pool() -> None:
     ]
 
 
+def test_workers() -> None:
+    """workers.py answers from two processes, each of which tells about both, and ends well."""
+    with running("workers.py", "serve", "127.0.0.1:0") as server:
+        lines = output("workers.py", "ask", server.line().removeprefix("serving "))
+    assert [f"hello Ada, this is worker {index}" for index in (0, 1)] == [
+        line.split(", process ")[0] for line in lines[:2]
+    ]
+    processes = " and ".join(line.split(", process ")[1] for line in lines[:2])
+    assert [f"21 connections so far, to the processes {processes}"] == lines[2:]
+
+
 def test_middleware() -> None:
     """middleware.py logs sessions, knows who asks, measures requests, and refuses unknown operations and peers."""
     lines = output("middleware.py")
@@ -179,6 +190,7 @@ def test_middleware() -> None:
         ["echo_client.py", "tcp://127.0.0.1:1"],
         ["chat_room.py", "client", "Ada", "ws://127.0.0.1:1/lobby"],
         ["echo_server.py", "here"],
+        ["workers.py", "serve", "here"],
         ["transport_events.py", "tcp://here"],
         ["chat_room.py", "server", "here"],
     ],
