@@ -23,6 +23,8 @@ from msgtrans import (
     TransportServer,
     TransportTimeoutError,
 )
+from msgtrans.adapters.registry import TransportRegistry
+from msgtrans.adapters.tcp import TcpTransport
 from msgtrans.config import NO_RETRY, CircuitBreakerConfig, RetryConfig, SmartPoolConfig, TcpClientConfig
 from msgtrans.middleware import AuthenticationMiddleware, TokenMiddleware, fixed_tokens
 from msgtrans.pool.connections import ConnectionPool
@@ -48,8 +50,10 @@ if TYPE_CHECKING:
     from carriers import Carrier
     from conftest import Until
 
+    from msgtrans.link import Link
     from msgtrans.pool.events import PoolEventStream
     from msgtrans.pool.making import PooledClient
+    from msgtrans.transport import ClientConfig, Host
 
 SMALL = SmartPoolConfig(initial_size=2, max_size=4, min_connections=1, expansion_cooldown=0, shrink_cooldown=600)
 FIXED = SmartPoolConfig(initial_size=2, max_size=2)
@@ -558,6 +562,23 @@ async def test_closing(server: TransportServer, until: Until) -> None:
         assert b"again" == (await pool.request(b"again")).payload
 
 
+async def test_closing_is_cancelled(server: TransportServer, until: Until) -> None:
+    """Cancelled while it closes, a pool drops what is still open, in use or not."""
+    for turns in range(3):
+        pool = pool_of(server, health_check=lambda client: client.request(b"x"), health_interval=0.02)
+        await pool.start()
+        client = await pool.get()
+        closing = asyncio.create_task(pool.close())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.gather(closing, return_exceptions=True)
+        await pool.close()
+        await until(lambda: not server.sessions)
+        pool.release(client)
+        assert (0, True) == (pool.stats().total_connections, adds_up(pool))
+
+
 async def test_starting_twice(server: TransportServer) -> None:
     """Two starts at a time make the connections once; one whose pool is closed meanwhile says so."""
     pool = pool_of(server)
@@ -591,6 +612,42 @@ async def test_closing_while_connecting(server: TransportServer) -> None:
         assert (0, 0) == (pool.stats().total_connections, pool.stats().connecting)
         assert [0] == [target.load for target in pool._upkeep.maker.targets.all]
         assert adds_up(pool)
+
+
+async def test_an_unexpected_failure_is_one_of_the_attempt(
+    server: TransportServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever a transport raises is logged and ends its attempt; the pool goes on, and callers are told."""
+
+    class Faulty(TcpTransport):
+        async def connect(self, config: ClientConfig, host: Host) -> Link:
+            raise RuntimeError("a bug")
+
+    registry = TransportRegistry(plugins=False)
+    registry.register(Faulty(), override=True)
+    with pytest.raises(ConnectError, match="failed unexpectedly: RuntimeError"):
+        await pool_of(server, registry=registry).start()
+    assert "connecting to tcp://" in caplog.text
+
+
+async def test_a_stream_is_followed(server: TransportServer) -> None:
+    """Whoever awaits the next event gets it when it happens, and the stream ends with the pool."""
+    async with pool_of(server) as pool:
+        stream = pool.events()
+        for _ in range(2):
+            following = asyncio.create_task(anext(stream))
+            await asyncio.sleep(0)
+            client = await pool.get()
+            assert isinstance(await following, ConnectionAcquired)
+            pool.release(client)
+            assert isinstance(await anext(stream), ConnectionReleased)
+        gone = asyncio.create_task(anext(stream))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+    assert {"closed"} == {event.reason async for event in stream}
+    with pytest.raises(StopAsyncIteration):
+        await anext(stream)
 
 
 async def test_streams_hold_so_many_events(server: TransportServer) -> None:

@@ -174,10 +174,22 @@ def test_broken_connections_are_never_handed_out() -> None:
     pool.wait(caller, 1)
     lines[1].is_connected = False
     pool.give_back(lines[1], 2)
+    pool.add(lines[1], 2)  # it broke as soon as it was made
     serve(pool, 2)
-    assert (["broken"], None, 3) == (reasons(pool), caller.got, pool.missing())
+    assert (["broken", "broken"], None, 3) == (reasons(pool), caller.got, pool.missing())
     fill(pool, 3)
     assert caller.got is not None
+
+
+def test_nothing_shrinks_while_somebody_waits() -> None:
+    """However few are in use, connections stay while a caller is in line."""
+    pool = started()
+    pool.create(2)
+    fill(pool, 0)
+    key = pool.wait(Caller(), 0)
+    assert (False, 4) == (pool.shrink(0), pool.total)
+    pool.forget(key)
+    assert (True, 3) == (pool.shrink(0), pool.total)
 
 
 def test_what_breaks_in_use_leaves_when_given_back() -> None:

@@ -218,8 +218,6 @@ class Shelf(Generic[ClientT, WaiterT]):
         """Have idle connections leave, if so few are in use, and the cool-down is over. Whether any left."""
         if self._waiting:
             return False
-        if self._waiting:
-            return False
         size = len(self._members)
         surplus = size - self.growth.shrinkable_to(size, len(self._in_use), now)
         leaving = [self._idle.popleft() for _ in range(min(surplus, len(self._idle)))]

@@ -94,13 +94,12 @@ class Upkeep:
         self.running = False
         self._schedule(math.inf)
         self._fail_waiters(lambda: SessionClosedError("the pool of connections was closed"))
-        clients = self.shelf.clear(self.clock())
+        clients = self.shelf.clear(self.clock()) + self._tidy(graceful=graceful)
         try:
             await self.maker.stop()
             for check in self._checks:
                 check.cancel()
             await asyncio.gather(*self._checks, return_exceptions=True)
-            clients += self._tidy(graceful=graceful)
             await asyncio.gather(*(client.close(graceful=graceful) for client in clients), *self._closings)
         finally:
             for client in clients:
