@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from io import StringIO
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
@@ -28,7 +29,7 @@ from msgtrans.cli import app
 from msgtrans.cli.screen import screen
 from msgtrans.cli.top import Look, compare
 from msgtrans.cli.words import duration, plural, volume
-from msgtrans.middleware import ServerStatistics, SessionSummary
+from msgtrans.middleware import ServerStatistics, SessionSummary, WorkerSummary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,6 +148,36 @@ def test_the_screen_tells_of_trouble() -> None:
     assert "listening on tcp://127.0.0.1:8001" in shown(look)[1]
     lost = Look(uri=look.uri, statistics=look.statistics, trouble="no news, trying again: nothing listens there")
     assert shown(lost)[1].strip() == "no news, trying again: nothing listens there"
+
+
+def test_workers_are_shown() -> None:
+    """Each worker has a line, as far as there is room, with its rates, and with what is wrong with it."""
+
+    def at(uptime: float, count: int) -> ServerStatistics:
+        workers = [
+            WorkerSummary(
+                index=index,
+                pid=7000 + index,
+                ready=index != 1,
+                uptime=uptime,
+                reported=60.0 if index == 2 else 0.1,
+                counters=EndpointStats(connections_open=index, packets_received=packets, packets_sent=2 * packets),
+            )
+            for index in range(count)
+            for packets in [int(uptime) * 10 * (index + 1)]
+        ]
+        return msgspec.structs.replace(statistics(uptime), workers=workers, restarts=4)
+
+    look = compare("tcp://orders:1", compare("tcp://orders:1", None, at(10, 1)), at(12, 20))
+    lines = shown(look)
+    (start,) = (number for number, line in enumerate(lines) if "worker" in line)
+    assert "12 more not shown, 4 restarts" in lines[start]
+    rows = [line.split() for line in lines[start + 1 : start + 9]]
+    assert ["0", "7000", "12", "s", "0", "10", "20"] == rows[0]
+    assert ["1", "7001", "starting", "12", "s", "1", "-", "-"] == rows[1]
+    assert ["2", "7002", "silent", "for"] == rows[2][:4]
+    assert len(lines) <= 24
+    assert not any("worker" in line for line in shown(compare("tcp://orders:1", None, at(1, 0))))
 
 
 @pytest.mark.parametrize(

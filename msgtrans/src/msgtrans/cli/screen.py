@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from msgtrans.cli.top import Look
+    from msgtrans.middleware import WorkerSummary
 
 TRAFFIC: Final = frozenset(
     {
@@ -35,6 +36,7 @@ ORDINARY: Final = frozenset({"read_pauses", "discarded"})
 """Counters of what is no failure of anybody."""
 HEAD: Final = 5  # lines above the counters
 TABLE: Final = 1  # the line above the sessions
+SILENT: Final = 3.0  # seconds without a report that are worth telling
 WIDE: Final = 72  # columns for all there is; with fewer, what matters less is left out
 
 
@@ -46,9 +48,12 @@ def screen(look: Look, *, lines: int = 24, columns: int = 80, hint: str = "") ->
     events = _events(look)
     wide = columns >= WIDE
     parts: list[RenderableType] = [_head(look), _traffic(look, wide=wide)]
+    workers = look.statistics.workers[: max(lines // 3, 1)]
+    if workers:
+        parts.append(_workers(look, workers))
     if events:
         parts.append(Columns(events, padding=(0, 3)))
-    used = HEAD + (len(events) + 1) // 2 + TABLE + bool(hint)
+    used = HEAD + (len(events) + 1) // 2 + TABLE + bool(hint) + (len(workers) + TABLE if workers else 0)
     parts.append(_sessions(look, most=max(lines - used, 3), wide=wide))
     if hint:
         parts.append(Text(hint, style="dim"))
@@ -98,6 +103,32 @@ def _events(look: Look) -> list[Text]:
         more = f" (+{growth:,})" if growth else ""
         found.append(Text(f"{name.replace('_', ' ')} {value:,}{more}", style=style, no_wrap=True))
     return found
+
+
+def _workers(look: Look, shown: list[WorkerSummary]) -> Table:
+    """The worker processes, as far as there is room; the sessions below are those of one of them."""
+    statistics = look.statistics
+    more = len(statistics.workers) - len(shown)
+    again = f", {plural(statistics.restarts, 'restart')}" if statistics.restarts else ""
+    table = Table(box=None, padding=(0, 1), header_style="reverse", expand=True)
+    table.add_column("worker", justify="right")
+    table.add_column("process", justify="right")
+    table.add_column(f"{f'{more} more not shown' if more else ''}{again}".removeprefix(", "), ratio=1, no_wrap=True)
+    for name in ("up", "sessions", "in/s", "out/s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for worker in shown:
+        rate = look.workers.get(worker.pid)
+        silent = f"silent for {duration(worker.reported)}" if worker.reported >= SILENT else ""
+        table.add_row(
+            str(worker.index),
+            str(worker.pid),
+            Text(silent if worker.ready else "starting", style="bold red" if silent else ""),
+            duration(worker.uptime),
+            f"{worker.counters.connections_open:,}",
+            f"{rate.packets_in:,.0f}" if rate else "-",
+            f"{rate.packets_out:,.0f}" if rate else "-",
+        )
+    return table
 
 
 def _sessions(look: Look, most: int, *, wide: bool) -> Table:

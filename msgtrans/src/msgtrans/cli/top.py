@@ -37,7 +37,8 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
 class Look(msgspec.Struct, frozen=True, kw_only=True):
     """A server at one moment, compared with the look before.
 
-    rates: of all sessions; sessions: of those that were there both times, by id. None and empty without a look before.
+    rates: of all sessions; sessions, workers: of those that were there both times, by id, by process. None and empty
+    without a look before.
     opened: connections per second. grown: by how much counters have grown, those that have. trouble: why there is
     nothing newer, empty when all is well.
     """
@@ -46,6 +47,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     statistics: ServerStatistics
     rates: Rates | None = None
     sessions: dict[int, Rates] = {}
+    workers: dict[int, Rates] = {}
     opened: float = 0.0
     grown: dict[str, int] = {}
     trouble: str = ""
@@ -70,12 +72,18 @@ def compare(uri: str, before: Look | None, now: ServerStatistics) -> Look:
     if before is not None and seconds == 0:
         return msgspec.structs.replace(before, trouble="")  # it has given the same answer again
     known = {session.id: session for session in then.sessions}
+    others = {worker.pid: worker for worker in then.workers}
     return Look(
         uri=uri,
         statistics=now,
         rates=_rates(then.counters, now.counters, seconds),
         sessions={
             session.id: _rates(known[session.id], session, seconds) for session in now.sessions if session.id in known
+        },
+        workers={
+            worker.pid: _rates(others[worker.pid].counters, worker.counters, seconds)
+            for worker in now.workers
+            if worker.pid in others
         },
         opened=(now.counters.connections_total - then.counters.connections_total) / seconds,
         grown={
