@@ -164,12 +164,16 @@ class ConcurrentQueue(Generic[V]):
 
     def pop_many(self, most: int) -> list[V]:
         """Take out up to `most` items in one step, in order."""
+        taken, weights = [], 0
         with self._lock:
             items = self._items
-            taken = [items.popleft() for _ in range(min(most, len(items)))]
+            for _ in range(min(most, len(items))):
+                item, weight = items.popleft()
+                taken.append(item)
+                weights += weight
             self._dequeued += len(taken)
-            self._weight -= sum(weight for _, weight in taken)
-        return [item for item, _ in taken]
+            self._weight -= weights
+        return taken
 
     def __len__(self) -> int:
         return len(self._items)
