@@ -3,7 +3,7 @@
 A server process for each switch of `Optimizations`, with that one off, and one with all on; a client of the same kind
 to each, in this process. Rounds go through all of them in turn. Printed are the median of the rates with all on, and
 how many times as much is done with a switch on as with it off: in a second, and in a second of processor time of client
-and server together, which other work on the machine disturbs less. 1.00 means that a switch brings nothing to that work.
+and server together, which other work on the machine disturbs less. 1.00 means that a switch brings nothing there.
 
     python benchmarks/msgtrans_switches.py [--rounds 5] [--seconds 0.4] [--scheme tcp] [--json]
 """
