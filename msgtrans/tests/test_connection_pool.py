@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -466,6 +467,17 @@ async def test_who_cannot_be_served_in_time_is_told_at_once(until: Until) -> Non
         await until(lambda: not pool.stats().total_connections)
         with pytest.raises(ConnectError, match=r"can make none: the connection to .* ended"):
             await pool.get(300)
+
+
+async def test_a_first_connection_that_takes_long() -> None:
+    """While the first attempt hangs, callers whose time is over hear that there is no connection."""
+    config = FIXED.replace(enable_warmup=False, min_connections=0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host, port = silent.getsockname()
+        async with ConnectionPool(f"ws://{host}:{port}/", config=config) as pool:
+            with pytest.raises(ConnectError, match="no attempt has come to an end yet"):
+                await pool.get(0.01)
+            assert (1, 1) == (pool.stats().wait_timeouts, pool.stats().connecting)
 
 
 async def test_a_hopeless_address_is_given_up_and_tried_again(until: Until) -> None:

@@ -151,7 +151,7 @@ class Upkeep:
             return
         self.wait_timeouts += 1
         shelf = self.shelf
-        if self._is_cut_off():
+        if not shelf.total:
             waiter.set_exception(self._no_connection())
         else:
             error = ResourceError("use of pooled connections", shelf.in_use, shelf.goal)
@@ -170,7 +170,7 @@ class Upkeep:
     def _no_connection(self) -> TransportError:
         cause = self.maker.error
         error = ConnectError(
-            f"the pool has no connection and can make none: {cause}",
+            f"the pool has no connection and can make none: {cause or 'no attempt has come to an end yet'}",
             retriable=cause.retriable if cause is not None else None,
         )
         error.__cause__ = cause
