@@ -54,6 +54,7 @@ FOR_OUR_OWN_PARTS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "msgtrans.EventStream": ("displace", "full", "put"),
     "msgtrans.PoolEventStream": ("put",),
+    "msgtrans.Monitor": ("session_ended",),
     "msgtrans.resilience.states.StateStream": ("put",),
 }  # fmt: skip
 
@@ -66,6 +67,8 @@ MSGTRANS: Final = Distribution(
         "msgtrans": None,
         "msgtrans.config": None,
         "msgtrans.middleware": None,
+        "msgtrans.monitor": None,
+        "msgtrans.monitor.collector": ("MsgTransCollector",),
         # For transports of other makers.
         "msgtrans.transport": (
             "ClientConfig", "HasCertificates", "Host", "Listener", "ServerConfig", "ServerHost", "Terms", "Transport",
@@ -111,6 +114,7 @@ MSGTRANS: Final = Distribution(
         "msgtrans.pool.allocation.Buffer[AC]*", "msgtrans.pool.allocation.BufferPoolStats",
         "msgtrans.pool.allocation.Cache*", "msgtrans.flow.pipelines.[!S]*", "msgtrans.flow.batching.ProtocolStats",
         "msgtrans.containers.*Stats", "msgtrans.flow.threads.*Stats",
+        "msgtrans.monitor.dashboard.*", "msgtrans.monitor.history.*", "msgtrans.monitor.latency.*",
         "msgtrans.workers.link.*", "msgtrans.workers.messages.*", "msgtrans.middleware.statistics.*Summary",
     ),
 )  # fmt: skip

@@ -28,7 +28,12 @@ from msgtrans import (
 from msgtrans.config import parse_address
 from msgtrans.middleware import LoggingMiddleware
 
-REQUIRED = {"certificate_file": "server.pem", "target_address": "h:1", "target_url": "ws://h/"}
+REQUIRED: dict[str, object] = {
+    "certificate_file": "server.pem",
+    "count": 1,
+    "target_address": "h:1",
+    "target_url": "ws://h/",
+}
 CONFIGS = [
     made
     for made in vars(msgtrans).values()
@@ -37,7 +42,7 @@ CONFIGS = [
 OPTIONS = [(config, field.name) for config in CONFIGS for field in msgspec.structs.fields(config)]
 
 
-def needed(config: type[msgspec.Struct]) -> dict[str, str]:
+def needed(config: type[msgspec.Struct]) -> dict[str, object]:
     """What `config` cannot do without."""
     return {field.name: REQUIRED[field.name] for field in msgspec.structs.fields(config) if field.required}
 
@@ -140,7 +145,7 @@ def test_a_server_takes_a_uri_too() -> None:
 def test_all_configs_are_known() -> None:
     """The tests below see every config that the package offers."""
     offered = {name for name in msgtrans.__all__ if name.endswith(("Config", "Options"))}
-    offered |= {"Optimizations", "Pacing", "RateLimit"}
+    offered |= {"AlertLevels", "BufferLimits", "Optimizations", "Pacing", "RateLimit"}
     assert offered == {config.__name__ for config in CONFIGS}
 
 

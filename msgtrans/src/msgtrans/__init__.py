@@ -10,11 +10,13 @@ from msgtrans.client import TransportClient
 from msgtrans.codec import CodecOptions, PacketDecoder, decode, encode
 from msgtrans.config import (
     Address,
+    AlertLevels,
     Backpressure,
     CircuitBreakerConfig,
     LoadBalancerConfig,
     Optimizations,
     Pacing,
+    PerformanceConfig,
     RateLimit,
     ReconnectingConfig,
     RetryConfig,
@@ -56,9 +58,12 @@ from msgtrans.events import (
     ServerStarted,
     ServerStopped,
 )
+from msgtrans.flow.batching import PacketBatches, ProtocolStats
+from msgtrans.flow.pipelines import ActorStats, SessionPipelines
 from msgtrans.flow.threads import ThreadSender, ThreadSenderStats
 from msgtrans.handlers import Context, Reply
 from msgtrans.info import ConnectionInfo, SessionState
+from msgtrans.monitor.watching import Monitor
 from msgtrans.packet import Compression, Flag, Packet, PacketType
 from msgtrans.pool.allocation import BufferClass, BufferLimits, BufferPoolStats
 from msgtrans.pool.buffers import BufferPool
@@ -80,12 +85,14 @@ from msgtrans.requests import PendingRequests
 from msgtrans.resilience.states import ClientState, StateChanged
 from msgtrans.server import TransportServer
 from msgtrans.session import Session
-from msgtrans.stats import EndpointStats, SessionStats
+from msgtrans.stats import EndpointStats, ErrorStats, SessionStats
 from msgtrans.tls import ServerTls
 from msgtrans.workers.link import Worker
 
 __all__ = [
+    "ActorStats",
     "Address",
+    "AlertLevels",
     "AuthenticationError",
     "Backpressure",
     "BackpressureError",
@@ -112,6 +119,7 @@ __all__ = [
     "ConnectionRemoved",
     "Context",
     "EndpointStats",
+    "ErrorStats",
     "Established",
     "Event",
     "EventStream",
@@ -119,12 +127,15 @@ __all__ = [
     "LoadBalancerConfig",
     "LocalProtocolError",
     "MessageReceived",
+    "Monitor",
     "Optimizations",
     "Pacing",
     "Packet",
+    "PacketBatches",
     "PacketDecoder",
     "PacketType",
     "PendingRequests",
+    "PerformanceConfig",
     "PoolDetailedStatus",
     "PoolError",
     "PoolEvent",
@@ -133,6 +144,7 @@ __all__ = [
     "PoolShrunk",
     "PoolStats",
     "ProtocolError",
+    "ProtocolStats",
     "RateLimit",
     "ReconnectingClient",
     "ReconnectingConfig",
@@ -147,6 +159,7 @@ __all__ = [
     "Session",
     "SessionClosedError",
     "SessionConfig",
+    "SessionPipelines",
     "SessionState",
     "SessionStats",
     "Severity",

@@ -30,6 +30,24 @@ class SessionStats(msgspec.Struct, frozen=True):
     dropped_inbound: int = 0
 
 
+class ErrorStats(msgspec.Struct, frozen=True, kw_only=True):
+    """The errors among the counters of an endpoint, by kind (specification 4.4).
+
+    connection: handshakes and upgrades that failed, and connections turned away. protocol: peers that broke it.
+    authentication: proofs of identity that were wrong. resource: what was refused or lost at a bound. timeout: of
+    requests, writes, packets, upgrades and pings. handler: handlers that raised. total: of all these.
+    Configuration errors are raised to who configures, and retries are those of `ReconnectingClient.status`.
+    """
+
+    total: int
+    connection: int
+    protocol: int
+    authentication: int
+    resource: int
+    timeout: int
+    handler: int
+
+
 class EndpointStats(msgspec.Struct, kw_only=True):
     """A server or client over its whole life, closed sessions included.
 
@@ -94,3 +112,32 @@ class EndpointStats(msgspec.Struct, kw_only=True):
     upgrade_errors: int = 0
     upgrade_timeouts: int = 0
     ping_timeouts: int = 0
+
+    def errors(self) -> ErrorStats:
+        """The errors among them."""
+        connection = self.handshake_failures + self.upgrade_errors + self.connections_refused
+        resource = (
+            self.backpressure_errors
+            + self.dropped_outbound
+            + self.dropped_inbound
+            + self.overloads
+            + self.kept_overflows
+            + self.rate_limited
+        )
+        timeout = (
+            self.request_timeouts
+            + self.write_timeouts
+            + self.packet_timeouts
+            + self.upgrade_timeouts
+            + self.ping_timeouts
+        )
+        kinds = (connection, self.protocol_errors, self.authentication_failures, resource, timeout, self.handler_errors)
+        return ErrorStats(
+            total=sum(kinds),
+            connection=connection,
+            protocol=self.protocol_errors,
+            authentication=self.authentication_failures,
+            resource=resource,
+            timeout=timeout,
+            handler=self.handler_errors,
+        )

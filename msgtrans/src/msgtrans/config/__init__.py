@@ -7,6 +7,7 @@ from msgtrans.config.address import Address, parse_address
 from msgtrans.config.limits import Backpressure, RateLimit
 from msgtrans.config.optimizations import Optimizations
 from msgtrans.config.pacing import Pacing
+from msgtrans.config.performance import AlertLevels, PerformanceConfig
 from msgtrans.config.pool import SmartPoolConfig
 from msgtrans.config.resilience import CircuitBreakerConfig, LoadBalancerConfig, ReconnectingConfig
 from msgtrans.config.retry import NO_RETRY, RetryConfig
@@ -19,11 +20,13 @@ from msgtrans.config.workers import WorkersConfig
 __all__ = [
     "NO_RETRY",
     "Address",
+    "AlertLevels",
     "Backpressure",
     "CircuitBreakerConfig",
     "LoadBalancerConfig",
     "Optimizations",
     "Pacing",
+    "PerformanceConfig",
     "RateLimit",
     "ReconnectingConfig",
     "RetryConfig",

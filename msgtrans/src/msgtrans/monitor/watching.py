@@ -1,0 +1,293 @@
+"""Watch a server or client: samples with history, for all of it, each protocol, and sessions that one asks for.
+
+    async with server, Monitor(server) as monitor:
+        ...
+        print(monitor.dashboard().health_score)
+
+One timer per monitor. Without one nothing here costs anything.
+Not here: what figures mean (`dashboard`), and how others get them (`families`, `http`, `collector`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from typing import TYPE_CHECKING, Final, Self
+
+from msgtrans.adapters.buffers import buffer_pool
+from msgtrans.config.performance import AlertLevels, PerformanceConfig
+from msgtrans.errors import ResourceError
+from msgtrans.field_types import check_type
+from msgtrans.middleware.base import Middleware
+from msgtrans.monitor.dashboard import Dashboard, assess
+from msgtrans.monitor.families import families, monitor_families, protocol_families, render
+from msgtrans.monitor.history import History, Sample
+from msgtrans.monitor.latency import LatencyHistogram
+from msgtrans.monitor.memory import memory_allowed, memory_used
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Mapping
+
+    from msgtrans.endpoint import Endpoint
+    from msgtrans.errors import TransportError
+    from msgtrans.events import CloseReason
+    from msgtrans.handlers import Answer, Context, RequestHandler
+    from msgtrans.monitor.families import Family
+    from msgtrans.session import Session
+
+WINDOW: Final = 10.0  # seconds that the dashboard looks back
+SHARE: Final = 100  # samples take one part in so many of the time, at most
+CHECKED: Final = 1.0  # seconds between two looks at the alerts
+FOLLOWED: Final = 100  # sessions with a history of their own at once
+logger = logging.getLogger("msgtrans.monitor")
+
+
+class Monitor:
+    """Watches one endpoint while it is entered. Make it before the first session; it belongs to the endpoint's loop.
+
+    config: how closely. alerts: from where on it warns, in the log and in the dashboard. last_error: of the last
+    session that ended with one, with detailed monitoring. Requests are timed from where they come in to the answer of
+    their handler, inside of middleware that is used already; those answered later by hand are not.
+    Raises ConfigurationError while sessions are open, with detailed monitoring.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, config: PerformanceConfig | None = None, *, alerts: AlertLevels | None = None
+    ) -> None:
+        check_type("config", config, PerformanceConfig, none=True)
+        check_type("alerts", alerts, AlertLevels, none=True)
+        self.config = config or PerformanceConfig()
+        self.levels = alerts or AlertLevels()
+        self.last_error: TransportError | None = None
+        self.samples = 0
+        self._endpoint = endpoint
+        self._histogram = LatencyHistogram() if self.config.enable_detailed_monitoring else None
+        self._history = self._new_history()
+        self._protocols: dict[str, History] = {}
+        self._ended: dict[str, list[int]] = {}  # by protocol: what sessions that are closed moved
+        self._followed: dict[Session, History] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._buffers: tuple[int, int] = (0, 0)  # hits and misses when the alerts were looked at last
+        self._alerting: frozenset[str] = frozenset()
+        self._checked_at = self._reported_at = time.monotonic()
+        self._allowed = memory_allowed()
+        self._hits = (0, 0)
+        if self._histogram is not None:
+            endpoint.use(_Watch(self, self._histogram))
+
+    # Its life
+
+    def start(self) -> None:
+        """Begin to sample, in the loop that runs; nothing happens when it does already."""
+        if self._timer is None:
+            self._checked_at = self._reported_at = time.monotonic()
+            self._buffers = self._buffer_use()
+            self._tick()
+
+    def stop(self) -> None:
+        """Sample no more; what was seen stays."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.stop()
+
+    # What users read
+
+    @property
+    def history(self) -> History:
+        """Of the whole endpoint."""
+        return self._history
+
+    @property
+    def protocols(self) -> Mapping[str, History]:
+        """Of each protocol that there was a session of, by name; empty without detailed monitoring."""
+        return self._protocols
+
+    def follow(self, session: Session) -> History:
+        """The history of one session, from now until it is closed; at most 100 sessions at once, else ResourceError."""
+        found = self._followed.get(session)
+        if found is None:
+            if len(self._followed) >= FOLLOWED:
+                raise ResourceError("sessions that are followed", len(self._followed), FOLLOWED)
+            found = self._followed[session] = self._new_history()
+            found.add(_sample_of([session], time.monotonic()))
+        return found
+
+    def dashboard(self, seconds: float = WINDOW) -> Dashboard:
+        """The last seconds, 10 by default, at a glance."""
+        used = memory_used()
+        memory = (used, self._allowed) if used is not None and self._allowed is not None else None
+        return assess(
+            self._history.rates(seconds),
+            self.levels,
+            sessions=len(self._endpoint.sessions),
+            memory=memory,
+            buffers=self._hits,
+        )
+
+    def families(self) -> list[Family]:
+        """Everything it knows, for Prometheus."""
+        latencies = self._histogram.read() if self._histogram is not None else None
+        latest = {name: sample for name, history in self._protocols.items() if (sample := history.latest) is not None}
+        return [
+            *families(self._endpoint.stats(), started_at=self._endpoint.started_at),
+            *protocol_families(latest),
+            *monitor_families(self.dashboard(), latencies, self.samples),
+        ]
+
+    def prometheus(self) -> str:
+        """The same as text, to answer a scrape with."""
+        return render(self.families())
+
+    # Sampling
+
+    def sample(self) -> None:
+        """Take a sample now, beside those of the timer."""
+        now, stats = time.monotonic(), self._endpoint.stats()
+        self.samples += 1
+        self._history.add(
+            Sample(
+                at=now,
+                sessions=stats.connections_open,
+                packets_sent=stats.packets_sent,
+                packets_received=stats.packets_received,
+                bytes_sent=stats.bytes_sent,
+                bytes_received=stats.bytes_received,
+                errors=stats.errors().total,
+                cpu=time.process_time(),
+                latencies=self._histogram.read() if self._histogram is not None else None,
+            )
+        )
+        if self._histogram is not None:
+            self._sample_protocols(now)
+        for session, history in list(self._followed.items()):
+            history.add(_sample_of([session], now))
+            if session.close_reason is not None:
+                del self._followed[session]
+
+    def _sample_protocols(self, now: float) -> None:
+        by_protocol: dict[str, list[Session]] = {name: [] for name in self._ended}
+        for session in self._endpoint.sessions.values():
+            by_protocol.setdefault(session.protocol, []).append(session)
+        for name, sessions in by_protocol.items():
+            if name not in self._protocols:
+                self._protocols[name] = self._new_history()
+            self._protocols[name].add(_sample_of(sessions, now, self._ended.get(name, (0, 0, 0, 0))))
+
+    def _tick(self) -> None:
+        begun = time.perf_counter()
+        self.sample()
+        now = time.monotonic()
+        if now - self._checked_at >= CHECKED:
+            self._check(now)
+        interval = self.config.auto_report_interval
+        if interval is not None and now - self._reported_at >= interval:
+            self._report(now)
+        pause = max(self.config.sampling_interval, SHARE * (time.perf_counter() - begun))
+        self._timer = asyncio.get_running_loop().call_later(pause, self._tick)
+
+    def _check(self, now: float) -> None:
+        """Say which alerts began, and which are over."""
+        self._checked_at = now
+        hits, misses = self._buffer_use()
+        self._hits = (hits - self._buffers[0], misses - self._buffers[1])
+        self._buffers = (hits, misses)
+        alerts = {alert.what: alert for alert in self.dashboard().alerts}
+        for what, alert in alerts.items():
+            if what not in self._alerting:
+                logger.warning("%s is %g, beyond its level of %g", what, alert.value, alert.level)
+        for what in sorted(self._alerting - alerts.keys()):
+            logger.info("%s is within its level again", what)
+        self._alerting = frozenset(alerts)
+
+    def _report(self, now: float) -> None:
+        board, self._reported_at = self.dashboard(now - self._reported_at), now
+        logger.info(
+            "%d sessions, %.0f requests/s, %.1f Mbit/s, mean %.0f us, p99 %.0f us, errors %.2f %%, CPU %.0f %%, "
+            "health %.0f",
+            board.active_connections,
+            board.current_qps,
+            board.network_throughput_mbps,
+            board.avg_latency_us,
+            board.p99_latency_us,
+            board.error_rate_percent,
+            board.cpu_usage_percent,
+            board.health_score,
+        )
+
+    def _buffer_use(self) -> tuple[int, int]:
+        stats = buffer_pool(asyncio.get_running_loop()).stats().large  # the class that connections use
+        return stats.hits, stats.misses
+
+    def _new_history(self) -> History:
+        return History(self.config.metrics_history_size, self.config.monitoring_retention)
+
+    def session_ended(self, session: Session) -> None:
+        """For its middleware: a session is closed."""
+        if session.close_error is not None:
+            self.last_error = session.close_error
+        totals = self._ended.setdefault(session.protocol, [0, 0, 0, 0])
+        for at, more in enumerate(_traffic(session)):
+            totals[at] += more
+
+
+class _Watch(Middleware):
+    """Times requests, and keeps what sessions moved that are closed."""
+
+    def __init__(self, monitor: Monitor, histogram: LatencyHistogram) -> None:
+        self._monitor = monitor
+        self._record = histogram.record
+
+    def request(self, context: Context, call: RequestHandler) -> Answer | Awaitable[Answer]:
+        """Time it."""
+        begun = time.perf_counter()
+        answer = call(context)
+        if answer is None or type(answer) is bytes or not inspect.isawaitable(answer):
+            if answer is not None or not context.unanswered:
+                self._record(time.perf_counter() - begun)
+            return answer
+        return self._later(context, begun, answer)
+
+    def disconnected(self, session: Session, reason: CloseReason) -> None:  # noqa: ARG002 - not of interest
+        """Keep what it moved."""
+        self._monitor.session_ended(session)
+
+    async def _later(self, context: Context, begun: float, work: Awaitable[Answer]) -> Answer:
+        answer = await work
+        if answer is not None or not context.unanswered:
+            self._record(time.perf_counter() - begun)
+        return answer
+
+
+def exposition(endpoint: Endpoint) -> str:
+    """The counters of an endpoint without a monitor as Prometheus text."""
+    return render(families(endpoint.stats(), started_at=endpoint.started_at))
+
+
+def _traffic(session: Session) -> tuple[int, int, int, int]:
+    return session.packets_sent, session.packets_received, session.bytes_sent, session.bytes_received
+
+
+def _sample_of(sessions: list[Session], at: float, before: list[int] | tuple[int, ...] = (0, 0, 0, 0)) -> Sample:
+    """The traffic of sessions together, on top of `before`."""
+    totals = list(before)
+    for session in sessions:
+        for place, value in enumerate(_traffic(session)):
+            totals[place] += value
+    sent, received, bytes_sent, bytes_received = totals
+    return Sample(
+        at=at,
+        sessions=sum(session.close_reason is None for session in sessions),
+        packets_sent=sent,
+        packets_received=received,
+        bytes_sent=bytes_sent,
+        bytes_received=bytes_received,
+    )
