@@ -1,18 +1,16 @@
 """What happens in a pool of connections, and the bounded streams that tell it (specification 5.1).
 
-A stream holds at most `REMEMBERED` events; whoever reads too late misses the oldest, and `missed` says how many. The
-streams of `msgtrans.events` do otherwise, because they carry messages, which must not get lost.
+A stream holds at most `REMEMBERED` events; whoever reads too late misses the oldest, and `missed` says how many.
 Not here: what happens to the sessions of the connections.
 """
 
 from __future__ import annotations
 
-import asyncio
-import weakref
-from collections import deque
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
+
+from msgtrans.pool.streams import PoolHub, PoolStream
 
 if TYPE_CHECKING:
     from msgtrans.errors import TransportError
@@ -82,81 +80,26 @@ PoolEvent: TypeAlias = (
 )
 
 
-class PoolEventStream:
+class PoolEventStream(PoolStream[PoolEvent]):
     """An asynchronous iterator over the events of a pool, for one consumer. Ends when the pool closes.
 
     missed: events that made way for newer ones before they were read. A stream that nobody refers to any more is
     forgotten by its pool.
     """
 
-    __slots__ = ("__weakref__", "_ended", "_queue", "_waiter", "missed")
-
-    def __init__(self) -> None:
-        self._queue: deque[PoolEvent] = deque(maxlen=REMEMBERED)
-        self._waiter: asyncio.Future[None] | None = None
-        self._ended = False
-        self.missed = 0
-
-    def __aiter__(self) -> PoolEventStream:
-        return self
-
-    def __len__(self) -> int:
-        return len(self._queue)
-
-    async def __anext__(self) -> PoolEvent:
-        while not self._queue:
-            if self._ended:
-                raise StopAsyncIteration
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        return self._queue.popleft()
-
-    def close(self) -> None:
-        """Take no further events; those already here can still be read."""
-        self._ended = True
-        self._wake()
-
-    def put(self, event: PoolEvent) -> None:
-        """For the pool: append one event."""
-        if self._ended:
-            return
-        if len(self._queue) == REMEMBERED:
-            self.missed += 1
-        self._queue.append(event)
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    __slots__ = ()
 
 
-class PoolEventHub:
+class PoolEventHub(PoolHub[PoolEvent]):
     """Hands each event to every stream; false while there is none, so that events need not be made."""
 
-    __slots__ = ("_streams",)
+    __slots__ = ()
 
     def __init__(self) -> None:
-        self._streams: weakref.WeakSet[PoolEventStream] = weakref.WeakSet()
-
-    def __bool__(self) -> bool:
-        return bool(self._streams)
+        super().__init__(REMEMBERED)
 
     def open(self) -> PoolEventStream:
         """A new stream of everything from now on."""
-        stream = PoolEventStream()
-        self._streams.add(stream)
+        stream = PoolEventStream(REMEMBERED)
+        self._add(stream)
         return stream
-
-    def emit(self, event: PoolEvent) -> None:
-        """Hand `event` to every stream."""
-        for stream in list(self._streams):
-            stream.put(event)
-
-    def end(self) -> None:
-        """End all streams: no more events will come."""
-        for stream in list(self._streams):
-            stream.close()
-        self._streams.clear()

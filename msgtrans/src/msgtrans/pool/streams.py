@@ -77,10 +77,13 @@ class PoolHub(Generic[E]):
         self._capacity = capacity
         self.streams: list[weakref.ref[PoolStream[E]]] = []
 
+    def __bool__(self) -> bool:
+        return bool(self.streams)
+
     def open(self) -> PoolStream[E]:
         """A new stream of everything from now on."""
         stream: PoolStream[E] = PoolStream(self._capacity)
-        self.streams.append(weakref.ref(stream, self.streams.remove))
+        self._add(stream)
         return stream
 
     def emit(self, event: E) -> None:
@@ -92,6 +95,14 @@ class PoolHub(Generic[E]):
         """End all streams: no more events will come."""
         for stream in self._live():
             stream.close()
+        self.streams.clear()
+
+    def _add(self, stream: PoolStream[E]) -> None:
+        self.streams.append(weakref.ref(stream, self._gone))
+
+    def _gone(self, reference: weakref.ref[PoolStream[E]]) -> None:
+        if reference in self.streams:
+            self.streams.remove(reference)
 
     def _live(self) -> list[PoolStream[E]]:
         return [stream for reference in self.streams if (stream := reference()) is not None]
