@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import pty
 import signal
 import socket
 import sys
+import termios
 from typing import TYPE_CHECKING
 
 import pytest
@@ -357,6 +360,75 @@ def test_nobody_waits_at_an_empty_place() -> None:
         asyncio.run(visit())
         workers.until("worker 0 ended: exit code 3; the next one starts in 60 s")
         assert {b"1"} == {index for _ in range(20) for index in asyncio.run(word(uri, b"index"))}
+        assert 0 == workers.end()
+
+
+def test_closing_the_terminal_ends_workers() -> None:
+    """SIGHUP of a terminal that is closed ends the workers gracefully; any other one is a reload."""
+    ours, theirs = pty.openpty()
+
+    def take_terminal() -> None:
+        os.setsid()
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+    with Workers(preexec_fn=take_terminal) as workers:
+        os.close(theirs)
+        workers.uri()
+        workers.send(signal.SIGHUP)
+        workers.until("the rolling reload is done")
+        os.close(ours)
+        assert 0 == workers.end(None)
+        assert 4 == len(workers.said("stops "))
+
+
+PLAIN = """
+import asyncio
+from msgtrans import WorkersConfig
+from msgtrans.workers import Entry, Supervisor
+
+asked = 0
+
+async def serve(link, greeting):
+    async def answer(reader, writer):
+        global asked
+        asked += 1
+        group = await link.group()
+        writer.write(f"{greeting} {group.total['asked']} {len(group.workers)}\\n".encode())
+        writer.close()
+
+    link.counters = lambda: {"asked": asked}
+    link.attach()
+    sockets = await link.listen(["127.0.0.1"], 0)
+    server = await asyncio.start_server(answer, sock=sockets[0])
+    link.ready(["%s:%d" % sockets[0].getsockname()])
+    await link.stopping.wait()
+    server.close()
+    link.detach()
+
+def work(link, greeting="forked"):
+    asyncio.run(serve(link, greeting))
+
+if __name__ == "__main__":
+    import sys
+    what = Entry(call="plain:work", arguments=("imported",)) if sys.argv[1:] else work
+    Supervisor(what, WorkersConfig(count=2), ready=lambda uris: print("listening", *uris, flush=True)).run()
+"""
+
+
+@pytest.mark.parametrize("words", [[], ["imported"]])
+def test_anything_can_be_supervised(tmp_path: Path, words: list[str]) -> None:
+    """A supervisor keeps workers that are no TransportServer, forked or imported, with sockets and counters."""
+    program = tmp_path / "plain.py"
+    program.write_text(PLAIN)
+    with Workers(sys.executable, str(program), *words) as workers:
+        host, _, port = workers.uri().rpartition(":")
+
+        def ask() -> str:
+            with socket.create_connection((host, int(port)), timeout=LIMIT) as peer:
+                return peer.makefile().readline().strip()
+
+        kind = "imported" if words else "forked"
+        assert [f"{kind} {number} 2" for number in range(1, 6)] == [ask() for _ in range(5)]
         assert 0 == workers.end()
 
 

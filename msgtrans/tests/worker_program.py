@@ -24,7 +24,7 @@ from msgtrans.middleware import StatisticsMiddleware
 from msgtrans.workers import current_worker, run
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
 LIMIT = 60.0  # seconds after which a wait has failed
 
@@ -32,12 +32,13 @@ LIMIT = 60.0  # seconds after which a wait has failed
 class Workers:
     """The program, running. `with Workers(...) as workers`: killed in the end unless it has ended by itself."""
 
-    def __init__(self, *command: str, **options: object) -> None:
+    def __init__(self, *command: str, preexec_fn: Callable[[], None] | None = None, **options: object) -> None:
         self.process = subprocess.Popen(
             command or [sys.executable, __file__, json.dumps(options)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=preexec_fn,  # noqa: PLW1509 - it makes system calls only
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
         self.lines: list[str] = []

@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 
 FAILED: Final = 1  # exit code of a worker that raised
 ORPHANED: Final = 70  # exit code of a worker whose supervisor is gone
-IGNORED: Final = (signal.SIGINT, signal.SIGHUP)  # what a terminal sends to all; the supervisor says what to do
-HELD: Final = (  # signals that wait until a new worker knows that it is one
-    *(signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD),
+IGNORED: Final = ("SIGINT", "SIGHUP")  # what a terminal sends to all; the supervisor says what to do
+HELD: Final = tuple(  # signals that wait until a new worker knows that it is one; by name, as not every system has all
+    getattr(signal, name)
+    for name in ("SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGTTIN", "SIGTTOU", "SIGCHLD")
+    if hasattr(signal, name)
 )
 
 
@@ -117,7 +119,7 @@ def spawn(channel: socket.socket) -> subprocess.Popen[bytes]:
 def prepare() -> None:
     """In a worker: leave to the supervisor what a terminal says to all, and have the other signals end it."""
     for number in HELD:
-        signal.signal(number, signal.SIG_IGN if number in IGNORED else signal.SIG_DFL)
+        signal.signal(number, signal.SIG_IGN if number.name in IGNORED else signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
 
 
@@ -132,6 +134,17 @@ def _live(work: Callable[[WorkerLink], None], begin: Begin, channel: socket.sock
 def other_threads() -> list[str]:
     """Names of the threads that a fork would leave behind, with whatever locks they hold."""
     return [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
+
+
+def has_terminal() -> bool:
+    """Whether a terminal controls this process, whose end it should not outlive."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return False  # it should: nohup
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def words(code: int) -> str:

@@ -8,7 +8,6 @@ Not here: accepting, names (a worker resolves these), and giving the sockets to 
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import logging
 import socket
@@ -184,6 +183,8 @@ def _attach(listening: socket.socket, numbers: tuple[int, ...]) -> None:
     for chosen, number in enumerate(numbers):
         program += [(JUMP_UNLESS, 0, 1, chosen), (RETURN, 0, 0, number)]
     program.append((RETURN, 0, 0, numbers[0]))
+    import ctypes
+
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in program))
     listening.setsockopt(socket.SOL_SOCKET, ATTACH, struct.pack("HxxxxxxP", len(program), ctypes.addressof(code)))
 

@@ -4,8 +4,8 @@
     supervisor.run()
 
 `work` is a function, called in forked children, or an `Entry`, called in new interpreters; either gets a `WorkerLink`.
-SIGTERM and SIGINT end the workers gracefully, again or SIGQUIT at once; SIGHUP replaces them one by one; SIGTTIN and
-SIGTTOU add and remove one. Knows nothing of what the workers serve.
+SIGTERM and SIGINT end the workers gracefully, again or SIGQUIT at once; SIGHUP replaces them one by one, or ends them
+when the terminal was closed; SIGTTIN and SIGTTOU add and remove one. Knows nothing of what the workers serve.
 Not here: what to do when (`plan`).
 """
 
@@ -118,6 +118,7 @@ class Supervisor:
         self._listening = Listening(reuse_port=self.config.reuse_port)
         self._began = time.monotonic()
         self._plan = Plan(self.config, self._began)
+        self._has_terminal = processes.has_terminal()
         self._wake, self._waker = socket.socketpair()
         before = self._take_signals()
         try:
@@ -187,6 +188,9 @@ class Supervisor:
     def _signalled(self, number: int) -> None:
         now = time.monotonic()
         match number:
+            case signal.SIGHUP if self._has_terminal and not processes.has_terminal():
+                self._has_terminal = False
+                self._do(self._plan.stop(now))
             case signal.SIGTERM | signal.SIGINT:
                 self._do(self._plan.stop(now))
             case signal.SIGQUIT:
