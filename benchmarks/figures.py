@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 DIRECTORY = Path(__file__).parent / "results"
-WIDTH = 120  # of tables that go to a file
+WIDTH = 130  # of tables that go to a file
 
 
 def machine() -> dict[str, object]:
