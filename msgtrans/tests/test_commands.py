@@ -88,6 +88,24 @@ async def test_batches_adapt() -> None:
     assert (128, 16 * 32) == (session.batch_limit, session._batch_most)
 
 
+async def test_a_link_that_goes_on_while_it_is_written_to() -> None:
+    """A link may pause and go on within one write, as inside TLS: nothing is lost, doubled or out of order."""
+    session, link, _ = open_session(SessionConfig(high_water=1 << 20, batch_size=4))
+    write = link.write
+
+    def write_and_go_on(packets: list[bytes]) -> None:
+        write(packets)
+        session.pause_writing()
+        session.resume_writing()
+
+    link.write = write_and_go_on  # type: ignore[method-assign]
+    for number in range(300):
+        session.send_nowait(b"%d" % number, flags=HIGH if number >= 200 else 0)
+    await turn()
+    assert [b"%d" % number for number in [*range(200, 300), *range(200)]] == [packet.payload for packet in link.sent()]
+    assert (300, 0) == (session.packets_sent, session.stats().outbound_bytes)
+
+
 @given(st.lists(st.integers(16, 2 * BATCH_BYTES), min_size=1, max_size=200), st.integers(1, 64))
 def test_batches_are_whole_and_bounded(sizes: list[int], most: int) -> None:
     """Batches follow each other without a gap; each has no more packets than it may, and 64 KiB or one packet."""

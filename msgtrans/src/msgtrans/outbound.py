@@ -170,16 +170,18 @@ class Outbound(ABC):
         """Take batches out of `frames` and give them to the link, until it falls behind; the bytes they had."""
         at = taken = 0
         self._writing = True
-        while at < len(frames) and not self._write_paused:
-            stop, size = batch_end(frames, at, self._batch)
-            self.packets_sent += stop - at
-            self._link.write(frames[at:stop])
-            if not self._write_paused and stop - at == self._batch:
-                self._batch = min(2 * self._batch, self._batch_most)
-            at = stop
-            taken += size
-        del frames[:at]
-        self._writing = False
+        try:
+            while at < len(frames) and not self._write_paused:
+                stop, size = batch_end(frames, at, self._batch)
+                batch, at = frames[at:stop], stop
+                taken += size
+                self.packets_sent += len(batch)
+                self._link.write(batch)
+                if not self._write_paused and len(batch) == self._batch:
+                    self._batch = min(2 * self._batch, self._batch_most)
+        finally:
+            del frames[:at]
+            self._writing = False
         return taken
 
     def _flush_all(self) -> None:
