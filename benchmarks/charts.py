@@ -37,7 +37,7 @@ def draw_bars(path: Path, title: str, unit: str, bars: Sequence[Bar], *, logarit
         axes.set_xscale("log")
     axes.margins(x=0.14)
     axes.set_title(title, loc="left", fontsize=11)
-    axes.set_xlabel(unit, fontsize=9)
+    axes.set_xlabel(f"{unit}, logarithmic" if logarithmic else unit, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=DOTS_PER_INCH, metadata={"Software": None})
