@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import pty
@@ -260,6 +261,18 @@ def test_a_worker_that_hangs_is_replaced() -> None:
         assert 0 == workers.end()
         assert workers.said("worker 1 has not turned its loop for 3 s and is killed")
         assert workers.said("in answer")  # of the stack
+
+
+@pytest.mark.parametrize("nonsense", ["00000001ff", "ffffffff"])
+def test_a_worker_that_talks_nonsense_is_replaced(nonsense: str) -> None:
+    """What is no message ends the worker that said it, not the supervisor."""
+    with Workers(workers=FAST) as workers:
+        uri = workers.uri()
+        with contextlib.suppress(SessionClosedError):  # it may have answered before
+            asyncio.run(word(uri, f"garble {nonsense}".encode()))
+        workers.until("says what no worker says, and is killed")
+        workers.until("is ready")
+        assert 0 == workers.end()
 
 
 def test_more_and_fewer_workers() -> None:

@@ -124,6 +124,8 @@ def answer(context: Context) -> bytes | Awaitable[bytes]:
                 notes.write(f"{number}\n")
         case "wait":
             return wait()
+        case "garble":  # tell the supervisor nonsense
+            context.session.endpoint.worker_link._channel.send(bytes.fromhex(rest))
         case "hang":
             time.sleep(600)
         case "exit":

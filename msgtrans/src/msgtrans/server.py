@@ -83,7 +83,7 @@ class TransportServer(Endpoint):
         workers: int | WorkersConfig = 1,
     ) -> None:
         super().__init__(session, middleware, rate_limit)
-        self.workers = None if type(workers) is int and workers == 1 else as_config(workers)
+        self.workers: WorkersConfig | None = None if type(workers) is int and workers == 1 else as_config(workers)
         self.worker: Worker | None = None
         self.worker_start_handlers: list[Callable[[Worker], object]] = []
         self.worker_stop_handlers: list[Callable[[Worker], object]] = []
@@ -307,6 +307,7 @@ class TransportServer(Endpoint):
     ) -> int:
         """Queue a one-way message, encoded once, to every open session, or to those of `to`; returns to how many.
 
+        With several worker processes: to the sessions of this one.
         Sessions at `max_outbound` are left out and counted as backpressure_errors; closed ones are left out.
         """
         self._last_broadcast = self._last_broadcast + 1 if self._last_broadcast < MAX_MESSAGE_ID else 1

@@ -23,8 +23,11 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from msgtrans.errors import ConfigurationError, WorkerError
 from msgtrans.workers import plan, processes
+from msgtrans.workers.children import Child, Question
 from msgtrans.workers.messages import (
     AskGroup,
     AskReport,
@@ -32,7 +35,6 @@ from msgtrans.workers.messages import (
     Bound,
     End,
     Failing,
-    Frames,
     Group,
     Grouped,
     Listen,
@@ -48,42 +50,16 @@ from msgtrans.workers.sockets import Listening
 from msgtrans.workers.totals import Totals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from msgtrans.config.workers import WorkersConfig
     from msgtrans.workers.link import WorkerLink
     from msgtrans.workers.messages import FromWorker, ToWorker
-    from msgtrans.workers.processes import Process
 
 READ: Final = 64 * 1024  # bytes
 SOON: Final = 0.5  # seconds to wait for the reports of all workers, when one asks for the group
 STUCK: Final = 1.0  # seconds a worker may leave its channel full before it counts as hanging
 logger = logging.getLogger("msgtrans.workers")
-
-
-class Child:
-    """One worker process and the channel to it."""
-
-    def __init__(self, life: int, place: int, channel: socket.socket, now: float) -> None:
-        self.life = life
-        self.place = place
-        self.channel = channel
-        self.process: Process | None = None
-        self.started = self.reported = now
-        self.counters: Mapping[str, int] = {}
-        self.frames = Frames()
-        self.uris: list[str] = []
-        self.asked_at: float | None = None  # for a report
-
-
-class Question:
-    """A worker wants to know of all. missing: lives whose reports are awaited."""
-
-    def __init__(self, child: Child, request: int, missing: set[int], until: float) -> None:
-        self.child = child
-        self.request = request
-        self.missing = missing
-        self.until = until
 
 
 class Supervisor:
@@ -322,8 +298,15 @@ class Supervisor:
             with suppress(KeyError):
                 self._selector.unregister(child.channel)
             return False
-        for body in child.frames.feed(data):
-            self._take(child, from_worker.decode(body))
+        try:
+            messages = [from_worker.decode(body) for body in child.frames.feed(data)]
+        except (ValueError, msgspec.MsgspecError) as error:
+            logger.error("worker %d says what no worker says, and is killed: %s", child.place, error)  # noqa: TRY400
+            self._selector.unregister(child.channel)
+            self._kill(child, signal.SIGKILL)
+            return False
+        for message in messages:
+            self._take(child, message)
         return True
 
     def _take(self, child: Child, message: FromWorker) -> None:
