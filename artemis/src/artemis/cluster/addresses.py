@@ -7,11 +7,15 @@ to be the same at the handshake, which tells the node's id. Pure. Not here: wher
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 LONGEST = 2_000
 """Characters of an address."""
+
+_USER = re.compile(r"^(\w+://)[^/?#]*@")
+"""What comes before the host; it may have a password, so it is shown to nobody."""
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -50,7 +54,7 @@ class PeerUrl(NamedTuple):
 
 def peer_url(text: str) -> PeerUrl:
     """Read the URL of a node. Raises BadAddress."""
-    shown = text.strip()[:80]
+    shown = _USER.sub(r"\1", text.strip())[:80]
     if len(text) > LONGEST:
         raise BadAddress(f"{shown}... has more than {LONGEST} characters")
     try:
@@ -60,7 +64,9 @@ def peer_url(text: str) -> PeerUrl:
         raise BadAddress(f"{shown!r} is not a URL: {error}") from None
     if parts.scheme not in _PORTS or not parts.hostname or port == 0:
         raise BadAddress(f"{shown!r} does not look like http://HOST:PORT or https://HOST:PORT")
-    if {"?", "#"} & set(text) or parts.username is not None:
+    if parts.username is not None:
+        raise BadAddress(f"a node is asked without a user name and a password, so it has none in its URL; give {shown}")
+    if {"?", "#"} & set(text):
         raise BadAddress(f"{shown!r} has more than a host, a port and a path")
     if not shown.isprintable() or " " in shown:
         raise BadAddress(f"{shown!r} has blanks or characters that do not print")

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
+from artemis.cluster.reasons import MOST_NAMED, named
 from artemis.model.nodes import UNKNOWN, UP
 
 ZONE_PATIENCE = 1_000
@@ -21,7 +22,6 @@ ZONE_PATIENCE = 1_000
 LONGEST = 12
 """Times the join timeout that a start takes at most, also while a copy comes in: a million instances at the default."""
 
-_NAMED = 3
 _WITHOUT = "it serves what it has, and takes the rest in as it comes"
 
 
@@ -37,8 +37,9 @@ class Surroundings(NamedTuple):
     """What a node sees around itself.
 
     `listed` is empty once the list of nodes was read, before that it says from where it is to come; `unmet` are the
-    addresses in it where nobody was met, with reasons; `compared` says when an exchange with a node was completed last,
-    `came` when the latest part of one under way came, None while there is none.
+    addresses in it where nobody was met, with reasons, those that share one in one entry; `compared` says when an
+    exchange with a node was completed last, `came` when the latest part of one under way came, None while there is
+    none.
     """
 
     listed: str
@@ -138,8 +139,7 @@ class Joining:
 
 def _names(names: Sequence[str]) -> str:
     """Return the first few of these names as words."""
-    *first, last = names if len(names) <= _NAMED else [*names[:_NAMED], f"{len(names) - _NAMED} more"]
-    return f"{', '.join(first)} and {last}" if first else last
+    return named(names, MOST_NAMED)
 
 
 def _either(names: Sequence[str], one: str, many: str) -> str:

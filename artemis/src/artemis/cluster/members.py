@@ -15,6 +15,7 @@ import msgspec
 
 from artemis.cluster.addresses import PeerUrl
 from artemis.cluster.configured import MAX_MEMBERS, Configured, Place
+from artemis.cluster.reasons import MOST_NAMED, seen_from, shared
 from artemis.cluster.skew import Clocks
 from artemis.cluster.standing import Standing
 from artemis.cluster.suspicion import Patience, Presence, Suspicion
@@ -219,6 +220,7 @@ class Members:
 
     def trouble(self, url: PeerUrl, why: str, *, clock: bool = False) -> None:
         """Nobody could be met at an address that was dialled, and why; `clock`: a node is there whose clock differs."""
+        why = seen_from(self.me.node, why)
         address = self._configured.at(url.place)
         if address is not None:
             address.trouble, address.clock = why, clock
@@ -324,16 +326,16 @@ class Members:
 
     @property
     def unmet(self) -> list[str]:
-        """The configured addresses where nobody was met, each with why in parentheses if that is known."""
-        waiting = self._configured.unmet
-        return [f"{each.url} ({each.trouble})" if each.trouble else str(each.url) for each in waiting]
+        """The configured addresses where nobody was met, with why in parentheses if that is known: one entry for all
+        that share a reason, which names the first few."""
+        return shared(self._unmet, MOST_NAMED)
 
     def missing(self, now: int) -> list[str]:
-        """Return without whom this node serves, each with why in parentheses: nodes that ought to be there and were not
-        met or are down without a farewell, and nodes that a source cannot name."""
-        gone = (view for view in self.views(now) if view.presence == Presence.GONE.value)
+        """Return without whom this node serves, with why in parentheses: nodes that ought to be there and were not met
+        or are down without a farewell, those that share a reason together, and nodes that a source cannot name."""
+        gone = ((str(view.url), view.why) for view in self.views(now) if view.presence == Presence.GONE.value)
         sources = (f"nodes of {source} ({why})" for source, why in self.unlisted.items() if why)
-        return [*self.unmet, *(f"{view.url} ({view.why})" for view in gone), *sources]
+        return [*shared([*self._unmet, *gone]), *sources]
 
     def lacking(self) -> int:
         """Count the nodes that ought to be there and were not met or are down without a farewell; where it knows nobody
@@ -347,6 +349,10 @@ class Members:
         for node, member in self._members.items():
             if not member.left and member.suspicion.presence in {Presence.STEADY, Presence.RETURNING}:
                 yield node, member.announced.zone, member.standing.status
+
+    @property
+    def _unmet(self) -> list[tuple[str, str]]:
+        return [(str(each.url), each.trouble) for each in self._configured.unmet]
 
     def _thought_of(self, member: _Member, now: int) -> tuple[str, str]:
         suspicion = member.suspicion
