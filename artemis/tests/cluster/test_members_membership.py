@@ -284,7 +284,7 @@ def test_a_node_whose_id_somebody_else_keeps_ends() -> None:
     world.run(6_000)
     assert [] == ends
     world.run(200)
-    assert "stop that one, or give this one an empty --data-dir: http://a:1: node n has two epochs" in ends[0]
+    assert "another node has its id: http://a:1 says: node n has two epochs; if this one is the copy" in ends[0]
 
 
 def test_a_node_ends_when_another_one_with_its_id_stays(world: World) -> None:
@@ -296,7 +296,29 @@ def test_a_node_ends_when_another_one_with_its_id_stays(world: World) -> None:
     world.membership.twin("there are two", False)
     world.membership.parted(peer("a"), Refusal(Code.NODE_ID, "node n has two epochs"))
     world.membership.parted(peer("a"), Refusal(Code.STOPPING, "it stops"))
-    assert ["there are two", "http://a:1 says: node n has two epochs"] == ends
+    advice = "else give that one an empty --data-dir, or end it, then start this one again"
+    assert ["there are two", "http://a:1 says: node n has two epochs"] == [said.partition("; ")[0] for said in ends]
+    assert [True, True] == [said.endswith(advice) for said in ends]
+
+
+def test_a_node_that_serves_apart_ends_when_the_cluster_has_another_one_with_its_id() -> None:
+    """One with a link to any member goes on: there the nodes themselves decide, when they meet."""
+    world = World(join_timeout=1.0, peer_down=3.0)
+    ends: list[str] = []
+    world.membership.end = ends.append
+    world.run(1_500)
+    assert "up" == world.node.status
+    world.membership.listed("file peers", [url("a")])
+    world.linked.append("b")
+    world.membership.trouble(url("a"), TAKEN)
+    world.run(7_000)
+    assert [] == ends
+    world.linked.remove("b")
+    world.run(6_000)
+    assert [] == ends
+    world.run(300)
+    assert "another node has its id: http://a:1 says: node n has two epochs; if this one is the copy" in ends[0]
+    assert 1 == len(world.said("second node with the id of this one"))
 
 
 def test_a_lifetime_that_is_too_short_for_so_many_nodes_is_named_once_for_each_size() -> None:

@@ -101,19 +101,24 @@ def test_who_does_not_belong_is_refused_at_the_greeting(one, two, code, says):
         ({"epoch": 7}, {"epoch": 9, "up": False}, "one"),
         ({"epoch": 7, "up": False}, {"epoch": 9, "up": False}, "two"),
         ({"epoch": 7}, {"epoch": 7}, "two"),
+        ({"epoch": 7, "links": 2}, {"epoch": 9}, "one"),
+        ({"epoch": 7, "links": 2}, {"epoch": 9, "links": 3}, "two"),
+        ({"epoch": 7, "links": 2}, {"epoch": 9, "links": 2}, "two"),
+        ({"epoch": 9, "links": 2, "up": False}, {"epoch": 7}, "two"),
     ],
 )
 def test_of_two_nodes_with_one_id_both_know_which_one_stays(one: dict, two: dict, stays: str):
-    """One that serves rather than one that starts, then the later one; by the same sentence, after both proofs."""
+    """One that serves rather than one that starts, then the one with more links to members, then the later one; by the
+    same sentence, after both proofs."""
     pair = []
     for party, told in ((ONE, one), (TWO, two)):
         side = altered(party, node="same", epoch=told["epoch"])
-        pair.append(msgspec.structs.replace(side, up=told.get("up", True)))
+        pair.append(msgspec.structs.replace(side, up=told.get("up", True), links=told.get("links", 0)))
     dialling, accepting = sides(*pair)
     proof = dialling.answered(accepting.greeted(dialling.hello, 1_000, 50_000), 1_020, 50_020)
     with pytest.raises(TwinError, match=r".") as dialled:
         accepting.proved(proof, 1_030)
-    with pytest.raises(TwinError, match="give that one an empty --data-dir") as dialler:
+    with pytest.raises(TwinError, match=r"stays, .* ends") as dialler:
         dialling.proven(accepting.proof(50_030))
     assert (stays == "one", stays == "two") == (dialler.value.stays, dialled.value.stays)
     assert dialler.value.refusal == dialled.value.refusal

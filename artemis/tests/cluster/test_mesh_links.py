@@ -346,15 +346,28 @@ async def test_a_later_life_of_a_node_takes_the_place_of_the_former():
 
 
 async def test_two_nodes_with_one_id_are_noticed():
-    """Of two living nodes with a copied data directory, the one that started later is linked."""
+    """Of two living nodes with a copied data directory the one that is linked stays, and not one that started apart."""
     one, former, later = Member("one"), Member("copy", epoch=5), Member("copy", epoch=6)
     async with members(one, former, later):
         one.dial(former)
         await one.until_linked(former)
         one.dial(former, later)
-        await one.until(lambda: one.mesh.links and one.state("copy").epoch == 6)
         await one.until(lambda: Code.NODE_ID in one.listener.troubles)
-        assert 6 == one.state("copy").epoch
+        assert 5 == one.state("copy").epoch
+
+
+async def test_of_two_nodes_with_one_id_the_one_with_more_links_is_linked():
+    """Or the later one, where both have as many; the other one is told that it is outdated."""
+    one, two, three = Member("one"), Member("two"), Member("three")
+    former, later = Member("copy", epoch=6), Member("copy", epoch=5)
+    async with members(one, two, three, former, later):
+        one.dial(former)
+        await one.until_linked(former)
+        later.dial(two, three)
+        await later.until_linked(two)
+        await later.until_linked(three)
+        one.dial(former, later)
+        await one.until(lambda: one.mesh.links and one.state("copy").epoch == 5)
 
 
 async def test_a_clock_that_drifts_ends_the_link():
@@ -470,6 +483,17 @@ async def test_links_over_tls_are_verified(tmp_path):
         one.dial(two)
         await one.until_linked(two)
         assert one.mesh._links["two"]._client.session.peer_certificate is not None
+
+
+async def test_a_peer_that_accepts_connections_and_does_not_answer_is_called_so():
+    """As one that hangs; those who read it have made no request that they could repeat."""
+    one, two = Member("one", timings=msgspec.structs.replace(HASTY, answer=0.1)), Member("two")
+    two.mute.add(HELLO)
+    async with members(one, two):
+        one.dial(two)
+        await one.until(lambda: one.listener.troubles)
+        assert [Code.UNREACHABLE] == one.listener.troubles
+        assert "it accepts connections and has not answered for 0.1 s" == one.mesh.peers()[0].error
 
 
 async def test_peers_come_and_go_while_the_node_runs():

@@ -73,3 +73,45 @@ async def test_a_node_that_was_replaced_while_nobody_reached_it_ends(tmp_path: P
             assert f"{copy.url} stays, {cluster.urls[0]} ends" in said
         finally:
             await asyncio.to_thread(copy.stop)
+
+
+ADVICE = "else give that one an empty --data-dir, or end it, then start this one again"
+
+
+async def test_a_copy_that_started_apart_and_meets_the_cluster_later_ends(tmp_path: Path) -> None:
+    """Although its start is the later one: the node that is linked with others is the one that they know."""
+    async with running_cluster(3, data_dir=tmp_path, **OPTIONS) as cluster:
+        peers = tmp_path / "peers"
+        peers.write_text("")
+        copy = await asyncio.to_thread(start_copy, tmp_path / "node0", tmp_path / "copy", peers_file=str(peers))
+        try:
+            await asyncio.to_thread(copy.wait_ready)
+            peers.write_text("".join(f"{url}\n" for url in cluster.urls))
+            code, said = await asyncio.to_thread(ended, copy)
+        finally:
+            copy.kill()
+        assert 1 == code
+        assert [None] * 3 == [node.process.poll() for node in cluster.nodes]
+        assert f"{cluster.urls[0]} stays, {copy.url} ends" in said
+        assert said.rstrip().endswith(ADVICE)
+        await asyncio.to_thread(cluster.wait_linked)
+
+
+async def test_a_copy_that_started_apart_and_is_told_of_its_id_by_others_ends(tmp_path: Path) -> None:
+    """It never meets the node that it is a copy of, and serves nobody for long."""
+    async with running_cluster(2, data_dir=tmp_path, peer_suspect=0.5, peer_down=1.0, **OPTIONS) as cluster:
+        peers = tmp_path / "peers"
+        peers.write_text("")
+        copy = await asyncio.to_thread(
+            start_copy, tmp_path / "node0", tmp_path / "copy", peers_file=str(peers), peer_suspect=0.5, peer_down=1.0
+        )
+        try:
+            await asyncio.to_thread(copy.wait_ready)
+            peers.write_text(f"{cluster.urls[1]}\n")
+            code, said = await asyncio.to_thread(ended, copy)
+        finally:
+            copy.kill()
+        assert (1, None, None) == (code, *[node.process.poll() for node in cluster.nodes])
+        assert f"another node has its id: {cluster.urls[1]} says: " in said
+        assert said.rstrip().endswith(ADVICE)
+        await asyncio.to_thread(cluster.wait_linked)

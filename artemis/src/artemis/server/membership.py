@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     from artemis.server.node import Node
 
 
+_WHAT_TO_DO = (
+    "if this one is the copy, give this one an empty --data-dir; else give that one an empty --data-dir, or end it, "
+    "then start this one again"
+)
+"""The end of the last line of a node that ends because another one has its id."""
+
 _LONGEST_GAP = 3_000
 _SHORTEST_GAP = 500
 """Milliseconds between two ticks that are taken for a pause of this node: a quarter of what others may be silent for,
@@ -136,6 +142,8 @@ class Membership(MeshListener):
         self._judge_clock(now, wall)
         if not self.joining.over:
             self._join(now)
+        else:
+            self._hold_alone(now)
         contact = members.oldest_contact(self._contacts.look(replica.current, replica.exchanged), now)
         # While nobody else is there that is now, and grows old with the first tick that is late. A node without others
         # is never behind: nobody can have accepted anything that it lacks, whatever it slept through.
@@ -173,14 +181,15 @@ class Membership(MeshListener):
     def parted(self, peer: Peer, reason: Refusal) -> None:
         """A node cannot be sent to any more; it may have met another life of this one, which stays."""
         if reason.code == Code.NODE_ID:
-            self.end(f"{peer.party.url} says: {reason.text}")
+            self.end(f"{peer.party.url} says: {reason.text}; {_WHAT_TO_DO}")
 
     def twin(self, text: str, stays: bool) -> None:
         """Another node has proved that it has the id of this one."""
         if stays:
-            self._log.error("second node with the id of this one", reason=text)
+            advice = "give the one that ends an empty --data-dir"
+            self._log.error("second node with the id of this one", reason=text, advice=advice)
         else:
-            self.end(text)
+            self.end(f"{text}; {_WHAT_TO_DO}")
 
     def trouble(self, url: PeerUrl, reason: Refusal) -> None:
         """Nobody was linked at an address that we dial."""
@@ -246,8 +255,22 @@ class Membership(MeshListener):
         if waiting != self._node.availability.waiting:
             self._node.wait_for(waiting)
             self._log.error("node does not serve yet", reason=waiting)
-        if now - self._held > 2 * _ms(self._config.given_up):
-            self.end(f"another node has its id; stop that one, or give this one an empty --data-dir: {where}: {said}")
+        self._end_if_held(where, said, now)
+
+    def _hold_alone(self, now: int) -> None:
+        """Go on beside another life of this node for no longer: it serves nobody else's data, and that one does."""
+        if not self._taken or self.links():
+            self._held = None
+            return
+        where, said = next(iter(self._taken.items()))
+        if self._held is None:
+            self._held = now
+            self._log.error("second node with the id of this one", reason=f"{where} says: {said}")
+        self._end_if_held(where, said, now)
+
+    def _end_if_held(self, where: PeerUrl, said: str, now: int) -> None:
+        if self._held is not None and now - self._held > 2 * _ms(self._config.given_up):
+            self.end(f"another node has its id: {where} says: {said}; {_WHAT_TO_DO}")
 
     def _judge_clock(self, now: int, wall: int) -> None:
         before = self._node.availability.clock

@@ -33,6 +33,7 @@ from msgtrans import RemoteProtocolError, TransportError
 
 if TYPE_CHECKING:
     from asyncio import Future
+    from collections.abc import Collection
 
     from artemis.cluster.mesh.handshake import Party, Peer
     from artemis.cluster.messages import Message
@@ -87,6 +88,11 @@ class Host(Protocol):
         """Return what this node says of itself."""
         ...
 
+    @property
+    def links(self) -> Collection[str]:
+        """Return the ids of the nodes that we can send to."""
+        ...
+
     def admit(self, peer: Peer) -> None:
         """A node has proved who it is; connections of older lives of it are to be ended. Raises RefusedError."""
         ...
@@ -99,7 +105,7 @@ class Host(Protocol):
         """A connection that was told of by `accepted` is gone."""
         ...
 
-    def told(self, connection: Accepted, standing: Standing) -> None:
+    def told(self, connection: Accepted, pulse: Pulse) -> None:
         """A node said something of itself."""
         ...
 
@@ -232,6 +238,7 @@ class Reception:
             max_skew=host.max_skew,
             loopback=all(end is not None and host_on_loopback(str(end[0])) for end in ends),
             up=host.standing().status == UP,
+            links=len(host.links),
         )
         accepting = Accepting(terms, secrets.token_bytes(NONCE))
         answer = accepting.greeted(payload, host.now(), host.wall())
@@ -275,8 +282,8 @@ class Reception:
         if not isinstance(pulse, Pulse):
             raise RefusedError(Code.MALFORMED, "a ping is a pulse")
         connection.heard = host.now()
-        host.told(connection, pulse.standing)
-        return encode_greeting(Pulse(wall=host.wall(), standing=host.standing()))
+        host.told(connection, pulse)
+        return encode_greeting(Pulse(wall=host.wall(), standing=host.standing(), links=len(host.links)))
 
     # -- messages
 

@@ -97,6 +97,7 @@ class Dialler:
         self._telling = asyncio.Event()
         self._client: TransportClient | None = None
         self._ending: Refusal | None = None
+        self._reached = False
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -168,12 +169,18 @@ class Dialler:
                 self.error, self.refusal = str(error), error.refusal
                 self._home.unlinked(self, error.refusal)
             except TransportError as error:
-                self.error, self.refusal = str(error), None
+                self.error, self.refusal = self._silence(error), None
                 self._home.unlinked(self, Refusal(Code.UNREACHABLE, self.error))
             except Exception as error:  # noqa: BLE001 - a peer that is never dialled again would be lost for good
                 self.error, self.refusal = repr(error), None
                 self._home.failed("dial", error)
             pause = self._pauses.next(chance(), refused=refused)
+
+    def _silence(self, error: TransportError) -> str:
+        """Return why nobody was met, for those who read of this node and not for who calls."""
+        if isinstance(error, TransportTimeoutError) and self._reached:
+            return f"it accepts connections and has not answered for {self._home.timings.answer:g} s"
+        return str(error)
 
     async def _attempt(self) -> None:
         """Connect, shake hands and send until the link ends. Raises RefusedError and TransportError."""
@@ -187,11 +194,12 @@ class Dialler:
             graceful_timeout=1.0,
         )
         client = TransportClient(self._target(), session=session)
-        self._ending = None
+        self._ending, self._reached = None, False
         client.on_message(self._told)
         client.on_disconnect(lambda *_: self._wake.set())
         try:
             await client.connect()
+            self._reached = True
             peer = await self._shake_hands(client)
             home.linked(self, peer)
             self._begin(client, peer)
@@ -224,6 +232,7 @@ class Dialler:
             loopback=there is not None and host_on_loopback(str(there[0])),
             listed=self.listing,
             up=home.standing().status == UP,
+            links=len(home.links),
         )
         dialling = Dialling(terms, secrets.token_bytes(NONCE), home.now(), home.wall())
         answer = await client.request(dialling.hello, biz_type=HELLO)
@@ -299,7 +308,7 @@ class Dialler:
                 return
             self.rtt = home.now() - asked
             self.skew = skew(pulse.wall, wall, self.rtt)
-            home.pulse(peer, self.skew, pulse.standing)
+            home.pulse(peer, self.skew, pulse)
             try:
                 check_clocks(peer, self.skew, home.max_skew)
             except RefusedError as error:
@@ -307,7 +316,8 @@ class Dialler:
             await _either(self._telling, timings.ping)
 
     def _pulse(self) -> bytes:
-        return encode_greeting(Pulse(wall=self._home.wall(), standing=self._home.standing()))
+        home = self._home
+        return encode_greeting(Pulse(wall=home.wall(), standing=home.standing(), links=len(home.links)))
 
     def _told(self, context: Context) -> None:
         """The peer says why it is about to end the link."""

@@ -28,9 +28,10 @@ _ACCEPTOR = b"artemis mesh: the dialled"
 _REFUSER = b"artemis mesh: the dialled refuses"
 
 
-Precedence = tuple[bool, int, str]
+Precedence = tuple[bool, int, int, str]
 """Of two nodes with the same id the one with the larger of these stays: one that serves rather than one that starts,
-then the one that started later, whose epoch the others follow."""
+then the one with more links to members, as a copy that was started apart has none, then the one that started later,
+whose epoch the others follow."""
 
 
 class Party(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +60,8 @@ class Skew(msgspec.Struct, frozen=True):
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
     """The other side of a link that both agreed to; `protocol` is the version of the messages, `rtt` milliseconds.
 
-    `listed` says whether it has us in its list of peers, `up` whether it serves.
+    `listed` says whether it has us in its list of peers, `up` whether it serves, `links` how many members it can send
+    to.
     """
 
     party: Party
@@ -68,11 +70,12 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     rtt: int
     listed: bool
     up: bool = True
+    links: int = 0
 
     @property
     def precedence(self) -> Precedence:
         """Return what decides which of two nodes with the same id stays."""
-        return self.up, self.party.epoch, self.party.url
+        return self.up, self.links, self.party.epoch, self.party.url
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +83,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
     `secret` is empty where there is none; then both ends of the connection must be on loopback. `max_skew`:
     milliseconds that wall clocks may be apart. `listed` says whether the other is in our list of peers, `up` whether
-    we serve.
+    we serve, `links` how many members we can send to.
     """
 
     me: Party
@@ -89,6 +92,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     loopback: bool
     listed: bool = False
     up: bool = True
+    links: int = 0
 
 
 class RefusedError(Exception):
@@ -128,6 +132,7 @@ class _Side:
             listed=terms.listed,
             nonce=nonce,
             up=terms.up,
+            links=terms.links,
         )
         self._sent = (0, wall)
         self._transcript = b""
@@ -184,11 +189,11 @@ class _Side:
         theirs, mine = peer.party, self._mine
         if theirs.node != mine.node:
             return
-        stays = (mine.up, mine.epoch, mine.url) > peer.precedence
+        stays = (mine.up, mine.links, mine.epoch, mine.url) > peer.precedence
         urls = (mine.url, theirs.url) if stays else (theirs.url, mine.url)
         text = (
             f"there are two nodes with the id {quoted(mine.node)}, and no two may use the same data directory or a "
-            f"copy of it: {quoted(urls[0])} stays, {quoted(urls[1])} ends; give that one an empty --data-dir"
+            f"copy of it: {quoted(urls[0])} stays, {quoted(urls[1])} ends"
         )
         raise TwinError(text, peer, stays=stays)
 
@@ -202,7 +207,15 @@ class _Side:
             url=theirs.url,
         )
         protocol = min(theirs.newest, self._mine.newest)
-        return Peer(party=party, protocol=protocol, skew=skew, rtt=rtt, listed=theirs.listed, up=theirs.up)
+        return Peer(
+            party=party,
+            protocol=protocol,
+            skew=skew,
+            rtt=rtt,
+            listed=theirs.listed,
+            up=theirs.up,
+            links=theirs.links,
+        )
 
 
 class Dialling(_Side):

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from artemis.cluster.mesh.dialler import Dialler
     from artemis.cluster.mesh.handshake import Party, Peer, Skew, TwinError
     from artemis.cluster.mesh.pauses import MeshTimings
-    from artemis.cluster.mesh.wire import Refusal
+    from artemis.cluster.mesh.wire import Pulse, Refusal
     from artemis.cluster.standing import Standing
 
 
@@ -61,6 +63,11 @@ class Home(Protocol):
         """Return what this node says of itself."""
         ...
 
+    @property
+    def links(self) -> Collection[str]:
+        """Return the ids of the nodes that we can send to."""
+        ...
+
     def twin(self, error: TwinError) -> None:
         """A node that was dialled has proved that it has our id."""
         ...
@@ -77,7 +84,7 @@ class Home(Protocol):
         """An attempt came to nothing: nobody was reached, or the peer or we refused it."""
         ...
 
-    def pulse(self, peer: Peer, skew: Skew, standing: Standing) -> None:
+    def pulse(self, peer: Peer, skew: Skew, pulse: Pulse) -> None:
         """A peer answered."""
         ...
 

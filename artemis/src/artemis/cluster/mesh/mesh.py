@@ -20,7 +20,7 @@ from artemis.cluster.mesh.link_log import NOT_LINKED, TURNED_AWAY, LinkLog
 from artemis.cluster.mesh.listener import MeshListener
 from artemis.cluster.mesh.pauses import MeshTimings
 from artemis.cluster.mesh.states import LinkState, link_state
-from artemis.cluster.mesh.wire import Code, Refusal
+from artemis.cluster.mesh.wire import Code, Pulse, Refusal
 from artemis.cluster.messages import MAX_MESSAGE, Farewell, encode_message
 from artemis.model.nodes import UP
 
@@ -86,7 +86,7 @@ class Mesh:
         self._listener = listener or MeshListener()
         self._diallers = Diallers(self, self._listener)
         self._links: dict[str, Dialler] = {}
-        self._standings: dict[str, Standing] = {}
+        self._pulses: dict[str, Pulse] = {}
         self._links_log = LinkLog(log)
         self._loop = asyncio.get_running_loop()
         self._flushing: asyncio.Handle | None = None
@@ -171,10 +171,10 @@ class Mesh:
         for dialler in self._diallers:
             node = "" if dialler.peer is None else dialler.peer.party.node
             seen.add(node)
-            states.append(link_state(now, dialler, connections.get(node), self._standings.get(node)))
+            states.append(link_state(now, dialler, connections.get(node), self._standing_of(node)))
         for node, connection in connections.items():
             if node not in seen:
-                states.append(link_state(now, None, connection, self._standings.get(node)))
+                states.append(link_state(now, None, connection, self._standing_of(node)))
         return states
 
     # -- what diallers call
@@ -215,12 +215,10 @@ class Mesh:
             # It calls us from within its task.
             self._loop.call_soon(self._diallers.forget, dialler)
 
-    def pulse(self, peer: Peer, skew: Skew, standing: Standing) -> None:
+    def pulse(self, peer: Peer, skew: Skew, pulse: Pulse) -> None:
         """A node answered."""
-        node = peer.party.node
-        self._standings[node] = standing
-        self._listener.measured(node, skew)
-        self._listener.told(node, standing)
+        self._listener.measured(peer.party.node, skew)
+        self._hear(peer.party.node, pulse)
 
     def failed(self, what: str, error: Exception) -> None:
         """Something happened that nobody expected; the node goes on."""
@@ -254,11 +252,9 @@ class Mesh:
         """Such a connection is gone; `_keep` ends what depends on it."""
         self._listener.lost(connection.peer)
 
-    def told(self, connection: Accepted, standing: Standing) -> None:
+    def told(self, connection: Accepted, pulse: Pulse) -> None:
         """A node said something of itself."""
-        node = connection.peer.party.node
-        self._standings[node] = standing
-        self._listener.told(node, standing)
+        self._hear(connection.peer.party.node, pulse)
 
     def turned_away(self, where: str, refusal: Refusal, peer: Peer | None) -> None:
         """A node that dialled us was refused."""
@@ -301,6 +297,10 @@ class Mesh:
 
     # -- its own
 
+    def _hear(self, node: str, pulse: Pulse) -> None:
+        self._pulses[node] = pulse
+        self._listener.told(node, pulse.standing)
+
     def _send(self, node: str | None, message: Message) -> None:
         links = self._links
         if not links or (node is not None and node not in links):
@@ -319,6 +319,10 @@ class Mesh:
                 self._log.warning("peer is slow", node=to, dropped=link.queue.dropped - dropped)
                 self._replica.overflowed(to)
 
+    def _standing_of(self, node: str) -> Standing | None:
+        pulse = self._pulses.get(node)
+        return None if pulse is None else pulse.standing
+
     def _meet(self, peer: Peer, dialled: PeerUrl | None) -> None:
         objection = self._listener.met(peer, dialled)
         if objection:
@@ -328,7 +332,7 @@ class Mesh:
         """End the links of other lives of a node. Raises RefusedError when one that is to stay is connected.
 
         At the same URL that is the later one. At two it may be two nodes, and then one that serves is not ended for one
-        that only starts: that waits until the other is gone, or ends.
+        that only starts, nor one with links to members for a copy that was started apart (`Precedence`).
         """
         party = peer.party
         link, connection = self._links.get(party.node), self.reception.connections.get(party.node)
@@ -350,9 +354,10 @@ class Mesh:
         """Tell whether a life of a node that is linked stays rather than another one."""
         if linked.party.url == new.party.url:
             return linked.party.epoch > new.party.epoch
-        told = self._standings.get(linked.party.node)
-        up = linked.up if told is None else told.status == UP
-        return msgspec.structs.replace(linked, up=up).precedence > new.precedence
+        told = self._pulses.get(linked.party.node)
+        up, links = (linked.up, linked.links) if told is None else (told.standing.status == UP, told.links)
+        # It may not have dialled this node yet, and is a member here all the same.
+        return msgspec.structs.replace(linked, up=up, links=max(links, 1)).precedence > new.precedence
 
     def _dial_back(self, connection: Accepted) -> None:
         peer = connection.peer
@@ -366,8 +371,8 @@ class Mesh:
         self._diallers.keep({node for node, connection in connections.items() if connection.peer.listed})
         for connection in list(connections.values()):
             self._dial_back(connection)
-        for node in [each for each in self._standings if each not in connections and each not in self._links]:
-            del self._standings[node]
+        for node in [each for each in self._pulses if each not in connections and each not in self._links]:
+            del self._pulses[node]
 
 
 def _differ(one: Peer, other: Peer) -> bool:

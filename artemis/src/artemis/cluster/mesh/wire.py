@@ -66,7 +66,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello", tag_field="k
 
     `wall` is its wall clock in milliseconds, `secured` whether it has a cluster secret, `url` where others reach it,
     `listed` whether it has the other in its list of peers rather than met it first when it was dialled itself, `up`
-    whether its start is over and it serves all.
+    whether its start is over and it serves all, `links` how many members it can send to.
     """
 
     oldest: _Number
@@ -82,6 +82,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello", tag_field="k
     listed: bool
     nonce: _Secret
     up: bool = True
+    links: _Number = 0
 
 
 class Refusal(msgspec.Struct, frozen=True, tag="refusal", tag_field="kind"):
@@ -103,10 +104,12 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True, tag="proof", tag_field="k
 
 
 class Pulse(msgspec.Struct, frozen=True, kw_only=True, tag="pulse", tag_field="kind"):
-    """A sign of life: the wall clock in milliseconds, and what the node says of itself."""
+    """A sign of life: the wall clock in milliseconds, what the node says of itself, and how many members it can send
+    to."""
 
     wall: _Number
     standing: Standing
+    links: _Number = 0
 
 
 Greeting = Hello | Refusal | Proof | Pulse
