@@ -8,7 +8,8 @@ import msgspec
 import pytest
 from typer.testing import Result
 
-from artemis.cli.cluster_view import Seen, link_rows, node_rows, remarks, same_data, troubles
+from artemis.cli.cluster_seen import Seen
+from artemis.cli.cluster_view import link_rows, node_rows, remarks, same_data, troubles
 from artemis.model.cluster_members import ClusterMember
 from artemis.model.cluster_status import ClusterViewResponse
 from artemis.model.status import PreservationState
@@ -357,3 +358,104 @@ def test_a_difference_is_shown_with_both_sides(monkeypatch: pytest.MonkeyPatch, 
     assert (["s", "i", "absent", "live,"], ["s", "j", "(manual)", "removed,"]) == (rows[1][:4], rows[2][:4])
     assert "a change has not come here yet" in result.stdout
     assert "2 differences; callers see 1 of them." in result.stderr
+
+
+def test_two_nodes_with_one_id_are_both_shown_and_told_first() -> None:
+    """And what one of them says is not taken for the word of the other."""
+    other = "http://d:1"
+    waits = "it waits until no other node has its id"
+    refused = member(other, "unknown", node_id=None, presence="unmet", connected=False, receiving=False)
+    twin = seen(other, member(B), node_id="a", status="starting", why=waits, serves_registry=False)
+    nodes = [seen(A, member(B)), seen(B, member(A), refused), twin]
+    assert [
+        f"Two nodes have the id a: {A} and {other}; stop one and give it an empty --data-dir.",
+        f"{other} says that it is starting: {waits}.",
+        f"{B} takes {other} for unknown; it says that it is starting.",
+    ] == troubles(nodes)
+    assert [A, B, other] == [row[0] for row in node_rows(nodes)]
+
+
+def test_status_shows_both_of_two_nodes_with_one_id(
+    monkeypatch: pytest.MonkeyPatch, run: Run, cli_node_url: str
+) -> None:
+    """With exit code 1, in the document for machines as well; one that answers at two addresses is one."""
+    views = {
+        A: seen(A, member(B), member("http://d:1"), member("http://alias:1")).view,
+        B: seen(B, member(A)).view,
+        "http://d:1": seen("http://d:1", node_id="a").view,
+        "http://alias:1": seen(B, member(A)).view,
+    }
+    monkeypatch.setattr("artemis.cli.cluster.get", lambda *_: views[A])
+    monkeypatch.setattr("artemis.cli.cluster.get_each", lambda urls, *_: [views[url] for url in urls])
+    result = run("cluster", "status", server=cli_node_url)
+    sentence = f"Two nodes have the id a: {A} and http://d:1; stop one and give it an empty --data-dir."
+    assert (1, sentence) == (result.exit_code, result.stdout.split("\n\n")[2].splitlines()[0])
+    document = json.loads(run("cluster", "status", "--json").stdout)
+    assert (sentence, [A, B, "http://d:1"]) == (document["troubles"][0], [node["url"] for node in document["nodes"]])
+
+
+def test_what_keeps_nodes_apart_is_said_once_and_first() -> None:
+    """Another name of the cluster or another secret, instead of what each node thinks of each for that reason."""
+
+    def away(url: str, refusal: str) -> ClusterMember:
+        return member(url, "unknown", why="no", error="no", refusal=refusal, connected=False, receiving=False)
+
+    names = [
+        seen(A, member(C), away(B, "cluster")),
+        seen(B, away(A, "cluster"), away(C, "cluster"), cluster_name="other"),
+        seen(C, member(A), away(B, "cluster")),
+    ]
+    which = f"{A} and {C} are of artemis in region r, {B} is of other in region r"
+    assert [f"They are not one cluster: {which}. Give all the same --cluster-name and --region."] == troubles(names)
+    secrets = [
+        seen(A, member(C), away(B, "secret")),
+        seen(B, away(A, "secret"), away(C, "secret")),
+        seen(C, member(A), away(B, "secret")),
+    ]
+    advice = "give all the same --cluster-secret-file"
+    assert [f"{B} has another cluster secret than {A} and {C}; {advice}."] == troubles(secrets)
+
+
+def test_equal_opinions_are_one_sentence() -> None:
+    """Of one node about several, and of several nodes about one."""
+    why = "the clock of that node is wrong"
+    doubted = [member(url, "unknown", why=why) for url in (B, C)]
+    nodes = [
+        seen(A, *doubted, alone=f"it serves without {B} and {C} ({why})"),
+        seen(B, member(A, "down"), member(C), alone=f"it serves without {A}"),
+        seen(C, member(A, "down"), member(B), alone=f"it serves without {A}"),
+    ]
+    assert [
+        f"{B} and {C} take {A} for down; it says that it is up.",
+        f"{A} takes {B} and {C} for unknown ({why}); they say that they are up.",
+    ] == troubles(nodes)
+    assert [f"{A} serves without {B} and {C} ({why}).", f"{B} and {C} serve without {A}."] == remarks(nodes)[:2]
+
+
+def test_nobody_knows_the_clock_of_a_node_that_is_not_heard() -> None:
+    """What was measured last says nothing of now."""
+    view = seen(A, member(B, "down", presence="gone", receiving=False, connected=False, clock_skew_ms=9)).view
+    assert view is not None
+    assert None is link_rows(view)[0][3]
+
+
+def test_who_is_missing_stands_beside_the_age_of_the_data(run: Run, unused_tcp_port: int) -> None:
+    """A small age would look as if all were well."""
+    other = f"http://127.0.0.1:{unused_tcp_port}"
+    with running_node_sync(region="r", zone="z", peers=other, join_timeout=0.2) as node:
+        shown = run("status", server=node.url).stdout
+    assert f"ms old without 1 node that ought to be there ({other}), cursor " in shown
+
+
+def test_a_node_that_is_there_and_refuses_is_not_called_silent(run: Run) -> None:
+    """Its whole reason is said, in plain spelling, and what to do; nobody is told to start one."""
+    with running_node_sync(region="r", zone="z") as node:
+        assert 0 == run("cluster", "force", "down", "--operator", "alice" * 20, server=node.url).exit_code
+        result = run("register", "--service", "s", "--port", "1", server=node.url)
+    assert (1, "") == (result.exit_code, result.stdout)
+    said = " ".join(result.stderr.split())
+    who = "alice" * 20
+    reason = f"it is down: registry is forced down by {who}; discovery is forced down by {who}"
+    assert f"{node.url} answers and refuses registry/register.json: {reason}." in said
+    assert f"`artemis cluster force off --server {node.url}`" in said
+    assert not [word for word in ("No registry answers", "artemis serve`", "Serivce") if word in said]

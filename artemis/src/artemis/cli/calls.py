@@ -15,7 +15,7 @@ import typer
 
 from artemis.cli.codes import FAILED
 from artemis.cli.output import say
-from artemis.cli.session import unreachable
+from artemis.cli.reach import spelt, unreachable
 from artemis.client.calls.transport import in_words
 from artemis.model import ResponseStatus, decode, encode
 from artemis.model.tolerant import MalformedBody
@@ -147,7 +147,11 @@ def _answer(server: str, path: str, answer: type[T], raw: bytes, token: str) -> 
     if decoded is None or (isinstance(status, ResponseStatus) and status.status == "fail"):
         said = status.message or status.error_code if isinstance(status, ResponseStatus) else "nothing"
         # Where the node speaks of the header that a token travels in, people at a terminal need the option for it.
-        why = _denied(server, token) if "Authorization" in (said or "") else f"{server} refuses {path}: {said}"
+        why = (
+            _denied(server, token)
+            if "Authorization" in (said or "")
+            else f"{server} refuses {path}: {spelt(said or 'nothing')}"
+        )
         raise _RefusedError(why)
     return decoded
 

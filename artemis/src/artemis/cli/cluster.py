@@ -13,10 +13,10 @@ import typer
 
 from artemis.cli import output
 from artemis.cli.calls import get, get_each, post
+from artemis.cli.cluster_seen import Seen
 from artemis.cli.cluster_view import (
     LINKS,
     NODES,
-    Seen,
     link_rows,
     node_rows,
     others_of,
@@ -215,19 +215,24 @@ def force(
 def _ask_all(server: str, own: ClusterViewResponse) -> list[Seen]:
     """Ask all nodes that a node tells of, and those that these tell of."""
     found = {own.url or server: Seen(url=own.url or server, view=own)}
-    ids = {own.node_id}
+    met = {_who(own)}
     wanted = others_of(own)
     while wanted:
         news: list[str] = []
         for url, answer in zip(wanted, get_each(wanted, _VIEW, ClusterViewResponse), strict=True):
             if isinstance(answer, str):
                 found[url] = Seen(url=url, silence=answer)
-            elif answer.node_id not in ids:
-                ids.add(answer.node_id)
+            elif _who(answer) not in met:
+                met.add(_who(answer))
                 found[url] = Seen(url=url, view=answer)
                 news += others_of(answer)
         wanted = sorted({url for url in news if url not in found and url not in _own_urls(found)})
     return list(found.values())
+
+
+def _who(view: ClusterViewResponse) -> tuple[str | None, str | None]:
+    """Tell nodes apart: one has several addresses maybe, but announces one, and two may have one id."""
+    return view.node_id, view.url
 
 
 def _own_urls(found: dict[str, Seen]) -> set[str]:

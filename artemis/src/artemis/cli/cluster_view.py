@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from artemis.cli.cluster_seen import Opinion, is_twin, told_of, told_once, twins, worded
 from artemis.cli.output import counted
 from artemis.cli.overview import duration_text, preservation_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from artemis.cli.cluster_seen import Seen
     from artemis.model.cluster_members import ClusterMember
     from artemis.model.cluster_status import ClusterViewResponse
 
@@ -23,15 +23,9 @@ LINKS = ("TO", "LINK", "RTT", "CLOCK", "HEARD", "LAG", "DIFFERED", "QUEUE", "DRO
 
 _UP = "up"
 _SECOND = 1_000
+_NAMES = {"cluster", "region"}
+_SECRETS = {"secret"}
 _SILENT = {"suspected", "gone", "left", "unmet"}
-
-
-class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """A node of which somebody told: its URL, what it says itself, or else `silence`, why it does not."""
-
-    url: str
-    view: ClusterViewResponse | None = None
-    silence: str = ""
 
 
 def others_of(view: ClusterViewResponse) -> list[str]:
@@ -51,7 +45,7 @@ def node_rows(nodes: Sequence[Seen]) -> list[tuple[object, ...]]:
             who = (view.zone_id, holds, view.node_id, view.epoch, view.version)
             rows.append((node.url, view.status, serves, up_for, *who))
             continue
-        told = [member for _, member in _told_of(node, nodes)]
+        told = [member for _, member in told_of(node, nodes)]
         words = "/".join(sorted({member.status or "-" for member in told}))
         one = next((member for member in told if member.node_id), told[0] if told else None)
         if one is None:
@@ -70,7 +64,7 @@ def link_rows(view: ClusterViewResponse) -> list[tuple[object, ...]]:
             member.url,
             _link_word(member),
             None if member.rtt_ms is None else f"{member.rtt_ms} ms",
-            _clock_word(member.clock_skew_ms),
+            _clock_word(member.clock_skew_ms) if _heard(member) else None,
             _ago(member.last_contact_ms),
             counted(member.lag, "change") if _heard(member) else None,
             _differed(member, view),
@@ -83,21 +77,27 @@ def link_rows(view: ClusterViewResponse) -> list[tuple[object, ...]]:
 
 
 def troubles(nodes: Sequence[Seen]) -> list[str]:
-    """Return sentences on what is not well: nodes that are not up, and each on which views differ."""
-    found: list[str] = []
+    """Return sentences on what is not well: first what explains much of the rest, as two nodes with one id and nodes
+    that do not belong together, then nodes that are not up, and each on which views differ."""
+    found = [*_twins(nodes), *_different_clusters(nodes), *_different_secrets(nodes)]
+    opinions: list[Opinion] = []
+    others: list[str] = []
     for node in nodes:
         if node.view is not None and node.view.status != _UP:
             why = f": {node.view.why}" if node.view.why else ""
             found.append(f"{node.url} says that it is {node.view.status}{why}.")
-        found += _views_of(node, nodes)
+        told = told_of(node, nodes)
+        opinions += _opinions_of(node, told)
+        others += _views_of(node, told, nodes)
         if node.view is not None and not node.view.in_cluster and len(nodes) > 1:
-            found.append(f"{node.url} is in no cluster; start it with --peers, --peers-dns or --peers-file.")
-    return found + _different_clusters(nodes) + _different_data(nodes)
+            others.append(f"{node.url} is in no cluster; start it with --peers, --peers-dns or --peers-file.")
+    return found + told_once(opinions) + others + _different_data(nodes)
 
 
 def remarks(nodes: Sequence[Seen]) -> list[str]:
     """Return sentences on what is worth knowing and no trouble."""
     found = []
+    alone: dict[str, list[str]] = {}
     for node in nodes:
         if node.view is None:
             continue
@@ -105,7 +105,7 @@ def remarks(nodes: Sequence[Seen]) -> list[str]:
             if state is not None and state.active:
                 found.append(f"Self-preservation{name} at {node.url}: {preservation_text(state)}.")
         if node.view.alone:
-            found.append(f"{node.url} {node.view.alone.removeprefix('it ')}.")
+            alone.setdefault(node.view.alone.removeprefix("it serves "), []).append(node.url)
         elif node.view.unlisted:
             sources = node.view.unlisted.items()
             found += [f"{node.url} cannot tell the nodes of {source}: {why}." for source, why in sources]
@@ -113,6 +113,7 @@ def remarks(nodes: Sequence[Seen]) -> list[str]:
             held = counted(node.view.held, "change")
             before = "that before it has" if node.view.held == 1 else "those before them have"
             found.append(f"{node.url} holds {held} back until {before} come.")
+    found += [f"{worded(urls)} {'serve' if len(urls) > 1 else 'serves'} {without}." for without, urls in alone.items()]
     answering = [node for node in nodes if node.view is not None]
     for node in answering:
         missing = _missing(node, answering)
@@ -129,34 +130,43 @@ def same_data(nodes: Iterable[Seen]) -> bool:
     return len({node.view.data_digest for node in nodes if node.view is not None}) <= 1
 
 
-def _views_of(node: Seen, nodes: Sequence[Seen]) -> list[str]:
-    """Return what the others think of a node, where that is not what it is."""
-    found: list[str] = []
-    told = _told_of(node, nodes)
+def _opinions_of(node: Seen, told: Sequence[tuple[Seen, ClusterMember]]) -> list[Opinion]:
+    """Return what others think of a node that answers, where that is not what it is and nothing said already why."""
     own = None if node.view is None else node.view.status
-    for viewer, member in told:
-        if own is not None and member.status != own:
-            why = f" ({member.why})" if member.why else ""
-            says = f"it says that it is {own}"
-            found.append(f"{viewer.url} takes {node.url} for {member.status}{why}; {says}.")
+    return [
+        Opinion(viewer.url, node.url, member.status or "unknown", member.why or "", own or "unknown")
+        for viewer, member in told
+        if node.view is not None and member.status != own and not _apart(viewer, node, member)
+    ]
+
+
+def _views_of(node: Seen, told: Sequence[tuple[Seen, ClusterMember]], nodes: Sequence[Seen]) -> list[str]:
+    """Return who does not know a node, cannot send to it, or hears nothing of it."""
     knowing = {node.url, *(viewer.url for viewer, _ in told)}
     viewers = [viewer for viewer in nodes if viewer.view is not None and viewer.view.in_cluster]
-    found += [
+    found = [
         f"{viewer.url} does not know {node.url}; name it in its list of peers."
         for viewer in viewers
-        if viewer.url not in knowing and _would_be_let_in(node, viewer)
+        if viewer.url not in knowing and not is_twin(node, nodes) and _would_be_let_in(node, viewer)
     ]
     if node.view is None:
         words = {member.status: (viewer.url, member.why) for viewer, member in told}
         said = "; ".join(f"{url} takes it for {word}{f' ({why})' if why else ''}" for word, (url, why) in words.items())
         found.append(f"{node.url} does not answer from here ({node.silence}){f': {said}' if said else ''}.")
-    elif told and own == _UP:
+    elif told and node.view.status == _UP:
         found += [
             f"{viewer.url} cannot send to {node.url}: {member.error or 'there is no link yet'}."
             for viewer, member in told
-            if not member.connected and member.status == own
+            if not member.connected and member.status == _UP
         ]
     return found
+
+
+def _apart(viewer: Seen, node: Seen, member: ClusterMember) -> bool:
+    """Tell whether two nodes do not belong together, which `_different_clusters` and `_different_secrets` say."""
+    if member.refusal in _SECRETS:
+        return True
+    return member.refusal in _NAMES and _cluster_of(viewer) != _cluster_of(node)
 
 
 def _would_be_let_in(node: Seen, viewer: Seen) -> bool:
@@ -166,15 +176,45 @@ def _would_be_let_in(node: Seen, viewer: Seen) -> bool:
     return node.view is not None and not refused
 
 
+def _twins(nodes: Sequence[Seen]) -> list[str]:
+    return [
+        f"{'Two' if len(urls) == 2 else len(urls)} nodes have the id {node_id}: {worded(urls)}; "
+        "stop one and give it an empty --data-dir."
+        for node_id, urls in twins(nodes).items()
+    ]
+
+
+def _cluster_of(node: Seen) -> str:
+    return "" if node.view is None else f"{node.view.cluster_name} in region {node.view.region_id}"
+
+
 def _different_clusters(nodes: Sequence[Seen]) -> list[str]:
-    names: dict[str, str] = {}
+    names: dict[str, list[str]] = {}
     for node in nodes:
         if node.view is not None and node.view.in_cluster:
-            names.setdefault(f"{node.view.cluster_name} in region {node.view.region_id}", node.url)
+            names.setdefault(_cluster_of(node), []).append(node.url)
     if len(names) <= 1:
         return []
-    those = ", ".join(f"{url} is of {name}" for name, url in names.items())
+    those = ", ".join(f"{worded(urls)} {'are' if len(urls) > 1 else 'is'} of {name}" for name, urls in names.items())
     return [f"They are not one cluster: {those}. Give all the same --cluster-name and --region."]
+
+
+def _different_secrets(nodes: Sequence[Seen]) -> list[str]:
+    pairs = {
+        frozenset((viewer.url, node.url))
+        for node in nodes
+        for viewer, member in told_of(node, nodes)
+        if node.view is not None and member.refusal in _SECRETS
+    }
+    found: list[str] = []
+    while pairs:
+        # The one that is at odds with most is most probably the one to be mended.
+        odd = max(sorted({url for pair in pairs for url in pair}), key=lambda url: sum(url in pair for pair in pairs))
+        theirs = {pair for pair in pairs if odd in pair}
+        pairs -= theirs
+        others = worded(sorted(url for pair in theirs for url in pair if url != odd))
+        found.append(f"{odd} has another cluster secret than {others}; give all the same --cluster-secret-file.")
+    return found
 
 
 def _different_data(nodes: Sequence[Seen]) -> list[str]:
@@ -191,18 +231,6 @@ def _different_data(nodes: Sequence[Seen]) -> list[str]:
         f"{' and '.join(by_digest.values())} took in the same changes but know different things: {advice}."
         for by_digest in known.values()
         if len(by_digest) > 1
-    ]
-
-
-def _told_of(node: Seen, nodes: Sequence[Seen]) -> list[tuple[Seen, ClusterMember]]:
-    """Return what others tell of a node."""
-    own_id = None if node.view is None else node.view.node_id
-    return [
-        (viewer, member)
-        for viewer in nodes
-        if viewer is not node and viewer.view is not None
-        for member in viewer.view.members or ()
-        if member.url == node.url or (own_id is not None and member.node_id == own_id)
     ]
 
 

@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from artemis.model.cluster_status import ClusterViewResponse
     from artemis.model.status import OverviewResponse, PreservationState
 
+_MISSING = {"gone", "unmet"}
 
-def overview_rows(overview: OverviewResponse) -> list[tuple[str, str]]:
-    """Return the lines of an overview: name and text."""
+
+def overview_rows(overview: OverviewResponse, view: ClusterViewResponse | None = None) -> list[tuple[str, str]]:
+    """Return the lines of an overview: name and text; `view` tells which other nodes are missing in its data."""
     connections = ", ".join(f"{door} {count}" for door, count in sorted((overview.connections or {}).items()))
     push = ", ".join(f"{name} {count}" for name, count in sorted((overview.push or {}).items()) if count)
     return [
@@ -22,7 +24,7 @@ def overview_rows(overview: OverviewResponse) -> list[tuple[str, str]]:
         ("holds", f"{counted(overview.instances, 'instance')} of {counted(overview.services, 'service')}"),
         ("connections", connections),
         ("push", push or "nothing yet"),
-        ("data", f"{overview.age_ms} ms old, cursor {overview.cursor or '-'}"),
+        ("data", f"{overview.age_ms} ms old{_without(view)}, cursor {overview.cursor or '-'}"),
         ("self-preservation", preservation_text(overview.leases)),
         ("... legacy leases", preservation_text(overview.legacy_leases)),
     ]
@@ -35,6 +37,15 @@ def cluster_rows(view: ClusterViewResponse | None) -> list[tuple[str, str]]:
     words = Counter(member.status or "unknown" for member in view.members or ())
     others = ", ".join(f"{count} {word}" for word, count in sorted(words.items())) or "none"
     return [("cluster", f"{view.cluster_name}, other nodes: {others}; more by `artemis cluster status`")]
+
+
+def _without(view: ClusterViewResponse | None) -> str:
+    """Say of which nodes data may lack what they accepted, beside the age, which tells nothing of that."""
+    if view is None or not view.missing_nodes:
+        return ""
+    urls = [member.url for member in view.members or () if member.presence in _MISSING and member.url]
+    which = f" ({', '.join(urls)})" if urls else ""
+    return f" without {counted(view.missing_nodes, 'node')} that ought to be there{which}"
 
 
 def preservation_text(state: PreservationState | None) -> str:

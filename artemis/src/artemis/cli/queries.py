@@ -145,6 +145,6 @@ def status(server: Server = DEFAULT_SERVER, json: Json = False) -> None:
     else:
         output.status_table(server, seen[0])
         if overview is not None:
-            output.rows_table(("", ""), [*overview_rows(overview), *cluster_rows(view)])
+            output.rows_table(("", ""), [*overview_rows(overview, view), *cluster_rows(view)])
     if seen[0].status != "up":
         raise typer.Exit(FAILED)

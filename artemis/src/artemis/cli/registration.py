@@ -9,6 +9,7 @@ from artemis.cli import output
 from artemis.cli.address import address
 from artemis.cli.interrupts import until_interrupted
 from artemis.cli.parameters import DEFAULT_SERVER, Json, Region, Server, Zone, named, pairs
+from artemis.cli.reach import spelt
 from artemis.cli.session import QUICK, place, with_client
 from artemis.cli.session import report as report_events
 from artemis.client import ArtemisClient, ClientOptions, RegistrationRefusedError, Unregistered
@@ -137,7 +138,7 @@ async def _keep(client: ArtemisClient, instance: Instance, *, json: bool) -> Non
             if event.error is None:
                 output.say(f"Unregistered {_name(instance)}.")
             else:
-                output.say(f"Could not unregister {_name(instance)}; its lease ends by itself: {event.error}")
+                output.say(f"Could not unregister {_name(instance)}; its lease ends by itself: {spelt(event.error)}")
             return
 
 

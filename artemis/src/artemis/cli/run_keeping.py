@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from artemis.cli.reach import spelt
 from artemis.cli.session import place
 from artemis.client import ArtemisError, Unregistered
 
@@ -58,8 +59,8 @@ class Keeper:
                 await self._hold()
             except (ArtemisError, ValueError) as error:
                 failures += 1
-                if str(error) != said:
-                    said = str(error)
+                if spelt(error) != said:
+                    said = spelt(error)
                     self._tell(f"Cannot register {self._name} yet: {said}. The command runs all the same.")
                 # Full jitter: many commands may wait for the same registry.
                 await self._change(self._random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(failures, 9))))
@@ -85,7 +86,7 @@ class Keeper:
                 if event.error is None:
                     self._tell(f"Unregistered {self._name}.")
                 else:
-                    self._tell(f"Could not unregister {self._name}; its lease ends by itself: {event.error}")
+                    self._tell(f"Could not unregister {self._name}; its lease ends by itself: {spelt(event.error)}")
                 return
 
     async def _change(self, seconds: float | None = None) -> None:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from artemis.cli.codes import FAILED, UNREACHABLE
+from artemis.cli.calls import ask
+from artemis.cli.codes import FAILED
 from artemis.cli.output import say
+from artemis.cli.reach import answered, refusing, spelt, unreachable
 from artemis.client import (
     ArtemisClient,
     ArtemisError,
@@ -23,6 +25,8 @@ from artemis.client import (
     StateChanged,
     UnreachableError,
 )
+from artemis.model.cluster_status import ClusterViewResponse
+from artemis.model.nodes import UP
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -57,9 +61,9 @@ def with_client(
     try:
         asyncio.run(run())
     except UnreachableError as error:
-        raise unreachable(server, "; ".join(sorted({attempt.reason for attempt in error.attempts}))) from None
+        raise _no_answer(server, error) from None
     except ArtemisError as error:
-        say(str(error))
+        say(spelt(error))
         if region and isinstance(error, RefusedError) and error.error_code == "no-permission":
             say(f"Leave --region {region} out to use the node's own region, or name a node there with --server.")
         raise typer.Exit(FAILED) from None
@@ -67,11 +71,17 @@ def with_client(
         raise typer.BadParameter(str(error)) from None
 
 
-def unreachable(server: str, reason: str) -> typer.Exit:
-    """Say that no node answers, and what to do about it; return what ends the command."""
-    say(f"No registry answers at {server}: {reason}.")
-    say("Start one with `artemis serve`, or name another one with --server URL or ARTEMIS_SERVER.")
-    return typer.Exit(UNREACHABLE)
+def _no_answer(server: str, error: UnreachableError) -> typer.Exit:
+    """Tell a node that refuses from one that is not there."""
+    reasons = sorted({attempt.reason for attempt in error.attempts})
+    said = [reason for reason in reasons if answered(reason)]
+    if not said:
+        return unreachable(server, "; ".join(reasons))
+    view = ask(server, "v1/cluster", ClusterViewResponse)
+    if view is not None and view.status not in {None, UP}:
+        # The client passes on the first words of a node only.
+        return refusing(server, error.operation, f"it is {view.status}{f': {view.why}' if view.why else ''}")
+    return refusing(server, error.operation, spelt("; ".join(said)))
 
 
 async def place(client: ArtemisClient, region: str, zone: str = "") -> tuple[str, str]:
@@ -97,12 +107,12 @@ async def report(client: ArtemisClient, tell: Callable[[str], None] = say) -> No
                     tell("connected again")
             case StateChanged(new=state, reason=reason):
                 troubled = True
-                tell(f"{state.value}: {reason}")
+                tell(spelt(f"{state.value}: {reason}"))
             case HeartbeatFailed(error=error) | LookupFailed(error=error):
-                tell(str(error))
+                tell(spelt(error))
             case Registered(instance=instance, again=True):
                 tell(f"The registry had lost {instance.service_id}/{instance.instance_id}; registered it again.")
             case RegistrationRefused(instance=instance, message=message):
-                tell(f"The registry refuses {instance.service_id}/{instance.instance_id}: {message}")
+                tell(f"The registry refuses {instance.service_id}/{instance.instance_id}: {spelt(message)}")
             case _:
                 pass

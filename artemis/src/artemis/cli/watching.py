@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import aiohttp
 
+from artemis.cli.reach import spelt
 from artemis.cli.shown import Shown
 from artemis.client import UnreachableError
 from artemis.model import decode
@@ -111,7 +112,7 @@ class Watcher:
 
     async def _suspended(self, reason: str) -> None:
         if not self._troubled:
-            self._trouble(f"suspended: {reason}")
+            self._trouble(f"suspended: {spelt(reason)}")
         self._troubled = True
         await asyncio.sleep(self._pause)
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
