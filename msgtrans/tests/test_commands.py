@@ -1,8 +1,10 @@
-"""Commands leave ahead of data, each class in its order and within its bounds (case 28), over a link in memory."""
+"""Commands leave ahead of data, each class in its order and within its bounds (case 28)."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -21,6 +23,14 @@ from msgtrans import (
     encode,
 )
 from msgtrans.outbound import BATCH_BYTES, batch_end
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from carriers import Carrier, RawPeer
+
+    from msgtrans import Context, Session
 
 HIGH = Flag.HIGH_PRIORITY
 
@@ -166,6 +176,43 @@ async def test_forwarded_and_broadcast_frames() -> None:
     assert session.offer_frame(encode(Packet(0, 3, b"offered", flags=HIGH)))
     await turn()
     assert [b"forwarded", b"offered", b"data"] == [packet.payload for packet in link.sent()]
+
+
+@pytest.mark.parametrize("flags", [HIGH, 0], ids=["command", "data"])
+@pytest.mark.parametrize("carrier", ["tcp", "tls", "ws"], indirect=True)
+async def test_an_answer_passes_data_that_waits(
+    carrier: Carrier, connect_raw: Callable[..., AbstractAsyncContextManager[RawPeer]], flags: int
+) -> None:
+    """On real connections, ahead of the answer to a command is only what its link had already; to others, all."""
+    async with carrier.server(session=SessionConfig(high_water=64 << 20, max_outbound=64 << 20)) as server:
+        written: list[int] = []
+
+        @server.on_connect
+        def take_little(session: Session) -> None:
+            session._link.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 30_000)
+
+        @server.on_request
+        def answer(context: Context) -> bytes:
+            written.append(context.session.packets_sent)
+            return b"answer"
+
+        async with connect_raw(server) as peer:
+            peer.send(encode(Packet(0, 1)))  # a WebSocket session begins with its first packet at the latest
+            (session,) = server.sessions.values()
+            count = 0
+            while session.stats().outbound_bytes < 1 << 20:  # the system takes no more, and the link has a batch
+                session.send_nowait(bytes(10_000 - 16))
+                count += 1
+                if count % 16 == 0:
+                    await asyncio.sleep(0)
+            peer.send(encode(Packet(1, 7, b"asked", flags=flags)))
+            ahead = 0
+            while (await peer.read(16))[2] != 2:
+                await peer.read(10_000 - 16)
+                ahead += 1
+            assert b"answer" == await peer.read(6)
+            assert (written[0] if flags else count) == ahead
+            assert written[0] < count
 
 
 # Bounds
