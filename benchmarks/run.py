@@ -34,7 +34,12 @@ SHARED = {
     "sdk_fleet.py",
     "watchers.py",
 }
-ARGUMENTS = {"cluster_large": ["--quick"], "java_fleet": ["--quick"], "sdk_restart": ["--quick"]}
+ARGUMENTS = {
+    "cluster_large": ["--quick"],
+    "java_fleet": ["--quick"],
+    "msgtrans_buffers": ["--rounds", "1"],
+    "sdk_restart": ["--quick"],
+}
 DRAWN = {"msgtrans_peers", "phase3"}
 TELLS_JSON = ('"--json"', "from rounds import")  # one of these stands in what knows the option
 
