@@ -67,8 +67,10 @@ MSGTRANS: Final = Distribution(
         "msgtrans": None,
         "msgtrans.config": None,
         "msgtrans.middleware": None,
+        "msgtrans.autotune": None,
         "msgtrans.monitor": None,
         "msgtrans.monitor.collector": ("MsgTransCollector",),
+        "msgtrans.tuning": ("Decision", "Tuning"),
         # For transports of other makers.
         "msgtrans.transport": (
             "ClientConfig", "HasCertificates", "Host", "Listener", "ServerConfig", "ServerHost", "Terms", "Transport",
@@ -114,7 +116,7 @@ MSGTRANS: Final = Distribution(
         "msgtrans.pool.allocation.Buffer[AC]*", "msgtrans.pool.allocation.BufferPoolStats",
         "msgtrans.pool.allocation.Cache*", "msgtrans.flow.pipelines.[!S]*", "msgtrans.flow.batching.ProtocolStats",
         "msgtrans.containers.*Stats", "msgtrans.flow.threads.*Stats",
-        "msgtrans.monitor.dashboard.*", "msgtrans.monitor.history.*", "msgtrans.monitor.latency.*",
+        "msgtrans.tuning.*", "msgtrans.monitor.dashboard.*", "msgtrans.monitor.history.*", "msgtrans.monitor.latency.*",
         "msgtrans.workers.link.*", "msgtrans.workers.messages.*", "msgtrans.middleware.statistics.*Summary",
     ),
 )  # fmt: skip

@@ -96,6 +96,8 @@ def shown(value: object) -> str:
         msgtrans.LoadBalancerConfig,
         msgtrans.ReconnectingConfig,
         msgtrans.SmartPoolConfig,
+        msgtrans.ConnectionConfig,
+        msgtrans.ExpertConfig,
         msgtrans.PerformanceConfig,
         msgtrans.AlertLevels,
         msgtrans.WorkersConfig,

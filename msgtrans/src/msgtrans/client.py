@@ -22,7 +22,7 @@ from msgtrans.session import Session
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
 
-    from msgtrans.config import SessionConfig
+    from msgtrans.config import ConnectionConfig, ExpertConfig, SessionConfig
     from msgtrans.link import Link
     from msgtrans.middleware import Middleware
     from msgtrans.packet import Packet
@@ -38,6 +38,8 @@ class TransportClient(Endpoint):
     target: a URI, as "tcp://host:port" or "wss://host/path", "host:port" for TCP, or a config, as TcpClientConfig.
     session: what holds for the session. middleware: what `use` takes into use, the outermost first.
     registry: the transports to choose from; default all, plug-ins included.
+    connection: settings as a whole; its buffer_size takes the place of `SessionConfig.event_queue_size`. expert: of its
+    performance, a `Monitor` is made. Default neither.
     All methods may be called concurrently from tasks of the same loop.
     """
 
@@ -48,8 +50,10 @@ class TransportClient(Endpoint):
         session: SessionConfig | None = None,
         middleware: Iterable[Middleware] = (),
         registry: TransportRegistry = transports,
+        connection: ConnectionConfig | None = None,
+        expert: ExpertConfig | None = None,
     ) -> None:
-        super().__init__(session, middleware)
+        super().__init__(session, middleware, connection=connection, expert=expert)
         self._target = registry.client_config(target, field="target")
         self._transport = registry.get(self._target.transport)
         self._session: Session | None = None
@@ -98,6 +102,7 @@ class TransportClient(Endpoint):
             ) from reason
         if not self.session_opened(session):
             raise session.close_error or ConnectError("a middleware refused the connection")
+        self._begin_looking()
         link.resume_reading()
 
     async def close(
@@ -111,6 +116,7 @@ class TransportClient(Endpoint):
             await self._session.close(graceful=graceful, timeout=timeout)
         await self._cancel_work()
         self._stop_watching()
+        self._end_looking()
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -186,6 +192,7 @@ class TransportClient(Endpoint):
         was_open = self._open.get(session.id) is session
         super().session_closed(session)
         if was_open:  # else it ended before it was opened, and another attempt may follow
+            self._end_looking()
             self.hub.end()
 
     def admit(self, link: Link) -> Session:

@@ -15,7 +15,8 @@ from copy import copy
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from msgtrans.config import Backpressure, RateLimit, SessionConfig
+from msgtrans.autotune import cores
+from msgtrans.config import Backpressure, ConnectionConfig, ExpertConfig, PerformanceConfig, RateLimit, SessionConfig
 from msgtrans.errors import ConfigurationError, ResourceError, TransportError, TransportTimeoutError
 from msgtrans.events import (
     Closed,
@@ -30,8 +31,10 @@ from msgtrans.field_types import check_callable, check_type, shown
 from msgtrans.handlers import is_coroutine_function
 from msgtrans.middleware.base import Middleware
 from msgtrans.middleware.chain import Chain
+from msgtrans.monitor.watching import Monitor
 from msgtrans.stats import EndpointStats
 from msgtrans.throttle import SharedThrottle
+from msgtrans.tuning import Tuning
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
@@ -70,6 +73,8 @@ class Endpoint:
     # Only set on instances where true: each attribute more makes an object with that many a bit slower, all over.
     request_in_task = False
     message_in_task = False
+    monitor: Monitor | None = None  # what watches it, if `connection` or `expert` says so
+    tuning: Tuning | None = None  # what tunes it, if `connection` says so
     worker_link: WorkerLink | None = None  # in a worker process: whom to ask for sockets, and about the other workers
 
     def __init__(
@@ -77,10 +82,16 @@ class Endpoint:
         config: SessionConfig | None = None,
         middleware: Iterable[Middleware] = (),
         rate_limit: RateLimit | None = None,
+        connection: ConnectionConfig | None = None,
+        expert: ExpertConfig | None = None,
     ) -> None:
         check_type("session", config, SessionConfig, none=True)
+        check_type("connection", connection, ConnectionConfig, none=True)
+        check_type("expert", expert, ExpertConfig, none=True)
         check_type("rate_limit", rate_limit, RateLimit, none=True)
         self.config = config or SessionConfig()
+        if connection is not None:
+            self.config = connection.session_config(self.config, cores())
         self.codec = self.config.codec
         self.counters = EndpointStats()
         self.throttle = SharedThrottle(rate_limit) if rate_limit is not None else None
@@ -108,6 +119,11 @@ class Endpoint:
         self._bare_message: MessageHandler | None = None
         for link in middleware:
             self.use(link)
+        performance = expert.performance if expert is not None else None
+        if performance is not None or (connection is not None and connection.metrics):
+            self.monitor = Monitor(self, performance or PerformanceConfig())
+        if connection is not None and connection.auto_optimize:
+            self.tuning = Tuning(self)
 
     # Handlers
 
@@ -309,6 +325,19 @@ class Endpoint:
         except Exception:
             logger.exception("a connection handler failed")
             self.counters.handler_errors += 1
+
+    def _begin_looking(self) -> None:
+        """Let what watches and tunes begin, in the loop that runs."""
+        if self.monitor is not None:
+            self.monitor.start()
+        if self.tuning is not None:
+            self.tuning.start()
+
+    def _end_looking(self) -> None:
+        if self.monitor is not None:
+            self.monitor.stop()
+        if self.tuning is not None:
+            self.tuning.stop()
 
     async def _cancel_work(self) -> None:
         """End every task that still runs."""

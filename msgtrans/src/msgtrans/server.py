@@ -38,7 +38,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
-    from msgtrans.config import Address, RateLimit, SessionConfig, TcpServerConfig, WorkersConfig
+    from msgtrans.config import (
+        Address,
+        ConnectionConfig,
+        ExpertConfig,
+        RateLimit,
+        SessionConfig,
+        TcpServerConfig,
+        WorkersConfig,
+    )
     from msgtrans.link import Link
     from msgtrans.middleware import Middleware
     from msgtrans.transport import Listener, ServerConfig
@@ -64,6 +72,8 @@ class TransportServer(Endpoint):
     registry: the transports to choose from; default all, plug-ins included.
     workers: processes that serve, or a `WorkersConfig`; default 1, this process. More are started by `run`; limits, as
     max_connections, are those of each of them.
+    connection: settings as a whole; its buffer_size takes the place of `SessionConfig.event_queue_size`. expert: of its
+    performance, a `Monitor` is made. Default neither.
     Start and stop it from the loop it serves on; a stopped server can be started again.
     """
 
@@ -81,8 +91,10 @@ class TransportServer(Endpoint):
         bind_timeout: float = 10.0,
         registry: TransportRegistry = transports,
         workers: int | WorkersConfig = 1,
+        connection: ConnectionConfig | None = None,
+        expert: ExpertConfig | None = None,
     ) -> None:
-        super().__init__(session, middleware, rate_limit)
+        super().__init__(session, middleware, rate_limit, connection, expert)
         self.workers: WorkersConfig | None = None if type(workers) is int and workers == 1 else as_config(workers)
         self.worker: Worker | None = None
         self.worker_start_handlers: list[Callable[[Worker], object]] = []
@@ -134,6 +146,7 @@ class TransportServer(Endpoint):
             )
         self._stopping = False
         self.started_at = time.time()
+        self._begin_looking()
         if not self._configs or self._listeners:
             return
         self._starting = True
@@ -210,6 +223,7 @@ class TransportServer(Endpoint):
             for session in list(self._open.values()):  # none, unless this was cancelled
                 session.abort()
             self._stop_watching()
+            self._end_looking()
             self.hub.emit(ServerStopped())
             self.hub.end()
 

@@ -4,6 +4,7 @@
 """
 
 from msgtrans.config.address import Address, parse_address
+from msgtrans.config.connection import ConnectionConfig, ExpertConfig
 from msgtrans.config.limits import Backpressure, RateLimit
 from msgtrans.config.optimizations import Optimizations
 from msgtrans.config.pacing import Pacing
@@ -23,6 +24,8 @@ __all__ = [
     "AlertLevels",
     "Backpressure",
     "CircuitBreakerConfig",
+    "ConnectionConfig",
+    "ExpertConfig",
     "LoadBalancerConfig",
     "Optimizations",
     "Pacing",

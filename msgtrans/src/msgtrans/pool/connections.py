@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Final, Self
 
 from msgtrans.adapters.registry import TransportRegistry, transports
 from msgtrans.client import TransportClient
-from msgtrans.config import CircuitBreakerConfig, LoadBalancerConfig, RetryConfig, SessionConfig, SmartPoolConfig
+from msgtrans.config import (
+    CircuitBreakerConfig,
+    ExpertConfig,
+    LoadBalancerConfig,
+    RetryConfig,
+    SessionConfig,
+    SmartPoolConfig,
+)
 from msgtrans.errors import ConfigurationError, TransportTimeoutError
 from msgtrans.field_types import check_callable, check_number, check_type
 from msgtrans.flow.balancing import Target, Targets
@@ -48,8 +55,8 @@ class ConnectionPool:
 
     targets: addresses, URIs or configs, of any transports; their own `retry_config` is not used. Each new connection
     goes to the address with the fewest; one that fails is left alone for a while, as `retry` and `circuit_breaker` say.
-    config: how many connections. session, middleware: for each connection, as for TransportClient; the middleware is
-    shared by all.
+    config: how many connections; default the smart_pool of `expert`, or `SmartPoolConfig()`. session, middleware: for
+    each connection, as for TransportClient; the middleware is shared by all.
     health_check: an async function that is called with each connection that was idle for `health_interval` seconds
     (default 30) and raises if that is of no use; it has `request_timeout`. Without one the pool sees what the transport
     sees: a connection that the peer has closed or reset, at once; one whose peer vanished without a word, when TCP
@@ -68,7 +75,7 @@ class ConnectionPool:
         self,
         targets: str | ClientConfig | Iterable[str | ClientConfig],
         *,
-        config: SmartPoolConfig = SIZE,
+        config: SmartPoolConfig | None = None,
         session: SessionConfig | None = None,
         middleware: Iterable[Middleware] = (),
         retry: RetryConfig = ENDLESS,
@@ -79,9 +86,13 @@ class ConnectionPool:
         max_lifetime: float | None = None,
         max_waiting: int = 10_000,
         registry: TransportRegistry = transports,
+        expert: ExpertConfig | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        check_type("config", config, SmartPoolConfig)
+        check_type("config", config, SmartPoolConfig, none=True)
+        check_type("expert", expert, ExpertConfig, none=True)
+        if config is None:
+            config = (expert.smart_pool if expert is not None else None) or SIZE
         check_type("session", session, SessionConfig, none=True)
         check_type("retry", retry, RetryConfig)
         check_type("circuit_breaker", circuit_breaker, CircuitBreakerConfig, none=True)
