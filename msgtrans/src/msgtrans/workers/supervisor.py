@@ -139,18 +139,20 @@ class Supervisor:
         if self._questions:
             wait = min(wait, max(self._questions[0].until - now, 0.0))
         numbers = b""
-        for key, _ in self._selector.select(wait):
+        events = self._selector.select(wait)
+        for key, _ in events:
             if key.fileobj is self._wake:
                 numbers = self._wake.recv(4096)
             elif (child := self._children.get(key.data)) is not None:
                 self._read(child)
         for number in numbers:
             self._signalled(number)
-        for child in list(self._children.values()):
-            self._reap(child)
+        if signal.SIGCHLD in numbers or not events:  # not for each report of each worker
+            for child in list(self._children.values()):
+                self._reap(child)
         self._do(self._plan.tick(time.monotonic()))
         self._answer()
-        self._listening.steer({life.place for life in self._plan.lives.values() if life.phase is plan.Phase.READY})
+        self._steer()
         if self._ready is not None and self._plan.all_ready:
             tell, self._ready = self._ready, None
             tell(next(child.uris for child in self._children.values() if child.uris))
@@ -265,7 +267,9 @@ class Supervisor:
         self._questions = [question for question in self._questions if question.child is not child]
         for question in self._questions:
             question.missing.discard(child.life)
-        self._do(self._plan.exited(child.life, how, time.monotonic()))
+        actions = self._plan.exited(child.life, how, time.monotonic())
+        self._steer()  # first of all: until then connections queue at the empty place
+        self._do(actions)
         if child.place >= self._plan.count and all(other.place != child.place for other in self._children.values()):
             self._listening.leave(child.place)
 
@@ -338,6 +342,10 @@ class Supervisor:
             self._send(child.life, Bound(message.request, error=error.strerror or str(error), number=error.errno))
             return
         self._send(child.life, Bound(message.request, files=len(sockets)), sockets)
+
+    def _steer(self) -> None:
+        """Have new connections go to the workers that serve."""
+        self._listening.steer({life.place for life in self._plan.lives.values() if life.phase is plan.Phase.READY})
 
     def _ask_all(self, child: Child, request: int, now: float) -> None:
         for other in self._children.values():
