@@ -37,7 +37,8 @@ async def main() -> None:
             # More callers than connections: the pool grows, and who still finds none waits in line.
             await asyncio.gather(*(pool.request(b"a part") for _ in range(20)))
             stats = pool.stats()
-            print(f"{stats.get_operations} times a connection, {stats.total_connections} connections")
+            wanted = pool.detailed_status().wanted_size  # the last of them may still be on their way
+            print(f"{stats.get_operations} times a connection, of {wanted}")
             print(f"some waited: {stats.waits > 0}")
 
             # What breaks is replaced, here by connections to the other server, and never handed out.

@@ -147,7 +147,7 @@ def test_pool() -> None:
     """pool.py borrows from two servers, grows, has callers wait, and goes on when one of the servers goes."""
     assert output("pool.py") == [
         "north, south",
-        "22 times a connection, 4 connections",
+        "22 times a connection, of 4",
         "some waited: True",
         "{'south did the rest'}",
         "it has grown from 2 to 4",
