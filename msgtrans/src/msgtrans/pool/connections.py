@@ -5,8 +5,8 @@
             answer = await client.request(b"what time is it?")
 
 One connection carries any number of requests at once, so for short ones to one server a `TransportClient` is faster; a
-pool pays for several servers, for payloads so long that others would wait behind them, and for peers that work on one
-request of a connection at a time.
+pool pays for several servers, for peers that work on one request of a connection at a time, and where payloads are so
+long for the link that others would wait behind them.
 Not here: who gets which connection (`pool.shelf`), how many there are (`pool.expansion`), doing it (`pool.upkeep`).
 """
 
