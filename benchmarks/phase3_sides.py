@@ -56,7 +56,7 @@ class Work:
     async def borrow(self, seconds: float) -> Done:
         """Take a connection of the pool and give it back."""
         done, stop = 0, time.perf_counter() + seconds
-        while time.perf_counter() < stop:
+        while not done or time.perf_counter() < stop:
             for _ in AT_A_TIME:
                 async with self.pool.acquire():
                     pass
@@ -92,7 +92,7 @@ class Work:
     async def packets(self, seconds: float) -> Done:
         """One-way messages, until the server's handler has seen the last."""
         before, stop = self.sent, time.perf_counter() + seconds
-        while time.perf_counter() < stop:
+        while self.sent == before or time.perf_counter() < stop:
             for _ in AT_A_TIME:
                 await self.sender.send(PAYLOAD)
             self.sent += len(AT_A_TIME)
@@ -113,11 +113,13 @@ async def repeat(one: Callable[[], Awaitable[None]], tasks: int, seconds: float)
 
     async def again() -> None:
         now = time.perf_counter()
-        while now < stop:
+        while True:  # once at least, also when the machine gave this process no time before `stop`
             before = now
             await one()
             now = time.perf_counter()
             latencies.append(now - before)
+            if now >= stop:
+                return
 
     await asyncio.gather(*(again() for _ in range(tasks)))
     return Done(len(latencies), latencies)

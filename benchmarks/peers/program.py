@@ -88,12 +88,14 @@ async def load(requests: list[Request], *, in_flight: int, size: int, seconds: f
 
     async def ask(request: Request) -> None:
         now = time.perf_counter()
-        while now < stop:
+        while True:  # once at least, also when the machine gave this process no time before `stop`
             before = now
             if len(await request(payload)) != size:
                 raise SystemExit("an answer of another size")
             now = time.perf_counter()
             spent.append(now - before)
+            if now >= stop:
+                return
 
     chosen = requests[:in_flight]
     await warm_up(chosen, payload, BEFORE_EACH)
