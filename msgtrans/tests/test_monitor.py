@@ -31,7 +31,7 @@ from msgtrans.monitor import Alert, History, Latencies, MetricsServer, Rates, Sa
 from msgtrans.monitor import watching as module
 from msgtrans.monitor.collector import MsgTransCollector
 from msgtrans.monitor.dashboard import assess
-from msgtrans.monitor.families import COUNTERS, GAUGES, families
+from msgtrans.monitor.families import COUNTERS, GAUGES, families, worker_families
 from msgtrans.monitor.latency import BOUNDS, LatencyHistogram
 from msgtrans.resilience.stats import ReconnectingStats
 
@@ -58,6 +58,12 @@ def percent(**levels: float) -> AlertLevels:
     """Levels that nothing reaches, but for those given."""
     none = {"p99_latency": 1e9, "error_rate": 99.9, "cpu_usage": 99.9, "memory_usage": 99.9, "hit_rate": 1e-9}
     return AlertLevels(**none | levels)
+
+
+@pytest.fixture(autouse=True)
+def no_processor_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the tests are, CPU usage is no alert here."""
+    monkeypatch.setattr(module.time, "process_time", lambda: 0.0)
 
 
 @pytest.mark.parametrize(
@@ -339,7 +345,7 @@ async def test_the_metrics_are_documented() -> None:
     """The README lists every metric by its name."""
     server = TransportServer(tcp="127.0.0.1:0")
     async with server, Monitor(server, SELDOM) as monitor:
-        found = [*families(ReconnectingStats(), started_at=0.0), *monitor.families()]
+        found = [*families(ReconnectingStats(), started_at=0.0), *monitor.families(), *worker_families(1, 0)]
         names = {f"{family.name}_total" if family.kind == "counter" else family.name for family in found}
     text = (Path(__file__).parents[1] / "README.md").read_text()
     listed = set(re.findall(r"`(msgtrans_[a-z0-9_]+)(?:\{[a-z]+\})?`", text))

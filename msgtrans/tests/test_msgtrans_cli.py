@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -294,3 +295,37 @@ def test_missing_extra_is_explained() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1
     assert "pip install 'msgtrans[cli]'" in done.stderr
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_serve_echo_serves_metrics(workers: int) -> None:
+    """A scrape of --metrics is answered with the numbers of the server, of all workers together."""
+    with socket.socket() as kept, ExitStack() as running:
+        port = 0
+        if workers > 1:  # they share a port, which nobody else can take while it is bound here
+            kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            kept.bind(("127.0.0.1", 0))
+            port = kept.getsockname()[1]
+        words = ("serve-echo", "--tcp", "127.0.0.1:0", "--metrics", f"127.0.0.1:{port}", "--workers", str(workers))
+        process = running.enter_context(subprocess.Popen(command(*words), stdout=subprocess.PIPE, text=True))
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("listening ")
+        if workers == 1:
+            port = int(process.stdout.readline().removesuffix("/metrics\n").rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as peer:
+            peer.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+            got = b""
+            while part := peer.recv(65536):
+                got += part
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
+    assert got.startswith(b"HTTP/1.1 200 OK")
+    assert b"\nmsgtrans_connections_open 0\n" in got
+    assert (b"\nmsgtrans_workers 2\n" in got) == (workers == 2)
+    assert (b"msgtrans_health_score" in got) == (workers == 1)
+
+
+def test_workers_need_a_port_for_metrics() -> None:
+    """Port 0 would be another one in each worker, so it is refused."""
+    done = run("serve-echo", "--tcp", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--workers", "2")
+    assert (2, True) == (done.returncode, "--metrics" in done.stderr)

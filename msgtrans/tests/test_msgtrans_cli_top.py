@@ -29,7 +29,7 @@ from msgtrans.cli import app
 from msgtrans.cli.screen import screen
 from msgtrans.cli.top import Look, compare
 from msgtrans.cli.words import duration, plural, volume
-from msgtrans.middleware import ServerStatistics, SessionSummary, WorkerSummary
+from msgtrans.middleware import ProtocolSummary, ServerStatistics, SessionSummary, Watched, WorkerSummary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -329,3 +329,29 @@ def test_live_ends_well(echo: str, way: signal.Signals | str) -> None:
     assert top.process.wait(LIMIT) == 0
     assert top.echoes
     top.close()
+
+
+def test_what_is_watched_is_shown() -> None:
+    """The trend, health with its alerts, protocols and decisions have a line each, and the screen still fits."""
+    watched = Watched(
+        health=75,
+        p99_latency_us=2500,
+        alerts=["p99_latency 0.0025, level 0.001"],
+        protocols=[
+            ProtocolSummary(name=name, sessions=1, packets_sent=10, packets_received=20, bytes_sent=0, bytes_received=0)
+            for name in ("tcp", "ws")
+        ],
+        decisions=["batch_size 32 -> 100"],
+    )
+    look = None
+    for second, count in enumerate((0, 100, 300, 700)):
+        told = statistics(10 + second, packets=(count, *range(49)))
+        look = compare("tcp://h:1", look, msgspec.structs.replace(told, watched=watched))
+    assert look is not None
+    assert (200, 400, 800) == look.trend
+    lines = [line.strip() for line in shown(look, hint="q ends")]
+    assert len(lines) == 24
+    assert "▃▅█ 800 packets/s at most" in lines
+    assert "health 75, p99 2,500 us; p99 latency 0.0025, level 0.001" in lines
+    assert "tcp 1 session 20 in/s 10 out/s; ws 1 session 20 in/s 10 out/s" in lines
+    assert "tuned batch size 32 -> 100" in lines

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from msgtrans import __version__
 from msgtrans.adapters.registry import transports
-from msgtrans.cli.echo import echo_server, run_workers, serve, server_tls
+from msgtrans.cli.echo import echo_server, metrics_server, run_workers, serve, server_tls
 from msgtrans.cli.files import raise_file_limit
 from msgtrans.cli.live import live
 from msgtrans.cli.load import BenchPlan, BenchResult, Load, bench
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from typing import TypeVar
 
+    from msgtrans.monitor import MetricsServer
     from msgtrans.server import TransportServer
 
     T = TypeVar("T")
@@ -100,6 +101,9 @@ def serve_echo_command(
         bool, typer.Option("--statistics/--no-statistics", help="Tell `msgtrans top` what goes on.")
     ] = True,
     workers: Annotated[int, typer.Option(min=1, max=512, help="Processes that serve.")] = 1,
+    metrics: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Serve metrics for Prometheus there, under /metrics.")
+    ] = None,
 ) -> None:
     """Answer each request with its payload, and send each one-way message back.
 
@@ -108,19 +112,22 @@ def serve_echo_command(
     if tcp is None and ws is None:
         tcp, ws = "127.0.0.1:8001", "127.0.0.1:8002"
 
-    def server() -> TransportServer:
-        tls = server_tls(certificate, key, client_ca)
-        return echo_server(tcp, ws, tls=tls, statistics=statistics, workers=workers)
+    def made() -> tuple[TransportServer, MetricsServer | None]:
+        tls, watched = server_tls(certificate, key, client_ca), metrics is not None
+        server = echo_server(tcp, ws, tls=tls, statistics=statistics, workers=workers, watched=watched)
+        return server, metrics_server(server, metrics, workers=workers) if metrics is not None else None
 
     async def work() -> None:
-        await serve(server(), ready=typer.echo, told=partial(typer.echo, err=True))
+        server, scraped = made()
+        await serve(server, ready=typer.echo, told=partial(typer.echo, err=True), metrics=scraped)
 
     if workers == 1:
         _run(work())
         return
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     with _told():
-        run_workers(server(), ready=typer.echo)
+        server, scraped = made()
+        run_workers(server, ready=typer.echo, metrics=scraped)
 
 
 @app.command("ping")

@@ -10,9 +10,11 @@ import contextlib
 import signal
 from typing import TYPE_CHECKING, Final
 
-from msgtrans.config import TcpServerConfig, TlsServerConfig, WebSocketServerConfig
+from msgtrans.config import ExpertConfig, PerformanceConfig, TcpServerConfig, TlsServerConfig, WebSocketServerConfig
+from msgtrans.config.address import parse_address
 from msgtrans.errors import ConfigurationError
 from msgtrans.middleware import StatisticsMiddleware
+from msgtrans.monitor import MetricsServer, group_exposition
 from msgtrans.server import TransportServer
 
 if TYPE_CHECKING:
@@ -30,17 +32,19 @@ def echo_server(
     tls: TlsServerConfig | None = None,
     statistics: bool = True,
     workers: int = 1,
+    watched: bool = False,
 ) -> TransportServer:
     """A server that answers a request with its payload, and sends a one-way message back one-way.
 
     tcp, ws: "HOST:PORT" to listen on, None for not. tls: inside TLS, both. statistics: tell them to who asks.
-    workers: processes; with more than one it is for `run_workers`, not for `serve`.
+    workers: processes; with more than one it is for `run_workers`, not for `serve`. watched: with a monitor.
     """
     server = TransportServer(
         tcp=TcpServerConfig(bind_address=tcp, tls=tls, max_connections=MAX_CONNECTIONS) if tcp else None,
         ws=WebSocketServerConfig(bind_address=ws, tls=tls, max_connections=MAX_CONNECTIONS) if ws else None,
         max_connections=MAX_CONNECTIONS,
         workers=workers,
+        expert=ExpertConfig(performance=PerformanceConfig()) if watched else None,
     )
     if statistics:
         server.use(StatisticsMiddleware(name="msgtrans serve-echo"))
@@ -69,7 +73,27 @@ def server_tls(certificate: str | None, key: str | None, client_ca: str | None) 
     return None
 
 
-async def serve(server: TransportServer, ready: Callable[[str], object], told: Callable[[str], object]) -> None:
+def metrics_server(server: TransportServer, address: str, *, workers: int = 1) -> MetricsServer:
+    """What serves the metrics of `server` at "HOST:PORT"; with several workers each of them tells those of all.
+
+    Raises ConfigurationError for what is no address, and for port 0 with workers.
+    """
+    if workers > 1 and parse_address(address, field="--metrics").port == 0:
+        raise ConfigurationError("--metrics", "needs a port of its own choice with --workers, which share it")
+    monitor = server.monitor
+
+    async def text() -> str:
+        return monitor.prometheus() if monitor is not None and workers == 1 else await group_exposition(server)
+
+    return MetricsServer(text, address, reuse_port=workers > 1)
+
+
+async def serve(
+    server: TransportServer,
+    ready: Callable[[str], object],
+    told: Callable[[str], object],
+    metrics: MetricsServer | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT, then stop gracefully; inside TLS, SIGHUP reads the certificates again.
 
     `ready` is told "listening URI" of each listener first, TCP before WebSocket, `told` what happens later.
@@ -80,7 +104,7 @@ async def serve(server: TransportServer, ready: Callable[[str], object], told: C
         used = server.reload_certificates()
         told("the certificates are read again" if used else "the new certificates cannot be used; the old ones stay")
 
-    async with server:
+    async with server, metrics or contextlib.nullcontext():
         uris = one_for_each_listener(server.uris)
         with contextlib.suppress(NotImplementedError):  # Windows: the default handlers interrupt
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -89,16 +113,21 @@ async def serve(server: TransportServer, ready: Callable[[str], object], told: C
                 loop.add_signal_handler(signal.SIGHUP, reload)
         for uri in uris:
             ready(f"listening {uri}")
+        if metrics is not None:
+            ready(f"metrics http://{metrics.address}/metrics")
         await stop.wait()
 
 
-def run_workers(server: TransportServer, ready: Callable[[str], object]) -> None:
+def run_workers(server: TransportServer, ready: Callable[[str], object], metrics: MetricsServer | None = None) -> None:
     """As `serve`, from several processes; SIGHUP replaces them one by one, and so reads certificates again, too."""
 
     def tell(uris: list[str]) -> None:
         for uri in one_for_each_listener(uris):
             ready(f"listening {uri}")
 
+    if metrics is not None:
+        server.on_worker_start(lambda _: metrics.start())
+        server.on_worker_stop(lambda _: metrics.stop())
     server.run(ready=tell)
 
 

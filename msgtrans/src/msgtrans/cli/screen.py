@@ -36,6 +36,7 @@ ORDINARY: Final = frozenset({"read_pauses", "discarded"})
 """Counters of what is no failure of anybody."""
 HEAD: Final = 5  # lines above the counters
 TABLE: Final = 1  # the line above the sessions
+BARS: Final = "▁▂▃▄▅▆▇█"
 SILENT: Final = 3.0  # seconds without a report that are worth telling
 WIDE: Final = 72  # columns for all there is; with fewer, what matters less is left out
 
@@ -48,12 +49,14 @@ def screen(look: Look, *, lines: int = 24, columns: int = 80, hint: str = "") ->
     events = _events(look)
     wide = columns >= WIDE
     parts: list[RenderableType] = [_head(look), _traffic(look, wide=wide)]
+    watched = _watched(look, columns)
+    parts += watched
     workers = look.statistics.workers[: max(lines // 3, 1)]
     if workers:
         parts.append(_workers(look, workers))
     if events:
         parts.append(Columns(events, padding=(0, 3)))
-    used = HEAD + (len(events) + 1) // 2 + TABLE + bool(hint) + (len(workers) + TABLE if workers else 0)
+    used = HEAD + len(watched) + (len(events) + 1) // 2 + TABLE + bool(hint) + (len(workers) + TABLE if workers else 0)
     parts.append(_sessions(look, most=max(lines - used, 3), wide=wide))
     if hint:
         parts.append(Text(hint, style="dim"))
@@ -91,6 +94,34 @@ def _traffic(look: Look, *, wide: bool) -> RenderableType:
     sessions = Text(count, style="bold")
     sessions.append(f" {word} open{opened}, {totals.connections_total:,} ever", style="not bold")
     return Group(table, sessions)
+
+
+def _watched(look: Look, columns: int) -> list[Text]:
+    """The trend of the rates, and what a server tells that is watched or tuned: a line each."""
+    lines, watched = [], look.statistics.watched
+    if len(look.trend) > 1:
+        most = max(look.trend)
+        bars = "".join(BARS[round(rate / most * (len(BARS) - 1))] if most else BARS[0] for rate in look.trend)
+        lines.append(Text(f"{bars} {most:,.0f} packets/s at most", style="dim"))
+    if watched.health is not None:
+        told = f"health {watched.health:.0f}, p99 {watched.p99_latency_us or 0:,.0f} us"
+        line = Text(told)
+        if watched.alerts:
+            line.append(f"; {'; '.join(watched.alerts)}".replace("_", " "), style="bold red")
+        lines.append(line)
+    if len(watched.protocols) > 1:
+        each = (
+            f"{protocol.name} {plural(protocol.sessions, 'session')} {protocol.packets_received:,.0f} in/s "
+            f"{protocol.packets_sent:,.0f} out/s"
+            for protocol in watched.protocols
+        )
+        lines.append(Text("; ".join(each)))
+    if watched.decisions:
+        lines.append(Text(f"tuned {'; '.join(reversed(watched.decisions))}".replace("_", " "), style="dim"))
+    for line in lines:
+        line.truncate(columns, overflow="ellipsis")
+        line.no_wrap = True
+    return lines
 
 
 def _events(look: Look) -> list[Text]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from msgtrans.cli.target import Target
     from msgtrans.client import TransportClient
 
+TREND: Final = 40  # looks
 ANSWER: Final = 5.0  # seconds to wait for an answer
 
 
@@ -40,7 +41,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     rates: of all sessions; sessions, workers: of those that were there both times, by id, by process. None and empty
     without a look before.
     opened: connections per second. grown: by how much counters have grown, those that have. trouble: why there is
-    nothing newer, empty when all is well.
+    nothing newer, empty when all is well. trend: packets per second, both ways together, of the last 40 looks.
     """
 
     uri: str
@@ -51,6 +52,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     opened: float = 0.0
     grown: dict[str, int] = {}
     trouble: str = ""
+    trend: tuple[float, ...] = ()
 
     def busiest(self) -> list[tuple[SessionSummary, Rates | None]]:
         """The sessions told of, the busiest now first."""
@@ -73,10 +75,12 @@ def compare(uri: str, before: Look | None, now: ServerStatistics) -> Look:
         return msgspec.structs.replace(before, trouble="")  # it has given the same answer again
     known = {session.id: session for session in then.sessions}
     others = {worker.pid: worker for worker in then.workers}
+    rates = _rates(then.counters, now.counters, seconds)
     return Look(
         uri=uri,
         statistics=now,
-        rates=_rates(then.counters, now.counters, seconds),
+        rates=rates,
+        trend=(*(before.trend if before is not None else ()), rates.packets_in + rates.packets_out)[-TREND:],
         sessions={
             session.id: _rates(known[session.id], session, seconds) for session in now.sessions if session.id in known
         },

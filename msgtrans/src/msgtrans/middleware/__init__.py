@@ -8,9 +8,11 @@ from msgtrans.middleware.base import Middleware
 from msgtrans.middleware.connection_limit import ConnectionLimit
 from msgtrans.middleware.logs import LoggingMiddleware
 from msgtrans.middleware.statistics import (
+    ProtocolSummary,
     ServerStatistics,
     SessionSummary,
     StatisticsMiddleware,
+    Watched,
     WorkerSummary,
     fetch_statistics,
 )
@@ -20,10 +22,12 @@ __all__ = [
     "ConnectionLimit",
     "LoggingMiddleware",
     "Middleware",
+    "ProtocolSummary",
     "ServerStatistics",
     "SessionSummary",
     "StatisticsMiddleware",
     "TokenMiddleware",
+    "Watched",
     "WorkerSummary",
     "fetch_statistics",
     "fixed_tokens",

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 BIZ_TYPE: Final = 255
 EXT_HEADER: Final = b"msgtrans.statistics"
+TOLD: Final = 5  # decisions of the tuning
+WINDOW: Final = 10.0  # seconds that rates of protocols are over
 LISTED: Final = 50  # sessions told of at most
 logger = logging.getLogger("msgtrans.middleware")
 FRESH: Final = 0.5  # seconds for which an answer is given again, so that asking often costs nothing
@@ -70,12 +72,39 @@ class WorkerSummary(msgspec.Struct, frozen=True, kw_only=True):
     counters: EndpointStats
 
 
+class ProtocolSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """The sessions of one protocol. sessions: open now. The rest: per second, over the last ten seconds."""
+
+    name: str
+    sessions: int
+    packets_sent: float
+    packets_received: float
+    bytes_sent: float
+    bytes_received: float
+
+
+class Watched(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server knows of itself that is watched or tuned (`connection=`, `expert=`).
+
+    health: 100 when all is well, down to 0; alerts: "what value, level level". p99_latency_us: microseconds to handle
+    requests. All None or empty without a monitor. protocols: with detailed monitoring. decisions: the last 5 of the
+    tuning, as "what before -> after".
+    """
+
+    health: float | None = None
+    p99_latency_us: float | None = None
+    alerts: list[str] = []
+    protocols: list[ProtocolSummary] = []
+    decisions: list[str] = []
+
+
 class ServerStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """A server at one moment. time: Unix seconds; uptime: seconds since it started; listeners: URIs.
 
     sessions: the open ones with the most packets, 50 at most, busiest first; `counters.connections_open` counts all.
     workers: of a server with several processes; then `counters` are the sums of all, those that have ended included,
     and sessions are those of the one that answers. restarts: how often a worker that failed was replaced.
+    watched: of the process that answers.
     """
 
     name: str
@@ -87,6 +116,7 @@ class ServerStatistics(msgspec.Struct, frozen=True, kw_only=True):
     sessions: list[SessionSummary]
     workers: list[WorkerSummary] = []
     restarts: int = 0
+    watched: Watched = Watched()
 
 
 class StatisticsMiddleware(Middleware):
@@ -152,6 +182,33 @@ def statistics_of(endpoint: Endpoint, name: str = "msgtrans") -> ServerStatistic
         listeners=endpoint.uris,
         counters=endpoint.stats(),
         sessions=[_summary(session, now) for session in busiest],
+        watched=_watched(endpoint),
+    )
+
+
+def _watched(endpoint: Endpoint) -> Watched:
+    tuned = endpoint.tuning.decisions[-TOLD:] if endpoint.tuning is not None else ()
+    decisions = [f"{decision.what} {decision.before} -> {decision.after}" for decision in tuned]
+    if endpoint.monitor is None:
+        return Watched(decisions=decisions)
+    board = endpoint.monitor.dashboard()
+    return Watched(
+        health=board.health_score,
+        p99_latency_us=board.p99_latency_us,
+        alerts=[f"{alert.what} {alert.value:.3g}, level {alert.level:g}" for alert in board.alerts],
+        protocols=[
+            ProtocolSummary(
+                name=name,
+                sessions=history.latest.sessions if history.latest is not None else 0,
+                packets_sent=rates.packets_sent,
+                packets_received=rates.packets_received,
+                bytes_sent=rates.bytes_sent,
+                bytes_received=rates.bytes_received,
+            )
+            for name, history in sorted(endpoint.monitor.protocols.items())
+            for rates in (history.rates(WINDOW),)
+        ],
+        decisions=decisions,
     )
 
 

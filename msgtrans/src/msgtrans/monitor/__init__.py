@@ -8,7 +8,7 @@ from msgtrans.monitor.families import Family, render
 from msgtrans.monitor.history import History, Rates, Sample
 from msgtrans.monitor.http import MetricsServer
 from msgtrans.monitor.latency import Latencies
-from msgtrans.monitor.watching import Monitor, exposition
+from msgtrans.monitor.watching import Monitor, exposition, group_exposition
 
 __all__ = [
     "Alert",
@@ -21,5 +21,6 @@ __all__ = [
     "Rates",
     "Sample",
     "exposition",
+    "group_exposition",
     "render",
 ]

@@ -105,6 +105,14 @@ def families(stats: EndpointStats, *, started_at: float | None = None) -> list[F
     return found
 
 
+def worker_families(workers: int, restarts: int) -> list[Family]:
+    """What a supervisor knows beside the counters of its workers."""
+    return [
+        Family("msgtrans_workers", "gauge", "worker processes that listen", [((), workers)]),
+        Family("msgtrans_worker_restarts", "counter", "workers that failed and were started again", [((), restarts)]),
+    ]
+
+
 def protocol_families(protocols: Mapping[str, Sample]) -> list[Family]:
     """The traffic of each protocol."""
     wanted: tuple[tuple[str, Kind, str, str], ...] = (

@@ -38,7 +38,7 @@ class MetricsServer:
         self, text: Callable[[], str | Awaitable[str]], address: str = "127.0.0.1:9464", *, reuse_port: bool = False
     ) -> None:
         self._text = text
-        self._wanted = parse_address(address)
+        self._wanted = parse_address(address, schemes=("http",))
         self._reuse_port = reuse_port
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()

@@ -16,16 +16,19 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final, Self
 
+import msgspec
+
 from msgtrans.adapters.buffers import buffer_pool
 from msgtrans.config.performance import AlertLevels, PerformanceConfig
 from msgtrans.errors import ResourceError
 from msgtrans.field_types import check_type
 from msgtrans.middleware.base import Middleware
 from msgtrans.monitor.dashboard import Dashboard, assess
-from msgtrans.monitor.families import families, monitor_families, protocol_families, render
+from msgtrans.monitor.families import families, monitor_families, protocol_families, render, worker_families
 from msgtrans.monitor.history import History, Sample
 from msgtrans.monitor.latency import LatencyHistogram
 from msgtrans.monitor.memory import memory_allowed, memory_used
+from msgtrans.stats import EndpointStats
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -270,6 +273,21 @@ class _Watch(Middleware):
 def exposition(endpoint: Endpoint) -> str:
     """The counters of an endpoint without a monitor as Prometheus text."""
     return render(families(endpoint.stats(), started_at=endpoint.started_at))
+
+
+async def group_exposition(endpoint: Endpoint) -> str:
+    """As `exposition`; in a worker process, the sums of all workers, from whichever of them is asked.
+
+    Raises TimeoutError when the supervisor does not answer: counters of one worker in place of all would step back.
+    """
+    link = endpoint.worker_link
+    if link is None:
+        return exposition(endpoint)
+    group = await link.group()
+    counters = msgspec.convert(group.total, EndpointStats)
+    ready = sum(worker.ready for worker in group.workers)
+    found = [*families(counters, started_at=time.time() - group.uptime), *worker_families(ready, group.restarts)]
+    return render(found)
 
 
 def _traffic(session: Session) -> tuple[int, int, int, int]:
