@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from msgtrans.session import Session
 
 INTERVAL: Final = 1.0  # seconds between two looks
+SHARE: Final = 100  # looks take one part in so many of the time, at most
 AGREE: Final = 3  # looks in a row that must want the same before it is done
 FEWEST: Final = 100  # packets sent between two looks; fewer say nothing
 BATCH_BYTES: Final = 64 * 1024  # no batch has more
@@ -119,7 +120,8 @@ class Tuner:
 
 
 class Tuning:
-    """Tunes one endpoint once a second, from `start` to `stop`. Sessions that open later are tuned at the next look.
+    """Tunes one endpoint once a second, from `start` to `stop`; less often where there are so many sessions that a look
+    at them would take more than a hundredth of the time. Sessions that open later are tuned at the next look.
 
     Large buffers are shared by all endpoints of a loop.
     """
@@ -144,7 +146,7 @@ class Tuning:
             if self._tuner is None:
                 self._tuner = Tuner(self._endpoint.config.batch_size, limit)
             self._before = self._totals()
-            self._again()
+            self._again(INTERVAL)
 
     def stop(self) -> None:
         """Tune no more; what was decided stays."""
@@ -194,9 +196,10 @@ class Tuning:
             limit=pool.limit,
         )
 
-    def _again(self) -> None:
-        def turn() -> None:
-            self.look()
-            self._again()
+    def _again(self, pause: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(pause, self._turn)
 
-        self._timer = asyncio.get_running_loop().call_later(INTERVAL, turn)
+    def _turn(self) -> None:
+        begun = time.perf_counter()
+        self.look()
+        self._again(max(INTERVAL, SHARE * (time.perf_counter() - begun)))
