@@ -53,6 +53,10 @@ class Commands:
 
 def batch_end(frames: list[bytes], at: int, most: int) -> tuple[int, int]:
     """Where the batch that begins at `at` ends, and its bytes: `most` frames, 64 KiB, or a single frame with more."""
+    stop = min(at + most, len(frames))
+    size = sum(map(len, frames[at:stop]))
+    if size <= BATCH_BYTES:
+        return stop, size
     stop, size = at + 1, len(frames[at])
     while stop < len(frames) and stop - at < most and size + len(frames[stop]) <= BATCH_BYTES:
         size += len(frames[stop])
