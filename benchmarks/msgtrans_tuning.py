@@ -1,7 +1,8 @@
 """What a monitor costs, and what tuning brings: beside doing without, on real connections.
 
-Each figure is from a process of its own with server and clients in it; the kinds alternate, figures are medians of
-processor time. "tuned" has what the tuner decides for that load, set from the start.
+Each figure is from a process of its own with server and clients in it; who comes first changes with each round. Figures
+are medians of processor time; ratios are medians of those within a round. "tuned" has what the tuner decides for that
+load, set from the start.
 
     python benchmarks/msgtrans_tuning.py [--rounds 5] [--seconds 1] [--json]
 """
@@ -14,6 +15,7 @@ import json
 import subprocess
 import sys
 import time
+from operator import truediv
 from statistics import median
 
 import uvloop
@@ -116,21 +118,27 @@ def main() -> None:
         print(uvloop.run(work))
         return
     seen: dict[str, dict[str, list[float]]] = {load: {kind: [] for kind in kinds} for load, kinds in LOADS.items()}
-    for _ in range(arguments.rounds):
+    for turn in range(arguments.rounds):
         for load, kinds in LOADS.items():
-            for kind in kinds:
+            first = turn % len(kinds)
+            for kind in kinds[first:] + kinds[:first]:
                 command = [sys.executable, __file__, "--seconds", str(arguments.seconds), "--one", load, kind]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 seen[load][kind].append(float(done.stdout))
-    medians = {load: {kind: median(values) for kind, values in kinds.items()} for load, kinds in seen.items()}
+    told = {
+        load: {
+            kind: {"us": median(values), "ratio": median(map(truediv, values, kinds[LOADS[load][0]]))}
+            for kind, values in kinds.items()
+        }
+        for load, kinds in seen.items()
+    }
     if arguments.json:
-        print(json.dumps(medians))
+        print(json.dumps(told))
         return
-    print("microseconds of processor time for each, and beside the first of its kind")
-    for load, kinds in medians.items():
-        first = next(iter(kinds.values()))
-        for kind, value in kinds.items():
-            print(f"{load:20} {kind:10} {value:12.1f} {value / first:8.2f}")
+    print("microseconds of processor time for each, and the ratio to the first of its kind")
+    for load, kinds in told.items():
+        for kind, figures in kinds.items():
+            print(f"{load:20} {kind:10} {figures['us']:12.1f} {figures['ratio']:8.2f}")
 
 
 if __name__ == "__main__":
