@@ -36,7 +36,7 @@ class ErrorStats(msgspec.Struct, frozen=True, kw_only=True):
     connection: handshakes and upgrades that failed, and connections turned away. protocol: peers that broke it.
     authentication: proofs of identity that were wrong. resource: what was refused or lost at a bound. timeout: of
     requests, writes, packets, upgrades and pings. handler: handlers that raised. total: of all these.
-    Configuration errors are raised to who configures, and retries are those of `ReconnectingClient.status`.
+    Configuration errors are raised to who configures, and what was sent again counts in `ReconnectingStats`.
     """
 
     total: int
