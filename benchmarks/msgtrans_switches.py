@@ -43,7 +43,7 @@ SMALL, LARGE = b"x" * 32, bytes(1 << 20)
 
 def config(off: str) -> SessionConfig:
     """With everything on but `off`."""
-    return SessionConfig(optimizations=Optimizations(**({} if off == ALL_ON else {off: False})))
+    return SessionConfig(optimizations=Optimizations(**{name: name != off for name in SWITCHES}))
 
 
 async def serve(off: str, scheme: str) -> None:

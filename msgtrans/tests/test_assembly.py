@@ -125,7 +125,7 @@ def test_inflating_pauses_behind_a_packet_in_pieces() -> None:
 @pytest.mark.parametrize("on", [True, False])
 @pytest.mark.parametrize("carrier", ["tcp", "tls"], indirect=True)
 async def test_connections_use_the_pool_of_their_loop(carrier: Carrier, *, on: bool) -> None:
-    """Echoed large packets arrive whole; the pool is used unless the option says no, and lends nothing in the end."""
+    """Echoed large packets arrive whole; the pool is used if the option says so, and lends nothing in the end."""
     config = SessionConfig(optimizations=Optimizations(buffer_pool=on))
     server = carrier.server(session=config)
 
@@ -142,16 +142,18 @@ async def test_connections_use_the_pool_of_their_loop(carrier: Carrier, *, on: b
 
 
 async def test_a_connection_that_ends_inside_a_packet_gives_its_pieces_back(
-    server: TransportServer,
+    carrier: Carrier,
     connect_raw: Callable[[TransportServer], AbstractAsyncContextManager[RawPeer]],
     until: Until,
 ) -> None:
     """Pieces of a packet whose rest never comes are kept for others, and counted nowhere any more."""
-    async with connect_raw(server) as peer:
-        peer.writer.write(encode(LARGE)[:-1])
-        await until(lambda: server.kept == 6 * PIECE)
-        (session,) = server.sessions.values()
-        pool = buffer_pool(session._loop)
-        assert 0 == pool.stats().return_operations
-    await until(lambda: not server.sessions)
-    assert (0, 6) == (server.kept, pool.stats().large.cached)
+    server = carrier.server(session=SessionConfig(optimizations=Optimizations(buffer_pool=True)))
+    async with server:
+        async with connect_raw(server) as peer:
+            peer.writer.write(encode(LARGE)[:-1])
+            await until(lambda: server.kept == 6 * PIECE)
+            (session,) = server.sessions.values()
+            pool = buffer_pool(session._loop)
+            assert 0 == pool.stats().return_operations
+        await until(lambda: not server.sessions)
+        assert (0, 6) == (server.kept, pool.stats().large.cached)

@@ -14,17 +14,18 @@ from msgtrans.field_types import check_types
 
 
 class Optimizations(msgspec.Struct, frozen=True, kw_only=True):
-    """Which short ways a session takes; all do by default.
+    """Which short ways a session takes; by default all but one.
 
     batching: data leaves in batches; off: packet by packet, so that whatever is urgent waits for one at most.
-    buffer_pool: buffers are used again.
+    buffer_pool: large packets of several reads are put together in buffers that are used again; off by default, as it
+        pays below about half a MiB only.
     coalescing: what one turn of the loop sends leaves in one write, answers to what one read brought included; off: one
         write per packet, at once.
     recognition: plain packets, and reads of a single one, are recognised by their header and take a shorter way.
     """
 
     batching: bool = True
-    buffer_pool: bool = True
+    buffer_pool: bool = False
     coalescing: bool = True
     recognition: bool = True
 
