@@ -6,12 +6,17 @@ served at all (`condition`), and the records (`artemis.registry`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from artemis.model import FailedInstance, Instance, RegistryRequest, RegistryResponse, ResponseStatus
 from artemis.model.responses import BAD_REQUEST, DATA_NOT_FOUND, NO_PERMISSION, failure
-from artemis.registry import Lease, Registry, RegistryError, RenewalPlan, WrongRegion
+from artemis.registry import Lease, Registry, RegistryError, RenewalPlan, Stamp, WrongRegion
 from artemis.server.condition import Condition
 from artemis.server.outcomes import NOT_EXISTING, REGISTRY_SUCCESS, failed_instance, outcome, refused
 from artemis.server.versions import AHEAD, Versions
+
+Write = Callable[[Instance, int, Stamp | None], Lease]
+"""What changes one instance: the instance, now, and the version of the client's last answer."""
 
 
 class Registering(Condition):
@@ -22,24 +27,7 @@ class Registering(Condition):
 
     def register(self, request: RegistryRequest | None, now: int) -> RegistryResponse:
         """Register instances or replace their content (spec 2.1)."""
-        instances = self._asked(request)
-        if isinstance(instances, ResponseStatus):
-            return RegistryResponse(response_status=instances)
-        failed: list[FailedInstance | None] = []
-        register, versions = self.registry.register, self._versions(request, now)
-        for number, instance in enumerate(instances):
-            if instance is None:
-                continue
-            try:
-                if not self._allow_registry and not self._in_zone(instance):
-                    failed.append(self._refuse_zone(instance))
-                elif versions is None:
-                    register(instance, now)
-                else:
-                    versions.tell(number, register(instance, now, versions.known(number)))
-            except RegistryError as error:
-                failed.append(refused(instance, error))
-        return outcome(failed, versions)
+        return self._write(request, now, self.registry.register)
 
     def heartbeat(self, request: RegistryRequest | None, now: int) -> RegistryResponse:
         """Renew leases; what must be registered comes back whole with `data-not-found` (spec 2.1, 0.4)."""
@@ -57,26 +45,31 @@ class Registering(Condition):
 
     def unregister(self, request: RegistryRequest | None, now: int) -> RegistryResponse:
         """Remove instances; unknown ones are a success (spec 2.1)."""
+        return self._write(request, now, self.registry.unregister)
+
+    # -- judging
+
+    def _write(self, request: RegistryRequest | None, now: int, write: Write) -> RegistryResponse:
+        """Register or remove each instance of a request."""
         instances = self._asked(request)
         if isinstance(instances, ResponseStatus):
             return RegistryResponse(response_status=instances)
         failed: list[FailedInstance | None] = []
-        unregister, versions = self.registry.unregister, self._versions(request, now)
+        versions = self._versions(request, now)
         for number, instance in enumerate(instances):
             if instance is None:
                 continue
             try:
                 if not self._allow_registry and not self._in_zone(instance):
                     failed.append(self._refuse_zone(instance))
-                elif versions is None:
-                    unregister(instance, now)
-                else:
-                    versions.tell(number, unregister(instance, now, versions.known(number)))
+                    continue
+                lease = write(instance, now, None if versions is None else versions.known(number))
             except RegistryError as error:
                 failed.append(refused(instance, error))
+                continue
+            if versions is not None:
+                versions.tell(number, lease)
         return outcome(failed, versions)
-
-    # -- judging
 
     def _heartbeat(self, request: RegistryRequest | None, now: int, leases: list[Lease] | None) -> RegistryResponse:
         instances = self._asked(request)
