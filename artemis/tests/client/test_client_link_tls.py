@@ -16,7 +16,7 @@ from artemis.client.links.msgtrans import open_msgtrans
 from msgtrans import ConfigurationError, TlsClientConfig
 
 KINDS = pytest.mark.parametrize("kind", [LinkKind.MSGTRANS, LinkKind.WEBSOCKET, LinkKind.JAVA_WEBSOCKET])
-OPTIONS = ClientOptions(attempts=1, link_timeout=5.0, attempt_timeout=5.0)
+OPTIONS = ClientOptions(attempts=1, link_timeout=5.0, attempt_timeout=5.0, address_interval=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,9 @@ async def test_a_client_does_all_of_it_inside_tls(
 ) -> None:
     """One option holds for HTTP and for the link."""
     tls = TlsClientConfig(ca_file=authority[1])
-    async with ArtemisClient(servers=[secure.url], region_id="local", zone_id="zone1", tls=tls) as client:
+    async with ArtemisClient(
+        servers=[secure.url], region_id="local", zone_id="zone1", tls=tls, options=OPTIONS
+    ) as client:
         events = client.events()
         async with client.registered(Instance(service_id=service_id, ip="127.0.0.1", port=9000)):
             assert LinkKind.MSGTRANS is (await first(events, LinkChanged)).new
