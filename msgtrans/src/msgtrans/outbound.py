@@ -2,6 +2,7 @@
 
 After a read of a single packet, the first frame leaves at once: a peer that asks one thing at a time need not wait for
 company that will not come. Whatever else the turn sends is gathered as always.
+Of many requests in one turn, each 32 leave together: else the peer would be idle while we ask, and we while it answers.
 Commands leave first, then data, in batches: of up to 64 KiB and many packets while the link takes them whole, of few
 once it has fallen behind, then of more again. So a link that is behind holds one batch at most, and a command that
 comes then is ahead of all the rest.
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 TYPE_AT: Final = 2  # where an encoded packet tells its type
 BATCH_BYTES: Final = 64 * 1024  # of a batch, unless a single packet has more
+AHEAD: Final = 32  # requests of one turn after which they leave, so that the peer begins while we go on
 GROWTH: Final = 32  # times `batch_size` that a batch may grow to
 Waiter: TypeAlias = "asyncio.Future[Packet] | asyncio.Future[None]"
 Line: TypeAlias = "OrderedDict[Waiter, tuple[bytes, asyncio.Future[None] | None]]"

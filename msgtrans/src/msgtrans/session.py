@@ -23,6 +23,7 @@ from msgtrans.events import CloseReason
 from msgtrans.forwarding import Forwarding
 from msgtrans.info import ConnectionInfo, SessionState
 from msgtrans.link import HttpRequest, Link
+from msgtrans.outbound import AHEAD
 from msgtrans.packet import ONE_WAY, REQUEST, RESPONSE, Packet
 from msgtrans.stats import SessionStats
 
@@ -264,6 +265,8 @@ class Session(Forwarding):
             self._stand_in_line(frame, waiter, None)
         else:
             self._append(frame)
+            if len(self._out) >= AHEAD and self._batch_most > 1:
+                self._write_out()
         if self._held:
             self._balance_reading()
         try:

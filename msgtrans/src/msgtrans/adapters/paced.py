@@ -103,7 +103,7 @@ class PacedConnection(StreamConnection):
             packet = self._queue.popleft()
             self._queued -= len(packet)
             self._next_at = now + self._pacing.min_gap
-            self._write(packet)
+            self._transport.write(packet)
         self._timer = self._terms.loop.call_at(self._next_at, self._tick)
 
     def _tick(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
@@ -20,7 +21,6 @@ from msgtrans.tls import refusal
 
 if TYPE_CHECKING:
     from asyncio.trsock import TransportSocket
-    from collections.abc import Callable
 
     from msgtrans.config import SessionConfig
     from msgtrans.errors import TransportError
@@ -78,7 +78,6 @@ class StreamConnection(asyncio.BufferedProtocol):
         "_terms",
         "_transport",
         "_view",
-        "_write",
         "peer_address",
     )
 
@@ -124,7 +123,6 @@ class StreamConnection(asyncio.BufferedProtocol):
 
     def _attach(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._write: Callable[[bytes], None] = self._transport.write
         # The session queues for itself. And at 0, uvloop writes at once instead of at the end of the loop's turn.
         # Inside TLS, 0 would mean "paused" even with nothing left to write: both loops compare with >= there.
         self._transport.set_write_buffer_limits(high=0 if transport.get_extra_info("ssl_object") is None else 1, low=0)
@@ -182,7 +180,6 @@ class StreamConnection(asyncio.BufferedProtocol):
         self._decoder.release()
         # Transports inside TLS keep referring to us: a circle, and buffers that would wait for the garbage collector.
         self._transport = _GONE
-        self._write = _GONE.write
 
     def pause_writing(self) -> None:
         """The system takes no more at the moment."""
@@ -235,7 +232,7 @@ class StreamConnection(asyncio.BufferedProtocol):
         data = packets[0] if len(packets) == 1 else b"".join(packets)
         if self._session is not None:
             self._session.bytes_sent += len(data)
-        self._write(data)
+        self._transport.write(data)
 
     def buffered(self) -> int:
         """Bytes the system has not taken yet."""
@@ -400,6 +397,6 @@ def limit_unsent(connection: socket.socket | TransportSocket, size: int) -> None
 def socket_address(name: object) -> Address | None:
     match name:
         case (str(host), int(port), *_):
-            return Address(host, port)
+            return Address(sys.intern(host), port)  # connections from one host are many
         case _:
             return None

@@ -96,9 +96,8 @@ class WebSocketConnection(StreamConnection):
         self._secure = transport.get_extra_info("ssl_object") is not None
         self._counted = True
         opening = self._opening = Opening()
-        self._write = opening.frames.append
         self._session = session = self._terms.host.admit(self)
-        self._opening, self._write = None, self._transport.write
+        self._opening = None
         if session is None:
             return FULL
         if self._transport.is_closing():  # dropped in there
@@ -121,7 +120,7 @@ class WebSocketConnection(StreamConnection):
         session.bytes_sent += sum(map(len, opening.frames))
         data = b"".join((response, *opening.frames))
         if data:
-            self._write(data)
+            self._transport.write(data)
         if opening.closing:
             self.close()
         elif opening.finishing:
@@ -176,7 +175,7 @@ class WebSocketConnection(StreamConnection):
             if self._session is not None:
                 self._session.bytes_sent += sum(map(len, parts))
             for part in parts:  # `writelines` of Python 3.12.0 to 3.12.8 does not tell when it cannot write all
-                self._write(part)
+                self._transport.write(part)
             return
         data = b"".join(parts)
         if self._session is not None:
@@ -292,3 +291,9 @@ class WebSocketConnection(StreamConnection):
         if self._session is not None:
             self._session.bytes_sent += len(data)
         self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        if self._opening is not None:
+            self._opening.frames.append(data)
+        else:
+            self._transport.write(data)
