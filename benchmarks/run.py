@@ -31,6 +31,9 @@ SHARED = {
     "phase3_sides.py",
     "rounds.py",
     "run.py",
+    "scale_connections_figures.py",
+    "scale_connections_sides.py",
+    "scale_connections_system.py",
     "sdk_fleet.py",
     "watchers.py",
 }
@@ -38,6 +41,7 @@ ARGUMENTS = {
     "cluster_large": ["--quick"],
     "java_fleet": ["--quick"],
     "msgtrans_buffers": ["--rounds", "1"],
+    "scale_connections": ["--quick"],
     "sdk_restart": ["--quick"],
 }
 DRAWN = {"msgtrans_peers", "phase3"}
