@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import socket
 import time
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 
 SMALL = SmartPoolConfig(initial_size=2, max_size=4, min_connections=1, expansion_cooldown=0, shrink_cooldown=600)
 FIXED = SmartPoolConfig(initial_size=2, max_size=2)
+SECONDS = r"timeout: is .*; use (0 or )?a positive, finite number of seconds"
 SOON = RetryConfig(max_retries=None, retry_interval=0.01, max_retry_interval=0.02)
 
 
@@ -759,6 +761,20 @@ def test_wrong_options(option: str, value: object) -> None:
     """An option of a wrong type or range is refused, and named."""
     with pytest.raises(ConfigurationError, match=rf"^{option}: "):
         ConnectionPool("tcp://127.0.0.1:1", **{option: value})
+
+
+@pytest.mark.parametrize("wrong", ["x", math.nan, math.inf, -1, True, b"1"])
+async def test_wrong_timeouts(server: TransportServer, wrong: float) -> None:
+    """A timeout that is none is refused while connections are free, too, and costs none of them."""
+    async with pool_of(server, config=SMALL) as pool:
+        for call in (pool.get(wrong), pool.acquire(wrong).__aenter__(), pool.control(GetConnection(wrong))):
+            with pytest.raises(ConfigurationError, match=SECONDS):
+                await call
+        for unfit in (wrong, 0):
+            with pytest.raises(ConfigurationError, match=SECONDS):
+                await pool.request(b"x", timeout=unfit)
+        assert (0, 0) == (pool.stats().active_connections, pool.stats().get_operations)
+        pool.release(await pool.get(0))
 
 
 def test_no_address() -> None:

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 LIMIT = 10.0
 SOON = RetryConfig(max_retries=None, retry_interval=0.01, max_retry_interval=0.03)
+SECONDS = r"timeout: is .*; use (0 or )?a positive, finite number of seconds"
 NOWHERE = "a..b:1"  # a name that cannot be one: retrying cannot help
 
 
@@ -246,6 +247,17 @@ async def test_the_timeout_covers_everything(place: Place) -> None:
         place.server.on_request(lambda context: place.drop_first and place.answer(context))
         with pytest.raises(TransportTimeoutError, match=r"took longer than 0.3 s"):
             await asked
+
+
+@pytest.mark.parametrize("wrong", ["x", True, -1, 0])
+async def test_wrong_timeouts_of_calls(place: Place, wrong: float) -> None:
+    """A timeout that is none is refused while there is a connection, too."""
+    async with ReconnectingClient(place.uri) as client:
+        for call in (client.request(b"x", timeout=wrong), client.send(b"x", timeout=wrong)):
+            with pytest.raises(ConfigurationError, match=SECONDS):
+                await call
+        await client.request(b"last")
+    assert ([], [b"last"]) == (place.seen, place.asked)
 
 
 async def test_failing_fast(place: Place) -> None:

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from msgtrans import ConfigurationError, LocalProtocolError, PendingRequests, ResourceError
 from msgtrans.requests import rounded
 
+SECONDS = r"timeout: is .*; use (0 or )?a positive, finite number of seconds"
+
 
 def pending(first_id: int = 1, timeout: float = 10.0, limit: int = 100) -> PendingRequests[str]:
     return PendingRequests(first_id, timeout, limit)
@@ -81,11 +83,13 @@ def test_draining_gives_every_waiter() -> None:
     assert requests.pop(2) is None
 
 
-@pytest.mark.parametrize("timeout", [0, -1.0, math.inf, math.nan])
+@pytest.mark.parametrize("timeout", [0, -1.0, math.inf, math.nan, True, "1", b"1"])
 def test_senseless_timeouts_are_refused(timeout: float) -> None:
-    """A timeout is a positive, finite number of seconds."""
-    with pytest.raises(ConfigurationError, match="timeout"):
-        pending().add("x", 0.0, timeout=timeout)
+    """A timeout is a positive, finite number of seconds; True is none, even where the default is 1."""
+    requests = pending(timeout=1.0)
+    with pytest.raises(ConfigurationError, match=SECONDS):
+        requests.add("x", 0.0, timeout=timeout)
+    assert len(requests) == 0
 
 
 @given(st.floats(1e-6, 1e6))

@@ -7,6 +7,7 @@ for a packet.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from enum import Enum
 from functools import cache
@@ -61,6 +62,17 @@ def check_number(field: str, value: object, *, whole: bool = False) -> None:
     kind = _SIMPLE[int if whole else float]
     if not kind.fits(value):
         raise ConfigurationError(field, f"is {shown(field, value)}; use {kind.wanted}")
+
+
+def check_seconds(field: str, value: object, *, zero: bool = False) -> None:
+    """Refuse with ConfigurationError an argument that is no finite time above 0; with `zero`, 0 will do."""
+    if (
+        not isinstance(value, int | float)
+        or isinstance(value, bool)
+        or not (0 < value < math.inf or (zero and value == 0))
+    ):
+        least = "0 or a positive" if zero else "a positive"
+        raise ConfigurationError(field, f"is {shown(field, value)}; use {least}, finite number of seconds")
 
 
 def check_callable(field: str, value: object) -> None:

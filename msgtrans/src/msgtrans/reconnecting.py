@@ -27,7 +27,7 @@ from msgtrans.errors import (
     TransportError,
     TransportTimeoutError,
 )
-from msgtrans.field_types import check_type
+from msgtrans.field_types import check_seconds, check_type
 from msgtrans.flow.balancing import Balancer, Targets, opened
 from msgtrans.packet import ONE_WAY
 from msgtrans.requests import PendingRequests
@@ -242,6 +242,8 @@ class ReconnectingClient(Endpoint):
         ResourceError when too many wait already; ConnectError when all addresses are given up; LocalProtocolError.
         Cancelled, it is forgotten.
         """
+        if timeout is not None:
+            check_seconds("timeout", timeout)
         clock = asyncio.get_running_loop().time
         began, total, left = clock(), self.config.request_timeout if timeout is None else timeout, timeout
         resubmissions = 0
@@ -301,6 +303,8 @@ class ReconnectingClient(Endpoint):
         timeout: seconds to wait for a connection; None: `request_timeout`. wait: as for `request`, and the same errors.
         Cancelled while it waits for a connection, it is not sent.
         """
+        if timeout is not None:
+            check_seconds("timeout", timeout)
         message_id = self._ids.next_id() if message_id is None else self._ids.claim(message_id)
         frame = encode_fields(ONE_WAY, message_id, payload, biz_type, ext_header, flags, compression, self.codec)
         if not self._outbox.busy:

@@ -12,7 +12,8 @@ from __future__ import annotations
 import math
 from typing import Generic, TypeVar
 
-from msgtrans.errors import ConfigurationError, LocalProtocolError, ResourceError
+from msgtrans.errors import LocalProtocolError, ResourceError
+from msgtrans.field_types import check_seconds
 from msgtrans.packet import MAX_MESSAGE_ID
 
 W = TypeVar("W")
@@ -81,7 +82,7 @@ class PendingRequests(Generic[W]):
         if len(self) >= self.limit:
             raise ResourceError("pending requests", len(self), self.limit)
         if timeout is not None:
-            timeout = rounded(timeout) if timeout != self.timeout else None
+            timeout = rounded(timeout) if timeout != self.timeout or timeout is True else None
         message_id = self.next_id() if message_id is None else self.claim(message_id)
         if timeout is not None:
             return message_id, self._add_other(message_id, waiter, now, timeout)
@@ -146,7 +147,6 @@ class PendingRequests(Generic[W]):
 
 def rounded(timeout: float) -> float:
     """`timeout` rounded up to 1 of 64 steps per power of two. Raises ConfigurationError unless positive and finite."""
-    if not 0 < timeout < math.inf:
-        raise ConfigurationError("timeout", f"is {timeout}; use a positive, finite number of seconds")
+    check_seconds("timeout", timeout)
     mantissa, exponent = math.frexp(timeout)
     return math.ldexp(math.ceil(mantissa * 128) / 128, exponent)

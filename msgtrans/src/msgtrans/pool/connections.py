@@ -28,7 +28,7 @@ from msgtrans.config import (
     SmartPoolConfig,
 )
 from msgtrans.errors import ConfigurationError, TransportTimeoutError
-from msgtrans.field_types import check_callable, check_number, check_type
+from msgtrans.field_types import check_callable, check_number, check_seconds, check_type
 from msgtrans.flow.balancing import Target, Targets
 from msgtrans.pool.borrowing import Borrowing
 from msgtrans.pool.control import PoolCommand, carry_out
@@ -103,7 +103,8 @@ class ConnectionPool:
             check_callable("health_check", health_check)
         limits = {"health_interval": health_interval, "idle_timeout": idle_timeout, "max_lifetime": max_lifetime}
         for field, value in limits.items():
-            _check_seconds(field, value, none=field != "health_interval")
+            if value is not None or field == "health_interval":
+                check_seconds(field, value)
         several = targets if isinstance(targets, Iterable) and not isinstance(targets, str) else (targets,)
         configs = [registry.client_config(target, field="targets") for target in several]
         if not configs:
@@ -169,8 +170,11 @@ class ConnectionPool:
 
         timeout: seconds to wait at most, 0 for not at all; None: `request_timeout` of the session config.
         Raises ResourceError when there is none in time, or `max_waiting` wait already; ConnectError, with the real
-        error as its cause, when no connection can be made; SessionClosedError when the pool is closed.
+        error as its cause, when no connection can be made; SessionClosedError when the pool is closed;
+        ConfigurationError for another timeout.
         """
+        if timeout is not None:
+            check_seconds("timeout", timeout, zero=True)
         upkeep, shelf = self._upkeep, self._shelf
         upkeep.check_running()
         now = upkeep.clock()
@@ -204,6 +208,8 @@ class ConnectionPool:
 
         timeout: seconds for all of it; None: `request_timeout`. Raises what `get` and `Session.request` raise.
         """
+        if timeout is not None:
+            check_seconds("timeout", timeout)
         total = self._session.request_timeout if timeout is None else timeout
         began = self._upkeep.clock()
         async with self.acquire(total) as client:
@@ -298,11 +304,3 @@ class ConnectionPool:
             registry=self._registry,
             on_lost=on_lost,
         )
-
-
-def _check_seconds(field: str, value: float | None, *, none: bool) -> None:
-    if value is None and none:
-        return
-    check_number(field, value)
-    if value is None or not 0 < value < math.inf:
-        raise ConfigurationError(field, f"is {value!r}; use a positive number of seconds")
