@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msgtrans import WorkersConfig
-from msgtrans.workers.plan import LATE, Action, Closing, End, Kill, Phase, Plan, Reloaded, Start, Stop, Tell
+from msgtrans.workers.actions import Action, Closing, End, Kill, Rest, Settled, Start, Stop, Tell
+from msgtrans.workers.plan import FADE, LATE, Phase, Plan
 from msgtrans.workers.totals import Totals
 
 CONFIG = WorkersConfig(count=2)
@@ -32,7 +33,7 @@ def started(config: WorkersConfig = CONFIG) -> Plan:
     plan = Plan(config, 0)
     assert plan.begin(0) == [Start(place + 1, place) for place in range(config.count)]
     for life in range(1, config.count + 1):
-        assert [] == plan.ready(life, 0)
+        assert [] == plan.ready(life, 0, rests=True)
     assert plan.all_ready
     return plan
 
@@ -123,39 +124,126 @@ def test_a_supervisor_that_was_stopped_blames_nobody() -> None:
     assert [] == plan.tick(1001)
 
 
-def test_a_rolling_reload_replaces_one_after_the_other() -> None:
-    """Each new worker is ready before the old one is stopped, and the next one begins when that has ended."""
+def reloaded(plan: Plan, now: float) -> None:
+    """Go through a reload of two workers until both new ones, lives 3 and 4, have taken over."""
+    assert [Start(3, 0)] == acts(plan.reload(now))
+    assert [Start(4, 1)] == plan.ready(3, now, rests=True)
+    assert [Rest(1), Rest(2)] == plan.ready(4, now, rests=True)
+
+
+def test_a_rolling_reload_moves_nobody_twice() -> None:
+    """All new workers are ready before any old one lets clients go, and no old one accepts any when the first does."""
     plan = started()
-    assert [Start(3, 0)] == acts(plan.reload(1))
-    assert [Stop(1)] == plan.ready(3, 2)
-    assert [Start(4, 1)] == plan.exited(1, "exit code 0", 3)
-    assert [Stop(2)] == plan.ready(4, 4)
-    assert [Tell("the rolling reload is done"), Reloaded()] == plan.exited(2, "exit code 0", 5)
+    reloaded(plan, 1)
+    assert [] == plan.rested(2, 2)
+    assert [Stop(1)] == plan.rested(1, 2)
+    assert [Stop(2)] == plan.exited(1, "exit code 0", 3)
+    assert [Tell("the rolling reload is done"), Settled()] == plan.exited(2, "exit code 0", 5)
     assert plan.all_ready
     assert 0 == plan.restarts
 
 
-def test_a_reload_during_a_reload_begins_again() -> None:
-    """Every worker is replaced by one that was started after the last reload was asked for."""
+def test_workers_that_cannot_rest_are_not_asked_to() -> None:
+    """They are stopped one after the other, as soon as the new ones are ready."""
+    plan = Plan(CONFIG, 0)
+    plan.begin(0)
+    assert [] == plan.ready(1, 0) + plan.ready(2, 0)
+    plan.reload(1)
+    plan.ready(3, 1)
+    assert [Stop(1)] == plan.ready(4, 1)
+    assert [Stop(2)] == plan.exited(1, "exit code 0", 1)
+
+
+def test_a_worker_that_does_not_rest_holds_nothing_up() -> None:
+    """It has as long as it would have to end; then the reload goes on, and says so."""
+    plan = started(CONFIG.replace(hang_timeout=None))
+    reloaded(plan, 1)
+    plan.rested(2, 1)
+    late = 1 + CONFIG.graceful_timeout
+    assert [] == passing(plan, 1, late - 0.01)
+    told, stop = passing(plan, late - 0.01, late)
+    assert (Stop(1), True) == (stop, told.bad)
+    assert "worker 0 does not stop accepting" in told.text
+
+
+def test_old_workers_that_crash_in_a_reload_are_no_failure() -> None:
+    """Their places are taken already: the reload goes on without them, and nothing is restarted."""
+    plan = started(CONFIG.replace(max_failures=0))
+    reloaded(plan, 1)
+    plan.rested(2, 1)
+    told, stop = plan.exited(1, "SIGSEGV", 2)
+    assert (Tell("worker 0 ended before it was told to: SIGSEGV", bad=True), Stop(2)) == (told, stop)
+    assert [Settled()] == acts(plan.exited(2, "SIGKILL", 3))
+    assert 0 == plan.restarts
+
+
+def test_old_workers_that_hang_in_a_reload_are_killed() -> None:
+    """Also while they are only asked to accept no more."""
+    plan = started(CONFIG.replace(graceful_timeout=1000, max_failures=0))
+    reloaded(plan, 1)
+    for now in range(1, 30):
+        for life in (2, 3, 4):
+            plan.heard(life, now)
+        plan.next(now)
+        assert [] == plan.tick(now)
+    assert [Kill(1, hung="has not turned its loop for 30 s")] == acts(plan.tick(30))
+    assert [] == plan.rested(2, 30)
+    assert Stop(2) in plan.exited(1, "SIGABRT", 30)
+
+
+def test_a_new_worker_that_fails_in_a_reload_keeps_old_ones_waiting() -> None:
+    """Once the new ones have taken over, one of them that fails is restarted before any more clients are let go."""
     plan = started()
-    assert [Start(3, 0)] == acts(plan.reload(1))
-    assert [] == acts(plan.reload(2))
-    assert [Stop(1)] == plan.ready(3, 3)
-    assert [Start(4, 0)] == plan.exited(1, "exit code 0", 4)
-    assert [Stop(3)] == plan.ready(4, 5)
-    assert [Start(5, 1)] == plan.exited(3, "exit code 0", 6)
+    reloaded(plan, 1)
+    plan.exited(3, "SIGSEGV", 2)
+    assert [] == plan.rested(1, 2) + plan.rested(2, 2)
+    assert [Start(5, 0)] == passing(plan, 2, 3)
+    assert [Stop(1)] == plan.ready(5, 3)
+    assert 1 == plan.restarts
+
+
+def test_reloads_during_a_reload_are_one_more_after_it() -> None:
+    """However often it is asked for: in the end every worker was started after the last time."""
+    plan = started()
+    plan.reload(1)
+    assert ["another rolling reload will follow this one"] == [
+        action.text for _ in range(100) for action in plan.reload(1)
+    ]
+    plan.ready(3, 2)
+    plan.ready(4, 2)
+    plan.rested(1, 2)
+    plan.rested(2, 2)
+    plan.exited(1, "exit code 0", 3)
+    done, settled, _, begins = plan.exited(2, "exit code 0", 3)
+    assert (Settled(), Start(5, 0)) == (settled, begins)
+    assert "the rolling reload is done" == done.text
+    for life in (5, 6):
+        plan.ready(life, 4)
+    assert [Stop(4)] == plan.exited(3, "exit code 0", 5)
+    assert [Settled()] == acts(plan.exited(4, "exit code 0", 5))
 
 
 def test_a_reload_whose_new_worker_fails_is_given_up() -> None:
-    """The old ones stay, nothing is stopped, and a later reload tries again."""
+    """The old ones stay, and none was asked to rest; new ones that did start are stopped; a later one tries again."""
     plan = started()
     plan.reload(1)
-    plan.failing(3, "raised SyntaxError", 2, hopeless=True)
-    actions = plan.exited(3, "exit code 1", 2)
-    assert [] == acts(actions)
-    assert actions[0].text.endswith("stay: the new worker 0 ended: exit code 1, it raised SyntaxError")
-    assert [] == acts(plan.tick(100))
-    assert [Start(4, 0)] == acts(plan.reload(101))
+    plan.ready(3, 1)
+    plan.failing(4, "raised SyntaxError", 2, hopeless=True)
+    told, stop = plan.exited(4, "exit code 1", 2)
+    assert Stop(3) == stop
+    assert told.text.endswith("stay: the new worker 1 ended: exit code 1, it raised SyntaxError")
+    assert [] == acts(plan.reload(2))
+    settled, _, begins = plan.exited(3, "exit code 0", 3)
+    assert (Settled(), Start(5, 0)) == (settled, begins)
+    assert (0, True) == (plan.restarts, plan.all_ready)
+
+
+def test_a_reload_waits_for_workers_that_start() -> None:
+    """What was about to start anyway is ready, or started anew with what is new, before anything is replaced."""
+    plan = Plan(CONFIG, 0)
+    plan.begin(0)
+    assert [] == acts(plan.reload(0)) + plan.ready(1, 1)
+    assert [Start(3, 0)] == plan.ready(2, 1)
 
 
 def test_a_worker_that_fails_while_its_successor_starts_is_succeeded() -> None:
@@ -164,6 +252,17 @@ def test_a_worker_that_fails_while_its_successor_starts_is_succeeded() -> None:
     plan.reload(1)
     assert [] == acts(plan.exited(1, "SIGKILL", 2))
     assert [Start(4, 1)] == plan.ready(3, 3)
+
+
+def test_stopping_in_a_reload() -> None:
+    """Old and new ones are stopped, whatever they were asked before, and nothing else is started."""
+    plan = started()
+    reloaded(plan, 1)
+    plan.rested(1, 1)
+    assert [Closing(), Stop(1), Stop(2), Stop(3), Stop(4)] == plan.stop(2)
+    assert [] == plan.rested(2, 2)
+    assert [] == [action for life in (1, 2, 3) for action in plan.exited(life, "exit code 0", 3)]
+    assert [End()] == plan.exited(4, "exit code 0", 3)
 
 
 def test_stopping() -> None:
@@ -180,13 +279,20 @@ def test_stopping() -> None:
 
 
 def test_more_and_fewer() -> None:
-    """The last places go first, and one always stays; a new place gets a worker at once."""
+    """The last places go first, once they have accepted what still came to them, and one always stays; a new place gets
+    a worker at once.
+    """
     plan = started()
     assert [Start(3, 2)] == acts(plan.resize(1, 1))
-    plan.ready(3, 2)
-    assert [Stop(2), Stop(3)] == acts(plan.resize(-5, 3))
+    assert [Stop(3)] == acts(plan.resize(-1, 2))
+    assert [] == acts(plan.exited(3, "exit code 0", 2))
+    assert [Start(4, 2)] == acts(plan.resize(1, 2))
+    plan.ready(4, 2)
+    assert [] == acts(plan.resize(-5, 3))
+    assert [] == passing(plan, 3, 3 + FADE - 0.01)
+    assert [Stop(2), Stop(4)] == passing(plan, 3 + FADE - 0.01, 3 + FADE)
     assert [] == plan.resize(-1, 4)
-    assert [] == acts(plan.exited(3, "exit code 0", 5))
+    assert [] == acts(plan.exited(4, "exit code 0", 5))
     assert [] == acts(plan.exited(2, "exit code 0", 5))
     assert (1, True, 0) == (plan.count, plan.all_ready, plan.restarts)
 
@@ -198,6 +304,7 @@ EVENTS = st.lists(
                 "ready",
                 "ready",
                 "ready",
+                "rested",
                 "crash",
                 "report",
                 "report",
@@ -240,6 +347,9 @@ class World:
                     assert not self.plan.stopping
                     self.alive.add(life)
                     self.started.append((self.now, place))
+                case Rest(life):
+                    assert all(self.plan.places[number].current.number in ready for number in range(self.plan.count))
+                    assert self.plan.lives[life].rests
                 case Stop(life):
                     assert life in self.alive
                     self.asked.add(life)
@@ -253,12 +363,12 @@ class World:
                 case End():
                     assert not self.alive
                     self.ended = True
-        lives = [life for life in self.plan.lives.values() if life.phase is not Phase.LEAVING]
         assert self.alive == set(self.plan.lives)
-        assert len(lives) <= self.plan.count + 1
-        assert (
-            sum(life.phase is Phase.STARTING and self.plan.places[life.place].successor is life for life in lives) <= 1
-        )
+        wanted = [life for life in self.plan.lives.values() if life.phase not in {Phase.LEAVING, Phase.FADING}]
+        for number in range(self.plan.count):
+            assert sum(life.place == number for life in wanted) <= 2
+        places = self.plan.places
+        assert sum(life.phase is Phase.STARTING and places[life.place].successor is life for life in wanted) <= 1
 
     def pass_time(self, seconds: float) -> None:
         """Tick as the plan asks for it; all that serve report."""
@@ -292,7 +402,9 @@ class World:
         life = alive[which % len(alive)]
         match what:
             case "ready":
-                self.do(self.plan.ready(life, self.now))
+                self.do(self.plan.ready(life, self.now, rests=which % 2 == 0))
+            case "rested":
+                self.do(self.plan.rested(life, self.now))
             case "crash":
                 self.failures += 1
                 self.exit(life, "SIGSEGV")

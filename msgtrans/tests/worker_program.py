@@ -1,6 +1,7 @@
 """A server with workers as a process of its own, and what tests do with it.
 
-As a program: python worker_program.py JSON, with keys `workers` (of WorkersConfig), `tcp`, `ws`, and how to misbehave.
+As a program: python worker_program.py JSON, with keys `workers` (of WorkersConfig), `tcp`, `ws`, or `listen` (of tcp,
+tls, ws, wss) with `certificate`, `loop`, and how to misbehave.
 A request is a command: see `answer`. What happens is printed, log records included.
 """
 
@@ -19,7 +20,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from msgtrans import Context, TransportClient, TransportServer, Worker, WorkersConfig
+from msgtrans import Context, TransportClient, TransportServer, Worker, WorkersConfig, loops
+from msgtrans.config import TcpServerConfig, TlsServerConfig, WebSocketServerConfig
 from msgtrans.middleware import StatisticsMiddleware
 from msgtrans.workers import current_worker, run
 
@@ -145,11 +147,21 @@ async def wait() -> bytes:
     return b""
 
 
+def listener(name: str, options: dict[str, object]) -> TcpServerConfig | WebSocketServerConfig:
+    """Any port, for one of the four."""
+    tls = TlsServerConfig(certificate_file=options["certificate"]) if name in {"tls", "wss"} else None
+    if name in {"tcp", "tls"}:
+        return TcpServerConfig(bind_address="127.0.0.1:0", tls=tls)
+    return WebSocketServerConfig(bind_address="127.0.0.1:0", tls=tls)
+
+
 def make_server(options: dict[str, object]) -> TransportServer:
     """The server of the program."""
+    names = options.get("listen", [])
     server = TransportServer(
-        tcp=options.get("tcp", "127.0.0.1:0"),
+        tcp=None if names else options.get("tcp", "127.0.0.1:0"),
         ws=options.get("ws"),
+        listen=[listener(name, options) for name in names],
         workers=WorkersConfig(**{"count": 2, **options.get("workers", {})}),
         middleware=[StatisticsMiddleware()],
     )
@@ -176,6 +188,8 @@ def main() -> None:
     """Serve as the argument says."""
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="log %(levelname)s %(message)s")
     options = json.loads(sys.argv[1])
+    if options.get("loop") == "asyncio":
+        loops.fastest = lambda: None
 
     def ready(uris: list[str]) -> None:
         say(*(f"listening {uri}" for uri in uris))

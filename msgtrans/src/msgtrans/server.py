@@ -31,7 +31,7 @@ from msgtrans.field_types import check_callable, check_number, shown
 from msgtrans.info import SessionState
 from msgtrans.packet import HEADER_SIZE, MAX_MESSAGE_ID, ONE_WAY
 from msgtrans.session import Session
-from msgtrans.transport import HasCertificates, Terms
+from msgtrans.transport import CanRest, HasCertificates, Terms
 from msgtrans.workers.serving import as_config
 
 if TYPE_CHECKING:
@@ -198,6 +198,13 @@ class TransportServer(Endpoint):
         self.worker = worker
         if link is not None:
             self.worker_link = link
+
+    async def stop_listening(self) -> None:
+        """Accept no more; open sessions go on, and connections whose handshake is under way become sessions.
+
+        Returns when these have, after a second at most. `stop` does the rest; nothing listens again before that.
+        """
+        await asyncio.gather(*(self._rest(listener) for _, listener in self._listeners))
 
     async def stop(
         self,
@@ -378,6 +385,13 @@ class TransportServer(Endpoint):
             if name == transport and listener.addresses:
                 return listener.addresses[0]
         raise ConnectError(f"the server does not listen on {transport}; configure it and start it first")
+
+    @staticmethod
+    async def _rest(listener: Listener) -> None:
+        if isinstance(listener, CanRest):
+            await listener.rest()
+        else:
+            listener.close()
 
     def _admit_early(self) -> None:
         """Open what connected while `start` ran, now that its caller had a turn to set up handlers and streams."""

@@ -76,6 +76,11 @@ class ServerTls:
         self._current = self.context
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def handshakes(self) -> int:
+        """How many are under way."""
+        return len(self._handshakes)
+
     def watch(self) -> None:
         """Look at the files every `reload_interval` seconds from now on; needs a running loop."""
         if self._timer is None and self._config.reload_interval is not None:

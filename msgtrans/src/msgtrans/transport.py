@@ -110,6 +110,15 @@ class HasCertificates(Protocol):
         ...
 
 
+@runtime_checkable
+class CanRest(Protocol):
+    """What a listener can do whose connections are no sessions at once: let these become sessions. Others `close`."""
+
+    async def rest(self) -> None:
+        """Accept no more, and wait, a second at most, for what was accepted and is no session yet. `close` follows."""
+        ...
+
+
 class Transport(Protocol):
     """One way to carry sessions. Stateless: one object serves all servers and clients."""
 

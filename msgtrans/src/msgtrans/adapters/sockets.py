@@ -34,6 +34,7 @@ _VERIFY_ADVICE: Final = {  # by OpenSSL's numbers
     64: "name what the certificate was issued for in TlsClientConfig.server_name",
 }
 LINGER: Final = 1.0  # seconds to wait for handshakes of a listener that is closed
+LOOK: Final = 0.01  # seconds between two looks at them
 ATTEMPTS: Final = 10  # to find a port that is free on all addresses of a name
 
 
@@ -59,6 +60,25 @@ class SocketListener:
     def reload_certificates(self) -> bool:
         """Read the certificates again, now; False when they could not be used and those before stay."""
         return self._tls is None or self._tls.reload()
+
+    async def rest(self, unfinished: Callable[[], int] = lambda: 0) -> None:
+        """Accept no more, and wait for what was accepted: for handshakes of TLS, a second at most.
+
+        unfinished: how many connections are not what they are to become.
+        """
+        loop = asyncio.get_running_loop()
+        for server in self._servers:
+            for bound in server.sockets:
+                loop.remove_reader(bound.fileno())
+        # asyncio makes the transports of what it accepts in tasks of the next turn; closed before, it drops them.
+        await asyncio.sleep(0)
+        for server in self._servers:
+            server.close()
+        until, calm = loop.time() + LINGER, 0
+        while calm < 2 and loop.time() < until:  # twice, as a handshake may follow another one
+            await asyncio.sleep(LOOK)
+            busy = unfinished() or (self._tls is not None and self._tls.handshakes)
+            calm = 0 if busy else calm + 1
 
     def close(self) -> None:
         """Accept no more."""

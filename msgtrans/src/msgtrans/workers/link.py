@@ -1,8 +1,9 @@
 """A worker's side: what it hears from its supervisor, and tells it.
 
-In the loop of the worker, once attached: `listen` gets sockets, `ready` says that it serves, `stopping` is set when it
-is to end, and a report goes out every now and then, as long as the loop turns. A supervisor that is gone, killed even,
-ends its workers: `stopping` is set, and one that does not end after that ends by force.
+In the loop of the worker, once attached: `listen` gets sockets, `ready` says that it serves and how it stops accepting
+when others take over, `stopping` is set when it is to end, and a report goes out every now and then, as long as the
+loop turns. A supervisor that is gone, killed even, ends its workers: `stopping` is set, and one that does not end after
+that ends by force.
 Not here: what a worker serves, and anything about other workers but `group`.
 """
 
@@ -39,13 +40,15 @@ from msgtrans.workers.messages import (
     Listen,
     Ready,
     Report,
+    Rest,
+    Rested,
     frame,
     to_worker,
 )
 from msgtrans.workers.processes import FAILED, ORPHANED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from msgtrans.workers.messages import FromWorker
 
@@ -94,6 +97,8 @@ class WorkerLink:
         self._requests = 0
         self._listeners = 0
         self._was_ready = False
+        self._rest: Callable[[], Awaitable[None]] | None = None
+        self._resting: asyncio.Task[None] | None = None
 
     # In the process
 
@@ -157,6 +162,8 @@ class WorkerLink:
         self._loop.remove_signal_handler(signal.SIGTERM)
         if self._timer is not None:
             self._timer.cancel()
+        if self._resting is not None:
+            self._resting.cancel()
         self._loop = None
 
     async def listen(
@@ -175,10 +182,16 @@ class WorkerLink:
             raise OSError(answer.number, answer.error)
         return [socket.socket(fileno=self._files.popleft()) for _ in range(answer.files)]
 
-    def ready(self, uris: Sequence[str]) -> None:
-        """This worker serves, there."""
+    def ready(self, uris: Sequence[str], rest: Callable[[], Awaitable[None]] | None = None) -> None:
+        """This worker serves, there.
+
+        rest: accepts no more, and returns when whatever was accepted can be served. It is called once, when others have
+        taken over in a reload, some time before `stopping` is set: whoever leaves this worker then comes to a new one.
+        Without it, and where it takes longer than graceful_timeout, clients may come to another old one first.
+        """
         self._was_ready = True
-        self._send(Ready(list(uris)))
+        self._rest = rest
+        self._send(Ready(list(uris), rests=rest is not None))
 
     async def group(self) -> Group:
         """All workers and the sums of their counters, as of now; of one that does not answer soon, as of its last
@@ -227,6 +240,8 @@ class WorkerLink:
         match to_worker.decode(body):
             case End():
                 self.stopping.set()
+            case Rest() if self._resting is None:
+                self._resting = asyncio.ensure_future(self._take_rest())
             case AskReport():
                 self._report()
             case (Bound(request=number) | Grouped(request=number)) as answer:
@@ -236,8 +251,16 @@ class WorkerLink:
                 elif isinstance(answer, Bound):
                     for _ in range(answer.files):  # nobody waits for them any more
                         os.close(self._files.popleft())
-            case Begin():
-                logger.error("a worker was told twice who it is")
+            case Begin() | Rest():
+                logger.error("a worker was told twice who it is, or to rest")
+
+    async def _take_rest(self) -> None:
+        try:
+            if self._rest is not None:
+                await self._rest()
+        except Exception:
+            logger.exception("worker %d could not stop accepting", self.worker.index)
+        self._send(Rested())
 
     def _send(self, message: FromWorker) -> None:
         waits = bool(self._out)

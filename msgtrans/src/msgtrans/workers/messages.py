@@ -65,6 +65,10 @@ class Begin(_Message, frozen=True):
     path: tuple[str, ...] = ()
 
 
+class Rest(_Message, frozen=True):
+    """Accept no more; your sessions go on. Say so when whatever was accepted has become a session."""
+
+
 class End(_Message, frozen=True):
     """End gracefully."""
 
@@ -93,9 +97,14 @@ class Grouped(_Message, frozen=True):
 
 
 class Ready(_Message, frozen=True):
-    """It listens there."""
+    """It listens there. rests: whether it does what Rest asks."""
 
     uris: list[str]
+    rests: bool = False
+
+
+class Rested(_Message, frozen=True):
+    """It accepts no more."""
 
 
 class Report(_Message, frozen=True):
@@ -128,8 +137,8 @@ class AskGroup(_Message, frozen=True):
     request: int
 
 
-ToWorker: TypeAlias = Begin | End | Bound | AskReport | Grouped
-FromWorker: TypeAlias = Ready | Report | Failing | Listen | AskGroup
+ToWorker: TypeAlias = Begin | Rest | End | Bound | AskReport | Grouped
+FromWorker: TypeAlias = Ready | Rested | Report | Failing | Listen | AskGroup
 
 _encoder: Final = msgspec.json.Encoder()
 to_worker: Final[msgspec.json.Decoder[ToWorker]] = msgspec.json.Decoder(ToWorker)

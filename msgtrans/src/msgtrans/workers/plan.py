@@ -2,8 +2,10 @@
 
 Each method takes the time (seconds of any clock that only goes forward) and returns the actions it leads to, in order;
 carry them out and report what became of them. A *place* is a number from 0 to `count` - 1 that has one worker at a
-time; a *life* is the number of one process, never given twice. In a rolling reload a place has two lives for a moment:
-the new one is ready before the old one is told to stop.
+time; a *life* is the number of one process, never given twice.
+In a rolling reload a place has two lives for a while. First a new worker is started beside each old one, one after the
+other; when all of them are ready, the old ones are asked to accept no more, and when they do not, they are stopped, one
+after the other. So whoever an old worker lets go comes to a new one, and moves once.
 Not here: processes and signals (`supervisor`).
 """
 
@@ -11,60 +13,18 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
-import msgspec
+from msgtrans.workers.actions import Closing, End, Kill, Rest, Settled, Start, Stop, Tell
 
 if TYPE_CHECKING:
     from msgtrans.config.workers import WorkersConfig
+    from msgtrans.workers.actions import Action
 
 LATE: Final = 2.0  # seconds beyond graceful_timeout after which a worker that should have ended is killed
 OVERSLEPT: Final = 2.0  # seconds by which a tick must be late to say that this process itself was stopped meanwhile
+FADE: Final = 0.5  # seconds to accept what still comes to the socket of a place that is to go
 MOST: Final = 512  # places, as in WorkersConfig
-
-
-class Start(msgspec.Struct, frozen=True):
-    """Start a process for a place."""
-
-    life: int
-    place: int
-
-
-class Stop(msgspec.Struct, frozen=True):
-    """Tell a process to end gracefully."""
-
-    life: int
-
-
-class Kill(msgspec.Struct, frozen=True):
-    """End a process at once. hung: why it should first say what it hangs on; empty when it is just to end."""
-
-    life: int
-    hung: str = ""
-
-
-class Tell(msgspec.Struct, frozen=True):
-    """Something an operator wants to know. bad: whether to worry."""
-
-    text: str
-    bad: bool = False
-
-
-class Reloaded(msgspec.Struct, frozen=True):
-    """Every place has a worker of the new generation: what only the old ones used can go."""
-
-
-class Closing(msgspec.Struct, frozen=True):
-    """All workers are about to be stopped: accept nothing more."""
-
-
-class End(msgspec.Struct, frozen=True):
-    """No worker is left, and none will be started. failure: why this was not asked for, empty when it was."""
-
-    failure: str = ""
-
-
-Action: TypeAlias = Start | Stop | Kill | Tell | Reloaded | Closing | End
 
 
 class Phase(Enum):
@@ -72,14 +32,20 @@ class Phase(Enum):
 
     STARTING = "starting"
     READY = "ready"
+    FADING = "fading"  # its place is to go: it gets nothing new, and accepts what waits for it
+    RESTING = "resting"  # asked to accept no more
+    RESTED = "rested"  # accepts no more, and is to be stopped when it is its turn
     LEAVING = "leaving"
     DOOMED = "doomed"  # it hangs, and was told to say where
+
+
+SERVING: Final = (Phase.READY, Phase.FADING, Phase.RESTING, Phase.RESTED)
 
 
 class Life:
     """One process, from its start until it has ended."""
 
-    __slots__ = ("deadline", "generation", "heard", "number", "phase", "place", "ready_at", "told")
+    __slots__ = ("deadline", "generation", "heard", "number", "phase", "place", "ready_at", "rests", "told")
 
     def __init__(self, number: int, place: int, generation: int, now: float, ready_timeout: float) -> None:
         self.number = number
@@ -88,6 +54,7 @@ class Life:
         self.phase = Phase.STARTING
         self.heard = now
         self.ready_at: float | None = None
+        self.rests = False  # whether it can accept no more, asked to
         self.deadline: float | None = now + ready_timeout  # for being ready, then for having ended
         self.told = ""  # why it fails, in its own words
 
@@ -118,6 +85,9 @@ class Plan:
         self._ended = False
         self._generation = 0
         self._reloading = False
+        self._reload_again = False  # asked for while one was under way
+        self._retiring: deque[Life] = deque()  # the old workers of a reload, whose places the new ones have taken
+        self._settling = False  # given up a reload, whose new workers have not all ended yet
         self._was_ready = False  # any of them, ever
         self._failed: deque[float] = deque()
         self._last = 0
@@ -129,19 +99,23 @@ class Plan:
         """Start a worker for each place."""
         return [self._start(place, now) for place in range(self.count)]
 
-    def ready(self, number: int, now: float) -> list[Action]:
-        """A worker listens."""
+    def ready(self, number: int, now: float, *, rests: bool = False) -> list[Action]:
+        """A worker listens. rests: whether it does what `Rest` asks, and says so (`rested`)."""
         life = self.lives.get(number)
         if life is None or life.phase is not Phase.STARTING:
             return []
         life.phase, life.deadline, life.ready_at, life.heard = Phase.READY, None, now, now
+        life.rests = rests
         self._was_ready = True
-        place, actions = self.places[life.place], []
-        if place.successor is life:
-            if place.current is not None:
-                actions += self._leave(place.current, now)
-            place.current, place.successor = life, None
-        return actions + self._roll(now)
+        return self._roll(now)
+
+    def rested(self, number: int, now: float) -> list[Action]:
+        """A worker accepts no more, as it was asked to."""
+        life = self.lives.get(number)
+        if life is None or life.phase is not Phase.RESTING:
+            return []
+        life.phase, life.deadline = Phase.RESTED, None
+        return self._roll(now)
 
     def heard(self, number: int, now: float) -> None:
         """A worker has said something: its loop turns."""
@@ -172,16 +146,22 @@ class Plan:
             elif place.successor is life:
                 place.successor = None
                 if not self.stopping:
-                    actions.append(self._failed_successor(life, how))
+                    actions += self._failed_successor(life, how, now)
+        if life in self._retiring:
+            self._retiring.remove(life)
+            if life.phase is not Phase.LEAVING:
+                actions.append(Tell(f"worker {life.place} ended before it was told to: {how}", bad=True))
         return actions + self._roll(now) + self._end()
 
     def reload(self, now: float) -> list[Action]:
-        """Replace all workers, one after the other."""
+        """Replace all workers, one after the other; once more after that, if this is under way."""
         if self.stopping:
             return []
-        self._generation += 1
-        self._reloading = True
-        return [Tell("a rolling reload begins"), *self._roll(now)]
+        if self._reloading or self._settling:
+            told = [] if self._reload_again else [Tell("another rolling reload will follow this one")]
+            self._reload_again = True
+            return [*told]
+        return self._begin_reload(now)
 
     def resize(self, more: int, now: float) -> list[Action]:
         """One place more or less, or `more` of them; at least one stays."""
@@ -195,7 +175,7 @@ class Plan:
             actions.append(self._start(len(self.places) - 1, now))
         for place in self.places[count:]:
             for life in (place.current, place.successor):
-                actions += self._leave(life, now) if life is not None else []
+                actions += self._fade(life, now) if life is not None else []
         del self.places[count:]
         return actions + self._roll(now)
 
@@ -262,6 +242,13 @@ class Plan:
             place.successor = life
         return Start(life.number, number)
 
+    def _fade(self, life: Life, now: float) -> list[Action]:
+        """A worker whose place is to go: what was sent to its socket already must be accepted first."""
+        if life.phase is not Phase.READY:
+            return self._leave(life, now)
+        life.phase, life.deadline = Phase.FADING, now + FADE
+        return []
+
     def _leave(self, life: Life, now: float) -> list[Action]:
         if life.phase is Phase.LEAVING:
             return []
@@ -272,12 +259,18 @@ class Plan:
     def _look_at(self, life: Life, now: float) -> list[Action]:
         hang = self.config.hang_timeout
         overdue = life.deadline is not None and life.deadline <= now
+        if overdue and life.phase is Phase.FADING:
+            return self._leave(life, now)
+        if overdue and life.phase is Phase.RESTING:
+            life.phase, life.deadline = Phase.RESTED, None
+            told = f"worker {life.place} does not stop accepting: some of its clients may have to move twice"
+            return [Tell(told, bad=True), *self._roll(now)]
         if overdue and life.phase is not Phase.STARTING:
             life.deadline = now + LATE  # then it is killed again
             return [Tell(f"worker {life.place} does not end and is killed", bad=True), Kill(life.number)]
         if overdue:
             why = f"was not ready within {self.config.ready_timeout:g} s"
-        elif life.phase is Phase.READY and hang is not None and now - life.heard >= hang:
+        elif life.phase in SERVING and hang is not None and now - life.heard >= hang:
             why = f"has not turned its loop for {hang:g} s"
         else:
             return []
@@ -306,32 +299,76 @@ class Plan:
         place.again = now + delay
         return [Tell(f"{told}; the next one starts in {delay:g} s", bad=True)]
 
-    def _failed_successor(self, life: Life, how: str) -> Tell:
+    def _failed_successor(self, life: Life, how: str, now: float) -> list[Action]:
         """What is new does not even start: better the old than nothing."""
-        self._reloading = False
+        self._reloading, self._settling = False, True
+        actions: list[Action] = []
+        for place in self.places:
+            if place.successor is not None:
+                actions += self._leave(place.successor, now)
+                place.successor = None
         for other in self.lives.values():
             other.generation = self._generation
         why = f", it {life.told}" if life.told else ""
         told = f"the reload is given up, and the workers of before stay: the new worker {life.place} ended: {how}{why}"
-        return Tell(told, bad=True)
+        return [Tell(told, bad=True), *actions]
 
     def _give_up(self, why: str, now: float) -> list[Action]:
         self._failure = why
         return [Tell(f"giving up: {why}", bad=True), *self.stop(now)]
 
+    def _begin_reload(self, now: float) -> list[Action]:
+        self._generation += 1
+        self._reloading, self._reload_again = True, False
+        return [Tell("a rolling reload begins"), *self._roll(now)]
+
     def _roll(self, now: float) -> list[Action]:
-        """The next step of a rolling reload, once the step before is done: its old worker has ended."""
-        if not self._reloading or self.stopping:
+        """The next step of a rolling reload, once the step before is done."""
+        if self.stopping:
             return []
-        if any(life.phase is not Phase.READY for life in self.lives.values()):
+        if self._settling:
+            return self._settle(now)
+        if not self._reloading or not self._calm:
             return []
-        old = [number for number, place in enumerate(self.places) if self._is_old(place.current)]
-        if old:
-            return [self._start(old[0], now)]
-        if any(place.current is None for place in self.places):
+        for number, place in enumerate(self.places):
+            if self._is_old(place.current) and place.successor is None:
+                return [self._start(number, now)]
+        for place in self.places:
+            if place.successor is not None and place.current is not None:
+                self._retiring.append(place.current)
+                place.current, place.successor = place.successor, None
+        return self._retire(now)
+
+    @property
+    def _calm(self) -> bool:
+        """Whether all places have workers that serve, and all that were started do."""
+        return self.all_ready and all(
+            place.successor is None or place.successor.phase is Phase.READY for place in self.places
+        )
+
+    def _retire(self, now: float) -> list[Action]:
+        """All places have new workers: have the old ones accept no more, all of them; then stop one after the other."""
+        actions: list[Action] = []
+        for life in self._retiring:
+            if life.phase is Phase.READY and life.rests:
+                life.phase, life.deadline = Phase.RESTING, now + self.config.graceful_timeout
+                actions.append(Rest(life.number))
+            elif life.phase is Phase.READY:
+                life.phase = Phase.RESTED
+        if any(life.phase is Phase.RESTING for life in self._retiring):
+            return actions
+        if self._retiring:
+            first = self._retiring[0]
+            return actions + (self._leave(first, now) if first.phase is Phase.RESTED else [])
+        self._reloading, self._settling = False, True
+        return [*actions, Tell("the rolling reload is done"), *self._settle(now)]
+
+    def _settle(self, now: float) -> list[Action]:
+        """After a reload: once all that is to end has ended, what only that used can go."""
+        if not self.all_ready or len(self.lives) > len(self.places):
             return []
-        self._reloading = False
-        return [Tell("the rolling reload is done"), Reloaded()]
+        self._settling = False
+        return [Settled(), *(self._begin_reload(now) if self._reload_again else [])]
 
     def _is_old(self, life: Life | None) -> bool:
         return life is not None and life.generation < self._generation

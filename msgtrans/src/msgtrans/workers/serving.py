@@ -98,7 +98,7 @@ async def _serve(server: TransportServer, link: WorkerLink) -> None:
         await _call(server.worker_start_handlers, link.worker)
         try:
             await server.start()
-            link.ready(server.uris)
+            link.ready(server.uris, server.stop_listening)
             await link.stopping.wait()
         finally:
             await server.stop(timeout=link.graceful_timeout)

@@ -4,7 +4,7 @@
     supervisor.run()
 
 `work` is a function, called in forked children, or an `Entry`, called in new interpreters; either gets a `WorkerLink`.
-SIGTERM and SIGINT end the workers gracefully, again or SIGQUIT at once; SIGHUP replaces them one by one, or ends them
+SIGTERM and SIGINT end the workers gracefully, again or SIGQUIT at once; SIGHUP replaces them by new ones, or ends them
 when the terminal was closed; SIGTTIN and SIGTTOU add and remove one. Knows nothing of what the workers serve.
 Not here: what to do when (`plan`).
 """
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from msgtrans.errors import ConfigurationError, WorkerError
-from msgtrans.workers import plan, processes
+from msgtrans.workers import actions, processes
 from msgtrans.workers.children import Child, Question
 from msgtrans.workers.messages import (
     AskGroup,
@@ -40,11 +40,13 @@ from msgtrans.workers.messages import (
     Listen,
     Ready,
     Report,
+    Rest,
+    Rested,
     WorkerState,
     frame,
     from_worker,
 )
-from msgtrans.workers.plan import Plan
+from msgtrans.workers.plan import Phase, Plan
 from msgtrans.workers.processes import Entry
 from msgtrans.workers.sockets import Listening
 from msgtrans.workers.totals import Totals
@@ -180,23 +182,25 @@ class Supervisor:
             case signal.SIGTTOU:
                 self._do(self._plan.resize(-1, now))
 
-    def _do(self, actions: Iterable[plan.Action]) -> None:
-        for action in actions:
+    def _do(self, decided: Iterable[actions.Action]) -> None:
+        for action in decided:
             match action:
-                case plan.Start(life, place):
+                case actions.Start(life, place):
                     self._start(life, place)
-                case plan.Stop(life):
+                case actions.Rest(life):
+                    self._send(life, Rest())
+                case actions.Stop(life):
                     self._send(life, End())
-                case plan.Kill(life, hung):
+                case actions.Kill(life, hung):
                     if (child := self._children.get(life)) is not None:
                         self._kill(child, signal.SIGABRT if hung else signal.SIGKILL)
-                case plan.Tell(text, bad):
+                case actions.Tell(text, bad):
                     logger.log(logging.WARNING if bad else logging.INFO, "%s", text)
-                case plan.Reloaded():
+                case actions.Settled():
                     self._listening.keep_only(self._plan.lives)
-                case plan.Closing():
+                case actions.Closing():
                     self._listening.close()  # connect from now on, and be refused at once
-                case plan.End(failure):
+                case actions.End(failure):
                     self._failure = failure
 
     # Processes
@@ -267,9 +271,9 @@ class Supervisor:
         self._questions = [question for question in self._questions if question.child is not child]
         for question in self._questions:
             question.missing.discard(child.life)
-        actions = self._plan.exited(child.life, how, time.monotonic())
+        decided = self._plan.exited(child.life, how, time.monotonic())
         self._steer()  # first of all: until then connections queue at the empty place
-        self._do(actions)
+        self._do(decided)
         if child.place >= self._plan.count and all(other.place != child.place for other in self._children.values()):
             self._listening.leave(child.place)
 
@@ -321,10 +325,12 @@ class Supervisor:
                 child.counters, child.reported, child.asked_at = counters, now, None
                 for question in self._questions:
                     question.missing.discard(child.life)
-            case Ready(uris):
+            case Ready(uris, rests):
                 child.uris = uris
                 logger.info("worker %d is ready, process %d", child.place, self._pid(child))
-                self._do(self._plan.ready(child.life, now))
+                self._do(self._plan.ready(child.life, now, rests=rests))
+            case Rested():
+                self._do(self._plan.rested(child.life, now))
             case Failing(why, hopeless):
                 self._do(self._plan.failing(child.life, why, now, hopeless=hopeless))
             case Listen():
@@ -345,7 +351,7 @@ class Supervisor:
 
     def _steer(self) -> None:
         """Have new connections go to the workers that serve."""
-        self._listening.steer({life.place for life in self._plan.lives.values() if life.phase is plan.Phase.READY})
+        self._listening.steer({life.place for life in self._plan.lives.values() if life.phase is Phase.READY})
 
     def _ask_all(self, child: Child, request: int, now: float) -> None:
         for other in self._children.values():

@@ -101,6 +101,10 @@ class WebSocketListener:
         """Read the certificates again, now; False when they could not be used and those before stay."""
         return self._listening.reload_certificates()
 
+    async def rest(self) -> None:
+        """Accept no more, and wait, a second at most, for those that are not upgraded yet."""
+        await self._listening.rest(self._acceptor.deadlines.__len__)
+
     def close(self) -> None:
         """Accept no more, and drop those that are not upgraded yet."""
         self._listening.close()
