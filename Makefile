@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.ready-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test coverage test-pythons test-services lint api format bench bench-check bench-setup simulate pins clean
+.PHONY: help setup run test coverage test-pythons test-services lint api format bench bench-check bench-setup soak simulate pins clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -64,6 +64,9 @@ bench: bench-setup ## every benchmark, one after the other, with JSON and charts
 
 bench-check: bench-setup ## ratios of a short run against benchmarks/baseline.json; ARGS=--update renews it
 	$(BIN)/python benchmarks/bench_check.py $(ARGS)
+
+soak: setup ## servers and clients that work for HOURS=1 on links that fail, and may not grow; ARGS=--chart FILE.png
+	$(BIN)/python benchmarks/soak.py --hours $(or $(HOURS),1) $(ARGS)
 
 # nats-server is unpacked, not installed: a package that is installed starts a service. Where neither works, nats-py is
 # left out.

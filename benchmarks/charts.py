@@ -80,6 +80,30 @@ def draw_phase3(rates: Mapping[tuple[str, ...], float], directory: Path) -> None
     draw_bars(directory / "phase3.png", "Operations, and doing without", "per second", bars, logarithmic=True)
 
 
+def draw_soak(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Memory, objects and descriptors of each process over a soak; the dots are quiet moments."""
+    figures = {"rss": ("MiB in use", 1 << 20), "objects": ("thousand objects", 1000), "descriptors": ("descriptors", 1)}
+    figure, several = plt.subplots(len(figures), 1, figsize=(8, 8), sharex=True, layout="constrained")
+    names = list(dict.fromkeys(str(row["process"]) for row in rows))
+    for axes, (key, (title, unit)) in zip(several, figures.items(), strict=True):
+        for number, name in enumerate(names):
+            seen = [row for row in rows if row["process"] == name and key in row]
+            quiet = [row for row in seen if row["phase"] == "quiet"]
+            for some, look in ((seen, {"linewidth": 0.8, "label": name}), (quiet, {"linewidth": 0, "marker": "o"})):
+                hours = [float(str(row["at"])) / 3600 for row in some]
+                axes.plot(
+                    hours, [float(str(row[key])) / unit for row in some], color=f"C{number}", markersize=3, **look
+                )
+        axes.set_ylabel(title, fontsize=9)
+        axes.set_ylim(bottom=0)
+        axes.spines[["top", "right"]].set_visible(False)
+    several[0].legend(fontsize=8, ncols=len(names), frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
+    several[-1].set_xlabel("hours", fontsize=9)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=DOTS_PER_INCH, metadata={"Software": None})
+    plt.close(figure)
+
+
 def _colour(peer: str) -> str:
     if peer.startswith("msgtrans"):
         return OURS

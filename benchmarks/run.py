@@ -35,6 +35,16 @@ SHARED = {
     "scale_connections_sides.py",
     "scale_connections_system.py",
     "sdk_fleet.py",
+    "soak.py",
+    "soak_clients.py",
+    "soak_link.py",
+    "soak_loads.py",
+    "soak_payloads.py",
+    "soak_peers.py",
+    "soak_samples.py",
+    "soak_server.py",
+    "soak_verdict.py",
+    "soak_world.py",
     "watchers.py",
 }
 ARGUMENTS = {
