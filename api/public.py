@@ -50,7 +50,7 @@ FOR_OUR_OWN_PARTS: Final[dict[str, tuple[str, ...]]] = {
     "msgtrans.server.TransportServer": ("work_for", "worker_start_handlers", "worker_stop_handlers"),
     "msgtrans.Session": (
         "active_at", "awaits_rest", "drop_incomplete", "encode_message", "forward", "kept", "offer_frame",
-        "send_together", "take_messages",
+        "send_together", "take_messages", "write_offered",
     ),
     "msgtrans.EventStream": ("displace", "full", "put"),
     "msgtrans.PoolEventStream": ("put",),

@@ -8,16 +8,15 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import math
 import sys
 import time
 from copy import copy
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from msgtrans.autotune import cores
 from msgtrans.config import Backpressure, ConnectionConfig, ExpertConfig, PerformanceConfig, RateLimit, SessionConfig
-from msgtrans.errors import ConfigurationError, ResourceError, TransportError, TransportTimeoutError
+from msgtrans.errors import ConfigurationError, ResourceError, TransportError
 from msgtrans.events import (
     Closed,
     CloseReason,
@@ -33,6 +32,7 @@ from msgtrans.middleware.base import Middleware
 from msgtrans.middleware.chain import Chain
 from msgtrans.monitor.watching import Monitor
 from msgtrans.stats import EndpointStats
+from msgtrans.sweeping import Sweeping
 from msgtrans.throttle import SharedThrottle
 from msgtrans.tuning import Tuning
 
@@ -56,7 +56,6 @@ ErrorHandlerT = TypeVar("ErrorHandlerT", bound="ErrorHandler")
 ConnectHandlerT = TypeVar("ConnectHandlerT", bound="ConnectHandler")
 DisconnectHandlerT = TypeVar("DisconnectHandlerT", bound="DisconnectHandler")
 
-PROGRESS: Final = 64 * 1024  # bytes by which an unfinished packet must grow within packet_timeout
 logger = logging.getLogger("msgtrans.endpoint")
 
 
@@ -112,9 +111,7 @@ class Endpoint:
         self._open: dict[int, Session] = {}
         self._finishing: set[Session] = set()  # closed, but handlers of theirs still run
         self._background: set[asyncio.Task[None]] = set()
-        self._watch_timer: asyncio.TimerHandle | None = None
-        self._shortest = math.inf  # seconds, of all timeouts that the watch is for
-        self._unfinished: dict[Session, tuple[int, int, float]] = {}  # packets and bytes then, and when that was
+        self._sweeping = Sweeping(self)
         self._bare_request: RequestHandler | None = None  # without the middleware
         self._bare_message: MessageHandler | None = None
         for link in middleware:
@@ -193,8 +190,16 @@ class Endpoint:
         """The counters at this moment, open sessions included. Costs one look at every open session."""
         stats = copy(self.counters)
         stats.connections_open = len(self._open)
-        for session in self._open.values():
-            add_session(stats, session)
+        packets_sent = packets_received = bytes_sent = bytes_received = 0
+        for session in self._open.values():  # as `add_session`, in half its time: there may be very many
+            packets_sent += session.packets_sent
+            packets_received += session.packets_received
+            bytes_sent += session.bytes_sent
+            bytes_received += session.bytes_received
+        stats.packets_sent += packets_sent
+        stats.packets_received += packets_received
+        stats.bytes_sent += bytes_sent
+        stats.bytes_received += bytes_received
         return stats
 
     # What sessions call
@@ -215,11 +220,7 @@ class Endpoint:
                 return False
         self._open[session.id] = session
         self.counters.connections_total += 1
-        for timeout in (session.config.idle_timeout, session.config.packet_timeout):
-            if timeout is not None and timeout < self._shortest:
-                self._shortest = timeout
-                self._stop_watching()
-        self._watch()
+        self._sweeping.opened(session)
         self.hub.emit(Established(session))
         self._call(self.connect_handler, session)
         return True
@@ -234,6 +235,7 @@ class Endpoint:
         """A session is closed."""
         if self._open.pop(session.id, None) is None:
             return  # it ended before it was opened
+        self._sweeping.closed(session)
         add_session(self.counters, session)
         self._finishing.add(session)
         reason = session.close_reason or CloseReason.NORMAL
@@ -350,48 +352,8 @@ class Endpoint:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
 
-    def _watch(self) -> None:
-        """Look at all sessions now and then: one timer, however many there are."""
-        if self._watch_timer is None and self._open and self._shortest < math.inf:
-            self._watch_timer = asyncio.get_running_loop().call_later(self._shortest / 4, self._sweep)
-
     def _stop_watching(self) -> None:
-        if self._watch_timer is not None:
-            self._watch_timer.cancel()
-            self._watch_timer = None
-
-    def _sweep(self) -> None:
-        now = asyncio.get_running_loop().time()
-        self._sweep_idle(now)
-        self._sweep_unfinished(now)
-        self._watch_timer = None
-        self._watch()
-
-    def _sweep_idle(self, now: float) -> None:
-        """Close sessions that have been silent for their `idle_timeout`."""
-        for session in list(self._open.values()):
-            timeout = session.config.idle_timeout
-            if timeout is None or now - session.active_at < timeout or not session.is_open:
-                continue
-            if not session.busy:  # else it is our turn, not its
-                self.counters.idle_timeouts += 1
-                session.time_out(TransportTimeoutError("waiting for a packet on an idle session", timeout))
-
-    def _sweep_unfinished(self, now: float) -> None:
-        """Close sessions whose peer has begun a packet and neither ends nor continues it for their `packet_timeout`."""
-        before, self._unfinished = self._unfinished, {}
-        for session in [session for session in self._open.values() if session.awaits_rest]:
-            timeout = session.config.packet_timeout
-            if timeout is None:
-                continue
-            packets, size, since = before.get(session, (-1, 0, now))
-            if session.packets_received != packets or session.bytes_received - size >= PROGRESS:
-                self._unfinished[session] = (session.packets_received, session.bytes_received, now)
-            elif now - since < timeout:
-                self._unfinished[session] = (packets, size, since)
-            elif session.is_open:
-                self.counters.packet_timeouts += 1
-                session.time_out(TransportTimeoutError("receiving the rest of a packet", timeout))
+        self._sweeping.stop()
 
 
 def add_session(counters: EndpointStats, session: Session) -> None:

@@ -31,9 +31,9 @@ class Forwarding(Closing):
 
     in_broadcasts: bool
 
-    def offer_frame(self, frame: bytes) -> bool:
+    def offer_frame(self, frame: bytes, *, later: bool = False) -> bool:
         """For broadcasts: queue an encoded packet; False when the session is not open or wants none, or the strategy
-        drops or refuses it.
+        drops or refuses it. later: leave writing it, unless it is a command, to `write_offered`.
         """
         if self._state is not _OPEN or not self.in_broadcasts:
             return False
@@ -43,8 +43,15 @@ class Forwarding(Closing):
         except BackpressureError:
             return False
         if queued:
+            if later and not command and not self._at_once:
+                self._flush_scheduled = True
             self._append_answer(frame, command)
         return queued
+
+    def write_offered(self) -> None:
+        """For broadcasts: write what was left for later, and all else that waits, if that was not done meanwhile."""
+        if self._flush_scheduled:
+            self._flush()
 
     async def forward(self, frame: bytes, *, command: bool = False) -> None:
         """For endpoints: queue an encoded one-way message as `send` does, with the same errors.

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from msgtrans.adapters.registry import TransportRegistry, transports
 from msgtrans.adapters.stream import StreamConnection
+from msgtrans.broadcasting import broadcast
 from msgtrans.closing import LINGER
 from msgtrans.codec import encode_fields
 from msgtrans.config import WebSocketServerConfig
@@ -328,14 +329,14 @@ class TransportServer(Endpoint):
     ) -> int:
         """Queue a one-way message, encoded once, to every open session, or to those of `to`; returns to how many.
 
-        With several worker processes: to the sessions of this one.
+        With several worker processes: to the sessions of this one. Many are written to in several turns of the loop.
         Sessions at `max_outbound` are left out and counted as backpressure_errors; closed ones are left out.
         """
         self._last_broadcast = self._last_broadcast + 1 if self._last_broadcast < MAX_MESSAGE_ID else 1
         frame = encode_fields(
             ONE_WAY, self._last_broadcast, payload, biz_type, ext_header, flags, compression, self.codec
         )
-        return sum(session.offer_frame(frame) for session in (self._open.values() if to is None else to))
+        return broadcast(frame, self._open.values() if to is None else to)
 
     # Embedding
 

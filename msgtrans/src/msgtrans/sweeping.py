@@ -1,0 +1,91 @@
+"""Looks at all sessions of an endpoint now and then, for timeouts that need no timer of their own: one timer, however
+many sessions there are. Of many it looks at some in each turn of the loop, so that the others' packets come in between.
+
+Not here: timeouts of requests (`session`), of writing (`outbound`), and of connections that are no sessions yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, Final
+
+from msgtrans.errors import TransportTimeoutError
+
+if TYPE_CHECKING:
+    from msgtrans.endpoint import Endpoint
+    from msgtrans.session import Session
+
+PROGRESS: Final = 64 * 1024  # bytes by which an unfinished packet must grow within packet_timeout
+SLICE: Final = 1024  # sessions looked at in one turn; that takes about a millisecond
+
+
+class Sweeping:
+    """Owned by an endpoint."""
+
+    __slots__ = ("_endpoint", "_next", "_shortest", "_unfinished")
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._next: asyncio.Handle | None = None
+        self._shortest = math.inf  # seconds, of all timeouts that it looks for
+        self._unfinished: dict[Session, tuple[int, int, float]] = {}  # packets and bytes then, and when that was
+
+    def opened(self, session: Session) -> None:
+        """A session is open: look at it from now on."""
+        for timeout in (session.config.idle_timeout, session.config.packet_timeout):
+            if timeout is not None and timeout < self._shortest:
+                self._shortest = timeout
+                self.stop()
+        self._start()
+
+    def closed(self, session: Session) -> None:
+        """A session is closed."""
+        self._unfinished.pop(session, None)
+
+    def stop(self) -> None:
+        """Look no more, until another session is open."""
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+
+    def look_at(self, session: Session, now: float) -> None:
+        """Close a session that has been silent for its `idle_timeout`, or whose peer has begun a packet and neither
+        ends nor continues it for its `packet_timeout`.
+        """
+        timeout = session.config.idle_timeout
+        if timeout is not None and now - session.active_at >= timeout and session.is_open and not session.busy:
+            self._endpoint.counters.idle_timeouts += 1  # were it busy, it would be our turn
+            session.time_out(TransportTimeoutError("waiting for a packet on an idle session", timeout))
+        timeout = session.config.packet_timeout
+        if timeout is not None and session.awaits_rest:
+            self._look_at_rest(session, timeout, now)
+        elif self._unfinished:
+            self._unfinished.pop(session, None)
+
+    def _look_at_rest(self, session: Session, timeout: float, now: float) -> None:
+        packets, size, since = self._unfinished.get(session, (-1, 0, now))
+        if session.packets_received != packets or session.bytes_received - size >= PROGRESS:
+            self._unfinished[session] = (session.packets_received, session.bytes_received, now)
+        elif now - since >= timeout and session.is_open:
+            self._endpoint.counters.packet_timeouts += 1
+            session.time_out(TransportTimeoutError("receiving the rest of a packet", timeout))
+
+    def _start(self) -> None:
+        if self._next is None and self._endpoint.sessions and self._shortest < math.inf:
+            self._next = asyncio.get_running_loop().call_later(self._shortest / 4, self._sweep)
+
+    def _sweep(self) -> None:
+        self._look_at_some(list(self._endpoint.sessions.values()), 0)
+
+    def _look_at_some(self, sessions: list[Session], at: int) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for session in sessions[at : at + SLICE]:
+            self.look_at(session, now)
+        at += SLICE
+        if at < len(sessions):
+            self._next = loop.call_soon(self._look_at_some, sessions, at)
+        else:
+            self._next = None
+            self._start()
