@@ -44,7 +44,9 @@ async def word(uri: str, *words: bytes) -> list[bytes]:
 
 @pytest.mark.parametrize("reuse_port", [True, False])
 def test_workers_serve_on_one_port_until_told_to_stop(reuse_port: bool) -> None:
-    """Port 0 is one port for all; handlers know which worker they are in; SIGTERM ends all with exit code 0."""
+    """Port 0 is one port for all, and in use for others; handlers know which worker they are in; SIGTERM ends all with
+    exit code 0.
+    """
     with Workers(workers={"reuse_port": reuse_port}, ws="127.0.0.1:0") as workers:
         uris = [workers.uri(), workers.uri()]
         assert ["tcp", "ws"] == [uri.partition(":")[0] for uri in uris]
@@ -56,6 +58,10 @@ def test_workers_serve_on_one_port_until_told_to_stop(reuse_port: bool) -> None:
                 await asyncio.gather(*(client.close() for client in clients.values()))
 
         asyncio.run(visit())
+        address = uris[0].removeprefix("tcp://")
+        with Workers(workers={"reuse_port": reuse_port}, tcp=address) as second:
+            assert 1 == second.end(None)
+            assert f"cannot listen on {address}: the port is in use" in second.lines[-1]
         assert 0 == workers.end()
         assert ["stops 0", "stops 1"] == sorted(workers.said("stops"))
         with pytest.raises(ConnectionRefusedError):
@@ -166,23 +172,23 @@ def test_a_factory_brings_new_code_and_bad_code_changes_nothing(tmp_path: Path) 
     """Workers of a factory import it again at a reload; if the new ones cannot start, those of before stay."""
     module = tmp_path / "shop.py"
     module.write_text(FACTORY.format(answer="old", result="server"))
-    with Workers(factory="shop:make", folder=str(tmp_path), workers={"count": 2}) as workers:
+    with Workers(factory="shop:make", folder=str(tmp_path), workers={"count": 1}) as workers:
         uri = workers.uri()
         assert [b"old"] == asyncio.run(word(uri, b""))
         module.write_text(FACTORY.format(answer="newer", result="server"))
         workers.send(signal.SIGHUP)
         workers.until("the rolling reload is done")
-        assert [[b"newer"]] * 4 == [asyncio.run(word(uri, b"")) for _ in range(4)]
+        assert [b"newer"] == asyncio.run(word(uri, b""))
         module.write_text(FACTORY.format(answer="worst of all", result="None"))
         workers.send(signal.SIGHUP)
         assert "give a TransportServer" in workers.until("the reload is given up")
-        assert [[b"newer"]] * 4 == [asyncio.run(word(uri, b"")) for _ in range(4)]
+        assert [b"newer"] == asyncio.run(word(uri, b""))
         assert 0 == workers.end(signal.SIGINT)
 
 
 def test_stopping_is_bounded() -> None:
     """Handlers that would go on for minutes, and even a loop that hangs, do not hold up SIGTERM."""
-    with Workers(workers={"graceful_timeout": 0.2}) as workers:
+    with Workers(workers={"graceful_timeout": 0.2}, late=0.5) as workers:
         uri = workers.uri()
 
         async def visit() -> None:
@@ -199,9 +205,18 @@ def test_stopping_is_bounded() -> None:
         assert ["stops 0"] == workers.said("stops")
 
 
+def test_workers_that_still_start_end_at_once() -> None:
+    """What a worker does before it serves is cancelled when it is told to end, and nothing is killed."""
+    with Workers(waits=True) as workers:
+        for _ in range(2):
+            workers.until("begins")
+        assert 0 == workers.end()
+        assert not workers.said("killed")
+
+
 def test_workers_end_with_their_supervisor() -> None:
     """kill -9 of the supervisor ends all workers, one that hangs, too."""
-    with Workers(workers={"graceful_timeout": 0.1}) as workers:
+    with Workers(workers={"graceful_timeout": 0.1}, late=0.5) as workers:
         uri = workers.uri()
 
         async def visit() -> None:
@@ -227,6 +242,13 @@ def test_a_crash_loop_is_given_up() -> None:
         assert "ended: exit code 7; workers ended 4 times within 60 s, and 3 times is the limit" in why
 
 
+def test_an_exit_is_told_as_it_was_asked_for() -> None:
+    """`sys.exit` in a forked worker gives its exit code, as in any program."""
+    with Workers(workers={**FAST, "max_failures": 0}, exits=4) as workers:
+        assert 1 == workers.end(None)
+        assert "ended: exit code 4; workers ended 1 times" in workers.lines[-1]
+
+
 def test_workers_that_cannot_start_are_not_tried_again() -> None:
     """What fails before any worker has served fails at once, with the reason of the worker."""
     with Workers(fails=True) as workers:
@@ -234,19 +256,9 @@ def test_workers_that_cannot_start_are_not_tried_again() -> None:
         assert "msgtrans.errors.WorkerError: a worker raised RuntimeError: no database" == workers.lines[-1]
 
 
-def test_a_port_in_use_is_refused_although_workers_share_it() -> None:
-    """A second server on the port of workers is told so, and takes no connections from them."""
-    with Workers() as workers:
-        address = workers.uri().removeprefix("tcp://")
-        with Workers(tcp=address) as second:
-            assert 1 == second.end(None)
-            assert f"cannot listen on {address}: the port is in use" in second.lines[-1]
-        assert 0 == workers.end()
-
-
 def test_a_worker_that_hangs_is_replaced() -> None:
     """A loop that does not turn is noticed; the worker says where it hangs, and another one takes its place."""
-    with Workers(workers={**FAST, "hang_timeout": 3.0}) as workers:
+    with Workers(workers={**FAST, "hang_timeout": 1.5}) as workers:
         uri = workers.uri()
 
         async def visit() -> None:
@@ -259,19 +271,19 @@ def test_a_worker_that_hangs_is_replaced() -> None:
 
         asyncio.run(visit())
         assert 0 == workers.end()
-        assert workers.said("worker 1 has not turned its loop for 3 s and is killed")
+        assert workers.said("worker 1 has not turned its loop for 1.5 s and is killed")
         assert workers.said("in answer")  # of the stack
 
 
-@pytest.mark.parametrize("nonsense", ["00000001ff", "ffffffff"])
-def test_a_worker_that_talks_nonsense_is_replaced(nonsense: str) -> None:
+def test_a_worker_that_talks_nonsense_is_replaced() -> None:
     """What is no message ends the worker that said it, not the supervisor."""
     with Workers(workers=FAST) as workers:
         uri = workers.uri()
-        with contextlib.suppress(SessionClosedError):  # it may have answered before
-            asyncio.run(word(uri, f"garble {nonsense}".encode()))
-        workers.until("says what no worker says, and is killed")
-        workers.until("is ready")
+        for nonsense in ("00000001ff", "ffffffff"):
+            with contextlib.suppress(SessionClosedError):  # it may have answered before
+                asyncio.run(word(uri, f"garble {nonsense}".encode()))
+            workers.until("says what no worker says, and is killed")
+            workers.until("is ready")
         assert 0 == workers.end()
 
 

@@ -1,7 +1,7 @@
 """A server with workers as a process of its own, and what tests do with it.
 
 As a program: python worker_program.py JSON, with keys `workers` (of WorkersConfig), `tcp`, `ws`, or `listen` (of tcp,
-tls, ws, wss) with `certificate`, `loop`, and how to misbehave.
+tls, ws, wss) with `certificate`, `loop`, `late` (seconds for what has to end and does not), and how to misbehave.
 A request is a command: see `answer`. What happens is printed, log records included.
 """
 
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Self
 from msgtrans import Context, TransportClient, TransportServer, Worker, WorkersConfig, loops
 from msgtrans.config import TcpServerConfig, TlsServerConfig, WebSocketServerConfig
 from msgtrans.middleware import StatisticsMiddleware
-from msgtrans.workers import current_worker, run
+from msgtrans.workers import current_worker, link, plan, run
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -173,12 +173,16 @@ def make_server(options: dict[str, object]) -> TransportServer:
         if options.get("fails"):
             raise RuntimeError("no database")
         say(f"begins {worker.index} {os.getpid()}")
+        if options.get("waits"):
+            await asyncio.Event().wait()
 
     @server.on_worker_stop
     def stopped(worker: Worker) -> None:
         assert server.worker == worker == current_worker()
         say(f"stops {worker.index}")
 
+    if "exits" in options:
+        server.on_worker_start(lambda _: sys.exit(options["exits"]))
     if options.get("crashes"):
         server.on_worker_start(lambda _: asyncio.get_running_loop().call_later(0.05, os._exit, 7))
     return server
@@ -190,6 +194,7 @@ def main() -> None:
     options = json.loads(sys.argv[1])
     if options.get("loop") == "asyncio":
         loops.fastest = lambda: None
+    plan.LATE = link.LATE = options.get("late", plan.LATE)
 
     def ready(uris: list[str]) -> None:
         say(*(f"listening {uri}" for uri in uris))

@@ -95,6 +95,8 @@ def fork(
     try:
         forget()
         code = _live(work, begin, channel)
+    except SystemExit as error:
+        code = _exit_code(error)
     except BaseException:  # noqa: BLE001 - the process ends here, whatever it is; nothing of the parent may run
         traceback.print_exc()
     finally:
@@ -104,6 +106,14 @@ def fork(
                     stream.flush()
         finally:
             os._exit(code)
+
+
+def _exit_code(error: SystemExit) -> int:
+    """What Python makes of it: a number is one, words are printed."""
+    if error.code is None or isinstance(error.code, int):
+        return (error.code or 0) & 0xFF
+    sys.stderr.write(f"{error.code}\n")
+    return FAILED
 
 
 def spawn(channel: socket.socket) -> subprocess.Popen[bytes]:

@@ -26,7 +26,7 @@ from msgtrans.workers.processes import Entry
 from msgtrans.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from msgtrans.server import TransportServer
     from msgtrans.stats import EndpointStats
@@ -98,16 +98,31 @@ async def _serve(server: TransportServer, link: WorkerLink) -> None:
     link.counters = Counting(server.stats, lambda: len(server.sessions))
     link.attach()
     try:
-        await _call(server.worker_start_handlers, link.worker)
+        if not await _unless(link.stopping, _call(server.worker_start_handlers, link.worker)):
+            return
         try:
-            await server.start()
-            link.ready(server.uris, server.stop_listening)
-            await link.stopping.wait()
+            if await _unless(link.stopping, server.start()):
+                link.ready(server.uris, server.stop_listening)
+                await link.stopping.wait()
         finally:
             await server.stop(timeout=link.graceful_timeout)
             await _call(server.worker_stop_handlers, link.worker)
     finally:
         link.detach()
+
+
+async def _unless(stopping: asyncio.Event, work: Coroutine[object, object, None]) -> bool:
+    """Do this, unless or until the worker is told to end: then it is cancelled, and this is False."""
+    working, told = asyncio.ensure_future(work), asyncio.ensure_future(stopping.wait())
+    await asyncio.wait((working, told), return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if not working.done():
+        working.cancel()
+        await asyncio.wait((working,))
+    if working.cancelled():
+        return False
+    working.result()
+    return True
 
 
 async def _alone(server: TransportServer, ready: Callable[[list[str]], object] | None) -> None:
