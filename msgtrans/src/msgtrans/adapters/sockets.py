@@ -14,6 +14,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from msgtrans.adapters import listening
 from msgtrans.adapters.stream import keep_alive
 from msgtrans.config import Address, parse_address
 from msgtrans.errors import ConnectError, TransportTimeoutError
@@ -32,6 +33,14 @@ _VERIFY_ADVICE: Final = {  # by OpenSSL's numbers
     10: "have the server's certificate renewed, and check the clocks",
     62: "name what the certificate was issued for in TlsClientConfig.server_name",
     64: "name what the certificate was issued for in TlsClientConfig.server_name",
+}
+_OURS: Final = {  # what is wrong on our side, and what to do
+    errno.EMFILE: "allow this process more open files (ulimit -n), or close connections",
+    errno.ENFILE: "this machine has as many open files as it may; see fs.file-max",
+    errno.ENOBUFS: "this machine is short of memory for sockets",
+    errno.ENOMEM: "this machine is short of memory",
+    errno.EADDRNOTAVAIL: "no port is free for another connection to there; keep connections instead of making new ones",
+    errno.EPERM: "a firewall of this machine forbids it",
 }
 LINGER: Final = 1.0  # seconds to wait for handshakes of a listener that is closed
 LOOK: Final = 0.01  # seconds between two looks at them
@@ -138,7 +147,12 @@ async def listen(
     )
 
     async def bind(host: str, port: int) -> asyncio.Server:
-        return await serve(host, port, reuse_address=config.reuse_addr, reuse_port=config.reuse_port or None)
+        bound = listening.bind(host, port, reuse_address=config.reuse_addr, reuse_port=config.reuse_port)
+        try:
+            return await serve(sock=bound)
+        except BaseException:
+            bound.close()
+            raise
 
     try:
         hosts = await _addresses_of(host)
@@ -146,13 +160,13 @@ async def listen(
             servers = await _bind_all(hosts, port, bind)
         else:
             given = await worker.listen(hosts, port, backlog=config.backlog, reuse_address=config.reuse_addr)
-            servers = [await serve(sock=listening) for listening in given]
+            servers = [await serve(sock=listening.ListeningSocket(fileno=bound.detach())) for bound in given]
     except (OSError, UnicodeError) as error:  # the latter for names that cannot be one
         raise ConnectError(f"cannot listen on {config.bind_address}: {_bind_advice(error)}") from error
     if config.keepalive is not None:
         for server in servers:
-            for listening in server.sockets:
-                keep_alive(listening, config.keepalive)  # accepted sockets inherit it
+            for bound in server.sockets:
+                keep_alive(bound, config.keepalive)  # accepted sockets inherit it
     if tls is not None:
         tls.watch()
     return SocketListener(servers, tls, schemes[tls is not None])
@@ -260,6 +274,8 @@ def _connect_failed(uri: str, error: OSError, local: str | None, *, secure: bool
         return ConnectError(f"cannot connect to {uri} from {local}: {_bind_advice(error)}")
     if secure and isinstance(error, ConnectionResetError | BrokenPipeError):
         return ConnectError(f"the connection to {uri} broke during the TLS handshake; does that port speak TLS?")
+    if error.errno in _OURS:
+        return ConnectError(f"cannot connect to {uri}: {error.strerror}; {_OURS[error.errno]}")
     reason = "nothing listens there" if isinstance(error, ConnectionRefusedError) else str(error)
     return ConnectError(f"cannot connect to {uri}: {reason}; check that the server runs and the address is right")
 
