@@ -126,9 +126,9 @@ class StreamConnection(asyncio.BufferedProtocol):
         # The session queues for itself. And at 0, uvloop writes at once instead of at the end of the loop's turn.
         # Inside TLS, 0 would mean "paused" even with nothing left to write: both loops compare with >= there.
         self._transport.set_write_buffer_limits(high=0 if transport.get_extra_info("ssl_object") is None else 1, low=0)
-        self.peer_address = socket_address(transport.get_extra_info("peername"))
+        self.peer_address = transport_address(transport, "peername")
         if self._socket_options is not None:
-            self._set_options(transport.get_extra_info("socket"), *self._socket_options)
+            self._set_options(*self._socket_options)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         """Where the next read goes: the buffer of the loop."""
@@ -216,7 +216,7 @@ class StreamConnection(asyncio.BufferedProtocol):
     @property
     def local_address(self) -> Address | None:
         """Our own end."""
-        return socket_address(self._transport.get_extra_info("sockname"))
+        return transport_address(self._transport, "sockname")
 
     @property
     def kept(self) -> int:
@@ -292,10 +292,9 @@ class StreamConnection(asyncio.BufferedProtocol):
         elif session.is_open and session.holding:
             session.peer_finished()
 
-    def _set_options(
-        self, connection: TransportSocket, nodelay: bool, keepalive: int | None, notsent_lowat: int | None
-    ) -> None:
+    def _set_options(self, nodelay: bool, keepalive: int | None, notsent_lowat: int | None) -> None:
         with suppress(OSError):  # gone already, on systems that tell so here; connection_lost follows
+            connection: TransportSocket = self._transport.get_extra_info("socket")
             if not nodelay:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
             if keepalive is not None:
@@ -392,6 +391,14 @@ def limit_unsent(connection: socket.socket | TransportSocket, size: int) -> None
     """Have the system take no more than `size` bytes ahead of what it can send, where it knows how."""
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, size)
+
+
+def transport_address(transport: asyncio.BaseTransport, which: str) -> Address | None:
+    """An end of a connection, "peername" or "sockname"; None where the system does not know it (any more)."""
+    try:
+        return socket_address(transport.get_extra_info(which))
+    except OSError:  # uvloop asks the system, and lets through what that says
+        return None
 
 
 def socket_address(name: object) -> Address | None:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, cast
 
-from msgtrans.adapters.stream import socket_address
+from msgtrans.adapters.stream import transport_address
 from msgtrans.adapters.websocket import handshake
 from msgtrans.adapters.websocket.connection import FULL, WebSocketConnection
 from msgtrans.adapters.websocket.deadlines import Deadlines
@@ -106,7 +106,7 @@ class ServerUpgrade(asyncio.Protocol):
     def _fail(self, refused: handshake.Refused) -> None:
         self._acceptor.deadlines.met(self)
         self._acceptor.terms.host.counters.upgrade_errors += 1
-        peer = socket_address(self._transport.get_extra_info("peername"))
+        peer = transport_address(self._transport, "peername")
         logger.debug("an upgrade from %s is refused: %s", peer, refused.why)
         self._refuse(refused)
 
