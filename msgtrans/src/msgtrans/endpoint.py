@@ -12,7 +12,7 @@ import sys
 import time
 from copy import copy
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgtrans.autotune import cores
 from msgtrans.config import Backpressure, ConnectionConfig, ExpertConfig, PerformanceConfig, RateLimit, SessionConfig
@@ -56,6 +56,7 @@ ErrorHandlerT = TypeVar("ErrorHandlerT", bound="ErrorHandler")
 ConnectHandlerT = TypeVar("ConnectHandlerT", bound="ConnectHandler")
 DisconnectHandlerT = TypeVar("DisconnectHandlerT", bound="DisconnectHandler")
 
+DEFAULT: Final = SessionConfig()  # one for all: a program may have very many clients
 logger = logging.getLogger("msgtrans.endpoint")
 
 
@@ -88,7 +89,7 @@ class Endpoint:
         check_type("connection", connection, ConnectionConfig, none=True)
         check_type("expert", expert, ExpertConfig, none=True)
         check_type("rate_limit", rate_limit, RateLimit, none=True)
-        self.config = config or SessionConfig()
+        self.config = config or DEFAULT
         if connection is not None:
             self.config = connection.session_config(self.config, cores())
         self.codec = self.config.codec
