@@ -70,7 +70,7 @@ def test_workers_serve_on_one_port_until_told_to_stop(reuse_port: bool) -> None:
 
 def test_a_killed_worker_loses_only_its_own_sessions() -> None:
     """kill -9 of a worker breaks its connections and no others; it is replaced, and its counters are kept."""
-    with Workers(workers=FAST) as workers:
+    with Workers(workers={**FAST, "graceful_timeout": 0.2}) as workers:
         uri = workers.uri()
 
         async def visit() -> None:
@@ -100,7 +100,7 @@ def test_a_killed_worker_loses_only_its_own_sessions() -> None:
             assert after.counters.connections_total > before.counters.connections_total
             assert after.counters.connections_open == 2
             for client in (clients[1], replaced[0]):
-                await client.close()
+                await client.close(graceful=False)  # a handler waits still
 
         asyncio.run(visit())
         assert workers.said("log WARNING worker 0 ended: SIGKILL")
