@@ -47,6 +47,7 @@ OF_A_WORKER, OF_A_CLIENT = 14_000, 17_000  # connections, of the 20 000 files th
 STEPS = 10
 PATIENCE = 180.0  # seconds for any one instruction
 MOST_MEMORY = 16 * 1024 * MIB  # all in all, more than at the beginning
+REMAINING_OBJECTS = 2000  # of a worker more than at the beginning; a session has 11
 REMAINS = 8  # descriptors of a process more than at the beginning that are nobody's connection
 
 
@@ -124,6 +125,7 @@ class Run:
         self.desks: list[Desk] = []
         self.crowds: list[Side] = []
         self.shares: list[int] = []
+        self.objects: list[int] = []  # of the workers, at the beginning
 
     # Its parts
 
@@ -144,6 +146,8 @@ class Run:
             self._opened.push_async_callback(self.crowds[-1].end)
         await self._all("look")
         await self._desks("look", begin=True)
+        self.objects = [int(str(one["objects"])) for one in await self._desks("tidy")]
+        await self._all("tidy")
         self.before, self.open_files = self._memory(), self._descriptors()
 
     async def ramp(self) -> None:
@@ -184,9 +188,10 @@ class Run:
         self.figures["memory"] = {**grown._asdict(), "kernel": grown.kernel}
         if self.arguments.profile:
             await self.desks[0].tell("profile")
+            await self.crowds[0].tell("profile")
+        await self._all("ask")
         await self._desks("look", begin=True)
         computed = self._computed()
-        await self._all("ask")
         start = time.monotonic()
         while (left := self.arguments.hold - (time.monotonic() - start)) > 0:
             await asyncio.sleep(min(left, 20.0))
@@ -208,7 +213,8 @@ class Run:
         self.figures["loops"] = {"workers": loops(found), "clients": loops(told)}
         self.figures["stats_took"] = most(found, "stats_took")
         if self.arguments.profile:
-            print((await self.desks[0].tell("profiled"))["profile"])
+            for side, one in (("worker", self.desks[0]), ("client process", self.crowds[0])):
+                print(f"-- where one {side} computed", (await one.tell("profile"))["profile"])
         least = math.floor(seconds / self.arguments.period * self.plan.connections * 0.9)
         if answered < least:
             self.problems["questions not asked in time"] += least - answered
@@ -266,14 +272,21 @@ class Run:
         seconds = time.monotonic() - start
         self.figures["close"] = {"seconds": seconds, "per_second": self.plan.connections / seconds}
         found = await self._desks("look", begin=True)
+        kept = self._memory().since(self.before)
+        objects = [int(str(one["objects"])) for one in await self._desks("tidy")]
+        await self._all("tidy")
         left = self._memory().since(self.before)
+        grown = max(now - then for now, then in zip(objects, self.objects, strict=True))
         more = [now - then for now, then in zip(self._descriptors(), self.open_files, strict=True)]
         self.figures["remains"] = {
             **left._asdict(),
             "kernel": left.kernel,
             "sessions": total(found, "open"),
             "descriptors": max(more),
+            "objects": grown,
+            "server_kept": kept.server_once,
         }
+        self.problems["objects that remain in a worker"] += grown if grown > REMAINING_OBJECTS else 0
         self.problems["sessions that remain"] += total(found, "open")
         self.problems["descriptors that remain"] += sum(one for one in more if one > REMAINS)
 

@@ -134,6 +134,8 @@ def close_lines(found: Mapping[str, Any]) -> Lines:
 
 def remain_lines(found: Mapping[str, Any]) -> Lines:
     """What is left."""
-    yield ["remains", f"{found['sessions']} sessions, {found['descriptors']} descriptors"]
+    objects = f"{found['objects']:,} objects in a worker"
+    yield ["remains", f"{found['sessions']} sessions, {found['descriptors']} descriptors, {objects}"]
+    yield ["server memory kept for the next", f"{found['server_kept'] / MIB:.0f} MiB, until it is trimmed"]
     sides = (f"{side} {found[name] / MIB:.0f}" for side, name in SIDES)
     yield ["memory that remains, MiB", ", ".join(sides)]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import cProfile
+import ctypes
 import gc
 import io
 import json
@@ -123,6 +124,32 @@ class Watch:
             self.collections += info["generation"] == 2
 
 
+class Profiler:
+    """Where this process computes, between one call of `turn` and the next."""
+
+    def __init__(self) -> None:
+        self._profile: cProfile.Profile | None = None
+
+    def turn(self) -> str:
+        """Begin; or end, and tell."""
+        profile, self._profile = self._profile, None
+        if profile is None:
+            self._profile = cProfile.Profile()
+            self._profile.enable()
+            return ""
+        profile.disable()
+        text = io.StringIO()
+        pstats.Stats(profile, stream=text).sort_stats("tottime").print_stats(25)
+        return text.getvalue()
+
+
+def tidy() -> dict[str, int]:
+    """Collect garbage, give the system back what the allocator keeps, and tell how many objects there are."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    return {"objects": len(gc.get_objects()) + gc.get_freeze_count()}
+
+
 # The server
 
 
@@ -134,7 +161,7 @@ class Desk:
         self._index = 0
         self._own = TransportServer(tcp="127.0.0.1:0")
         self._own.on_request(self._do)
-        self._profile: cProfile.Profile | None = None
+        self._profiler = Profiler()
 
     async def open(self, worker: Worker) -> None:
         """Tell where it is."""
@@ -163,12 +190,10 @@ class Desk:
                 for session in cut:
                     session.abort()
                 answer = {"cut": len(cut)}
-            case "profile":
-                self._profile = cProfile.Profile()
-                self._profile.enable()
-                answer = {}
+            case "tidy":
+                answer = tidy()
             case _:
-                answer = {"profile": self._profiled()}
+                answer = {"profile": self._profiler.turn()}
         return json.dumps(answer).encode()
 
     def _look(self, *, begin: bool) -> dict[str, object]:
@@ -180,20 +205,11 @@ class Desk:
             "refused": stats.connections_refused,
             "errors": stats.errors().total,
             "stats_took": took,
-            "objects": len(gc.get_objects()) if begin else 0,
             **self._watch.told(),
         }
         if begin:
             self._watch.begin()
         return told
-
-    def _profiled(self) -> str:
-        if self._profile is None:
-            return ""
-        self._profile.disable()
-        text = io.StringIO()
-        pstats.Stats(self._profile, stream=text).sort_stats("tottime").print_stats(25)
-        return text.getvalue()
 
 
 def serve(workers: int, most: int) -> None:
@@ -233,6 +249,8 @@ class Crowd:
         self._closing = self._mending = False
         self._all_heard = asyncio.Event()
         self._problems: Counter[str] = Counter()
+        self._profiler = Profiler()
+        self._profile = ""
         self._begin()
 
     def _begin(self) -> None:
@@ -251,6 +269,7 @@ class Crowd:
             await work(**told)
             print(json.dumps(self._told()), flush=True)
             self._problems.clear()
+            self._profile = ""
 
     def _told(self) -> dict[str, object]:
         return {
@@ -264,6 +283,7 @@ class Crowd:
             "heard": self._count - self._deaf,
             "heard_twice": self._count - self._heard.count(0) - self._heard.count(1),
             "problems": self._problems,
+            "profile": self._profile,
             **self._watch.told(),
         }
 
@@ -275,6 +295,15 @@ class Crowd:
             self._begin()
             self._watch.begin()
 
+    async def profile(self) -> None:
+        """Begin to look where it computes; or end, and tell."""
+        self._profile = self._profiler.turn()
+
+    async def tidy(self) -> None:
+        """Give back what is not needed."""
+        gc.unfreeze()
+        tidy()
+
     async def open(self, to: int) -> None:
         """Have so many connections, and have asked on each."""
         self._begin()
@@ -285,6 +314,8 @@ class Crowd:
 
     async def ask(self) -> None:
         """Ask on each connection once per period, evenly, from now on."""
+        gc.collect()
+        gc.freeze()  # as a program with so many clients should: looking at all they are made of takes half a second
         self._begin()
         self._watch.begin()
         self._asking = asyncio.create_task(self._ask_all())
