@@ -35,6 +35,7 @@ HERE = Path(__file__).parent
 MINUTE = 60.0
 SETTLING = 20.0  # seconds for what was closed to be gone
 STARTING = 30.0
+LEAST = 3  # quiet moments, however short a run is
 
 
 class Soak:
@@ -68,6 +69,7 @@ class Soak:
         self._spawn("clients", "soak_clients.py", str(self.directory), "--seed", str(seed))
         for name in ("server", *(f"worker-{index}" for index in range(WORKERS)), "clients"):
             self._commanded[name] = await Commanded.reach(name, str(self.directory / f"{name}.sock"))
+        self.began = time.monotonic()
 
     async def load(self, seconds: float, every: float, stop: asyncio.Event) -> None:
         """Have the clients work for a time, or until `stop`; a sample of all now and then."""
@@ -196,7 +198,7 @@ async def run(arguments: argparse.Namespace) -> int:
             await soak.start(arguments.seed, arguments.leak)
             await soak.load(warm_up, MINUTE, stop)
             await soak.rest("quiet")
-            while soak.at < seconds - period / 2 and not stop.is_set():
+            while (soak.at < seconds - period / 2 or len(soak.quiet["server"]) < LEAST) and not stop.is_set():
                 await soak.load(period, MINUTE, stop)
                 await soak.rest("quiet")
         except (OSError, TimeoutError) as error:
