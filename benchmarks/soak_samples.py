@@ -54,8 +54,8 @@ def trim() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def objects() -> dict[str, object]:
-    """How many objects there are, ours by type, and the types with most of the others."""
+def objects(*, whole: bool) -> dict[str, object]:
+    """How many objects there are, ours by type, and the others; only the types with most of them unless `whole`."""
     ours: Counter[str] = Counter()
     others: Counter[str] = Counter()
     everything = gc.get_objects()
@@ -64,7 +64,12 @@ def objects() -> dict[str, object]:
         (ours if name.startswith("msgtrans.") else others)[name] += number
     total = len(everything)
     handles = sum(number for name, number in others.items() if name.endswith("TimerHandle"))
-    return {"objects": total, "ours": dict(ours), "others": dict(others.most_common(KEPT)), "timers": handles}
+    return {
+        "objects": total,
+        "ours": dict(ours),
+        "others": dict(others.most_common(None if whole else KEPT)),
+        "timers": handles,
+    }
 
 
 def sample(endpoints: Iterable[Endpoint], *, whole: bool) -> dict[str, object]:
@@ -78,12 +83,13 @@ def sample(endpoints: Iterable[Endpoint], *, whole: bool) -> dict[str, object]:
     several = list(endpoints)
     sessions = [session for endpoint in several for session in endpoint.sessions.values()]
     return {
-        **objects(),
+        **objects(whole=whole),
         "rss": memory()["rss"],
         "rss_before": before,
         "descriptors": sum(open_descriptors.values()),
         "kinds": open_descriptors,
         "tasks": len(asyncio.all_tasks()) - 1,  # without the one that asks
+        "modules": list(sys.modules) if whole else [],
         "threads": threading.active_count(),
         "sessions": len(sessions),
         "pending": sum(session.pending_requests for session in sessions),
