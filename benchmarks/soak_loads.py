@@ -32,7 +32,7 @@ from msgtrans.middleware import fetch_statistics
 
 Load: TypeAlias = Callable[[World], Awaitable[None]]
 AGAIN = RetryConfig(max_retries=None, retry_interval=0.1, max_retry_interval=0.5)
-COMPRESSIONS = (Compression.NONE, Compression.NONE, Compression.NONE, Compression.ZLIB)
+COMPRESSIONS = (*[Compression.NONE] * 6, Compression.ZLIB, Compression.ZSTD)
 MOST = 500_000  # bytes of a request through a link that cuts, or to be repeated
 
 
