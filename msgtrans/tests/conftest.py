@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 from carriers import CARRIERS, LIMIT, TCP, TLS, WSS, Carrier, Certificates
+from fault_shim import make_shim
 from hypothesis import HealthCheck, settings
 
 from msgtrans import Context, SessionConfig
@@ -14,6 +15,7 @@ from msgtrans import Context, SessionConfig
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
     from carriers import RawPeer
 
@@ -50,6 +52,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     """Files for servers inside TLS, and the authority their clients trust."""
     return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library that makes calls to the system fail, for tests marked with `needs_shim`."""
+    return make_shim(tmp_path_factory.mktemp("shim"))
 
 
 @pytest.fixture

@@ -6,27 +6,20 @@ The faults are made by a library that stands before the C library of a process o
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import sys
 from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 from carriers import CARRIERS, TCP, WS, WSS
 from conftest import uvloop
+from fault_shim import needs_shim
 from faults import FAULTS, PASSING, Fault, Outcome, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-    from carriers import Certificates
-
-COMPILER = shutil.which("gcc") or shutil.which("cc")
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or COMPILER is None, reason="needs Linux and a compiler for the shim"
-)
+pytestmark = needs_shim
 ASYNCIO, UVLOOP = "asyncio", "uvloop"
 LOOPS = (ASYNCIO,) if uvloop is None else (ASYNCIO, UVLOOP)
 EXHAUSTED = {"EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"}
@@ -59,12 +52,9 @@ class Play:
 
 
 @pytest.fixture(scope="module")
-def play(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Play]:
+def play(shim: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Play]:
     """Runs the table on a loop and a transport, once."""
-    folder = tmp_path_factory.mktemp("faults")
-    shim = folder / "shim.so"
-    source = Path(__file__).with_name("fault_shim.c")
-    subprocess.run([COMPILER or "", "-O1", "-shared", "-fPIC", "-o", str(shim), str(source), "-ldl"], check=True)
+    folder = tmp_path_factory.mktemp("certificates")
 
     @cache
     def once(loop: str, carrier: str) -> Play:
@@ -74,7 +64,7 @@ def play(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) -
 
 
 on_each = pytest.mark.parametrize(("loop", "carrier_name"), [(loop, name) for name in CARRIERS for loop in LOOPS])
-PlayOf = "Callable[[str, str], Play]"
+PlayOf: TypeAlias = "Callable[[str, str], Play]"
 
 
 @on_each

@@ -131,8 +131,10 @@ class Plan:
         life.told = why
         return self._give_up(f"a worker {why}", now) if hopeless and not self._was_ready and not self.stopping else []
 
-    def exited(self, number: int, how: str, now: float) -> list[Action]:
-        """A process has ended. how: in words, as "exit code 1"."""
+    def exited(self, number: int, how: str, now: float, *, started: bool = True) -> list[Action]:
+        """A process has ended. how: in words, as "exit code 1". started: False when there never was one, as the system
+        could not make it: while others serve, that is tried without end.
+        """
         life = self.lives.pop(number, None)
         if life is None:
             return []
@@ -142,7 +144,7 @@ class Plan:
             if place.current is life:
                 place.current = None
                 if not self.stopping:
-                    actions += self._failed_life(life, how, now)
+                    actions += self._failed_life(life, how, now, started=started)
             elif place.successor is life:
                 place.successor = None
                 if not self.stopping:
@@ -277,13 +279,14 @@ class Plan:
         life.told, life.phase, life.deadline = why, Phase.DOOMED, now + LATE
         return [Tell(f"worker {life.place} {why} and is killed", bad=True), Kill(life.number, hung=why)]
 
-    def _failed_life(self, life: Life, how: str, now: float) -> list[Action]:
+    def _failed_life(self, life: Life, how: str, now: float, *, started: bool) -> list[Action]:
         place = self.places[life.place]
         told = f"worker {life.place} ended: {how}" + (f", it {life.told}" if life.told else "")
         lasted = life.ready_at is not None and now - life.ready_at >= self.config.failure_window
         place.failures = 1 if lasted else place.failures + 1
-        self._failed.append(now)
-        while now - self._failed[0] > self.config.failure_window:
+        if started or not any(other.phase in SERVING for other in self.lives.values()):
+            self._failed.append(now)
+        while self._failed and now - self._failed[0] > self.config.failure_window:
             self._failed.popleft()
         if len(self._failed) > self.config.max_failures:
             return self._give_up(

@@ -8,12 +8,14 @@ Not here: when to start one (`plan`).
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
@@ -81,7 +83,8 @@ def fork(
     """A process that does `work`. forget: closes there what belongs to the supervisor alone."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
-            stream.flush()  # or both processes would write what waits there
+            with suppress(OSError):  # its disk is full
+                stream.flush()  # or both processes would write what waits there
     before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
     try:
         pid = os.fork()
@@ -152,8 +155,8 @@ def has_terminal() -> bool:
         return False  # it should: nohup
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno in {errno.EMFILE, errno.ENFILE}  # that does not tell: it is there still
     return True
 
 

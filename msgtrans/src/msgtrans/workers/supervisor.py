@@ -206,7 +206,11 @@ class Supervisor:
     # Processes
 
     def _start(self, life: int, place: int) -> None:
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            self._do(self._plan.exited(life, f"it could not be started: {error}", time.monotonic(), started=False))
+            return
         child = Child(life, place, ours, time.monotonic())
         entry = self._work if isinstance(self._work, Entry) else None
         begin = Begin(
@@ -271,7 +275,7 @@ class Supervisor:
         self._questions = [question for question in self._questions if question.child is not child]
         for question in self._questions:
             question.missing.discard(child.life)
-        decided = self._plan.exited(child.life, how, time.monotonic())
+        decided = self._plan.exited(child.life, how, time.monotonic(), started=child.process is not None)
         self._steer()  # first of all: until then connections queue at the empty place
         self._do(decided)
         if child.place >= self._plan.count and all(other.place != child.place for other in self._children.values()):
