@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from carriers import Certificates
 from worker_program import LIMIT, Workers
 
-from msgtrans import SessionClosedError, TcpClientConfig, TransportClient, WebSocketClientConfig
+from msgtrans import ConnectError, SessionClosedError, TcpClientConfig, TransportClient, WebSocketClientConfig
 from msgtrans.config import NO_RETRY, TlsClientConfig
 from msgtrans.events import CloseReason
 
 if TYPE_CHECKING:
-    from carriers import Certificates
+    from pathlib import Path
 
-STAYING = 40
+STAYING = 24
 CONNECTING = 8
 
 
@@ -116,3 +118,60 @@ def test_a_reload_refuses_nobody_and_moves_each_client_once(
         assert len(rest) == 1
         assert rest[0] in new
         assert [CloseReason.NORMAL] * 2 == client.reasons
+
+
+def test_more_and_fewer_workers_refuse_nobody() -> None:
+    """While workers come and go, whoever connects is accepted, also at a socket that is about to be closed."""
+    with Workers(workers={"count": 1}) as workers:
+        uri = workers.uri()
+
+        async def visit() -> None:
+            done = asyncio.Event()
+            async with asyncio.timeout(LIMIT), asyncio.TaskGroup() as group:
+                for _ in range(CONNECTING):
+                    group.create_task(come_and_go(config(uri, None), done))
+                for _ in range(2):
+                    workers.send(signal.SIGTTIN)
+                    await asyncio.to_thread(workers.until, "worker 1 is ready")
+                    workers.send(signal.SIGTTOU)
+                    await asyncio.to_thread(workers.until, "stops 1")
+                done.set()
+
+        asyncio.run(visit())
+        assert 0 == workers.end()
+
+
+def test_a_reload_brings_new_certificates(tmp_path: Path) -> None:
+    """Each new worker reads them; when they cannot be used, the workers of before go on with theirs."""
+    served, old, new = tmp_path / "served.pem", folder(tmp_path / "old"), folder(tmp_path / "new")
+
+    def visit(uri: str, certificates: Certificates) -> None:
+        async def connect() -> None:
+            async with TransportClient(config(uri, TlsClientConfig(ca_file=certificates.authority_file))) as client:
+                await client.request(b"index")
+
+        asyncio.run(connect())
+
+    shutil.copy(old.server_file, served)
+    with Workers(listen=["tls"], certificate=str(served)) as workers:
+        uri = workers.uri()
+        visit(uri, old)
+        shutil.copy(new.server_file, served)
+        workers.send(signal.SIGHUP)
+        workers.until("the rolling reload is done")
+        visit(uri, new)
+        with pytest.raises(ConnectError, match="is not trusted"):
+            visit(uri, old)
+        served.write_text("nonsense")
+        workers.send(signal.SIGHUP)
+        why = workers.until("the reload is given up")
+        assert "the new worker 0 ended: exit code 1, it could not serve: " in why
+        assert str(served) in why
+        visit(uri, new)
+        assert 0 == workers.end()
+
+
+def folder(path: Path) -> Certificates:
+    """Certificates in a new folder."""
+    path.mkdir()
+    return Certificates(path)
