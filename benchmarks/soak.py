@@ -30,6 +30,7 @@ import figures
 from soak_samples import Commanded, descriptors, memory
 from soak_server import WORKERS
 from soak_verdict import MIB, Broken, Sample, judge, number
+from soak_world import write_certificates
 
 HERE = Path(__file__).parent
 MINUTE = 60.0
@@ -61,7 +62,7 @@ class Soak:
 
     async def start(self, seed: int, leak: str) -> None:
         """Start all processes."""
-        _certificates(self.directory)
+        write_certificates(self.directory)
         leaking = ["--leak", leak] if leak else []
         self._spawn("server", "soak_server.py", str(self.directory), "server", *leaking)
         self._spawn("workers", "soak_server.py", str(self.directory), "workers")
@@ -169,15 +170,6 @@ class Soak:
         print(
             f"{self.at:7.0f} s {phase:8} {rates}{sessions:.0f} sessions, MiB: {sizes}, {faults:.0f} faults", flush=True
         )
-
-
-def _certificates(directory: Path) -> None:
-    import trustme
-
-    authority = trustme.CA()
-    issued = authority.issue_cert("localhost", "127.0.0.1")
-    issued.private_key_and_cert_chain_pem.write_to_path(str(directory / "server.pem"))
-    authority.cert_pem.write_to_path(str(directory / "authority.pem"))
 
 
 async def run(arguments: argparse.Namespace) -> int:

@@ -136,7 +136,9 @@ async def _ask_again(world: World, client: ReconnectingClient, carrier: Carrier,
     while await world.pause(rate):
         payload = again.payload(min(world.size(), MOST), request=True)
         try:
-            check_answer(payload, (await client.request(payload, biz_type=ECHO, idempotent=True)).payload)
+            code = world.chance.choice(COMPRESSIONS)
+            answered = await client.request(payload, biz_type=ECHO, compression=code, idempotent=True)
+            check_answer(payload, answered.payload)
         except (SessionClosedError, TransportTimeoutError) as error:
             world.went_wrong(f"idempotent {carrier.scheme}", error, cut=True)
         else:

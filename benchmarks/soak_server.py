@@ -202,11 +202,11 @@ async def serve(service: Service, directory: Path) -> None:
         endpoint.on_request(service.on_request)
         endpoint.on_message(service.on_message)
     async with server, limited:
-        commanded = await command(service, str(directory / "server.sock"), [server, limited], ended.set)
         say(
             directory / "server.json",
             {**{uri.partition(":")[0]: uri for uri in server.uris}, "limited": limited.uris[0]},
         )
+        commanded = await command(service, str(directory / "server.sock"), [server, limited], ended.set)
         number = 0
         while not ended.is_set():
             with suppress(TimeoutError):

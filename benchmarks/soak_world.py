@@ -10,8 +10,10 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import NamedTuple
 
+import trustme
 from soak_link import CuttingLink
 from soak_payloads import ANSWER, DamagedError, answer, check, make, numbered
 from soak_samples import Faults
@@ -63,6 +65,14 @@ def _wss(port: int, authority: str) -> ClientConfig:
 
 
 CARRIERS = (Carrier("tcp", _tcp), Carrier("tls", _tls), Carrier("ws", _ws), Carrier("wss", _wss))
+
+
+def write_certificates(directory: Path) -> None:
+    """`server.pem`, for this machine, and `authority.pem`, which clients trust."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost", "127.0.0.1")
+    issued.private_key_and_cert_chain_pem.write_to_path(str(directory / "server.pem"))
+    authority.cert_pem.write_to_path(str(directory / "authority.pem"))
 
 
 class World:
