@@ -21,7 +21,7 @@ from soak_samples import Faults, obey, sample
 from soak_world import World
 
 LIFETIME = 4.0  # seconds, of what goes through links that cut
-PATIENCE = 40.0  # seconds for loads to end
+PATIENCE = 90.0  # seconds for loads to end
 
 
 class Clients:

@@ -87,7 +87,7 @@ async def vanishing(world: World) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", world.ports["tcp"])
         try:
             writer.write(packet[: world.chance.randrange(1, len(packet))])
-            async with asyncio.timeout(world.chance.uniform(0.1, 9.0)):
+            async with asyncio.timeout(world.chance.uniform(0.1, 14.0)):
                 closing = asyncio.ensure_future(reader.read())
                 ending = asyncio.ensure_future(world.ending.wait())
                 try:

@@ -45,7 +45,7 @@ NUMBERS = 7  # biz type of broadcasts
 RUDE = 120  # biz type of what comes from peers that damage packets; one bit away is none of the others
 LATE_BY = 0.4  # seconds
 MANY_SIZE = struct.Struct(">I")  # how many bytes a request for many asks for
-SERVED = SessionConfig(packet_timeout=5.0, write_timeout=5.0, graceful_timeout=3.0, idle_timeout=30.0)
+SERVED = SessionConfig(packet_timeout=8.0, write_timeout=8.0, graceful_timeout=3.0, idle_timeout=120.0)
 LIMIT = RateLimit(requests_per_second=200.0, burst_size=20)
 WORKERS = 2
 

@@ -33,7 +33,7 @@ from msgtrans.config import NO_RETRY
 from msgtrans.endpoint import Endpoint
 from msgtrans.transport import ClientConfig
 
-ASKING = SessionConfig(request_timeout=10.0, graceful_timeout=3.0)
+ASKING = SessionConfig(request_timeout=30.0, graceful_timeout=3.0)
 
 
 class Carrier(NamedTuple):
@@ -46,22 +46,22 @@ class Carrier(NamedTuple):
 
 
 def _tcp(port: int, _authority: str) -> ClientConfig:
-    return TcpClientConfig(target_address=f"127.0.0.1:{port}", retry_config=NO_RETRY, connect_timeout=5.0)
+    return TcpClientConfig(target_address=f"127.0.0.1:{port}", retry_config=NO_RETRY, connect_timeout=20.0)
 
 
 def _tls(port: int, authority: str) -> ClientConfig:
     tls = TlsClientConfig(ca_file=authority)
-    return TcpClientConfig(target_address=f"127.0.0.1:{port}", tls=tls, retry_config=NO_RETRY, connect_timeout=5.0)
+    return TcpClientConfig(target_address=f"127.0.0.1:{port}", tls=tls, retry_config=NO_RETRY, connect_timeout=20.0)
 
 
 def _ws(port: int, _authority: str) -> ClientConfig:
-    return WebSocketClientConfig(target_url=f"ws://127.0.0.1:{port}/", retry_config=NO_RETRY, connect_timeout=5.0)
+    return WebSocketClientConfig(target_url=f"ws://127.0.0.1:{port}/", retry_config=NO_RETRY, connect_timeout=20.0)
 
 
 def _wss(port: int, authority: str) -> ClientConfig:
     tls = TlsClientConfig(ca_file=authority)
     url = f"wss://127.0.0.1:{port}/"
-    return WebSocketClientConfig(target_url=url, tls=tls, retry_config=NO_RETRY, connect_timeout=5.0)
+    return WebSocketClientConfig(target_url=url, tls=tls, retry_config=NO_RETRY, connect_timeout=20.0)
 
 
 CARRIERS = (Carrier("tcp", _tcp), Carrier("tls", _tls), Carrier("ws", _ws), Carrier("wss", _wss))
