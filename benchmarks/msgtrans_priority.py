@@ -6,6 +6,7 @@ and proxy are a process each. Rounds alternate between all ways; medians of the 
 went by.
 
     python benchmarks/msgtrans_priority.py [--rounds 3] [--seconds 1.0] [--sizes 1024 65536] [--mbit 100] [--json]
+        [--scheme ws]
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from msgtrans import (
     TcpServerConfig,
     TransportClient,
     TransportServer,
+    WebSocketServerConfig,
 )
 
 WAYS = {
@@ -46,10 +48,11 @@ KEPT = 64 * 1024  # bytes the limited link keeps
 Row: TypeAlias = tuple[float, float, float, float]
 
 
-async def serve(size: int, lowat: int, batching: bool) -> None:
+async def serve(scheme: str, size: int, lowat: int, batching: bool) -> None:
     """Answer requests, and send messages of `size` bytes to whoever says so, until killed."""
-    config = TcpServerConfig(bind_address="127.0.0.1:0", notsent_lowat=lowat or None)
-    server = TransportServer(tcp=config, session=SessionConfig(optimizations=Optimizations(batching=batching)))
+    kind = WebSocketServerConfig if scheme == "ws" else TcpServerConfig
+    config = kind(bind_address="127.0.0.1:0", notsent_lowat=lowat or None)
+    server = TransportServer(listen=config, session=SessionConfig(optimizations=Optimizations(batching=batching)))
     payload = bytes(size)
     server.on_request(lambda context: context.payload)
 
@@ -63,7 +66,7 @@ async def serve(size: int, lowat: int, batching: bool) -> None:
                 await asyncio.sleep(0)
 
     await server.start()
-    print(server.tcp_address.port, flush=True)
+    print(server.addresses[0].port, flush=True)
     await server.serve_forever()
 
 
@@ -96,11 +99,11 @@ async def limit(port: int, rate: float) -> None:
             await asyncio.gather(upward(), downward())
 
 
-async def ask(port: int, flags: int, seconds: float) -> Row:
+async def ask(scheme: str, port: int, flags: int, seconds: float) -> Row:
     """p50 and p99 in milliseconds, requests, and MiB of data per second, while the server streams."""
     went = 0
     spent: list[float] = []
-    async with TransportClient(f"tcp://127.0.0.1:{port}") as client:
+    async with TransportClient(f"{scheme}://127.0.0.1:{port}") as client:
 
         @client.on_message
         def count(context: Context) -> None:
@@ -126,16 +129,16 @@ def start(*arguments: str) -> tuple[subprocess.Popen[str], int]:
     return process, int(process.stdout.readline())
 
 
-def measure(way: str, size: int, mbit: float, seconds: float) -> Row:
+def measure(scheme: str, way: str, size: int, mbit: float, seconds: float) -> Row:
     """One round of one way; over loopback where `mbit` is 0."""
     flags, lowat, batching = WAYS[way]
-    server, port = start("--serve", str(size), str(lowat or 0), str(int(batching)))
+    server, port = start("--scheme", scheme, "--serve", str(size), str(lowat or 0), str(int(batching)))
     processes = [server]
     try:
         if mbit:
             proxy, port = start("--proxy", str(port), str(mbit * 1e6 / 8))
             processes.append(proxy)
-        return uvloop.run(ask(port, int(flags), seconds))
+        return uvloop.run(ask(scheme, port, int(flags), seconds))
     finally:
         for process in processes:
             process.kill()
@@ -151,13 +154,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1024, 64 * 1024], help="bytes of the messages")
     parser.add_argument("--mbit", type=float, default=100.0, help="per second, of the limited link")
+    parser.add_argument("--scheme", choices=("tcp", "ws"), default="tcp", help="what carries it")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--serve", nargs=3, type=int, help=argparse.SUPPRESS)
     parser.add_argument("--proxy", nargs=2, type=float, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
         size, lowat, batching = arguments.serve
-        uvloop.run(serve(size, lowat, bool(batching)))
+        uvloop.run(serve(arguments.scheme, size, lowat, bool(batching)))
         return
     if arguments.proxy:
         asyncio.run(limit(int(arguments.proxy[0]), arguments.proxy[1]))
@@ -167,13 +171,15 @@ def main() -> None:
         for mbit in (0.0, arguments.mbit):
             for size in arguments.sizes:
                 for way in WAYS:
-                    rows.setdefault((mbit, size, way), []).append(measure(way, size, mbit, arguments.seconds))
+                    rows.setdefault((mbit, size, way), []).append(
+                        measure(arguments.scheme, way, size, mbit, arguments.seconds)
+                    )
     found = {key: [median(column) for column in zip(*rounds, strict=True)] for key, rounds in rows.items()}
     if arguments.json:
         names = ("mbit", "size", "way", "p50_ms", "p99_ms", "requests", "mib_per_second")
         print(json.dumps([dict(zip(names, [*key, *row], strict=True)) for key, row in found.items()]))
         return
-    print(f"a request of 32 bytes beside a stream, uvloop, medians of {arguments.rounds} rounds")
+    print(f"a request of 32 bytes beside a stream, {arguments.scheme}, uvloop, medians of {arguments.rounds} rounds")
     print(f"{'link':>12} {'messages':>9}  {'':22} {'p50 ms':>9} {'p99 ms':>9} {'MiB/s':>8}")
     for (mbit, size, way), (p50, p99, _, rate) in found.items():
         print(f"{f'{mbit:g} Mbit/s' if mbit else 'loopback':>12} {size:9,}  {way:22} {p50:9.2f} {p99:9.2f} {rate:8.1f}")

@@ -6,7 +6,6 @@ import asyncio
 import errno
 import socket
 import struct
-import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,6 @@ from msgtrans import (
     Address,
     ConfigurationError,
     ConnectError,
-    Pacing,
     SessionConfig,
     TcpClientConfig,
     TcpServerConfig,
@@ -201,22 +199,6 @@ async def test_reuse_port() -> None:
             assert first.tcp_address == second.tcp_address
         with pytest.raises(ConnectError, match="port is in use"):
             await echo_server(same.replace(reuse_port=False)).start()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
-@pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="the system has no such option")
-@pytest.mark.parametrize("pacing", [None, Pacing(settle=0)])
-async def test_what_the_system_takes_ahead(pacing: Pacing | None) -> None:
-    """notsent_lowat acts on the sockets of both sides, paced ones too."""
-    found: list[socket.socket] = []
-    async with echo_server(TcpServerConfig(bind_address=ANY, notsent_lowat=5000, pacing=pacing)) as server:
-        server.on_connect(lambda session: found.append(session._link.get_extra_info("socket")))
-        client = client_of(server.tcp_address, notsent_lowat=6000, pacing=pacing)
-        async with client:
-            assert b"hello" == (await client.request(b"hello")).payload
-            found.append(client.session._link.get_extra_info("socket"))
-            limits = [each.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) for each in found]
-    assert [5000, 6000] == limits
 
 
 async def test_backlog() -> None:
@@ -404,7 +386,7 @@ async def test_one_port_on_all_addresses(monkeypatch: pytest.MonkeyPatch) -> Non
     async def two(host: str) -> list[str]:
         return ["::1", "127.0.0.1"]
 
-    monkeypatch.setattr(sockets, "_addresses_of", two)
+    monkeypatch.setattr(sockets, "addresses_of", two)
     async with echo_server(TcpServerConfig(bind_address="both.test:0")) as server:
         port = server.tcp_address.port
         assert [Address("::1", port), Address("127.0.0.1", port)] == server.addresses
@@ -419,7 +401,7 @@ async def test_addresses_this_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> 
     async def found(host: str) -> list[str]:
         return hosts
 
-    monkeypatch.setattr(sockets, "_addresses_of", found)
+    monkeypatch.setattr(sockets, "addresses_of", found)
     async with echo_server(TcpServerConfig(bind_address="some.test:0")) as server:
         assert ["127.0.0.1"] == [address.host for address in server.addresses]
     del hosts[1]

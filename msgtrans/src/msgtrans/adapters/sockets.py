@@ -10,12 +10,13 @@ import errno
 import ipaddress
 import socket
 import ssl
+import sys
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgtrans.adapters import listening
-from msgtrans.adapters.stream import keep_alive
+from msgtrans.adapters.stream import keep_alive, limit_unsent
 from msgtrans.config import Address, parse_address
 from msgtrans.errors import ConnectError, TransportTimeoutError
 from msgtrans.tls import ServerTls, client_context, refusal
@@ -163,13 +164,20 @@ async def listen(
             servers = [await serve(sock=listening.ListeningSocket(fileno=bound.detach())) for bound in given]
     except (OSError, UnicodeError) as error:  # the latter for names that cannot be one
         raise ConnectError(f"cannot listen on {config.bind_address}: {_bind_advice(error)}") from error
-    if config.keepalive is not None:
-        for server in servers:
-            for bound in server.sockets:
-                keep_alive(bound, config.keepalive)  # accepted sockets inherit it
+    for server in servers:
+        for bound in server.sockets:  # accepted sockets inherit it
+            if config.keepalive is not None:
+                keep_alive(bound, config.keepalive)
+            if config.notsent_lowat is not None or worker is not None:
+                limit_unsent(bound, config.notsent_lowat or 0)  # a socket for workers may have that of others before
     if tls is not None:
         tls.watch()
     return SocketListener(servers, tls, schemes[tls is not None])
+
+
+def not_inherited(notsent_lowat: int | None) -> int | None:
+    """What is left to set on each accepted socket: nothing on Linux, where they inherit it of the listening one."""
+    return None if sys.platform == "linux" else notsent_lowat
 
 
 async def _addresses_of(host: str) -> list[str]:

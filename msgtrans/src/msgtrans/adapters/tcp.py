@@ -49,8 +49,9 @@ class TcpTransport:
             host, config.session_config(host.config), _name(config.tls), max_connections=config.max_connections
         )
 
+        unsent = sockets.not_inherited(config.notsent_lowat)
+
         def connection() -> StreamConnection:
-            unsent = config.notsent_lowat
             if config.pacing is not None:
                 return PacedConnection(terms, config.pacing, read_size=config.read_buffer_size, notsent_lowat=unsent)
             return StreamConnection(

@@ -60,7 +60,8 @@ class WebSocketServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     ping_interval: seconds of silence from the peer before we ping it, None for never; default 30. pong_timeout: seconds
     without anything from the peer after a ping until it counts as gone; default 10. Both are looked at four times in
     the shorter of the two.
-    max_connections, nodelay, keepalive, write_buffer_size, idle_timeout, reuse_port, reuse_addr, backlog: as for TCP.
+    max_connections, nodelay, keepalive, write_buffer_size, idle_timeout, reuse_port, reuse_addr, backlog,
+    notsent_lowat: as for TCP.
     accept_timeout: seconds until the upgrade is done, TLS handshake included; default 30.
     """
 
@@ -84,6 +85,7 @@ class WebSocketServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     reuse_port: bool = False
     reuse_addr: bool = True
     backlog: int = 1024
+    notsent_lowat: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""
@@ -102,6 +104,7 @@ class WebSocketServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         whole(self, "max_frame_size", "max_message_size", least=125)
         whole(self, "max_connections", "backlog")
         whole(self, "keepalive", "write_buffer_size", none=True)
+        whole(self, "notsent_lowat", least=4096, none=True)
         positive(self, "pong_timeout", "accept_timeout")
         positive(self, "ping_interval", "idle_timeout", none=True)
 
@@ -140,7 +143,7 @@ class WebSocketClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_frame_size, max_message_size: as for the server; defaults 16 MiB and 64 MiB, which are what the Rust crate has
     in force (its documented 64 KiB and 1 MiB would refuse packets that it sends).
     ping_interval, pong_timeout: as for the server; defaults 30 and 10.
-    nodelay, keepalive, write_buffer_size, local_bind_address: as for TCP.
+    nodelay, keepalive, write_buffer_size, local_bind_address, notsent_lowat: as for TCP.
     """
 
     transport: ClassVar[str] = "websocket"
@@ -160,6 +163,7 @@ class WebSocketClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     write_buffer_size: int | None = None
     retry_config: RetryConfig = RetryConfig()
     local_bind_address: str | None = None
+    notsent_lowat: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""
@@ -177,6 +181,7 @@ class WebSocketClientConfig(msgspec.Struct, frozen=True, kw_only=True):
                 raise ConfigurationError("headers", f"{name!r} belongs to the handshake itself")
         whole(self, "max_frame_size", "max_message_size", least=125)
         whole(self, "keepalive", "write_buffer_size", none=True)
+        whole(self, "notsent_lowat", least=4096, none=True)
         positive(self, "pong_timeout")
         positive(self, "connect_timeout", "ping_interval", none=True)
 

@@ -72,6 +72,7 @@ class WebSocketConnection(StreamConnection):
             terms,
             nodelay=terms.nodelay,
             keepalive=terms.keepalive,
+            notsent_lowat=terms.notsent_lowat,
             decoder=MessageDecoder(terms.readers, terms.limits),
         )
         self._head = head

@@ -24,10 +24,10 @@ class WebSocketTerms(Terms):
     """Made by the transport, from the config of a listener or client; everything else follows from that.
 
     readers, writer: of frames. limits: of messages. pulse: who pings silent peers, None when nobody does.
-    nodelay, keepalive: as in the config; for sockets that nobody has set up otherwise.
+    nodelay, keepalive, notsent_lowat: as in the config; for sockets that nobody has set up otherwise.
     """
 
-    __slots__ = ("keepalive", "limits", "nodelay", "pulse", "readers", "writer")
+    __slots__ = ("keepalive", "limits", "nodelay", "notsent_lowat", "pulse", "readers", "writer")
 
     def __init__(
         self,
@@ -46,6 +46,7 @@ class WebSocketTerms(Terms):
         self.writer = PlainWriter(config.max_frame_size) if server else MaskingWriter(config.max_frame_size)
         self.nodelay = config.nodelay
         self.keepalive = config.keepalive
+        self.notsent_lowat = config.notsent_lowat
         self.pulse: Pulse | None = None
         if config.ping_interval is not None:
             self.pulse = Pulse(self.loop, config.ping_interval, config.pong_timeout)

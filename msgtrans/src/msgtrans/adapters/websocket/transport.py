@@ -53,6 +53,7 @@ class WebSocketTransport:
             raise ConfigurationError("config", f"is a {type(config).__name__}; use a WebSocketServerConfig")
         made = acceptor(config, host)
         made.terms.keepalive = None  # accepted sockets inherit it
+        made.terms.notsent_lowat = sockets.not_inherited(config.notsent_lowat)
         return WebSocketListener(await sockets.listen(config, made, SCHEMES, host.counters, host.worker_link), made)
 
     async def connect(self, config: ClientConfig, host: Host) -> Link:
