@@ -37,6 +37,7 @@ from msgtrans.cli.options import (
     Uri,
     finite,
 )
+from msgtrans.cli.output import say, saying
 from msgtrans.cli.ping import PingResult, Pings
 from msgtrans.cli.progress import shown
 from msgtrans.cli.screen import screen
@@ -119,15 +120,16 @@ def serve_echo_command(
 
     async def work() -> None:
         server, scraped = made()
-        await serve(server, ready=typer.echo, told=partial(typer.echo, err=True), metrics=scraped)
+        await serve(server, ready=say, told=partial(say, err=True), metrics=scraped)
 
-    if workers == 1:
-        _run(work())
-        return
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    with _told():
-        server, scraped = made()
-        run_workers(server, ready=typer.echo, metrics=scraped)
+    with saying():
+        if workers == 1:
+            _run(work())
+            return
+        logging.basicConfig(level=logging.WARNING, format="%(message)s")
+        with _told():
+            server, scraped = made()
+            run_workers(server, ready=say, metrics=scraped)
 
 
 @app.command("ping")
