@@ -138,7 +138,7 @@ def test_presets() -> None:
 def test_a_server_takes_a_uri_too() -> None:
     """The scheme may stand in front of a server's address."""
     assert TransportServer(tcp="tcp://127.0.0.1:0") is not None
-    with pytest.raises(ConfigurationError, match="scheme 'http' is not known; there are tcp, tls"):
+    with pytest.raises(ConfigurationError, match="scheme 'http' is not known; there are quic, tcp, tls"):
         TransportServer(tcp="http://127.0.0.1:0")
 
 

@@ -86,6 +86,8 @@ def shown(value: object) -> str:
         msgtrans.TcpClientConfig,
         msgtrans.WebSocketServerConfig,
         msgtrans.WebSocketClientConfig,
+        msgtrans.QuicServerConfig,
+        msgtrans.QuicClientConfig,
         msgtrans.TlsServerConfig,
         msgtrans.TlsClientConfig,
         msgtrans.Optimizations,

@@ -79,9 +79,9 @@ def plug(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
 
 
 def test_what_is_built_in(registry: TransportRegistry) -> None:
-    """TCP and WebSocket are there, each with its secure scheme."""
+    """TCP and WebSocket are there, each with its secure scheme, and QUIC, which is always secure."""
     known = {info.name: info.schemes for info in registry.list()}
-    assert {"tcp": ("tcp", "tls"), "websocket": ("ws", "wss")} == known
+    assert {"quic": ("quic",), "tcp": ("tcp", "tls"), "websocket": ("ws", "wss")} == known
     assert registry.by_scheme("TLS") is registry.get("tcp")
 
 
@@ -112,13 +112,13 @@ def test_unregistering(registry: TransportRegistry) -> None:
 @pytest.mark.parametrize("make", [lambda uri: TransportServer(listen=[uri]), TransportClient])
 def test_unknown_schemes(make: type[TransportClient]) -> None:
     """The error lists the schemes that exist, and says where others come from."""
-    with pytest.raises(ConfigurationError, match=r"scheme 'smoke' is not known; there are tcp, tls, .*plug-ins.*msgtr"):
+    with pytest.raises(ConfigurationError, match=r"scheme 'smoke' is not known; there are quic, tcp, .*plug-ins.*msgtrans"):
         make("smoke://signal")
 
 
 def test_configs_of_unknown_transports() -> None:
     """A config whose transport is not registered is refused where it is given."""
-    with pytest.raises(ConfigurationError, match="'tunnel' is not known; there are tcp, websocket"):
+    with pytest.raises(ConfigurationError, match="'tunnel' is not known; there are quic, tcp, websocket"):
         TransportClient(TunnelClientConfig(target_address="127.0.0.1:1"), registry=TransportRegistry(plugins=False))
 
 
@@ -150,7 +150,7 @@ def test_broken_plugins_harm_nobody(monkeypatch: pytest.MonkeyPatch, caplog: pyt
     registry = TransportRegistry()
     with caplog.at_level(logging.ERROR, "msgtrans.registry"):
         assert registry.by_scheme("tunnel").info.name == "tunnel"
-        assert ["tcp", "tunnel", "websocket"] == [info.name for info in registry.list()]
+        assert ["quic", "tcp", "tunnel", "websocket"] == [info.name for info in registry.list()]
     named = [record.args[0] for record in caplog.records]
     assert ["missing", "nameless", "broken", "thief"] == named
     assert "the scheme 'tcp' is taken" in caplog.text

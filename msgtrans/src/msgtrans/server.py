@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         Address,
         ConnectionConfig,
         ExpertConfig,
+        QuicServerConfig,
         RateLimit,
         SessionConfig,
         TcpServerConfig,
@@ -61,7 +62,7 @@ FIRST_MESSAGE_ID: Final = 20_000  # as the Rust crate; nothing depends on it (sp
 class TransportServer(Endpoint):
     """Serves sessions on ports of its own, or inside another server through `protocol_factory`.
 
-    tcp, ws: an address, "host:port" or a URI with a scheme of that transport, or a config, as TcpServerConfig.
+    tcp, ws, quic: an address, "host:port" or a URI with a scheme of that transport, or a config, as TcpServerConfig.
     listen: further listeners, of any transport: URIs or configs, or one. Without any, it listens nowhere by itself.
     session: what holds for each session, unless a listener says otherwise.
     middleware: what `use` takes into use, the outermost first.
@@ -82,6 +83,7 @@ class TransportServer(Endpoint):
         self,
         tcp: str | TcpServerConfig | None = None,
         ws: str | WebSocketServerConfig | None = None,
+        quic: str | QuicServerConfig | None = None,
         *,
         listen: str | ServerConfig | Iterable[str | ServerConfig] = (),
         session: SessionConfig | None = None,
@@ -117,7 +119,7 @@ class TransportServer(Endpoint):
         self._bind_timeout = bind_timeout
         self._registry = registry
         self._configs: list[ServerConfig] = []
-        for field, name, target in (("tcp", "tcp", tcp), ("ws", "websocket", ws)):
+        for field, name, target in (("tcp", "tcp", tcp), ("ws", "websocket", ws), ("quic", "quic", quic)):
             if target is not None:
                 self._configs.append(registry.server_config(target, field, field=field))
                 if self._configs[-1].transport != name:
@@ -274,6 +276,11 @@ class TransportServer(Endpoint):
     def ws_address(self) -> Address:
         """Where it listens for WebSocket, as `tcp_address`."""
         return self._address_of("websocket")
+
+    @property
+    def quic_address(self) -> Address:
+        """Where it listens for QUIC, as `tcp_address`; a port of UDP."""
+        return self._address_of("quic")
 
     @property
     def addresses(self) -> list[Address]:

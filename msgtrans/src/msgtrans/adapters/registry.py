@@ -11,6 +11,7 @@ import logging
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final
 
+from msgtrans.adapters.quic.transport import QuicTransport
 from msgtrans.adapters.tcp import TcpTransport
 from msgtrans.adapters.websocket.transport import WebSocketTransport
 from msgtrans.errors import ConfigurationError
@@ -35,7 +36,7 @@ class TransportRegistry:
         self._by_name: dict[str, Transport] = {}
         self._by_scheme: dict[str, Transport] = {}
         self._plugins = plugins
-        for transport in (TcpTransport(), WebSocketTransport()):
+        for transport in (TcpTransport(), WebSocketTransport(), QuicTransport()):
             self.register(transport)
 
     def register(self, transport: Transport, *, override: bool = False) -> None:

@@ -156,14 +156,14 @@ async def listen(
             raise
 
     try:
-        hosts = await _addresses_of(host)
+        hosts = await addresses_of(host)
         if worker is None:
             servers = await _bind_all(hosts, port, bind)
         else:
             given = await worker.listen(hosts, port, backlog=config.backlog, reuse_address=config.reuse_addr)
             servers = [await serve(sock=listening.ListeningSocket(fileno=bound.detach())) for bound in given]
     except (OSError, UnicodeError) as error:  # the latter for names that cannot be one
-        raise ConnectError(f"cannot listen on {config.bind_address}: {_bind_advice(error)}") from error
+        raise ConnectError(f"cannot listen on {config.bind_address}: {bind_advice(error)}") from error
     for server in servers:
         for bound in server.sockets:  # accepted sockets inherit it
             if config.keepalive is not None:
@@ -180,7 +180,7 @@ def not_inherited(notsent_lowat: int | None) -> int | None:
     return None if sys.platform == "linux" else notsent_lowat
 
 
-async def _addresses_of(host: str) -> list[str]:
+async def addresses_of(host: str) -> list[str]:
     """The addresses to listen on: `host` itself, or what the name stands for."""
     try:
         ipaddress.ip_address(host)
@@ -279,7 +279,7 @@ def _tls_failed(uri: str, error: ssl.SSLError) -> ConnectError:
 
 def _connect_failed(uri: str, error: OSError, local: str | None, *, secure: bool) -> ConnectError:
     if local is not None and error.errno in {errno.EADDRNOTAVAIL, errno.EADDRINUSE}:
-        return ConnectError(f"cannot connect to {uri} from {local}: {_bind_advice(error)}")
+        return ConnectError(f"cannot connect to {uri} from {local}: {bind_advice(error)}")
     if secure and isinstance(error, ConnectionResetError | BrokenPipeError):
         return ConnectError(f"the connection to {uri} broke during the TLS handshake; does that port speak TLS?")
     if error.errno in _OURS:
@@ -288,7 +288,8 @@ def _connect_failed(uri: str, error: OSError, local: str | None, *, secure: bool
     return ConnectError(f"cannot connect to {uri}: {reason}; check that the server runs and the address is right")
 
 
-def _bind_advice(error: OSError | UnicodeError) -> str:
+def bind_advice(error: OSError | UnicodeError) -> str:
+    """Why an address cannot be bound, and what to do."""
     match getattr(error, "errno", None):
         case errno.EADDRINUSE:
             return "the port is in use; choose another, or port 0 for any"

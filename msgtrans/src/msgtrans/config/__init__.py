@@ -10,6 +10,7 @@ from msgtrans.config.optimizations import Optimizations
 from msgtrans.config.pacing import Pacing
 from msgtrans.config.performance import AlertLevels, PerformanceConfig
 from msgtrans.config.pool import SmartPoolConfig
+from msgtrans.config.quic import QuicClientConfig, QuicServerConfig
 from msgtrans.config.resilience import CircuitBreakerConfig, LoadBalancerConfig, ReconnectingConfig
 from msgtrans.config.retry import NO_RETRY, RetryConfig
 from msgtrans.config.session import SessionConfig
@@ -30,6 +31,8 @@ __all__ = [
     "Optimizations",
     "Pacing",
     "PerformanceConfig",
+    "QuicClientConfig",
+    "QuicServerConfig",
     "RateLimit",
     "ReconnectingConfig",
     "RetryConfig",

@@ -1,0 +1,78 @@
+"""Connecting over QUIC: names to addresses, one after the other, until a handshake is done.
+
+Not here: how long that may take (`transport`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, cast
+
+from msgtrans.adapters.quic.certificates import client_configuration
+from msgtrans.adapters.quic.connection import QuicLink, QuicTerms
+from msgtrans.adapters.quic.endpoint import ClientSocket
+from msgtrans.adapters.quic.library import QuicConnection
+from msgtrans.config import Address, parse_address
+from msgtrans.errors import ConnectError
+
+if TYPE_CHECKING:
+    from msgtrans.adapters.quic.library import QuicConfiguration
+    from msgtrans.config import QuicClientConfig
+    from msgtrans.transport import Host
+
+SCHEMES = ("quic",)
+
+
+async def connect(config: QuicClientConfig, host: Host) -> QuicLink:
+    """Connect once to each address of the target, until one answers. Raises ConnectError."""
+    target = parse_address(config.target_address, schemes=SCHEMES)
+    configuration = client_configuration(config, target.host)
+    addresses = await _addresses_of(target)
+    for number, (family, address) in enumerate(addresses, 1):
+        try:
+            return await _connect(config, host, configuration, family, address)
+        except ConnectError as error:
+            if not error.retriable or number == len(addresses):
+                raise
+    raise ConnectError(f"the name {target.host!r} has no address")
+
+
+async def _addresses_of(target: Address) -> list[tuple[int, tuple[str, int]]]:
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_DGRAM)
+    except socket.gaierror as error:
+        raise ConnectError(f"the name {target.host!r} does not resolve: {error.strerror}") from error
+    except UnicodeError as error:
+        raise ConnectError(f"the name {target.host!r} does not resolve: it cannot be one", retriable=False) from error
+    return [(family, cast("tuple[str, int]", address)) for family, *_, address in found]
+
+
+async def _connect(
+    config: QuicClientConfig, host: Host, configuration: QuicConfiguration, family: int, address: tuple[str, int]
+) -> QuicLink:
+    loop = asyncio.get_running_loop()
+    bound = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        if config.local_bind_address is not None:
+            bound.bind(tuple(parse_address(config.local_bind_address, schemes=SCHEMES)))
+        carrier = ClientSocket(loop, bound, address)
+    except OSError as error:
+        bound.close()
+        where = f" from {config.local_bind_address}" if config.local_bind_address else ""
+        raise ConnectError(f"cannot connect to {config.uri}{where}: {error.strerror or error}") from error
+    except BaseException:
+        bound.close()
+        raise
+    quic = QuicConnection(configuration=configuration)
+    link = carrier.link = QuicLink(QuicTerms(host, config, max_connections=1), quic, carrier, Address(*address[:2]))
+    link.connected = loop.create_future()
+    try:
+        link.connect(address)
+        await link.connected
+    except BaseException:
+        link.abort()
+        carrier.close()
+        raise
+    return link

@@ -1,0 +1,308 @@
+"""The UDP socket of a listener, and which connection each datagram belongs to; and the socket of a client.
+
+Datagrams find their connection by its id, not by their address, so a client that moves keeps its session.
+What belongs to no connection costs as little as can be: a look at its header. A connection begins only with a datagram
+of 1200 bytes of a version spoken here. While many handshakes are under way, clients must prove their address with a
+token first; beyond `max_connections` handshakes more are dropped, and clients try again by themselves.
+Not here: what happens inside a connection (`connection`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import socket
+from collections import deque
+from contextlib import suppress
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from qh3.quic.packet import encode_quic_retry, encode_quic_version_negotiation
+
+from msgtrans.adapters.quic.connection import QuicLink
+from msgtrans.adapters.quic.datagrams import ID_SIZE, LEAST_INITIAL, LongHeader, Tokens, parse_long
+from msgtrans.adapters.quic.library import VERSIONS, QuicConnection
+from msgtrans.config import Address
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from msgtrans.adapters.quic.certificates import ServerCertificates
+    from msgtrans.adapters.quic.connection import QuicTerms
+    from msgtrans.config import QuicServerConfig
+
+BURST: Final = 64
+"""Datagrams that are read in one turn of the loop."""
+SIZE: Final = 9216
+"""Bytes of the largest datagram that is read whole."""
+CALM: Final = 64
+"""Handshakes that may be under way before clients must prove their addresses."""
+BACKLOG: Final = 4096
+"""Datagrams that may wait for a socket that takes no more; beyond that they are lost, as in any network."""
+_TOO_BIG: Final = {errno.EMSGSIZE}
+
+
+class UdpSocket:
+    """One UDP socket on an event loop. bound: non-blocking, and ours from now on."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, bound: socket.socket) -> None:
+        self._loop = loop
+        self._socket = bound
+        self._waiting: deque[tuple[bytes, tuple[str, int] | None]] = deque()
+        self._connected = False
+        self._closed = False
+        set_up(bound)
+        loop.add_reader(bound.fileno(), self._readable)
+
+    @property
+    def local_address(self) -> Address | None:
+        """Where it is bound."""
+        return None if self._closed else Address(*self._socket.getsockname()[:2])
+
+    @property
+    def socket(self) -> socket.socket:
+        """The socket."""
+        return self._socket
+
+    def send(self, datagrams: list[tuple[bytes, tuple[str, int]]]) -> None:
+        """Send them; those that the system does not take wait, and beyond `BACKLOG` are lost."""
+        if self._closed:
+            return
+        connected = self._connected
+        for data, address in datagrams:
+            if self._waiting:
+                self._wait(data, address)
+                continue
+            try:
+                if connected:
+                    self._socket.send(data)
+                else:
+                    self._socket.sendto(data, address)
+            except BlockingIOError:
+                self._wait(data, address)
+            except OSError as error:  # lost, as datagrams are; too big ones are meant to find out what is
+                self._not_sent(error)
+
+    def close(self) -> None:
+        """Close the socket; what waits is lost."""
+        if not self._closed:
+            self._closed = True
+            self._loop.remove_reader(self._socket.fileno())
+            self._loop.remove_writer(self._socket.fileno())
+            self._waiting.clear()
+            self._socket.close()
+
+    def _wait(self, data: bytes, address: tuple[str, int]) -> None:
+        if not self._waiting:
+            self._loop.add_writer(self._socket.fileno(), self._writable)
+        if len(self._waiting) < BACKLOG:
+            self._waiting.append((data, address))
+
+    def _writable(self) -> None:
+        waiting, self._waiting = self._waiting, deque()
+        self._loop.remove_writer(self._socket.fileno())
+        self.send([(data, address) for data, address in waiting if address is not None])
+
+    def _read(self) -> list[tuple[bytes, tuple[str, int]]]:
+        """What has come, `BURST` datagrams at most."""
+        read: list[tuple[bytes, tuple[str, int]]] = []
+        receive = self._socket.recvfrom
+        for _ in range(BURST):
+            try:
+                read.append(receive(SIZE))
+            except BlockingIOError:
+                break
+            except OSError as error:  # about something that was sent earlier
+                self._not_sent(error)
+                break
+        return read
+
+    def _readable(self) -> None:
+        raise NotImplementedError
+
+    def _not_sent(self, error: OSError) -> None:
+        """The system refuses a datagram, or says that one was refused."""
+
+
+class ClientSocket(UdpSocket):
+    """The socket of one connection. It is connected, so nothing but what the server sends gets through."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, bound: socket.socket, address: tuple[str, int]) -> None:
+        bound.connect(address)
+        super().__init__(loop, bound)
+        self._connected = True
+        self._address = address
+        self._last: bytes | None = None
+        self.link: QuicLink | None = None
+
+    def issued(self, link: QuicLink, connection_id: bytes) -> None:
+        """All that comes is for the one connection."""
+
+    def retired(self, link: QuicLink, connection_id: bytes) -> None:
+        """As above."""
+
+    def gone(self, link: QuicLink) -> None:  # noqa: ARG002 - there is only one
+        """The connection is gone."""
+        self.link = None
+        self.close()
+
+    def _readable(self) -> None:
+        read = self._read()
+        if self.link is not None and read:
+            self.link.take_datagrams([data for data, _ in read], self._address)
+
+    def _not_sent(self, error: OSError) -> None:
+        if self.link is not None and error.errno not in _TOO_BIG:
+            self._loop.call_soon(self._tell, error)
+
+    def _tell(self, error: OSError) -> None:
+        if self.link is not None:
+            self.link.unreachable(error)
+
+
+class ServerSocket(UdpSocket):
+    """The socket of a listener, and its connections."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        bound: socket.socket,
+        terms: QuicTerms,
+        config: QuicServerConfig,
+        certificates: ServerCertificates,
+    ) -> None:
+        super().__init__(loop, bound)
+        self._terms = terms
+        self._config = config
+        self._certificates = certificates
+        self._tokens = Tokens(secrets.token_bytes(32))
+        self._links: dict[bytes, QuicLink] = {}
+        self._ids: dict[QuicLink, set[bytes]] = {}
+        self._accepting = True
+
+    # What the listener calls
+
+    @property
+    def idle(self) -> bool:
+        """Whether no connection is left."""
+        return not self._ids
+
+    def rest(self) -> None:
+        """Accept no more; connections go on."""
+        self._accepting = False
+
+    def end(self) -> None:
+        """Drop what is left, and close the socket."""
+        self._accepting = False
+        for link in list(self._ids):
+            link.refuse()
+            link.forget()
+        self._ids.clear()
+        self._links.clear()
+        self.close()
+
+    # What connections call
+
+    def issued(self, link: QuicLink, connection_id: bytes) -> None:
+        """Another id of a connection."""
+        if link in self._ids:
+            self._ids[link].add(connection_id)
+            self._links[connection_id] = link
+
+    def retired(self, link: QuicLink, connection_id: bytes) -> None:
+        """One id less of a connection."""
+        if link in self._ids:
+            self._ids[link].discard(connection_id)
+            self._links.pop(connection_id, None)
+
+    def gone(self, link: QuicLink) -> None:
+        """A connection is gone."""
+        for connection_id in self._ids.pop(link, ()):
+            self._links.pop(connection_id, None)
+
+    # Datagrams
+
+    def _readable(self) -> None:
+        found: dict[tuple[QuicLink, tuple[str, int]], list[bytes]] = {}
+        for data, address in self._read():
+            link = self._link_of(data, address)
+            if link is not None:
+                found.setdefault((link, address), []).append(data)
+        for (link, address), datagrams in found.items():
+            link.take_datagrams(datagrams, address)
+
+    def _link_of(self, data: bytes, address: tuple[str, int]) -> QuicLink | None:
+        if not data:
+            return None
+        if not data[0] & 0x80:
+            return self._links.get(data[1 : 1 + ID_SIZE])
+        header = parse_long(data)
+        if header is None:
+            return None
+        link = self._links.get(header.destination)
+        if link is None and self._accepting and len(data) >= LEAST_INITIAL:
+            return self._begin(header, address)
+        return link
+
+    def _begin(self, header: LongHeader, address: tuple[str, int]) -> QuicLink | None:
+        """Begin a connection, or say what is missing for one."""
+        if header.version not in VERSIONS:
+            if header.version:  # else it is itself an answer of that kind
+                self._answer(
+                    encode_quic_version_negotiation(header.destination, header.source, list(VERSIONS)), address
+                )
+            return None
+        if not header.initial:
+            return None
+        terms = self._terms
+        original = None
+        if header.token:
+            original = self._tokens.check(address[0], address[1], header.token, header.destination, monotonic())
+        if original is None and (self._config.validate_addresses or terms.unfinished >= CALM):
+            self._ask_again(header, address)
+            return None
+        if terms.unfinished >= terms.max_connections:
+            terms.host.counters.connections_refused += 1
+            return None
+        quic = QuicConnection(
+            configuration=self._certificates.configuration,
+            original_destination_connection_id=header.destination if original is None else original,
+            retry_source_connection_id=None if original is None else header.destination,
+        )
+        link = QuicLink(terms, quic, self, Address(*address[:2]))
+        self._ids[link] = set()
+        self.issued(link, header.destination)
+        self.issued(link, quic.host_cid)
+        return link
+
+    def _ask_again(self, header: LongHeader, address: tuple[str, int]) -> None:
+        """Have the client come back with a token, which it gets only if its address is its own."""
+        chosen = os.urandom(ID_SIZE)
+        token = self._tokens.make(address[0], address[1], header.destination, chosen, monotonic())
+        self._answer(
+            encode_quic_retry(
+                version=header.version,
+                source_cid=chosen,
+                destination_cid=header.source,
+                original_destination_cid=header.destination,
+                retry_token=token,
+            ),
+            address,
+        )
+
+    def _answer(self, data: bytes, address: tuple[str, int]) -> None:
+        self.send([(data, address)])
+
+
+def set_up(bound: socket.socket) -> None:
+    """What every UDP socket needs: not to wait, not to have datagrams cut in pieces, and room for bursts."""
+    bound.setblocking(False)
+    with suppress(OSError, AttributeError):  # systems without it find the size of datagrams more slowly
+        if bound.family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, 23, 3)  # IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE
+        else:
+            bound.setsockopt(socket.IPPROTO_IP, 10, 3)  # IP_MTU_DISCOVER, IP_PMTUDISC_PROBE
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        with suppress(OSError):
+            bound.setsockopt(socket.SOL_SOCKET, option, 4 << 20)
