@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from msgtrans import Context, Session
 
+    from .conftest import Until
+
 HIGH = Flag.HIGH_PRIORITY
 
 
@@ -181,7 +183,7 @@ async def test_forwarded_and_broadcast_frames() -> None:
 @pytest.mark.parametrize("flags", [HIGH, 0], ids=["command", "data"])
 @pytest.mark.parametrize("carrier", ["tcp", "tls", "ws"], indirect=True)
 async def test_an_answer_passes_data_that_waits(
-    carrier: Carrier, connect_raw: Callable[..., AbstractAsyncContextManager[RawPeer]], flags: int
+    carrier: Carrier, connect_raw: Callable[..., AbstractAsyncContextManager[RawPeer]], until: Until, flags: int
 ) -> None:
     """On real connections, ahead of the answer to a command is only what its link had already; to others, all."""
     async with carrier.server(session=SessionConfig(high_water=64 << 20, max_outbound=64 << 20)) as server:
@@ -198,6 +200,7 @@ async def test_an_answer_passes_data_that_waits(
 
         async with connect_raw(server) as peer:
             peer.send(encode(Packet(0, 1)))  # a WebSocket session begins with its first packet at the latest
+            await until(lambda: server.sessions)  # inside TLS the peer may be done with the handshake first
             (session,) = server.sessions.values()
             count = 0
             while session.stats().outbound_bytes < 1 << 20:  # the system takes no more, and the link has a batch
