@@ -1,8 +1,8 @@
-"""Processes that run out of descriptors, for the tests of that: python exhausted_program.py ROLE LOOP [URI].
+"""Processes that run out of descriptors, for the tests of that: python exhausted_program.py ROLE LOOP [URI | FILE].
 
 server: says "listening URI", lowers its limit to `SPARE` more descriptors than it has, and answers how many sessions it
 has and how much processor time it took. clients: has no descriptor to spare when it connects, and then again has; says
-what came of it.
+what came of it. certificates: the same for certificates that change, FILE.
 Not here: what should have come of it (`test_exhausted`).
 """
 
@@ -24,7 +24,8 @@ from msgtrans import (
     TransportClient,
     TransportServer,
 )
-from msgtrans.config import NO_RETRY, TcpClientConfig
+from msgtrans.config import NO_RETRY, TcpClientConfig, TlsClientConfig, TlsServerConfig
+from msgtrans.tls import ServerTls, client_context
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -105,16 +106,42 @@ async def connect(uri: str) -> None:
         say(await told(pool.request(b"hello")))
 
 
+async def reload(file: str) -> None:
+    """The certificates."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ServerTls(TlsServerConfig(certificate_file=file, reload_interval=0.01)) as tls:
+        leave_to_spare(0)
+        os.utime(file)
+        while not tls.counters.certificate_failures:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.01)
+        say(await told(read_authority(file)))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        while not tls.counters.certificate_reloads:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.01)
+        say(await told(read_authority(file)))
+
+
+async def read_authority(file: str) -> None:
+    """What a client does before it connects."""
+    client_context(TlsClientConfig(ca_file=file))
+
+
 def main() -> None:
     """What the command line says."""
-    role, loop, *uri = sys.argv[1:]
+    role, loop, *words = sys.argv[1:]
     factory = asyncio.new_event_loop
     if loop == "uvloop":
         import uvloop
 
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(serve() if role == "server" else connect(*uri))
+        match role:
+            case "server":
+                runner.run(serve())
+            case "clients":
+                runner.run(connect(*words))
+            case _:
+                runner.run(reload(*words))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from msgtrans.config import parse_address
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from carriers import Certificates
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors in /proc")
 PROGRAM = str(Path(__file__).with_name("exhausted_program.py"))
 on_loops = pytest.mark.parametrize("loop", ["asyncio"] if uvloop is None else ["asyncio", "uvloop"])
@@ -105,3 +107,19 @@ def test_clients_without_descriptors_say_so_and_come_back(loop: str) -> None:
         "done",
         "done",
     ] == said.decode().splitlines(), log.decode()
+
+
+def test_certificates_are_read_once_there_is_a_descriptor(certificates: Certificates) -> None:
+    """Certificates that changed meanwhile come into use then; a client may try again: its file is not to blame."""
+    done = subprocess.run(
+        [sys.executable, PROGRAM, "certificates", "asyncio", certificates.server_file],
+        capture_output=True,
+        text=True,
+        timeout=2 * LIMIT,
+        check=False,
+    )
+    assert 0 == done.returncode, done.stderr
+    error, again = done.stdout.splitlines()
+    assert error.startswith("ConnectError: the certificates cannot be read now: ca_file: ")
+    assert error.endswith("Too many open files")
+    assert "done" == again

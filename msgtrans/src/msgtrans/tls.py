@@ -14,7 +14,8 @@ import ssl
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
-from msgtrans.errors import ConfigurationError
+from msgtrans.adapters.listening import EXHAUSTED
+from msgtrans.errors import ConfigurationError, ConnectError
 from msgtrans.handshakes import AcceptingContext, Handshakes
 from msgtrans.stats import EndpointStats
 
@@ -110,6 +111,8 @@ class ServerTls:
         except ConfigurationError as error:
             self.counters.certificate_failures += 1
             logger.warning("the certificates changed and cannot be used, those loaded before stay in use: %s", error)
+            if _ran_out(error):
+                self._stamps = ()  # nothing is wrong with the files: read them again at the next look
             return False
         self.counters.certificate_reloads += 1
         logger.info("serving with the certificates in %r as they are now", self._config.certificate_file)
@@ -153,10 +156,16 @@ def client_context(config: TlsClientConfig) -> ssl.SSLContext:
     """A context that connects with `config`. Raises ConfigurationError naming the file that cannot be used.
 
     Contexts are kept, for as long as the files stay as they are: reading the system's authorities takes long.
+    Raises ConnectError, which may pass, when this process or machine may open no more files.
     """
     system = ssl.get_default_verify_paths()
     authorities = (system.cafile, system.capath) if config.ca_file is None else (config.ca_file,)
-    return _client_context(config, _stamps(*authorities, config.certificate_file, config.key_file))
+    try:
+        return _client_context(config, _stamps(*authorities, config.certificate_file, config.key_file))
+    except ConfigurationError as error:
+        if _ran_out(error):
+            raise ConnectError(f"the certificates cannot be read now: {error}") from error
+        raise
 
 
 @lru_cache(maxsize=16)
@@ -173,6 +182,12 @@ def _client_context(config: TlsClientConfig, stamps: tuple[Stamp, ...]) -> ssl.S
     if config.certificate_file is not None:
         _load_certificate(context, config.certificate_file, config.key_file, config.key_password)
     return context
+
+
+def _ran_out(error: ConfigurationError) -> bool:
+    """Whether a file could not be read because this process or machine had run out of something."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and cause.errno in EXHAUSTED
 
 
 def refusal(error: BaseException | None) -> str | None:
