@@ -7,7 +7,7 @@
 from msgtrans._version import __version__
 from msgtrans.adapters.unified_port import UnifiedPort
 from msgtrans.client import TransportClient
-from msgtrans.codec import CodecOptions, PacketDecoder, decode, encode
+from msgtrans.codec import PacketDecoder, decode, encode
 from msgtrans.config import (
     Address,
     AlertLevels,
@@ -34,6 +34,7 @@ from msgtrans.config import (
     WebSocketServerConfig,
     WorkersConfig,
 )
+from msgtrans.config.codec import CodecOptions
 from msgtrans.containers import ConcurrentCounter, ConcurrentMap, ConcurrentQueue
 from msgtrans.errors import (
     AuthenticationError,

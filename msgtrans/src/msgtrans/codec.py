@@ -1,173 +1,49 @@
-"""Packets to bytes and back (specification 1.1 to 1.8), without any I/O.
+"""Packets to bytes and back (specification 1.1 to 1.8), without any I/O: mostly back.
 
 `encode` gives the bytes of one packet, `decode` reads one packet that fills its bytes (a message-based transport),
 `PacketDecoder` reads a stream that is cut anywhere.
-Not here: sockets, sessions, who answers what.
+Not here: how a packet is written (`encoding`), options (`config.codec`), sockets, sessions, who answers what.
 """
 
 from __future__ import annotations
 
 import logging
-import struct
 import sys
-from typing import TYPE_CHECKING, Final, Literal, Self
-
-import msgspec
-from msgspec.structs import replace
+from typing import TYPE_CHECKING, Final
 
 from msgtrans.assembly import PIECE, Assembly
-from msgtrans.compression import deflate, inflate
-from msgtrans.errors import ConfigurationError, LocalProtocolError, RemoteProtocolError, TransportError
-from msgtrans.field_types import check_types
-from msgtrans.packet import HEADER_SIZE, PROTOCOL_VERSION, RESPONSE, Compression, Packet
+from msgtrans.compression import inflate
+from msgtrans.config.codec import DEFAULT_OPTIONS, CodecOptions
+from msgtrans.encoding import encode, encode_fields
+from msgtrans.errors import RemoteProtocolError, TransportError
+from msgtrans.packet import HEADER_SIZE, PLAIN_MARKER, PROTOCOL_VERSION, RESPONSE, Compression, Packet
+from msgtrans.packet import unpack_header as _unpack_header
 
 if TYPE_CHECKING:
     from msgtrans.pool.buffers import BufferPool
 
-MIB: Final = 1 << 20
 ASSEMBLED: Final = 2 * PIECE  # bytes; above it a packet of several reads is put together in pieces of a pool
 
-# The two bytes version and compression are read as one number: a plain packet of this version is 0x0100.
-_HEADER: Final = struct.Struct(">HBBIHIH")
-_PLAIN: Final = PROTOCOL_VERSION << 8
+_PLAIN: Final = PLAIN_MARKER
 logger = logging.getLogger(__name__)
-
-_unpack_header = _HEADER.unpack_from
-pack_header = _HEADER.pack
-PLAIN_MARKER = _PLAIN
-
-
-class CodecOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits and policies of the codec, the same for every transport (specification 1.3, 1.5, 1.7).
-
-    max_payload_size: bytes of payload, as sent and before compression; default 16 MiB.
-    max_ext_header_size: bytes of ext header; default and most 65 535.
-    max_packet_size: bytes of a whole packet that is sent, header and ext header included; default None, what the other
-        two add up to. Peers with a small buffer need it.
-    max_inflated_size: bytes a compressed payload may become on receive; default 16 MiB.
-    frame_policy: "strict" (default) refuses unknown packet types and compression codes and trailing bytes;
-        "lenient" reads them as the Rust crate 1.0.0 does: as one-way, as uncompressed, ignored.
-    on_bad_compression: "error" (default) refuses a payload that does not inflate; "raw" hands it over unchanged
-        and counts it, for peers that mark payloads as compressed without compressing them.
-    """
-
-    max_payload_size: int = 16 * MIB
-    max_ext_header_size: int = 0xFFFF
-    max_packet_size: int | None = None
-    max_inflated_size: int = 16 * MIB
-    frame_policy: Literal["strict", "lenient"] = "strict"
-    on_bad_compression: Literal["error", "raw"] = "error"
-
-    def __post_init__(self) -> None:
-        """Refuse values outside the protocol's ranges with ConfigurationError."""
-        check_types(self)
-        if not 0 < self.max_payload_size <= 0xFFFF_FFFF:
-            raise ConfigurationError("max_payload_size", "must be 1 to 2**32 - 1 bytes")
-        if not 0 <= self.max_ext_header_size <= 0xFFFF:
-            raise ConfigurationError("max_ext_header_size", "must be 0 to 65535 bytes")
-        if self.max_packet_size is not None and self.max_packet_size < HEADER_SIZE + self.max_payload_size:
-            raise ConfigurationError(
-                "max_packet_size", f"must be at least {HEADER_SIZE} bytes more than max_payload_size; lower that too"
-            )
-        if self.max_inflated_size <= 0:
-            raise ConfigurationError("max_inflated_size", "must be positive; there is no unlimited inflating")
-
-    def replace(self, **changes: object) -> Self:
-        """A copy with other values, validated again."""
-        return replace(self, **changes)
-
-
-DEFAULT_OPTIONS: Final = CodecOptions()
+__all__ = [
+    "ASSEMBLED",
+    "PLAIN_MARKER",
+    "CodecOptions",
+    "PacketDecoder",
+    "decode",
+    "decode_plain",
+    "encode",
+    "encode_fields",
+    "first_size",
+    "type_and_id",
+]
 
 
 def type_and_id(frame: bytes) -> tuple[int, int]:
     """The packet type and message id of an encoded packet."""
     fields: tuple[int, ...] = _unpack_header(frame)
     return fields[1], fields[3]
-
-
-def encode(packet: Packet, options: CodecOptions = DEFAULT_OPTIONS) -> bytes:
-    """The bytes of `packet`. Raises LocalProtocolError when a field is out of range or a limit is exceeded."""
-    return encode_fields(
-        packet.packet_type,
-        packet.message_id,
-        packet.payload,
-        packet.biz_type,
-        packet.ext_header,
-        packet.flags,
-        packet.compression,
-        options,
-    )
-
-
-def encode_fields(
-    packet_type: int,
-    message_id: int,
-    payload: bytes,
-    biz_type: int,
-    ext_header: bytes,
-    flags: int,
-    compression: int,
-    options: CodecOptions,
-) -> bytes:
-    """As `encode`, without a packet object in between.
-
-    A payload that compression does not make smaller travels plain, with code 0: the code never lies.
-    bytearray and memoryview are taken too; anything else is a TypeError that names the field.
-    """
-    if type(payload) is not bytes:
-        payload = _as_bytes("payload", payload)
-    if not compression and 0 <= packet_type <= RESPONSE and len(payload) <= options.max_payload_size:
-        try:  # the way of nearly all packets
-            if not ext_header:
-                return pack_header(_PLAIN, packet_type, biz_type, message_id, 0, len(payload), flags) + payload
-            size = len(ext_header)
-            if type(ext_header) is bytes and size <= options.max_ext_header_size and options.max_packet_size is None:
-                head = pack_header(_PLAIN, packet_type, biz_type, message_id, size, len(payload), flags)
-                return b"".join((head, ext_header, payload))
-        except struct.error as error:
-            raise _out_of_range(biz_type, message_id, flags) from error
-    if type(ext_header) is not bytes:
-        ext_header = _as_bytes("ext_header", ext_header)
-    if len(payload) > options.max_payload_size:
-        raise LocalProtocolError(
-            f"a payload of {len(payload)} bytes exceeds max_payload_size, {options.max_payload_size}"
-        )
-    if len(ext_header) > options.max_ext_header_size:
-        raise LocalProtocolError(
-            f"an ext header of {len(ext_header)} bytes exceeds max_ext_header_size, {options.max_ext_header_size}"
-        )
-    packet_size, most = HEADER_SIZE + len(ext_header) + len(payload), options.max_packet_size
-    if most is not None and packet_size > most:
-        raise LocalProtocolError(
-            f"a packet of {packet_size} bytes, ext header included, exceeds max_packet_size, {most}"
-        )
-    if not 0 <= packet_type <= RESPONSE:
-        raise LocalProtocolError(f"packet type {packet_type} is unknown; use 0 (one-way), 1 (request) or 2 (response)")
-    marker = _PLAIN
-    if compression:
-        body = deflate(compression, payload)
-        if len(body) < len(payload):
-            marker, payload = _PLAIN | compression, body
-    try:
-        head = pack_header(marker, packet_type, biz_type, message_id, len(ext_header), len(payload), flags)
-    except struct.error as error:
-        raise _out_of_range(biz_type, message_id, flags) from error
-    return b"".join((head, ext_header, payload))
-
-
-def _as_bytes(field: str, value: object) -> bytes:
-    if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value)
-    advice = "; encode it" if isinstance(value, str) else ""
-    raise TypeError(f"{field} must be bytes, not {type(value).__name__}{advice}")
-
-
-def _out_of_range(biz_type: int, message_id: int, flags: int) -> LocalProtocolError:
-    return LocalProtocolError(
-        f"a header field is out of range: biz_type {biz_type} (8 bits), message_id {message_id} (32 bits), "
-        f"flags {flags} (16 bits)"
-    )
 
 
 def decode(data: bytes, options: CodecOptions = DEFAULT_OPTIONS) -> Packet:

@@ -11,13 +11,13 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Final
 
-from msgtrans.codec import PLAIN_MARKER as _PLAIN
-from msgtrans.codec import encode_fields, pack_header
+from msgtrans.codec import encode_fields
 from msgtrans.errors import SessionClosedError, TransportError
 from msgtrans.handlers import Context, Reply
 from msgtrans.holding import Holding, cost
 from msgtrans.info import SessionState
-from msgtrans.packet import REQUEST, RESPONSE, Packet
+from msgtrans.packet import PLAIN_MARKER as _PLAIN
+from msgtrans.packet import REQUEST, RESPONSE, Packet, pack_header
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine, Iterator

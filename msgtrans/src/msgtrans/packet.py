@@ -1,10 +1,11 @@
 """The packet: what travels, as an immutable record (specification 1.1, 1.2, 1.4).
 
-Not here: bytes. `codec` turns packets into bytes and back.
+Not here: bytes, but for the layout of the header. `codec` turns packets into bytes and back.
 """
 
 from __future__ import annotations
 
+import struct
 from enum import IntEnum, IntFlag
 from typing import Final
 
@@ -17,6 +18,12 @@ RESPONSE: Final = 2
 PROTOCOL_VERSION: Final = 1
 HEADER_SIZE: Final = 16
 MAX_MESSAGE_ID: Final = 0xFFFF_FFFF
+
+# The two bytes version and compression are one number here: a plain packet of this version has 0x0100.
+PLAIN_MARKER: Final = PROTOCOL_VERSION << 8
+_HEADER: Final = struct.Struct(">HBBIHIH")  # marker, type, biz_type, message id, sizes of ext header and payload, flags
+pack_header = _HEADER.pack
+unpack_header = _HEADER.unpack_from
 
 
 class PacketType(IntEnum):

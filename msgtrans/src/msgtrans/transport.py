@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 import msgspec
 
 if TYPE_CHECKING:
-    from msgtrans.codec import CodecOptions
     from msgtrans.config import Address, RetryConfig, SessionConfig
+    from msgtrans.config.codec import CodecOptions
     from msgtrans.link import Link
     from msgtrans.session import Session
     from msgtrans.stats import EndpointStats

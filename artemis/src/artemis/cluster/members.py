@@ -4,7 +4,7 @@ Members are known by node id as soon as they were met; until then a configured a
 thought of a member decides whom clients are sent to and how old answers are; it never decides what is replicated, and
 not who expires an instance.
 Pure: milliseconds of the own monotonic clock and of the own wall clock come in. Not here: where the list of addresses
-comes from (`sources`), connections (`mesh`), and the own start (`joining`).
+comes from (`sources`), what is thought of one node (`member`), connections (`mesh`), and the own start (`joining`).
 """
 
 from __future__ import annotations
@@ -15,25 +15,14 @@ import msgspec
 
 from artemis.cluster.addresses import PeerUrl
 from artemis.cluster.configured import MAX_MEMBERS, Configured, Place
+from artemis.cluster.member import Announced, Member
 from artemis.cluster.reasons import MOST_NAMED, seen_from, shared
 from artemis.cluster.skew import Clocks
 from artemis.cluster.standing import Standing
-from artemis.cluster.suspicion import Patience, Presence, Suspicion
-from artemis.model.nodes import DOWN, UNKNOWN
+from artemis.cluster.suspicion import Patience, Presence
+from artemis.model.nodes import UNKNOWN
 
-_SOON = 100
-"""Milliseconds that are a moment for people."""
-
-_UNTOLD = Standing()
-
-
-class Announced(msgspec.Struct, frozen=True, kw_only=True):
-    """Who a node is, as it says at the handshake. `url` is where clients and nodes reach it."""
-
-    node: str
-    epoch: int
-    url: PeerUrl
-    zone: str
+__all__ = ["Announced", "MemberTimings", "MemberView", "Members"]
 
 
 class MemberTimings(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,26 +58,6 @@ class MemberView(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
-class _Member:
-    """A node that was met."""
-
-    __slots__ = ("announced", "ended", "left", "standing", "suspicion", "unreached")
-
-    def __init__(self, announced: Announced, patience: Patience, now: int) -> None:
-        self.announced = announced
-        self.suspicion = Suspicion(patience, now)
-        self.standing = Standing()
-        self.left = False
-        #: Why it cannot send to us, and why we cannot send to it; empty while that is possible or not known.
-        self.ended = ""
-        self.unreached = ""
-
-    @property
-    def serves_registry(self) -> bool:
-        """Whether it may accept registrations: it says so, or has not said anything yet."""
-        return self.standing.registry or (self.standing.status == UNKNOWN and not self.standing.metadata)
-
-
 class Members:
     """The other nodes of the cluster. Owned by the assembly, used from one event loop.
 
@@ -102,7 +71,7 @@ class Members:
         self.generation = 0
         self._timings = timings
         self._configured = Configured(me.url)
-        self._members: dict[str, _Member] = {}
+        self._members: dict[str, Member] = {}
         self._wall = 0
         self._deaf = (0, 0)
 
@@ -162,7 +131,7 @@ class Members:
         if member is None:
             if len(self._members) >= MAX_MEMBERS and not self._make_room():
                 return f"a node knows {MAX_MEMBERS} others at most, and has met as many"
-            member = self._members[announced.node] = _Member(announced, self._timings.patience, now)
+            member = self._members[announced.node] = Member(announced, self._timings.patience, now)
         elif announced.epoch != member.announced.epoch:
             # Also an earlier one: of two that are there at once the mesh keeps the later, so that one is gone. The node
             # was put back, or its clock, and takes a later epoch as soon as an exchange tells it of that (`replica`).
@@ -306,7 +275,7 @@ class Members:
         """Show one member. Raises KeyError for an unknown one."""
         member = self._members[node]
         announced, suspicion = member.announced, member.suspicion
-        status, why = self._thought_of(member, now)
+        status, why = member.thought_of(now)
         silenced = Standing(status=status, metadata=member.standing.metadata)
         return MemberView(
             node=node,
@@ -354,24 +323,6 @@ class Members:
     def _unmet(self) -> list[tuple[str, str]]:
         return [(str(each.url), each.trouble) for each in self._configured.unmet]
 
-    def _thought_of(self, member: _Member, now: int) -> tuple[str, str]:
-        suspicion = member.suspicion
-        silent = f"nothing was heard of it for {suspicion.silent(now) / 1000:.1f} s"
-        if member.left:
-            return DOWN, "it said farewell"
-        if suspicion.presence is Presence.GONE:
-            return DOWN, _sentence(silent, member.ended, member.unreached)
-        if suspicion.presence is Presence.SUSPECTED:
-            return UNKNOWN, _sentence(silent, member.ended, member.unreached)
-        if suspicion.presence is Presence.RETURNING:
-            times = "1 interruption" if suspicion.flaps == 1 else f"{suspicion.flaps} interruptions"
-            left = suspicion.patience_left(now)
-            when = f"if it is steady for {left / 1000:.1f} s more" if left >= _SOON else "in a moment"
-            return UNKNOWN, _sentence(f"it is back after {times}; it is believed {when}", member.unreached)
-        if member.standing == _UNTOLD:
-            return UNKNOWN, _sentence("it has not said yet what it serves", member.unreached)
-        return member.standing.status, _sentence(member.standing.why, member.unreached)
-
     def _make_room(self) -> bool:
         """Forget the announced member that has been gone for longest; False when none is."""
         configured = self._configured.nodes
@@ -384,7 +335,7 @@ class Members:
             self._drop(min(gone)[1])
         return bool(gone)
 
-    def _counts(self, node: str, member: _Member, now: int) -> bool:
+    def _counts(self, node: str, member: Member, now: int) -> bool:
         gone = member.suspicion.presence is Presence.GONE
         return not gone or self.clocks.doubtful(node, now, now + self._wall)
 
@@ -406,7 +357,3 @@ def _begun(epoch: int, now: int) -> int:
     """Return since when a node may have accepted something, by its epoch; that of a clock that was ahead tells
     nothing."""
     return epoch if epoch <= now else 0
-
-
-def _sentence(*parts: str) -> str:
-    return "; ".join(part for part in parts if part)

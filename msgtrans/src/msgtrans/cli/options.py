@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from msgtrans.cli.target import TOKEN_VARIABLE
-from msgtrans.codec import CodecOptions
+from msgtrans.config.codec import CodecOptions
 
 CONNECTION = "Connection"
 N = TypeVar("N", int, float)

@@ -1,4 +1,4 @@
-"""What holds for each session, whatever carries it. Not here: the limits of the codec (`codec.CodecOptions`)."""
+"""What holds for each session, whatever carries it. Not here: the limits of the codec (`codec`)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Self
 import msgspec
 from msgspec.structs import replace
 
-from msgtrans.codec import CodecOptions
 from msgtrans.config.checks import positive, whole
+from msgtrans.config.codec import CodecOptions
 from msgtrans.config.limits import Backpressure, RateLimit
 from msgtrans.config.optimizations import Optimizations
 from msgtrans.errors import ConfigurationError

@@ -23,8 +23,8 @@ from msgtrans.session import Session
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from msgtrans.codec import CodecOptions
     from msgtrans.config import SessionConfig
+    from msgtrans.config.codec import CodecOptions
     from msgtrans.link import Link
     from msgtrans.reconnecting import ReconnectingClient
     from msgtrans.stats import EndpointStats

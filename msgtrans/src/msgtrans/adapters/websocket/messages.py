@@ -15,7 +15,7 @@ from msgtrans.packet import HEADER_SIZE, ONE_WAY, Packet
 
 if TYPE_CHECKING:
     from msgtrans.adapters.websocket.frames import FrameReader, ReaderPool, Received
-    from msgtrans.codec import CodecOptions
+    from msgtrans.config.codec import CodecOptions
     from msgtrans.errors import TransportError
 
 
