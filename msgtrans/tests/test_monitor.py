@@ -19,7 +19,9 @@ from msgtrans import (
     AlertLevels,
     ConfigurationError,
     ConnectError,
+    ConnectionConfig,
     EndpointStats,
+    ExpertConfig,
     Monitor,
     PerformanceConfig,
     ResourceError,
@@ -76,7 +78,7 @@ def no_processor_time(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_the_presets(made: PerformanceConfig, values: tuple[object, ...]) -> None:
     """The three presets have the values of the specification, in seconds (case 30)."""
-    assert values == msgspec.structs.astuple(made)
+    assert (*values, AlertLevels()) == msgspec.structs.astuple(made)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +111,23 @@ def test_percentages_stay_below_a_hundred() -> None:
     """A percentage that nothing exceeds is refused."""
     with pytest.raises(ConfigurationError):
         AlertLevels(cpu_usage=100)
+
+
+async def test_the_levels_of_a_monitor_that_a_server_makes() -> None:
+    """They are those of the performance options, by default such that a handler which waits a little is no alert; the
+    specification's are at hand.
+    """
+    assert (0.1, 0.001) == (AlertLevels().p99_latency, AlertLevels.strict().p99_latency)
+    assert AlertLevels() == AlertLevels.strict().replace(p99_latency=0.1)
+    for levels in (percent(p99_latency=2), None):
+        config = PerformanceConfig(alerts=levels) if levels is not None else PerformanceConfig()
+        expert = ExpertConfig(performance=config)
+        for endpoint in (TransportServer(expert=expert), TransportClient("tcp://127.0.0.1:1", expert=expert)):
+            assert endpoint.monitor is not None
+            assert (levels or AlertLevels()) == endpoint.monitor.levels
+    server = TransportServer(connection=ConnectionConfig(), expert=expert)
+    assert Monitor(server, config).levels == config.alerts
+    assert Monitor(server, config, alerts=percent()).levels == percent()
 
 
 def test_rates_are_differences() -> None:
@@ -212,6 +231,18 @@ def test_every_level_raises_its_alert() -> None:
     assert list(AlertLevels.__struct_fields__) == [alert.what for alert in board.alerts]
     assert Alert("error_rate", 50.0, 0.1) == board.alerts[1]
     assert 0 == board.health_score
+    assert "p99_latency is 10 s, beyond its level of 100 ms" == str(board.alerts[0])
+    assert "hit_rate is 1 %, below its level of 95 %" == str(board.alerts[-1])
+    assert "p99_latency 2.5 ms, level 1 ms" == Alert("p99_latency", 0.0025, 0.001).brief()
+    assert "cpu_usage 93.5 %, level 80 %" == Alert("cpu_usage", 93.51, 80).brief()
+
+
+@pytest.mark.parametrize(("seconds", "alerts"), [(0.01, []), (0.99, []), (1.0, ["cpu_usage"])])
+def test_a_short_look_back_raises_no_alert(seconds: float, alerts: list[str]) -> None:
+    """A processor that was used for all of some milliseconds says nothing."""
+    board = assess(Rates(seconds=seconds, cpu=1), AlertLevels(), sessions=0)
+    assert (alerts, 100 if not alerts else 80) == ([alert.what for alert in board.alerts], board.health_score)
+    assert 100 == board.cpu_usage_percent
 
 
 def test_few_requests_raise_no_alert() -> None:
@@ -321,7 +352,23 @@ async def test_reports_and_alerts_are_logged(
         await until(lambda: "memory_usage is" in caplog.text and "0 sessions" in caplog.text)
         monitor.levels = percent()
         await until(lambda: "memory_usage is within its level again" in caplog.text)
-    assert 1 == sum("beyond its level" in record.message for record in caplog.records)
+    (told,) = (record.message for record in caplog.records if "beyond its level" in record.message)
+    assert re.fullmatch(r"memory_usage is \S+ %, beyond its level of 1e-06 %", told)
+
+
+@pytest.mark.parametrize("wrong", [None, 5, TransportServer])
+def test_what_is_no_endpoint(wrong: object) -> None:
+    """A monitor of something else is refused with words that say what to use."""
+    with pytest.raises(ConfigurationError, match=r"^endpoint: is .*; use a TransportServer"):
+        Monitor(wrong)
+
+
+async def test_a_monitor_that_comes_too_late() -> None:
+    """While sessions are open only a monitor without detailed monitoring can be made, and the error says so."""
+    async with TransportServer(tcp="127.0.0.1:0") as server, TransportClient(server.uris[0]) as client:
+        with pytest.raises(ConfigurationError, match="make a Monitor before the server starts or the client connects"):
+            Monitor(client)
+        Monitor(client, PerformanceConfig(enable_detailed_monitoring=False))
 
 
 async def test_the_last_error_is_kept(until: Until) -> None:

@@ -336,7 +336,7 @@ def test_what_is_watched_is_shown() -> None:
     watched = Watched(
         health=75,
         p99_latency_us=2500,
-        alerts=["p99_latency 0.0025, level 0.001"],
+        alerts=["p99_latency 2.5 ms, level 1 ms"],
         protocols=[
             ProtocolSummary(name=name, sessions=1, packets_sent=10, packets_received=20, bytes_sent=0, bytes_received=0)
             for name in ("tcp", "ws")
@@ -352,6 +352,6 @@ def test_what_is_watched_is_shown() -> None:
     lines = [line.strip() for line in shown(look, hint="q ends")]
     assert len(lines) == 24
     assert "▃▅█ 800 packets/s at most" in lines
-    assert "health 75, p99 2,500 us; p99 latency 0.0025, level 0.001" in lines
+    assert "health 75, p99 2,500 us; p99 latency 2.5 ms, level 1 ms" in lines
     assert "tcp 1 session 20 in/s 10 out/s; ws 1 session 20 in/s 10 out/s" in lines
     assert "tuned batch size 32 -> 100" in lines

@@ -73,6 +73,8 @@ def shown(value: object) -> str:
             return f"{value:g}"
         case msgtrans.RetryConfig():
             return "three retries"
+        case msgtrans.AlertLevels():
+            return "those below"
         case () | {}:
             return "empty"
         case _:

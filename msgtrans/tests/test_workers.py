@@ -36,6 +36,19 @@ if TYPE_CHECKING:
 FAST = {"report_interval": 0.1, "restart_delay": 0.01, "max_restart_delay": 0.01}
 
 
+def test_the_levels_of_alerts_hold_in_each_worker() -> None:
+    """What a server's performance options say of alerts, the monitor of each worker does."""
+
+    async def levels(uri: str) -> list[bytes]:
+        clients = await open_on(uri, {0, 1})
+        found = [(await client.request(b"level")).payload for client in clients.values()]
+        await asyncio.gather(*(client.close() for client in clients.values()))
+        return found
+
+    with Workers(expert={"performance": {"alerts": {"p99_latency": 0.75}}}) as workers:
+        assert [b"0.75", b"0.75"] == asyncio.run(levels(workers.uri()))
+
+
 async def word(uri: str, *words: bytes) -> list[bytes]:
     """What a worker answers to these, over one connection."""
     async with TransportClient(uri) as client:

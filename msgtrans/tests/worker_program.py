@@ -20,8 +20,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+import msgspec
+
 from msgtrans import Context, TransportClient, TransportServer, Worker, WorkersConfig, loops
-from msgtrans.config import TcpServerConfig, TlsServerConfig, WebSocketServerConfig
+from msgtrans.config import ExpertConfig, TcpServerConfig, TlsServerConfig, WebSocketServerConfig
 from msgtrans.middleware import StatisticsMiddleware
 from msgtrans.workers import current_worker, link, plan, run
 
@@ -124,6 +126,9 @@ def answer(context: Context) -> bytes | Awaitable[bytes]:
             path, _, number = rest.partition(" ")
             with Path(path).open("a") as notes:
                 notes.write(f"{number}\n")
+        case "level":  # of the latency that its monitor warns of
+            monitor = context.session.endpoint.monitor
+            return b"%g" % monitor.levels.p99_latency if monitor is not None else b"none"
         case "wait":
             return wait()
         case "garble":  # tell the supervisor nonsense
@@ -164,6 +169,7 @@ def make_server(options: dict[str, object]) -> TransportServer:
         listen=[listener(name, options) for name in names],
         workers=WorkersConfig(**{"count": 2, **options.get("workers", {})}),
         middleware=[StatisticsMiddleware()],
+        expert=msgspec.convert(options["expert"], ExpertConfig) if "expert" in options else None,
     )
     server.on_request(answer)
 

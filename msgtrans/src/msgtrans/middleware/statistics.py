@@ -195,7 +195,7 @@ def _watched(endpoint: Endpoint) -> Watched:
     return Watched(
         health=board.health_score,
         p99_latency_us=board.p99_latency_us,
-        alerts=[f"{alert.what} {alert.value:.3g}, level {alert.level:g}" for alert in board.alerts],
+        alerts=[alert.brief() for alert in board.alerts],
         protocols=[
             ProtocolSummary(
                 name=name,

@@ -13,17 +13,35 @@ if TYPE_CHECKING:
     from msgtrans.config.performance import AlertLevels
     from msgtrans.monitor.history import Rates
 
+SHORTEST: Final = 1.0  # seconds; in less, how much of a processor was used says nothing
 FEWEST: Final = 20  # requests, or buffers borrowed; of fewer a percentage says nothing
 WORST: Final = 10.0  # times its level, where latency and error rate leave nothing of their part of the score
 PART: Final = 20.0  # of the score of 100, for each of the five
 
 
 class Alert(msgspec.Struct, frozen=True):
-    """A figure beyond its level. what: the field of `AlertLevels`; value and level are in its units."""
+    """A figure beyond its level. what: the field of `AlertLevels`; value and level are in its units.
+
+    As text: "p99_latency is 250 ms, beyond its level of 100 ms".
+    """
 
     what: str
     value: float
     level: float
+
+    def __str__(self) -> str:
+        """A sentence without its end."""
+        beyond = "below" if self.what == "hit_rate" else "beyond"
+        return f"{self.what} is {self._with_unit(self.value)}, {beyond} its level of {self._with_unit(self.level)}"
+
+    def brief(self) -> str:
+        """The same for small screens: "p99_latency 250 ms, level 100 ms"."""
+        return f"{self.what} {self._with_unit(self.value)}, level {self._with_unit(self.level)}"
+
+    def _with_unit(self, figure: float) -> str:
+        if self.what != "p99_latency":
+            return f"{figure:.3g} %"
+        return f"{figure:g} s" if figure >= 1 else f"{1e3 * figure:.3g} ms"
 
 
 class Dashboard(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +52,8 @@ class Dashboard(msgspec.Struct, frozen=True, kw_only=True):
     without detailed monitoring. cpu_usage_percent: of one processor. memory_usage_mb: resident MiB of this process;
     memory_usage_percent: of what it may have; both None where the system does not tell. network_throughput_mbps:
     megabits per second, both ways. error_rate_percent: errors for each request. hit_rate_percent: of buffers used
-    again, None when hardly any were borrowed. health_score: 100 when no level is reached; each of the five levels takes
+    again, None when hardly any were borrowed. alerts: of CPU only when it looks back for a second or more, of the other
+    figures when there is enough to judge by. health_score: 100 when no level is reached; each of the five levels takes
     up to 20 away, all of it at ten times the level for latency and errors, at 100 % for CPU and memory, at half of the
     level for the hit rate.
     """
@@ -78,7 +97,7 @@ def assess(
     checked = (
         ("p99_latency", p99, levels.p99_latency, WORST * levels.p99_latency),
         ("error_rate", error_rate, levels.error_rate, min(100.0, WORST * levels.error_rate)),
-        ("cpu_usage", 100 * rates.cpu, levels.cpu_usage, 100.0),
+        ("cpu_usage", 100 * rates.cpu if rates.seconds >= SHORTEST else None, levels.cpu_usage, 100.0),
         ("memory_usage", percent, levels.memory_usage, 100.0),
         ("hit_rate", hit_rate, levels.hit_rate, levels.hit_rate / 2),
     )

@@ -20,8 +20,8 @@ import msgspec
 
 from msgtrans.adapters.buffers import buffer_pool
 from msgtrans.config.performance import AlertLevels, PerformanceConfig
-from msgtrans.errors import ResourceError
-from msgtrans.field_types import check_type
+from msgtrans.errors import ConfigurationError, ResourceError
+from msgtrans.field_types import check_type, shown
 from msgtrans.middleware.base import Middleware
 from msgtrans.monitor.dashboard import Dashboard, assess
 from msgtrans.monitor.families import families, monitor_families, protocol_families, render, worker_families
@@ -50,19 +50,32 @@ logger = logging.getLogger("msgtrans.monitor")
 class Monitor:
     """Watches one endpoint while it is entered. Make it before the first session; it belongs to the endpoint's loop.
 
-    config: how closely. alerts: from where on it warns, in the log and in the dashboard. last_error: of the last
+    config: how closely. alerts: from where on it warns, in the log and in the dashboard; default what config says.
+    last_error: of the last
     session that ended with one, with detailed monitoring. Requests are timed from where they come in to the answer of
     their handler, inside of middleware that is used already; those answered later by hand are not.
-    Raises ConfigurationError while sessions are open, with detailed monitoring.
+    Raises ConfigurationError for what is no endpoint and, with detailed monitoring, while sessions are open.
     """
 
     def __init__(
         self, endpoint: Endpoint, config: PerformanceConfig | None = None, *, alerts: AlertLevels | None = None
     ) -> None:
+        from msgtrans.endpoint import Endpoint  # which makes monitors itself
+
+        if not isinstance(endpoint, Endpoint):
+            raise ConfigurationError(
+                "endpoint", f"is {shown('endpoint', endpoint)}; use a TransportServer, a TransportClient or the like"
+            )
         check_type("config", config, PerformanceConfig, none=True)
         check_type("alerts", alerts, AlertLevels, none=True)
         self.config = config or PerformanceConfig()
-        self.levels = alerts or AlertLevels()
+        if self.config.enable_detailed_monitoring and endpoint.sessions:
+            raise ConfigurationError(
+                "endpoint",
+                "has sessions already; make a Monitor before the server starts or the client connects, "
+                "or one with PerformanceConfig(enable_detailed_monitoring=False)",
+            )
+        self.levels = alerts or self.config.alerts
         self.last_error: TransportError | None = None
         self.samples = 0
         self._endpoint = endpoint
@@ -206,7 +219,7 @@ class Monitor:
         alerts = {alert.what: alert for alert in self.dashboard().alerts}
         for what, alert in alerts.items():
             if what not in self._alerting:
-                logger.warning("%s is %g, beyond its level of %g", what, alert.value, alert.level)
+                logger.warning("%s", alert)
         for what in sorted(self._alerting - alerts.keys()):
             logger.info("%s is within its level again", what)
         self._alerting = frozenset(alerts)
