@@ -125,7 +125,7 @@ async def _visits(world: World, carrier: Carrier, seconds: float, visitors: int,
 
 async def _come(world: World, carrier: Carrier, how: str) -> None:
     """One connection."""
-    if how in ("garbage", "nothing"):
+    if how in ("garbage", "nothing") and carrier.streamed:
         data = garbage(world.chance) if how == "garbage" else b""
         await visit(world.ports[carrier.scheme], data, world.chance, stay=STAY)
         return
@@ -155,7 +155,7 @@ def main() -> int:
 
 def show(arguments: argparse.Namespace, found: Found) -> None:
     """Tables."""
-    title = f"Connections that come and go, {arguments.visitors} at the same time"
+    title = f"Connections, {arguments.visitors} at once"
     rates = [[name, f"{rate:,.0f}"] for name, rate in found.rates.items()]
     figures.print_table(title, ("over", "per second"), rates)
     columns = ("left of them", "baseline", *(f"after {name}" for name in found.rates))

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from soak_payloads import check_answer
 from soak_server import BACK, ECHO, LATE, LATE_BY, SILENT, TALLY
-from soak_world import ASKING, CARRIERS, Carrier, Sent, World
+from soak_world import ASKING, CARRIERS, STREAMS, Carrier, Sent, World
 
 from msgtrans import (
     Compression,
@@ -40,7 +40,7 @@ def loads() -> dict[str, Load]:
     """All loads by name."""
     found: dict[str, Load] = {}
     for carrier in CARRIERS:
-        for load in (steady, cut_off, coming_and_going, hurried):
+        for load in (steady, coming_and_going, hurried, *([cut_off] if carrier.streamed else [])):
             found[f"{load.__name__} {carrier.scheme}"] = _over(load, carrier)
     found["pooled"] = pooled
     found["workers"] = workers
@@ -58,7 +58,9 @@ async def steady(world: World, carrier: Carrier) -> None:
     sent = Sent(world)
     async with world.client(world.config(carrier)) as client:
         await asyncio.gather(
-            _ask(world, client, sent, 25.0), _ask(world, client, sent, 25.0, BACK), _tell(world, client, sent, 20.0)
+            _ask(world, client, sent, 25.0 * carrier.rate),
+            _ask(world, client, sent, 25.0 * carrier.rate, BACK),
+            _tell(world, client, sent, 20.0 * carrier.rate),
         )
         packets = client.session.packets_sent + 1
         told = json.loads((await client.request(b"%d" % sent.stream, biz_type=TALLY)).payload)
@@ -155,7 +157,7 @@ async def _tell_cut(world: World, client: ReconnectingClient, sent: Sent, rate: 
 
 async def coming_and_going(world: World, carrier: Carrier) -> None:
     """Connections that are opened, used once, and ended in one of several ways."""
-    while await world.pause(3.0):
+    while await world.pause(3.0 * carrier.rate):
         how = world.chance.choice(("close", "close", "abort", "cancel", "leave a request", "unused"))
         client = TransportClient(world.config(carrier), session=ASKING)
         with world.counting(client):
@@ -183,7 +185,7 @@ async def hurried(world: World, carrier: Carrier) -> None:
     """Requests that time out, answers that come too late, and requests that are cancelled."""
     async with world.client(world.config(carrier)) as client:
         sent = Sent(world)
-        while await world.pause(4.0):
+        while await world.pause(4.0 * carrier.rate):
             how = world.chance.choice(("silent", "late", "cancel", "in time"))
             payload = sent.payload(world.chance.randrange(1000), request=True)
             if how == "cancel":
@@ -214,8 +216,8 @@ async def _cancelled(world: World, work: Awaitable[object], after: float) -> Non
 async def pooled(world: World) -> None:
     """A pool over several transports, partly on links that cut; callers wait for connections."""
     targets = [
-        *(world.config(carrier) for carrier in CARRIERS[:2]),
-        *(world.config(carrier, cut=True) for carrier in CARRIERS),
+        *(world.config(carrier) for carrier in STREAMS[:2]),
+        *(world.config(carrier, cut=True) for carrier in STREAMS),
     ]
     size = SmartPoolConfig(initial_size=4, max_size=8, min_connections=2, expansion_cooldown=1, shrink_cooldown=5)
     async with ConnectionPool(targets, config=size, session=ASKING, retry=AGAIN, idle_timeout=20.0) as pool:
@@ -247,7 +249,7 @@ async def workers(world: World) -> None:
             await client.connect()
             size = SmartPoolConfig(initial_size=3, max_size=6, min_connections=1)
             async with ConnectionPool(targets, config=size, session=ASKING, retry=AGAIN) as pool:
-                again = [_ask_again(world, client, CARRIERS[0], 15.0) for _ in range(3)]
+                again = [_ask_again(world, client, STREAMS[0], 15.0) for _ in range(3)]
                 await asyncio.gather(*again, *(_ask_pool(world, pool, 5.0) for _ in range(4)))
         finally:
             await client.close()

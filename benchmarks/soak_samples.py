@@ -145,6 +145,10 @@ async def obey(path: str, commands: dict[str, Command], gone: Callable[[], objec
                 told = await commands[line.decode().strip()]()
                 writer.write(json.dumps(told).encode() + b"\n")
                 await writer.drain()
+        except (
+            asyncio.CancelledError
+        ):  # this process ends; asyncio would call it an error that its own task is cancelled
+            return
         finally:
             writer.close()
             gone()

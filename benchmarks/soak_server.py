@@ -25,7 +25,9 @@ from soak_payloads import ANSWER, DamagedError, answer, check, check_answer, mak
 from soak_samples import Faults, obey, sample
 
 from msgtrans import (
+    Compression,
     Context,
+    QuicServerConfig,
     RateLimit,
     SessionClosedError,
     SessionConfig,
@@ -36,6 +38,7 @@ from msgtrans import (
     WebSocketServerConfig,
     WorkersConfig,
 )
+from msgtrans.compression import deflate
 from msgtrans.endpoint import Endpoint
 from msgtrans.middleware import ConnectionLimit, StatisticsMiddleware
 from msgtrans.workers.link import Worker
@@ -175,6 +178,7 @@ def main() -> None:
     arguments = parser.parse_args()
     faults = Faults()
     faults.install()
+    deflate(Compression.ZSTD, b"")  # loads its module now, and not when a damaged packet says so
     service = Service(faults, arguments.leak)
     if arguments.role == "server":
         with suppress(asyncio.CancelledError):
@@ -192,6 +196,7 @@ async def serve(service: Service, directory: Path) -> None:
             TcpServerConfig(bind_address="127.0.0.1:0", tls=tls),
             WebSocketServerConfig(bind_address="127.0.0.1:0", ping_interval=5.0, pong_timeout=20.0),
             WebSocketServerConfig(bind_address="127.0.0.1:0", tls=tls, ping_interval=5.0, pong_timeout=20.0),
+            QuicServerConfig(bind_address="127.0.0.1:0", tls=tls),
         ],
         session=SERVED,
         middleware=[StatisticsMiddleware(), ConnectionLimit(per_address=500)],

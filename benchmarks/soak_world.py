@@ -20,6 +20,7 @@ from soak_samples import Faults
 
 from msgtrans import (
     Context,
+    QuicClientConfig,
     SessionClosedError,
     SessionConfig,
     TcpClientConfig,
@@ -38,11 +39,14 @@ ASKING = SessionConfig(request_timeout=30.0, graceful_timeout=3.0)
 
 class Carrier(NamedTuple):
     """A transport that the soak runs over. scheme: of the server's URI; config: of a client, given a port and the
-    authority's file.
+    authority's file. streamed: whether it travels over TCP, so that a link can cut it and a raw peer can spoil it.
+    rate: how much of what others do it is given, because it costs more.
     """
 
     scheme: str
     config: Callable[[int, str], ClientConfig]
+    streamed: bool = True
+    rate: float = 1.0
 
 
 def _tcp(port: int, _authority: str) -> ClientConfig:
@@ -64,7 +68,13 @@ def _wss(port: int, authority: str) -> ClientConfig:
     return WebSocketClientConfig(target_url=url, tls=tls, retry_config=NO_RETRY, connect_timeout=20.0)
 
 
-CARRIERS = (Carrier("tcp", _tcp), Carrier("tls", _tls), Carrier("ws", _ws), Carrier("wss", _wss))
+def _quic(port: int, authority: str) -> ClientConfig:
+    tls = TlsClientConfig(ca_file=authority)
+    return QuicClientConfig(target_address=f"127.0.0.1:{port}", tls=tls, retry_config=NO_RETRY, connect_timeout=20.0)
+
+
+STREAMS = (Carrier("tcp", _tcp), Carrier("tls", _tls), Carrier("ws", _ws), Carrier("wss", _wss))
+CARRIERS = (*STREAMS, Carrier("quic", _quic, streamed=False, rate=0.3))
 
 
 def write_certificates(directory: Path) -> None:
@@ -93,7 +103,10 @@ class World:
 
     async def cut(self, lifetime: float) -> None:
         """Begin to carry connections that will be cut."""
+        datagrams = {carrier.scheme for carrier in CARRIERS if not carrier.streamed}
         for name, port in self.ports.items():
+            if name in datagrams:
+                continue
             self.cutting[name] = CuttingLink(port, lifetime, self.chance)
             await self.cutting[name].listen()
 

@@ -23,5 +23,5 @@ def test_nothing_is_left_of_connections() -> None:
     told = json.loads(ended.stdout)
     assert [] == told["broken"], ended.stderr
     assert 0 == ended.returncode
-    assert {"tcp", "tls", "ws", "wss"} == told["per_second"].keys()
+    assert {"tcp", "tls", "ws", "wss", "quic"} == told["per_second"].keys()
     assert all(rate > 0 for rate in told["per_second"].values())
