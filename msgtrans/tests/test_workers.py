@@ -182,10 +182,15 @@ def make():
 
 
 def test_a_factory_brings_new_code_and_bad_code_changes_nothing(tmp_path: Path) -> None:
-    """Workers of a factory import it again at a reload; if the new ones cannot start, those of before stay."""
-    module = tmp_path / "shop.py"
+    """Workers of a factory import it again at a reload; if the new ones cannot start, those of before stay.
+
+    They find modules where their parent does: not in the directory that it happens to be in.
+    """
+    module, elsewhere = tmp_path / "shop.py", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "socket.py").write_text("raise ImportError('not this one')")
     module.write_text(FACTORY.format(answer="old", result="server"))
-    with Workers(factory="shop:make", folder=str(tmp_path), workers={"count": 1}) as workers:
+    with Workers(factory="shop:make", folder=str(tmp_path), cwd=elsewhere, workers={"count": 1}) as workers:
         uri = workers.uri()
         assert [b"old"] == asyncio.run(word(uri, b""))
         module.write_text(FACTORY.format(answer="newer", result="server"))

@@ -36,12 +36,15 @@ LIMIT = 60.0  # seconds after which a wait has failed
 class Workers:
     """The program, running. `with Workers(...) as workers`: killed in the end unless it has ended by itself."""
 
-    def __init__(self, *command: str, preexec_fn: Callable[[], None] | None = None, **options: object) -> None:
+    def __init__(
+        self, *command: str, preexec_fn: Callable[[], None] | None = None, cwd: Path | None = None, **options: object
+    ) -> None:
         self.process = subprocess.Popen(
             command or [sys.executable, __file__, json.dumps(options)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            cwd=cwd,
             preexec_fn=preexec_fn,  # noqa: PLW1509 - it makes system calls only
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )

@@ -1,4 +1,4 @@
-"""What a new interpreter runs as a worker: python -m msgtrans.workers.child FD.
+"""What a new interpreter runs as a worker; where modules are it has from its supervisor, and nowhere else.
 
 Not here: anything a program would import.
 """
@@ -22,13 +22,13 @@ def main() -> int:
     """Read what to do, and do it."""
     prepare()
     channel = socket.socket(fileno=int(sys.argv[1]))
+    del sys.argv[1:]
     size = int.from_bytes(_read(channel, LENGTH), "big")
     if size > MAX_SIZE:
         return 2
     begin = to_worker.decode(_read(channel, size))
     if not isinstance(begin, Begin):
         return 2
-    sys.path[:] = begin.path
     with WorkerLink(channel, begin) as link:
 
         def work(link: WorkerLink) -> None:
@@ -47,7 +47,3 @@ def _read(channel: socket.socket, size: int) -> bytes:
             raise SystemExit(0)  # the supervisor is gone before it began
         data += more
     return data
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -52,7 +52,7 @@ class _Message(msgspec.Struct, frozen=True, tag=True):
 class Begin(_Message, frozen=True):
     """The first message to a worker: who it is, and what it needs to know.
 
-    entry, arguments, path: of a new interpreter: what to call, with what, and where modules are.
+    entry, arguments: of a new interpreter: what to call, and with what.
     """
 
     index: int
@@ -62,7 +62,6 @@ class Begin(_Message, frozen=True):
     graceful_timeout: float
     entry: str = ""
     arguments: tuple[str, ...] = ()
-    path: tuple[str, ...] = ()
 
 
 class Rest(_Message, frozen=True):

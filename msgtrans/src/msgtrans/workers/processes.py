@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 FAILED: Final = 1  # exit code of a worker that raised
 ORPHANED: Final = 70  # exit code of a worker whose supervisor is gone
 IGNORED: Final = ("SIGINT", "SIGHUP")  # what a terminal sends to all; the supervisor says what to do
+CHILD: Final = (  # not -m, which would look for modules in the current directory first
+    "import sys; sys.path[:] = sys.argv[2:]; from msgtrans.workers.child import main; raise SystemExit(main())"
+)
 HELD: Final = tuple(  # signals that wait until a new worker knows that it is one; by name, as not every system has all
     getattr(signal, name)
     for name in ("SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGTTIN", "SIGTTOU", "SIGCHLD")
@@ -121,7 +124,7 @@ def _exit_code(error: SystemExit) -> int:
 
 def spawn(channel: socket.socket) -> subprocess.Popen[bytes]:
     """A new interpreter that reads from `channel` what to do."""
-    command = [sys.executable, "-m", "msgtrans.workers.child", str(channel.fileno())]
+    command = [sys.executable, "-P", "-c", CHILD, str(channel.fileno()), *sys.path]
     before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
     try:
         return subprocess.Popen(command, pass_fds=[channel.fileno()])  # noqa: S603 - ourselves

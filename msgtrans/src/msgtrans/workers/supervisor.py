@@ -221,7 +221,6 @@ class Supervisor:
             graceful_timeout=self.config.graceful_timeout,
             entry=entry.call if entry is not None else "",
             arguments=entry.arguments if entry is not None else (),
-            path=tuple(sys.path) if entry is not None else (),
         )
         self._children[life] = child
         ours.settimeout(STUCK)
