@@ -172,14 +172,60 @@ async def test_shutdown_of_a_blocked_session() -> None:
     session.send_nowait(b"first")
     await turn()
     session.send_nowait(bytes(200))
-    async with pipelines:
-        for number in range(50):
-            await pipelines.send(packet(number))
+    pipelines.start()
+    for number in range(50):
+        await pipelines.send(packet(number))
+    await pipelines.shutdown()
     assert (CloseReason.FORCED, "abort") == (session.close_reason, link.calls[-1])
     seen = [event async for event in events]
     failed = sum(isinstance(event, Failed) for event in seen)
     assert isinstance(seen[-1], Shutdown)
     assert 50 - pipelines._stats.packets_sent == failed + seen[-1].dropped
+
+
+async def test_leaving_keeps_the_session(server: TransportServer, client: TransportClient) -> None:
+    """The end of the block sends what is queued, ends the pipelines, and leaves the session to whoever made it; it can
+    be shut down, which closes it, after that.
+    """
+    seen: list[bytes] = []
+    server.on_message(lambda context: seen.append(context.payload))
+    pipelines = SessionPipelines(client.session)
+    events = pipelines.events()
+    async with pipelines:
+        for number in range(100):
+            await pipelines.send(packet(number))
+    assert Shutdown(0) == [event async for event in events][-1]
+    with pytest.raises(SessionClosedError, match="have ended"):
+        await pipelines.send(packet(0))
+    assert b"still open" == (await client.request(b"still open")).payload
+    assert [b"%d" % number for number in range(100)] == seen
+    async with SessionPipelines(client.session) as others:
+        await others.send(packet(100))
+        assert 1 == (await others.shutdown(close_session=False)).packets_sent
+    assert client.session.is_open
+    await pipelines.shutdown()
+    assert not client.session.is_open
+
+
+async def test_leaving_a_blocked_session() -> None:
+    """What the session does not take within its graceful_timeout is dropped and counted, and the session stays."""
+    session, link, _ = open_session(SessionConfig(high_water=100, graceful_timeout=0.05))
+    pipelines = SessionPipelines(session)
+    events = pipelines.events()
+    link.blocked = True
+    session.send_nowait(b"first")
+    await turn()
+    session.send_nowait(bytes(200))
+    async with pipelines:
+        for number in range(50):
+            await pipelines.send(packet(number))
+    assert session.is_open
+    seen = [event async for event in events]
+    assert Shutdown(50) == seen[-1]
+    assert not [event for event in seen if isinstance(event, Failed)]
+    link.unblock()
+    await turn()
+    assert [b"first", bytes(200)] == [sent.payload for sent in link.sent()]
 
 
 async def test_a_session_that_ends_by_itself() -> None:

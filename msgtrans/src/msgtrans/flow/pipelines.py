@@ -13,6 +13,7 @@ Not here: batches without tasks (`flow.batching`).
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import suppress
 from copy import copy
 from time import time
@@ -80,7 +81,9 @@ class HealthCheck(msgspec.Struct, frozen=True):
 
 
 class Shutdown(msgspec.Struct, frozen=True):
-    """Both pipelines have ended, and the session is closed: the last event. dropped: packets that could not leave."""
+    """Both pipelines have ended, and the session is closed if it was to be: the last event. dropped: packets that could
+    not leave.
+    """
 
     dropped: int
 
@@ -116,9 +119,10 @@ class ActorStats(msgspec.Struct, kw_only=True):
 
 
 class SessionPipelines:
-    """The command pipeline and the data pipeline of one session. `async with` runs and shuts them down.
+    """The command pipeline and the data pipeline of one session.
 
-    session: open; closed by `shutdown`. max_batch_size: packets of data at once; default 32. Both queues hold 1024.
+    `async with` runs them; leaving it sends what is queued, ends both, and leaves the session open, which belongs to
+    whoever made it. `shutdown` closes it, too. session: open. max_batch_size: packets of data at once; default 32. Both queues hold 1024.
     They end with the session, whoever closes it; calls then raise SessionClosedError. All methods may be called
     concurrently from tasks of the session's loop, and cancelled.
     """
@@ -137,6 +141,8 @@ class SessionPipelines:
         )
         self._closing = False  # no more data is taken
         self._ended = False
+        self._batch: deque[Packet | None] = deque()  # taken from the queue, and not sent yet
+        self._let_go = asyncio.Event()  # of the session, which stays open
         self._runs: asyncio.Task[None] | None = None
         self._data_task: asyncio.Task[None] | None = None
 
@@ -145,8 +151,7 @@ class SessionPipelines:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        with suppress(SessionClosedError):
-            await self.shutdown()
+        await self.shutdown(close_session=False)
 
     def start(self) -> None:
         """Begin to run. Once; `async with` does it."""
@@ -165,7 +170,8 @@ class SessionPipelines:
         self._check_open(data=True)
         await self._data.put(packet)
         if self._ended:
-            self._discard()
+            if self._runs is None or self._runs.done():  # else it will do that, and count
+                self._discard()
             raise self._closed_error()
 
     def send_nowait(self, packet: Packet) -> None:
@@ -219,36 +225,39 @@ class SessionPipelines:
         await self._command(check)
         return health
 
-    async def shutdown(self) -> ActorStats:
+    async def shutdown(self, *, close_session: bool = True) -> ActorStats:
         """Send what is queued, close the session gracefully, end both pipelines; returns the final counters.
 
-        What cannot leave within the session's `graceful_timeout` is dropped. May be called again.
+        What the session does not take within its `graceful_timeout` is dropped. May be called again.
+        close_session: off to leave the session open, as the end of `async with` does.
         """
         if self._runs is None:
             self._ended = self._closing = True
-            await self.session.close()
         elif not self._ended:
             with suppress(SessionClosedError):  # it was closed meanwhile, which comes to the same
-                await self._command(self._shut_down)
+                await self._command(lambda: self._shut_down(close_session=close_session))
         if self._runs is not None:
             await asyncio.wait((self._runs,))
+        if close_session:
+            await self.session.close()
         return copy(self._stats)
 
     # The pipelines
 
     async def _run(self) -> None:
-        """Both pipelines, until the session is closed."""
+        """Both pipelines, until the session is closed or let go."""
         loop = asyncio.get_running_loop()
         self._emit(Connected(self.session.id))
         self._data_task = loop.create_task(self._run_data())
         tasks = [self._data_task, loop.create_task(self._run_commands())]
+        ends = [loop.create_task(self.session.wait_closed()), loop.create_task(self._let_go.wait())]
         try:
-            await self.session.wait_closed()
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._closing = self._ended = True
-            for task in tasks:
+            for task in (*tasks, *ends):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, *ends, return_exceptions=True)
             while not self._commands.empty():
                 _, answer = self._commands.get_nowait()
                 if not answer.done():
@@ -259,20 +268,23 @@ class SessionPipelines:
     async def _run_data(self) -> None:
         ended = False
         while not ended:
-            batch = [await self._data.get()]
+            batch = self._batch
+            batch.append(await self._data.get())
             while len(batch) < self.max_batch_size and not self._data.empty():
                 batch.append(self._data.get_nowait())
             sent = 0
-            for packet in batch:
+            while batch:
+                packet = batch[0]
                 if packet is _END:
                     ended = True
-                    break
-                try:
-                    await self._send(packet, command=False)
-                except TransportError as error:
-                    self._fail(error)
                 else:
-                    sent += 1
+                    try:
+                        await self._send(packet, command=False)
+                    except TransportError as error:
+                        self._fail(error)
+                    else:
+                        sent += 1
+                batch.popleft()
             if sent:
                 self._stats.batch_operations += 1
                 self._stats.total_batch_packets += sent
@@ -304,14 +316,17 @@ class SessionPipelines:
         if self._hub.streams:
             self._hub.emit(PacketSent(packet.message_id, len(frame)))
 
-    async def _shut_down(self) -> None:
+    async def _shut_down(self, *, close_session: bool) -> None:
         self._closing = True
         with suppress(TimeoutError):
             async with asyncio.timeout(self.session.config.graceful_timeout):
                 await self._data.put(_END)
                 if self._data_task is not None:
                     await asyncio.wait((self._data_task,))
-        await self.session.close()
+        if close_session:
+            await self.session.close()
+        else:
+            self._let_go.set()
 
     async def _command(self, work: Callable[[], Awaitable[object]]) -> None:
         self._check_open()
@@ -329,7 +344,8 @@ class SessionPipelines:
         return SessionClosedError(f"the pipelines of session {self.session.id} have ended; make others for another")
 
     def _discard(self) -> int:
-        dropped = 0
+        dropped = sum(packet is not _END for packet in self._batch)
+        self._batch.clear()
         while not self._data.empty():
             dropped += self._data.get_nowait() is not _END
         return dropped
