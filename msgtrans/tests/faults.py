@@ -121,6 +121,7 @@ def _faults() -> list[Fault]:
                 ("shutdown", ("ENOTCONN", "EINVAL", "ENOBUFS")),
                 ("send", ("EPIPE", "ECONNRESET")),
                 ("receive", ("ECONNRESET", "ETIMEDOUT")),
+                ("close", ("EIO",)),
             )
             for error in errors
         ]
@@ -329,7 +330,7 @@ class Stage:
         local, peer = session.local_address.port, self.port
         if fault.side == "server":
             local, peer = peer, local
-        self.shim.fail(fault, local=local, peer=peer)
+        self.shim.fail(fault, local=local, peer=0 if fault.call == "close" else peer)  # which may be unknown by then
 
     def _ends(self, session: Session) -> tuple[Session, Session]:
         """A client's session, and the server's session of the same connection."""
