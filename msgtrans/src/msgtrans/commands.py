@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from msgtrans.config import Backpressure
-from msgtrans.outbound import TYPE_AT, Commands, Outbound
-from msgtrans.packet import ONE_WAY, Flag
+from msgtrans.outbound import Commands, Outbound, drop_oldest
+from msgtrans.packet import Flag
 
 if TYPE_CHECKING:
     import asyncio
@@ -53,6 +53,7 @@ class Commanding(Outbound):
         if not self._write_paused:
             were_full = self._commands_full
             commands.size -= self._write_batches(commands.frames)
+            commands.kept_to = 0
             if were_full and not self._commands_full:
                 self._ease_commands(commands)
 
@@ -63,8 +64,14 @@ class Commanding(Outbound):
 
     def _ease_commands(self, commands: Commands) -> None:
         """Let those in line go on, as far as there is room."""
-        while commands.line and not self._commands_full:
-            self._next_in_line(commands.line, self._append_command)
+        if commands.easing:  # below; it goes on there
+            return
+        commands.easing = True
+        try:
+            while commands.line and not self._commands_full:
+                self._next_in_line(commands.line, self._append_command)
+        finally:
+            commands.easing = False
         self._eased()
 
     # Beyond the bound
@@ -121,13 +128,14 @@ class Commanding(Outbound):
         self._line_bytes += len(frame)
 
     def _drop_commands(self, commands: Commands, limit: int) -> bool:
-        """Drop the oldest one-way commands until no more than `limit` bytes are queued; whether that was possible."""
-        kept: list[bytes] = []
-        for frame in commands.frames:
-            if commands.size > limit and frame[TYPE_AT] == ONE_WAY:
-                commands.size -= len(frame)
-            else:
-                kept.append(frame)
-        self._count_dropped_outbound(len(commands.frames) - len(kept))
-        commands.frames = kept
-        return commands.size <= limit
+        """Drop the oldest one-way commands until no more than `limit` bytes are queued; whether that was possible.
+
+        Those in line go on then.
+        """
+        commands.kept_to, size, dropped = drop_oldest(commands.frames, commands.kept_to, commands.size - limit)
+        commands.size -= size
+        self._count_dropped_outbound(dropped)
+        if commands.size > limit:
+            return False
+        self._ease_commands(commands)
+        return True

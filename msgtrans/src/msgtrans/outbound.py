@@ -20,7 +20,8 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
 from msgtrans.config import Backpressure
-from msgtrans.errors import BackpressureError, TransportTimeoutError
+from msgtrans.errors import BackpressureError, ConfigurationError, TransportTimeoutError
+from msgtrans.field_types import check_number
 from msgtrans.packet import ONE_WAY
 
 if TYPE_CHECKING:
@@ -42,15 +43,18 @@ Line: TypeAlias = "OrderedDict[Waiter, tuple[bytes, asyncio.Future[None] | None]
 class Commands:
     """What a session has of the command class. Made when it first needs one: most sessions never do.
 
-    frames: those that wait to leave, in order. size: their bytes. line: who waits for room among them.
+    frames: those that wait to leave, in order. size: their bytes. line: who waits for room among them. easing: those
+    in line are going on. kept_to: frames before this one are no one-way messages.
     """
 
-    __slots__ = ("frames", "line", "size")
+    __slots__ = ("easing", "frames", "kept_to", "line", "size")
 
     def __init__(self) -> None:
         self.frames: list[bytes] = []
         self.size = 0
         self.line: Line = OrderedDict()
+        self.easing = False
+        self.kept_to = 0
 
 
 def batch_end(frames: list[bytes], at: int, most: int) -> tuple[int, int]:
@@ -64,6 +68,26 @@ def batch_end(frames: list[bytes], at: int, most: int) -> tuple[int, int]:
         size += len(frames[stop])
         stop += 1
     return stop, size
+
+
+def drop_oldest(frames: list[bytes], at: int, excess: int) -> tuple[int, int, int]:
+    """Take out the oldest one-way messages, of `excess` bytes or a little more, if there are as many.
+
+    at: none before it is one. Gives such a place again, the bytes and the messages taken out.
+    """
+    size = messages = 0
+    while size < excess:
+        while at < len(frames) and frames[at][TYPE_AT] != ONE_WAY:
+            at += 1
+        stop = at
+        while size < excess and stop < len(frames) and frames[stop][TYPE_AT] == ONE_WAY:
+            size += len(frames[stop])
+            stop += 1
+        if stop == at:
+            break
+        del frames[at:stop]
+        messages += stop - at
+    return at, size, messages
 
 
 class Outbound(ABC):
@@ -82,6 +106,7 @@ class Outbound(ABC):
         "_congested",
         "_drain_waiter",
         "_dropped_outbound",
+        "_easing",
         "_ending",
         "_endpoint",
         "_flush_scheduled",
@@ -122,6 +147,7 @@ class Outbound(ABC):
         self._batch = self._batch_most  # packets that leave in one write, as long as the link takes them
         self._writing = False  # such batches; the link may say meanwhile that it goes on
         self._congested = False  # more than high_water waits here
+        self._easing = False  # those in line are going on; what they append may be written meanwhile
         self._kept_to = 0  # frames queued before this one are no one-way messages, while congested
         self._dropped_outbound = 0
         self._write_paused = False  # the link has not passed on all it was given; it gets no more until then
@@ -214,8 +240,11 @@ class Outbound(ABC):
 
     def limit_batches(self, least: int) -> None:
         """Let batches shrink to `least` packets, from 1 up, instead of `SessionConfig.batch_size`, and grow to 32 times
-        that. Does nothing where batching is turned off.
+        that. Does nothing where batching is turned off. Raises ConfigurationError for what is no such number.
         """
+        check_number("least", least, whole=True)
+        if least < 1:
+            raise ConfigurationError("least", f"is {least}; use a whole number from 1 up")
         if self._config.optimizations.batching:
             self._batch_least, self._batch_most = least, least * GROWTH
             self._batch = min(max(self._batch, least), self._batch_most)
@@ -270,15 +299,8 @@ class Outbound(ABC):
 
     def _drop_queued(self) -> bool:
         """Drop the oldest one-way messages until no more than `high_water` is queued; whether that was possible."""
-        out, at, dropped = self._out, self._kept_to, 0
-        while self._out_bytes > self._high:
-            while at < len(out) and out[at][TYPE_AT] != ONE_WAY:
-                at += 1
-            if at == len(out):
-                break
-            self._out_bytes -= len(out.pop(at))
-            dropped += 1
-        self._kept_to = at
+        self._kept_to, size, dropped = drop_oldest(self._out, self._kept_to, self._out_bytes - self._high)
+        self._out_bytes -= size
         self._count_dropped_outbound(dropped)
         return self._out_bytes <= self._high
 
@@ -295,11 +317,12 @@ class Outbound(ABC):
         if self._commands is not None:
             self._commands.frames = list(filter(keep, self._commands.frames))
             self._commands.size = sum(map(len, self._commands.frames))
+            self._commands.kept_to = 0
 
     def _discard_queued(self) -> None:
         self._out, self._out_bytes = [], 0
         if self._commands is not None:
-            self._commands.frames, self._commands.size = [], 0
+            self._commands.frames, self._commands.size, self._commands.kept_to = [], 0, 0
 
     def _count_dropped_outbound(self, messages: int) -> None:
         self._dropped_outbound += messages
@@ -334,8 +357,14 @@ class Outbound(ABC):
         """Let those in line go on, as far as there is room."""
         self._congested = False
         self._kept_to = 0
-        while self._line and not self._congested:
-            self._next_in_line(self._line, self._append)
+        if self._easing:  # below; it goes on there
+            return
+        self._easing = True
+        try:
+            while self._line and not self._congested:
+                self._next_in_line(self._line, self._append)
+        finally:
+            self._easing = False
         self._eased()
 
     def _clear_line(self) -> None:

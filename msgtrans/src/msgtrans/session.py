@@ -266,7 +266,7 @@ class Session(Forwarding):
         else:
             self._append(frame)
             if len(self._out) >= AHEAD and self._batch_most > 1:
-                self._write_out()
+                self._flush()
         if self._held:
             self._balance_reading()
         try:
