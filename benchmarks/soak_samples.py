@@ -48,6 +48,13 @@ def descriptors(pid: int | str = "self") -> dict[str, int]:
     return dict(kinds)
 
 
+def threads() -> int:
+    """Threads, without those that the loop's executor may have: these come when they are first needed, and stay."""
+    several = [thread.name for thread in threading.enumerate()]
+    pooled = sum(name.startswith(("asyncio_", "ThreadPoolExecutor-")) for name in several)
+    return len(several) - min(pooled, min(32, (os.cpu_count() or 1) + 4))
+
+
 def trim() -> None:
     """Give the system back what the allocator keeps, so that memory is what is in use."""
     if sys.platform == "linux":
@@ -90,7 +97,7 @@ def sample(endpoints: Iterable[Endpoint], *, whole: bool) -> dict[str, object]:
         "kinds": open_descriptors,
         "tasks": len(asyncio.all_tasks()) - 1,  # without the one that asks
         "modules": list(sys.modules) if whole else [],
-        "threads": threading.active_count(),
+        "threads": threads(),
         "sessions": len(sessions),
         "pending": sum(session.pending_requests for session in sessions),
         "kept": sum(endpoint.kept for endpoint in several),

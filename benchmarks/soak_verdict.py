@@ -2,9 +2,8 @@
 
 At a quiet moment nothing is connected and nothing under way. The first one after the warm-up is the baseline. After it
 
-- sessions, pending requests, kept bytes, descriptors and tasks must be exactly what they were;
+- sessions, pending requests, kept bytes, descriptors, tasks and threads must be exactly what they were;
 - of the objects of msgtrans, each type may have `OWN` more, and all objects `OBJECTS` or `OBJECTS_PART` more;
-- threads may not become more than `THREADS` more;
 - memory in use, by a line fitted through all quiet moments but the first, may not grow by more than `GROWTH` over the
   time seen; where that is `LONG` or more, and `ENOUGH` moments were seen, nor by more than `SLOPE` per hour, twice the
   standard error of the fit left aside;
@@ -20,11 +19,10 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 Sample: TypeAlias = Mapping[str, object]
-EXACT: Final = ("sessions", "pending", "kept", "descriptors", "tasks")
+EXACT: Final = ("sessions", "pending", "kept", "descriptors", "tasks", "threads")
 OWN: Final = 5
 OBJECTS: Final = 400
 OBJECTS_PART: Final = 0.01
-THREADS: Final = 2
 GROWTH: Final = 8 << 20  # bytes
 SLOPE: Final = 0.01  # per hour
 LONG: Final = 1800.0  # seconds
@@ -93,8 +91,6 @@ def _compare(process: str, baseline: Sample, one: Sample) -> list[Broken]:
     most = number(baseline, "objects") + max(OBJECTS, number(baseline, "objects") * OBJECTS_PART)
     if (found := number(one, "objects")) > most:
         broken.append(Broken(process, at, "objects", f"{found:.0f}", f"{most:.0f}"))
-    if (found := number(one, "threads")) > (most := number(baseline, "threads") + THREADS):
-        broken.append(Broken(process, at, "threads", f"{found:.0f}", f"{most:.0f}"))
     before, ours = _types(baseline), _types(one)
     for kind, found in ours.items():
         if found > (most := before.get(kind, 0) + OWN):
