@@ -122,9 +122,9 @@ class SessionPipelines:
     """The command pipeline and the data pipeline of one session.
 
     `async with` runs them; leaving it sends what is queued, ends both, and leaves the session open, which belongs to
-    whoever made it. `shutdown` closes it, too. session: open. max_batch_size: packets of data at once; default 32. Both queues hold 1024.
-    They end with the session, whoever closes it; calls then raise SessionClosedError. All methods may be called
-    concurrently from tasks of the session's loop, and cancelled.
+    whoever made it. `shutdown` closes it, too. session: open. max_batch_size: packets of data at once; default 32. Both
+    queues hold 1024. They end with the session, whoever closes it; calls then raise SessionClosedError. All methods may
+    be called concurrently from tasks of the session's loop, and cancelled.
     """
 
     def __init__(self, session: Session, max_batch_size: int = 32) -> None:
