@@ -52,7 +52,7 @@ def threads() -> int:
     """Threads, without those that the loop's executor may have: these come when they are first needed, and stay."""
     several = [thread.name for thread in threading.enumerate()]
     pooled = sum(name.startswith(("asyncio_", "ThreadPoolExecutor-")) for name in several)
-    return len(several) - min(pooled, min(32, (os.cpu_count() or 1) + 4))
+    return len(several) - min(pooled, 32, (os.cpu_count() or 1) + 4)
 
 
 def trim() -> None:
