@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Final
 from carriers import TLS, WSS, Carrier, Certificates
 
 from msgtrans import (
+    ConnectError,
     ConnectionPool,
     Context,
     ReconnectingClient,
@@ -150,6 +151,11 @@ def _faults() -> list[Fault]:
 
 
 FAULTS: Final = _faults()
+WALKS: Final = [
+    Fault("walk", side, "any", call, "ECONNRESET") for side in ("server", "client") for call in ("receive", "send")
+]
+"""Each of these calls fails once, in the first run the first one that is made, then the second, and so on."""
+LARGE: Final = 300_000  # bytes, more than the system takes at once
 
 
 class Shim:
@@ -158,9 +164,9 @@ class Shim:
     def __init__(self) -> None:
         self._library = ctypes.CDLL(None)
 
-    def fail(self, fault: Fault, *, local: int = 0, peer: int = 0, times: int = 1) -> None:
-        """Let a call fail on connections with these ports."""
-        self._library.fault_plan(CALLS.index(fault.call), fault.number, local, peer, 0, times)
+    def fail(self, fault: Fault, *, local: int = 0, peer: int = 0, skip: int = 0, times: int = 1) -> None:
+        """Let a call fail on connections with these ports, after `skip` that work."""
+        self._library.fault_plan(CALLS.index(fault.call), fault.number, local, peer, skip, times)
 
     def hits(self, fault: Fault) -> int:
         """How often it has failed; from now on it works."""
@@ -217,8 +223,8 @@ class Stage:
     def port(self) -> int:
         return self.carrier.address(self.server).port
 
-    async def play(self, fault: Fault) -> Outcome:
-        """Let it happen."""
+    async def play(self, fault: Fault, step: int = 0) -> Outcome:
+        """Let it happen. step: of a walk, the number of the call that fails."""
         outcome = Outcome(str(fault))
         before = await self._settled(None)
         self.release.clear()
@@ -226,7 +232,9 @@ class Stage:
         self.endings.clear()
         try:
             async with asyncio.timeout(3 * SOON):
-                if fault.whose != "client":
+                if fault.whose == "walk":
+                    await self._walk(fault, outcome, step)
+                elif fault.whose != "client":
                     await self._recover(fault, outcome)
                 elif fault.moment == "connecting":
                     await self._connect(fault, outcome)
@@ -317,6 +325,24 @@ class Stage:
                 if fault.moment == "open":
                     self._arm_on(fault, next(iter(client.sessions.values())))
                 outcome.requests = [await got(client.request(b"hello", idempotent=True)) for _ in range(3)]
+
+    async def _walk(self, fault: Fault, outcome: Outcome, step: int) -> None:
+        """The whole life of a session, of which one call fails."""
+        ports = {"local" if fault.side == "server" else "peer": self.port}
+        self.shim.fail(fault, **ports, skip=step)
+        client = self.client()
+        try:
+            await client.connect()
+        except ConnectError:
+            outcome.requests = ["ConnectError"]
+            return
+        outcome.requests = [await got(client.request(payload)) for payload in (b"hello", bytes(LARGE))]
+        for session in self.server.sessions.values():
+            if session.peer_address == client.session.local_address:
+                outcome.requests.append(await got(session.request(b"hello")))
+                break
+        await client.close()
+        outcome.endings = [self.endings[client.session]]
 
     def _arm(self, fault: Fault, times: int = 1) -> None:
         if fault.call in {"socket", "getaddrinfo"}:
@@ -421,6 +447,11 @@ async def play_all(carrier: Carrier, chosen: str) -> None:
             for fault in FAULTS:
                 if chosen in str(fault):
                     say(asdict(await stage.play(fault)))
+            for fault in WALKS:
+                step = 0
+                while (outcome := await stage.play(fault, step)).hits:
+                    say(asdict(outcome))
+                    step += 1
             stage.endings.clear()
             gc.collect()
             kept = [type(thing).__name__ for thing in gc.get_objects() if isinstance(thing, Session | StreamConnection)]
@@ -433,8 +464,13 @@ def say(what: object) -> None:
     sys.stdout.flush()
 
 
-def run(shim: Path, loop: str, carrier: str, folder: Path, chosen: str = "") -> tuple[dict[str, Outcome], list[str]]:
-    """Run the table in a process of its own: outcomes by fault, and the sessions and connections left in the end."""
+def run(
+    shim: Path, loop: str, carrier: str, folder: Path, chosen: str = ""
+) -> tuple[dict[str, list[Outcome]], list[str]]:
+    """Run the table in a process of its own: outcomes by fault, and the sessions and connections left in the end.
+
+    A fault has one outcome, a walk one for each of its steps.
+    """
     done = subprocess.run(
         [sys.executable, __file__, loop, carrier, str(folder), chosen],
         env={**os.environ, "LD_PRELOAD": str(shim)},
@@ -445,7 +481,10 @@ def run(shim: Path, loop: str, carrier: str, folder: Path, chosen: str = "") -> 
     )
     assert (0, "") == (done.returncode, done.stderr), done.stderr + done.stdout
     *lines, last = done.stdout.splitlines()
-    return {made["fault"]: Outcome(**made) for made in map(json.loads, lines)}, json.loads(last)
+    outcomes: dict[str, list[Outcome]] = {}
+    for made in map(json.loads, lines):
+        outcomes.setdefault(made["fault"], []).append(Outcome(**made))
+    return outcomes, json.loads(last)
 
 
 def main() -> None:

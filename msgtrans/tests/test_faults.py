@@ -13,7 +13,7 @@ import pytest
 from carriers import TCP, TLS, WS, WSS
 from conftest import uvloop
 from fault_shim import needs_shim
-from faults import FAULTS, PASSING, Fault, Outcome, run
+from faults import FAULTS, PASSING, WALKS, Fault, Outcome, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ EXHAUSTED = {"EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"}
 class Play:
     """What one process saw: outcomes in the order of the faults, and what was left of sessions in the end."""
 
-    def __init__(self, loop: str, carrier: str, outcomes: dict[str, Outcome], left: list[str]) -> None:
+    def __init__(self, loop: str, carrier: str, outcomes: dict[str, list[Outcome]], left: list[str]) -> None:
         self.loop = loop
         self.carrier = carrier
         self.left = left
@@ -38,12 +38,18 @@ class Play:
     def of(self, whose: str, moment: str) -> list[tuple[Fault, Outcome]]:
         """Those of one kind of client, at one moment."""
         return [
-            (fault, self._outcomes[str(fault)]) for fault in FAULTS if fault.whose == whose and fault.moment == moment
+            (fault, self._outcomes[str(fault)][0])
+            for fault in FAULTS
+            if fault.whose == whose and fault.moment == moment
         ]
 
     def all(self) -> list[tuple[Fault, Outcome]]:
         """All of them."""
-        return [(fault, self._outcomes[str(fault)]) for fault in FAULTS]
+        return [(fault, self._outcomes[str(fault)][0]) for fault in FAULTS]
+
+    def steps(self, walk: Fault) -> list[Outcome]:
+        """What came of each step of a walk."""
+        return self._outcomes[str(walk)]
 
     def is_made(self, fault: Fault) -> bool:
         """Whether the call is made at all then, by this loop on this transport."""
@@ -143,6 +149,19 @@ def test_connections_come_back(play: PlayOf, loop: str, carrier_name: str) -> No
             assert {"done", "SessionClosedError"} >= set(outcome.requests), fault
         if moment == "open":
             assert all(["done"] * 3 == outcome.requests[1:] for _, outcome in seen.of("pool", moment))
+
+
+@on_each
+def test_whichever_call_of_a_life_fails(play: PlayOf, loop: str, carrier_name: str) -> None:
+    """From connecting to closing, each call to read and to write fails once: each request is answered or fails at once,
+    the session ends once, and nothing is left."""
+    for walk in WALKS:
+        steps = play(loop, carrier_name).steps(walk)
+        assert len(steps) >= 3, walk
+        for number, outcome in enumerate(steps):
+            assert {"done", "SessionClosedError", "ConnectError"} >= set(outcome.requests), (walk, number)
+            assert outcome.endings == ([] if outcome.requests == ["ConnectError"] else [1]), (walk, number)
+            assert ([], True, []) == (outcome.left, outcome.others, outcome.told), (walk, number)
 
 
 @on_each
