@@ -22,7 +22,7 @@ class WorkersConfig(msgspec.Struct, frozen=True, kw_only=True):
     reuse_port: a listening socket for each worker, among which Linux spreads connections by their addresses; off, or on
     systems that do not spread, all workers accept from one. Default on.
     ready_timeout: until a new worker must listen; default 30. graceful_timeout: for closing the sessions of a worker
-    that is to end, after which it is killed; default 10.
+    that is to end, after which it is killed; in a reload, before that, also for accepting no more; default 10.
     report_interval: between two reports of a worker: its counters, and that its loop still turns; default 1.
     hang_timeout: without any report after which a worker is killed and replaced; default 30, None for never.
     restart_delay: before a worker that failed is started again, doubled with each failure in a row up to
