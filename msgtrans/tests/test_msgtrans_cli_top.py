@@ -166,16 +166,22 @@ def test_workers_are_shown() -> None:
             for index in range(count)
             for packets in [int(uptime) * 10 * (index + 1)]
         ]
-        return msgspec.structs.replace(statistics(uptime), workers=workers, restarts=4)
+        told = msgspec.structs.replace(statistics(uptime), workers=workers, restarts=4, watched=Watched(health=100))
+        return msgspec.structs.replace(told, worker=3 if workers else None)
 
     look = compare("tcp://orders:1", compare("tcp://orders:1", None, at(10, 1)), at(12, 20))
     lines = shown(look)
-    (start,) = (number for number, line in enumerate(lines) if "worker" in line)
+    start = next(number for number, line in enumerate(lines) if line.split()[:1] == ["worker"] and "up" in line)
     assert "12 more not shown, 4 restarts" in lines[start]
     rows = [line.split() for line in lines[start + 1 : start + 9]]
     assert ["0", "7000", "12", "s", "0", "10", "20"] == rows[0]
     assert ["1", "7001", "starting", "12", "s", "1", "-", "-"] == rows[1]
     assert ["2", "7002", "silent", "for"] == rows[2][:4]
+    assert "in 20 workers together" in "\n".join(lines)
+    assert "worker 3: health 100, p99 0 us" in [line.strip() for line in lines]
+    assert any("peer, worker 3 only" in line for line in lines)
+    nameless = msgspec.structs.replace(look.statistics, worker=None)
+    assert any("peer, one worker only" in line for line in shown(msgspec.structs.replace(look, statistics=nameless)))
     assert len(lines) <= 24
     assert not any("worker" in line for line in shown(compare("tcp://orders:1", None, at(1, 0))))
 

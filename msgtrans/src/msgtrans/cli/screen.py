@@ -92,19 +92,20 @@ def _traffic(look: Look, *, wide: bool) -> RenderableType:
     opened = f", {look.opened:,.0f}/s new" if rates else ""
     count, _, word = plural(totals.connections_open, "session").partition(" ")
     sessions = Text(count, style="bold")
-    sessions.append(f" {word} open{opened}, {totals.connections_total:,} ever", style="not bold")
+    whose = f", in {plural(len(look.statistics.workers), 'worker')} together" if look.statistics.workers else ""
+    sessions.append(f" {word} open{opened}, {totals.connections_total:,} ever{whose}", style="not bold")
     return Group(table, sessions)
 
 
 def _watched(look: Look, columns: int) -> list[Text]:
     """The trend of the rates, and what a server tells that is watched or tuned: a line each."""
-    lines, watched = [], look.statistics.watched
+    lines, watched, whose = [], look.statistics.watched, _whose(look)
     if len(look.trend) > 1:
         most = max(look.trend)
         bars = "".join(BARS[round(rate / most * (len(BARS) - 1))] if most else BARS[0] for rate in look.trend)
         lines.append(Text(f"{bars} {most:,.0f} packets/s at most", style="dim"))
     if watched.health is not None:
-        told = f"health {watched.health:.0f}, p99 {watched.p99_latency_us or 0:,.0f} us"
+        told = f"{whose}health {watched.health:.0f}, p99 {watched.p99_latency_us or 0:,.0f} us"
         line = Text(told)
         if watched.alerts:
             line.append(f"; {'; '.join(watched.alerts)}".replace("_", " "), style="bold red")
@@ -115,13 +116,21 @@ def _watched(look: Look, columns: int) -> list[Text]:
             f"{protocol.packets_sent:,.0f} out/s"
             for protocol in watched.protocols
         )
-        lines.append(Text("; ".join(each)))
+        lines.append(Text(whose + "; ".join(each)))
     if watched.decisions:
-        lines.append(Text(f"tuned {'; '.join(reversed(watched.decisions))}".replace("_", " "), style="dim"))
+        lines.append(Text(f"{whose}tuned {'; '.join(reversed(watched.decisions))}".replace("_", " "), style="dim"))
     for line in lines:
         line.truncate(columns, overflow="ellipsis")
         line.no_wrap = True
     return lines
+
+
+def _whose(look: Look) -> str:
+    """In front of what holds for the worker that answers alone; nothing without several."""
+    worker = look.statistics.worker
+    if worker is None:
+        return "one worker: " if look.statistics.workers else ""
+    return f"worker {worker}: "
 
 
 def _events(look: Look) -> list[Text]:
@@ -167,7 +176,8 @@ def _sessions(look: Look, most: int, *, wide: bool) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="reverse", expand=True)
     table.add_column("session", justify="right")
     table.add_column("on")
-    table.add_column("peer", overflow="ellipsis", no_wrap=True, ratio=1)
+    peer = f"peer, {whose.removesuffix(': ')} only" if (whose := _whose(look)) else "peer"
+    table.add_column(peer, overflow="ellipsis", no_wrap=True, ratio=1)
     for name in ("open", "in/s", "out/s", *(("queued", "asked") if wide else ())):
         table.add_column(name, justify="right", no_wrap=True)
     for session, rate in busiest[:most]:

@@ -103,8 +103,8 @@ class ServerStatistics(msgspec.Struct, frozen=True, kw_only=True):
 
     sessions: the open ones with the most packets, 50 at most, busiest first; `counters.connections_open` counts all.
     workers: of a server with several processes; then `counters` are the sums of all, those that have ended included,
-    and sessions are those of the one that answers. restarts: how often a worker that failed was replaced.
-    watched: of the process that answers.
+    and sessions are those of the one that answers, `worker`, None without several. restarts: how often a worker that
+    failed was replaced. watched: of the process that answers.
     """
 
     name: str
@@ -117,6 +117,7 @@ class ServerStatistics(msgspec.Struct, frozen=True, kw_only=True):
     workers: list[WorkerSummary] = []
     restarts: int = 0
     watched: Watched = Watched()
+    worker: int | None = None
 
 
 class StatisticsMiddleware(Middleware):
@@ -183,6 +184,7 @@ def statistics_of(endpoint: Endpoint, name: str = "msgtrans") -> ServerStatistic
         counters=endpoint.stats(),
         sessions=[_summary(session, now) for session in busiest],
         watched=_watched(endpoint),
+        worker=endpoint.worker_link.worker.index if endpoint.worker_link is not None else None,
     )
 
 
