@@ -154,7 +154,7 @@ async def test_growing_from_100(server: TransportServer, until: Until) -> None:
         )
         assert pytest.approx((2.0 + 1.5 + 1.2 + 1.1 + 1.1) / 5) == status.avg_expansion_factor
         assert (5, 0) == (status.expansion_frequency, status.shrink_frequency)
-        with pytest.raises(ResourceError, match="is at 400, the limit is 400"):
+        with pytest.raises(ResourceError, match=": 400, and the limit is 400"):
             await pool.get(0)
         for client in clients:
             pool.release(client)
@@ -202,11 +202,11 @@ async def test_waiting_is_bounded(server: TransportServer) -> None:
     """Whoever waits too long, or finds the line full, gets a ResourceError with the numbers, and is counted."""
     async with pool_of(server, max_waiting=1) as pool:
         clients = [await pool.get(), await pool.get()]
-        with pytest.raises(ResourceError, match="pooled connections is at 2, the limit is 2"):
+        with pytest.raises(ResourceError, match="pooled connections: 2, and the limit is 2"):
             await pool.get(0.01)
         waiting = asyncio.create_task(pool.get())
         await asyncio.sleep(0)
-        with pytest.raises(ResourceError, match="callers waiting for a pooled connection is at 1"):
+        with pytest.raises(ResourceError, match="callers waiting for a pooled connection: 1, and the limit is 1"):
             await pool.get()
         pool.release(clients[0])
         assert await waiting is clients[0]

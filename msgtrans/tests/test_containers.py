@@ -193,7 +193,7 @@ def test_a_full_queue_refuses() -> None:
     """At its capacity a queue refuses and counts; what was taken out makes room again."""
     queue: ConcurrentQueue[str] = ConcurrentQueue(10)
     assert [1, 2] == [queue.push("a", 4), queue.push("b", 9)]
-    with pytest.raises(ResourceError, match="is at 13, the limit is 10"):
+    with pytest.raises(ResourceError, match=": 13, and the limit is 10"):
         queue.push("c")
     assert QueueStats(2, 0, 1, 2, 13) == queue.stats()
     assert "a" == queue.pop()

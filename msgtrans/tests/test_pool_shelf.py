@@ -152,7 +152,7 @@ def test_the_line_is_bounded() -> None:
     """Beyond max_waiting a caller is refused, and counted."""
     pool = shelf(max_waiting=2)
     keys = [pool.wait(Caller(), 0) for _ in range(2)]
-    with pytest.raises(ResourceError, match="is at 2, the limit is 2"):
+    with pytest.raises(ResourceError, match=": 2, and the limit is 2"):
         pool.wait(Caller(), 0)
     pool.forget(keys[0])
     pool.wait(Caller(), 0)
@@ -261,11 +261,11 @@ def test_nothing_grows_while_connections_are_missing() -> None:
 def test_create_and_force_end_at_max_size() -> None:
     """Commands beyond max_size are refused with the numbers."""
     pool = started()
-    with pytest.raises(ResourceError, match="is at 9, the limit is 8"):
+    with pytest.raises(ResourceError, match=": 9, and the limit is 8"):
         pool.create(7)
     pool.create(5)
     assert (7, PoolExpanded(7, 8)) == (pool.goal, pool.force_expand(0))
-    with pytest.raises(ResourceError, match="is at 9, the limit is 8"):
+    with pytest.raises(ResourceError, match=": 9, and the limit is 8"):
         pool.force_expand(0)
 
 

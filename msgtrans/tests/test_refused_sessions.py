@@ -228,7 +228,7 @@ async def test_a_failure_of_the_server_is_worth_another_try(carrier: Carrier, un
         context.session.dismiss(ResourceError("patience", 1, 1))
 
     async with server, carrier.client(server) as client:
-        with pytest.raises(SessionClosedError, match=r"1011: patience is at 1, .*\); connect again") as caught:
+        with pytest.raises(SessionClosedError, match=r"1011: patience: 1, .*\); connect again") as caught:
             await client.request(b"")
         assert caught.value.retriable is True
 

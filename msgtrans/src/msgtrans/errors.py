@@ -186,7 +186,7 @@ class ResourceError(TransportError):
     retriable = True
 
     def __init__(self, resource: str, current: int, limit: int) -> None:
-        super().__init__(f"{resource} is at {current}, the limit is {limit}; wait until it falls, or raise the limit")
+        super().__init__(f"{resource}: {current}, and the limit is {limit}; wait until that falls, or raise the limit")
         self.resource = resource
         self.current = current
         self.limit = limit
