@@ -18,6 +18,7 @@ from msgtrans import (
     ConnectionPool,
     ExpertConfig,
     PerformanceConfig,
+    ServerStopped,
     SessionConfig,
     SmartPoolConfig,
     TransportClient,
@@ -26,6 +27,7 @@ from msgtrans import (
 from msgtrans import tuning as module
 from msgtrans.adapters.buffers import buffer_pool
 from msgtrans.autotune import cores, optimize_buffer_size, recommend_config
+from msgtrans.events import EventHub
 from msgtrans.tuning import LARGEST_BATCH, MOST_LARGE, SMALLEST_BATCH, Decision, Observation, Tuner, Tuning
 
 if TYPE_CHECKING:
@@ -255,6 +257,7 @@ async def test_sessions_are_tuned(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "msgtrans.tuning")
     server = TransportServer(tcp="127.0.0.1:0", connection=ConnectionConfig(metrics=False))
     server.on_request(lambda _: b"")
+    events = server.events()
     async with server, TransportClient(server.uris[0]) as client:
         tuning = server.tuning
         assert tuning is not None
@@ -264,12 +267,24 @@ async def test_sessions_are_tuned(caplog: pytest.LogCaptureFixture) -> None:
             tuning.look()
         (decision,) = tuning.decisions
         assert ("batch_size", 32, 100) == (decision.what, decision.before, decision.after)
+        assert [decision] == [event for event in iter(events.next_nowait, None) if isinstance(event, Decision)]
         assert 100 == server.sessions[1]._batch_least
         assert "batch_size: 32 -> 100, because packets have 16 bytes on average" in caplog.text
         async with TransportClient(server.uris[0]) as second:
             await second.request(b"")
             tuning.look()
             assert 100 == server.sessions[2]._batch_least
+
+
+def test_a_full_stream_keeps_the_latest_decision() -> None:
+    """Decisions that nobody reads do not pile up: of those that came to a full stream the latest stays."""
+    hub = EventHub(2, lambda: None, lambda: None)
+    events = hub.open()
+    told = [Decision("batch_size", number, number + 1, "", 0.0) for number in range(9)]
+    for decision in told:
+        hub.emit(decision)
+    hub.emit(ServerStopped())
+    assert [*told[:1], told[-1], ServerStopped()] == list(iter(events.next_nowait, None))
 
 
 async def test_the_timer_looks_and_stops(monkeypatch: pytest.MonkeyPatch, until: Until) -> None:

@@ -3,6 +3,7 @@
 Established is the first event of a session, Closed the last and the only one of its kind; a client has one session, so
 there they are what the specification calls Connected and Disconnected. Nothing confirms that a message was sent: that
 would be an event for each packet, to say what `packets_sent` counts; who must know asks for an answer.
+What an endpoint that is tuned decides appears as the `Decision` itself.
 Messages and requests appear here when no handler takes them. Every stream gets every event after it was made.
 Not here: which session is paused; the hub only says that there is no room, and later that there is again.
 """
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from msgtrans.resilience.states import StateChanged
+from msgtrans.tuning import Decision
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +79,7 @@ class ServerStopped(msgspec.Struct, frozen=True):
 
 
 Event: TypeAlias = (
-    Established | MessageReceived | RequestReceived | Closed | StateChanged | ServerStarted | ServerStopped
+    Established | MessageReceived | RequestReceived | Closed | StateChanged | Decision | ServerStarted | ServerStopped
 )
 
 
@@ -86,10 +88,10 @@ class EventStream:
 
     Holds at most `capacity` messages; then reading from the peers pauses until the consumer has caught up by half.
     In a stream that has no room, a session that came and went unseen (its Established unread, no message of it
-    waiting) is left out as a whole, and counted, and only the latest change of state stays. So messages are never lost
-    (unless the inbound strategy is DROP_OLDEST: then the oldest make way in a full stream, and are counted), every
-    Established that is read is followed by its Closed, and the stream never holds more than 3 `capacity` events and two
-    for each session that may be open.
+    waiting) is left out as a whole, and counted, and only the latest change of state and the latest decision of the
+    tuning stay. So messages are never lost (unless the inbound strategy is DROP_OLDEST: then the oldest make way in a
+    full stream, and are counted), every Established that is read is followed by its Closed, and the stream never holds
+    more than 3 `capacity` events and two for each session that may be open.
     A stream that nobody refers to any more is forgotten by its hub.
     """
 
@@ -97,10 +99,10 @@ class EventStream:
         "__weakref__",
         "_arrivals",
         "_capacity",
-        "_change",
         "_droppable",
         "_ended",
         "_hub",
+        "_latest",
         "_queue",
         "_sequence",
         "_waiter",
@@ -113,7 +115,7 @@ class EventStream:
         self._arrivals: dict[Session, int] = {}  # sessions of which nothing but Established waits here: its number
         self._droppable: deque[int] | None = deque() if displaces else None  # numbers of the messages here
         self._sequence = 0
-        self._change = -1  # the number of the latest change of state
+        self._latest: dict[type, int] = {}  # of a change of state, and of a decision: its number
         self._waiter: asyncio.Future[None] | None = None
         self._ended = False
 
@@ -170,10 +172,10 @@ class EventStream:
                     self._hub.leave_out()
                     self._shrunk()
                     return
-            case StateChanged():
+            case StateChanged() | Decision():
                 if self.full:
-                    self._queue.pop(self._change, None)
-                self._change = self._sequence
+                    self._queue.pop(self._latest.get(type(event), -1), None)
+                self._latest[type(event)] = self._sequence
             case MessageReceived(context) | RequestReceived(context):
                 self._arrivals.pop(context.session, None)
                 if self._droppable is not None and isinstance(event, MessageReceived):

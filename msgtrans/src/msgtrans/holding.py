@@ -26,7 +26,7 @@ from msgtrans.requests import PendingRequests
 from msgtrans.throttle import Throttle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from msgtrans.endpoint import Endpoint
     from msgtrans.errors import TransportError
@@ -87,6 +87,12 @@ class Holding(Commanding):
         limit, shared = config.rate_limit, endpoint.throttle
         limited = limit is not None or shared is not None
         self._throttle: Throttle | None = Throttle(limit, shared, self._active_at) if limited else None
+
+    def time_requests(
+        self, timed: Callable[[PendingRequests[asyncio.Future[Packet]]], PendingRequests[asyncio.Future[Packet]]]
+    ) -> None:
+        """For a monitor: let what `timed` makes of the requests that wait keep them from now on."""
+        self._pending = timed(self._pending)
 
     # Who has room
 

@@ -69,7 +69,7 @@ class Inbound(Holding):
         for packet in packets:
             kind = packet.packet_type
             if kind == RESPONSE:
-                waiter = pending.pop(packet.message_id)
+                waiter = pending.answer(packet.message_id)
                 if waiter is None or waiter.done():
                     endpoint.counters.stray_responses += 1
                 else:

@@ -113,6 +113,13 @@ class PendingRequests(Generic[W]):
                 del self._others[timeout]
         return entry[0]
 
+    answer = pop  # what a response does, told apart from other ends by those who count answers; no call more
+
+    def take_over(self, other: PendingRequests[W]) -> None:
+        """Go on in place of `other`, with what waits there; what it still takes out is out of both."""
+        for name in PendingRequests.__slots__:
+            setattr(self, name, getattr(other, name))
+
     def expire(self, now: float) -> list[tuple[W, float]]:
         """Take out every waiter whose deadline is not after `now`, each with the timeout it had."""
         expired: list[tuple[W, float]] = []

@@ -52,8 +52,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """Something was changed. what: "batch_size" or "large_buffers". before, after: packets or buffers. at: Unix
-    seconds.
+    """Something was changed; also an event in the streams of the endpoint. what: "batch_size" or "large_buffers".
+    before, after: packets or buffers. at: Unix seconds.
     """
 
     what: str
@@ -170,6 +170,7 @@ class Tuning:
         )
         for decision in self._tuner.observe(seen, time.time()):
             self._decisions.append(decision)
+            self._endpoint.hub.emit(decision)
             logger.info("%s: %d -> %d, because %s", decision.what, decision.before, decision.after, decision.why)
             if decision.what == "large_buffers":
                 pool = buffer_pool(asyncio.get_running_loop())

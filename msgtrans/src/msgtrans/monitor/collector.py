@@ -46,15 +46,17 @@ class MsgTransCollector(Collector):
         return []
 
     def _metric(self, family: Family) -> Metric:
-        names = [name for name, _ in self._labels + (family.values[0][0] if family.values else ())]
-        if family.latencies is not None:
+        first = family.values or family.histograms
+        names = [name for name, _ in self._labels + (first[0][0] if first else ())]
+        if family.kind == "histogram":
             bounds = (*(f"{bound:g}" for bound in BOUNDS), "+Inf")
             histogram = HistogramMetricFamily(family.name, family.help, labels=names)
-            histogram.add_metric(
-                [value for _, value in self._labels],
-                list(zip(bounds, cumulative(family.latencies.counts), strict=True)),
-                family.latencies.seconds,
-            )
+            for own, latencies in family.histograms:
+                histogram.add_metric(
+                    [text for _, text in self._labels + own],
+                    list(zip(bounds, cumulative(latencies.counts), strict=True)),
+                    latencies.seconds,
+                )
             return histogram
         kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
         metric = kind(family.name, family.help, labels=names)

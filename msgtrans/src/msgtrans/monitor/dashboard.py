@@ -55,7 +55,8 @@ class Dashboard(msgspec.Struct, frozen=True, kw_only=True):
     again, None when hardly any were borrowed. alerts: of CPU only when it looks back for a second or more, of the other
     figures when there is enough to judge by. health_score: 100 when no level is reached; each of the five levels takes
     up to 20 away, all of it at ten times the level for latency and errors, at 100 % for CPU and memory, at half of the
-    level for the hit rate.
+    level for the hit rate. asked_qps: requests of our own answered per second; asked_p50_us, asked_p99_us: microseconds
+    until their answers, rounded up to a bucket. 0 without any, and without detailed monitoring.
     """
 
     current_qps: float
@@ -70,6 +71,9 @@ class Dashboard(msgspec.Struct, frozen=True, kw_only=True):
     hit_rate_percent: float | None
     alerts: list[Alert]
     health_score: float
+    asked_qps: float = 0.0
+    asked_p50_us: float = 0.0
+    asked_p99_us: float = 0.0
 
     @property
     def alert_count(self) -> int:
@@ -119,4 +123,7 @@ def assess(
         hit_rate_percent=hit_rate,
         alerts=alerts,
         health_score=score,
+        asked_qps=rates.asked.count / rates.seconds if rates.seconds else 0.0,
+        asked_p50_us=rates.asked.percentile(0.5) * 1e6,
+        asked_p99_us=rates.asked.percentile(0.99) * 1e6,
     )

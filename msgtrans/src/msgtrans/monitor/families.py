@@ -77,13 +77,21 @@ Labels = tuple[tuple[str, str], ...]
 
 
 class Family(msgspec.Struct, frozen=True):
-    """One metric. name: without the `_total` of counters. values: by labels. latencies: of a histogram, instead."""
+    """One metric. name: without the `_total` of counters. values: by labels. latencies: of a histogram, instead; each:
+    of a histogram by labels.
+    """
 
     name: str
     kind: Kind
     help: str
     values: list[tuple[Labels, float]] = []
     latencies: Latencies | None = None
+    each: list[tuple[Labels, Latencies]] = []
+
+    @property
+    def histograms(self) -> list[tuple[Labels, Latencies]]:
+        """What it has of these, by labels."""
+        return self.each if self.latencies is None else [((), self.latencies)]
 
 
 def families(stats: EndpointStats, *, started_at: float | None = None) -> list[Family]:
@@ -133,6 +141,15 @@ def protocol_families(protocols: Mapping[str, Sample]) -> list[Family]:
     ]
 
 
+def asked_families(together: Latencies, sessions: list[tuple[Labels, Latencies]]) -> list[Family]:
+    """How long requests of our own waited for their answers. sessions: by labels."""
+    text = "time that requests of ours waited for their answers"
+    return [
+        Family("msgtrans_answer_wait_seconds", "histogram", text, latencies=together),
+        Family("msgtrans_session_answer_wait_seconds", "histogram", f"{text}, by session", each=sessions),
+    ]
+
+
 def monitor_families(dashboard: Dashboard, latencies: Latencies | None, samples: int) -> list[Family]:
     """What a monitor knows beside the counters."""
     alerts: list[tuple[Labels, float]] = [((("what", alert.what),), 1.0) for alert in dashboard.alerts]
@@ -154,12 +171,12 @@ def render(found: Iterable[Family], labels: Labels = ()) -> str:
         name = f"{family.name}_total" if family.kind == "counter" else family.name
         lines += [f"# HELP {name} {family.help}", f"# TYPE {name} {family.kind}"]
         lines += [f"{name}{_labels(labels + own)} {_number(value)}" for own, value in family.values]
-        if family.latencies is not None:
-            counts = cumulative(family.latencies.counts)
+        for own, latencies in family.histograms:
+            counts = cumulative(latencies.counts)
             for bound, count in zip((*(f"{bound:g}" for bound in BOUNDS), "+Inf"), counts, strict=True):
-                lines.append(f"{name}_bucket{_labels((*labels, ('le', bound)))} {count}")
-            lines.append(f"{name}_count{_labels(labels)} {counts[-1]}")
-            lines.append(f"{name}_sum{_labels(labels)} {_number(family.latencies.seconds)}")
+                lines.append(f"{name}_bucket{_labels((*labels, *own, ('le', bound)))} {count}")
+            lines.append(f"{name}_count{_labels(labels + own)} {counts[-1]}")
+            lines.append(f"{name}_sum{_labels(labels + own)} {_number(latencies.seconds)}")
     return "\n".join(lines) + "\n"
 
 

@@ -21,7 +21,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """Totals at one moment, of an endpoint, a protocol or a session. at: seconds of `time.monotonic`.
 
     sessions: open now. errors: as `EndpointStats.errors().total`, of an endpoint. cpu: seconds of processor time that
-    this process has used, of an endpoint. latencies: of requests that came in, with detailed monitoring.
+    this process has used, of an endpoint. latencies: of requests that came in, of an endpoint with detailed monitoring.
+    asked: of requests of our own until their answers, of an endpoint or session with detailed monitoring.
     """
 
     at: float
@@ -33,12 +34,13 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     errors: int = 0
     cpu: float = 0.0
     latencies: Latencies | None = None
+    asked: Latencies | None = None
 
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True):
     """Per second, over `seconds`; all 0 while there are no two samples. cpu: processors used, 1 for one of them.
 
-    latencies: of requests handled in that time.
+    latencies: of requests handled in that time. asked: of requests of our own that were answered in it.
     """
 
     seconds: float = 0.0
@@ -49,6 +51,7 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
     errors: float = 0.0
     cpu: float = 0.0
     latencies: Latencies = Latencies()
+    asked: Latencies = Latencies()
 
 
 class History:
@@ -114,5 +117,10 @@ def between(then: Sample, now: Sample) -> Rates:
         bytes_received=(now.bytes_received - then.bytes_received) / seconds,
         errors=(now.errors - then.errors) / seconds,
         cpu=(now.cpu - then.cpu) / seconds,
-        latencies=now.latencies.since(then.latencies or Latencies()) if now.latencies is not None else Latencies(),
+        latencies=_since(then.latencies, now.latencies),
+        asked=_since(then.asked, now.asked),
     )
+
+
+def _since(then: Latencies | None, now: Latencies | None) -> Latencies:
+    return now.since(then or Latencies()) if now is not None else Latencies()

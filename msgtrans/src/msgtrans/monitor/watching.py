@@ -11,6 +11,7 @@ Not here: what figures mean (`dashboard`), and how others get them (`families`, 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import inspect
 import logging
 import time
@@ -23,10 +24,18 @@ from msgtrans.config.performance import AlertLevels, PerformanceConfig
 from msgtrans.errors import ConfigurationError, ResourceError
 from msgtrans.field_types import check_type, shown
 from msgtrans.middleware.base import Middleware
+from msgtrans.monitor.asking import TimedRequests
 from msgtrans.monitor.dashboard import Dashboard, assess
-from msgtrans.monitor.families import families, monitor_families, protocol_families, render, worker_families
+from msgtrans.monitor.families import (
+    asked_families,
+    families,
+    monitor_families,
+    protocol_families,
+    render,
+    worker_families,
+)
 from msgtrans.monitor.history import History, Sample
-from msgtrans.monitor.latency import LatencyHistogram
+from msgtrans.monitor.latency import Latencies, LatencyHistogram
 from msgtrans.monitor.memory import memory_allowed, memory_used
 from msgtrans.stats import EndpointStats
 
@@ -37,13 +46,16 @@ if TYPE_CHECKING:
     from msgtrans.errors import TransportError
     from msgtrans.events import CloseReason
     from msgtrans.handlers import Answer, Context, RequestHandler
-    from msgtrans.monitor.families import Family
+    from msgtrans.monitor.families import Family, Labels
+    from msgtrans.packet import Packet
+    from msgtrans.requests import PendingRequests
     from msgtrans.session import Session
 
 WINDOW: Final = 10.0  # seconds that the dashboard looks back
 SHARE: Final = 100  # samples take one part in so many of the time, at most
 CHECKED: Final = 1.0  # seconds between two looks at the alerts
 FOLLOWED: Final = 100  # sessions with a history of their own at once
+TOLD: Final = 20  # sessions that Prometheus is told of
 logger = logging.getLogger("msgtrans.monitor")
 
 
@@ -51,9 +63,9 @@ class Monitor:
     """Watches one endpoint while it is entered. Make it before the first session; it belongs to the endpoint's loop.
 
     config: how closely. alerts: from where on it warns, in the log and in the dashboard; default what config says.
-    last_error: of the last
-    session that ended with one, with detailed monitoring. Requests are timed from where they come in to the answer of
-    their handler, inside of middleware that is used already; those answered later by hand are not.
+    last_error: of the last session that ended with one, with detailed monitoring. Requests are timed from where they
+    come in to the answer of their handler, inside of middleware that is used already; those answered later by hand are
+    not. Requests of our own are timed from the call to the answer.
     Raises ConfigurationError for what is no endpoint and, with detailed monitoring, while sessions are open.
     """
 
@@ -80,6 +92,8 @@ class Monitor:
         self.samples = 0
         self._endpoint = endpoint
         self._histogram = LatencyHistogram() if self.config.enable_detailed_monitoring else None
+        self._answers = LatencyHistogram() if self._histogram is not None else None
+        self._asking: dict[Session, TimedRequests[asyncio.Future[Packet]]] = {}
         self._history = self._new_history()
         self._protocols: dict[str, History] = {}
         self._ended: dict[str, list[int]] = {}  # by protocol: what sessions that are closed moved
@@ -134,8 +148,18 @@ class Monitor:
             if len(self._followed) >= FOLLOWED:
                 raise ResourceError("sessions that are followed", len(self._followed), FOLLOWED)
             found = self._followed[session] = self._new_history()
-            found.add(_sample_of([session], time.monotonic()))
+            found.add(self._sample_of_one(session, time.monotonic()))
         return found
+
+    def asked(self, session: Session | None = None) -> Latencies:
+        """How long requests of our own waited for their answers, on one open session since it opened, or in all.
+
+        Empty without detailed monitoring. Requests without an answer do not count.
+        """
+        if session is None:
+            return self._answers.read() if self._answers is not None else Latencies()
+        timed = self._asking.get(session)
+        return timed.latencies if timed is not None else Latencies()
 
     def dashboard(self, seconds: float = WINDOW) -> Dashboard:
         """The last seconds, 10 by default, at a glance."""
@@ -157,6 +181,7 @@ class Monitor:
             *families(self._endpoint.stats(), started_at=self._endpoint.started_at),
             *protocol_families(latest),
             *monitor_families(self.dashboard(), latencies, self.samples),
+            *(asked_families(self.asked(), self._busiest_asking()) if self._answers is not None else ()),
         ]
 
     def prometheus(self) -> str:
@@ -180,14 +205,19 @@ class Monitor:
                 errors=stats.errors().total,
                 cpu=time.process_time(),
                 latencies=self._histogram.read() if self._histogram is not None else None,
+                asked=self._answers.read() if self._answers is not None else None,
             )
         )
         if self._histogram is not None:
             self._sample_protocols(now)
         for session, history in list(self._followed.items()):
-            history.add(_sample_of([session], now))
+            history.add(self._sample_of_one(session, now))
             if session.close_reason is not None:
                 del self._followed[session]
+                self._asking.pop(session, None)
+
+    def _sample_of_one(self, session: Session, now: float) -> Sample:
+        return msgspec.structs.replace(_sample_of([session], now), asked=self.asked(session))
 
     def _sample_protocols(self, now: float) -> None:
         by_protocol: dict[str, list[Session]] = {name: [] for name in self._ended}
@@ -246,8 +276,33 @@ class Monitor:
     def _new_history(self) -> History:
         return History(self.config.metrics_history_size, self.config.monitoring_retention)
 
+    def _busiest_asking(self) -> list[tuple[Labels, Latencies]]:
+        """Sessions that had answers, those with most of them first."""
+        found = [
+            (session, timed.latencies) for session, timed in self._asking.items() if timed.answered and session.is_open
+        ]
+        busiest = heapq.nlargest(TOLD, found, key=lambda each: each[1].count)
+        return [
+            ((("session", str(session.id)), ("peer", str(session.peer_address or ""))), latencies)
+            for session, latencies in busiest
+        ]
+
+    def session_began(self, session: Session) -> None:
+        """For its middleware: a session is ready."""
+        together = self._answers
+        if together is None:
+            return
+
+        def timed(plain: PendingRequests[asyncio.Future[Packet]]) -> PendingRequests[asyncio.Future[Packet]]:
+            self._asking[session] = made = TimedRequests(plain, together, time.perf_counter)
+            return made
+
+        session.time_requests(timed)
+
     def session_ended(self, session: Session) -> None:
         """For its middleware: a session is closed."""
+        if session not in self._followed:
+            self._asking.pop(session, None)
         if session.close_error is not None:
             self.last_error = session.close_error
         totals = self._ended.setdefault(session.protocol, [0, 0, 0, 0])
@@ -256,11 +311,15 @@ class Monitor:
 
 
 class _Watch(Middleware):
-    """Times requests, and keeps what sessions moved that are closed."""
+    """Times requests both ways, and keeps what sessions moved that are closed."""
 
     def __init__(self, monitor: Monitor, histogram: LatencyHistogram) -> None:
         self._monitor = monitor
         self._record = histogram.record
+
+    def connected(self, session: Session) -> None:
+        """Time what is asked on it."""
+        self._monitor.session_began(session)
 
     def request(self, context: Context, call: RequestHandler) -> Answer | Awaitable[Answer]:
         """Time it."""
