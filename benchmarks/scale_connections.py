@@ -378,18 +378,19 @@ async def measure(plan: Plan, arguments: argparse.Namespace) -> tuple[Told, Coun
                 say(f"-- {part.__name__}")
                 await part()
 
-        async with asyncio.timeout(arguments.within):
-            doing = [asyncio.create_task(work()), asyncio.create_task(guard(available()))]
-            try:
-                await asyncio.wait(doing, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in doing:
-                    task.cancel()
-            for outcome in await asyncio.gather(*doing, return_exceptions=True):
-                if isinstance(outcome, Failure):
-                    run.problems[str(outcome)] += 1
-                elif isinstance(outcome, Exception):
-                    raise outcome
+        doing = [asyncio.create_task(work()), asyncio.create_task(guard(available()))]
+        try:
+            done, _ = await asyncio.wait(doing, return_when=asyncio.FIRST_COMPLETED, timeout=arguments.within)
+        finally:
+            for task in doing:
+                task.cancel()
+        if not done:
+            run.problems[f"it did not end within {arguments.within:g} s"] += 1
+        for outcome in await asyncio.gather(*doing, return_exceptions=True):
+            if isinstance(outcome, Failure):
+                run.problems[str(outcome)] += 1
+            elif isinstance(outcome, Exception):
+                raise outcome
         return run.figures, +run.problems
 
 

@@ -98,7 +98,7 @@ def numbers(text: str) -> dict[str, int]:
     for line in text.splitlines():
         name, colon, rest = line.partition(":")
         words = rest.split()
-        if colon and words and words[0].isdecimal():
+        if colon and " " not in name and words and words[0].isdecimal():
             found[name] = int(words[0]) * (1024 if words[1:] == ["kB"] else 1)
     return found
 
