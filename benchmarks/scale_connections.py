@@ -262,7 +262,7 @@ class Run:
         """Close all connections, and see what remains."""
         await self._all("rest")
         start = time.monotonic()
-        self._note(await self._all("close"))
+        await self._all("close")
         while total(found := await self._desks("look"), "open"):
             if time.monotonic() - start > PATIENCE:
                 break
