@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from msgtrans.cli.top import Look
     from msgtrans.middleware import WorkerSummary
+    from msgtrans.monitor.latency import Latencies
 
 TRAFFIC: Final = frozenset(
     {
@@ -110,6 +111,8 @@ def _watched(look: Look, columns: int) -> list[Text]:
         if watched.alerts:
             line.append(f"; {'; '.join(watched.alerts)}".replace("_", " "), style="bold red")
         lines.append(line)
+    if look.asked is not None:
+        lines.append(Text(f"{whose}own requests: {look.asked.count:,} answered, {_waits(look.asked)}"))
     if len(watched.protocols) > 1:
         each = (
             f"{protocol.name} {plural(protocol.sessions, 'session')} {protocol.packets_received:,.0f} in/s "
@@ -131,6 +134,10 @@ def _whose(look: Look) -> str:
     if worker is None:
         return "one worker: " if look.statistics.workers else ""
     return f"worker {worker}: "
+
+
+def _waits(asked: Latencies) -> str:
+    return f"p50 {asked.percentile(0.5) * 1e6:,.0f} us, p99 {asked.percentile(0.99) * 1e6:,.0f} us"
 
 
 def _events(look: Look) -> list[Text]:
@@ -178,7 +185,9 @@ def _sessions(look: Look, most: int, *, wide: bool) -> Table:
     table.add_column("on")
     peer = f"peer, {whose.removesuffix(': ')} only" if (whose := _whose(look)) else "peer"
     table.add_column(peer, overflow="ellipsis", no_wrap=True, ratio=1)
-    for name in ("open", "in/s", "out/s", *(("queued", "asked") if wide else ())):
+    more = ("queued", "asked") if wide else ()
+    waits = ("p50 us", "p99 us") if wide and look.answers else ()
+    for name in ("open", "in/s", "out/s", *more, *waits):
         table.add_column(name, justify="right", no_wrap=True)
     for session, rate in busiest[:most]:
         table.add_row(
@@ -189,5 +198,12 @@ def _sessions(look: Look, most: int, *, wide: bool) -> Table:
             f"{rate.packets_in:,.0f}" if rate else "-",
             f"{rate.packets_out:,.0f}" if rate else "-",
             *((volume(session.outbound_bytes), str(session.pending)) if wide else ()),
+            *(_columns(look.answers.get(session.id)) if waits else ()),
         )
     return table
+
+
+def _columns(asked: Latencies | None) -> tuple[str, str]:
+    if asked is None:
+        return "-", "-"
+    return f"{asked.percentile(0.5) * 1e6:,.0f}", f"{asked.percentile(0.99) * 1e6:,.0f}"

@@ -14,6 +14,7 @@ import msgspec
 from msgtrans.cli.target import plain, told_plainly
 from msgtrans.errors import TransportError, TransportTimeoutError
 from msgtrans.middleware import ServerStatistics, SessionSummary, fetch_statistics
+from msgtrans.monitor.latency import Latencies
 from msgtrans.stats import EndpointStats
 
 if TYPE_CHECKING:
@@ -41,7 +42,9 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     rates: of all sessions; sessions, workers: of those that were there both times, by id, by process. None and empty
     without a look before.
     opened: connections per second. grown: by how much counters have grown, those that have. trouble: why there is
-    nothing newer, empty when all is well. trend: packets per second, both ways together, of the last 40 looks.
+    nothing newer, empty when all is well. trend: packets per second, both ways together, of the last 40 looks. asked,
+    answers: how long requests of the server's own that were answered between the two looks waited for it, all together
+    and by session id; only where there were some.
     """
 
     uri: str
@@ -53,6 +56,8 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     grown: dict[str, int] = {}
     trouble: str = ""
     trend: tuple[float, ...] = ()
+    asked: Latencies | None = None
+    answers: dict[int, Latencies] = {}
 
     def busiest(self) -> list[tuple[SessionSummary, Rates | None]]:
         """The sessions told of, the busiest now first."""
@@ -89,6 +94,14 @@ def compare(uri: str, before: Look | None, now: ServerStatistics) -> Look:
             for worker in now.workers
             if worker.pid in others
         },
+        asked=_answered(then.watched.asked, now.watched.asked) if then.worker == now.worker else None,
+        answers={
+            session.id: found
+            for session in now.sessions
+            if then.worker == now.worker
+            and session.id in known
+            and (found := _answered(known[session.id].asked, session.asked)) is not None
+        },
         opened=(now.counters.connections_total - then.counters.connections_total) / seconds,
         grown={
             name: growth
@@ -101,6 +114,11 @@ def compare(uri: str, before: Look | None, now: ServerStatistics) -> Look:
 def counters(stats: EndpointStats) -> dict[str, int]:
     """All of them by name, those of newer versions included."""
     return {name: getattr(stats, name) for name in stats.__struct_fields__}
+
+
+def _answered(then: Latencies | None, now: Latencies | None) -> Latencies | None:
+    found = now.since(then or Latencies()) if now is not None else Latencies()
+    return found if found.count > 0 else None
 
 
 def _rates(then: EndpointStats | SessionSummary, now: EndpointStats | SessionSummary, seconds: float) -> Rates:

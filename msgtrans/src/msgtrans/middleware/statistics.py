@@ -19,6 +19,7 @@ import msgspec
 from msgtrans._version import __version__
 from msgtrans.errors import ConfigurationError
 from msgtrans.middleware.base import Middleware
+from msgtrans.monitor.latency import Latencies
 from msgtrans.stats import EndpointStats
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from msgtrans.client import TransportClient
     from msgtrans.endpoint import Endpoint
     from msgtrans.handlers import Answer, Context, RequestHandler
+    from msgtrans.monitor.watching import Monitor
     from msgtrans.session import Session
     from msgtrans.workers.link import WorkerLink
     from msgtrans.workers.messages import Group
@@ -44,6 +46,7 @@ class SessionSummary(msgspec.Struct, frozen=True, kw_only=True):
     """One open session. peer: "host:port", empty where the transport knows no addresses; seconds: since it opened.
 
     outbound_bytes: queued, and not taken by the system yet. pending: requests of the server's own not answered yet.
+    asked: how long those that were answered waited for it, with detailed monitoring; None without any.
     """
 
     id: int
@@ -56,6 +59,7 @@ class SessionSummary(msgspec.Struct, frozen=True, kw_only=True):
     bytes_received: int
     outbound_bytes: int
     pending: int
+    asked: Latencies | None = None
 
 
 class WorkerSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +92,7 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
 
     health: 100 when all is well, down to 0; alerts: "what value, level level". p99_latency_us: microseconds to handle
     requests. All None or empty without a monitor. protocols: with detailed monitoring. decisions: the last 5 of the
-    tuning, as "what before -> after".
+    tuning, as "what before -> after: why". asked: as of a session, of all together.
     """
 
     health: float | None = None
@@ -96,6 +100,7 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
     alerts: list[str] = []
     protocols: list[ProtocolSummary] = []
     decisions: list[str] = []
+    asked: Latencies | None = None
 
 
 class ServerStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,7 +195,7 @@ def statistics_of(endpoint: Endpoint, name: str = "msgtrans") -> ServerStatistic
 
 def _watched(endpoint: Endpoint) -> Watched:
     tuned = endpoint.tuning.decisions[-TOLD:] if endpoint.tuning is not None else ()
-    decisions = [f"{decision.what} {decision.before} -> {decision.after}" for decision in tuned]
+    decisions = [f"{decision.what} {decision.before} -> {decision.after}: {decision.why}" for decision in tuned]
     if endpoint.monitor is None:
         return Watched(decisions=decisions)
     board = endpoint.monitor.dashboard()
@@ -211,7 +216,13 @@ def _watched(endpoint: Endpoint) -> Watched:
             for rates in (history.rates(WINDOW),)
         ],
         decisions=decisions,
+        asked=_asked(endpoint.monitor),
     )
+
+
+def _asked(monitor: Monitor | None, session: Session | None = None) -> Latencies | None:
+    found = monitor.asked(session) if monitor is not None else Latencies()
+    return found if found.count else None
 
 
 def of_group(one: ServerStatistics, group: Group) -> ServerStatistics:
@@ -252,6 +263,7 @@ def _summary(session: Session, now: float) -> SessionSummary:
         bytes_received=info.bytes_received,
         outbound_bytes=stats.outbound_bytes,
         pending=stats.pending_requests,
+        asked=_asked(session.endpoint.monitor, session),
     )
 
 
