@@ -8,22 +8,28 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from typing import TypeAlias
 
-from soak_payloads import check_answer
+from soak_payloads import ANSWER, check, check_answer, make, numbered
 from soak_server import BACK, ECHO, LATE, LATE_BY, SILENT, TALLY
 from soak_world import ASKING, CARRIERS, STREAMS, Carrier, Sent, World
 
 from msgtrans import (
+    Closed,
     Compression,
     ConnectionPool,
+    Established,
+    EventStream,
     Flag,
+    MessageReceived,
     ReconnectingClient,
     ReconnectingConfig,
     ResourceError,
     RetryConfig,
     SessionClosedError,
     SmartPoolConfig,
+    ThreadSender,
     TransportClient,
     TransportError,
     TransportTimeoutError,
@@ -46,6 +52,8 @@ def loads() -> dict[str, Load]:
     found["workers"] = workers
     found["limited"] = limited
     found["statistics"] = statistics
+    found["threads"] = threads
+    found["events"] = events
     return found
 
 
@@ -277,3 +285,52 @@ async def statistics(world: World) -> None:
                     world.went_wrong("statistics", error, cut=False)
                 if world.chance.random() < 0.3:
                     break
+
+
+async def threads(world: World) -> None:
+    """Messages from another thread: all come, in their order."""
+    sent = Sent(world)
+    async with world.client(world.config(STREAMS[0])) as client:
+        while await world.pause(0.5):
+            several = [sent.payload(world.chance.randrange(2000), request=False) for _ in range(100)]
+            async with ThreadSender(client.session) as sender:
+                await asyncio.to_thread(_send_all, sender, several)
+            world.seen["messages of threads"] += len(several)
+        told = json.loads((await client.request(b"%d" % sent.stream, biz_type=TALLY)).payload)
+    sent.compare("threads", told, cut=False)
+
+
+def _send_all(sender: ThreadSender, several: list[bytes]) -> None:
+    for payload in several:
+        sender.send(payload)
+
+
+async def events(world: World) -> None:
+    """A client whose events are read, a little late: the first is Established, the last Closed, none is left out."""
+    client = TransportClient(world.config(STREAMS[0]), session=ASKING)
+    stream = client.events()
+    with world.counting(client):
+        async with client:
+            reading = asyncio.ensure_future(_read_events(world, stream))
+            while await world.pause(0.5):
+                await client.request(make(numbered(world.stream(), 1), 50), biz_type=ECHO)
+        numbers = await reading
+    if any(later != one + 1 for one, later in pairwise(numbers)):
+        world.faults.note(f"events told of broadcasts {numbers}")
+    if client.stats().unseen_sessions:
+        world.faults.note("an event stream that was read has left out a session")
+
+
+async def _read_events(world: World, stream: EventStream) -> list[int]:
+    """The numbers of the broadcasts that it told of."""
+    numbers: list[int] = []
+    kinds: list[type[object]] = []
+    async for event in stream:
+        kinds.append(type(event))
+        if isinstance(event, MessageReceived):
+            numbers.append(check(event.context.payload) & ~ANSWER)
+        await asyncio.sleep(world.chance.random() * 0.5)
+    if kinds[0] is not Established or kinds[-1] is not Closed:
+        world.faults.note(f"events began with {kinds[0]} and ended with {kinds[-1]}")
+    world.seen["events"] += len(kinds)
+    return numbers

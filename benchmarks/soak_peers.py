@@ -1,6 +1,7 @@
 """Peers without sessions, for the soak and churn programs: slow ones, vanishing ones, and what is no protocol at all.
 
-They speak TCP, under TLS and WebSocket too: what a server makes of broken handshakes belongs to it.
+They speak TCP, where TLS and WebSocket are expected too, and throw datagrams: what a server makes of broken handshakes
+belongs to it.
 Not here: clients that behave (`soak_loads.py`).
 """
 
@@ -27,7 +28,7 @@ UPGRADE = (
     b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
-PORTS = ("tcp", "tls", "ws", "wss", "limited", "workers")
+PORTS = ("tcp", "tls", "ws", "wss", "limited", "workers", "quic")
 
 
 def garbage(chance: random.Random) -> bytes:
@@ -53,8 +54,11 @@ def garbage(chance: random.Random) -> bytes:
 async def rude(world: World) -> None:
     """Connect to any of the ports, send garbage, and go in one of several ways."""
     while await world.pause(8.0):
-        port = world.ports[world.chance.choice(PORTS)]
-        await visit(port, garbage(world.chance), world.chance)
+        name = world.chance.choice(PORTS)
+        if name == "quic":
+            throw(world.ports[name], world.chance)
+        else:
+            await visit(world.ports[name], garbage(world.chance), world.chance)
         world.seen["rude visits"] += 1
 
 
@@ -78,6 +82,14 @@ async def visit(port: int, data: bytes, chance: random.Random, *, stay: float = 
         return
     finally:
         writer.transport.abort() if chance.random() < 0.5 else writer.close()
+
+
+def throw(port: int, chance: random.Random) -> None:
+    """Datagrams that are nothing, or begin as those of QUIC do."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as thrown:
+        for _ in range(chance.randrange(10)):
+            head = chance.choice((b"", b"\xc3\x00\x00\x00\x01\x08", b"\x40", b"\xff\x00\x00\x00\x00\x08"))
+            thrown.sendto(head + chance.randbytes(chance.choice((0, 20, 1200))), ("127.0.0.1", port))
 
 
 async def vanishing(world: World) -> None:
