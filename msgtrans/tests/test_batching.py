@@ -182,3 +182,41 @@ async def test_statistics() -> None:
     assert (1750, 2, 0.2) == (stats.average_latency_ns, stats.average_batch_size, stats.error_rate)
     assert (2, 4 * 17 * 8 / 2) == (stats.throughput_pps(2), stats.bandwidth_bps(2))
     assert ProtocolStats() == empty
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, float("nan"), float("inf"), True, "5", None])
+async def test_counts_are_whole_and_positive(count: int) -> None:
+    """A number of packets that is none is refused, and nothing is sent or taken; so is an odd capacity."""
+    session, link, endpoint = open_session()
+    batches = PacketBatches(session, inlet=endpoint.events())
+    batches.send_nowait(Packet(0, 1))
+    with pytest.raises(ConfigurationError, match=r"^max_packets: .*; use a whole number from 1 up"):
+        batches.process_batch(count)
+    with pytest.raises(ConfigurationError, match=r"^max_reads: .*; use a whole number from 1 up"):
+        batches.batch_read(count)
+    with pytest.raises(ConfigurationError, match=r"^capacity: .*; use a whole number from 1 up"):
+        PacketBatches(session, capacity=count)
+    assert (1, []) == (len(batches), link.writes)
+
+
+@pytest.mark.parametrize("wrong", [5, "session", b"", PacketBatches])
+async def test_arguments_of_other_kinds_are_refused(wrong: object) -> None:
+    """A session, a stream and a clock are needed, and the error says which."""
+    session, _, _ = open_session()
+    with pytest.raises(ConfigurationError, match=r"^session: .*client\.session"):
+        PacketBatches(wrong)  # type: ignore[arg-type]  # on purpose
+    with pytest.raises(ConfigurationError, match=r"^inlet: .*endpoint\.events"):
+        PacketBatches(session, inlet=wrong)  # type: ignore[arg-type]  # on purpose
+    if not callable(wrong):
+        with pytest.raises(ConfigurationError, match=r"^clock: "):
+            PacketBatches(session, clock=wrong)  # type: ignore[arg-type]  # on purpose
+
+
+async def test_what_is_no_packet_is_refused() -> None:
+    """Something else than a packet is refused where it is given, and nothing of it is queued."""
+    session, _, _ = open_session()
+    batches = PacketBatches(session)
+    for wrong in (None, b"x"):
+        with pytest.raises(TypeError, match="a Packet is needed"):
+            batches.send_nowait(wrong)  # type: ignore[arg-type]  # on purpose
+    assert 0 == len(batches)

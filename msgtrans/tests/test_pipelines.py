@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 from memory_link import MemoryLink, open_session, turn
 
 from msgtrans import (
+    Backpressure,
     BackpressureError,
     CloseReason,
     ConfigurationError,
+    Flag,
+    LocalProtocolError,
     Packet,
     Session,
     SessionClosedError,
@@ -20,6 +24,7 @@ from msgtrans import (
     TransportServer,
 )
 from msgtrans.flow.pipelines import (
+    CAPACITY,
     ActorStats,
     BatchCompleted,
     Connected,
@@ -30,9 +35,6 @@ from msgtrans.flow.pipelines import (
     SessionPipelines,
     Shutdown,
 )
-
-if TYPE_CHECKING:
-    pass
 
 if TYPE_CHECKING:
     from .conftest import Until
@@ -247,20 +249,161 @@ async def test_a_session_that_ends_by_itself() -> None:
         await pipelines.get_stats()
 
 
-async def test_a_packet_that_cannot_go() -> None:
-    """A packet that cannot be sent is told and counted, to its caller too if that waits, and the others go on."""
+WRONG = [
+    (None, TypeError, "a Packet is needed, not NoneType"),
+    (b"x", TypeError, "a Packet is needed, not bytes"),
+    (Packet(0, 0, "text"), TypeError, "payload must be bytes"),  # type: ignore[arg-type]  # on purpose
+    (Packet(0, 0, b"", biz_type=999), LocalProtocolError, "biz_type 999"),
+    (Packet(1, 1, b"a request"), LocalProtocolError, "type 1 cannot go in a batch"),
+    (Packet(2, 1, b"a response"), LocalProtocolError, "type 2 cannot go in a batch"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "kind", "words"), WRONG)
+async def test_a_packet_that_cannot_go(wrong: Packet, kind: type[Exception], words: str) -> None:
+    """What cannot be sent is refused to its caller, however it is given, and the pipelines go on."""
     session, link, _ = open_session()
     pipelines = SessionPipelines(session)
     events = pipelines.events()
     async with pipelines:
-        await pipelines.send(Packet(1, 1, b"a request"))
+        for give in (pipelines.send, pipelines.send_packet):
+            with pytest.raises(kind, match=words):
+                await give(wrong)
+        with pytest.raises(kind, match=words):
+            pipelines.send_nowait(wrong)
         await pipelines.send(packet(0))
-        with pytest.raises(Exception, match="type 2 cannot go in a batch"):
-            await pipelines.send_packet(Packet(2, 1, b"a response"))
+        await pipelines.send_packet(packet(1))
         stats = await pipelines.get_stats()
-    assert 2 == stats.error_count
-    assert 2 == len([event async for event in events if isinstance(event, Failed)])
-    assert [b"0"] == [sent.payload for sent in link.sent()]
+    refused = 3 if kind is LocalProtocolError else 0  # the others are no packets at all
+    assert refused == stats.error_count == len([event async for event in events if isinstance(event, Failed)])
+    assert [b"0", b"1"] == sorted(sent.payload for sent in link.sent())
+
+
+async def test_a_packet_that_the_session_refuses() -> None:
+    """A packet that the strategy of the session refuses is told and counted, and the others go on."""
+    session, link, _ = open_session(SessionConfig(high_water=100, outbound_strategy=Backpressure.REJECT))
+    pipelines = SessionPipelines(session)
+    events = pipelines.events()
+    async with pipelines:
+        link.blocked = True
+        session.send_nowait(b"first")
+        await turn()
+        session.send_nowait(bytes(200))
+        await pipelines.send(packet(0))
+        await turn()
+        link.unblock()
+        await pipelines.send(packet(1))
+        await turn()
+        assert 1 == (await pipelines.get_stats()).error_count
+    assert [BackpressureError] == [type(event.error) async for event in events if isinstance(event, Failed)]
+    assert [b"1"] == [sent.payload for sent in link.sent()[2:]]
+
+
+@pytest.mark.parametrize("close_session", [True, False])
+async def test_what_was_taken_leaves(close_session: bool) -> None:
+    """A packet whose `send` returned leaves before the end, and who waits for room is served or told (case 28)."""
+    session, link, _ = open_session()
+    pipelines = SessionPipelines(session)
+    events = pipelines.events()
+    taken: list[int] = []
+
+    async def bring(number: int) -> None:
+        with suppress(SessionClosedError):
+            while True:
+                if number % 3:
+                    await pipelines.send(packet(number))
+                else:
+                    with suppress(BackpressureError):
+                        pipelines.send_nowait(packet(number))
+                        taken.append(number)
+                    await asyncio.sleep(0)
+                    continue
+                taken.append(number)
+
+    bringing = [asyncio.create_task(bring(number)) for number in range(2000)]
+    await turn()
+    pipelines.start()
+    await turn()
+    stats = await pipelines.shutdown(close_session=close_session)
+    await asyncio.gather(*bringing)
+    assert len(taken) > CAPACITY
+    assert sorted(taken) == sorted(int(sent.payload) for sent in link.sent())
+    assert (len(taken), 0) == (stats.packets_sent, stats.error_count)
+    assert Shutdown(0) == [event async for event in events][-1]
+    assert close_session is not session.is_open
+
+
+@pytest.mark.parametrize("started", [True, False])
+async def test_all_who_wait_learn_of_the_end(started: bool) -> None:
+    """However many wait for room in either pipeline, all come back when the session is lost, or nothing ever ran."""
+    config = SessionConfig(high_water=100, command_high_water=100, graceful_timeout=0.05)
+    session, link, _ = open_session(config)
+    pipelines = SessionPipelines(session)
+    events = pipelines.events()
+    link.blocked = True
+    session.send_nowait(b"first")
+    await turn()
+    for flags in (0, Flag.HIGH_PRIORITY):
+        session.send_nowait(bytes(200), flags=flags)
+    if started:
+        pipelines.start()
+    waiting = [
+        asyncio.create_task(give(packet(number)))
+        for number in range(3 * CAPACITY)
+        for give in (pipelines.send, pipelines.send_packet)
+    ]
+    await turn()
+    if started:
+        session.lost(None)
+        await turn()
+    else:
+        await pipelines.shutdown()
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(None), SessionClosedError} == set(map(type, results))
+    dropped, failed = 0, 0
+    async for event in events:
+        dropped += event.dropped if isinstance(event, Shutdown) else 0
+        failed += isinstance(event, Failed)
+    returned = sum(result is None for result in results)
+    assert pipelines._stats.packets_sent + dropped <= returned <= pipelines._stats.packets_sent + dropped + failed
+
+
+async def test_shutdown_behind_commands_that_are_stuck() -> None:
+    """Commands that the peer does not take hold the end up for no longer than graceful_timeout."""
+    session, link, _ = open_session(SessionConfig(command_high_water=100, graceful_timeout=0.05))
+    pipelines = SessionPipelines(session)
+    pipelines.start()
+    link.blocked = True
+    session.send_nowait(b"first")
+    await turn()
+    session.send_nowait(bytes(200), flags=Flag.HIGH_PRIORITY)
+    stuck = [asyncio.create_task(pipelines.send_packet(packet(number))) for number in range(2 * CAPACITY)]
+    await turn()
+    await pipelines.shutdown(close_session=False)
+    results = await asyncio.gather(*stuck, return_exceptions=True)
+    assert [SessionClosedError] * 2 * CAPACITY == list(map(type, results))
+    assert session.is_open
+
+
+async def test_who_cancels_waiting_for_room_leaves_nothing() -> None:
+    """A packet whose `send` was cancelled while it waited for room is not sent, and the next in line is."""
+    session, link, _ = open_session()
+    pipelines = SessionPipelines(session)
+    for number in range(CAPACITY):
+        await pipelines.send(packet(number))
+    cancelled, behind = (asyncio.create_task(pipelines.send(packet(number))) for number in (5000, 6000))
+    await turn()
+    cancelled.cancel()
+    async with pipelines:
+        await behind
+    assert [*range(CAPACITY), 6000] == [int(sent.payload) for sent in link.sent()]
+
+
+@pytest.mark.parametrize("session", [None, 5, "session", Session])
+async def test_pipelines_want_a_session(session: object) -> None:
+    """Something else than a session is refused, with what to give."""
+    with pytest.raises(ConfigurationError, match=r"^session: .*client\.session"):
+        SessionPipelines(session)  # type: ignore[arg-type]  # on purpose
 
 
 async def test_what_was_received() -> None:

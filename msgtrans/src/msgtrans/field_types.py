@@ -64,6 +64,12 @@ def check_number(field: str, value: object, *, whole: bool = False) -> None:
         raise ConfigurationError(field, f"is {shown(field, value)}; use {kind.wanted}")
 
 
+def check_count(field: str, value: object, least: int = 1) -> None:
+    """Refuse with ConfigurationError an argument that is no whole number from `least` up."""
+    if type(value) is not int or value < least:
+        raise ConfigurationError(field, f"is {shown(field, value)}; use a whole number from {least} up")
+
+
 def check_seconds(field: str, value: object, *, zero: bool = False) -> None:
     """Refuse with ConfigurationError an argument that is no finite time above 0; with `zero`, 0 will do."""
     if (

@@ -14,12 +14,10 @@ from msgtrans.commands import COMMAND, FLAGS_AT
 from msgtrans.errors import BackpressureError, LocalProtocolError
 from msgtrans.info import SessionState
 from msgtrans.outbound import TYPE_AT
-from msgtrans.packet import ONE_WAY
+from msgtrans.packet import ONE_WAY, Packet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from msgtrans.packet import Packet
 
 _OPEN: Final = SessionState.OPEN
 
@@ -82,8 +80,11 @@ class Forwarding(Closing):
     def encode_message(self, packet: Packet) -> bytes:
         """The bytes of a one-way packet, within this session's limits; a message id of 0 becomes the next one.
 
-        Raises LocalProtocolError, also for other packets: answers need their request, and requests somebody who waits.
+        Raises LocalProtocolError, also for other packets: answers need their request, and requests somebody who waits;
+        TypeError for what is none.
         """
+        if not isinstance(packet, Packet):
+            raise TypeError(f"a Packet is needed, not {type(packet).__name__}; use Packet(0, 0, payload)")
         if packet.packet_type != ONE_WAY:
             raise LocalProtocolError(
                 f"a packet of type {packet.packet_type} cannot go in a batch; use Session.request and Context.respond"

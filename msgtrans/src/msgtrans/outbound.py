@@ -20,8 +20,8 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
 from msgtrans.config import Backpressure
-from msgtrans.errors import BackpressureError, ConfigurationError, TransportTimeoutError
-from msgtrans.field_types import check_number
+from msgtrans.errors import BackpressureError, TransportTimeoutError
+from msgtrans.field_types import check_count
 from msgtrans.packet import ONE_WAY
 
 if TYPE_CHECKING:
@@ -242,9 +242,7 @@ class Outbound(ABC):
         """Let batches shrink to `least` packets, from 1 up, instead of `SessionConfig.batch_size`, and grow to 32 times
         that. Does nothing where batching is turned off. Raises ConfigurationError for what is no such number.
         """
-        check_number("least", least, whole=True)
-        if least < 1:
-            raise ConfigurationError("least", f"is {least}; use a whole number from 1 up")
+        check_count("least", least)
         if self._config.optimizations.batching:
             self._batch_least, self._batch_most = least, least * GROWTH
             self._batch = min(max(self._batch, least), self._batch_most)

@@ -18,16 +18,15 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from msgtrans.errors import BackpressureError, ConfigurationError, TransportError
-from msgtrans.events import MessageReceived, RequestReceived
-from msgtrans.field_types import check_number
+from msgtrans.events import EventStream, MessageReceived, RequestReceived
+from msgtrans.field_types import check_callable, check_count, shown
+from msgtrans.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from msgtrans.events import EventStream
     from msgtrans.handlers import Context
     from msgtrans.packet import Packet
-    from msgtrans.session import Session
 
 BATCH: Final = 32  # packets
 
@@ -93,9 +92,12 @@ class PacketBatches:
         inlet: EventStream | None = None,
         clock: Callable[[], int] = perf_counter_ns,
     ) -> None:
-        check_number("capacity", capacity, whole=True)
-        if capacity < 1:
-            raise ConfigurationError("capacity", f"is {capacity}; use a whole number from 1 up")
+        if not isinstance(session, Session):
+            raise ConfigurationError("session", f"is {shown('', session)}; use a Session, as client.session")
+        if not (inlet is None or isinstance(inlet, EventStream)):
+            raise ConfigurationError("inlet", f"is {shown('', inlet)}; use a stream, endpoint.events(), or None")
+        check_count("capacity", capacity)
+        check_callable("clock", clock)
         self.session = session
         self.capacity = capacity
         self.stats = ProtocolStats()
@@ -134,8 +136,10 @@ class PacketBatches:
     def process_batch(self, max_packets: int = BATCH) -> list[Packet]:
         """Send up to `max_packets` of the queue, in order, in one write if they have no more than 64 KiB.
 
-        Returns them; none while the peer takes less than it is sent: then they stay queued. Raises SessionClosedError.
+        Returns them; none while the peer takes less than it is sent: then they stay queued. Raises SessionClosedError,
+        and ConfigurationError for another number than 1 or more.
         """
+        check_count("max_packets", max_packets)
         queue = self._queue
         batch = [queue[at] for at in range(min(max_packets, len(queue)))]
         if not batch or not self.session.send_together([frame for _, frame, _ in batch]):
@@ -153,8 +157,10 @@ class PacketBatches:
     def batch_read(self, max_reads: int = BATCH) -> list[Context]:
         """Up to `max_reads` messages and requests that are here already; stops at the first moment there is none.
 
-        For messages of which no handler takes any. Raises ConfigurationError without an inlet.
+        For messages of which no handler takes any. Raises ConfigurationError without an inlet, and for another number
+        than 1 or more.
         """
+        check_count("max_reads", max_reads)
         if self._inlet is None:
             raise ConfigurationError("inlet", "is missing; give PacketBatches a stream, endpoint.events()")
         here: list[Context] = []

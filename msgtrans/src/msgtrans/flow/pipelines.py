@@ -22,18 +22,18 @@ from typing import TYPE_CHECKING, Final, Self, TypeAlias
 import msgspec
 
 from msgtrans.errors import BackpressureError, ConfigurationError, SessionClosedError, TransportError
-from msgtrans.field_types import check_number
+from msgtrans.field_types import check_count, shown
+from msgtrans.flow.inlets import Inlet
 from msgtrans.pool.streams import PoolHub, PoolStream
+from msgtrans.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from msgtrans.handlers import Context
     from msgtrans.packet import Packet
-    from msgtrans.session import Session
 
 CAPACITY: Final = 1024  # commands, packets, and events of a stream that may wait
-_END: Final = None  # behind the last packet
 
 
 class Connected(msgspec.Struct, frozen=True):
@@ -88,6 +88,8 @@ class Shutdown(msgspec.Struct, frozen=True):
     dropped: int
 
 
+_Data: TypeAlias = tuple[int, bytes]  # an id, and an encoded packet
+_Command: TypeAlias = "tuple[Callable[[], Awaitable[object]], asyncio.Future[None]]"
 PipelineEvent: TypeAlias = Connected | PacketSent | PacketReceived | BatchCompleted | Failed | HealthCheck | Shutdown
 
 
@@ -128,23 +130,22 @@ class SessionPipelines:
     """
 
     def __init__(self, session: Session, max_batch_size: int = 32) -> None:
-        check_number("max_batch_size", max_batch_size, whole=True)
-        if max_batch_size < 1:
-            raise ConfigurationError("max_batch_size", f"is {max_batch_size}; use a whole number from 1 up")
+        if not isinstance(session, Session):
+            raise ConfigurationError("session", f"is {shown('', session)}; use a Session, as client.session")
+        check_count("max_batch_size", max_batch_size)
         self.session = session
         self.max_batch_size = max_batch_size
         self._stats = ActorStats()
         self._hub: PoolHub[PipelineEvent] = PoolHub(CAPACITY)
-        self._data: asyncio.Queue[Packet | None] = asyncio.Queue(CAPACITY)
-        self._commands: asyncio.Queue[tuple[Callable[[], Awaitable[object]], asyncio.Future[object]]] = asyncio.Queue(
-            CAPACITY
-        )
+        self._data: Inlet[_Data] = Inlet(CAPACITY)
+        self._commands: Inlet[_Command] = Inlet(CAPACITY)
         self._closing = False  # no more data is taken
         self._ended = False
-        self._batch: deque[Packet | None] = deque()  # taken from the queue, and not sent yet
+        self._batch: deque[_Data] = deque()  # taken from the queue, and not sent yet
         self._let_go = asyncio.Event()  # of the session, which stays open
         self._runs: asyncio.Task[None] | None = None
         self._data_task: asyncio.Task[None] | None = None
+        self._shuts_down: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         self.start()
@@ -166,21 +167,19 @@ class SessionPipelines:
     # Data
 
     async def send(self, packet: Packet) -> None:
-        """Queue a one-way packet of data; waits while the queue is full. Raises SessionClosedError."""
+        """Queue a one-way packet of data; waits while the queue is full. Cancelled while waiting, it is not sent.
+
+        It is encoded here, so mistakes show here. Raises SessionClosedError, LocalProtocolError (limits, other
+        packets), TypeError.
+        """
         self._check_open(data=True)
-        await self._data.put(packet)
-        if self._ended:
-            if self._runs is None or self._runs.done():  # else it will do that, and count
-                self._discard()
-            raise self._closed_error()
+        await self._data.put(self._encode(packet))
 
     def send_nowait(self, packet: Packet) -> None:
         """As `send`, without waiting. Raises BackpressureError when the queue is full."""
         self._check_open(data=True)
-        try:
-            self._data.put_nowait(packet)
-        except asyncio.QueueFull:
-            raise BackpressureError("packets in a data pipeline", self._data.qsize(), CAPACITY) from None
+        if not self._data.put_nowait(self._encode(packet)):
+            raise BackpressureError("packets in a data pipeline", len(self._data), CAPACITY)
 
     def received(self, context: Context) -> None:
         """Tell of a message, for statistics and events: a message handler, or called by one."""
@@ -195,17 +194,15 @@ class SessionPipelines:
     async def send_packet(self, packet: Packet) -> None:
         """Send a one-way packet ahead of all data. Returns when the session has taken it.
 
-        Raises SessionClosedError, LocalProtocolError, BackpressureError under the strategy REJECT.
+        Raises SessionClosedError, LocalProtocolError, TypeError, BackpressureError under the strategy REJECT.
         """
-        await self._command(lambda: self._send(packet, command=True))
+        self._check_open()
+        message = self._encode(packet)
+        await self._command(lambda: self._send(message, command=True))
 
     async def get_stats(self) -> ActorStats:
         """The counters, once all commands before this one are done."""
-
-        async def stats() -> None:
-            """Nothing to do: it was this command's turn."""
-
-        await self._command(stats)
+        await self._command(_nothing)
         return copy(self._stats)
 
     async def health_check(self) -> HealthCheck:
@@ -217,7 +214,7 @@ class SessionPipelines:
             session = self.session
             health = HealthCheck(
                 healthy=session.is_open and not session.congested,
-                queued=self._data.qsize(),
+                queued=len(self._data),
                 outbound_bytes=session.stats().outbound_bytes,
             )
             self._emit(health)
@@ -228,14 +225,18 @@ class SessionPipelines:
     async def shutdown(self, *, close_session: bool = True) -> ActorStats:
         """Send what is queued, close the session gracefully, end both pipelines; returns the final counters.
 
-        What the session does not take within its `graceful_timeout` is dropped. May be called again.
+        Commands that wait, and `send`s that wait for room, go before. What the session does not take within its
+        `graceful_timeout` is dropped, and counted in the event Shutdown; who still waits gets SessionClosedError. May
+        be called again, and cancelled, which does not stop it.
         close_session: off to leave the session open, as the end of `async with` does.
         """
         if self._runs is None:
-            self._ended = self._closing = True
+            self._end()
         elif not self._ended:
-            with suppress(SessionClosedError):  # it was closed meanwhile, which comes to the same
-                await self._command(lambda: self._shut_down(close_session=close_session))
+            self._closing = True
+            if self._shuts_down is None:
+                self._shuts_down = asyncio.get_running_loop().create_task(self._shut_down(close_session=close_session))
+            await asyncio.wait((self._runs, self._shuts_down))
         if self._runs is not None:
             await asyncio.wait((self._runs,))
         if close_session:
@@ -254,36 +255,26 @@ class SessionPipelines:
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._closing = self._ended = True
+            self._ended = True
             for task in (*tasks, *ends):
                 task.cancel()
             await asyncio.gather(*tasks, *ends, return_exceptions=True)
-            while not self._commands.empty():
-                _, answer = self._commands.get_nowait()
-                if not answer.done():
-                    answer.set_exception(self._closed_error())
-            self._emit(Shutdown(self._discard()))
-            self._hub.end()
+            self._end()
 
     async def _run_data(self) -> None:
-        ended = False
-        while not ended:
-            batch = self._batch
-            batch.append(await self._data.get())
-            while len(batch) < self.max_batch_size and not self._data.empty():
-                batch.append(self._data.get_nowait())
+        """Until no more data will come."""
+        batch = self._batch
+        while await self._data.has_more():
+            while len(batch) < self.max_batch_size and len(self._data):
+                batch.append(self._data.take())
             sent = 0
             while batch:
-                packet = batch[0]
-                if packet is _END:
-                    ended = True
+                try:
+                    await self._send(batch[0], command=False)
+                except TransportError as error:
+                    self._fail(error)
                 else:
-                    try:
-                        await self._send(packet, command=False)
-                    except TransportError as error:
-                        self._fail(error)
-                    else:
-                        sent += 1
+                    sent += 1
                 batch.popleft()
             if sent:
                 self._stats.batch_operations += 1
@@ -292,35 +283,45 @@ class SessionPipelines:
             await asyncio.sleep(0)  # the batch leaves with this turn of the loop, and commands get theirs
 
     async def _run_commands(self) -> None:
-        while True:
-            work, answer = await self._commands.get()
+        while await self._commands.has_more():
+            work, answer = self._commands.take()
             try:
                 await work()
-            except TransportError as error:
-                self._fail(error)
-                if not answer.done():
-                    answer.set_exception(error)
             except asyncio.CancelledError:
                 if not answer.done():
                     answer.set_exception(self._closed_error())
                 raise
+            except Exception as error:  # noqa: BLE001 - it is its caller's
+                if isinstance(error, TransportError):
+                    self._fail(error)
+                if not answer.done():
+                    answer.set_exception(error)
             else:
                 if not answer.done():
                     answer.set_result(None)
 
-    async def _send(self, packet: Packet, *, command: bool) -> None:
-        frame = self.session.encode_message(packet)
+    def _encode(self, packet: Packet) -> _Data:
+        """What is queued: mistakes are those of the caller."""
+        try:
+            frame = self.session.encode_message(packet)
+        except TransportError as error:
+            self._fail(error)
+            raise
+        return packet.message_id, frame
+
+    async def _send(self, message: _Data, *, command: bool) -> None:
+        packet_id, frame = message
         await self.session.forward(frame, command=command)
         self._stats.packets_sent += 1
         self._stats.bytes_sent += len(frame)
         if self._hub.streams:
-            self._hub.emit(PacketSent(packet.message_id, len(frame)))
+            self._hub.emit(PacketSent(packet_id, len(frame)))
 
     async def _shut_down(self, *, close_session: bool) -> None:
-        self._closing = True
-        with suppress(TimeoutError):
+        self._data.finish()
+        with suppress(TimeoutError, SessionClosedError):  # closed meanwhile, which comes to the same
             async with asyncio.timeout(self.session.config.graceful_timeout):
-                await self._data.put(_END)
+                await self._command(_nothing)
                 if self._data_task is not None:
                     await asyncio.wait((self._data_task,))
         if close_session:
@@ -330,11 +331,20 @@ class SessionPipelines:
 
     async def _command(self, work: Callable[[], Awaitable[object]]) -> None:
         self._check_open()
-        answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         await self._commands.put((work, answer))
-        if self._ended:
-            raise self._closed_error()
         await answer
+
+    def _end(self) -> None:
+        """Nothing goes on any more: all who wait learn of it, and what did not leave is counted."""
+        self._closing = self._ended = True
+        for _, answer in self._commands.end(self._closed_error):
+            if not answer.done():
+                answer.set_exception(self._closed_error())
+        dropped = len(self._batch) + len(self._data.end(self._closed_error))
+        self._batch.clear()
+        self._emit(Shutdown(dropped))
+        self._hub.end()
 
     def _check_open(self, *, data: bool = False) -> None:
         if self._ended or (data and self._closing):
@@ -343,13 +353,6 @@ class SessionPipelines:
     def _closed_error(self) -> SessionClosedError:
         return SessionClosedError(f"the pipelines of session {self.session.id} have ended; make others for another")
 
-    def _discard(self) -> int:
-        dropped = sum(packet is not _END for packet in self._batch)
-        self._batch.clear()
-        while not self._data.empty():
-            dropped += self._data.get_nowait() is not _END
-        return dropped
-
     def _fail(self, error: TransportError) -> None:
         self._stats.error_count += 1
         self._emit(Failed(error))
@@ -357,3 +360,7 @@ class SessionPipelines:
     def _emit(self, event: PipelineEvent) -> None:
         if self._hub.streams:
             self._hub.emit(event)
+
+
+async def _nothing() -> None:
+    """A command of which only the turn matters."""
