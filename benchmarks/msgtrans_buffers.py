@@ -1,16 +1,21 @@
 """What a pool of buffers is worth: beside bytearray(), in the decoder, and on real connections.
 
+The decoder uses it from 128 to 192 KiB; `--unbounded` lets it use it above as well, to see why it does not. "keeping"
+is a process whose allocator gives back less: MALLOC_MMAP_THRESHOLD_ is 4 MiB, MALLOC_TRIM_THRESHOLD_ 16 MiB.
+
 Each measurement of decoder and connections runs in a process of its own, because glibc decides by what a process has
 freed before whether memory goes back to the system; "after 16 MiB" is a process that has freed a block of that size.
 The kinds alternate; figures are medians. Time is processor time: of the decoder's thread, or of the server's process.
 
-    python benchmarks/msgtrans_buffers.py [--rounds 5] [--json]
+    python benchmarks/msgtrans_buffers.py [--rounds 5] [--unbounded] [--json]
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
+import os
 import subprocess
 import sys
 import time
@@ -30,6 +35,7 @@ from msgtrans import (
     SessionConfig,
     TransportClient,
     TransportServer,
+    codec,
     encode,
 )
 
@@ -37,7 +43,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 KIB, MIB = 1 << 10, 1 << 20
-SIZES = (32 * KIB, 64 * KIB, 100 * KIB, 256 * KIB, MIB, 4 * MIB, 8 * MIB)
+SIZES = (100 * KIB, 136 * KIB, 160 * KIB, 190 * KIB, 256 * KIB, MIB)
+KEEPING = {"MALLOC_MMAP_THRESHOLD_": str(4 * MIB), "MALLOC_TRIM_THRESHOLD_": str(16 * MIB)}
 CODEC = CodecOptions(max_payload_size=16 * MIB)
 READ = 64 * KIB
 HELD = 16  # buffers in use at once
@@ -149,8 +156,56 @@ def measure_server(size: int, *, pooled: bool) -> float:
             server.kill()
 
 
+async def echo(size: int, in_flight: int, *, pooled: bool) -> float:
+    """Microseconds of the processor for a request and an answer as large, client and server in this process."""
+    config = SessionConfig(codec=CODEC, optimizations=Optimizations(buffer_pool=pooled))
+    server = TransportServer(tcp="127.0.0.1:0", session=config)
+    server.on_request(lambda context: context.payload)
+    payload, times = bytes(size), max(12, 48 * MIB // size) // in_flight + 1
+    async with server, TransportClient(server.uris[0], session=config) as client:
+
+        async def ask() -> None:
+            for _ in range(times):
+                await client.request(payload)
+
+        await client.request(payload)
+        before = time.process_time_ns()
+        await asyncio.gather(*(ask() for _ in range(in_flight)))
+        return (time.process_time_ns() - before) / times / in_flight / 1000
+
+
+def measure_echo(size: int, in_flight: int, *, pooled: bool, keeping: bool, unbounded: bool) -> float:
+    """`echo` in a process of its own."""
+    command = [sys.executable, __file__, "--echo", str(size), str(in_flight), "--pool", str(int(pooled))]
+    if unbounded:
+        command.append("--unbounded")
+    environment = os.environ | (KEEPING if keeping else {})
+    return float(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
+
+
+def measure_requests(rounds: int, *, unbounded: bool) -> dict[str, dict[int, float]]:
+    """Medians of `echo` by what was measured and size, and of the ratios without to with the pool, both orders."""
+    seen: dict[str, dict[int, list[float]]] = {}
+    for turn in range(rounds):
+        for size in SIZES:
+            for in_flight in (1, 4):
+                for keeping in (False, True):
+                    kind = f"{in_flight} in flight{', keeping' if keeping else ''}"
+                    found = {
+                        pooled: measure_echo(size, in_flight, pooled=pooled, keeping=keeping, unbounded=unbounded)
+                        for pooled in ((False, True) if turn % 2 else (True, False))
+                    }
+                    for name, value in (
+                        (kind, found[False]),
+                        (f"{kind}, pool", found[True]),
+                        (f"{kind}, % of with the pool", 100 * found[False] / found[True]),
+                    ):
+                        seen.setdefault(name, {}).setdefault(size, []).append(value)
+    return {kind: {size: median(values) for size, values in sizes.items()} for kind, sizes in seen.items()}
+
+
 def measure(rounds: int) -> dict[str, dict[int, float]]:
-    """Medians of everything that takes processes, by what was measured and size."""
+    """Medians of decoder and server, by what was measured and size."""
     kinds: dict[str, Callable[[int], float]] = {
         "decoder": lambda size: measure_decoder(size, pooled=False, primed=False),
         "decoder, pool": lambda size: measure_decoder(size, pooled=True, primed=False),
@@ -181,22 +236,34 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--unbounded", action="store_true", help="pool buffers for packets above 192 KiB as well")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--echo", type=int, nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--decode", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--pool", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--primed", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.unbounded:
+        codec.MOST_ASSEMBLED = sys.maxsize
+    if arguments.echo:
+        print(uvloop.run(echo(*arguments.echo, pooled=bool(arguments.pool))))
+        return
     if arguments.decode:
         print(decode(arguments.decode, pooled=bool(arguments.pool), primed=bool(arguments.primed)))
         return
     if arguments.serve:
         uvloop.run(serve(pooled=bool(arguments.pool)))
         return
+    asked = measure_requests(arguments.rounds, unbounded=arguments.unbounded)
+    if arguments.unbounded:
+        show("microseconds of the processor for a request and its answer, both this large", asked)
+        return
     alone, together = raw(), measure(arguments.rounds)
     if arguments.json:
-        print(json.dumps({"raw_ns": alone, "packet_us": together}))
+        print(json.dumps({"raw_ns": alone, "packet_us": together, "request_us": asked}))
         return
+    show("microseconds of the processor for a request and its answer, both this large", asked)
     show("nanoseconds for a buffer, taken and given back", alone)
     show("microseconds of the processor for a packet", together)
 

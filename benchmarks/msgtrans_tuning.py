@@ -20,20 +20,18 @@ from statistics import median
 
 import uvloop
 
-from msgtrans import BufferLimits, Monitor, PerformanceConfig, SessionConfig, TransportClient, TransportServer
-from msgtrans.adapters.buffers import buffer_pool
+from msgtrans import Monitor, PerformanceConfig, SessionConfig, TransportClient, TransportServer
 from msgtrans.tuning import Tuning
 
-KIB, MIB = 1 << 10, 1 << 20
+KIB = 1 << 10
 REQUESTS = ("requests", "nothing", "sampling", "details", "tuning")
 LOADS = {
     REQUESTS[0]: REQUESTS[1:],
     "messages of 64 B": ("as it is", "tuned"),
     "messages of 32 KiB": ("as it is", "tuned"),
-    "messages of 8 MiB": ("as it is", "tuned"),
 }
-SIZES = {"messages of 64 B": 64, "messages of 32 KiB": 32 * KIB, "messages of 8 MiB": 8 * MIB}
-BATCHES = {"messages of 64 B": 100, "messages of 32 KiB": 8, "messages of 8 MiB": 8}
+SIZES = {"messages of 64 B": 64, "messages of 32 KiB": 32 * KIB}
+BATCHES = {"messages of 64 B": 100, "messages of 32 KiB": 8}
 CLIENTS, IN_FLIGHT = 4, 64
 
 
@@ -74,8 +72,6 @@ async def messages(load: str, kind: str, seconds: float) -> float:
     """Microseconds of this process for a one-way message, sent by four clients as fast as they are taken."""
     room = max(2 * SIZES[load], 256 * KIB)
     config = SessionConfig(batch_size=BATCHES[load] if kind == "tuned" else 32, high_water=room, max_outbound=4 * room)
-    if kind == "tuned" and SIZES[load] > 128 * KIB:  # smaller ones borrow no buffers
-        buffer_pool(asyncio.get_running_loop()).set_limits(BufferLimits(large=200))
     arrived = 0
     payload = bytes(SIZES[load])
     server = TransportServer(tcp="127.0.0.1:0", session=config)

@@ -22,12 +22,14 @@ from msgtrans.packet import unpack_header as _unpack_header
 if TYPE_CHECKING:
     from msgtrans.pool.buffers import BufferPool
 
-ASSEMBLED: Final = 2 * PIECE  # bytes; above it a packet of several reads is put together in pieces of a pool
+ASSEMBLED: Final = 2 * PIECE  # bytes; above it a packet of several reads is put together in pieces of a pool,
+MOST_ASSEMBLED: Final = 3 * PIECE + HEADER_SIZE  # up to so many; beyond, pieces cost more than they bring
 
 _PLAIN: Final = PLAIN_MARKER
 logger = logging.getLogger(__name__)
 __all__ = [
     "ASSEMBLED",
+    "MOST_ASSEMBLED",
     "PLAIN_MARKER",
     "CodecOptions",
     "PacketDecoder",
@@ -99,9 +101,9 @@ class PacketDecoder:
     got, then closes. When `more` is true, `feed` stopped early because it has inflated `max_inflated_size` bytes:
     call `feed(b"")` in a later turn of the loop. `bad_compression` counts payloads handed over as they came. While
     `halted` is false, none of the three needs a look.
-    buffers: lends the memory in which packets above 128 KiB that come in several reads are put together; call `release`
-    then when the stream ends. None: each has a buffer of its own. recognition: whether plain packets, and a single one,
-    take a shorter way; what comes out is the same.
+    buffers: lends the memory in which packets of 128 to 192 KiB that come in several reads are put together; call
+    `release` then when the stream ends. None: each has a buffer of its own. recognition: whether plain packets, and a
+    single one, take a shorter way; what comes out is the same.
     """
 
     __slots__ = (
@@ -217,7 +219,7 @@ class PacketDecoder:
                 self._head = (marker, kind, biz_type, message_id, ext_size, size, flags)
                 self._need = stop - at
                 buffers = self._buffers
-                if buffers is None or self._need <= ASSEMBLED or end - at < PIECE // 2:
+                if buffers is None or not ASSEMBLED < self._need <= MOST_ASSEMBLED or end - at < PIECE // 2:
                     self._rest = bytearray(data[at:])
                 else:
                     self._rest = Assembly(self._need, buffers)
@@ -251,7 +253,7 @@ class PacketDecoder:
         if isinstance(rest, bytearray):
             buffers = self._buffers
             # Pieces only for a packet of which half a piece is here: announcing one must not cost us memory.
-            if buffers is None or self._need <= ASSEMBLED or len(rest) + len(data) < PIECE // 2:
+            if buffers is None or not ASSEMBLED < self._need <= MOST_ASSEMBLED or len(rest) + len(data) < PIECE // 2:
                 rest += data
                 return None if len(rest) < self._need else self._take_out(rest, packets)
             pieces = self._rest = Assembly(self._need, buffers)

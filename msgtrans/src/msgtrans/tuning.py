@@ -1,9 +1,10 @@
 """Tune batches and buffers to the load that is seen while it runs (specification 5.7), and tell each decision.
 
 `Tuner` decides from observations; `Tuning` is the timer that feeds it and does what it says.
-Two things are tuned: how many large buffers are kept, which may pay with packets of several MiB, and how small batches
-may become when a link falls behind, of which no gain was measured (`docs/performance.md`). Small and medium buffers are
-borrowed by nobody here, and all connections read into one buffer of 64 KiB, so there is nothing to tune.
+Two things are tuned: how many large buffers are kept, for very many packets that are put together at once, and how
+small batches may become when a link falls behind; no gain was measured of either (`docs/performance.md`). Small and
+medium buffers are borrowed by nobody here, and all connections read into one buffer of 64 KiB, so there is nothing to
+tune.
 Not here: the batches and the buffers.
 """
 

@@ -17,8 +17,8 @@ class Optimizations(msgspec.Struct, frozen=True, kw_only=True):
     """Which short ways a session takes; by default all but one.
 
     batching: data leaves in batches; off: packet by packet, so that whatever is urgent waits for one at most.
-    buffer_pool: large packets of several reads are put together in buffers that are used again; off by default, as it
-        pays below about half a MiB only.
+    buffer_pool: packets of 128 to 192 KiB that come in several reads are put together in buffers that are used again;
+        off by default, as it pays only where the allocator gives memory back to the system each time.
     coalescing: what one turn of the loop sends leaves in one write, answers to what one read brought included; off: one
         write per packet, at once.
     recognition: plain packets, and reads of a single one, are recognised by their header and take a shorter way.
