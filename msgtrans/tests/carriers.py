@@ -1,6 +1,6 @@
-"""The transports on which the same tests run: TCP and WebSocket, plain and inside TLS, with raw peers for each.
+"""The transports on which the same tests run: TCP and WebSocket, plain and inside TLS, and QUIC; with raw peers.
 
-Not here: what is tested.
+Not here: what is tested, and the raw peer of QUIC (`quic_peer`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,13 @@ import zlib
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
+from quic_peer import RawQuicPeer, first_flight
+
 from msgtrans import TransportClient, TransportServer
 from msgtrans.config import (
     NO_RETRY,
+    QuicClientConfig,
+    QuicServerConfig,
     TcpClientConfig,
     TcpServerConfig,
     TlsClientConfig,
@@ -33,8 +37,9 @@ if TYPE_CHECKING:
     from msgtrans.config import Address, SessionConfig
 
 LIMIT = 10.0  # seconds after which a wait in a test has failed
-TCP, TLS, WS, WSS = ("tcp", "tls", "ws", "wss")
-CARRIERS = (TCP, TLS, WS, WSS)
+TCP, TLS, WS, WSS, QUIC = ("tcp", "tls", "ws", "wss", "quic")
+CARRIERS = (TCP, TLS, WS, WSS, QUIC)
+SERVERS = {WS: WebSocketServerConfig, WSS: WebSocketServerConfig, QUIC: QuicServerConfig}
 FRAME = 16 << 20  # bytes that a frame may have by default
 
 
@@ -215,12 +220,13 @@ class Carrier:
     def __init__(self, name: str, certificates: Certificates | None) -> None:
         self.name = name
         self.certificates = certificates
-        self.framed = name in {WS, WSS}
+        self.upgrades = name in {WS, WSS}
+        self.framed = self.upgrades or name == QUIC  # each packet is told apart from the next before it is looked at
         self.tls = certificates and TlsClientConfig(ca_file=certificates.authority_file)
 
-    def listener(self, **options: object) -> TcpServerConfig | WebSocketServerConfig:
+    def listener(self, **options: object) -> TcpServerConfig | WebSocketServerConfig | QuicServerConfig:
         """Options of a listener on a free port of this machine."""
-        kind = WebSocketServerConfig if self.framed else TcpServerConfig
+        kind = SERVERS.get(self.name, TcpServerConfig)
         tls = self.certificates and TlsServerConfig(certificate_file=self.certificates.server_file)
         return kind(**{"bind_address": "127.0.0.1:0", "tls": tls} | options)
 
@@ -231,9 +237,13 @@ class Carrier:
     def address(self, server: TransportServer) -> Address:
         return server.addresses[0]
 
-    def target(self, server: TransportServer, **options: object) -> TcpClientConfig | WebSocketClientConfig:
+    def target(
+        self, server: TransportServer, **options: object
+    ) -> TcpClientConfig | WebSocketClientConfig | QuicClientConfig:
         """Options of a connection to that server, tried once."""
         common = {"tls": self.tls, "retry_config": NO_RETRY} | options
+        if self.name == QUIC:
+            return QuicClientConfig(target_address=str(self.address(server)), **common)
         if self.framed:
             return WebSocketClientConfig(target_url=f"{self.name}://{self.address(server)}/", **common)
         return TcpClientConfig(target_address=str(self.address(server)), **common)
@@ -244,10 +254,31 @@ class Carrier:
         """A client of that server."""
         return TransportClient(self.target(server), session=session, **options)
 
+    def many(self, count: int) -> int:
+        """So many, or a tenth of it where each costs ten times as much."""
+        return count // 10 if self.name == QUIC else count
+
+    async def connect_and_say(self, server: TransportServer, said: bytes) -> asyncio.BaseTransport:
+        """Say something instead of a handshake, or nothing, and return what to abort."""
+        loop = asyncio.get_running_loop()
+        if self.name == QUIC:
+            transport, _ = await loop.create_datagram_endpoint(
+                asyncio.DatagramProtocol, remote_addr=self.address(server)
+            )
+            transport.sendto(said or first_flight())
+            return transport
+        _, writer = await asyncio.open_connection(*self.address(server))
+        writer.write(said)
+        return writer.transport
+
     @asynccontextmanager
     async def raw(self, server: TransportServer | int, *, opened: bool = True) -> AsyncIterator[RawPeer]:
         """A raw connection to a server or port; not `opened`, its handshake is still to be done (that of TLS is)."""
         host, port = ("127.0.0.1", server) if isinstance(server, int) else self.address(server)
+        if self.name == QUIC:
+            async with RawQuicPeer.connected(host, port, self.certificates.authority_file) as quic_peer:
+                yield quic_peer
+            return
         context = None if self.tls is None else client_context(self.tls)
         reader, writer = await asyncio.open_connection(host, port, ssl=context)
         try:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
-from carriers import CARRIERS, LIMIT, TCP, TLS, WSS, Carrier, Certificates
+from carriers import CARRIERS, LIMIT, QUIC, TCP, TLS, WSS, Carrier, Certificates
 from fault_shim import make_shim
 from hypothesis import HealthCheck, settings
 
@@ -64,7 +64,7 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def carrier(request: pytest.FixtureRequest) -> Carrier:
     """The transport of `server`, `client` and `connect_raw`: TCP, unless a test is parametrised over others."""
     name = getattr(request, "param", TCP)
-    return Carrier(name, request.getfixturevalue("certificates") if name in {TLS, WSS} else None)
+    return Carrier(name, request.getfixturevalue("certificates") if name in {TLS, WSS, QUIC} else None)
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ async def test_those_in_line_fail_when_the_connection_goes(
 async def test_both_sides_send_at_once_without_deadlock(carrier: Carrier) -> None:
     """Each side sends 64 MiB one-way at the same time, far beyond all buffers; everything arrives."""
     got = {"server": 0, "client": 0}
-    chunk, count = bytes(1 << 20), 64
+    chunk, count = bytes(1 << 20), carrier.many(64)
 
     def counting(name: str) -> Callable[[Context], None]:
         def take(context: Context) -> None:
@@ -143,7 +143,7 @@ async def test_both_sides_send_at_once_without_deadlock(carrier: Carrier) -> Non
 
             await asyncio.wait_for(asyncio.gather(send(client.send), send(session.send)), 20)
             await asyncio.gather(client.request(b""), session.request(b""))
-    assert {"server": 64 << 20, "client": 64 << 20} == got
+    assert {"server": count << 20, "client": count << 20} == got
 
 
 async def test_both_sides_ask_at_once_without_deadlock(carrier: Carrier) -> None:
@@ -154,7 +154,9 @@ async def test_both_sides_ask_at_once_without_deadlock(carrier: Carrier) -> None
             client.on_request(lambda context: context.payload)
             await client.request(b"")
             session = server.sessions[1]
-            asked = [end.request(bytes(1 << 20), timeout=20) for _ in range(64) for end in (client, session)]
+            asked = [
+                end.request(bytes(1 << 20), timeout=20) for _ in range(carrier.many(64)) for end in (client, session)
+            ]
             answers = await asyncio.gather(*asked)
     assert all(len(answer.payload) == 1 << 20 for answer in answers)
 
@@ -226,10 +228,10 @@ async def test_a_one_way_sender_that_does_not_read_is_held_up(
                 await context.session.send(context.payload)
 
         peer.writer.transport.pause_reading()
-        peer.send(encode(Packet(0, 1, bytes(100_000))) * 500)
+        peer.send(encode(Packet(0, 1, bytes(100_000))) * carrier.many(500))
         await until(lambda: server.sessions and server.sessions[1].stats().reading_paused)
         stats = server.sessions[1].stats()
         assert stats.outbound_bytes + stats.waiting_bytes <= 4_000_000  # of 50: uvloop reads 32 times 64 KiB in a turn
         peer.writer.transport.resume_reading()
-        for _ in range(500):
+        for _ in range(carrier.many(500)):
             await peer.read(100_016)

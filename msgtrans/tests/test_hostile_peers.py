@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import struct
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -235,10 +234,7 @@ async def test_a_reset_is_an_error(server: TransportServer, connect_raw: Connect
     async with connect_raw(server) as peer:
         peer.send(V2)
         await peer.read(18)
-        peer.writer.transport.get_extra_info("socket").setsockopt(
-            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-        )
-        peer.abort()
+        peer.reset()
         closed = (await events_of_one_session(events))[-1]
     assert isinstance(closed, Closed)
     assert closed.reason == CloseReason.ERROR
@@ -269,7 +265,7 @@ async def test_a_peer_that_only_asks_is_bounded(carrier: Carrier, connect_raw: C
         server.on_request(lambda _: bytes(10_000))
         async with connect_raw(server) as peer:
             peer.writer.transport.pause_reading()
-            peer.send(encode(Packet(1, 1)) * 20_000)
+            peer.send(encode(Packet(1, 1)) * carrier.many(20_000))
             await until(lambda: server.sessions and server.sessions[1].stats().reading_paused)
             async with carrier.client(server) as other:
                 for _ in range(100):
@@ -277,7 +273,9 @@ async def test_a_peer_that_only_asks_is_bounded(carrier: Carrier, connect_raw: C
                 stats = server.sessions[1].stats()
                 assert stats.outbound_bytes <= 2 * (100_000 + 10_016)  # high_water and a packet, here and in the link
             peer.writer.transport.resume_reading()
-            assert await peer.read(10_016 * 20_000) == encode(Packet(2, 1, bytes(10_000))) * 20_000
+            assert await peer.read(10_016 * carrier.many(20_000)) == encode(Packet(2, 1, bytes(10_000))) * carrier.many(
+                20_000
+            )
 
 
 async def test_a_peer_that_never_reads_is_dropped(carrier: Carrier, connect_raw: ConnectRaw) -> None:

@@ -124,7 +124,7 @@ async def test_a_refusal_leaves_no_traceback(carrier: Carrier, name: str, until:
     async with carrier.server(middleware=[Refusing(ERRORS[name][0])]) as server:
         for count in (1, 2):
             async with carrier.raw(server, opened=False) as peer:
-                if carrier.framed:
+                if carrier.upgrades:
                     peer.send_wire(UPGRADE)
                 await RawPeer.read_to_end(peer)
             await until(lambda count=count: server.stats().connections_refused == count)
@@ -137,7 +137,7 @@ async def test_a_connect_handler_drops_the_session(carrier: Carrier, until: Unti
     server.on_connect(lambda session: session.abort())
     server.on_disconnect(lambda _, reason: ended.append(reason))
     async with server, carrier.raw(server, opened=False) as peer:
-        if carrier.framed:
+        if carrier.upgrades:
             peer.send_wire(UPGRADE)
         assert await RawPeer.read_to_end(peer) == b""
         await until(lambda: ended == [CloseReason.FORCED])
@@ -176,9 +176,11 @@ async def test_a_connect_handler_dismisses_at_once(carrier: Carrier) -> None:
         data = await peer.read_to_end()
         assert data.count(b"no more of you") == 1
         assert len(data) == 16 + 14 + 16 + 300_000
-        if carrier.framed:
+        if carrier.upgrades:
             assert peer.closed is not None
             assert peer.closed[:2] == (1011).to_bytes(2)
+        if carrier.name == "quic":
+            assert (3, "patience") == (peer.closed.error_code, peer.closed.reason_phrase[:8])
 
 
 async def test_greetings_follow_the_upgrade(carrier: Carrier) -> None:

@@ -112,7 +112,9 @@ def test_unregistering(registry: TransportRegistry) -> None:
 @pytest.mark.parametrize("make", [lambda uri: TransportServer(listen=[uri]), TransportClient])
 def test_unknown_schemes(make: type[TransportClient]) -> None:
     """The error lists the schemes that exist, and says where others come from."""
-    with pytest.raises(ConfigurationError, match=r"scheme 'smoke' is not known; there are quic, tcp, .*plug-ins.*msgtrans"):
+    with pytest.raises(
+        ConfigurationError, match=r"scheme 'smoke' is not known; there are quic, tcp, .*plug-ins.*msgtrans"
+    ):
         make("smoke://signal")
 
 

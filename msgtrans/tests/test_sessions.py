@@ -311,14 +311,16 @@ async def test_one_way_messages_keep_their_order(server: TransportServer, client
         contexts[0].respond(b"")
 
 
-async def test_messages_nobody_takes_are_counted(server: TransportServer, client: TransportClient) -> None:
+async def test_messages_nobody_takes_are_counted(
+    server: TransportServer, client: TransportClient, until: Until
+) -> None:
     """Without handler and stream, messages and requests are counted as unhandled."""
     await client.send(b"")
     await client.request(b"")
     server.request_handler = None
     with pytest.raises(TransportTimeoutError):
         await client.request(b"", timeout=0.02)
-    assert server.stats().unhandled == 2
+    await until(lambda: server.stats().unhandled == 2)
 
 
 async def test_events_of_a_server(carrier: Carrier, server: TransportServer) -> None:

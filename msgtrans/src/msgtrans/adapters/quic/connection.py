@@ -76,6 +76,10 @@ class Carrier(Protocol):
         """It will not use it any more."""
         ...
 
+    def left(self, link: QuicLink) -> None:
+        """The connection is over; the library still answers what was under way."""
+        ...
+
     def gone(self, link: QuicLink) -> None:
         """Nothing of the connection can come any more."""
         ...
@@ -168,9 +172,9 @@ class QuicLink:
             self._fail_connecting(ConnectError(f"nothing listens there ({error.strerror or error})"))
             self._leave()
 
-    def refuse(self) -> None:
+    def refuse_unless_established(self) -> None:
         """Turn away a peer whose handshake is not done."""
-        if not self._done:
+        if not (self._done or self._established):
             self._say_goodbye(Code.REFUSED, "the server is stopping")
 
     def forget(self) -> None:
@@ -634,7 +638,11 @@ class QuicLink:
         self._cancel_timers()
         try:
             self._quic.close(error_code=code, reason_phrase=reason)
-            self._transmit(monotonic())
+            datagrams = self._quic.datagrams_to_send(monotonic())
+            self._carrier.send(datagrams)
+            if not self._terms.server:
+                self._carrier.send(datagrams[-1:])  # nobody stays to repeat it
+            self._arm(monotonic())
         except Exception as error:  # noqa: BLE001 - there is nobody to tell any more
             self._fail_connecting(TransportConnectionError(f"the connection broke: {error}"))
         self._fail_connecting(connect_failed(self._uri, code, None, reason))
@@ -662,6 +670,8 @@ class QuicLink:
         if closing(self._quic) is None or not self._terms.server:
             self.forget()
             self._carrier.gone(self)
+        else:
+            self._carrier.left(self)
 
     def _cancel_timers(self) -> None:
         for timer in (self._handshake_timer, self._alive_timer):

@@ -142,6 +142,9 @@ class ClientSocket(UdpSocket):
     def retired(self, link: QuicLink, connection_id: bytes) -> None:
         """As above."""
 
+    def left(self, link: QuicLink) -> None:
+        """As above: a client stays for nothing."""
+
     def gone(self, link: QuicLink) -> None:  # noqa: ARG002 - there is only one
         """The connection is gone."""
         self.link = None
@@ -179,26 +182,31 @@ class ServerSocket(UdpSocket):
         self._tokens = Tokens(secrets.token_bytes(32))
         self._links: dict[bytes, QuicLink] = {}
         self._ids: dict[QuicLink, set[bytes]] = {}
+        self._over: set[QuicLink] = set()  # of these, the peer may not know yet
         self._accepting = True
+        self._last = False  # with the last connection, the socket goes
 
     # What the listener calls
-
-    @property
-    def idle(self) -> bool:
-        """Whether no connection is left."""
-        return not self._ids
 
     def rest(self) -> None:
         """Accept no more; connections go on."""
         self._accepting = False
 
+    def finish(self) -> None:
+        """Accept no more, and close the socket with the last connection."""
+        self._accepting, self._last = False, True
+        for link in list(self._ids):
+            link.refuse_unless_established()
+        self._end_if_left()
+
     def end(self) -> None:
         """Drop what is left, and close the socket."""
         self._accepting = False
         for link in list(self._ids):
-            link.refuse()
+            link.abort()
             link.forget()
         self._ids.clear()
+        self._over.clear()
         self._links.clear()
         self.close()
 
@@ -216,10 +224,22 @@ class ServerSocket(UdpSocket):
             self._ids[link].discard(connection_id)
             self._links.pop(connection_id, None)
 
+    def left(self, link: QuicLink) -> None:
+        """A connection is over, and the peer may not know yet."""
+        if link in self._ids:
+            self._over.add(link)
+            self._end_if_left()
+
     def gone(self, link: QuicLink) -> None:
         """A connection is gone."""
+        self._over.discard(link)
         for connection_id in self._ids.pop(link, ()):
             self._links.pop(connection_id, None)
+        self._end_if_left()
+
+    def _end_if_left(self) -> None:
+        if self._last and len(self._over) == len(self._ids):
+            self.end()
 
     # Datagrams
 

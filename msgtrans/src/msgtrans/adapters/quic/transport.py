@@ -115,13 +115,13 @@ class QuicListener:
             await asyncio.sleep(LOOK)
 
     def close(self) -> None:
-        """Accept no more; open connections go on, on the same sockets."""
+        """Accept no more, and drop handshakes; open connections go on, and the sockets close with the last."""
         for one in self._sockets:
-            one.rest()
+            one.finish()
         self._certificates.close()
 
     async def wait_closed(self) -> None:
-        """Close the sockets. Call it when the sessions are closed: what is left are handshakes, and farewells."""
+        """Close the sockets. Call it when the sessions are closed."""
         for one in self._sockets:
             one.end()
         await asyncio.sleep(0)  # what they lost hears of it
