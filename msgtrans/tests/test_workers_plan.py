@@ -70,7 +70,7 @@ def test_giving_up() -> None:
     actions = plan.exited(1, "SIGSEGV", 1)
     assert [Closing(), Stop(2)] == acts(actions)
     why = "worker 0 ended: SIGSEGV; workers ended 1 times within 60 s, and 0 times is the limit"
-    assert Tell(f"giving up: {why}", bad=True) in actions
+    assert Tell("worker 0 ended: SIGSEGV; that is once too often, and all are stopped", bad=True) in actions
     assert [End(why)] == plan.exited(2, "exit code 0", 2)
 
 
@@ -78,9 +78,8 @@ def test_what_cannot_start_is_given_up_at_once() -> None:
     """A worker that says that trying again is hopeless is believed, unless others serve."""
     plan = Plan(CONFIG, 0)
     plan.begin(0)
-    assert [Closing(), Stop(1), Stop(2)] == acts(
-        plan.failing(1, "could not serve: the port is in use", 1, hopeless=True)
-    )
+    actions = plan.failing(1, "could not serve: the port is in use", 1, hopeless=True)
+    assert [Closing(), Stop(1), Stop(2)] == actions  # and nothing told: the end says it, at once
     assert [] == plan.exited(2, "exit code 1", 1)
     assert [End("a worker could not serve: the port is in use")] == plan.exited(1, "exit code 1", 1)
     assert [] == acts(started().failing(1, "the port is in use", 1, hopeless=True))

@@ -173,6 +173,7 @@ class TransportServer(Endpoint):
         With `workers`, processes forked from this one serve, and this one supervises them: call it before any event
         loop or thread runs. A worker that ends or hangs is replaced; SIGHUP replaces all, one by one, and no connection
         is refused meanwhile. To have that bring new code, name a factory: `msgtrans.workers.run("module:make", 4)`.
+        With one process SIGHUP reads its certificates again.
         ready: called with the URIs once all serve.
         Raises WorkerError when the workers cannot be kept running, ConfigurationError where they cannot be started;
         without workers what `start` raises.

@@ -127,6 +127,7 @@ def serve_echo_command(
             _run(work())
             return
         logging.basicConfig(level=logging.WARNING, format="%(message)s")
+        logging.getLogger("msgtrans.workers").setLevel(logging.INFO)  # what comes of signals, and of workers
         with _told():
             server, scraped = made()
             run_workers(server, ready=say, metrics=scraped)

@@ -16,6 +16,7 @@ from msgtrans.errors import ConfigurationError
 from msgtrans.middleware import StatisticsMiddleware
 from msgtrans.monitor import MetricsServer, group_exposition
 from msgtrans.server import TransportServer
+from msgtrans.workers.serving import on_hangup
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -79,7 +80,9 @@ def metrics_server(server: TransportServer, address: str, *, workers: int = 1) -
     Raises ConfigurationError for what is no address, and for port 0 with workers.
     """
     if workers > 1 and parse_address(address, field="--metrics").port == 0:
-        raise ConfigurationError("--metrics", "needs a port of its own choice with --workers, which share it")
+        raise ConfigurationError(
+            "--metrics", "needs a fixed port with --workers, which share it; port 0 would be another one in each"
+        )
     monitor = server.monitor
 
     async def text() -> str:
@@ -94,27 +97,21 @@ async def serve(
     told: Callable[[str], object],
     metrics: MetricsServer | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then stop gracefully; inside TLS, SIGHUP reads the certificates again.
+    """Serve until SIGTERM or SIGINT, then stop gracefully; SIGHUP reads the certificates again, if there are any.
 
     `ready` is told "listening URI" of each listener first, TCP before WebSocket, `told` what happens later.
     """
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
-
-    def reload() -> None:
-        used = server.reload_certificates()
-        told("the certificates are read again" if used else "the new certificates cannot be used; the old ones stay")
-
     async with server, metrics or contextlib.nullcontext():
         uris = one_for_each_listener(server.uris)
         with contextlib.suppress(NotImplementedError):  # Windows: the default handlers interrupt
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, stop.set)
-            if uris[0].startswith(("tls:", "wss:")):
-                loop.add_signal_handler(signal.SIGHUP, reload)
+            loop.add_signal_handler(signal.SIGHUP, on_hangup(server, stop.set, told))
         for uri in uris:
             ready(f"listening {uri}")
         if metrics is not None:
-            ready(f"metrics http://{metrics.address}/metrics")
+            ready(f"metrics {metrics.uri}")
         await stop.wait()
 
 
@@ -124,6 +121,8 @@ def run_workers(server: TransportServer, ready: Callable[[str], object], metrics
     def tell(uris: list[str]) -> None:
         for uri in one_for_each_listener(uris):
             ready(f"listening {uri}")
+        if metrics is not None:
+            ready(f"metrics {metrics.uri}")
 
     if metrics is not None:
         server.on_worker_start(lambda _: metrics.start())

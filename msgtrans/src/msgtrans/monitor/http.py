@@ -13,6 +13,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final, Self
 
+from msgtrans.adapters.sockets import bind_advice
 from msgtrans.config.address import Address, parse_address
 from msgtrans.errors import ConnectError
 from msgtrans.monitor.families import CONTENT_TYPE
@@ -51,7 +52,7 @@ class MetricsServer:
                 self._accept, host, port, limit=HEAD, reuse_port=self._reuse_port or None
             )
         except OSError as error:
-            raise ConnectError(f"cannot listen on {self._wanted} for metrics: {error}") from error
+            raise ConnectError(f"cannot listen on {self._wanted} for metrics: {bind_advice(error)}") from error
 
     async def stop(self) -> None:
         """Stop, and drop what is open."""
@@ -76,6 +77,11 @@ class MetricsServer:
             raise ConnectError("the metrics server does not listen; start it first")
         host, port = self._server.sockets[0].getsockname()[:2]
         return Address(host, port)
+
+    @property
+    def uri(self) -> str:
+        """What to scrape: where it listens, or is to."""
+        return f"http://{self.address if self._server is not None else self._wanted}{PATH}"
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._open) >= MOST:

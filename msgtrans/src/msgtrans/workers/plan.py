@@ -129,7 +129,10 @@ class Plan:
         if life is None:
             return []
         life.told = why
-        return self._give_up(f"a worker {why}", now) if hopeless and not self._was_ready and not self.stopping else []
+        if not hopeless or self._was_ready or self.stopping:
+            return []
+        self._failure = f"a worker {why}"
+        return self.stop(now)
 
     def exited(self, number: int, how: str, now: float, *, started: bool = True) -> list[Action]:
         """A process has ended. how: in words, as "exit code 1". started: False when there never was one, as the system
@@ -289,11 +292,11 @@ class Plan:
         while self._failed and now - self._failed[0] > self.config.failure_window:
             self._failed.popleft()
         if len(self._failed) > self.config.max_failures:
-            return self._give_up(
+            self._failure = (
                 f"{told}; workers ended {len(self._failed)} times within {self.config.failure_window:g} s, "
-                f"and {self.config.max_failures} times is the limit",
-                now,
+                f"and {self.config.max_failures} times is the limit"
             )
+            return [Tell(f"{told}; that is once too often, and all are stopped", bad=True), *self.stop(now)]
         self.restarts += 1
         if place.successor is not None:  # it was about to be replaced anyway
             place.current, place.successor = place.successor, None
@@ -315,10 +318,6 @@ class Plan:
         why = f", it {life.told}" if life.told else ""
         told = f"the reload is given up, and the workers of before stay: the new worker {life.place} ended: {how}{why}"
         return [Tell(told, bad=True), *actions]
-
-    def _give_up(self, why: str, now: float) -> list[Action]:
-        self._failure = why
-        return [Tell(f"giving up: {why}", bad=True), *self.stop(now)]
 
     def _begin_reload(self, now: float) -> list[Action]:
         self._generation += 1

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import signal
 import time
 from functools import partial
@@ -22,7 +23,7 @@ from msgtrans import loops
 from msgtrans.config import WorkersConfig
 from msgtrans.errors import ConfigurationError
 from msgtrans.workers.link import Worker
-from msgtrans.workers.processes import Entry
+from msgtrans.workers.processes import Entry, has_terminal
 from msgtrans.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ GAUGES: Final = ("connections_open",)  # of EndpointStats: those that tell of no
 ENTRY: Final = "msgtrans.workers.serving:serve_factory"
 SHARE: Final = 100  # of the time, reports take one part in so many to add up what sessions count
 QUICK: Final = 0.001  # seconds of that which do not matter
+CERTIFIED: Final = ("tls:", "wss:", "quic:")
+logger = logging.getLogger("msgtrans.workers")
 
 
 def run(
@@ -134,12 +137,33 @@ async def _alone(server: TransportServer, ready: Callable[[list[str]], object] |
         await server.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, on_hangup(server, stopping.set, logger.info))
         if ready is not None:
             ready(server.uris)
         await stopping.wait()
     finally:
         await server.stop()
         await _call(server.worker_stop_handlers, worker)
+
+
+def on_hangup(server: TransportServer, stop: Callable[[], object], tell: Callable[[str], object]) -> Callable[[], None]:
+    """What SIGHUP does to a server of one process: it reads certificates again, and stops when its terminal is gone.
+
+    tell: is told what was done, a line.
+    """
+    had_terminal = has_terminal()
+
+    def hang_up() -> None:
+        if had_terminal and not has_terminal():
+            stop()
+        elif not any(uri.startswith(CERTIFIED) for uri in server.uris):
+            tell("SIGHUP: there are no certificates to read again, and no workers to replace")
+        elif server.reload_certificates():
+            tell("the certificates are read again")
+        else:
+            tell("the new certificates cannot be used; the old ones stay")
+
+    return hang_up
 
 
 async def _call(handlers: list[Callable[[Worker], object]], worker: Worker) -> None:
