@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import json
 import random
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -114,4 +113,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

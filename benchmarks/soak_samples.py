@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
@@ -143,7 +143,7 @@ class Faults(logging.Handler):
         return {"faults": self.number, "fault_words": self.words, "warnings": dict(self.warnings)}
 
 
-async def obey(path: str, commands: dict[str, Command], gone: Callable[[], object]) -> asyncio.Server:
+async def obey(path: str, commands: Mapping[str, Command], gone: Callable[[], object]) -> asyncio.Server:
     """Serve `commands` at a Unix socket; `gone` is called when whoever commanded has gone."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -15,7 +15,6 @@ import json
 import os
 import signal
 import struct
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -278,4 +277,4 @@ def say(path: Path, told: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
