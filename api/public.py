@@ -45,7 +45,7 @@ FOR_OUR_OWN_PARTS: Final[dict[str, tuple[str, ...]]] = {
         "connect_handler", "counters", "disconnect_handler", "error_handler", "hub", "kept", "make_room_for_packets",
         "max_kept", "message_handler", "message_in_task", "middleware", "offer_message", "offer_request", "paused",
         "request_handler", "request_in_task", "session_closed", "session_ending", "session_finished",
-        "session_opened", "spawn", "throttle", "worker_link",
+        "session_opened", "spawn", "sweeping", "throttle", "worker_link",
     ),
     "msgtrans.server.TransportServer": ("work_for", "worker_start_handlers", "worker_stop_handlers"),
     "msgtrans.Session": (

@@ -38,7 +38,7 @@ async def test_a_sweep_looks_at_some_sessions_in_each_turn(monkeypatch: pytest.M
     for session in sessions:
         session._active_at -= 61
 
-    endpoint._sweeping._sweep()
+    endpoint.sweeping._sweep()
     timed_out = [endpoint.counters.idle_timeouts]
     for _ in range(3):
         await asyncio.sleep(0)
@@ -55,7 +55,7 @@ async def test_a_sweep_that_is_stopped_ends(monkeypatch: pytest.MonkeyPatch) -> 
     for session in open_sessions(endpoint, 5):
         session._active_at -= 61
 
-    endpoint._sweeping._sweep()
+    endpoint.sweeping._sweep()
     endpoint._stop_watching()
     await asyncio.sleep(0)
 
@@ -132,3 +132,35 @@ async def test_a_command_is_broadcast_at_once(monkeypatch: pytest.MonkeyPatch) -
     assert [1, 1, 1, 1, 1, 1] == [len(link_of(session).sent()) for session in (*ungathered, *sessions)]
     endpoint._stop_watching()
     gathering._stop_watching()
+
+
+async def test_an_idle_client_has_no_timer() -> None:
+    """Nothing is looked for until a packet has begun; a server looks for idle sessions all the time."""
+    endpoint = Endpoint()
+    (session,) = open_sessions(endpoint, 1)
+    idle = endpoint.sweeping.rests
+
+    session.count_kept(10)
+    begun = endpoint.sweeping.rests
+    session.count_kept(-10)
+    endpoint.sweeping.stop()
+    endpoint.sweeping._sweep()
+    ended = endpoint.sweeping.rests
+    link_of(session).inside_packet = True
+    session.count_kept(0)  # as after an empty fragment
+    empty = endpoint.sweeping.rests
+    endpoint.sweeping.stop()
+
+    assert (True, False, True, False) == (idle, begun, ended, empty)
+
+
+async def test_a_packet_that_has_begun_is_watched_until_it_ends() -> None:
+    """While bytes of it are kept each look is followed by another, and the session ends at its packet_timeout."""
+    endpoint = Endpoint(SessionConfig(packet_timeout=0.05))
+    (session,) = open_sessions(endpoint, 1)
+    link_of(session).inside_packet = True
+
+    session.count_kept(10)
+    await asyncio.wait_for(session.wait_closed(), 10)
+
+    assert 1 == endpoint.counters.packet_timeouts

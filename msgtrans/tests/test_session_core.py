@@ -154,7 +154,7 @@ async def test_an_unfinished_packet_must_grow() -> None:
     link.inside_packet = True
 
     def sweep(now: float) -> None:
-        endpoint._sweeping.look_at(session, now)
+        endpoint.sweeping.look_at(session, now)
 
     for now in range(0, 1000, 20):  # a large packet that goes on, or many small ones
         session.bytes_received += 40_000

@@ -112,7 +112,7 @@ class Endpoint:
         self._open: dict[int, Session] = {}
         self._finishing: set[Session] = set()  # closed, but handlers of theirs still run
         self._background: set[asyncio.Task[None]] = set()
-        self._sweeping = Sweeping(self)
+        self.sweeping = Sweeping(self)
         self._bare_request: RequestHandler | None = None  # without the middleware
         self._bare_message: MessageHandler | None = None
         for link in middleware:
@@ -221,7 +221,7 @@ class Endpoint:
                 return False
         self._open[session.id] = session
         self.counters.connections_total += 1
-        self._sweeping.opened(session)
+        self.sweeping.opened(session)
         self.hub.emit(Established(session))
         self._call(self.connect_handler, session)
         return True
@@ -236,7 +236,7 @@ class Endpoint:
         """A session is closed."""
         if self._open.pop(session.id, None) is None:
             return  # it ended before it was opened
-        self._sweeping.closed(session)
+        self.sweeping.closed(session)
         add_session(self.counters, session)
         self._finishing.add(session)
         reason = session.close_reason or CloseReason.NORMAL
@@ -354,7 +354,7 @@ class Endpoint:
         await asyncio.gather(*others, return_exceptions=True)
 
     def _stop_watching(self) -> None:
-        self._sweeping.stop()
+        self.sweeping.stop()
 
 
 def add_session(counters: EndpointStats, session: Session) -> None:

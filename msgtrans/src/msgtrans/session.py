@@ -315,6 +315,8 @@ class Session(Forwarding):
         """For a link: it keeps `more` bytes of incomplete packets, or less; at too many of all, the endpoint acts."""
         endpoint = self._endpoint
         endpoint.kept += more
+        if endpoint.sweeping.rests and (more > 0 or self._link.inside_packet):
+            endpoint.sweeping.wake()
         if more > 0 and endpoint.kept > endpoint.max_kept:
             endpoint.make_room_for_packets()
 

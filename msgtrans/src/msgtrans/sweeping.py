@@ -23,21 +23,35 @@ SLICE: Final = 1024  # sessions looked at in one turn; that takes about a millis
 class Sweeping:
     """Owned by an endpoint."""
 
-    __slots__ = ("_endpoint", "_next", "_shortest", "_unfinished")
+    __slots__ = ("_endpoint", "_idle", "_next", "_shortest", "_unfinished")
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._next: asyncio.Handle | None = None
+        self._idle = False  # there is an idle_timeout
         self._shortest = math.inf  # seconds, of all timeouts that it looks for
         self._unfinished: dict[Session, tuple[int, int, float]] = {}  # packets and bytes then, and when that was
 
     def opened(self, session: Session) -> None:
         """A session is open: look at it from now on."""
-        for timeout in (session.config.idle_timeout, session.config.packet_timeout):
+        config = session.config
+        if config.idle_timeout is not None:
+            self._idle = True
+        for timeout in (config.idle_timeout, config.packet_timeout):
             if timeout is not None and timeout < self._shortest:
                 self._shortest = timeout
                 self.stop()
-        self._start()
+        self._start_if_needed()
+
+    @property
+    def rests(self) -> bool:
+        """Whether there was nothing to look for: no `idle_timeout`, and no packet that has begun."""
+        return self._next is None
+
+    def wake(self) -> None:
+        """A packet has begun."""
+        if self._next is None and self._endpoint.sessions and self._shortest < math.inf:
+            self._next = asyncio.get_running_loop().call_later(self._shortest / 4, self._sweep)
 
     def closed(self, session: Session) -> None:
         """A session is closed."""
@@ -71,9 +85,10 @@ class Sweeping:
             self._endpoint.counters.packet_timeouts += 1
             session.time_out(TransportTimeoutError("receiving the rest of a packet", timeout))
 
-    def _start(self) -> None:
-        if self._next is None and self._endpoint.sessions and self._shortest < math.inf:
-            self._next = asyncio.get_running_loop().call_later(self._shortest / 4, self._sweep)
+    def _start_if_needed(self) -> None:
+        """A client has no timer while no packet of the server has begun: a program may have very many clients."""
+        if self._idle or self._unfinished or self._endpoint.kept:
+            self.wake()
 
     def _sweep(self) -> None:
         self._look_at_some(list(self._endpoint.sessions.values()), 0)
@@ -88,4 +103,4 @@ class Sweeping:
             self._next = loop.call_soon(self._look_at_some, sessions, at)
         else:
             self._next = None
-            self._start()
+            self._start_if_needed()
