@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -221,29 +223,144 @@ async def test_a_session_that_refuses_counts_as_dropped(
         assert stats.sent == len(received)
 
 
-def test_a_loop_that_is_gone_is_told_in_the_thread() -> None:
-    """After the loop has closed nothing is queued for nobody."""
+def make_with_backlog(messages: int) -> ThreadSender:
+    """A sender whose loop has ended and closed while all of that waited for a peer that does not read."""
+    listener = socket.create_server(("127.0.0.1", 0))
 
     async def make() -> ThreadSender:
-        server = TransportServer(tcp="127.0.0.1:0")
-        async with server, TransportClient(server.uris[0]) as client:
-            sender = ThreadSender(client.session)
-            sender._session = FrozenOpen()  # type: ignore[assignment]  # the race: open when looked at, gone when woken
-            return sender
+        client = TransportClient(f"tcp://127.0.0.1:{listener.getsockname()[1]}")
+        await client.connect()
+        sender = ThreadSender(client.session, max_bytes=1 << 30)
+        while not client.session.congested or sender.stats().queued < messages:
+            sender.send(bytes(50_000))
+            await asyncio.sleep(0)
+        draining = sender._draining
+        assert draining is not None
+        draining.cancel()  # as asyncio.run does
+        await asyncio.wait((draining,))
+        sender._session = FrozenOpen()  # type: ignore[assignment]  # nobody is left to tell the session of its end
+        await client.close(graceful=False)
+        return sender
+
+    with listener:
+        return asyncio.run(make())
+
+
+def test_a_loop_that_is_gone_is_told_in_the_thread() -> None:
+    """After the loop has closed nothing is queued for nobody, also behind a backlog that is counted as dropped now."""
+    sender = make_with_backlog(50)
+    before = sender.stats()
+    assert before.queued >= 50
+    for _ in range(2):
+        with pytest.raises(SessionClosedError):
+            sender.send(b"")
+    stats = sender.stats()
+    assert (before.accepted, 0, 0) == (stats.accepted, stats.queued, stats.queued_bytes)
+    assert stats.accepted == stats.sent + stats.dropped
+
+
+def test_a_loop_that_closes_while_a_thread_sends() -> None:
+    """A thread that finds the loop closed when it wakes it drops what it has queued, and is told."""
+
+    async def make() -> ThreadSender:
+        async with TransportServer(tcp="127.0.0.1:0") as server, TransportClient(server.uris[0]) as client:
+            return ThreadSender(client.session)
 
     sender = asyncio.run(make())
+    sender._session = FrozenOpen()  # type: ignore[assignment]  # as it was
+    sender._loop = FrozenOpen()  # type: ignore[assignment]  # open when looked at, gone when woken
     with pytest.raises(SessionClosedError, match="loop"):
         sender.send(b"")
     assert (1, 1, 0) == (sender.stats().accepted, sender.stats().dropped, sender.stats().queued)
 
 
 class FrozenOpen:
-    """A session as a thread saw it."""
+    """A session, and a loop, as a thread saw them."""
 
     is_open = True
 
+    def is_closed(self) -> bool:
+        return False
 
-@pytest.mark.parametrize("max_bytes", [0, 1.5])
+    def call_soon_threadsafe(self, _: object) -> None:
+        raise RuntimeError("Event loop is closed")
+
+
+async def test_handing_over_goes_on_after_somebody_cancelled_it(server: TransportServer, until: Until) -> None:
+    """Who cancels all tasks of the loop delays what is queued; nothing of it is lost, and all keeps its order."""
+    gate, seen = asyncio.Event(), []
+
+    @server.on_message
+    async def slowly(context: Context) -> None:
+        await gate.wait()
+        seen.append(int(context.payload[:4]))
+
+    config = SessionConfig(high_water=1024)
+    async with TransportClient(server.uris[0], session=config) as client:
+        sender = ThreadSender(client.session, max_bytes=64 << 20)
+        expected = 0
+        while not client.session.congested or sender.stats().queued < 100:
+            sender.send(b"%04d" % expected + bytes(60_000))
+            expected += 1
+            await asyncio.sleep(0)
+        flushing = asyncio.create_task(sender.flush())
+        await asyncio.sleep(0)
+        draining = sender._draining
+        assert draining is not None
+        draining.cancel()
+        await asyncio.wait((draining,))
+        stats = sender.stats()
+        assert (expected, 0) == (stats.sent + stats.queued, stats.dropped)
+        gate.set()
+        await flushing
+        await client.request(b"behind")
+        await until(lambda: len(seen) == expected)
+    assert list(range(expected)) == sorted(seen)
+    assert (expected, expected, 0) == (sender.stats().accepted, sender.stats().sent, sender.stats().queued)
+
+
+async def test_flushing_ends_while_threads_go_on_sending(client: TransportClient, received: list[Context]) -> None:
+    """`flush` waits for what was queued before, not for what comes meanwhile."""
+    async with ThreadSender(client.session) as sender:
+        stop = threading.Event()
+
+        def work(_: int) -> None:
+            while not stop.is_set():
+                with suppress(BackpressureError):
+                    sender.send(bytes(200))
+
+        working = asyncio.create_task(in_threads(work, 2))
+        try:
+            for _ in range(3):
+                await asyncio.sleep(0)
+                accepted = sender.stats().accepted
+                await sender.flush()
+                stats = sender.stats()
+                assert accepted <= stats.sent + stats.dropped
+        finally:
+            stop.set()
+            await working
+    assert sender.stats().accepted == sender.stats().sent
+    await client.request(b"behind")
+    assert len(received) == sender.stats().sent
+
+
+async def test_flushes_end_in_their_order(client: TransportClient, received: list[Context]) -> None:
+    """Each flush ends once its messages are handed over, and who cancels one holds up none of the others."""
+    sender = ThreadSender(client.session)
+    await sender.flush()
+    flushes = []
+    for number in range(3):
+        sender.send(b"%d" % number)
+        flushes.append(asyncio.create_task(sender.flush()))
+    await asyncio.sleep(0)
+    flushes[1].cancel()
+    await asyncio.wait(flushes)
+    assert [False, True, False] == [flush.cancelled() for flush in flushes]
+    assert 3 == sender.stats().sent
+
+
+@pytest.mark.parametrize("max_bytes", [0, 1.5, True, float("inf")])
 async def test_arguments_are_checked(client: TransportClient, max_bytes: int) -> None:
     """A sender wants a session and a positive number of bytes."""
     with pytest.raises(ConfigurationError, match="max_bytes"):

@@ -10,6 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections import deque
+from itertools import count
+from threading import Lock
 from typing import TYPE_CHECKING, Final, NoReturn, Self
 
 import msgspec
@@ -23,7 +26,7 @@ from msgtrans.errors import (
     SessionClosedError,
     TransportError,
 )
-from msgtrans.field_types import check_number, shown
+from msgtrans.field_types import check_count, shown
 from msgtrans.packet import MAX_MESSAGE_ID, ONE_WAY
 from msgtrans.session import Session
 
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 BATCH: Final = 1024  # messages handed over before the loop has its turn
+AGAIN: Final = 0.1  # seconds after which handing over goes on, if somebody has cancelled it: not in a loop that ends
 COST: Final = 160  # bytes that a message counts with beside its own: what Python needs to hold it
 MIB: Final = 1 << 20
 logger = logging.getLogger(__name__)
@@ -71,7 +75,11 @@ class ThreadSender:
         "_codec",
         "_draining",
         "_dropped",
+        "_flushes",
+        "_gone",
+        "_handed",
         "_ids",
+        "_in_hand",
         "_loop",
         "_queue",
         "_sent",
@@ -82,19 +90,20 @@ class ThreadSender:
     def __init__(self, session: Session, *, max_bytes: int = 16 * MIB) -> None:
         if not isinstance(session, Session):
             raise ConfigurationError("session", f"is {shown('', session)}; use a Session, as client.session")
-        check_number("max_bytes", max_bytes, whole=True)
-        if max_bytes < 1:
-            raise ConfigurationError("max_bytes", f"is {max_bytes}; use 1 or more")
+        check_count("max_bytes", max_bytes)
         self._session = session
         self._codec = session.config.codec
         self._loop = asyncio.get_running_loop()
         self._queue: ConcurrentQueue[bytes] = ConcurrentQueue(max_bytes)
-        self._ids = ConcurrentCounter()
-        self._wakeups = ConcurrentCounter()
+        self._ids = count()
         self._dropped = ConcurrentCounter()
-        self._sent = self._batches = 0  # the loop's
+        self._wakeups = self._sent = self._batches = 0  # the loop's
+        self._in_hand: list[bytes] = []  # taken out of the queue by the loop
+        self._handed = 0  # of these: sent or dropped
+        self._flushes: deque[tuple[int, asyncio.Future[None]]] = deque()  # behind how many messages each is
         self._draining: asyncio.Task[None] | None = None  # the loop's
         self._closed = False
+        self._gone = Lock()  # of the threads that find the loop closed
 
     def send(
         self, payload: bytes, *, biz_type: int = 0, ext_header: bytes = b"", flags: int = 0, compression: int = 0
@@ -102,29 +111,33 @@ class ThreadSender:
         """Queue a one-way message. From any thread, the loop's included; never waits.
 
         It is encoded and compressed here, so mistakes show here. Raises LocalProtocolError (limits), BackpressureError
-        while `max_bytes` or more are queued, SessionClosedError when the session is not open or the sender is closed. A
-        session that closes before the loop has got there drops the message; `stats().dropped` counts it.
+        while `max_bytes` or more are queued, SessionClosedError when the session is not open, its loop or the sender is
+        closed. A session that closes before the loop has got there drops the message; `stats().dropped` counts it.
         """
         if self._closed or not self._session.is_open:
             raise SessionClosedError("the session is closed, or this sender is; nothing was queued")
-        message_id = (self._ids.increment() - 1) % MAX_MESSAGE_ID + 1
+        if self._loop.is_closed():  # with a backlog nobody would notice: only who finds the queue empty wakes it
+            self._loop_is_gone(None)
+        message_id = next(self._ids) % MAX_MESSAGE_ID + 1
         frame = encode_fields(ONE_WAY, message_id, payload, biz_type, ext_header, flags, compression, self._codec)
         try:
             queued = self._queue.push(frame, len(frame) + COST)
         except ResourceError as error:
             raise BackpressureError("bytes from other threads", error.current, error.limit) from None
         if queued == 1:  # else somebody has woken the loop, and it is not done yet
-            self._wakeups.increment()
             try:
-                self._loop.call_soon_threadsafe(self._wake)
+                self._loop.call_soon_threadsafe(self._woken)
             except RuntimeError as error:
                 self._loop_is_gone(error)
 
     async def flush(self) -> None:
-        """Wait until what was queued before is handed over or dropped. Called in the loop."""
-        self._wake()
-        if self._draining is not None:
-            await asyncio.shield(self._draining)
+        """Wait until what was queued before is handed over or dropped, whatever comes meanwhile. Called in the loop."""
+        behind = self._queue.stats().enqueued
+        if self._sent + self._dropped.get() < behind:
+            handed: asyncio.Future[None] = self._loop.create_future()
+            self._flushes.append((behind, handed))
+            self._wake()
+            await handed
 
     async def close(self) -> None:
         """Take no further messages, and hand over what is queued. Called in the loop."""
@@ -141,51 +154,75 @@ class ThreadSender:
 
     def stats(self) -> ThreadSenderStats:
         """What was counted so far. From any thread; exact once the threads are silent and the queue is empty."""
-        queue = self._queue.stats()
+        queue, in_hand = self._queue.stats(), self._in_hand[self._handed :]
         return ThreadSenderStats(
             accepted=queue.enqueued,
             refused=queue.refused,
             sent=self._sent,
             dropped=self._dropped.get(),
-            queued=queue.current_size,
-            queued_bytes=queue.current_weight,
-            wakeups=self._wakeups.get(),
+            queued=queue.current_size + len(in_hand),
+            queued_bytes=queue.current_weight + sum(len(frame) + COST for frame in in_hand),
+            wakeups=self._wakeups,
             batches=self._batches,
         )
 
     # Its own, in the loop
 
+    def _woken(self) -> None:
+        self._wakeups += 1
+        self._wake()
+
     def _wake(self) -> None:
-        if self._draining is None and not self._queue.is_empty:
+        if self._draining is None and (self._in_hand or not self._queue.is_empty):
             self._draining = self._loop.create_task(self._drain())
 
     async def _drain(self) -> None:
         """Hand over until nothing is queued. Whoever queues after that finds the queue empty, and wakes the loop."""
         try:
-            while frames := self._queue.pop_many(BATCH):
-                self._batches += 1
-                await self._hand_over(frames)
+            while self._in_hand or self._take():
+                await self._hand_over()
                 await asyncio.sleep(0)  # the others' turn
+        except asyncio.CancelledError:
+            self._loop.call_later(AGAIN, self._wake)
+            raise
         finally:
             self._draining = None
 
-    async def _hand_over(self, frames: list[bytes]) -> None:
-        session, before = self._session, self._sent
-        try:
-            for frame in frames:
-                try:
-                    await session.forward(frame)  # waits while the peer takes less than it is given
-                    self._sent += 1
-                except TransportError as error:
-                    logger.debug("a message of another thread is dropped: %s", error)
-                    if not session.is_open:
-                        break
-        finally:
-            left_out = len(frames) - (self._sent - before)
-            if left_out:
-                self._dropped.increment(left_out)
+    def _take(self) -> bool:
+        """Take a batch out of the queue; whether there was one."""
+        self._in_hand = self._queue.pop_many(BATCH)
+        self._batches += bool(self._in_hand)
+        return bool(self._in_hand)
 
-    def _loop_is_gone(self, error: RuntimeError) -> NoReturn:
+    async def _hand_over(self) -> None:
+        """What is in hand, or what is left of it."""
+        session, frames = self._session, self._in_hand
+        while self._handed < len(frames):
+            try:
+                await session.forward(frames[self._handed])  # waits while the peer takes less than it is given
+                self._sent += 1
+                self._handed += 1
+            except TransportError as error:
+                logger.debug("a message of another thread is dropped: %s", error)
+                gone = 1 if session.is_open else len(frames) - self._handed
+                self._dropped.increment(gone)
+                self._handed += gone
+            if self._flushes:
+                self._end_flushes()
+        self._in_hand, self._handed = [], 0
+
+    def _end_flushes(self) -> None:
+        done = self._sent + self._dropped.get()
+        while self._flushes and self._flushes[0][0] <= done:
+            _, handed = self._flushes.popleft()
+            if not handed.done():
+                handed.set_result(None)
+
+    def _loop_is_gone(self, error: RuntimeError | None) -> NoReturn:
         self._closed = True
-        self._dropped.increment(len(self._queue.pop_many(sys.maxsize)))
-        raise SessionClosedError("the loop of the session is closed; the message is dropped") from error
+        with self._gone:
+            left = len(self._queue.pop_many(sys.maxsize)) + len(self._in_hand) - self._handed
+            self._in_hand, self._handed = [], 0
+        if left:
+            self._dropped.increment(left)
+        raise SessionClosedError("the loop of the session is closed; what was queued is dropped") from error
