@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from memory_link import open_session, turn
 
 from msgtrans import Backpressure, ConfigurationError, Flag, Optimizations, Packet, SessionConfig, encode
-from msgtrans.outbound import AHEAD, drop_oldest
+from msgtrans.outbound import AHEAD
 from msgtrans.packet import ONE_WAY, REQUEST
+from msgtrans.queueing import drop_oldest
 
 HIGH = Flag.HIGH_PRIORITY
 MANY = 3000  # in one chain of calls they would be more than Python allows

@@ -8,22 +8,40 @@ Not here: writing (`outbound`), and what a peer makes of the flag.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from msgtrans.config import Backpressure
-from msgtrans.outbound import Commands, Outbound, drop_oldest
 from msgtrans.packet import Flag
+from msgtrans.queueing import Queueing, drop_oldest
 
 if TYPE_CHECKING:
     import asyncio
 
-    from msgtrans.outbound import Waiter
+    from msgtrans.queueing import Line, Waiter
 
 COMMAND: Final = int(Flag.HIGH_PRIORITY)
 FLAGS_AT: Final = 15  # where an encoded packet tells the lower half of its flags
 
 
-class Commanding(Outbound):
+class Commands:
+    """What a session has of the command class. Made when it first needs one: most sessions never do.
+
+    frames: those that wait to leave, in order. size: their bytes. line: who waits for room among them. easing: those
+    in line are going on. kept_to: frames before this one are no one-way messages.
+    """
+
+    __slots__ = ("easing", "frames", "kept_to", "line", "size")
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+        self.size = 0
+        self.line: Line = OrderedDict()
+        self.easing = False
+        self.kept_to = 0
+
+
+class Commanding(Queueing):
     """Base of `Session`, never used alone."""
 
     __slots__ = ()

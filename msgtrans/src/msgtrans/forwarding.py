@@ -13,8 +13,8 @@ from msgtrans.codec import encode_fields
 from msgtrans.commands import COMMAND, FLAGS_AT
 from msgtrans.errors import BackpressureError, LocalProtocolError
 from msgtrans.info import SessionState
-from msgtrans.outbound import TYPE_AT
 from msgtrans.packet import ONE_WAY, Packet
+from msgtrans.queueing import TYPE_AT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

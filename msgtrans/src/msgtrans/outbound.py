@@ -6,55 +6,30 @@ Of many requests in one turn, each 32 leave together: else the peer would be idl
 Commands leave first, then data, in batches: of up to 64 KiB and many packets while the link takes them whole, of few
 once it has fallen behind, then of more again. So a link that is behind holds one batch at most, and a command that
 comes then is ahead of all the rest.
-Above `high_water` bytes those who `send` wait in line, first come first served; they go on when the link has caught up.
-Under another strategy than BLOCK nobody waits but requests.
 A link that makes no progress for `write_timeout` is dropped.
-Not here: what the frames mean, and how commands get in (`commands`).
+Not here: what the frames mean, who waits while there are too many (`queueing`), and how commands get in (`commands`).
 """
 
 from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections import OrderedDict
-from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Final
 
-from msgtrans.config import Backpressure
-from msgtrans.errors import BackpressureError, TransportTimeoutError
+from msgtrans.errors import TransportTimeoutError
 from msgtrans.field_types import check_count
-from msgtrans.packet import ONE_WAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from msgtrans.commands import Commands
     from msgtrans.endpoint import Endpoint
     from msgtrans.errors import TransportError
     from msgtrans.link import Link
-    from msgtrans.packet import Packet
 
-TYPE_AT: Final = 2  # where an encoded packet tells its type
 BATCH_BYTES: Final = 64 * 1024  # of a batch, unless a single packet has more
 AHEAD: Final = 32  # requests of one turn after which they leave, so that the peer begins while we go on
 GROWTH: Final = 32  # times `batch_size` that a batch may grow to
-Waiter: TypeAlias = "asyncio.Future[Packet] | asyncio.Future[None]"
-Line: TypeAlias = "OrderedDict[Waiter, tuple[bytes, asyncio.Future[None] | None]]"
-
-
-class Commands:
-    """What a session has of the command class. Made when it first needs one: most sessions never do.
-
-    frames: those that wait to leave, in order. size: their bytes. line: who waits for room among them. easing: those
-    in line are going on. kept_to: frames before this one are no one-way messages.
-    """
-
-    __slots__ = ("easing", "frames", "kept_to", "line", "size")
-
-    def __init__(self) -> None:
-        self.frames: list[bytes] = []
-        self.size = 0
-        self.line: Line = OrderedDict()
-        self.easing = False
-        self.kept_to = 0
 
 
 def batch_end(frames: list[bytes], at: int, most: int) -> tuple[int, int]:
@@ -68,26 +43,6 @@ def batch_end(frames: list[bytes], at: int, most: int) -> tuple[int, int]:
         size += len(frames[stop])
         stop += 1
     return stop, size
-
-
-def drop_oldest(frames: list[bytes], at: int, excess: int) -> tuple[int, int, int]:
-    """Take out the oldest one-way messages, of `excess` bytes or a little more, if there are as many.
-
-    at: none before it is one. Gives such a place again, the bytes and the messages taken out.
-    """
-    size = messages = 0
-    while size < excess:
-        while at < len(frames) and frames[at][TYPE_AT] != ONE_WAY:
-            at += 1
-        stop = at
-        while size < excess and stop < len(frames) and frames[stop][TYPE_AT] == ONE_WAY:
-            size += len(frames[stop])
-            stop += 1
-        if stop == at:
-            break
-        del frames[at:stop]
-        messages += stop - at
-    return at, size, messages
 
 
 class Outbound(ABC):
@@ -105,15 +60,11 @@ class Outbound(ABC):
         "_config",
         "_congested",
         "_drain_waiter",
-        "_dropped_outbound",
-        "_easing",
         "_ending",
         "_endpoint",
         "_flush_scheduled",
         "_high",
         "_kept_to",
-        "_line",
-        "_line_bytes",
         "_link",
         "_loop",
         "_out",
@@ -147,13 +98,8 @@ class Outbound(ABC):
         self._batch = self._batch_most  # packets that leave in one write, as long as the link takes them
         self._writing = False  # such batches; the link may say meanwhile that it goes on
         self._congested = False  # more than high_water waits here
-        self._easing = False  # those in line are going on; what they append may be written meanwhile
         self._kept_to = 0  # frames queued before this one are no one-way messages, while congested
-        self._dropped_outbound = 0
         self._write_paused = False  # the link has not passed on all it was given; it gets no more until then
-        # Made when first needed: most sessions are idle most of the time, and there are many.
-        self._line: OrderedDict[Waiter, tuple[bytes, asyncio.Future[None] | None]] | None = None
-        self._line_bytes = 0
         self._stall_timer: asyncio.TimerHandle | None = None
         self._ending = False  # that timer bounds the end of the session, whatever the link says
         self._written = False  # the link takes nothing more
@@ -247,61 +193,6 @@ class Outbound(ABC):
             self._batch_least, self._batch_most = least, least * GROWTH
             self._batch = min(max(self._batch, least), self._batch_most)
 
-    # Beyond high_water
-
-    def _may_queue(self) -> bool:
-        """Whether a message that does not wait may be queued now, making room if the strategy says so.
-
-        Raises BackpressureError at `max_outbound`, under REJECT at `high_water`. False: it is dropped, and counted.
-        """
-        if not self._congested:
-            return True
-        if self._config.outbound_strategy is not Backpressure.BLOCK:
-            return self._make_way()
-        outbound, limit = self._outbound(), self._config.max_outbound
-        if outbound >= limit:
-            self._refuse_outbound(outbound, limit)
-        return True
-
-    def _make_way(self) -> bool:
-        """As `_may_queue`, above `high_water` and under a strategy that does not wait."""
-        if not self._write_paused:
-            self._flush()  # the link may take it all
-            if not self._congested:
-                return True
-        strategy = self._config.outbound_strategy
-        if strategy is Backpressure.REJECT:
-            self._refuse_outbound(self._outbound(), self._high)
-        if strategy is Backpressure.DROP_OLDEST and self._drop_queued():
-            return True
-        self._count_dropped_outbound(1)
-        return False
-
-    def _check_asking(self) -> None:
-        """Requests wait in line above `high_water`; under REJECT, raise BackpressureError."""
-        if self._config.outbound_strategy is Backpressure.REJECT:
-            self._make_way()
-
-    async def _queue_slowly(self, frame: bytes) -> None:
-        """Queue a message above `high_water`: wait in line, or do as the strategy says."""
-        if self._config.outbound_strategy is not Backpressure.BLOCK:
-            if self._make_way():
-                self._append(frame)
-            return
-        sent: asyncio.Future[None] = self._loop.create_future()
-        self._stand_in_line(frame, sent, sent)
-        try:
-            await sent
-        finally:
-            self._leave_line(sent)
-
-    def _drop_queued(self) -> bool:
-        """Drop the oldest one-way messages until no more than `high_water` is queued; whether that was possible."""
-        self._kept_to, size, dropped = drop_oldest(self._out, self._kept_to, self._out_bytes - self._high)
-        self._out_bytes -= size
-        self._count_dropped_outbound(dropped)
-        return self._out_bytes <= self._high
-
     # Of both classes
 
     def _queued(self) -> list[bytes]:
@@ -321,64 +212,6 @@ class Outbound(ABC):
         self._out, self._out_bytes = [], 0
         if self._commands is not None:
             self._commands.frames, self._commands.size, self._commands.kept_to = [], 0, 0
-
-    def _count_dropped_outbound(self, messages: int) -> None:
-        self._dropped_outbound += messages
-        self._endpoint.counters.dropped_outbound += messages
-
-    def _refuse_outbound(self, outbound: int, limit: int, what: str = "outbound bytes") -> NoReturn:
-        self._endpoint.counters.backpressure_errors += 1
-        raise BackpressureError(what, outbound, limit)
-
-    def _stand_in_line(self, frame: bytes, waiter: Waiter, sent: asyncio.Future[None] | None) -> None:
-        """Queue `frame` until there is room; `sent` is told then. Who does not wait any more must leave the line."""
-        if self._line is None:
-            self._line = OrderedDict()
-        self._line[waiter] = (frame, sent)
-        self._line_bytes += len(frame)
-
-    def _stands_in_line(self, waiter: Waiter) -> bool:
-        if self._line and waiter in self._line:
-            return True
-        return self._commands is not None and waiter in self._commands.line
-
-    def _leave_line(self, waiter: Waiter) -> None:
-        """Drop the frame of a waiter, unless it has gone already."""
-        if self._line:
-            frame, _ = self._line.pop(waiter, (b"", None))
-            self._line_bytes -= len(frame)
-        if self._commands is not None:
-            frame, _ = self._commands.line.pop(waiter, (b"", None))
-            self._line_bytes -= len(frame)
-
-    def _ease(self) -> None:
-        """Let those in line go on, as far as there is room."""
-        self._congested = False
-        self._kept_to = 0
-        if self._easing:  # below; it goes on there
-            return
-        self._easing = True
-        try:
-            while self._line and not self._congested:
-                self._next_in_line(self._line, self._append)
-        finally:
-            self._easing = False
-        self._eased()
-
-    def _clear_line(self) -> None:
-        """The session is closing: what stands in line is queued now."""
-        while self._commands is not None and self._commands.line:
-            self._next_in_line(self._commands.line, self._append_command)
-        while self._line:
-            self._next_in_line(self._line, self._append)
-
-    def _next_in_line(self, line: Line, append: Callable[[bytes], None]) -> None:
-        waiter, (frame, sent) = line.popitem(last=False)
-        self._line_bytes -= len(frame)
-        if not waiter.done():
-            append(frame)
-            if sent is not None:
-                sent.set_result(None)
 
     async def _drained(self) -> None:
         """Wait until the system has taken everything."""
@@ -431,16 +264,12 @@ class Outbound(ABC):
     # What the session adds
 
     @abstractmethod
-    def _append_command(self, frame: bytes) -> None:
-        """Queue a command."""
+    def _ease(self) -> None:
+        """No more than `high_water` waits any more."""
 
     @abstractmethod
     def _write_commands(self, commands: Commands) -> None:
         """Give the link the commands that wait, unless it is or falls behind."""
-
-    @abstractmethod
-    def _eased(self) -> None:
-        """There is room again."""
 
     @abstractmethod
     def _give_up(self, error: TransportError) -> None:
