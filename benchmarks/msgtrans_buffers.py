@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 KIB, MIB = 1 << 10, 1 << 20
 SIZES = (100 * KIB, 136 * KIB, 160 * KIB, 190 * KIB, 256 * KIB, MIB)
+STEPS = tuple(size * KIB for size in (136, 160, 192, 224, 256, 384, 512, 1024))
 KEEPING = {"MALLOC_MMAP_THRESHOLD_": str(4 * MIB), "MALLOC_TRIM_THRESHOLD_": str(16 * MIB)}
 CODEC = CodecOptions(max_payload_size=16 * MIB)
 READ = 64 * KIB
@@ -187,7 +188,7 @@ def measure_requests(rounds: int, *, unbounded: bool) -> dict[str, dict[int, flo
     """Medians of `echo` by what was measured and size, and of the ratios without to with the pool, both orders."""
     seen: dict[str, dict[int, list[float]]] = {}
     for turn in range(rounds):
-        for size in SIZES:
+        for size in STEPS:
             for in_flight in (1, 4):
                 for keeping in (False, True):
                     kind = f"{in_flight} in flight{', keeping' if keeping else ''}"

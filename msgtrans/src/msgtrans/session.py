@@ -1,8 +1,9 @@
 """One connection between two peers, whatever carries it (specification 3): its public face.
 
 A session knows packets, requests, handlers and bounds. It knows no sockets: a `Link` moves its bytes. All state belongs
-to one event loop. It is made of layers, each in a module of its own: `outbound` is its writing half, `holding` what
-waits or is dropped on the way in, `inbound` its reading half, `closing` its end, `forwarding` what others encoded.
+to one event loop. It is made of layers, each in a module of its own: `outbound` is its writing half, `queueing` and
+`commands` what waits to be written, `holding` what waits or is dropped on the way in, `inbound` its reading half,
+`closing` its end, `forwarding` what others encoded.
 Not here: framing (the link's decoder), and who is connected to whom (the endpoint).
 """
 
