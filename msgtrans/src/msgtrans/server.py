@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, Self
 
+from msgtrans.adapters.quic.transport import NO_WORKERS
 from msgtrans.adapters.registry import TransportRegistry, transports
 from msgtrans.adapters.stream import StreamConnection
 from msgtrans.broadcasting import broadcast
@@ -128,6 +129,8 @@ class TransportServer(Endpoint):
                     )
         several = listen if isinstance(listen, Iterable) and not isinstance(listen, str) else (listen,)
         self._configs += [registry.server_config(target, field="listen") for target in several]
+        if self.workers is not None and any(config.transport == "quic" for config in self._configs):
+            raise ConfigurationError("workers", NO_WORKERS)
         self._listeners: list[tuple[str, Listener]] = []  # and the transport's name
         self._last_id = 0
         self._last_broadcast = FIRST_MESSAGE_ID - 1

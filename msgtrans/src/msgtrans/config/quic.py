@@ -105,7 +105,8 @@ class QuicClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     and name, by the authorities of the system. QUIC
     servers ask for no certificates of clients.
     mapping: "stream" (default): all packets on one stream, for servers of ours and Rust ones from 1.0.3 on; "uni": each
-    on one of its own, for Rust servers 1.0.0 to 1.0.2.
+    on one of its own, for Rust servers 1.0.0 to 1.0.2; "probe": the first packet, if it is a request of at most 16 KiB,
+    goes both ways, and the answer tells; what follows waits for it. Any other first packet means "stream".
     connect_timeout: seconds one attempt may take, None for as long as max_idle_timeout; default 10. retry_config:
     further attempts; by default three. alpn: application protocols to offer; default none, as Rust peers need it.
     max_idle_timeout, keep_alive_interval, initial_rtt, receive_window, stream_receive_window, max_unread: as for the
@@ -116,7 +117,7 @@ class QuicClientConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     target_address: str
     tls: TlsClientConfig | None = None
-    mapping: Literal["stream", "uni"] = "stream"
+    mapping: Literal["stream", "uni", "probe"] = "stream"
     connect_timeout: float | None = 10.0
     alpn: tuple[str, ...] = ()
     max_idle_timeout: float = 30.0

@@ -10,7 +10,8 @@ import socket
 from typing import TYPE_CHECKING, cast
 
 from msgtrans.adapters.quic.certificates import client_configuration
-from msgtrans.adapters.quic.connection import QuicLink, QuicTerms
+from msgtrans.adapters.quic.connection import QuicLink
+from msgtrans.adapters.quic.driving import QuicTerms
 from msgtrans.adapters.quic.endpoint import ClientSocket
 from msgtrans.adapters.quic.library import QuicConnection
 from msgtrans.config import Address, parse_address
@@ -66,7 +67,7 @@ async def _connect(
         bound.close()
         raise
     quic = QuicConnection(configuration=configuration)
-    link = carrier.link = QuicLink(QuicTerms(host, config, max_connections=1), quic, carrier, Address(*address[:2]))
+    link = carrier.link = QuicLink(QuicTerms(host, config), quic, carrier, Address(*address[:2]))
     link.connected = loop.create_future()
     try:
         link.connect(address)

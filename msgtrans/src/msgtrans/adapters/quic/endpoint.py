@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from msgtrans.adapters.quic.certificates import ServerCertificates
-    from msgtrans.adapters.quic.connection import QuicTerms
+    from msgtrans.adapters.quic.driving import Driving, QuicTerms
     from msgtrans.config import QuicServerConfig
 
 BURST: Final = 64
@@ -136,16 +136,16 @@ class ClientSocket(UdpSocket):
         self._last: bytes | None = None
         self.link: QuicLink | None = None
 
-    def issued(self, link: QuicLink, connection_id: bytes) -> None:
+    def issued(self, link: Driving, connection_id: bytes) -> None:
         """All that comes is for the one connection."""
 
-    def retired(self, link: QuicLink, connection_id: bytes) -> None:
+    def retired(self, link: Driving, connection_id: bytes) -> None:
         """As above."""
 
-    def left(self, link: QuicLink) -> None:
+    def left(self, link: Driving) -> None:
         """As above: a client stays for nothing."""
 
-    def gone(self, link: QuicLink) -> None:  # noqa: ARG002 - there is only one
+    def gone(self, link: Driving) -> None:  # noqa: ARG002 - there is only one
         """The connection is gone."""
         self.link = None
         self.close()
@@ -180,9 +180,9 @@ class ServerSocket(UdpSocket):
         self._config = config
         self._certificates = certificates
         self._tokens = Tokens(secrets.token_bytes(32))
-        self._links: dict[bytes, QuicLink] = {}
-        self._ids: dict[QuicLink, set[bytes]] = {}
-        self._over: set[QuicLink] = set()  # of these, the peer may not know yet
+        self._links: dict[bytes, Driving] = {}
+        self._ids: dict[Driving, set[bytes]] = {}
+        self._over: set[Driving] = set()  # of these, the peer may not know yet
         self._accepting = True
         self._last = False  # with the last connection, the socket goes
 
@@ -212,25 +212,25 @@ class ServerSocket(UdpSocket):
 
     # What connections call
 
-    def issued(self, link: QuicLink, connection_id: bytes) -> None:
+    def issued(self, link: Driving, connection_id: bytes) -> None:
         """Another id of a connection."""
         if link in self._ids:
             self._ids[link].add(connection_id)
             self._links[connection_id] = link
 
-    def retired(self, link: QuicLink, connection_id: bytes) -> None:
+    def retired(self, link: Driving, connection_id: bytes) -> None:
         """One id less of a connection."""
         if link in self._ids:
             self._ids[link].discard(connection_id)
             self._links.pop(connection_id, None)
 
-    def left(self, link: QuicLink) -> None:
+    def left(self, link: Driving) -> None:
         """A connection is over, and the peer may not know yet."""
         if link in self._ids:
             self._over.add(link)
             self._end_if_left()
 
-    def gone(self, link: QuicLink) -> None:
+    def gone(self, link: Driving) -> None:
         """A connection is gone."""
         self._over.discard(link)
         for connection_id in self._ids.pop(link, ()):
@@ -244,7 +244,7 @@ class ServerSocket(UdpSocket):
     # Datagrams
 
     def _readable(self) -> None:
-        found: dict[tuple[QuicLink, tuple[str, int]], list[bytes]] = {}
+        found: dict[tuple[Driving, tuple[str, int]], list[bytes]] = {}
         for data, address in self._read():
             link = self._link_of(data, address)
             if link is not None:
@@ -252,7 +252,7 @@ class ServerSocket(UdpSocket):
         for (link, address), datagrams in found.items():
             link.take_datagrams(datagrams, address)
 
-    def _link_of(self, data: bytes, address: tuple[str, int]) -> QuicLink | None:
+    def _link_of(self, data: bytes, address: tuple[str, int]) -> Driving | None:
         if not data:
             return None
         if not data[0] & 0x80:
@@ -265,7 +265,7 @@ class ServerSocket(UdpSocket):
             return self._begin(header, address)
         return link
 
-    def _begin(self, header: LongHeader, address: tuple[str, int]) -> QuicLink | None:
+    def _begin(self, header: LongHeader, address: tuple[str, int]) -> Driving | None:
         """Begin a connection, or say what is missing for one."""
         if header.version not in VERSIONS:
             if header.version:  # else it is itself an answer of that kind

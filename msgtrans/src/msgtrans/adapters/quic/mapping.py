@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgtrans.codec import PLAIN_MARKER, PacketDecoder, decode_plain, first_size
 from msgtrans.errors import RemoteProtocolError, ResourceError
-from msgtrans.packet import HEADER_SIZE, ONE_WAY, RESPONSE, Packet
+from msgtrans.packet import HEADER_SIZE, ONE_WAY, REQUEST, RESPONSE, Packet
 
 if TYPE_CHECKING:
     from msgtrans.codec import CodecOptions
@@ -34,12 +34,23 @@ _HEADER: Final = struct.Struct(">HBBIHIH")
 _unpack_length, _pack_length, _unpack_header = _LENGTH.unpack_from, _LENGTH.pack, _HEADER.unpack_from
 _FILLER: Final = _pack_length(HEADER_SIZE) + _HEADER.pack(PLAIN_MARKER, RESPONSE, 0, 0, 0, 0, 0)
 """An answer to nothing, which every peer ignores: goes ahead of a first packet that HELLO is not the beginning of."""
-_NO_PACKETS: Final[list[Packet]] = []
+PROBE_LIMIT: Final = 16 * 1024
+"""Bytes of a request that may be sent both ways: what a Rust server does not read counts against its small window."""
 
 
 def is_unidirectional(stream_id: int) -> bool:
     """Whether only its initiator sends on it."""
     return stream_id & 2 == 2
+
+
+def probes(packet: bytes) -> list[tuple[int, bytes, bool]]:
+    """How a client sends a request both ways, to find out by the answer which the server understands (2.4).
+
+    As of `Mapping.take`; empty for what is no request, or too large: it would be handled twice, or block the server.
+    """
+    if len(packet) > PROBE_LIMIT or packet[2] != REQUEST:
+        return []
+    return [(STREAM, _pack_length(len(packet)) + packet, False), (2, packet, True)]
 
 
 class Mapping(ABC):
@@ -262,16 +273,17 @@ class UniMapping(Mapping):
     """Each packet on a stream of its own, handed on in the order of their ids.
 
     server: we are the one; its streams have the odd ids. max_waiting: bytes of packets that may wait for one before
-    them, or be unfinished.
+    them, or be unfinished. sent: streams of ours that were used before.
     """
 
     __slots__ = ("_max_waiting", "_next_in", "_next_out", "_parts", "_queue", "_size", "_whole")
 
     name = "uni"
 
-    def __init__(self, codec: CodecOptions, *, server: bool, max_waiting: int) -> None:
+    def __init__(self, codec: CodecOptions, *, server: bool, max_waiting: int, sent: int = 0) -> None:
         super().__init__(codec)
         self._next_out, self._next_in = (3, 2) if server else (2, 3)
+        self._next_out += 4 * sent
         self._queue: deque[bytes] = deque()
         self._parts: dict[int, bytearray] = {}  # of streams that have not ended
         self._whole: dict[int, bytes] = {}  # that wait for one before them

@@ -16,7 +16,7 @@ from msgtrans.transport import TransportInfo
 
 if TYPE_CHECKING:
     from msgtrans.adapters.quic.certificates import ServerCertificates
-    from msgtrans.adapters.quic.connection import QuicTerms
+    from msgtrans.adapters.quic.driving import QuicTerms
     from msgtrans.adapters.quic.endpoint import ServerSocket
     from msgtrans.config import Address
     from msgtrans.link import Link
@@ -26,6 +26,10 @@ SCHEMES: Final = ("quic",)
 LINGER: Final = 1.0
 """Seconds to wait for handshakes of a listener that is closed."""
 LOOK: Final = 0.01
+NO_WORKERS: Final = (
+    "cannot serve QUIC: the system spreads datagrams over processes by addresses, so connections would break when a "
+    "worker is replaced or a client moves; serve QUIC from a server without workers, on the same port number"
+)
 
 
 class QuicTransport:
@@ -51,15 +55,17 @@ class QuicTransport:
         """Listen on host and port."""
         if not isinstance(config, QuicServerConfig):
             raise ConfigurationError("config", f"is a {type(config).__name__}; use a QuicServerConfig")
+        if host.worker_link is not None:
+            raise ConfigurationError("workers", NO_WORKERS)
         _need_qh3()
         from msgtrans.adapters.quic.binding import bind
         from msgtrans.adapters.quic.certificates import ServerCertificates
-        from msgtrans.adapters.quic.connection import QuicTerms
+        from msgtrans.adapters.quic.driving import QuicTerms
         from msgtrans.adapters.quic.endpoint import ServerSocket
 
         loop = asyncio.get_running_loop()
         certificates = ServerCertificates(config, host.counters)
-        terms = QuicTerms(host, config, max_connections=config.max_connections)
+        terms = QuicTerms(host, config, max_connections=config.max_connections, accept_timeout=config.accept_timeout)
         bound = await bind(config.bind_address)
         listening = [ServerSocket(loop, one, terms, config, certificates) for one in bound]
         listener = QuicListener(listening, certificates, terms)
