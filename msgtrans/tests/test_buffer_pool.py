@@ -278,3 +278,36 @@ class PoolMachine(RuleBasedStateMachine):
 
 TestPool = PoolMachine.TestCase
 TestPool.settings = settings(max_examples=40)
+
+
+@pytest.mark.parametrize("wrong", [None, "5", b"", [], float("nan"), float("inf"), True, int])
+def test_arguments_of_other_kinds_are_refused(wrong: int) -> None:
+    """What is no size, count, threshold, limits or command is refused, and the pool stays as it is."""
+    pool = BufferPool()
+    before = pool.stats()
+    with pytest.raises(ConfigurationError, match=r"^wanted: .*; use 1 to 65536 bytes"):
+        pool.get(wrong)
+    with pytest.raises(ConfigurationError, match=r"^small: .*; use a whole number from 0 up"):
+        pool.preallocate(large=1, small=wrong)
+    with pytest.raises(ConfigurationError, match=r"^small: "):
+        BufferPool.with_preallocation(wrong)
+    with pytest.raises(ConfigurationError, match=r"^threshold_mb: .*; use a"):
+        pool.adjust_limits(wrong)
+    with pytest.raises(ConfigurationError, match=r"^limits: .*; use BufferLimits"):
+        pool.set_limits(wrong)  # type: ignore[arg-type]  # on purpose
+    if wrong is not None:
+        with pytest.raises(ConfigurationError, match=r"^limits: .*; use BufferLimits"):
+            BufferPool(wrong)  # type: ignore[arg-type]  # on purpose
+    with pytest.raises(ConfigurationError, match=r"^command: .*; use Preallocate"):
+        pool.control(wrong)  # type: ignore[arg-type]  # on purpose
+    assert before == pool.stats()
+
+
+@pytest.mark.parametrize("wrong", [bytes(LARGE), memoryview(bytearray(LARGE)), None, 5, "text" * LARGE])
+def test_only_bytearrays_are_taken_back(wrong: bytearray) -> None:
+    """What cannot be written to, or is no buffer, is refused and counted: the next one to borrow it would fail."""
+    pool = BufferPool()
+    with pytest.raises(ConfigurationError, match=r"^buffer: .*; give a bytearray"):
+        pool.release(wrong)
+    assert (1, 0) == (pool.stats().refused, pool.stats().large.cached)
+    assert isinstance(pool.get(LARGE), bytearray)

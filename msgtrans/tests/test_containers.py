@@ -207,3 +207,33 @@ def test_a_queue_without_room_is_refused(capacity: int) -> None:
     """A capacity is a whole number from 1 up."""
     with pytest.raises(ConfigurationError, match="capacity"):
         ConcurrentQueue(capacity)
+
+
+NO_COUNTS = [None, True, -1, 1.5, float("nan"), float("inf"), "5", b"x", []]
+
+
+@pytest.mark.parametrize("wrong", NO_COUNTS)
+def test_weights_and_counts_are_whole(wrong: int) -> None:
+    """A weight or a number of items that is none is refused, and the queue stays as it is."""
+    queue: ConcurrentQueue[str] = ConcurrentQueue(5)
+    queue.push("item", 0)
+    with pytest.raises(ConfigurationError, match=r"^weight: .*; use a whole number from 0 up"):
+        queue.push("item", wrong)
+    with pytest.raises(ConfigurationError, match=r"^most: .*; use a whole number from 0 up"):
+        queue.pop_many(wrong)
+    if wrong is not None:
+        with pytest.raises(ConfigurationError, match=r"^capacity: .*; use a whole number from 1 up"):
+            ConcurrentQueue(wrong)
+    assert (QueueStats(1, 0, 0, 1, 0), []) == (queue.stats(), queue.pop_many(0))
+
+
+@pytest.mark.parametrize("wrong", [wrong for wrong in NO_COUNTS if wrong != -1])
+def test_counters_count_whole_numbers(wrong: int) -> None:
+    """What is no whole number is refused wherever a counter takes one, and the counter stays as it is."""
+    with pytest.raises(ConfigurationError, match=r"^value: .*; use a whole number"):
+        ConcurrentCounter(wrong)
+    counter = ConcurrentCounter(-7)
+    for change in (counter.increment, counter.decrement, counter.set, counter.swap):
+        with pytest.raises(ConfigurationError, match=r"; use a whole number"):
+            change(wrong)
+    assert (-7, CounterStats(0, 0, 1)) == (counter.get(), counter.stats())

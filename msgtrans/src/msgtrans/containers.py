@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import msgspec
 
-from msgtrans.errors import ConfigurationError, ResourceError
-from msgtrans.field_types import check_number
+from msgtrans.errors import ResourceError
+from msgtrans.field_types import check_count, check_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,16 +133,19 @@ class ConcurrentQueue(Generic[V]):
 
     def __init__(self, capacity: int | None = None) -> None:
         if capacity is not None:
-            check_number("capacity", capacity, whole=True)
-            if capacity < 1:
-                raise ConfigurationError("capacity", f"is {capacity}; use 1 or more, or None for no bound")
+            check_count("capacity", capacity)
         self._capacity = capacity
         self._items: deque[tuple[V, int]] = deque()
         self._lock = Lock()
         self._weight = self._enqueued = self._dequeued = self._refused = 0
 
     def push(self, item: V, weight: int = 1) -> int:
-        """Append an item; how many there are now. Raises ResourceError while their weight is at the capacity."""
+        """Append an item; how many there are now. Raises ResourceError while their weight is at the capacity.
+
+        weight: a whole number from 0 up.
+        """
+        if type(weight) is not int or weight < 0:
+            check_count("weight", weight, 0)
         with self._lock:
             if self._capacity is not None and self._weight >= self._capacity:
                 self._refused += 1
@@ -163,7 +166,8 @@ class ConcurrentQueue(Generic[V]):
             return item
 
     def pop_many(self, most: int) -> list[V]:
-        """Take out up to `most` items in one step, in order."""
+        """Take out up to `most` items in one step, in order. most: a whole number from 0 up."""
+        check_count("most", most, 0)
         taken, weights = [], 0
         with self._lock:
             items = self._items
@@ -198,19 +202,24 @@ class ConcurrentCounter:
     __slots__ = ("_decrements", "_increments", "_lock", "_reads", "_value")
 
     def __init__(self, value: int = 0) -> None:
+        check_number("value", value, whole=True)
         self._value = value
         self._lock = Lock()
         self._increments = self._decrements = self._reads = 0
 
     def increment(self, by: int = 1) -> int:
-        """Add; the new value."""
+        """Add a whole number; the new value."""
+        if type(by) is not int:
+            check_number("by", by, whole=True)
         with self._lock:
             self._increments += 1
             self._value += by
             return self._value
 
     def decrement(self, by: int = 1) -> int:
-        """Take away; the new value."""
+        """Take a whole number away; the new value."""
+        if type(by) is not int:
+            check_number("by", by, whole=True)
         with self._lock:
             self._decrements += 1
             self._value -= by
@@ -227,7 +236,8 @@ class ConcurrentCounter:
         self.swap(value)
 
     def swap(self, value: int) -> int:
-        """Replace the value; the one before."""
+        """Replace the value by a whole number; the one before."""
+        check_number("value", value, whole=True)
         with self._lock:
             before, self._value = self._value, value
             return before

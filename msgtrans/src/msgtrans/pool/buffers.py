@@ -9,10 +9,11 @@ Not here: packets that are put together in such buffers (`assembly`), and when m
 
 from __future__ import annotations
 
-from math import ceil, floor
+from math import ceil, floor, inf
 from typing import TYPE_CHECKING, Final, NoReturn, Self
 
 from msgtrans.errors import ConfigurationError
+from msgtrans.field_types import check_count, check_number, check_type, shown
 from msgtrans.pool.allocation import (
     MIB,
     AdjustLimits,
@@ -102,7 +103,8 @@ class BufferPool:
     __slots__ = ("_configured", "_hub", "_large", "_medium", "_refused", "_shelves", "_small")
 
     def __init__(self, limits: BufferLimits | None = None) -> None:
-        self._configured = limits or BufferLimits()
+        check_type("limits", limits, BufferLimits, none=True)
+        self._configured = BufferLimits() if limits is None else limits
         self._shelves = tuple(
             _Shelf(kind, limit) for kind, limit in zip(BufferClass, _counts(self._configured), strict=True)
         )
@@ -123,7 +125,10 @@ class BufferPool:
         It is as long as its class says, or longer, and not cleared. Raises ConfigurationError for 0 bytes, less, or
         more than 65 536.
         """
-        shelf = self._large if _MEDIUM < wanted <= _LARGE else self._shelf(wanted)
+        try:
+            shelf = self._large if _MEDIUM < wanted <= _LARGE else self._shelf(wanted)
+        except TypeError:
+            shelf = self._shelf(wanted)
         if shelf.kept:
             _, buffer = shelf.kept.popitem()  # the last one back is the likeliest to be in the processor's cache
             shelf.cached_bytes -= len(buffer)
@@ -144,9 +149,11 @@ class BufferPool:
         """Take a buffer back; whether it is kept. Its class is the largest that its length serves.
 
         Whoever calls this must have let go of it, views included. Buffers that were made elsewhere are taken too.
-        Raises ConfigurationError for one that is here already, is below 1024 bytes (an empty one among them) or above
-        10 MiB.
+        Raises ConfigurationError for what is no bytearray, is here already, is below 1024 bytes (an empty one among
+        them) or above 10 MiB.
         """
+        if type(buffer) is not bytearray:
+            self._refuse(f"is {shown('buffer', buffer)}; give a bytearray: what is lent must be writable")
         size = len(buffer)
         shelf = self._large if size >= _LARGE else self._medium if size >= _MEDIUM else self._small
         kept, identity = shelf.kept, id(buffer)
@@ -166,6 +173,8 @@ class BufferPool:
 
     def preallocate(self, *, small: int = 0, medium: int = 0, large: int = 0) -> int:
         """Make buffers and keep them, up to the limits; how many were made."""
+        for name, number in (("small", small), ("medium", medium), ("large", large)):
+            check_count(name, number, 0)
         made = 0
         for shelf, count in zip(self._shelves, (small, medium, large), strict=True):
             for _ in range(min(count, shelf.limit - len(shelf.kept))):
@@ -190,6 +199,7 @@ class BufferPool:
 
     def set_limits(self, limits: BufferLimits) -> None:
         """Keep so many from now on, with and without pressure; what is above goes at once."""
+        check_type("limits", limits, BufferLimits)
         self._configured = limits
         self._limit(limits)
 
@@ -200,6 +210,9 @@ class BufferPool:
         than half of the threshold kept, limits that pressure has lowered grow by the same step, up to what they were.
         (The original evicts nothing and never grows back.)
         """
+        check_number("threshold_mb", threshold_mb)
+        if not 0 < threshold_mb < inf:
+            raise ConfigurationError("threshold_mb", f"is {threshold_mb}; use a positive number of MiB")
         cached = sum(shelf.cached_bytes for shelf in self._shelves) / MIB
         if cached > threshold_mb:
             if self._hub.streams:
@@ -223,6 +236,11 @@ class BufferPool:
                 self.set_limits(limits)
             case GetStats():
                 pass
+            case _:
+                raise ConfigurationError(
+                    "command",
+                    f"is {shown('command', command)}; use Preallocate, ClearCache, AdjustLimits, SetLimits or GetStats",
+                )
         return self.stats()
 
     def events(self) -> PoolStream[BufferEvent]:
@@ -235,10 +253,10 @@ class BufferPool:
             small=self._small.stats(), medium=self._medium.stats(), large=self._large.stats(), refused=self._refused
         )
 
-    def _shelf(self, wanted: int) -> _Shelf:
-        if 0 < wanted <= _LARGE:
+    def _shelf(self, wanted: object) -> _Shelf:
+        if isinstance(wanted, int) and wanted is not True and 0 < wanted <= _LARGE:
             return self._small if wanted <= _SMALL else self._medium if wanted <= _MEDIUM else self._large
-        raise ConfigurationError("wanted", f"is {wanted}; use 1 to {_LARGE} bytes, or a BufferClass")
+        raise ConfigurationError("wanted", f"is {shown('wanted', wanted)}; use 1 to {_LARGE} bytes, or a BufferClass")
 
     def _refuse(self, why: str) -> NoReturn:
         self._refused += 1
