@@ -13,7 +13,8 @@ import pytest
 from carriers import TCP, TLS, WS, WSS
 from conftest import uvloop
 from fault_shim import needs_shim
-from faults import FAULTS, PASSING, WALKS, Fault, Outcome, run
+from fault_table import FAULTS, PASSING, WALKS, Fault
+from faults import Outcome, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fault_shim import needs_shim
-from faults import CALLS
+from fault_table import CALLS
 from worker_program import LIMIT, Workers, open_on
 
 from msgtrans import ConnectionPool, ReconnectingClient, RetryConfig, SmartPoolConfig, WorkersConfig
