@@ -89,7 +89,8 @@ def memory_lines(found: Mapping[str, Any], connections: int) -> Lines:
     each = {name: f"{value / connections / 1024:.2f}" for name, value in found.items()}
     yield ["server memory of one", f"{each['server']} KiB, shared pages once {each['server_once']}"]
     yield ["client memory of one", f"{each['clients']} KiB, shared pages once {each['clients_once']}"]
-    yield ["kernel memory, both ends", f"{each['kernel']} KiB; slabs {each['slab']}, TCP buffers {each['buffers']}"]
+    yield ["kernel memory, both ends", f"slabs {each['slab']} KiB, TCP buffers {each['buffers']} KiB"]
+    yield ["what this machine has less", f"{each['kernel']} KiB, of no process here; others may have it"]
 
 
 def request_lines(found: Mapping[str, Any]) -> Lines:

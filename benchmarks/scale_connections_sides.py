@@ -247,7 +247,7 @@ class Crowd:
         self._watch = Watch()
         self._asking: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[object]] = set()
-        self._closing = self._mending = False
+        self._closing = self._mending = self._times_answers = False
         self._all_heard = asyncio.Event()
         self._problems: Counter[str] = Counter()
         self._begin()
@@ -308,6 +308,7 @@ class Crowd:
     async def ask(self) -> None:
         """Ask on each connection once per period, evenly, from now on."""
         gc.collect()
+        self._times_answers = True
         gc.freeze()  # as a program with so many clients should: looking at all they are made of takes half a second
         self._begin()
         self._watch.begin()
@@ -323,8 +324,9 @@ class Crowd:
             await asyncio.wait(self._tasks)
 
     async def listen(self) -> None:
-        """A broadcast comes."""
+        """A broadcast comes; from now on, times are of that and no longer of answers."""
         self._begin()
+        self._times_answers = False
         self._heard[:] = bytes(self._count)
         self._deaf = self._count
         self._all_heard.clear()
@@ -342,6 +344,7 @@ class Crowd:
         self._mending = begin
         if begin:
             self._begin()
+            self._times_answers = False
 
     async def close(self) -> None:
         """Close all."""
@@ -395,7 +398,7 @@ class Crowd:
             self._problems["wrong answers"] += 1
             return False
         self._answered += 1
-        if due is not None:
+        if due is not None and self._times_answers:
             self._took(time.monotonic() - due)
         return True
 
