@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -78,3 +81,23 @@ async def test_a_listener_that_cannot_rest_is_closed() -> None:
     await server.stop_listening()
     assert plain.closed
     await server.stop()
+
+
+async def test_a_server_that_stops_while_connections_come_in_is_quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever turn of the loop they come in: each is closed, and nothing is raised where nobody sees it."""
+    for turns in range(6):
+        async with TransportServer(tcp="127.0.0.1:0") as server:
+            coming = [socket.socket() for _ in range(3)]
+            for peer in coming:
+                peer.setblocking(False)
+                with suppress(BlockingIOError):
+                    peer.connect(tuple(server.tcp_address))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await server.stop()
+            for peer in coming:
+                with suppress(ConnectionResetError):
+                    assert b"" == await asyncio.get_running_loop().sock_recv(peer, 1)
+                peer.close()
+    gc.collect()
+    assert [] == caplog.records

@@ -77,13 +77,7 @@ class SocketListener:
         unfinished: how many connections are not what they are to become.
         """
         loop = asyncio.get_running_loop()
-        for server in self._servers:
-            for bound in server.sockets:
-                loop.remove_reader(bound.fileno())
-        # asyncio makes the transports of what it accepts in tasks of the next turn; closed before, it drops them.
-        await asyncio.sleep(0)
-        for server in self._servers:
-            server.close()
+        self._accept_no_more()
         until, calm = loop.time() + LINGER, 0
         while calm < 2 and loop.time() < until:  # twice, as a handshake may follow another one
             await asyncio.sleep(LOOK)
@@ -92,10 +86,19 @@ class SocketListener:
 
     def close(self) -> None:
         """Accept no more."""
-        for server in self._servers:
-            server.close()
+        self._accept_no_more()
         if self._tls is not None:
             self._tls.close()
+
+    def _accept_no_more(self) -> None:
+        """Close the sockets a turn later: in that turn asyncio makes the transports of what it has accepted just now,
+        and if their server is closed before, it drops them, with a traceback from Python 3.13 on.
+        """
+        for server in self._servers:
+            loop = server.get_loop()
+            for bound in server.sockets:
+                loop.remove_reader(bound.fileno())
+            loop.call_soon(server.close)
 
     async def wait_closed(self) -> None:
         """Wait until the sockets are closed. Call it when the sessions are: what is left are handshakes, dropped here.
@@ -103,6 +106,7 @@ class SocketListener:
         From Python 3.12 on asyncio waits for these too, and from 3.13 on it can drop them; before, they end by
         themselves at accept_timeout, so they are waited for a second at most.
         """
+        await asyncio.sleep(0)
         for server in self._servers:
             abort: Callable[[], None] | None = getattr(server, "abort_clients", None)
             if abort is not None:
