@@ -267,9 +267,9 @@ class Carrier:
             )
             transport.sendto(said or first_flight())
             return transport
-        _, writer = await asyncio.open_connection(*self.address(server))
-        writer.write(said)
-        return writer.transport
+        transport, _ = await loop.create_connection(asyncio.Protocol, *self.address(server))
+        transport.write(said)
+        return transport
 
     @asynccontextmanager
     async def raw(self, server: TransportServer | int, *, opened: bool = True) -> AsyncIterator[RawPeer]:
