@@ -96,6 +96,7 @@ def memory_lines(found: Mapping[str, Any], connections: int) -> Lines:
 def request_lines(found: Mapping[str, Any]) -> Lines:
     """Traffic on all."""
     yield ["requests", f"{found['answered']:,} in {found['seconds']:.0f} s, {found['per_second']:,.0f}/s"]
+    yield ["answered when planned", f"{found['of_planned'] * 100:.0f} %; the others later: too little processor time"]
     yield ["one request", times(found)]
     yield ["processors in use", f"server {found['server_cpu']:.2f}, clients {found['client_cpu']:.2f}"]
 
