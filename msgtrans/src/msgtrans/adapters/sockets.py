@@ -237,10 +237,13 @@ async def connect(
     *,
     tls: TlsClientConfig | None,
     local_bind_address: str | None,
+    handshake_timeout: float | None = None,
 ) -> ProtocolT:
     """Connect once to `address`, inside TLS where `tls` is given. uri: for messages.
 
-    Raises ConnectError. Time is the caller's matter: what it raises in between passes through.
+    handshake_timeout: seconds after which the loop gives up a handshake, None for a minute. Raises ConnectError. Time
+    is the caller's matter: what it raises in between passes through. Cancelled between the connection and the
+    handshake, uvloop keeps both, and whoever made them, until `handshake_timeout`.
     """
     loop = asyncio.get_running_loop()
     host, port = address
@@ -254,6 +257,7 @@ async def connect(
             local_addr=local,
             ssl=context,
             server_hostname=(tls.server_name or host) if tls is not None else None,
+            ssl_handshake_timeout=handshake_timeout if tls is not None else None,
         )
     except socket.gaierror as error:
         raise ConnectError(f"the name {host!r} does not resolve: {error.strerror}") from error

@@ -92,6 +92,7 @@ class TcpTransport:
                     connection,
                     tls=tls,
                     local_bind_address=config.local_bind_address,
+                    handshake_timeout=config.connect_timeout,
                 )
         except TimeoutError as error:
             raise sockets.connect_timed_out(config.uri, config.connect_timeout) from error

@@ -74,6 +74,7 @@ class WebSocketTransport:
                     lambda: ClientUpgrade(terms, config, os.urandom(KEY_SIZE)),
                     tls=config.tls_config,
                     local_bind_address=config.local_bind_address,
+                    handshake_timeout=config.connect_timeout,
                 )
                 return await upgrade.wait()
         except TimeoutError as error:
