@@ -28,7 +28,7 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
     compression: int = 0
 
 
-class Context(msgspec.Struct):
+class Context(msgspec.Struct, weakref=True):
     """One message on its way to a handler or event stream.
 
     session: where it came from. The fields of the packet follow; `payload` is inflated.

@@ -14,12 +14,14 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections import deque
+from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from msgtrans.commands import COMMAND, Commanding
 from msgtrans.config import Backpressure
 from msgtrans.errors import ResourceError
+from msgtrans.given import GivenOut
 from msgtrans.info import SessionState
 from msgtrans.packet import ONE_WAY, REQUEST, RESPONSE, Packet
 from msgtrans.requests import PendingRequests
@@ -53,6 +55,7 @@ class Holding(Commanding):
         "_awaits_begin",
         "_begun",
         "_dropped_inbound",
+        "_given",
         "_held",
         "_held_bytes",
         "_pending",
@@ -64,6 +67,7 @@ class Holding(Commanding):
         "_takes",
         "_tasks",
         "_throttle",
+        "_working",
     )
 
     def __init__(self, link: Link, endpoint: Endpoint, loop: asyncio.AbstractEventLoop, first_message_id: int) -> None:
@@ -78,6 +82,8 @@ class Holding(Commanding):
         self._running_bytes = 0  # the sum of these
         self._started = 0  # tasks of handlers, numbered from 1
         self._begun = 0  # the last of them that runs, or did; they begin in their order
+        self._given: GivenOut | None = None  # requests that are answered later
+        self._working = False  # there may be any of either
         self._awaits_begin = False  # what is held waits for that, and goes on by itself
         self._held: deque[Packet] | None = None
         self._held_bytes = 0
@@ -98,6 +104,7 @@ class Holding(Commanding):
 
     def _must_wait(self, kind: int, flags: int) -> bool:
         endpoint = self._endpoint
+        self._working = bool(self._tasks or self._given)
         if self._tasks:
             if self._begun != self._started and self._overtakes(kind):
                 return True
@@ -108,6 +115,8 @@ class Holding(Commanding):
             if self._congested and kind != REQUEST and self._running_bytes >= self._high:
                 return True
         if kind == REQUEST:
+            if self._given and self._gave_enough(self._given):
+                return True
             # A session with sends of its own goes on answering for longer: its peer may be waiting in the same way.
             if flags and flags & COMMAND:
                 if self._commands_full and (not self._sends_itself() or self._outbound() > self._config.max_outbound):
@@ -118,6 +127,28 @@ class Holding(Commanding):
                 return True
             return endpoint.request_handler is None and endpoint.hub.full
         return endpoint.message_handler is None and endpoint.hub.full
+
+    def _gave_enough(self, given: GivenOut) -> bool:
+        """Whether as many requests are being handled and given out as may be; what streams hold is given out, too."""
+        config = self._config
+        most = config.max_concurrent_handlers
+        if self._endpoint.request_handler is None:
+            most += config.event_queue_size
+        return len(given) + len(self._tasks or ()) >= most or given.bytes + self._running_bytes >= config.max_inbound
+
+    def _give_out(self, context: Context) -> None:
+        """A request will be answered later, or never."""
+        if self._takes:
+            if self._given is None:
+                self._given = GivenOut(self._forgotten)
+            self._given.add(context, cost(context))
+            self._working = True
+
+    def _forgotten(self) -> None:
+        """Nobody can answer one of these any more; told in any thread."""
+        if self._held:
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self.go_on)
 
     def _sends_itself(self) -> bool:
         return self._line_bytes > 0 or len(self._pending) > 0
@@ -209,6 +240,8 @@ class Holding(Commanding):
             error = ResourceError("running handlers", running, config.max_concurrent_handlers)
         elif self._tasks and self._running_bytes >= config.max_inbound:
             error = ResourceError("bytes of messages being handled", self._running_bytes, config.max_inbound)
+        elif self._given and self._gave_enough(self._given):
+            error = ResourceError("requests not answered yet", len(self._given), config.max_concurrent_handlers)
         elif self._congested or self._commands_full:
             error = ResourceError("outbound bytes", self._outbound(), self._high)
         else:
@@ -345,7 +378,7 @@ class Holding(Commanding):
         if self._held:
             self._endpoint.counters.discarded += len(self._held)
             self._endpoint.paused.discard(self)
-        self._held = None
+        self._held = self._given = None
         self._takes = False
         self._reading_paused = False
         if self._throttle is not None:

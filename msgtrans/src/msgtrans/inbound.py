@@ -76,7 +76,7 @@ class Inbound(Holding):
                     waiter.set_result(packet)
                 continue
             handler, flags = on_request if kind == REQUEST else on_message, packet.flags
-            if (handler is None or self._congested or self._tasks or flags) and self._must_wait(kind, flags):
+            if (handler is None or self._congested or self._working or flags) and self._must_wait(kind, flags):
                 if self._no_room(packet, packets):
                     return
                 continue
@@ -112,7 +112,7 @@ class Inbound(Holding):
                         self._congested = True
                 elif type(answer) is Reply and context.unanswered and limit >= 0:
                     self._reply(context, answer)
-                elif answer is not None:
+                elif answer is not None or context.unanswered:
                     self._settle(context, answer, request=kind == REQUEST)
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - logged and counted there
                 self._failed(context, error)
@@ -134,11 +134,14 @@ class Inbound(Holding):
     def _offer(self, context: Context) -> None:
         request, endpoint = context.unanswered, self._endpoint
         answer = endpoint.offer_request(context) if request else endpoint.offer_message(context)
-        if answer is not None:
-            self._settle(context, answer, request=request)
+        self._settle(context, answer, request=request)
 
     def _settle(self, context: Context, answer: object, *, request: bool) -> None:
         """Do what a handler returned; of a one-way message only work that goes on matters."""
+        if answer is None:
+            if context.unanswered:
+                self._give_out(context)
+            return
         if isinstance(answer, bytes | bytearray | memoryview):
             answer = Reply(bytes(answer))
         if isinstance(answer, Reply):
@@ -156,7 +159,7 @@ class Inbound(Holding):
                 self._endpoint.counters.late_answers += 1
         elif inspect.isawaitable(answer):
             self._start(context, answer, request=request)
-        elif request and answer is not None:
+        elif request:
             raise TypeError(f"a request handler returned {type(answer).__name__}; return bytes, a Reply or None")
 
     def _failed(self, context: Context, error: Exception | asyncio.CancelledError) -> None:
@@ -201,6 +204,7 @@ class Inbound(Holding):
         if not task.done():
             if self._tasks is None:
                 self._tasks = {}
+            self._working = True
             size = self._tasks[task] = cost(context)
             self._running_bytes += size
             task.add_done_callback(self._task_done)

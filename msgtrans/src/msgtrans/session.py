@@ -304,6 +304,10 @@ class Session(Forwarding):
             self._config.codec,
         )
         context.unanswered = False
+        if self._given is not None:
+            self._given.answered(context)
+            if self._held:
+                self._loop.call_soon(self.go_on)
         self._append_answer(frame, flags | context.flags)
 
     # What endpoint and link call

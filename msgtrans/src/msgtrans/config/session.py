@@ -34,11 +34,14 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     batch_size: packets that leave in one write, 64 KiB at most, when the link has fallen behind: what a command that
         comes then may have ahead of it. Up to 32 times as many while the link takes them whole; default 32.
     max_pending_requests: requests of ours that may wait for answers at once; default 65 536.
-    max_inbound: bytes of messages that coroutine handlers may work on at once, default 16 MiB; above it reading pauses.
+    max_inbound: bytes of messages that coroutine handlers may work on at once, and of requests that were given out and
+        are not answered yet; default 16 MiB; above it reading pauses.
         For one-way messages it is high_water while the peer does not take what we send. Also bytes of messages held
         while we read on for answers to requests of ours. A message counts with 160 bytes more than payload and ext
         header.
-    max_concurrent_handlers: coroutine handlers that may run at once; above it reading pauses; default 1024.
+    max_concurrent_handlers: coroutine handlers that may run at once, and requests that were given out and are not
+        answered yet (`Context.respond`), not counting one that nobody refers to any more; above it requests wait, and
+        reading pauses; default 1024. Where event streams take the requests, what these hold comes on top.
     event_queue_size: messages an event stream holds for its consumer; above it reading pauses; default 1024.
     outbound_strategy: what happens to one-way messages above high_water. BLOCK, the default: as said there.
         DROP_NEWEST: they are dropped. DROP_OLDEST: the oldest that are queued make way. REJECT: sends and requests
