@@ -218,7 +218,7 @@ class BufferPool:
             if self._hub.streams:
                 self._hub.emit(MemoryPressure(cached, threshold_mb))
             self._limit(_limits(floor(shelf.limit * STEP) for shelf in self._shelves))
-        elif cached <= threshold_mb * RELIEF:
+        elif cached / RELIEF <= threshold_mb:
             grown = (max(ceil(shelf.limit / STEP), 1) for shelf in self._shelves)
             self._limit(_limits(map(min, grown, _counts(self._configured))))
         return self.limits
