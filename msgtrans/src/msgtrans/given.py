@@ -7,12 +7,21 @@ forgotten then, wherever that happens. Not here: what follows from their number 
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgtrans.handlers import Context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from msgtrans.packet import Packet
+
+PACKET_COST: Final = 160  # bytes a small packet in memory takes beside its payload and ext header, rounded up
+
+
+def cost(message: Packet | Context) -> int:
+    """Bytes of memory a message takes, about."""
+    return len(message.payload) + len(message.ext_header) + PACKET_COST
 
 
 class _Entry(weakref.ref[Context]):

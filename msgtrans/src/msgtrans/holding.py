@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from msgtrans.commands import COMMAND, Commanding
 from msgtrans.config import Backpressure
 from msgtrans.errors import ResourceError
-from msgtrans.given import GivenOut
+from msgtrans.given import GivenOut, cost
 from msgtrans.info import SessionState
 from msgtrans.packet import ONE_WAY, REQUEST, RESPONSE, Packet
 from msgtrans.requests import PendingRequests
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from msgtrans.link import Link
 
 _OPEN: Final = SessionState.OPEN
-PACKET_COST: Final = 160  # bytes a small packet in memory takes beside its payload and ext header, rounded up
 RELEASE: Final = 1024  # held packets handled in one turn of the loop
 
 
@@ -401,8 +400,3 @@ class Holding(Commanding):
     @abstractmethod
     def dismiss(self, error: TransportError) -> None:
         """End the session with this error."""
-
-
-def cost(message: Packet | Context) -> int:
-    """Bytes of memory a message takes, about."""
-    return len(message.payload) + len(message.ext_header) + PACKET_COST

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from msgtrans.codec import encode_fields
 from msgtrans.errors import SessionClosedError, TransportError
+from msgtrans.given import cost
 from msgtrans.handlers import Context, Reply
-from msgtrans.holding import Holding, cost
+from msgtrans.holding import Holding
 from msgtrans.info import SessionState
 from msgtrans.packet import PLAIN_MARKER as _PLAIN
 from msgtrans.packet import REQUEST, RESPONSE, Packet, pack_header
