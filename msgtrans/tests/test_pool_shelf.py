@@ -137,7 +137,7 @@ def test_who_comes_first_is_served_first() -> None:
     lines = [taken(pool), taken(pool)]
     callers = [Caller() for _ in range(3)]
     for caller in callers:
-        pool.wait(caller, 5)
+        pool.line.join(caller)
     assert None is pool.take(5)
     callers[1].gone = True
     pool.give_back(lines[0], 7)
@@ -145,18 +145,18 @@ def test_who_comes_first_is_served_first() -> None:
     pool.give_back(lines[1], 8)
     serve(pool, 8)
     assert [lines[0], None, lines[1]] == [caller.got for caller in callers]
-    assert (0, 2, 6.0) == (pool.waiting, pool.waits, pool.wait_seconds)
+    assert 0 == len(pool.line)
 
 
 def test_the_line_is_bounded() -> None:
     """Beyond max_waiting a caller is refused, and counted."""
     pool = shelf(max_waiting=2)
-    keys = [pool.wait(Caller(), 0) for _ in range(2)]
+    keys = [pool.line.join(Caller()) for _ in range(2)]
     with pytest.raises(ResourceError, match=": 2, and the limit is 2"):
-        pool.wait(Caller(), 0)
-    pool.forget(keys[0])
-    pool.wait(Caller(), 0)
-    assert (2, 1) == (pool.waiting, pool.wait_refused)
+        pool.line.join(Caller())
+    pool.line.leave(keys[0])
+    pool.line.join(Caller())
+    assert (2, 1) == (len(pool.line), pool.line.refused)
 
 
 def test_broken_connections_are_never_handed_out() -> None:
@@ -171,7 +171,7 @@ def test_broken_connections_are_never_handed_out() -> None:
     assert None is pool.take(1)
     assert (["broken", "broken"], 2) == (reasons(pool), pool.missing())
     caller = Caller()
-    pool.wait(caller, 1)
+    pool.line.join(caller)
     lines[1].is_connected = False
     pool.give_back(lines[1], 2)
     pool.add(lines[1], 2)  # it broke as soon as it was made
@@ -186,9 +186,9 @@ def test_nothing_shrinks_while_somebody_waits() -> None:
     pool = started()
     pool.create(2)
     fill(pool, 0)
-    key = pool.wait(Caller(), 0)
+    key = pool.line.join(Caller())
     assert (False, 4) == (pool.shrink(0), pool.total)
-    pool.forget(key)
+    pool.line.leave(key)
     assert (True, 3) == (pool.shrink(0), pool.total)
 
 
@@ -207,7 +207,7 @@ def test_those_up_to_the_initial_size_are_made_when_wanted() -> None:
     pool = shelf(SMALL.replace(initial_size=3, enable_warmup=False, min_connections=0))
     pool.begin()
     for wanted in (1, 2, 3, 3):
-        pool.wait(Caller(), 0)
+        pool.line.join(Caller())
         pool.grow(0)
         assert wanted == pool.missing()
     assert 0 == pool.growth.expansions
@@ -294,7 +294,63 @@ def test_idle_connections_leave_down_to_the_minimum() -> None:
     pool.sweep(10)
     assert (["idle", "idle"], 1) == (reasons(pool), pool.total)
     pool.sweep(100)
-    assert ([], 1, 0) == (reasons(pool), pool.total, pool.missing())
+    assert ([], 1, 1) == (reasons(pool), pool.total, pool.missing())  # the last one is to be replaced
+    pool.add(Line(), 100)
+    assert (["idle"], 1, 0) == (reasons(pool), pool.total, pool.missing())
+
+
+def test_connections_at_the_minimum_are_replaced_one_after_the_other() -> None:
+    """Unused for nine tenths of idle_timeout or more, by chance, each gets a successor before it leaves."""
+    pool = shelf(SmartPoolConfig(initial_size=3, max_size=5, min_connections=3), idle_timeout=100, chance=0.5)
+    pool.begin()
+    fill(pool, 0)
+    old = {member.client for member in pool._idle}
+    pool.sweep(94.9)
+    assert (0, 95) == (pool.missing(), pool.look_at)
+    for left in (2, 1, 0):
+        pool.sweep(95)
+        assert (1, 3) == (pool.missing(), pool.total)
+        pool.sweep(95)
+        assert (1, []) == (pool.missing(), reasons(pool))
+        pool.add(Line(), 95)
+        assert (["idle"], left, 3) == (reasons(pool), len(old & {member.client for member in pool._idle}), pool.total)
+        assert (95 if left else math.inf) == pool.look_at or not left
+    pool.sweep(95)
+    assert (0, 190) == (pool.missing(), pool.look_at)
+
+
+def test_a_full_pool_replaces_by_leaving_first() -> None:
+    """Where there are as many as there may be, the one that was idle for too long leaves, then one is made."""
+    pool = shelf(SmartPoolConfig(initial_size=2, max_size=2, min_connections=2), idle_timeout=100)
+    pool.begin()
+    fill(pool, 0)
+    pool.sweep(100)
+    assert (["idle"], 1, 1) == (reasons(pool), pool.missing(), pool.total)
+    pool.sweep(100)
+    assert ([], 1) == (reasons(pool), pool.missing())
+    fill(pool, 100)
+    pool.sweep(100)
+    assert (["idle"], 1) == (reasons(pool), pool.missing())
+
+
+def test_what_is_used_while_it_is_replaced_leaves_when_it_is_given_back() -> None:
+    """A successor that is there takes the place of its predecessor, also if somebody has that meanwhile."""
+    pool = started(SMALL.replace(initial_size=1), idle_timeout=100)
+    pool.sweep(100)
+    line = taken(pool, 100)
+    pool.add(Line(), 101)
+    assert ([], 2) == (reasons(pool), pool.total)
+    pool.give_back(line, 102)
+    assert (["idle"], 1, 0) == (reasons(pool), pool.total, pool.missing())
+
+
+def test_what_its_peer_may_end_soon_is_used_only_when_there_is_nothing_else() -> None:
+    """Idle for longer than idle_timeout, a connection is handed out after those that are not."""
+    pool = started(SMALL.replace(min_connections=2), idle_timeout=100)
+    first, second = taken(pool), taken(pool)
+    pool.give_back(first, 0)
+    pool.give_back(second, 50)
+    assert [second, first] == [taken(pool, 120), taken(pool, 120)]
 
 
 def test_old_connections_are_replaced() -> None:
@@ -411,9 +467,9 @@ class PoolMachine(RuleBasedStateMachine):
         else:
             caller = Caller()
             try:
-                self.callers.append((caller, self.pool.wait(caller, self.now)))
+                self.callers.append((caller, self.pool.line.join(caller)))
             except ResourceError:
-                assert 4 == self.pool.waiting
+                assert 4 == len(self.pool.line)
         self.pool.grow(self.now)
         self.serve()
 
@@ -432,7 +488,7 @@ class PoolMachine(RuleBasedStateMachine):
         caller, key = self.callers.pop(data.draw(st.integers(0, len(self.callers) - 1)))
         caller.gone = True
         if data.draw(st.booleans()):
-            self.pool.forget(key)
+            self.pool.line.leave(key)
 
     @rule(data=st.data())
     def connect(self, data: st.DataObject) -> None:
@@ -482,7 +538,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule()
     def close_and_begin_again(self) -> None:
-        for caller in self.pool.waiters():
+        for caller in self.pool.line.clear():
             caller.gone = True
         self.callers = []
         assert set(self.held) == set(self.pool.clear(self.now))
@@ -506,7 +562,7 @@ class PoolMachine(RuleBasedStateMachine):
         assert 0 <= pool.utilization <= 1
         assert 0 <= pool.detailed_status(self.now).avg_utilization <= 1
         assert pool.removals == len(pool.leaving)
-        assert pool.waiting <= 4
+        assert len(pool.line) <= 4
 
     def hear(self, event: object) -> None:
         """Every event fits what was told before."""

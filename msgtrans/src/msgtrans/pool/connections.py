@@ -23,27 +23,30 @@ from msgtrans.config import (
     CircuitBreakerConfig,
     ExpertConfig,
     LoadBalancerConfig,
+    ReconnectingConfig,
     RetryConfig,
     SessionConfig,
     SmartPoolConfig,
 )
-from msgtrans.errors import ConfigurationError, TransportTimeoutError
-from msgtrans.field_types import check_callable, check_number, check_seconds, check_type
+from msgtrans.errors import ConfigurationError, SessionClosedError, TransportTimeoutError
+from msgtrans.field_types import check_callable, check_count, check_number, check_seconds, check_type, shown
 from msgtrans.flow.balancing import Target, Targets
+from msgtrans.middleware.base import Middleware
 from msgtrans.pool.borrowing import Borrowing
 from msgtrans.pool.control import PoolCommand, carry_out
+from msgtrans.pool.health import HealthCheck, check_health_check
 from msgtrans.pool.making import PooledClient
 from msgtrans.pool.shelf import Shelf
 from msgtrans.pool.stats import PoolStats
-from msgtrans.pool.upkeep import HealthCheck, PoolShelf, Upkeep
+from msgtrans.pool.upkeep import PoolShelf, Upkeep
 
 if TYPE_CHECKING:
-    from msgtrans.middleware.base import Middleware
     from msgtrans.packet import Packet
     from msgtrans.pool.events import PoolEventStream
     from msgtrans.pool.stats import PoolDetailedStatus, PooledConnection
     from msgtrans.transport import ClientConfig
 
+REPEATED: Final = ReconnectingConfig().max_resubmissions
 ENDLESS: Final = RetryConfig(max_retries=None)
 BREAKER: Final = CircuitBreakerConfig()
 SIZE: Final = SmartPoolConfig()
@@ -61,8 +64,9 @@ class ConnectionPool:
     (default 30) and raises if that is of no use; it has `request_timeout`. Without one the pool sees what the transport
     sees: a connection that the peer has closed or reset, at once; one whose peer vanished without a word, when TCP
     keep-alive or a WebSocket ping gives it up; a server that accepts and does not answer, never.
-    idle_timeout: seconds after which a connection that nobody used is closed, beyond `min_connections`; default 240,
-    below the 300 after which servers of this package close it; None for never. max_lifetime: seconds after which one
+    idle_timeout: seconds after which a connection that nobody used is closed, beyond `min_connections`, or replaced by
+    a new one, up to a tenth earlier; default 240, below the 300 after which servers of this package close it; None for
+    never. max_lifetime: seconds after which one
     is replaced when nobody has it, less up to a tenth; default None, never. max_waiting: callers in line; default
     10 000. registry: as for TransportClient. chance: gives numbers evenly drawn from 0 up to 1.
 
@@ -96,26 +100,31 @@ class ConnectionPool:
         check_type("session", session, SessionConfig, none=True)
         check_type("retry", retry, RetryConfig)
         check_type("circuit_breaker", circuit_breaker, CircuitBreakerConfig, none=True)
-        check_number("max_waiting", max_waiting, whole=True)
-        if max_waiting < 1:
-            raise ConfigurationError("max_waiting", f"is {max_waiting}; use 1 or more")
+        check_count("max_waiting", max_waiting)
         if health_check is not None:
-            check_callable("health_check", health_check)
+            check_health_check(health_check)
         limits = {"health_interval": health_interval, "idle_timeout": idle_timeout, "max_lifetime": max_lifetime}
         for field, value in limits.items():
             if value is not None or field == "health_interval":
                 check_seconds(field, value)
+        if not isinstance(registry, TransportRegistry):
+            raise ConfigurationError("registry", f"is {shown('registry', registry)}; use a TransportRegistry")
+        check_callable("chance", chance)
+        wrappers = tuple(middleware) if isinstance(middleware, Iterable) else (middleware,)
+        if not all(isinstance(each, Middleware) for each in wrappers):
+            raise ConfigurationError("middleware", f"is {shown('middleware', middleware)}; use a list of Middleware")
         several = targets if isinstance(targets, Iterable) and not isinstance(targets, str) else (targets,)
         configs = [registry.client_config(target, field="targets") for target in several]
         if not configs:
             raise ConfigurationError("targets", "are none; name at least one address")
         self._session = session or SessionConfig()
-        self._middleware = tuple(middleware)
+        self._middleware = wrappers
         self._registry = registry
         choice = Targets(
             [target.uri for target in configs], retry=retry, breaker=circuit_breaker, balancing=SPREAD, chance=chance
         )
         self._configs = dict(zip(choice.all, configs, strict=True))
+        self._repeated = 0
         self._shelf: PoolShelf = Shelf(
             config,
             idle_timeout=math.inf if idle_timeout is None else idle_timeout,
@@ -203,22 +212,39 @@ class ConnectionPool:
         flags: int = 0,
         compression: int = 0,
         timeout: float | None = None,  # noqa: ASYNC109 - one timer serves all
+        idempotent: bool = False,
     ) -> Packet:
         """Borrow a connection, send a request on it and return the response packet.
 
-        timeout: seconds for all of it; None: `request_timeout`. Raises what `get` and `Session.request` raise.
+        timeout: seconds for all of it; None: `request_timeout`. idempotent: whether it may be executed twice.
+        When the connection ends first, it is repeated on another one: always if it was certainly not written, up to
+        3 times if it may have been and is idempotent. Raises what `get` and `Session.request` raise.
         """
         if timeout is not None:
             check_seconds("timeout", timeout)
-        total = self._session.request_timeout if timeout is None else timeout
+        total = left = self._session.request_timeout if timeout is None else timeout
         began = self._upkeep.clock()
-        async with self.acquire(total) as client:
-            left = began + total - self._upkeep.clock()
-            if left <= 0:
-                raise TransportTimeoutError("request", total)
-            return await client.request(
-                payload, biz_type=biz_type, ext_header=ext_header, flags=flags, compression=compression, timeout=left
-            )
+        repeated = 0
+        while True:
+            async with self.acquire(left) as client:
+                left = began + total - self._upkeep.clock()
+                if left <= 0:
+                    raise TransportTimeoutError("request", total)
+                try:
+                    return await client.request(
+                        payload,
+                        biz_type=biz_type,
+                        ext_header=ext_header,
+                        flags=flags,
+                        compression=compression,
+                        timeout=left,
+                    )
+                except SessionClosedError as error:
+                    if error.written and not (idempotent and repeated < REPEATED):
+                        raise
+                    repeated += error.written
+                    self._repeated += 1
+            left = max(began + total - self._upkeep.clock(), 0)
 
     # Control
 
@@ -244,6 +270,7 @@ class ConnectionPool:
         is replaced. Raises ConfigurationError for an unknown id.
         """
         self._upkeep.check_running()
+        check_count("connection_id", connection_id, 0)
         self._shelf.remove(connection_id, self._upkeep.clock())
         self._upkeep.look()
 
@@ -266,17 +293,18 @@ class ConnectionPool:
             available_connections=shelf.available,
             maintenance_connections=shelf.checking,
             connecting=self._upkeep.maker.under_way,
-            waiting=shelf.waiting,
+            waiting=len(shelf.line),
             get_operations=shelf.gets,
             return_operations=shelf.returns,
             create_operations=shelf.creations,
             remove_operations=shelf.removals,
-            total_wait_time_ns=round(shelf.wait_seconds * 1e9),
-            waits=shelf.waits,
+            total_wait_time_ns=round(shelf.line.seconds * 1e9),
+            waits=shelf.line.waits,
             wait_timeouts=self._upkeep.wait_timeouts,
-            wait_refused=shelf.wait_refused,
+            wait_refused=shelf.line.refused,
             connect_failures=self._upkeep.maker.failures,
             health_failures=self._upkeep.health_failures,
+            repeated_requests=self._repeated,
         )
 
     def detailed_status(self) -> PoolDetailedStatus:

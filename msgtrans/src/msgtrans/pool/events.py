@@ -40,8 +40,8 @@ class ConnectionReleased(msgspec.Struct, frozen=True):
 class ConnectionRemoved(msgspec.Struct, frozen=True):
     """A connection left the pool.
 
-    reason: "broken" (it was found closed), "unhealthy" (the health check raised), "idle", "old" (max_lifetime),
-    "shrink", "removed" (on command) or "closed" (with the pool).
+    reason: "broken" (it was found closed), "unhealthy" (the health check raised), "idle" (also when another one takes
+    its place), "old" (max_lifetime), "shrink", "removed" (on command) or "closed" (with the pool).
     """
 
     id: int
@@ -81,7 +81,8 @@ PoolEvent: TypeAlias = (
 
 
 class PoolEventStream(PoolStream[PoolEvent]):
-    """An asynchronous iterator over the events of a pool, for one consumer. Ends when the pool closes.
+    """An asynchronous iterator over the events of a pool, for one consumer. Ends when the pool is closed and the last
+    connection is given back.
 
     missed: events that made way for newer ones before they were read. A stream that nobody refers to any more is
     forgotten by its pool.

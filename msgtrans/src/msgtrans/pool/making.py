@@ -15,6 +15,7 @@ from msgtrans.client import TransportClient
 from msgtrans.errors import ConnectError, SessionClosedError, TransportConnectionError, TransportError
 from msgtrans.events import CloseReason
 from msgtrans.flow.balancing import GiveUp, Targets, Try, Wait
+from msgtrans.pool.outages import PROVEN, Outages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -59,6 +60,11 @@ class PooledClient(TransportClient):
         """As in the pool's events; -1 before it is open."""
         return self.member.id if self.member is not None else -1
 
+    @property
+    def has_session(self) -> bool:
+        """Whether there is or was a connection."""
+        return self._session is not None
+
     async def open(self) -> None:
         """Connect, with one attempt."""
         async with self._connecting:
@@ -84,8 +90,9 @@ class Maker:
     """The attempts of one pool.
 
     targets: the addresses. retry: as they have it. make: a new client for one of them. on_made, on_failed: an attempt
-    has ended so; `under_way` does not count it any more. failures: attempts that came to nothing. error: of the latest,
-    or of a connection that was lost since; None when one was made since.
+    has ended so; `under_way` does not count it any more. failures: attempts that came to nothing, and connections that
+    the server closed at once. error: of the latest, or of a connection that was lost since; None when
+    one was made since. outages: which servers are down.
     An address that was given up is tried again after `max_retry_interval`.
     """
 
@@ -102,6 +109,7 @@ class Maker:
         self.targets = targets
         self.failures = 0
         self.error: TransportError | None = None
+        self.outages = Outages()
         self._patience = retry.max_retry_interval
         self._failed_at = -math.inf
         self._make = make
@@ -109,6 +117,7 @@ class Maker:
         self._on_made = on_made
         self._on_failed = on_failed
         self._attempts: dict[asyncio.Task[None] | None, Try] = {}
+        self._stopping = False
 
     @property
     def under_way(self) -> int:
@@ -123,7 +132,9 @@ class Maker:
         for _ in range(min(count, AT_ONCE - len(self._attempts))):
             match self.targets.decide(now):
                 case Try() as attempt:
-                    self._attempts[asyncio.get_running_loop().create_task(self._attempt(attempt))] = attempt
+                    task = asyncio.get_running_loop().create_task(self._attempt(attempt))
+                    self._attempts[task] = attempt
+                    task.add_done_callback(self._on_done)
                 case Wait(until):
                     return until
                 case GiveUp():
@@ -135,8 +146,8 @@ class Maker:
         times = self.targets.ready_at(now)
         return min(times.values()) if times else self._failed_at + self._patience
 
-    def left(self, client: PooledClient, reason: str, since: float, now: float) -> None:
-        """A connection, open since then, has left the pool for that reason."""
+    def left(self, client: PooledClient, reason: str, since: float, now: float) -> TransportError | None:
+        """A connection, open since then, has left the pool for that reason. The error when it was of no use."""
         session = client.session
         if reason == "unhealthy":
             error: TransportError = TransportConnectionError(f"a connection to {client.uri} failed its health check")
@@ -146,12 +157,19 @@ class Maker:
             useful = session.packets_received > 0 or now - since >= self._patience
         else:
             self.targets.left(client.target)
-            return
+            return None
         self.error = error
         self.targets.lost(client.target, now, error, proven=useful and error.retriable)
+        if session.packets_received > 0 or now - since >= PROVEN or reason == "unhealthy":
+            return None
+        self.failures += 1
+        self._failed_at = now
+        self.outages.dropped(client.uri, error, now)
+        return error
 
     async def stop(self) -> None:
         """Cancel all attempts."""
+        self._stopping = True
         attempts = [task for task in self._attempts if task is not None]
         for task in attempts:
             task.cancel()
@@ -160,6 +178,7 @@ class Maker:
         for attempt in self._attempts.values():
             self.targets.abandoned(attempt, now)
         self._attempts.clear()
+        self._stopping = False
 
     def _hope_again(self, now: float) -> float:
         """All addresses are given up. If that is some time ago, nothing is from the next call on."""
@@ -180,14 +199,30 @@ class Maker:
             logger.exception("connecting to %s failed unexpectedly", target.uri)
             failure = ConnectError(f"connecting to {target.uri} failed unexpectedly: {error!r}")
             failure.__cause__ = error
-        del self._attempts[asyncio.current_task()]  # cancelled, it is left to `stop`, also one that never began
-        if failure is None:
-            self.error = None
-            self.targets.connected(attempt, self._clock())
-            self._on_made(client)
+        except asyncio.CancelledError:  # by `stop`, or by whoever else
+            if client.has_session:
+                client.session.abort()
+            raise
+        del self._attempts[asyncio.current_task()]  # cancelled, it is left to `_on_done`, also one that never began
+        if failure is not None:
+            self._fail(attempt, failure)
             return
+        self.error = None
+        self.targets.connected(attempt, self._clock())
+        self.outages.made(target.uri)
+        self._on_made(client)
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        attempt = self._attempts.get(task) if task.cancelled() and not self._stopping else None
+        if attempt is not None:
+            del self._attempts[task]
+            uri = attempt.target.uri
+            self._fail(attempt, ConnectError(f"connecting to {uri} was cancelled", retriable=True))
+
+    def _fail(self, attempt: Try, error: TransportError) -> None:
         self.failures += 1
-        self.error = failure
+        self.error = error
         self._failed_at = self._clock()
-        self.targets.failed(attempt, self._failed_at, failure)
-        self._on_failed(target.uri, failure)
+        self.targets.failed(attempt, self._failed_at, error)
+        self.outages.failed(attempt.target.uri, error)
+        self._on_failed(attempt.target.uri, error)

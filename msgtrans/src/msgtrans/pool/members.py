@@ -25,15 +25,21 @@ ClientT = TypeVar("ClientT", bound=Pooled)
 
 
 class Member(Generic[ClientT]):
-    """One connection of the pool. ends_at: when it is too old. idle_since, checked_at: the latest such moment."""
+    """One connection of the pool. ends_at: when it is too old. renew_after: seconds after which it is replaced when it
+    is idle, and needed. idle_since, checked_at: the latest such moment.
+    """
 
-    __slots__ = ("checked_at", "client", "created_at", "ends_at", "id", "idle_since", "reason", "state", "use_count")
+    __slots__ = (
+        "checked_at", "client", "created_at", "ends_at", "id", "idle_since", "reason", "renew_after", "state",
+        "use_count",
+    )  # fmt: skip
 
-    def __init__(self, member_id: int, client: ClientT, now: float, ends_at: float) -> None:
+    def __init__(self, member_id: int, client: ClientT, now: float, ends_at: float, renew_after: float) -> None:
         self.id = member_id
         self.client = client
         self.created_at = self.idle_since = self.checked_at = now
         self.ends_at = ends_at
+        self.renew_after = renew_after
         self.state = MemberState.MAINTENANCE
         self.use_count = 0
         self.reason = ""  # why it left

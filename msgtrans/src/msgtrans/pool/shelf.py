@@ -8,8 +8,8 @@ Not here: connecting, closing, futures, timers (`pool.connections`); how much to
 from __future__ import annotations
 
 import math
-from collections import OrderedDict, deque
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from collections import deque
+from typing import TYPE_CHECKING, Generic
 
 from msgtrans.errors import ConfigurationError, ResourceError
 from msgtrans.pool.events import (
@@ -22,6 +22,7 @@ from msgtrans.pool.events import (
     PoolShrunk,
 )
 from msgtrans.pool.expansion import Growth
+from msgtrans.pool.line import Line, WaiterT
 from msgtrans.pool.members import ClientT, Member
 from msgtrans.pool.stats import MemberState, PoolDetailedStatus, PooledConnection
 
@@ -31,23 +32,12 @@ if TYPE_CHECKING:
     from msgtrans.config import SmartPoolConfig
 
 
-class Waiter(Protocol):
-    """Who waits."""
-
-    def done(self) -> bool:
-        """Whether it wants nothing any more."""
-        ...
-
-
-WaiterT = TypeVar("WaiterT", bound=Waiter)
-
-
 class Shelf(Generic[ClientT, WaiterT]):
     """The connections of one pool. After close, those in use stay until they are given back.
 
     idle_timeout, max_lifetime: seconds, infinity for none. max_waiting: callers in line. chance: gives numbers evenly
     drawn from 0 up to 1. goal: how many connections there are to be now. making: how many are being made, kept by the
-    owner. leaving: members that were removed, for the owner to close.
+    owner. leaving: members that were removed, for the owner to close. line: who waits.
     """
 
     def __init__(
@@ -67,18 +57,17 @@ class Shelf(Generic[ClientT, WaiterT]):
         self.making = 0
         self.leaving: list[Member[ClientT]] = []
         self.gets = self.returns = self.creations = self.removals = 0
-        self.wait_seconds = 0.0
-        self.waits = self.wait_refused = 0
+        self.line: Line[WaiterT] = Line(max_waiting)
+        self.look_at = math.inf
         self._idle_timeout = idle_timeout
         self._max_lifetime = max_lifetime
-        self._max_waiting = max_waiting
         self._chance = chance
         self._members: dict[int, Member[ClientT]] = {}
         self._in_use: dict[ClientT, Member[ClientT]] = {}
         self._idle: deque[Member[ClientT]] = deque()
         self._checking: set[Member[ClientT]] = set()
-        self._waiting: OrderedDict[int, tuple[WaiterT, float]] = OrderedDict()
-        self._last_key = 0
+        self._renewed: Member[ClientT] | None = None  # leaves when a new connection has taken its place
+        self._more_due = False  # to be renewed after that
         self._seen_at: float | None = None  # until when the two below are counted
         self._open_seconds = self._used_seconds = 0.0
 
@@ -105,64 +94,39 @@ class Shelf(Generic[ClientT, WaiterT]):
         return len(self._checking)
 
     @property
-    def waiting(self) -> int:
-        """Callers in line."""
-        return len(self._waiting)
-
-    @property
     def utilization(self) -> float:
         """The part of the connections that is in use, 0 of none."""
         return len(self._in_use) / len(self._members) if self._members else 0.0
 
     def missing(self) -> int:
         """How many connections to begin to make now."""
-        return max(self.goal - len(self._members) - self.making, 0)
+        return max(self.goal + (self._renewed is not None) - len(self._members) - self.making, 0)
 
     # Getting and giving back
 
     def take(self, now: float) -> Member[ClientT] | None:
         """A connection, None when there is none or others wait for one. Those found broken leave."""
-        if self._waiting:
+        if self.line:
             return None
         while self._idle:
-            member = self._idle.popleft()
+            member = self._longest_idle(now)
             if member.client.is_connected and now < member.ends_at:
                 self._hand_out(member, now)
                 return member
             self._leave(member, now, "broken" if now < member.ends_at else "old")
         return None
 
-    def wait(self, waiter: WaiterT, now: float) -> int:
-        """Stand in line; the key for `forget`. Raises ResourceError when the line is full."""
-        if len(self._waiting) >= self._max_waiting:
-            self.wait_refused += 1
-            raise ResourceError("callers waiting for a pooled connection", len(self._waiting), self._max_waiting)
-        self._last_key += 1
-        self._waiting[self._last_key] = (waiter, now)
-        return self._last_key
-
-    def forget(self, key: int) -> None:
-        """Leave the line."""
-        self._waiting.pop(key, None)
-
-    def waiters(self) -> Iterator[WaiterT]:
-        """Empty the line."""
-        waiting, self._waiting = self._waiting, OrderedDict()
-        return (waiter for waiter, _ in waiting.values())
-
     def serve(self, now: float) -> Iterator[tuple[WaiterT, Member[ClientT]]]:
         """Whom to give which connection now, those first who came first."""
-        while self._waiting and self._idle:
-            member = self._idle.popleft()
+        while self.line and self._idle:
+            member = self._longest_idle(now)
             if not member.client.is_connected:
                 self._leave(member, now, "broken")
                 continue
-            _, (waiter, since) = self._waiting.popitem(last=False)
+            waiter = self.line.next()
             if waiter.done():
                 self._idle.appendleft(member)
                 continue
-            self.wait_seconds += now - since
-            self.waits += 1
             self._hand_out(member, now)
             yield waiter, member
 
@@ -198,7 +162,7 @@ class Shelf(Generic[ClientT, WaiterT]):
 
     def grow(self, now: float) -> None:
         """Want more connections, if the present use is a reason and none is missing."""
-        wanted = len(self._waiting) - self.making - self.missing()
+        wanted = len(self.line) - self.making - self.missing()
         if wanted > 0 and self.goal < self.config.initial_size:
             self.goal = min(self.goal + wanted, self.config.initial_size)
         elif self.goal >= self.config.initial_size and len(self._members) >= self.goal:
@@ -216,7 +180,7 @@ class Shelf(Generic[ClientT, WaiterT]):
 
     def shrink(self, now: float) -> bool:
         """Have idle connections leave, if so few are in use, and the cool-down is over. Whether any left."""
-        if self._waiting:
+        if self.line:
             return False
         size = len(self._members)
         surplus = size - self.growth.shrinkable_to(size, len(self._in_use), now)
@@ -257,13 +221,18 @@ class Shelf(Generic[ClientT, WaiterT]):
     def add(self, client: ClientT, now: float) -> Member[ClientT]:
         """A connection was made; call `serve` after."""
         self._account(now)
-        ends_at = now + self._max_lifetime * (1 - self._chance() / 10)  # those made together do not end together
-        member = Member(self.creations, client, now, ends_at)
+        spread = 1 - self._chance() / 10  # those made together do not end together
+        member = Member(self.creations, client, now, now + self._max_lifetime * spread, self._idle_timeout * spread)
         self.creations += 1
         self._members[member.id] = member
         self._lay_down(member)
         if self.events:
             self.events.emit(ConnectionCreated(member.id, client.uri))
+        if self._more_due:
+            self.look_at = now
+        renewed, self._renewed = self._renewed, None
+        if renewed is not None and len(self._members) > self.goal:
+            self._discard(renewed, now, "idle")
         return member
 
     def lost(self, member: Member[ClientT], now: float) -> None:
@@ -272,15 +241,27 @@ class Shelf(Generic[ClientT, WaiterT]):
             self._discard(member, now, "broken")
 
     def sweep(self, now: float) -> None:
-        """Have those leave that are broken, too old, or idle for too long."""
+        """Have those leave that are broken, too old, or idle for too long; call `grow` and make what is missing after.
+
+        Those at the minimum are replaced a little before, one after the other: each leaves when a new one is there, or
+        first where there are as many as there may be. look_at is when the next one is due.
+        """
+        self.look_at, self._more_due = math.inf, False
         for member in list(self._idle):
+            spare = self.goal > self.floor
+            due = min(member.idle_since + (self._idle_timeout if spare else member.renew_after), member.ends_at)
             if not member.client.is_connected:
                 reason = "broken"
             elif now >= member.ends_at:
                 reason = "old"
-            elif now - member.idle_since >= self._idle_timeout and self.goal > self.floor:
+            elif now < due:
+                self.look_at = min(self.look_at, due)
+                continue
+            elif spare:
                 reason = "idle"
                 self.goal -= 1
+            elif self._begin_to_renew(member):
+                reason = "idle"
             else:
                 continue
             self._idle.remove(member)
@@ -312,6 +293,7 @@ class Shelf(Generic[ClientT, WaiterT]):
     def clear(self, now: float) -> list[ClientT]:
         """All are to leave, those in use as soon as they are given back. The latter's clients."""
         self.goal = 0
+        self._renewed = None
         for member in list(self._members.values()):
             self._discard(member, now, "closed")
         for member in self._checking:
@@ -320,6 +302,12 @@ class Shelf(Generic[ClientT, WaiterT]):
         return [*self._in_use]
 
     # What it looks like
+
+    def tell_open(self, tell: Callable[[ClientT, float], None]) -> None:
+        """Call `tell` with each open connection, and since when it is open."""
+        for member in self._members.values():
+            if member.client.is_connected:
+                tell(member.client, member.created_at)
 
     def members(self) -> list[PooledConnection]:
         """All connections, the oldest first."""
@@ -350,6 +338,22 @@ class Shelf(Generic[ClientT, WaiterT]):
 
     # Its own
 
+    def _longest_idle(self, now: float) -> Member[ClientT]:
+        """Whose turn it is to be used; what its peer may be about to end only when there is nothing else."""
+        first, last = self._idle[0], self._idle[-1]
+        overdue = now - first.idle_since >= self._idle_timeout > now - last.idle_since
+        return self._idle.pop() if overdue else self._idle.popleft()
+
+    def _begin_to_renew(self, member: Member[ClientT]) -> bool:
+        """Whether `member` is to leave at once, to be replaced; else another one has its turn, or is made first."""
+        if self._renewed is not None or self.missing() or self.making:
+            self._more_due = True
+            return False
+        if len(self._members) >= self.config.max_size:
+            return True
+        self._renewed = member
+        return False
+
     def _hand_out(self, member: Member[ClientT], now: float) -> None:
         self._account(now)
         member.state = MemberState.IN_USE
@@ -377,6 +381,8 @@ class Shelf(Generic[ClientT, WaiterT]):
         member.state = MemberState.ERROR
         member.reason = reason
         del self._members[member.id]
+        if member is self._renewed:
+            self._renewed = None
         self.removals += 1
         self.leaving.append(member)
         if self.events:

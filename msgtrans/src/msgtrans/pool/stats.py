@@ -39,7 +39,8 @@ class PoolStats(msgspec.Struct, frozen=True, kw_only=True):
     get_operations - return_operations = active_connections; create_operations - remove_operations = total_connections.
     total_operations: those four together. total_wait_time_ns: of callers that got a connection, nanoseconds in line.
     waits: how many of them stood in line. wait_timeouts: callers that gave up in time. wait_refused: those for whom the
-    line was full. connect_failures: attempts that came to nothing. health_failures: health checks that raised.
+    line was full. connect_failures: attempts that came to nothing, and connections that the server closed at once.
+    health_failures: health checks that raised. repeated_requests: `request` on another connection.
     """
 
     total_connections: int
@@ -58,6 +59,7 @@ class PoolStats(msgspec.Struct, frozen=True, kw_only=True):
     wait_refused: int
     connect_failures: int
     health_failures: int
+    repeated_requests: int = 0
 
     @property
     def total_operations(self) -> int:

@@ -10,12 +10,19 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from msgtrans.client import TransportClient
-from msgtrans.errors import ConnectError, ResourceError, SessionClosedError, TransportConnectionError, TransportError
+from msgtrans.errors import (
+    ConfigurationError,
+    ConnectError,
+    ResourceError,
+    SessionClosedError,
+    TransportConnectionError,
+    TransportError,
+)
 from msgtrans.pool.events import PoolError
+from msgtrans.pool.health import HealthCheck, awaitable
 from msgtrans.pool.making import AT_ONCE, Maker, PooledClient
 from msgtrans.pool.members import Member
 from msgtrans.pool.shelf import Shelf
@@ -24,7 +31,6 @@ if TYPE_CHECKING:
     from msgtrans.config import RetryConfig
     from msgtrans.flow.balancing import Target, Targets
 
-HealthCheck: TypeAlias = Callable[[TransportClient], Awaitable[object]]
 PoolShelf: TypeAlias = Shelf[PooledClient, asyncio.Future[Member[PooledClient]]]
 LOOKS: Final = (0.02, 5.0)  # seconds between two looks at what is idle, at least and at most
 logger = logging.getLogger("msgtrans.pool")
@@ -71,6 +77,7 @@ class Upkeep:
         self._settling: list[asyncio.Future[None]] = []
         self._closings: set[asyncio.Task[None]] = set()
         self._checks: set[asyncio.Task[None]] = set()
+        self._warned_of_check = False
 
     async def start(self) -> None:
         """As `ConnectionPool.start`."""
@@ -93,7 +100,7 @@ class Upkeep:
             return
         self.running = False
         self._schedule(math.inf)
-        self._fail_waiters(lambda: SessionClosedError("the pool of connections was closed"))
+        self._fail_waiters(_closed)
         clients = self.shelf.clear(self.clock()) + self._tidy(graceful=graceful)
         try:
             await self.maker.stop()
@@ -106,6 +113,11 @@ class Upkeep:
                 if client.is_connected:
                     client.session.abort()
             self._settle()
+            self._end_events()
+
+    def _end_events(self) -> None:
+        """Once the last connection is given back: until then there is more to tell."""
+        if not (self.running or self.shelf.total):
             self.shelf.events.end()
 
     def check_running(self) -> None:
@@ -117,34 +129,47 @@ class Upkeep:
         """Somebody is done with `client`. Raises as `ConnectionPool.release`."""
         shelf, now = self.shelf, self.clock()
         shelf.give_back(client, now)
-        if shelf.waiting:
+        if shelf.line:
             self._serve(now)
         if shelf.leaving:
             self.look()
+        if not self.running:
+            self._end_events()
 
     async def wait(self, timeout: float, now: float) -> Member[PooledClient]:  # noqa: ASYNC109 - as `get`
         """Stand in line for `timeout` seconds. Raises as `ConnectionPool.get`."""
-        loop = asyncio.get_running_loop()
+        loop, line, until = asyncio.get_running_loop(), self.shelf.line, now + timeout
         waiter: asyncio.Future[Member[PooledClient]] = loop.create_future()
-        key = self.shelf.wait(waiter, now)
-        timer = loop.call_later(timeout, self._time_out, waiter)
+        key = line.join(waiter)
+        while True:
+            member = await self._next(key, waiter, until)
+            if not self.running:
+                self.give_back(member.client)
+                raise _closed()
+            if member.client.is_connected:
+                line.served(self.clock() - now)
+                return member
+            waiter = loop.create_future()
+            line.rejoin(key, waiter)  # it broke on the way here
+            self.give_back(member.client)
+
+    async def _next(self, key: int, waiter: asyncio.Future[Member[PooledClient]], until: float) -> Member[PooledClient]:
+        """What is handed to `waiter`, who stands in line."""
+        now = self.clock()
+        timer = asyncio.get_running_loop().call_later(max(until - now, 0), self._time_out, waiter)
         try:
             if self.shelf.may_want_more():
                 self.look()
-            if self._is_cut_off() and self.maker.next_at(now) > now + timeout:
+            if self._is_cut_off() and self.maker.next_at(now) > until:
                 raise self._no_connection()
-            member = await waiter
+            return await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 self.give_back(waiter.result().client)  # it came at the same time
             raise
         finally:
             timer.cancel()
-            self.shelf.forget(key)
-        if member.client.is_connected or not self.running:
-            return member
-        self.give_back(member.client)  # it broke on the way here
-        return self.shelf.take(self.clock()) or await self.wait(now + timeout - self.clock(), self.clock())
+            self.shelf.line.leave(key)
 
     def _time_out(self, waiter: asyncio.Future[Member[PooledClient]]) -> None:
         if waiter.done():
@@ -159,7 +184,7 @@ class Upkeep:
             waiter.set_exception(error)
 
     def _fail_waiters(self, error: Callable[[], TransportError]) -> None:
-        for waiter in self.shelf.waiters():
+        for waiter in self.shelf.line.clear():
             if not waiter.done():
                 waiter.set_exception(error())
 
@@ -208,7 +233,7 @@ class Upkeep:
         due = maker.begin(shelf.missing(), now)
         shelf.making = maker.under_way
         self._settle()
-        self._schedule(min(due, shelf.may_grow_at(now), now + self._period))
+        self._schedule(min(due, shelf.may_grow_at(now), shelf.look_at, now + self._period))
 
     def _serve(self, now: float) -> None:
         for waiter, member in self.shelf.serve(now):
@@ -231,7 +256,12 @@ class Upkeep:
         self.shelf.sweep(now)
         self.shelf.shrink(now)
         self._begin_checks(now)
+        if self.maker.outages:
+            self.shelf.tell_open(self._seen)
         self.look()
+
+    def _seen(self, client: PooledClient, since: float) -> None:
+        self.maker.outages.seen(client.uri, since, self.clock(), used=client.session.packets_received > 0)
 
     def _begin_checks(self, now: float) -> None:
         if self._health_check is None or not self.running:
@@ -242,21 +272,38 @@ class Upkeep:
             check.add_done_callback(self._checks.discard)
 
     async def _check(self, member: Member[PooledClient], health_check: HealthCheck) -> None:
-        healthy = False
+        error: BaseException | None = None
         try:
             async with asyncio.timeout(self._check_timeout):
-                await health_check(member.client)
-            healthy = True
-        except Exception as error:  # noqa: BLE001 - whatever it is, that is what the check says
-            logger.info("a connection to %s is replaced: %r", member.client.uri, error)
-            self.health_failures += 1
-            failure = TransportConnectionError(f"the health check of a connection failed: {error!r}")
-            failure.__cause__ = error
-            self.shelf.events.emit(PoolError(member.client.uri, failure))
+                await awaitable(health_check(member.client))
+        except Exception as raised:  # noqa: BLE001 - whatever it is, that is what the check says
+            error = raised
+        except asyncio.CancelledError as raised:
+            error = raised
+            if not self.running:
+                raise
         finally:
-            self.shelf.checked(member, self.clock(), healthy=healthy)
+            self.shelf.checked(member, self.clock(), healthy=error is None)
+        if error is not None:
+            self._failed_check(member.client.uri, error)
         self.look()
         self._begin_checks(self.clock())
+
+    def _failed_check(self, uri: str, error: BaseException) -> None:
+        self.health_failures += 1
+        failure = TransportConnectionError(f"the health check of a connection failed: {error!r}")
+        failure.__cause__ = error
+        self.shelf.events.emit(PoolError(uri, failure))
+        strange = not isinstance(error, TransportError | OSError) or isinstance(error, ConfigurationError)
+        if strange and not self._warned_of_check:
+            self._warned_of_check = True
+            logger.warning(
+                "the health check raised what is no TransportError: a connection to %s is replaced; told once",
+                uri,
+                exc_info=error,
+            )
+        else:
+            logger.info("a connection to %s is replaced: %r", uri, error)
 
     def _tidy(self, *, graceful: bool = True) -> list[PooledClient]:
         """Close what has left, in the background; what that is."""
@@ -264,7 +311,9 @@ class Upkeep:
         now = self.clock() if leaving else 0.0
         for member in leaving:
             client, lost = member.client, member.reason in {"broken", "unhealthy"}
-            self.maker.left(client, member.reason, member.created_at, now)
+            error = self.maker.left(client, member.reason, member.created_at, now)
+            if error is not None:
+                self.shelf.events.emit(PoolError(client.uri, error))
             closing = asyncio.get_running_loop().create_task(client.close(graceful=graceful and not lost))
             self._closings.add(closing)
             closing.add_done_callback(self._closings.discard)
@@ -275,7 +324,6 @@ class Upkeep:
         self.look()
 
     def _on_failed(self, uri: str, error: TransportError) -> None:
-        logger.info("cannot connect to %s: %s", uri, error)
         self.shelf.events.emit(PoolError(uri, error))
         self.look()
         if self._is_cut_off():
@@ -286,3 +334,7 @@ class Upkeep:
             self.shelf.lost(client.member, self.clock())
             if self.shelf.leaving:
                 asyncio.get_running_loop().call_soon(self.look)  # this may be in the middle of something
+
+
+def _closed() -> SessionClosedError:
+    return SessionClosedError("the pool of connections was closed")
