@@ -1,10 +1,11 @@
 """Servers and clients that work for hours, on links that fail and beside peers that misbehave, and do not grow.
 
-    python benchmarks/soak.py [--hours 1] [--period 300] [--chart FILE.png]     or: make soak HOURS=1
+    python benchmarks/soak.py [--hours 1] [--period 300] [--swap] [--chart FILE.png]     or: make soak HOURS=1
 
 A server for all transports, a server of several workers, and clients that do everything at once, each in a process of
-its own, with about half a processor in all. Every `period` seconds all of it pauses, connections close, and each
-process is looked at; the first such moment is the baseline for the others (`soak_verdict.py` says what may differ).
+its own, with about half a processor in all; the servers on uvloop, the clients on asyncio's loop, unless swapped.
+Every `period` seconds all of it pauses, connections close, and each process is looked at; the first such moment is the
+baseline for the others (`soak_verdict.py` says what may differ).
 Samples go to results/soak-TIME.jsonl, one a minute and one for each quiet moment, of each process.
 Ends with 1 and the rows that broke when something has grown, went wrong or was lost. SIGINT and SIGTERM end it early,
 with a verdict over what was seen.
@@ -34,7 +35,7 @@ from soak_world import write_certificates
 
 HERE = Path(__file__).parent
 MINUTE = 60.0
-SETTLING = 20.0  # seconds for what was closed to be gone
+SETTLING = 30.0  # seconds for what was closed to be gone
 STARTING = 30.0
 LEAST = 3  # quiet moments, however short a run is
 
@@ -60,14 +61,15 @@ class Soak:
         """Seconds since it began."""
         return time.monotonic() - self.began
 
-    async def start(self, seed: int, leak: str) -> None:
-        """Start all processes."""
+    async def start(self, seed: int, leak: str, *, swap: bool) -> None:
+        """Start all processes. swap: the server on asyncio's loop, the clients on uvloop."""
         write_certificates(self.directory)
         leaking = ["--leak", leak] if leak else []
-        self._spawn("server", "soak_server.py", str(self.directory), "server", *leaking)
+        loops = (["--asyncio"], ["--uvloop"]) if swap else ([], [])
+        self._spawn("server", "soak_server.py", str(self.directory), "server", *loops[0], *leaking)
         self._spawn("workers", "soak_server.py", str(self.directory), "workers")
         await self._written("server.json", "workers.json")
-        self._spawn("clients", "soak_clients.py", str(self.directory), "--seed", str(seed))
+        self._spawn("clients", "soak_clients.py", str(self.directory), "--seed", str(seed), *loops[1])
         for name in ("server", *(f"worker-{index}" for index in range(WORKERS)), "clients"):
             self._commanded[name] = await Commanded.reach(name, str(self.directory / f"{name}.sock"))
         self.began = time.monotonic()
@@ -134,9 +136,9 @@ class Soak:
             tasks = number(before, "tasks") if before else 0
             while time.monotonic() < ends:
                 now = await commanded.tell("sessions")
-                if not now["sessions"] and (not before or number(now, "tasks") == tasks):
+                if not now["sessions"] and not now["handshakes"] and (not before or number(now, "tasks") == tasks):
                     break
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.2)
         await asyncio.sleep(1.2)  # sockets that wait for the peer's end linger for a second
 
     async def _sample(self, phase: str) -> dict[str, Sample]:
@@ -187,7 +189,7 @@ async def run(arguments: argparse.Namespace) -> int:
     with path.open("w", encoding="utf-8") as file:
         soak = Soak(directory, file)
         try:
-            await soak.start(arguments.seed, arguments.leak)
+            await soak.start(arguments.seed, arguments.leak, swap=arguments.swap)
             await soak.load(warm_up, MINUTE, stop)
             await soak.rest("quiet")
             while (soak.at < seconds - period / 2 or len(soak.quiet["server"]) < LEAST) and not stop.is_set():
@@ -248,6 +250,7 @@ def main() -> int:
     parser.add_argument("--hours", type=float, default=1.0)
     parser.add_argument("--period", type=float, default=300.0, help="seconds between quiet moments")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--swap", action="store_true", help="the server on asyncio's loop, the clients on uvloop")
     parser.add_argument("--chart", type=Path, metavar="FILE.png")
     parser.add_argument("--leak", choices=("objects", "descriptors", "memory", "tasks"), help=argparse.SUPPRESS)
     return asyncio.run(run(parser.parse_args()))

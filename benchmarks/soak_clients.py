@@ -1,6 +1,6 @@
 """The clients of the soak program, in one process: all loads at once, begun and ended by command.
 
-    python benchmarks/soak_clients.py DIRECTORY [--seed N]
+    python benchmarks/soak_clients.py DIRECTORY [--seed N] [--uvloop]
 
 Not here: what the loads do (`soak_loads.py`, `soak_peers.py`), and when (`soak.py`).
 """
@@ -15,8 +15,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import soak_peers
+import uvloop
 from soak_loads import loads
-from soak_samples import Faults, obey, sample
+from soak_samples import Faults, handshakes, obey, sample
 from soak_world import World
 
 LIFETIME = 4.0  # seconds, of what goes through links that cut
@@ -61,9 +62,10 @@ class Clients:
         return self._told(whole=True)
 
     async def open_sessions(self) -> dict[str, object]:
-        """How many sessions and tasks there are."""
+        """How many sessions, tasks and handshakes there are."""
         tasks = len(asyncio.all_tasks()) - 1
-        return {"sessions": sum(len(endpoint.sessions) for endpoint in self.world.endpoints), "tasks": tasks}
+        sessions = sum(len(endpoint.sessions) for endpoint in self.world.endpoints)
+        return {"sessions": sessions, "tasks": tasks, "handshakes": handshakes()}
 
     def _told(self, *, whole: bool) -> dict[str, object]:
         told = sample(self.world.endpoints, whole=whole)
@@ -108,8 +110,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("directory", type=Path)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--uvloop", action="store_true", help="instead of asyncio's own loop")
     arguments = parser.parse_args()
-    asyncio.run(run(arguments.directory, arguments.seed))
+    (uvloop if arguments.uvloop else asyncio).run(run(arguments.directory, arguments.seed))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The servers of the soak program: one process for all transports, or several workers for TCP.
 
-    python benchmarks/soak_server.py DIRECTORY server|workers [--leak WHAT]
+    python benchmarks/soak_server.py DIRECTORY server|workers [--asyncio] [--leak WHAT]
 
 Everything that comes in is checked, and noted by its number, so that a client can ask what of its stream came, and how
 often. Commands come through a Unix socket in DIRECTORY, named after the process.
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import uvloop
 from soak_payloads import ANSWER, DamagedError, answer, check, check_answer, make, numbered
-from soak_samples import Faults, obey, sample
+from soak_samples import Faults, handshakes, obey, sample
 
 from msgtrans import (
     Compression,
@@ -173,6 +173,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("directory", type=Path)
     parser.add_argument("role", choices=("server", "workers"))
+    parser.add_argument("--asyncio", action="store_true", help="the server on asyncio's own loop")
     parser.add_argument("--leak", default="")
     arguments = parser.parse_args()
     faults = Faults()
@@ -181,7 +182,7 @@ def main() -> None:
     service = Service(faults, arguments.leak)
     if arguments.role == "server":
         with suppress(asyncio.CancelledError):
-            uvloop.run(serve(service, arguments.directory))
+            (asyncio if arguments.asyncio else uvloop).run(serve(service, arguments.directory))
     else:
         serve_workers(service, arguments.directory)
 
@@ -192,9 +193,11 @@ async def serve(service: Service, directory: Path) -> None:
     server = TransportServer(
         listen=[
             TcpServerConfig(bind_address="127.0.0.1:0"),
-            TcpServerConfig(bind_address="127.0.0.1:0", tls=tls),
+            TcpServerConfig(bind_address="127.0.0.1:0", tls=tls, accept_timeout=15.0),
             WebSocketServerConfig(bind_address="127.0.0.1:0", ping_interval=5.0, pong_timeout=20.0),
-            WebSocketServerConfig(bind_address="127.0.0.1:0", tls=tls, ping_interval=5.0, pong_timeout=20.0),
+            WebSocketServerConfig(
+                bind_address="127.0.0.1:0", tls=tls, ping_interval=5.0, pong_timeout=20.0, accept_timeout=15.0
+            ),
             QuicServerConfig(bind_address="127.0.0.1:0", tls=tls),
         ],
         session=SERVED,
@@ -264,6 +267,7 @@ async def command(service: Service, path: str, endpoints: list[Endpoint], gone: 
         return {
             "sessions": sum(len(endpoint.sessions) for endpoint in endpoints),
             "tasks": len(asyncio.all_tasks()) - 1,
+            "handshakes": handshakes(),
         }
 
     return await obey(path, {"sample": now, "quiet": quiet, "sessions": open_sessions}, gone)

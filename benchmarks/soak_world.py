@@ -50,27 +50,27 @@ class Carrier(NamedTuple):
 
 
 def _tcp(port: int, _authority: str) -> ClientConfig:
-    return TcpClientConfig(target_address=f"127.0.0.1:{port}", retry_config=NO_RETRY, connect_timeout=20.0)
+    return TcpClientConfig(target_address=f"127.0.0.1:{port}", retry_config=NO_RETRY, connect_timeout=15.0)
 
 
 def _tls(port: int, authority: str) -> ClientConfig:
     tls = TlsClientConfig(ca_file=authority)
-    return TcpClientConfig(target_address=f"127.0.0.1:{port}", tls=tls, retry_config=NO_RETRY, connect_timeout=20.0)
+    return TcpClientConfig(target_address=f"127.0.0.1:{port}", tls=tls, retry_config=NO_RETRY, connect_timeout=15.0)
 
 
 def _ws(port: int, _authority: str) -> ClientConfig:
-    return WebSocketClientConfig(target_url=f"ws://127.0.0.1:{port}/", retry_config=NO_RETRY, connect_timeout=20.0)
+    return WebSocketClientConfig(target_url=f"ws://127.0.0.1:{port}/", retry_config=NO_RETRY, connect_timeout=15.0)
 
 
 def _wss(port: int, authority: str) -> ClientConfig:
     tls = TlsClientConfig(ca_file=authority)
     url = f"wss://127.0.0.1:{port}/"
-    return WebSocketClientConfig(target_url=url, tls=tls, retry_config=NO_RETRY, connect_timeout=20.0)
+    return WebSocketClientConfig(target_url=url, tls=tls, retry_config=NO_RETRY, connect_timeout=15.0)
 
 
 def _quic(port: int, authority: str) -> ClientConfig:
     tls = TlsClientConfig(ca_file=authority)
-    return QuicClientConfig(target_address=f"127.0.0.1:{port}", tls=tls, retry_config=NO_RETRY, connect_timeout=20.0)
+    return QuicClientConfig(target_address=f"127.0.0.1:{port}", tls=tls, retry_config=NO_RETRY, connect_timeout=15.0)
 
 
 STREAMS = (Carrier("tcp", _tcp), Carrier("tls", _tls), Carrier("ws", _ws), Carrier("wss", _wss))

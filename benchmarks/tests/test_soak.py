@@ -158,3 +158,4 @@ def test_a_server_that_leaks_is_found() -> None:
     assert 1 == ended.returncode, ended.stdout + ended.stderr
     assert "verdict: broken" in ended.stdout
     assert "descriptors" in ended.stdout.partition("What broke")[2]
+    Path(ended.stdout.partition("samples: ")[2].partition("\n")[0]).unlink()
