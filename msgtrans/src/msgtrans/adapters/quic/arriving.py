@@ -74,16 +74,16 @@ class Arriving(Driving):
             after, fallback = config.mapping_fallback_after, config.mapping_fallback
             if after is not None:
                 self._handshake_timer = self._terms.loop.call_later(after, self._fall_back, fallback)
-        elif config.mapping != "probe":
-            self._map(config.mapping)
-            if not self._terms.server and config.mapping == "stream":
+        elif (mapping := config.chosen_mapping) != "probe":
+            self._map(mapping)
+            if not self._terms.server and mapping == "stream":
                 self._quic.send_stream_data(STREAM, HELLO)
 
     def _map(self, name: str) -> None:
         """From now on, packets travel so; those that wait leave."""
         terms, codec = self._terms, self._terms.session.codec
         if name == "stream":
-            self._mapping = StreamMapping(codec, hello=terms.config.mapping == "stream" and not terms.server)
+            self._mapping = StreamMapping(codec, hello=terms.config.chosen_mapping == "stream" and not terms.server)
         else:
             most = terms.config.max_unread
             self._mapping = UniMapping(codec, server=terms.server, max_waiting=most, sent=int(self._probed))
@@ -99,7 +99,7 @@ class Arriving(Driving):
 
     def _write_early(self, packets: list[bytes]) -> None:
         """Keep packets until the mapping is known; a client finds out with the first, if that can be done."""
-        if self._terms.config.mapping == "probe" and not self._probed:
+        if self._terms.config.chosen_mapping == "probe" and not self._probed:
             probe = probes(packets[0])
             if not probe:
                 self._map("stream")

@@ -168,7 +168,11 @@ class Driving(ABC):
 
     def _transmit(self, now: float) -> None:
         """Send what is due, and be called when more is."""
-        datagrams = self._quic.datagrams_to_send(now)
+        try:
+            datagrams = self._quic.datagrams_to_send(now)
+        except Exception as error:  # noqa: BLE001 - as for datagrams; maybe on the way of a write, so in a later turn
+            self._terms.loop.call_soon(self._broken, error)
+            return
         if datagrams:
             self._carrier.send(datagrams)
         self._arm(now)
