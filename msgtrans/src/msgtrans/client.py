@@ -14,10 +14,10 @@ import random
 from typing import TYPE_CHECKING, Final, Self
 
 from msgtrans.adapters.registry import TransportRegistry, transports
+from msgtrans.careful import new_session
 from msgtrans.endpoint import Endpoint
 from msgtrans.errors import ConnectError, SessionClosedError, TransportError
 from msgtrans.flow.retry import Pauses
-from msgtrans.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from msgtrans.link import Link
     from msgtrans.middleware import Middleware
     from msgtrans.packet import Packet
+    from msgtrans.session import Session
     from msgtrans.transport import ClientConfig
 
 FIRST_MESSAGE_ID: Final = 1
@@ -197,6 +198,6 @@ class TransportClient(Endpoint):
 
     def admit(self, link: Link) -> Session:
         """For transports: the session of the connection that was made."""
-        self._session = Session(SESSION_ID, link, self, asyncio.get_running_loop(), FIRST_MESSAGE_ID)
+        self._session = new_session(SESSION_ID, link, self, asyncio.get_running_loop(), FIRST_MESSAGE_ID)
         link.pause_reading()  # until connect() returns
         return self._session

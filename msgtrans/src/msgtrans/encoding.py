@@ -42,6 +42,8 @@ def encode_fields(
     """
     if type(payload) is not bytes:
         payload = _as_bytes("payload", payload)
+    if flags and flags & options.refused_flags:
+        raise LocalProtocolError(f"flags {flags & options.refused_flags:#06x} must not be sent to this peer")
     if not compression and 0 <= packet_type <= RESPONSE and len(payload) <= options.max_payload_size:
         try:  # the way of nearly all packets
             if not ext_header:
@@ -54,23 +56,9 @@ def encode_fields(
             raise _out_of_range(biz_type, message_id, flags) from error
     if type(ext_header) is not bytes:
         ext_header = _as_bytes("ext_header", ext_header)
-    if len(payload) > options.max_payload_size:
-        raise LocalProtocolError(
-            f"a payload of {len(payload)} bytes exceeds max_payload_size, {options.max_payload_size}"
-        )
-    if len(ext_header) > options.max_ext_header_size:
-        raise LocalProtocolError(
-            f"an ext header of {len(ext_header)} bytes exceeds max_ext_header_size, {options.max_ext_header_size}"
-        )
-    packet_size, most = HEADER_SIZE + len(ext_header) + len(payload), options.max_packet_size
-    if most is not None and packet_size > most:
-        raise LocalProtocolError(
-            f"a packet of {packet_size} bytes, ext header included, exceeds max_packet_size, {most}"
-        )
-    if not 0 <= packet_type <= RESPONSE:
-        raise LocalProtocolError(f"packet type {packet_type} is unknown; use 0 (one-way), 1 (request) or 2 (response)")
+    _check(packet_type, len(ext_header), len(payload), options)
     marker = _PLAIN
-    if compression:
+    if compression and options.compress:
         body = deflate(compression, payload)
         if len(body) < len(payload):
             marker, payload = _PLAIN | compression, body
@@ -79,6 +67,23 @@ def encode_fields(
     except struct.error as error:
         raise _out_of_range(biz_type, message_id, flags) from error
     return b"".join((head, ext_header, payload))
+
+
+def _check(packet_type: int, ext_size: int, size: int, options: CodecOptions) -> None:
+    """Raise LocalProtocolError for what exceeds a limit, or is of no type."""
+    if size > options.max_payload_size:
+        raise LocalProtocolError(f"a payload of {size} bytes exceeds max_payload_size, {options.max_payload_size}")
+    if ext_size > options.max_ext_header_size:
+        raise LocalProtocolError(
+            f"an ext header of {ext_size} bytes exceeds max_ext_header_size, {options.max_ext_header_size}"
+        )
+    packet_size, most = HEADER_SIZE + ext_size + size, options.max_packet_size
+    if most is not None and packet_size > most:
+        raise LocalProtocolError(
+            f"a packet of {packet_size} bytes, ext header included, exceeds max_packet_size, {most}"
+        )
+    if not 0 <= packet_type <= RESPONSE:
+        raise LocalProtocolError(f"packet type {packet_type} is unknown; use 0 (one-way), 1 (request) or 2 (response)")
 
 
 def _as_bytes(field: str, value: object) -> bytes:

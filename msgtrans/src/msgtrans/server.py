@@ -23,6 +23,7 @@ from msgtrans.adapters.quic.transport import NO_WORKERS
 from msgtrans.adapters.registry import TransportRegistry, transports
 from msgtrans.adapters.stream import StreamConnection
 from msgtrans.broadcasting import broadcast
+from msgtrans.careful import new_session
 from msgtrans.closing import LINGER
 from msgtrans.codec import encode_fields
 from msgtrans.config import WebSocketServerConfig
@@ -32,7 +33,6 @@ from msgtrans.events import ServerStarted, ServerStopped
 from msgtrans.field_types import check_callable, check_number, shown
 from msgtrans.info import SessionState
 from msgtrans.packet import HEADER_SIZE, MAX_MESSAGE_ID, ONE_WAY
-from msgtrans.session import Session
 from msgtrans.transport import CanRest, HasCertificates, Terms
 from msgtrans.workers.serving import as_config
 
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     )
     from msgtrans.link import Link
     from msgtrans.middleware import Middleware
+    from msgtrans.session import Session
     from msgtrans.transport import Listener, ServerConfig
     from msgtrans.workers.link import Worker, WorkerLink
 
@@ -384,7 +385,7 @@ class TransportServer(Endpoint):
             self.counters.connections_refused += 1
             return None
         self._last_id += 1
-        session = Session(self._last_id, link, self, asyncio.get_running_loop(), FIRST_MESSAGE_ID)
+        session = new_session(self._last_id, link, self, asyncio.get_running_loop(), FIRST_MESSAGE_ID)
         if self._starting:
             link.pause_reading()
             self._early.append((session, link))

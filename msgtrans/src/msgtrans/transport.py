@@ -164,16 +164,18 @@ class Terms:
     """What all connections of one listener, or the one of a client, have in common. Made by transports.
 
     host: who admits them. session: what holds for their sessions. protocol: `Session.protocol` of theirs.
-    max_connections: how many may be open at once. open: how many are.
+    max_connections: how many may be open at once. open: how many are. taken: limits and policies of what comes; those
+    of the session until a transport sets others.
     """
 
-    __slots__ = ("__weakref__", "host", "loop", "max_connections", "open", "protocol", "session")
+    __slots__ = ("__weakref__", "host", "loop", "max_connections", "open", "protocol", "session", "taken")
 
     def __init__(
         self, host: Host, session: SessionConfig, protocol: str, *, max_connections: int = sys.maxsize
     ) -> None:
         self.host = host
         self.session = session
+        self.taken = session.codec
         self.protocol = protocol
         self.max_connections = max_connections
         self.loop = asyncio.get_running_loop()

@@ -94,9 +94,7 @@ class StreamConnection(asyncio.BufferedProtocol):
         self._terms = terms
         if decoder is None:
             buffers = buffer_pool(terms.loop) if terms.session.optimizations.buffer_pool else None
-            decoder = PacketDecoder(
-                terms.session.codec, buffers=buffers, recognition=terms.session.optimizations.recognition
-            )
+            decoder = PacketDecoder(terms.taken, buffers=buffers, recognition=terms.session.optimizations.recognition)
         self._decoder: Decoder = decoder
         # None where the socket stays as it is. One slot for all of them: idle connections are many.
         asked = (nodelay, keepalive, notsent_lowat)

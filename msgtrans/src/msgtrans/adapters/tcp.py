@@ -9,13 +9,13 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from msgtrans.adapters import sockets
-from msgtrans.adapters.paced import PacedConnection
 from msgtrans.adapters.stream import StreamConnection
 from msgtrans.config import TcpClientConfig, TcpServerConfig, parse_address
 from msgtrans.errors import ConfigurationError
 from msgtrans.transport import Terms, TransportInfo
 
 if TYPE_CHECKING:
+    from msgtrans.config.codec import CodecOptions
     from msgtrans.link import Link
     from msgtrans.transport import ClientConfig, Host, Listener, ServerConfig, ServerHost
 
@@ -45,15 +45,13 @@ class TcpTransport:
         """Listen on host and port."""
         if not isinstance(config, TcpServerConfig):
             raise ConfigurationError("config", f"is a {type(config).__name__}; use a TcpServerConfig")
-        terms = Terms(
-            host, config.session_config(host.config), _name(config.tls), max_connections=config.max_connections
-        )
+        session = config.session_config(host.config)
+        terms = Terms(host, session, _name(config.tls), max_connections=config.max_connections)
+        terms.taken = _taken(session.codec, host.config.codec)
 
         unsent = sockets.not_inherited(config.notsent_lowat)
 
         def connection() -> StreamConnection:
-            if config.pacing is not None:
-                return PacedConnection(terms, config.pacing, read_size=config.read_buffer_size, notsent_lowat=unsent)
             return StreamConnection(
                 terms, read_size=config.read_buffer_size, nodelay=config.nodelay, notsent_lowat=unsent
             )
@@ -65,17 +63,11 @@ class TcpTransport:
         if not isinstance(config, TcpClientConfig):
             raise ConfigurationError("config", f"is a {type(config).__name__}; use a TcpClientConfig")
         tls = config.tls_config
-        terms = Terms(host, config.session_config(host.config), _name(tls))
+        session = config.session_config(host.config)
+        terms = Terms(host, session, _name(tls))
+        terms.taken = _taken(session.codec, host.config.codec)
 
         def connection() -> StreamConnection:
-            if config.pacing is not None:
-                return PacedConnection(
-                    terms,
-                    config.pacing,
-                    read_size=config.read_buffer_size,
-                    keepalive=config.keepalive,
-                    notsent_lowat=config.notsent_lowat,
-                )
             return StreamConnection(
                 terms,
                 read_size=config.read_buffer_size,
@@ -96,6 +88,11 @@ class TcpTransport:
                 )
         except TimeoutError as error:
             raise sockets.connect_timed_out(config.uri, config.connect_timeout) from error
+
+
+def _taken(codec: CodecOptions, usual: CodecOptions) -> CodecOptions:
+    """What is taken of peers that can read less than they send: packets as large as ever."""
+    return codec.replace(max_payload_size=usual.max_payload_size, max_packet_size=usual.max_packet_size)
 
 
 def _name(tls: object) -> str:

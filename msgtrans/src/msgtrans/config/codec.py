@@ -26,6 +26,8 @@ class CodecOptions(msgspec.Struct, frozen=True, kw_only=True):
         "lenient" reads them as the Rust crate 1.0.0 does: as one-way, as uncompressed, ignored.
     on_bad_compression: "error" (default) refuses a payload that does not inflate; "raw" hands it over unchanged
         and counts it, for peers that mark payloads as compressed without compressing them.
+    compress: payloads are compressed when a call asks for it; default on. Off: they travel plain whatever calls ask.
+    refused_flags: bits of `Flag` that the peer must not see; sending with one raises LocalProtocolError; default 0.
     """
 
     max_payload_size: int = 16 * MIB
@@ -34,6 +36,8 @@ class CodecOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_inflated_size: int = 16 * MIB
     frame_policy: Literal["strict", "lenient"] = "strict"
     on_bad_compression: Literal["error", "raw"] = "error"
+    compress: bool = True
+    refused_flags: int = 0
 
     def __post_init__(self) -> None:
         """Refuse values outside the protocol's ranges with ConfigurationError."""
@@ -48,6 +52,8 @@ class CodecOptions(msgspec.Struct, frozen=True, kw_only=True):
             )
         if self.max_inflated_size <= 0:
             raise ConfigurationError("max_inflated_size", "must be positive; there is no unlimited inflating")
+        if not 0 <= self.refused_flags <= 0xFFFF:
+            raise ConfigurationError("refused_flags", f"is {self.refused_flags!r}; use a mask of 16 bits")
 
     def replace(self, **changes: object) -> Self:
         """A copy with other values, validated again."""

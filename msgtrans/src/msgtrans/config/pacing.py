@@ -1,6 +1,6 @@
 """How to write to peers that cannot take a stream as it comes (specification 2.1, 8.1).
 
-Not here: the writing (`adapters.paced`).
+Not here: the writing (`paced`).
 """
 
 from __future__ import annotations
@@ -45,7 +45,15 @@ class Pacing(msgspec.Struct, frozen=True, kw_only=True):
         return replace(self, **changes)
 
     def session_config(self, base: SessionConfig) -> SessionConfig:
-        """`base`, with packets no larger than such peers can read."""
+        """`base`, with this pacing, and packets no larger than such peers can read.
+
+        Without batches: one that waits for its time would keep commands waiting behind all of it.
+        """
         codec = base.codec
         payload = min(codec.max_payload_size, self.max_packet_size - HEADER_SIZE)
-        return base.replace(codec=codec.replace(max_payload_size=payload, max_packet_size=self.max_packet_size))
+        packet = min(codec.max_packet_size or self.max_packet_size, self.max_packet_size)
+        return base.replace(
+            codec=codec.replace(max_payload_size=payload, max_packet_size=packet),
+            optimizations=base.optimizations.replace(batching=False),
+            pacing=self,
+        )

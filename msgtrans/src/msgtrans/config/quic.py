@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from msgtrans.config.address import parse_address
 from msgtrans.config.checks import positive, whole
+from msgtrans.config.profiles import PeerProfile, for_peers, needs_of
 from msgtrans.config.retry import RetryConfig
 from msgtrans.config.tls import TlsClientConfig, TlsServerConfig
 from msgtrans.errors import ConfigurationError
@@ -49,6 +50,8 @@ class QuicServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     (the specification's list says 1 MiB, which would slow down a single stream over long distances).
     max_unread: bytes of packets that may wait for a session that reads slowly; at more, the connection is closed with a
     ResourceError; default 16 MiB.
+    peer_profile: as for WebSocket; "rust-1.0" has packets of 16 MiB at most, "rust-1.0-legacy" of 1 MiB. Neither goes
+    with `alpn`. "auto" finds out about legacy clients too.
     """
 
     transport: ClassVar[str] = "quic"
@@ -71,6 +74,7 @@ class QuicServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     receive_window: int = 4 * MIB
     stream_receive_window: int = 4 * MIB
     max_unread: int = 16 * MIB
+    peer_profile: PeerProfile = "modern"
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""
@@ -90,7 +94,13 @@ class QuicServerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def session_config(self, base: SessionConfig) -> SessionConfig:
         """`base`, with what this listener says of its sessions."""
-        return base.replace(idle_timeout=self.idle_timeout if base.idle_timeout is None else base.idle_timeout)
+        config = base.replace(idle_timeout=self.idle_timeout if base.idle_timeout is None else base.idle_timeout)
+        return for_peers(config, self.peer_profile, self.transport)
+
+    @property
+    def chosen_mapping(self) -> Literal["auto", "stream", "uni"]:
+        """`mapping`."""
+        return self.mapping
 
     @classmethod
     def insecure(cls, bind_address: str) -> Self:
@@ -104,20 +114,21 @@ class QuicClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     target_address: "host:port" of UDP. tls: what is verified of the server; default None: its certificate
     and name, by the authorities of the system. QUIC
     servers ask for no certificates of clients.
-    mapping: "stream" (default): all packets on one stream, for servers of ours and Rust ones from 1.0.3 on; "uni": each
-    on one of its own, for Rust servers 1.0.0 to 1.0.2; "probe": the first packet, if it is a request of at most 16 KiB,
+    mapping: "stream": all packets on one stream, for servers of ours and Rust ones from 1.0.3 on; "uni": each on one of
+    its own, for Rust servers 1.0.0 to 1.0.2; default None: "uni" with peer_profile "rust-1.0-legacy", else "stream".
+    "probe": the first packet, if it is a request of at most 16 KiB,
     goes both ways, and the answer tells; what follows waits for it. Any other first packet means "stream".
     connect_timeout: seconds one attempt may take, None for as long as max_idle_timeout; default 10. retry_config:
     further attempts; by default three. alpn: application protocols to offer; default none, as Rust peers need it.
     max_idle_timeout, keep_alive_interval, initial_rtt, receive_window, stream_receive_window, max_unread: as for the
-    server. local_bind_address: the address to connect from, default any.
+    server. local_bind_address: the address to connect from, default any. peer_profile: as for the server.
     """
 
     transport: ClassVar[str] = "quic"
 
     target_address: str
     tls: TlsClientConfig | None = None
-    mapping: Literal["stream", "uni", "probe"] = "stream"
+    mapping: Literal["stream", "uni", "probe"] | None = None
     connect_timeout: float | None = 10.0
     alpn: tuple[str, ...] = ()
     max_idle_timeout: float = 30.0
@@ -128,6 +139,7 @@ class QuicClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_unread: int = 16 * MIB
     retry_config: RetryConfig = RetryConfig()
     local_bind_address: str | None = None
+    peer_profile: PeerProfile = "modern"
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""
@@ -142,6 +154,11 @@ class QuicClientConfig(msgspec.Struct, frozen=True, kw_only=True):
             )
         positive(self, "connect_timeout", none=True)
         _check_connection(self)
+
+    @property
+    def chosen_mapping(self) -> Literal["stream", "uni", "probe"]:
+        """`mapping`, or what the peer profile says."""
+        return self.mapping or needs_of(self.peer_profile, self.transport).mapping
 
     @property
     def tls_config(self) -> TlsClientConfig:
@@ -174,7 +191,7 @@ class QuicClientConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def session_config(self, base: SessionConfig) -> SessionConfig:
         """`base`, with what this connection says of its session."""
-        return base
+        return for_peers(base, self.peer_profile, self.transport)
 
 
 def _check_certificate(config: QuicServerConfig) -> None:
@@ -197,6 +214,10 @@ def _check_connection(config: QuicServerConfig | QuicClientConfig) -> None:
     for name in config.alpn:
         if not 0 < len(name.encode()) < 256:
             raise ConfigurationError("alpn", f"{name[:50]!r} is no protocol's name; use 1 to 255 bytes")
+    if config.alpn and needs_of(config.peer_profile, config.transport).bare:
+        raise ConfigurationError(
+            "alpn", f"must be empty with peer_profile {config.peer_profile!r}: such peers have none"
+        )
     positive(config, "max_idle_timeout", "initial_rtt")
     positive(config, "keep_alive_interval", none=True)
     if config.keep_alive_interval is not None and config.keep_alive_interval >= config.max_idle_timeout:

@@ -11,6 +11,7 @@ from msgtrans.config.checks import positive, whole
 from msgtrans.config.codec import CodecOptions
 from msgtrans.config.limits import Backpressure, RateLimit
 from msgtrans.config.optimizations import Optimizations
+from msgtrans.config.pacing import Pacing
 from msgtrans.errors import ConfigurationError
 from msgtrans.field_types import check_types
 
@@ -51,6 +52,9 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
         in the stream, or of those that wait for handlers, makes way; up to event_queue_size packets and max_inbound
         bytes wait. Requests are held under both. REJECT: the session is closed with a ResourceError.
     rate_limit: how many requests and messages may come; default None, no limit.
+    max_unanswered: requests of ours that may be at the peer at once; more wait, within their timeouts, for an answer to
+        one of them; answers and one-way messages do not. Default None, no limit but max_pending_requests.
+    pacing: write packet by packet, with pauses, as some peers need it; default None. Of TCP, WebSocket and QUIC.
     optimizations: which short ways it takes; default all.
     """
 
@@ -71,6 +75,8 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     outbound_strategy: Backpressure = Backpressure.BLOCK
     inbound_strategy: Backpressure = Backpressure.BLOCK
     rate_limit: RateLimit | None = None
+    max_unanswered: int | None = None
+    pacing: Pacing | None = None
     optimizations: Optimizations = Optimizations()
 
     def __post_init__(self) -> None:
@@ -80,6 +86,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
         positive(self, "idle_timeout", "packet_timeout", none=True)
         whole(self, "high_water", "max_inbound", "max_outbound", "command_high_water", "batch_size")
         whole(self, "max_pending_requests", "max_concurrent_handlers", "event_queue_size")
+        whole(self, "max_unanswered", none=True)
         if self.max_outbound < self.high_water:
             raise ConfigurationError("max_outbound", f"must be at least high_water, {self.high_water} bytes")
 

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from msgtrans.config.address import parse_address
 from msgtrans.config.checks import positive, whole
 from msgtrans.config.pacing import Pacing
+from msgtrans.config.profiles import PeerProfile, for_peers, needs_of
 from msgtrans.config.retry import RetryConfig
 from msgtrans.config.tls import TlsClientConfig, TlsServerConfig
 from msgtrans.errors import ConfigurationError
@@ -40,6 +41,9 @@ class TcpServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     notsent_lowat: bytes that the system takes from a session ahead of what it can send (TCP_NOTSENT_LOWAT; Linux and
     macOS), from 4096 up; default None, its whole send buffer. Commands wait behind what it has taken.
     pacing: write as peers with a poor reader need it; default None. It needs nodelay.
+    peer_profile: "modern" (default), or what Rust peers need: "rust-1.0" from 1.0.4 on (payloads of 1 MiB at most),
+    "rust-1.0-legacy" up to 1.0.3 (`Pacing()`, unless `pacing` says otherwise; at most 8 requests unanswered; nothing
+    compressed). Limits of the session that are lower hold.
     """
 
     transport: ClassVar[str] = "tcp"
@@ -58,6 +62,7 @@ class TcpServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     backlog: int = 1024
     notsent_lowat: int | None = None
     pacing: Pacing | None = None
+    peer_profile: PeerProfile = "modern"
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""
@@ -71,7 +76,7 @@ class TcpServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         whole(self, "notsent_lowat", least=4096, none=True)
         positive(self, "accept_timeout")
         positive(self, "idle_timeout", none=True)
-        _check_pacing(self.pacing, nodelay=self.nodelay)
+        _check_pacing(self)
 
     def replace(self, **changes: object) -> Self:
         """A copy with other values, validated again."""
@@ -81,7 +86,7 @@ class TcpServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         """`base`, with what this listener says of its sessions."""
         idle = self.idle_timeout if base.idle_timeout is None else base.idle_timeout
         config = base.with_buffer(self.write_buffer_size).replace(idle_timeout=idle)
-        return config if self.pacing is None else self.pacing.session_config(config)
+        return for_peers(config, self.peer_profile, self.transport, self.pacing)
 
 
 class TcpClientConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +98,7 @@ class TcpClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     nodelay, keepalive, read_buffer_size, write_buffer_size: as for the server.
     read_timeout, write_timeout: `SessionConfig.packet_timeout` and `write_timeout` of this connection; default None
     leaves them as they are there, 30 s. local_bind_address: the address to connect from, default any.
-    notsent_lowat: as for the server. pacing: as for the server; Rust servers 1.0.0 to 1.0.3 need it.
+    notsent_lowat, pacing, peer_profile: as for the server.
     """
 
     transport: ClassVar[str] = "tcp"
@@ -111,6 +116,7 @@ class TcpClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     local_bind_address: str | None = None
     notsent_lowat: int | None = None
     pacing: Pacing | None = None
+    peer_profile: PeerProfile = "modern"
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""
@@ -120,7 +126,7 @@ class TcpClientConfig(msgspec.Struct, frozen=True, kw_only=True):
         if self.local_bind_address is not None:
             parse_address(self.local_bind_address, field="local_bind_address")
         positive(self, "connect_timeout", "read_timeout", "write_timeout", none=True)
-        _check_pacing(self.pacing, nodelay=self.nodelay)
+        _check_pacing(self)
         whole(self, "read_buffer_size", most=64 * 1024)
         whole(self, "keepalive", "write_buffer_size", none=True)
         whole(self, "notsent_lowat", least=4096, none=True)
@@ -168,11 +174,17 @@ class TcpClientConfig(msgspec.Struct, frozen=True, kw_only=True):
         config = base.with_buffer(self.write_buffer_size)
         if self.read_timeout is not None:
             config = config.replace(packet_timeout=self.read_timeout)
-        if self.pacing is not None:
-            config = self.pacing.session_config(config)
-        return config if self.write_timeout is None else config.replace(write_timeout=self.write_timeout)
+        if self.write_timeout is not None:
+            config = config.replace(write_timeout=self.write_timeout)
+        return for_peers(config, self.peer_profile, self.transport, self.pacing)
 
 
-def _check_pacing(pacing: Pacing | None, *, nodelay: bool) -> None:
-    if pacing is not None and not nodelay:
+def _check_pacing(config: TcpServerConfig | TcpClientConfig) -> None:
+    if config.nodelay:
+        return
+    if config.pacing is not None:
         raise ConfigurationError("nodelay", "must be on with pacing: without it the system joins packets")
+    if needs_of(config.peer_profile, config.transport).pacing is not None:
+        raise ConfigurationError(
+            "nodelay", f"must be on with peer_profile {config.peer_profile!r}: without it the system joins packets"
+        )

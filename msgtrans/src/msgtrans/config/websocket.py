@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from msgtrans.config.address import Address, parse_address
 from msgtrans.config.checks import positive, whole
+from msgtrans.config.profiles import PeerProfile, for_peers
 from msgtrans.config.retry import RetryConfig
 from msgtrans.config.tls import TlsClientConfig, TlsServerConfig
 from msgtrans.errors import ConfigurationError
@@ -63,6 +64,8 @@ class WebSocketServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_connections, nodelay, keepalive, write_buffer_size, idle_timeout, reuse_port, reuse_addr, backlog,
     notsent_lowat: as for TCP.
     accept_timeout: seconds until the upgrade is done, TLS handshake included; default 30.
+    peer_profile: as for TCP; both of Rust take what is no packet as a one-way message with id 0, legacy has the pauses
+    of `Pacing()` without its size. A `path` beside it is still the only one served.
     """
 
     transport: ClassVar[str] = "websocket"
@@ -86,6 +89,7 @@ class WebSocketServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     reuse_addr: bool = True
     backlog: int = 1024
     notsent_lowat: int | None = None
+    peer_profile: PeerProfile = "modern"
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""
@@ -115,7 +119,8 @@ class WebSocketServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     def session_config(self, base: SessionConfig) -> SessionConfig:
         """`base`, with what this listener says of its sessions."""
         idle = self.idle_timeout if base.idle_timeout is None else base.idle_timeout
-        return base.with_buffer(self.write_buffer_size).replace(idle_timeout=idle)
+        config = base.with_buffer(self.write_buffer_size).replace(idle_timeout=idle)
+        return for_peers(config, self.peer_profile, self.transport)
 
 
 class WebSocketUrl(NamedTuple):
@@ -143,7 +148,8 @@ class WebSocketClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_frame_size, max_message_size: as for the server; defaults 16 MiB and 64 MiB, which are what the Rust crate has
     in force (its documented 64 KiB and 1 MiB would refuse packets that it sends).
     ping_interval, pong_timeout: as for the server; defaults 30 and 10.
-    nodelay, keepalive, write_buffer_size, local_bind_address, notsent_lowat: as for TCP.
+    nodelay, keepalive, write_buffer_size, local_bind_address, notsent_lowat: as for TCP. peer_profile: as for the
+    server.
     """
 
     transport: ClassVar[str] = "websocket"
@@ -164,6 +170,7 @@ class WebSocketClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     retry_config: RetryConfig = RetryConfig()
     local_bind_address: str | None = None
     notsent_lowat: int | None = None
+    peer_profile: PeerProfile = "modern"
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""
@@ -238,7 +245,7 @@ class WebSocketClientConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def session_config(self, base: SessionConfig) -> SessionConfig:
         """`base`, with what this connection says of its session."""
-        return base.with_buffer(self.write_buffer_size)
+        return for_peers(base.with_buffer(self.write_buffer_size), self.peer_profile, self.transport)
 
 
 def parse_websocket_url(text: str, *, field: str = "target_url") -> WebSocketUrl:

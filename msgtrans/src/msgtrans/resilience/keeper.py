@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from msgtrans.careful import new_session
 from msgtrans.errors import ConnectError, SessionClosedError, TransportConnectionError, TransportError
 from msgtrans.events import CloseReason
 from msgtrans.flow.balancing import Balancer, GiveUp, Target, Targets, Try, Wait
 from msgtrans.resilience.states import ClientState, StateChanged, StateStream
-from msgtrans.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from msgtrans.config.codec import CodecOptions
     from msgtrans.link import Link
     from msgtrans.reconnecting import ReconnectingClient
+    from msgtrans.session import Session
     from msgtrans.stats import EndpointStats
     from msgtrans.transport import ClientConfig, Transport
 
@@ -48,7 +49,7 @@ class Admission:
 
     def admit(self, link: Link) -> Session:
         """For transports: the session of the connection that was made."""
-        self.session = Session(self._id, link, self._client, asyncio.get_running_loop(), FIRST_MESSAGE_ID)
+        self.session = new_session(self._id, link, self._client, asyncio.get_running_loop(), FIRST_MESSAGE_ID)
         link.pause_reading()
         return self.session
 
