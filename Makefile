@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.ready-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test coverage test-pythons test-services lint api format bench bench-check bench-setup soak simulate pins clean
+.PHONY: help setup run test coverage test-pythons test-services test-interop lint api format bench bench-check bench-setup soak simulate pins clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -89,6 +89,12 @@ test-services: setup ## tests that need root, namespaces or time: networks that 
 	  ! { command -v nft && command -v ip && ls /usr/lib/*/faketime/libfaketime.so.1; } >/dev/null 2>&1; then \
 	  apt-get update -qq && apt-get install -y -qq --no-install-recommends iproute2 nftables libfaketime || true; fi
 	ARTEMIS_TEST_SERVICES=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS) artemis/tests/services
+
+# Cargo builds six small programs: minutes the first time, a second when nothing changed. ARGS go to pytest.
+test-interop: setup ## tests against programs made of the Rust crate msgtrans 1.0.0, 1.0.10 and 2.0; needs cargo
+	@if command -v cargo >/dev/null; then $(BIN)/python interop/build.py; \
+	else echo "cargo is not installed: the tests against the Rust crate are left out"; fi
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS) interop/tests
 
 pins: ## renew requirements/pins.txt from what is newest
 	$(PYTHON) -m venv --clear $(VENV)

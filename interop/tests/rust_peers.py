@@ -1,0 +1,180 @@
+"""Programs made of the Rust crate, as servers and as clients, and configs of ours that suit them.
+
+Not here: what is tested; what the programs do (`interop/peers/common/peer.rs`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgtrans import CodecOptions, TransportClient, TransportServer
+from msgtrans.config import (
+    Pacing,
+    QuicClientConfig,
+    QuicServerConfig,
+    SessionConfig,
+    TcpClientConfig,
+    TcpServerConfig,
+    TlsClientConfig,
+    WebSocketClientConfig,
+    WebSocketServerConfig,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from msgtrans import CloseReason
+
+BUILT = Path(__file__).resolve().parents[2] / "build" / "interop"
+LIMIT = 40.0  # seconds after which a wait has failed; the machine may be busy
+SESSION = SessionConfig(codec=CodecOptions(frame_policy="lenient", on_bad_compression="raw"))
+
+
+class Peer(NamedTuple):
+    """One build of the crate."""
+
+    version: str
+    transport: str
+    compresses: bool = False
+
+    @property
+    def program(self) -> Path:
+        return BUILT / f"peer-{self.version}{'-compression' if self.compresses else ''}"
+
+    @property
+    def legacy(self) -> bool:
+        return self.version == "1.0.0"
+
+    @property
+    def largest(self) -> int:
+        """Bytes of payload that this version takes on this transport (specification 1.5, 2.1, 8.1)."""
+        if self.legacy:
+            return {"tcp": 8192, "quic": 1 << 20, "ws": 4 << 20}[self.transport] - 16
+        return 1 << 20 if self.version == "1.0.10" and self.transport == "tcp" else 4 << 20
+
+    @property
+    def window(self) -> int:
+        """Requests that may be in flight at once (specification 8.2; TCP of 1.0.0 needs them one by one, 8.1)."""
+        if self.legacy:
+            return 1 if self.transport == "tcp" else 8
+        return 32
+
+    @property
+    def burst(self) -> int:
+        """Messages that it may send without a pause (specification 8.2)."""
+        return 8 if self.legacy and self.transport == "tcp" else 200
+
+    def listener(self, **options: object) -> TcpServerConfig | WebSocketServerConfig | QuicServerConfig:
+        """A listener of ours that such a client can talk to."""
+        if self.transport == "tcp":
+            options["pacing"] = Pacing() if self.legacy else None
+        kinds = {"tcp": TcpServerConfig, "ws": WebSocketServerConfig, "quic": QuicServerConfig}
+        return kinds[self.transport](bind_address="127.0.0.1:0", **options)
+
+    def target(self, port: int) -> TcpClientConfig | WebSocketClientConfig | QuicClientConfig:
+        """A connection of ours to such a server."""
+        if self.transport == "tcp":
+            return TcpClientConfig(target_address=f"127.0.0.1:{port}", pacing=Pacing() if self.legacy else None)
+        if self.transport == "ws":
+            return WebSocketClientConfig(target_url=f"ws://127.0.0.1:{port}/")
+        return QuicClientConfig(
+            target_address=f"127.0.0.1:{port}",
+            tls=TlsClientConfig(verify=False),
+            mapping="uni" if self.legacy else "stream",
+        )
+
+    def server(self) -> TransportServer:
+        """A server of ours that answers requests and sends messages back."""
+        server = TransportServer(listen=[self.listener()], session=SESSION)
+        server.on_request(lambda context: context.payload)
+
+        @server.on_message
+        def echo(context):
+            context.session.send_nowait(context.payload)
+
+        return server
+
+
+class Program:
+    """A peer that runs, and the lines it has printed."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.lines: list[dict[str, object]] = []
+
+    async def line(self, event: str) -> dict[str, object]:
+        """The next line about `event`; all others before it are kept in `lines`."""
+        while True:
+            said = await asyncio.wait_for(self.process.stdout.readline(), LIMIT)
+            assert said, f"the peer ended before it said {event!r}: {self.lines}"
+            self.lines.append(json.loads(said))
+            if self.lines[-1]["event"] == event:
+                return self.lines[-1]
+
+
+@asynccontextmanager
+async def running(peer: Peer, *arguments: str) -> AsyncIterator[Program]:
+    """The program with these arguments; it is killed at the end if it still runs."""
+    process = await asyncio.create_subprocess_exec(str(peer.program), *arguments, stdout=asyncio.subprocess.PIPE)
+    try:
+        yield Program(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+def free_port(transport: str) -> int:
+    """A port that nobody uses; the crate cannot say which one the system chose."""
+    kind = socket.SOCK_DGRAM if transport == "quic" else socket.SOCK_STREAM
+    with socket.socket(type=kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@asynccontextmanager
+async def serving(peer: Peer) -> AsyncIterator[tuple[Program, int]]:
+    """The program as a server; it listens a moment after it says so, so connecting is tried again."""
+    port = free_port(peer.transport)
+    async with running(peer, "serve", f"--{peer.transport}", f"127.0.0.1:{port}") as program:
+        await program.line("serving")
+        yield program, port
+
+
+@asynccontextmanager
+async def connected(peer: Peer) -> AsyncIterator[tuple[Program, TransportClient]]:
+    """The program as a server, and a client of ours on it."""
+    async with serving(peer) as (program, port), TransportClient(peer.target(port), session=SESSION) as client:
+        if peer.legacy:  # its first messages are lost (specification 8.3)
+            await program.line("opened")
+        yield program, client
+
+
+async def drive(peer: Peer, server: TransportServer, scenario: str, **options: object) -> list[dict[str, object]]:
+    """The program as a client that goes through a scenario; all lines it printed."""
+    flags = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    uri = f"{peer.transport}://{server.addresses[0]}" + ("/" if peer.transport == "ws" else "")
+    async with running(peer, "drive", uri, scenario, *flags) as program:
+        await program.line("done")
+        return program.lines
+
+
+def told(lines: list[dict[str, object]], event: str) -> dict[str, object]:
+    """The last line about `event`."""
+    return next(line for line in reversed(lines) if line["event"] == event)
+
+
+def ends(endpoint: TransportServer | TransportClient) -> asyncio.Queue[CloseReason]:
+    """Why its sessions end, one after the other."""
+    reasons: asyncio.Queue[CloseReason] = asyncio.Queue()
+
+    @endpoint.on_disconnect
+    def keep(session, reason):
+        reasons.put_nowait(reason)
+
+    return reasons
