@@ -322,7 +322,8 @@ def test_serve_echo_serves_metrics(workers: int) -> None:
     assert got.startswith(b"HTTP/1.1 200 OK")
     assert b"\nmsgtrans_connections_open 0\n" in got
     assert (b"\nmsgtrans_workers 2\n" in got) == (workers == 2)
-    assert (b"msgtrans_health_score" in got) == (workers == 1)
+    assert (b'msgtrans_health_score{worker="1"} ' in got) == (workers == 2)
+    assert b"\nmsgtrans_request_duration_seconds_count 0\n" in got
 
 
 def test_workers_need_a_port_for_metrics() -> None:

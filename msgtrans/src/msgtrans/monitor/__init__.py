@@ -8,7 +8,8 @@ from msgtrans.monitor.families import Family, render
 from msgtrans.monitor.history import History, Rates, Sample
 from msgtrans.monitor.http import MetricsServer
 from msgtrans.monitor.latency import Latencies
-from msgtrans.monitor.watching import Monitor, exposition, group_exposition
+from msgtrans.monitor.together import group_exposition
+from msgtrans.monitor.watching import Monitor, exposition
 
 __all__ = [
     "Alert",

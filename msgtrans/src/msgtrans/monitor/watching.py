@@ -32,12 +32,11 @@ from msgtrans.monitor.families import (
     monitor_families,
     protocol_families,
     render,
-    worker_families,
 )
 from msgtrans.monitor.history import History, Sample
 from msgtrans.monitor.latency import Latencies, LatencyHistogram
 from msgtrans.monitor.memory import memory_allowed, memory_used
-from msgtrans.stats import EndpointStats
+from msgtrans.monitor.together import states_of, sums_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -110,8 +109,13 @@ class Monitor:
     # Its life
 
     def start(self) -> None:
-        """Begin to sample, in the loop that runs; nothing happens when it does already."""
+        """Begin to sample, in the loop that runs; nothing happens when it does already. In a worker process, what it
+        sees goes into the reports of the worker from then on.
+        """
         if self._timer is None:
+            link = self._endpoint.worker_link
+            if link is not None:
+                link.figures = self.figures
             self._checked_at = self._reported_at = time.monotonic()
             self._buffers = self._buffer_use()
             self._tick()
@@ -176,13 +180,20 @@ class Monitor:
     def families(self) -> list[Family]:
         """Everything it knows, for Prometheus."""
         latencies = self._histogram.read() if self._histogram is not None else None
-        latest = {name: sample for name, history in self._protocols.items() if (sample := history.latest) is not None}
+        latest = self._latest()
         return [
             *families(self._endpoint.stats(), started_at=self._endpoint.started_at),
             *protocol_families(latest),
             *monitor_families(self.dashboard(), latencies, self.samples),
             *(asked_families(self.asked(), self._busiest_asking()) if self._answers is not None else ()),
         ]
+
+    def figures(self) -> tuple[dict[str, float], dict[str, float]]:
+        """For reports of a worker: what of it adds up over workers, and what is its own."""
+        handled = self._histogram.read() if self._histogram is not None else None
+        asked = self._answers.read() if self._answers is not None else None
+        latest = self._latest()
+        return sums_of(self.samples, latest, handled, asked), states_of(self.dashboard(), latest)
 
     def prometheus(self) -> str:
         """The same as text, to answer a scrape with."""
@@ -269,6 +280,9 @@ class Monitor:
             board.health_score,
         )
 
+    def _latest(self) -> dict[str, Sample]:
+        return {name: sample for name, history in self._protocols.items() if (sample := history.latest) is not None}
+
     def _buffer_use(self) -> tuple[int, int]:
         stats = buffer_pool(asyncio.get_running_loop()).stats().large  # the class that connections use
         return stats.hits, stats.misses
@@ -345,21 +359,6 @@ class _Watch(Middleware):
 def exposition(endpoint: Endpoint) -> str:
     """The counters of an endpoint without a monitor as Prometheus text."""
     return render(families(endpoint.stats(), started_at=endpoint.started_at))
-
-
-async def group_exposition(endpoint: Endpoint) -> str:
-    """As `exposition`; in a worker process, the sums of all workers, from whichever of them is asked.
-
-    Raises TimeoutError when the supervisor does not answer: counters of one worker in place of all would step back.
-    """
-    link = endpoint.worker_link
-    if link is None:
-        return exposition(endpoint)
-    group = await link.group()
-    counters = msgspec.convert(group.total, EndpointStats)
-    ready = sum(worker.ready for worker in group.workers)
-    found = [*families(counters, started_at=time.time() - group.uptime), *worker_families(ready, group.restarts)]
-    return render(found)
 
 
 def _traffic(session: Session) -> tuple[int, int, int, int]:

@@ -26,6 +26,8 @@ class Child:
         self.process: Process | None = None
         self.started = self.reported = now
         self.counters: Mapping[str, int] = {}
+        self.sums: Mapping[str, float] = {}
+        self.states: dict[str, float] = {}
         self.frames = Frames()
         self.uris: list[str] = []
         self.asked_at: float | None = None  # for a report

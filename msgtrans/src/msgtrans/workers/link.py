@@ -21,6 +21,7 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import msgspec
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 READ: Final = 64 * 1024  # bytes
+FIGURES: Final = 1000  # of each kind in a report
 LATE: Final = 2.0  # seconds beyond graceful_timeout that a worker without supervisor may live
 PATIENCE: Final = 5.0  # seconds to wait for an answer of the supervisor, which never does anything long
 logger = logging.getLogger("msgtrans.workers")
@@ -78,13 +80,16 @@ def current_worker() -> Worker | None:
 class WorkerLink:
     """The connection of a worker with its supervisor. Owned by the worker; all but `run` belongs to its loop.
 
-    counters: what reports tell; set it before `attach`. graceful_timeout: seconds the worker has to end.
+    counters: what reports tell; set it before `attach`. figures: what else they tell: numbers that add up over workers,
+    and numbers of this one; a monitor sets it, and at most 1000 of each are told. graceful_timeout: seconds the worker
+    has to end.
     """
 
     def __init__(self, channel: socket.socket, begin: Begin) -> None:
         self.worker = Worker(index=begin.index, count=begin.count, life=begin.life)
         self.graceful_timeout = begin.graceful_timeout
         self.counters: Callable[[], dict[str, int]] = dict
+        self.figures: Callable[[], tuple[dict[str, float], dict[str, float]]] = lambda: ({}, {})
         self.stopping = asyncio.Event()
         self._channel = channel
         self._interval = begin.report_interval
@@ -126,7 +131,7 @@ class WorkerLink:
             logger.exception("worker %d failed", self.worker.index)
             self._last_words(Failing(f"raised {type(error).__name__}: {error}", hopeless=not self._was_ready))
             return FAILED
-        self._last_words(Report(self.counters()))
+        self._last_words(self._told())
         return 0
 
     def _last_words(self, message: FromWorker) -> None:
@@ -220,7 +225,11 @@ class WorkerLink:
 
     def _report(self) -> None:
         if not self._out:  # else the supervisor does not read, and the next report will say more
-            self._send(Report(self.counters()))
+            self._send(self._told())
+
+    def _told(self) -> Report:
+        sums, states = self.figures()
+        return Report(self.counters(), dict(islice(sums.items(), FIGURES)), dict(islice(states.items(), FIGURES)))
 
     def _read(self) -> None:
         try:

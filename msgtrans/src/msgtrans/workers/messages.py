@@ -18,7 +18,8 @@ MAX_FILES: Final = 64  # beside one message
 class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
     """One worker process as its supervisor knows it. index: its place, from 0; ready: whether it listens.
 
-    uptime: seconds since its process started. reported: seconds since its last report. counters: as of that report.
+    uptime: seconds since its process started. reported: seconds since its last report. counters, states: as of that
+    report; states are numbers that are true of this worker now, by name, from its monitor if it has one.
     """
 
     index: int
@@ -27,19 +28,23 @@ class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
     uptime: float
     reported: float
     counters: dict[str, int]
+    states: dict[str, float] = {}
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
     """All workers of a supervisor at one moment, and those that have ended.
 
-    uptime: seconds since the supervisor started. restarts: how often a worker that failed was started again.
-    total: the sum of all counters, ended workers included; it never gets less, but for what `gauges` names.
+    uptime: seconds since the supervisor started. started_at: when that was, Unix seconds. restarts: how often a worker
+    that failed was started again. total: the sum of all counters, ended workers included; it never gets less, but for
+    what `gauges` names. sums: the same of what the monitors of the workers add up.
     """
 
     uptime: float
+    started_at: float
     restarts: int
     total: dict[str, int]
     workers: list[WorkerState]
+    sums: dict[str, float] = {}
 
 
 class _Message(msgspec.Struct, frozen=True, tag=True):
@@ -107,9 +112,11 @@ class Rested(_Message, frozen=True):
 
 
 class Report(_Message, frozen=True):
-    """Its loop turns, and these are its counters."""
+    """Its loop turns, and these are its counters; what its monitor sees, if any, as `WorkerLink.figures` tells it."""
 
     counters: dict[str, int]
+    sums: dict[str, float] = {}
+    states: dict[str, float] = {}
 
 
 class Failing(_Message, frozen=True):

@@ -82,7 +82,8 @@ class Supervisor:
         self.config = config
         self._work = work
         self._ready = ready
-        self._totals = Totals(gauges)
+        self._totals: Totals[int] = Totals(gauges)
+        self._sums: Totals[float] = Totals()
         self._children: dict[int, Child] = {}
         self._questions: list[Question] = []
         self._failure: str | None = None  # set at the end, empty when it was asked for
@@ -94,7 +95,7 @@ class Supervisor:
         self._check()
         self._selector = selectors.DefaultSelector()
         self._listening = Listening(reuse_port=self.config.reuse_port)
-        self._began = time.monotonic()
+        self._began, self._started_at = time.monotonic(), time.time()
         self._plan = Plan(self.config, self._began)
         self._has_terminal = processes.has_terminal()
         self._wake, self._waker = socket.socketpair()
@@ -267,6 +268,7 @@ class Supervisor:
 
     def _lost(self, child: Child, how: str) -> None:
         self._totals.keep(child.counters)
+        self._sums.keep(child.sums)
         del self._children[child.life]
         with suppress(KeyError):
             self._selector.unregister(child.channel)
@@ -324,8 +326,9 @@ class Supervisor:
         now = time.monotonic()
         self._plan.heard(child.life, now)
         match message:
-            case Report(counters):
-                child.counters, child.reported, child.asked_at = counters, now, None
+            case Report(counters, sums, states):
+                child.counters, child.sums, child.states = counters, sums, states
+                child.reported, child.asked_at = now, None
                 for question in self._questions:
                     question.missing.discard(child.life)
             case Ready(uris, rests):
@@ -383,8 +386,10 @@ class Supervisor:
         children = sorted(self._children.values(), key=lambda child: (child.place, child.life))
         return Group(
             uptime=now - self._began,
+            started_at=self._started_at,
             restarts=self._plan.restarts,
             total=self._totals.sum(child.counters for child in children),
+            sums=self._sums.sum(child.sums for child in children),
             workers=[
                 WorkerState(
                     index=child.place,
@@ -393,6 +398,7 @@ class Supervisor:
                     uptime=now - child.started,
                     reported=now - child.reported,
                     counters=dict(child.counters),
+                    states=child.states,
                 )
                 for child in children
             ],
