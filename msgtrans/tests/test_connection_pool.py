@@ -765,6 +765,10 @@ async def test_totals_add_up_whatever_happens(server: TransportServer, seed: int
         ("max_lifetime", "1"),
         ("max_waiting", 1.5),
         ("max_waiting", 0),
+        ("registry", None),
+        ("chance", 0.5),
+        ("middleware", 5),
+        ("middleware", [TokenMiddleware]),
     ],
 )
 def test_wrong_options(option: str, value: object) -> None:

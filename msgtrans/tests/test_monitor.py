@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,8 +27,10 @@ from msgtrans import (
     PerformanceConfig,
     ResourceError,
     SessionClosedError,
+    SmartPoolConfig,
     TransportClient,
     TransportServer,
+    WorkersConfig,
 )
 from msgtrans.monitor import Alert, History, Latencies, MetricsServer, Rates, Sample, exposition
 from msgtrans.monitor import watching as module
@@ -38,6 +41,8 @@ from msgtrans.monitor.latency import BOUNDS, LatencyHistogram
 from msgtrans.resilience.stats import ReconnectingStats
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .conftest import Until
 
 SELDOM = PerformanceConfig(sampling_interval=3600)  # only what a test samples itself
@@ -462,6 +467,44 @@ async def test_scrapes_are_answered() -> None:
         assert "" == await ask(metrics, b"x" * 100_000)
     with pytest.raises(ConnectError):
         _ = metrics.address
+
+
+async def test_a_metrics_server_starts_once() -> None:
+    """A second start changes nothing, also at the same time; then it listens nowhere once it is stopped."""
+    metrics = MetricsServer(lambda: "", "127.0.0.1:0")
+    await asyncio.gather(metrics.start(), metrics.start())
+    address = metrics.address
+    await metrics.start()
+    assert address == metrics.address
+    await metrics.stop()
+    with pytest.raises(OSError, match=r"refused|Connect call failed"):
+        await asyncio.open_connection(*address)
+
+
+async def test_proxies_scrape_by_the_whole_address() -> None:
+    """A request in absolute form is answered as any other; text that UTF-8 cannot encode is a 500."""
+    texts = iter(("fine 1\n", "\ud800"))
+    async with MetricsServer(lambda: next(texts), "127.0.0.1:0") as metrics:
+        assert (await ask(metrics, b"GET HTTP://h:1/metrics?x HTTP/1.1\r\n\r\n")).endswith("\r\n\r\nfine 1\n")
+        assert (await ask(metrics, b"GET /metrics HTTP/1.1\r\n\r\n")).startswith("HTTP/1.1 500 ")
+
+
+@pytest.mark.parametrize(
+    ("field", "call"),
+    [
+        ("text", lambda: MetricsServer(None)),
+        ("reuse_port", lambda: MetricsServer(lambda: "", reuse_port=1)),
+        ("session", lambda: Monitor(TransportServer()).follow(5)),
+        ("seconds", lambda: Monitor(TransportServer()).dashboard(math.nan)),
+        ("seconds", lambda: Monitor(TransportServer()).dashboard(10**400)),
+        ("restart_delay", lambda: WorkersConfig(count=1, restart_delay=10**400)),
+        ("shrink_cooldown", lambda: SmartPoolConfig(shrink_cooldown=10**400)),
+    ],
+)
+def test_what_is_no_such_thing_is_refused(field: str, call: Callable[[], object]) -> None:
+    """Arguments of a wrong type or range are refused when they are given, and named."""
+    with pytest.raises(ConfigurationError, match=rf"^{field}: is .*; use "):
+        call()
 
 
 async def test_a_scrape_that_fails_says_so(caplog: pytest.LogCaptureFixture) -> None:

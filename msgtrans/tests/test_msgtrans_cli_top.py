@@ -30,6 +30,7 @@ from msgtrans.cli.screen import screen
 from msgtrans.cli.top import Look, compare
 from msgtrans.cli.words import duration, plural, volume
 from msgtrans.middleware import ProtocolSummary, ServerStatistics, SessionSummary, Watched, WorkerSummary
+from msgtrans.monitor import Latencies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -361,3 +362,35 @@ def test_what_is_watched_is_shown() -> None:
     assert "health 75, p99 2,500 us; p99 latency 2.5 ms, level 1 ms" in lines
     assert "tcp 1 session 20 in/s 10 out/s; ws 1 session 20 in/s 10 out/s" in lines
     assert "tuned batch size 32 -> 100" in lines
+
+
+@pytest.mark.parametrize("peer", ["[fe80::1]:5000", "[/nope]", "[bold]", "127.0.0.1:1"])
+def test_what_a_server_says_is_no_markup(peer: str) -> None:
+    """Peers and protocols are shown letter by letter, IPv6 addresses too."""
+    told = statistics(1, packets=(1,))
+    told = msgspec.structs.replace(told, sessions=[msgspec.structs.replace(told.sessions[0], peer=peer)])
+    assert any(f" {peer} " in line for line in shown(compare("tcp://h:1", None, told)))
+
+
+def test_what_a_server_says_does_not_reach_the_terminal() -> None:
+    """Control characters of any text, and what is very long, are not printed."""
+    told = statistics(1, packets=(1,))
+    evil = "\x1b[2J\x07\u202e" + "n" * 10**5
+    session = msgspec.structs.replace(told.sessions[0], peer=evil, protocol=evil)
+    told = msgspec.structs.replace(told, name=evil, version=evil, listeners=[evil], sessions=[session])
+    look = msgspec.structs.replace(compare("tcp://h:1", None, told), trouble=evil)
+    text = "".join(shown(look))
+    assert not {*"\x1b\x07\u202e"} & {*text}
+    assert len(text) < 3000
+
+
+def test_counters_that_fall_and_strange_times() -> None:
+    """A counter that is lower than before has a rate of 0; other buckets than ours are not compared."""
+    look = None
+    for uptime, packets in ((1.0, 5), (2.0, 10), (3.0, 0), (3.0000000000000004, 2**62)):
+        told = statistics(uptime, packets=(packets,))
+        watched = msgspec.structs.replace(told.watched, asked=Latencies((packets,) * (packets % 7 + 1)))
+        look = compare("tcp://h:1", look, msgspec.structs.replace(told, watched=watched))
+        assert all(rate >= 0 for rate in look.trend)
+        assert shown(look)
+    assert Latencies((0, 1)) == Latencies((1, 2)).since(Latencies((3, 1)))

@@ -7,7 +7,7 @@ for a packet.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from enum import Enum
 from functools import cache
@@ -17,6 +17,8 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 import msgspec
 
 from msgtrans.errors import ConfigurationError
+
+LARGEST = sys.float_info.max  # beyond it whole numbers are no times any more
 
 
 class Kind(NamedTuple):
@@ -75,10 +77,16 @@ def check_seconds(field: str, value: object, *, zero: bool = False) -> None:
     if (
         not isinstance(value, int | float)
         or isinstance(value, bool)
-        or not (0 < value < math.inf or (zero and value == 0))
+        or not (0 < value <= LARGEST or (zero and value == 0))
     ):
         least = "0 or a positive" if zero else "a positive"
         raise ConfigurationError(field, f"is {shown(field, value)}; use {least}, finite number of seconds")
+
+
+def check_flag(field: str, value: object) -> None:
+    """Refuse with ConfigurationError what is neither True nor False."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(field, f"is {shown(field, value)}; use True or False")
 
 
 def check_callable(field: str, value: object) -> None:

@@ -1,19 +1,21 @@
 """What `msgtrans top` shows, for people: readable in 80 columns and 24 lines.
 
 Not here: asking a server (`top`), and terminals: everything here turns a `Look` into something rich can print.
+What a server says is shown as it is, never as markup or as codes for the terminal.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
 from rich.columns import Columns
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from msgtrans.cli.top import counters
-from msgtrans.cli.words import duration, plural, volume
+from msgtrans.cli.words import all_harmless, duration, harmless, plural, volume
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -47,6 +49,7 @@ def screen(look: Look, *, lines: int = 24, columns: int = 80, hint: str = "") ->
 
     columns: with fewer than 72, totals of the traffic and the queues of the sessions are left out.
     """
+    look = replace(look, statistics=all_harmless(look.statistics), trouble=harmless(look.trouble))
     events = _events(look)
     wide = columns >= WIDE
     parts: list[RenderableType] = [_head(look), _traffic(look, wide=wide)]
@@ -192,8 +195,8 @@ def _sessions(look: Look, most: int, *, wide: bool) -> Table:
     for session, rate in busiest[:most]:
         table.add_row(
             str(session.id),
-            session.protocol,
-            session.peer or "-",
+            Text(session.protocol),
+            Text(session.peer or "-"),
             duration(session.seconds),
             f"{rate.packets_in:,.0f}" if rate else "-",
             f"{rate.packets_out:,.0f}" if rate else "-",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from msgtrans.client import TransportClient
 
 TREND: Final = 40  # looks
+SHORTEST: Final = 0.001  # seconds between two looks, in which rates say something
 ANSWER: Final = 5.0  # seconds to wait for an answer
 
 
@@ -102,7 +103,7 @@ def compare(uri: str, before: Look | None, now: ServerStatistics) -> Look:
             and session.id in known
             and (found := _answered(known[session.id].asked, session.asked)) is not None
         },
-        opened=(now.counters.connections_total - then.counters.connections_total) / seconds,
+        opened=_per_second(then.counters.connections_total, now.counters.connections_total, seconds),
         grown={
             name: growth
             for name, value in counters(now.counters).items()
@@ -117,17 +118,26 @@ def counters(stats: EndpointStats) -> dict[str, int]:
 
 
 def _answered(then: Latencies | None, now: Latencies | None) -> Latencies | None:
-    found = now.since(then or Latencies()) if now is not None else Latencies()
+    nothing = Latencies()
+    then = then or nothing
+    if now is None or not len(now.counts) == len(then.counts) == len(nothing.counts):
+        return None  # or a server with other buckets
+    found = now.since(then)
     return found if found.count > 0 else None
 
 
 def _rates(then: EndpointStats | SessionSummary, now: EndpointStats | SessionSummary, seconds: float) -> Rates:
     return Rates(
-        packets_in=(now.packets_received - then.packets_received) / seconds,
-        packets_out=(now.packets_sent - then.packets_sent) / seconds,
-        bytes_in=(now.bytes_received - then.bytes_received) / seconds,
-        bytes_out=(now.bytes_sent - then.bytes_sent) / seconds,
+        packets_in=_per_second(then.packets_received, now.packets_received, seconds),
+        packets_out=_per_second(then.packets_sent, now.packets_sent, seconds),
+        bytes_in=_per_second(then.bytes_received, now.bytes_received, seconds),
+        bytes_out=_per_second(then.bytes_sent, now.bytes_sent, seconds),
     )
+
+
+def _per_second(then: int, now: int, seconds: float) -> float:
+    """Of a counter; 0 where it fell, as with a server that began anew."""
+    return max(now - then, 0) / max(seconds, SHORTEST)
 
 
 async def looks(target: Target, *, interval: float, biz_type: int) -> AsyncGenerator[Look, None]:

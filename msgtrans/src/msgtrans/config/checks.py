@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Final
 
 from msgtrans.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import msgspec
+
+LARGEST: Final = sys.float_info.max  # beyond it whole numbers are no times any more
 
 
 def positive(config: msgspec.Struct, *fields: str, none: bool = False) -> None:
@@ -17,7 +19,7 @@ def positive(config: msgspec.Struct, *fields: str, none: bool = False) -> None:
         value = getattr(config, field)
         if none and value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LARGEST:
             raise ConfigurationError(field, f"is {value!r}; use a positive number")
 
 

@@ -11,7 +11,7 @@ from typing import Self
 import msgspec
 from msgspec.structs import replace
 
-from msgtrans.config.checks import whole
+from msgtrans.config.checks import LARGEST, whole
 from msgtrans.errors import ConfigurationError
 from msgtrans.field_types import check_types
 
@@ -59,7 +59,7 @@ class SmartPoolConfig(msgspec.Struct, frozen=True, kw_only=True):
                 f"is {self.expansion_threshold!r}; use more than shrink_threshold, {self.shrink_threshold!r}",
             )
         for field in ("expansion_cooldown", "shrink_cooldown"):
-            if not 0 <= getattr(self, field) < math.inf:
+            if not 0 <= getattr(self, field) <= LARGEST:
                 raise ConfigurationError(field, f"is {getattr(self, field)!r}; use seconds, 0 for none")
         if not self.expansion_factors or not all(1 < factor < math.inf for factor in self.expansion_factors):
             raise ConfigurationError(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Self
 from msgtrans.adapters.sockets import bind_advice
 from msgtrans.config.address import Address, parse_address
 from msgtrans.errors import ConnectError
+from msgtrans.field_types import check_callable, check_flag
 from msgtrans.monitor.families import CONTENT_TYPE
 
 if TYPE_CHECKING:
@@ -38,14 +39,22 @@ class MetricsServer:
     def __init__(
         self, text: Callable[[], str | Awaitable[str]], address: str = "127.0.0.1:9464", *, reuse_port: bool = False
     ) -> None:
+        check_callable("text", text)
+        check_flag("reuse_port", reuse_port)
         self._text = text
         self._wanted = parse_address(address, schemes=("http",))
         self._reuse_port = reuse_port
+        self._starting = asyncio.Lock()
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Listen. Raises ConnectError when that is not possible."""
+        """Listen; nothing happens when it does already. Raises ConnectError when that is not possible."""
+        async with self._starting:
+            if self._server is None:
+                await self._listen()
+
+    async def _listen(self) -> None:
         host, port = self._wanted
         try:
             self._server = await asyncio.start_server(
@@ -107,24 +116,25 @@ class MetricsServer:
     async def _answer(self, head: bytes) -> bytes:
         method, _, rest = head.partition(b"\r\n")[0].partition(b" ")
         path = rest.partition(b" ")[0].partition(b"?")[0]
+        if path[:7].lower() == b"http://":  # the absolute form, as proxies use it
+            path = b"/" + path[7:].partition(b"/")[2]
         if path != PATH.encode():
-            return _response("404 Not Found", f"There is only {PATH} here.\n")
+            return _response("404 Not Found", f"There is only {PATH} here.\n".encode())
         if method not in {b"GET", b"HEAD"}:
-            return _response("405 Method Not Allowed", "Use GET.\n", "Allow: GET, HEAD\r\n")
+            return _response("405 Method Not Allowed", b"Use GET.\n", "Allow: GET, HEAD\r\n")
         try:
             text = self._text()
-            body = text if isinstance(text, str) else await text
+            body = (text if isinstance(text, str) else await text).encode()
         except Exception:
             logger.exception("the metrics could not be told")
-            return _response("500 Internal Server Error", "The metrics could not be told; see the log.\n")
+            return _response("500 Internal Server Error", b"The metrics could not be told; see the log.\n")
         return _response("200 OK", body, kind=CONTENT_TYPE, bare=method == b"HEAD")
 
 
 def _response(
-    status: str, body: str, more: str = "", *, kind: str = "text/plain; charset=utf-8", bare: bool = False
+    status: str, body: bytes, more: str = "", *, kind: str = "text/plain; charset=utf-8", bare: bool = False
 ) -> bytes:
-    data = body.encode()
     head = (
-        f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(data)}\r\n{more}Connection: close\r\n\r\n"
+        f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n{more}Connection: close\r\n\r\n"
     )
-    return head.encode() + (b"" if bare else data)
+    return head.encode() + (b"" if bare else body)

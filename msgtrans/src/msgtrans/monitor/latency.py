@@ -49,7 +49,7 @@ class Latencies(msgspec.Struct, frozen=True):
     def since(self, before: Latencies) -> Latencies:
         """What came after `before`."""
         return Latencies(
-            tuple(now - then for now, then in zip(self.counts, before.counts, strict=True)),
+            tuple(max(0, now - then) for now, then in zip(self.counts, before.counts, strict=True)),
             max(0.0, self.seconds - before.seconds),
         )
 

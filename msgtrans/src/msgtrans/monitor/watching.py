@@ -22,7 +22,7 @@ import msgspec
 from msgtrans.adapters.buffers import buffer_pool
 from msgtrans.config.performance import AlertLevels, PerformanceConfig
 from msgtrans.errors import ConfigurationError, ResourceError
-from msgtrans.field_types import check_type, shown
+from msgtrans.field_types import check_seconds, check_type, shown
 from msgtrans.middleware.base import Middleware
 from msgtrans.monitor.asking import TimedRequests
 from msgtrans.monitor.dashboard import Dashboard, assess
@@ -37,6 +37,7 @@ from msgtrans.monitor.history import History, Sample
 from msgtrans.monitor.latency import Latencies, LatencyHistogram
 from msgtrans.monitor.memory import memory_allowed, memory_used
 from msgtrans.monitor.together import states_of, sums_of
+from msgtrans.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from msgtrans.monitor.families import Family, Labels
     from msgtrans.packet import Packet
     from msgtrans.requests import PendingRequests
-    from msgtrans.session import Session
 
 WINDOW: Final = 10.0  # seconds that the dashboard looks back
 SHARE: Final = 100  # samples take one part in so many of the time, at most
@@ -147,6 +147,8 @@ class Monitor:
 
     def follow(self, session: Session) -> History:
         """The history of one session, from now until it is closed; at most 100 sessions at once, else ResourceError."""
+        if not isinstance(session, Session):
+            raise ConfigurationError("session", f"is {shown('session', session)}; use a Session of this endpoint")
         found = self._followed.get(session)
         if found is None:
             if len(self._followed) >= FOLLOWED:
@@ -166,7 +168,8 @@ class Monitor:
         return timed.latencies if timed is not None else Latencies()
 
     def dashboard(self, seconds: float = WINDOW) -> Dashboard:
-        """The last seconds, 10 by default, at a glance."""
+        """The last seconds, 10 by default, at a glance. Raises ConfigurationError for what is no such time."""
+        check_seconds("seconds", seconds)
         used = memory_used()
         memory = (used, self._allowed) if used is not None and self._allowed is not None else None
         return assess(
