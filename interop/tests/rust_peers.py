@@ -12,12 +12,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from msgtrans import CodecOptions, TransportClient, TransportServer
+from msgtrans import TransportClient, TransportServer
 from msgtrans.config import (
-    Pacing,
     QuicClientConfig,
     QuicServerConfig,
-    SessionConfig,
     TcpClientConfig,
     TcpServerConfig,
     TlsClientConfig,
@@ -29,10 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from msgtrans import CloseReason
+    from msgtrans.config import PeerProfile
 
 BUILT = Path(__file__).resolve().parents[2] / "build" / "interop"
 LIMIT = 40.0  # seconds after which a wait has failed; the machine may be busy
-SESSION = SessionConfig(codec=CodecOptions(frame_policy="lenient", on_bad_compression="raw"))
 
 
 class Peer(NamedTuple):
@@ -59,38 +57,40 @@ class Peer(NamedTuple):
 
     @property
     def window(self) -> int:
-        """Requests that may be in flight at once (specification 8.2; TCP of 1.0.0 needs them one by one, 8.1)."""
-        if self.legacy:
-            return 1 if self.transport == "tcp" else 8
-        return 32
+        """Requests that it may have in flight at once (specification 8.2)."""
+        return 4 if self.legacy else 32
 
     @property
     def burst(self) -> int:
         """Messages that it may send without a pause (specification 8.2)."""
         return 8 if self.legacy and self.transport == "tcp" else 200
 
+    @property
+    def profile(self) -> PeerProfile:
+        return {"1.0.0": "rust-1.0-legacy", "1.0.10": "rust-1.0", "2.0": "modern"}[self.version]
+
+    @property
+    def alpn(self) -> dict[str, tuple[str, ...]]:
+        """What 2.0 offers and asks for on QUIC; versions before it have none."""
+        return {"alpn": ("msgtrans/1",)} if self.version == "2.0" and self.transport == "quic" else {}
+
     def listener(self, **options: object) -> TcpServerConfig | WebSocketServerConfig | QuicServerConfig:
         """A listener of ours that such a client can talk to."""
-        if self.transport == "tcp":
-            options["pacing"] = Pacing() if self.legacy else None
         kinds = {"tcp": TcpServerConfig, "ws": WebSocketServerConfig, "quic": QuicServerConfig}
-        return kinds[self.transport](bind_address="127.0.0.1:0", **options)
+        return kinds[self.transport](**{"bind_address": "127.0.0.1:0", "peer_profile": self.profile} | self.alpn | options)
 
-    def target(self, port: int) -> TcpClientConfig | WebSocketClientConfig | QuicClientConfig:
+    def target(self, port: int, **options: object) -> TcpClientConfig | WebSocketClientConfig | QuicClientConfig:
         """A connection of ours to such a server."""
+        options = {"peer_profile": self.profile} | self.alpn | options
         if self.transport == "tcp":
-            return TcpClientConfig(target_address=f"127.0.0.1:{port}", pacing=Pacing() if self.legacy else None)
+            return TcpClientConfig(target_address=f"127.0.0.1:{port}", **options)
         if self.transport == "ws":
-            return WebSocketClientConfig(target_url=f"ws://127.0.0.1:{port}/")
-        return QuicClientConfig(
-            target_address=f"127.0.0.1:{port}",
-            tls=TlsClientConfig(verify=False),
-            mapping="uni" if self.legacy else "stream",
-        )
+            return WebSocketClientConfig(target_url=f"ws://127.0.0.1:{port}/", **options)
+        return QuicClientConfig(target_address=f"127.0.0.1:{port}", tls=TlsClientConfig(verify=False), **options)
 
     def server(self) -> TransportServer:
         """A server of ours that answers requests and sends messages back."""
-        server = TransportServer(listen=[self.listener()], session=SESSION)
+        server = TransportServer(listen=[self.listener()])
         server.on_request(lambda context: context.payload)
 
         @server.on_message
@@ -110,7 +110,10 @@ class Program:
     async def line(self, event: str) -> dict[str, object]:
         """The next line about `event`; all others before it are kept in `lines`."""
         while True:
-            said = await asyncio.wait_for(self.process.stdout.readline(), LIMIT)
+            try:
+                said = await asyncio.wait_for(self.process.stdout.readline(), LIMIT)
+            except TimeoutError:
+                raise AssertionError(f"the peer does not say {event!r}: {self.lines}") from None
             assert said, f"the peer ended before it said {event!r}: {self.lines}"
             self.lines.append(json.loads(said))
             if self.lines[-1]["event"] == event:
@@ -149,9 +152,8 @@ async def serving(peer: Peer) -> AsyncIterator[tuple[Program, int]]:
 @asynccontextmanager
 async def connected(peer: Peer) -> AsyncIterator[tuple[Program, TransportClient]]:
     """The program as a server, and a client of ours on it."""
-    async with serving(peer) as (program, port), TransportClient(peer.target(port), session=SESSION) as client:
-        if peer.legacy:  # its first messages are lost (specification 8.3)
-            await program.line("opened")
+    async with serving(peer) as (program, port), TransportClient(peer.target(port)) as client:
+        await program.line("opened")
         yield program, client
 
 

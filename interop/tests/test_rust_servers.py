@@ -50,12 +50,11 @@ async def test_oneway_messages_come_back_in_order_from_a_rust_server(peer: Peer)
 
 
 async def test_a_rust_server_answers_our_requests(peer: Peer):
-    """Requests, as many at once as that version can have in flight, get their own answers."""
+    """Requests that are asked all at once get their own answers."""
     async with connected(peer) as (_, client):
-        for start in range(0, 96, peer.window):
-            questions = [b"request %d" % index for index in range(start, start + peer.window)]
-            answers = await asyncio.gather(*(client.request(question) for question in questions))
-            assert questions == [answer.payload for answer in answers]
+        questions = [b"request %d" % index for index in range(100)]
+        answers = await asyncio.gather(*(client.request(question) for question in questions))
+    assert questions == [answer.payload for answer in answers]
 
 
 async def test_large_requests_go_both_ways(peer: Peer):
@@ -114,9 +113,9 @@ async def test_compressed_messages_of_a_rust_server_are_inflated(compressing_pee
 
 
 async def test_a_rust_server_that_can_inflates_what_we_compress(compressing_peer: Peer):
-    """2.0 inflates requests before its handler sees them; 1.0 hands over the compressed bytes (1.3)."""
+    """2.0 inflates requests, 1.0.10 hands over the compressed bytes (1.3), and to 1.0.0 nothing is compressed."""
     async with connected(compressing_peer) as (_, client):
         for code in (1, 2):
             question = padded(b"question", 4000)
             answer = (await client.request(question, compression=code)).payload
-            assert (answer == question) is (compressing_peer.version == "2.0")
+            assert (answer == question) is (compressing_peer.version != "1.0.10")

@@ -12,6 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(20); // for anything that a scena
 const QUIET: Duration = Duration::from_millis(1500); // after which nothing more is expected
 
 /// What a client sees of its server, in the order in which the crate tells it.
+#[allow(dead_code)] // 2.x does not lag
 pub enum Seen {
     Message(Vec<u8>),
     Request,
