@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from msgtrans import Context, TransportClient, TransportServer
-from msgtrans.config import QuicClientConfig, TlsClientConfig
+from msgtrans.config import QuicClientConfig, QuicServerConfig, TlsClientConfig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -47,9 +47,16 @@ def free_port(transport: str) -> int:
         return int(probe.getsockname()[1])
 
 
-async def serve(transport: str, port: int) -> None:
+def alpn_of(version: str) -> list[str]:
+    """What the command line says of the application protocol of that version on QUIC; before 2.0 there is none."""
+    return ["--alpn", "msgtrans/1"] if version == "2.0" else []
+
+
+async def serve(transport: str, port: int, alpn: tuple[str, ...]) -> None:
     """A server of ours, until killed."""
-    server = TransportServer(**{transport: f"127.0.0.1:{port}"})
+    address = f"127.0.0.1:{port}"
+    listener = QuicServerConfig(bind_address=address, alpn=alpn) if transport == "quic" else f"{transport}://{address}"
+    server = TransportServer(listen=[listener])
 
     @server.on_request
     def echo(context: Context) -> bytes:
@@ -60,11 +67,13 @@ async def serve(transport: str, port: int) -> None:
     await server.serve_forever()
 
 
-async def ask(uri: str, count: int, size: int, window: int) -> None:
+async def ask(uri: str, count: int, size: int, window: int, alpn: tuple[str, ...]) -> None:
     """A client of ours: so many requests, at most `window` of them in flight."""
     transport, _, address = uri.partition("://")
-    target = QuicClientConfig(target_address=address, tls=TlsClientConfig(verify=False))
-    async with TransportClient(target if transport == "quic" else uri) as client:
+    target: str | QuicClientConfig = uri
+    if transport == "quic":
+        target = QuicClientConfig(target_address=address, tls=TlsClientConfig(verify=False), alpn=alpn)
+    async with TransportClient(target) as client:
         left = iter(range(count))
         payload = bytes(size)
 
@@ -85,7 +94,7 @@ async def server(kind: str, version: str, transport: str) -> AsyncIterator[str]:
     if kind == "rust":
         command = [str(program(version)), "serve", f"--{transport}", f"127.0.0.1:{port}"]
     else:
-        command = [sys.executable, __file__, "--serve", transport, "--port", str(port)]
+        command = [sys.executable, __file__, "--serve", transport, "--port", str(port), *alpn_of(version)]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
         assert process.stdout is not None
@@ -104,7 +113,7 @@ async def measure(kind: str, version: str, uri: str, count: int, size: int, wind
         command += ["--count", str(count), "--size", str(size), "--window", str(window)]
     else:
         command = [sys.executable, __file__, "--ask", uri, "--count", str(count), "--size", str(size)]
-        command += ["--window", str(window)]
+        command += ["--window", str(window), *alpn_of(version)]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     said, _ = await process.communicate()
     lines = [json.loads(line) for line in said.splitlines()]
@@ -158,12 +167,13 @@ def main() -> None:
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--ask", help=argparse.SUPPRESS)
+    parser.add_argument("--alpn", nargs="*", default=(), help=argparse.SUPPRESS)
     parser.add_argument("--count", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
-        uvloop.run(serve(arguments.serve, arguments.port))
+        uvloop.run(serve(arguments.serve, arguments.port, tuple(arguments.alpn)))
     elif arguments.ask:
-        uvloop.run(ask(arguments.ask, arguments.count, arguments.size, arguments.window))
+        uvloop.run(ask(arguments.ask, arguments.count, arguments.size, arguments.window, tuple(arguments.alpn)))
     else:
         asyncio.run(contest(arguments))
 

@@ -77,7 +77,8 @@ class Peer(NamedTuple):
     def listener(self, **options: object) -> TcpServerConfig | WebSocketServerConfig | QuicServerConfig:
         """A listener of ours that such a client can talk to."""
         kinds = {"tcp": TcpServerConfig, "ws": WebSocketServerConfig, "quic": QuicServerConfig}
-        return kinds[self.transport](**{"bind_address": "127.0.0.1:0", "peer_profile": self.profile} | self.alpn | options)
+        options = {"bind_address": "127.0.0.1:0", "peer_profile": self.profile} | self.alpn | options
+        return kinds[self.transport](**options)
 
     def target(self, port: int, **options: object) -> TcpClientConfig | WebSocketClientConfig | QuicClientConfig:
         """A connection of ours to such a server."""
