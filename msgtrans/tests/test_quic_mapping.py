@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msgtrans import CodecOptions, Packet, RemoteProtocolError, ResourceError, encode
-from msgtrans.adapters.quic.mapping import HELLO, MAX_WAITING, Mapping, StreamMapping, UniMapping, probes
+from msgtrans.adapters.quic.mapping import HELLO, MAX_WAITING, TOGETHER, Mapping, StreamMapping, UniMapping, probes
 
 STRICT = CodecOptions(max_payload_size=1000, max_ext_header_size=100)
 LENIENT = STRICT.replace(frame_policy="lenient")
@@ -272,6 +272,19 @@ def test_streams_are_used_as_granted() -> None:
         assert [] == mapping.take(2)
         assert [first + 8, first + 12, first + 16] == [stream_id for stream_id, _, _ in mapping.take(100)]
         assert 0 == mapping.waiting
+
+
+def test_large_packets_are_alone_under_way() -> None:
+    """Above some size a packet waits until all before it is acknowledged, and those behind it wait for it."""
+    small, large = V1, encode(Packet(0, 1, bytes(TOGETHER)))
+    mapping = UniMapping(STRICT, server=False, max_waiting=0)
+    mapping.write([small, small, large, large, small])
+    assert [2, 6] == [stream_id for stream_id, _, _ in mapping.take(100, busy=True)]
+    assert [] == mapping.take(100, busy=True)
+    for expected in ([10], [14], [18]):
+        assert expected == [stream_id for stream_id, _, _ in mapping.take(100, busy=False)]
+        assert [] == mapping.take(100, busy=True)
+    assert 0 == mapping.waiting
 
 
 def test_unfinished_streams_are_known() -> None:

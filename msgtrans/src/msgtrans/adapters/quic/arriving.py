@@ -12,6 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from msgtrans.adapters.quic.driving import Carrier, Driving, QuicTerms
+from msgtrans.adapters.quic.library import fault
 from msgtrans.adapters.quic.mapping import (
     HELLO,
     STREAM,
@@ -124,10 +125,11 @@ class Arriving(Driving):
         """Give the library what can go on streams now."""
         quic = self._quic
         try:
-            for stream_id, data, end in mapping.take(quic.max_concurrent_uni_streams):
+            busy = mapping.name == "uni" and quic.open_outbound_streams > self._probed
+            for stream_id, data, end in mapping.take(quic.max_concurrent_uni_streams, busy=busy):
                 quic.send_stream_data(stream_id, data, end)
-        except Exception as error:  # noqa: BLE001 - as for datagrams; on a stream that the peer has stopped, for example
-            self._terms.loop.call_soon(self._broken, error)
+        except BaseException as error:  # noqa: BLE001 - as for datagrams; on a stream that the peer has stopped, for one
+            self._terms.loop.call_soon(self._broken, fault(error))
 
     def _send_waiting(self) -> None:
         if self._mapping is not None and self._mapping.waiting and not self._done:

@@ -9,6 +9,7 @@ import datetime as dt
 import logging
 import re
 import ssl
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 from msgtrans.adapters.quic.library import VERSIONS, QuicConfiguration
@@ -93,6 +94,7 @@ def configuration(
     """For a listener with these PEM texts. Raises ConfigurationError."""
     from qh3.tls import load_pem_private_key, load_pem_x509_certificates
 
+    _need_cryptography()
     made = _common(config)
     made.is_client = False
     chain = [block for kind, block in _blocks(certificates) if kind == b"CERTIFICATE"]
@@ -102,7 +104,7 @@ def configuration(
         raise ConfigurationError(missing if config.tls is None else "tls", "has no such block in PEM form")
     try:
         made.certificate, *made.certificate_chain = load_pem_x509_certificates(b"".join(chain))
-        made.private_key = load_pem_private_key(key[0], password.encode() if password else None)
+        made.private_key = load_pem_private_key(_plain_key(key[0], password))
     except Exception as error:  # what the library raises is not said
         raise ConfigurationError(
             "key_pem" if config.tls is None else "tls", f"the certificate or its key cannot be used for QUIC: {error}"
@@ -134,6 +136,21 @@ def _common(config: QuicServerConfig | QuicClientConfig) -> QuicConfiguration:
     )
 
 
+def _plain_key(key: bytes, password: str | None) -> bytes:
+    """A key in the one form that the library surely reads: it panics at some encrypted ones."""
+    from cryptography.hazmat.primitives import serialization
+
+    loaded = serialization.load_pem_private_key(key, password.encode() if password else None)
+    return loaded.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _need_cryptography() -> None:
+    if find_spec("cryptography") is None:
+        raise ConfigurationError("quic", "a server needs cryptography; pip install 'msgtrans[quic]'")
+
+
 def _blocks(pem: bytes) -> list[tuple[bytes, bytes]]:
     return [(match[1], match[0]) for match in _BLOCK.finditer(pem)]
 
@@ -143,15 +160,12 @@ def self_signed() -> tuple[bytes, bytes]:
 
     Raises ConfigurationError without the package `cryptography`.
     """
-    try:
-        from cryptography import x509
-        from cryptography.hazmat.primitives import hashes, serialization
-        from cryptography.hazmat.primitives.asymmetric import ec
-        from cryptography.x509.oid import NameOID
-    except ImportError as error:
-        raise ConfigurationError(
-            "tls", "is missing, and to make a certificate needs cryptography; pip install 'msgtrans[quic]'"
-        ) from error
+    _need_cryptography()
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = dt.datetime.now(dt.UTC)

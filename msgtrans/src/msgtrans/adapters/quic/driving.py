@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
 from msgtrans.adapters.quic.endings import Code
-from msgtrans.adapters.quic.library import events
+from msgtrans.adapters.quic.library import events, fault
 from msgtrans.transport import Terms
 
 if TYPE_CHECKING:
@@ -139,8 +139,8 @@ class Driving(ABC):
         now = self._heard = monotonic()
         try:
             self._quic.receive_many_datagrams(datagrams, address, now)
-        except Exception as error:  # noqa: BLE001 - whatever a peer makes the library raise ends this connection only
-            self._broken(error)
+        except BaseException as error:  # noqa: BLE001 - whatever a peer makes the library raise ends this connection only
+            self._broken(fault(error))
             return
         self._go_on(now)
 
@@ -170,8 +170,8 @@ class Driving(ABC):
         """Send what is due, and be called when more is."""
         try:
             datagrams = self._quic.datagrams_to_send(now)
-        except Exception as error:  # noqa: BLE001 - as for datagrams; maybe on the way of a write, so in a later turn
-            self._terms.loop.call_soon(self._broken, error)
+        except BaseException as error:  # noqa: BLE001 - as for datagrams; maybe on the way of a write, so later
+            self._terms.loop.call_soon(self._broken, fault(error))
             return
         if datagrams:
             self._carrier.send(datagrams)
@@ -199,8 +199,8 @@ class Driving(ABC):
             return
         try:
             self._quic.handle_timer(now)
-        except Exception as error:  # noqa: BLE001 - as for datagrams
-            self._broken(error)
+        except BaseException as error:  # noqa: BLE001 - as for datagrams
+            self._broken(fault(error))
             return
         self._go_on(now)
 
@@ -325,7 +325,7 @@ class Driving(ABC):
         """Notice an end that the peer, or the library, has made."""
 
     @abstractmethod
-    def _broken(self, error: Exception) -> None:
+    def _broken(self, error: BaseException) -> None:
         """The library could not go on."""
 
     @abstractmethod

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgtrans.adapters.quic.arriving import Arriving
 from msgtrans.adapters.quic.endings import Code, connect_failed, farewell, shortened, verdict
-from msgtrans.adapters.quic.library import IDLE, closing, in_flight
+from msgtrans.adapters.quic.library import IDLE, closing, fault, in_flight
 from msgtrans.adapters.quic.mapping import STREAM
 from msgtrans.errors import ConnectError, TransportConnectionError, TransportTimeoutError
 
@@ -103,7 +103,7 @@ class Ending(Arriving):
         session.time_out(TransportTimeoutError("waiting for a sign of life from the peer", seconds))
         self._lose(None)
 
-    def _broken(self, error: Exception) -> None:
+    def _broken(self, error: BaseException) -> None:
         if self._done:
             return
         failure = TransportConnectionError(f"the connection to {self.peer_address} broke: {error}")
@@ -128,8 +128,8 @@ class Ending(Arriving):
         try:
             self._quic.close(error_code=code, reason_phrase=reason)
             datagrams = self._quic.datagrams_to_send(now)
-        except Exception as error:  # noqa: BLE001 - the connection is gone all the same, only without a word
-            self._fail_connecting(TransportConnectionError(f"the connection broke: {error}"))
+        except BaseException as error:  # noqa: BLE001 - the connection is gone all the same, only without a word
+            self._fail_connecting(TransportConnectionError(f"the connection broke: {fault(error)}"))
         else:
             self._carrier.send(datagrams)
             if not self._terms.server:

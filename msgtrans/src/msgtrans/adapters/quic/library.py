@@ -13,7 +13,16 @@ from qh3.quic import events
 from qh3.quic.configuration import QuicConfiguration
 from qh3.quic.connection import QuicConnection, QuicConnectionError
 
-__all__ = ["QuicConfiguration", "QuicConnection", "QuicConnectionError", "closing", "events", "in_flight", "keep_quiet"]
+__all__ = [
+    "QuicConfiguration",
+    "QuicConnection",
+    "QuicConnectionError",
+    "closing",
+    "events",
+    "fault",
+    "in_flight",
+    "keep_quiet",
+]
 
 VERSIONS: Final = (1,)
 """QUIC versions spoken here."""
@@ -33,6 +42,13 @@ def in_flight(connection: QuicConnection) -> int:
     """Bytes sent and not acknowledged yet."""
     core = connection._core  # noqa: SLF001 - `open_outbound_streams` counts streams that never end, too
     return 0 if core is None else core.bytes_in_flight
+
+
+def fault(error: BaseException) -> BaseException:
+    """`error`, which the library raised: a panic of its Rust part is no Exception. What ends a program is raised on."""
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        raise error
+    return error
 
 
 class _Quiet(logging.Filter):

@@ -34,6 +34,9 @@ _HEADER: Final = struct.Struct(">HBBIHIH")
 _unpack_length, _pack_length, _unpack_header = _LENGTH.unpack_from, _LENGTH.pack, _HEADER.unpack_from
 _FILLER: Final = _pack_length(HEADER_SIZE) + _HEADER.pack(PLAIN_MARKER, RESPONSE, 0, 0, 0, 0, 0)
 """An answer to nothing, which every peer ignores: goes ahead of a first packet that HELLO is not the beginning of."""
+TOGETHER: Final = 256
+"""Bytes of packets that may be under way on many streams at once. The library (2.1.0) loses parts of larger ones, or
+raises, when datagrams are lost or late while several streams have parts in different datagrams."""
 PROBE_LIMIT: Final = 16 * 1024
 """Bytes of a request that may be sent both ways: what a Rust server does not read counts against its small window."""
 
@@ -81,10 +84,11 @@ class Mapping(ABC):
         """Take packets that are to be sent; how many bytes that makes on streams."""
 
     @abstractmethod
-    def take(self, granted: int) -> list[tuple[int, bytes, bool]]:
+    def take(self, granted: int, *, busy: bool = False) -> list[tuple[int, bytes, bool]]:
         """What can go on streams now: stream id, bytes, whether the stream ends with them.
 
-        granted: how many unidirectional streams the peer allows, all that ever were included.
+        granted: how many unidirectional streams the peer allows, all that ever were included. busy: whether anything
+        that was taken before is not acknowledged.
         """
 
     # In
@@ -169,7 +173,7 @@ class StreamMapping(Mapping):
         self._out = self._out + data if self._out else data
         return len(data)
 
-    def take(self, granted: int) -> list[tuple[int, bytes, bool]]:  # noqa: ARG002 - as the other mapping has it
+    def take(self, granted: int, *, busy: bool = False) -> list[tuple[int, bytes, bool]]:  # noqa: ARG002 - as the other
         """All of it."""
         out, self._out = self._out, b""
         return [(STREAM, out, False)] if out else []
@@ -276,7 +280,7 @@ class UniMapping(Mapping):
     them, or be unfinished. sent: streams of ours that were used before.
     """
 
-    __slots__ = ("_max_waiting", "_next_in", "_next_out", "_parts", "_queue", "_size", "_whole")
+    __slots__ = ("_alone", "_max_waiting", "_next_in", "_next_out", "_parts", "_queue", "_size", "_whole")
 
     name = "uni"
 
@@ -284,6 +288,7 @@ class UniMapping(Mapping):
         super().__init__(codec)
         self._next_out, self._next_in = (3, 2) if server else (2, 3)
         self._next_out += 4 * sent
+        self._alone = False  # what was taken last is to be acknowledged before more is
         self._queue: deque[bytes] = deque()
         self._parts: dict[int, bytearray] = {}  # of streams that have not ended
         self._whole: dict[int, bytes] = {}  # that wait for one before them
@@ -297,11 +302,15 @@ class UniMapping(Mapping):
         self.waiting += size
         return size
 
-    def take(self, granted: int) -> list[tuple[int, bytes, bool]]:
-        """As many packets as there are streams for."""
+    def take(self, granted: int, *, busy: bool = False) -> list[tuple[int, bytes, bool]]:
+        """As many packets as there are streams for; one above `TOGETHER` bytes only by itself."""
         queue, stream_id = self._queue, self._next_out
         out: list[tuple[int, bytes, bool]] = []
         while queue and stream_id >> 2 < granted:
+            large = len(queue[0]) > TOGETHER
+            if (busy or out) and (large or self._alone):
+                break
+            self._alone = large
             packet = queue.popleft()
             self.waiting -= len(packet)
             out.append((stream_id, packet, True))
