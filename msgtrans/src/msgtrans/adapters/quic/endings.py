@@ -95,7 +95,7 @@ def connect_failed(uri: str, code: int, frame_type: int | None, reason: str) -> 
         return ConnectError(f"{uri} closed the connection at once: {error or 'it may be full or stopping'}")
     if alert == _NO_ALPN or (alert == _HANDSHAKE_FAILURE and "ALPN" in reason):
         return ConnectError(
-            f"{uri} takes none of the application protocols that we offer; see alpn, empty for Rust servers",
+            f"{uri} takes none of the application protocols that we offer; see alpn: Rust servers 1.x want none",
             retriable=False,
         )
     if alert in _CERTIFICATE:

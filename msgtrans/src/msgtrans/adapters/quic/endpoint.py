@@ -24,6 +24,7 @@ from msgtrans.adapters.quic.connection import QuicLink
 from msgtrans.adapters.quic.datagrams import ID_SIZE, LEAST_INITIAL, LongHeader, Tokens, parse_long
 from msgtrans.adapters.quic.library import VERSIONS, QuicConnection
 from msgtrans.config import Address
+from msgtrans.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import asyncio
@@ -53,7 +54,13 @@ class UdpSocket:
         self._connected = False
         self._closed = False
         set_up(bound)
-        loop.add_reader(bound.fileno(), self._readable)
+        try:
+            loop.add_reader(bound.fileno(), self._readable)
+        except NotImplementedError as error:
+            bound.close()
+            raise ConfigurationError(
+                "quic", "needs an event loop that watches sockets; use a SelectorEventLoop or uvloop"
+            ) from error
 
     @property
     def local_address(self) -> Address | None:
