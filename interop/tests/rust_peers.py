@@ -151,9 +151,9 @@ async def serving(peer: Peer) -> AsyncIterator[tuple[Program, int]]:
 
 
 @asynccontextmanager
-async def connected(peer: Peer) -> AsyncIterator[tuple[Program, TransportClient]]:
+async def connected(peer: Peer, **options: object) -> AsyncIterator[tuple[Program, TransportClient]]:
     """The program as a server, and a client of ours on it."""
-    async with serving(peer) as (program, port), TransportClient(peer.target(port)) as client:
+    async with serving(peer) as (program, port), TransportClient(peer.target(port, **options)) as client:
         await program.line("opened")
         yield program, client
 
