@@ -35,7 +35,7 @@ ANY = "127.0.0.1:0"
 
 def limit(session: Session) -> int:
     """As the system tells it."""
-    connection = session._link._transport.get_extra_info("socket")
+    connection = session._link.get_extra_info("socket")
     return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
 
 
