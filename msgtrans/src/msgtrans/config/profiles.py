@@ -57,9 +57,7 @@ PROFILES: Final[dict[PeerProfile, dict[str, Needs]]] = {
     },
     "rust-1.0-legacy": {
         "tcp": Needs(raw=True, plain=True, whole=True, pacing=Pacing(), max_unanswered=IN_FLIGHT),
-        "websocket": Needs(
-            lenient=True, raw=True, plain=True, whole=True, pacing=_UNHURRIED, max_unanswered=IN_FLIGHT
-        ),
+        "websocket": Needs(lenient=True, raw=True, plain=True, whole=True, pacing=_UNHURRIED, max_unanswered=IN_FLIGHT),
         "quic": Needs(
             max_packet_size=MIB,
             lenient=True,
@@ -80,9 +78,7 @@ def needs_of(profile: PeerProfile, transport: str) -> Needs:
     return PROFILES[profile].get(transport, MODERN)
 
 
-def for_peers(
-    base: SessionConfig, profile: PeerProfile, transport: str, pacing: Pacing | None = None
-) -> SessionConfig:
+def for_peers(base: SessionConfig, profile: PeerProfile, transport: str, pacing: Pacing | None = None) -> SessionConfig:
     """`base`, with what peers of that profile need. pacing: one given in words, which goes before the profile's."""
     needs = needs_of(profile, transport)
     pacing = pacing or base.pacing or needs.pacing
