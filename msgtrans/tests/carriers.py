@@ -12,6 +12,7 @@ import ssl
 import struct
 import zlib
 from contextlib import asynccontextmanager, suppress
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from quic_peer import RawQuicPeer, first_flight
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 LIMIT = 10.0  # seconds after which a wait in a test has failed
 TCP, TLS, WS, WSS, QUIC = ("tcp", "tls", "ws", "wss", "quic")
 CARRIERS = (TCP, TLS, WS, WSS, QUIC)
+LOOPS = ("asyncio", "uvloop") if find_spec("uvloop") else ("asyncio",)  # of processes that tests start
 SERVERS = {WS: WebSocketServerConfig, WSS: WebSocketServerConfig, QUIC: QuicServerConfig}
 FRAME = 16 << 20  # bytes that a frame may have by default
 

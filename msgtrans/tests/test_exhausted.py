@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from carriers import LIMIT
-from conftest import uvloop
+from carriers import LIMIT, LOOPS
 from exhausted_program import QUICK
 
 from msgtrans import ReconnectingClient, TransportClient, TransportServer
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors in /proc")
 PROGRAM = str(Path(__file__).with_name("exhausted_program.py"))
-on_loops = pytest.mark.parametrize("loop", ["asyncio"] if uvloop is None else ["asyncio", "uvloop"])
+on_loops = pytest.mark.parametrize("loop", LOOPS)
 MANY = 64  # connections, more than the server has descriptors for
 LOOK = 1.5  # seconds for which it is watched
 

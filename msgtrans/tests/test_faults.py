@@ -10,8 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
-from carriers import TCP, TLS, WS, WSS
-from conftest import uvloop
+from carriers import LOOPS, TCP, TLS, WS, WSS
 from fault_shim import needs_shim
 from fault_table import FAULTS, PASSING, WALKS, Fault
 from faults import Outcome, run
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 pytestmark = needs_shim
 ON_TCP = (TCP, TLS, WS, WSS)  # transports whose calls these are
 ASYNCIO, UVLOOP = "asyncio", "uvloop"
-LOOPS = (ASYNCIO,) if uvloop is None else (ASYNCIO, UVLOOP)
 EXHAUSTED = {"EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"}
 
 

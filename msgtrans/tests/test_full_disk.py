@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from carriers import LIMIT
-from conftest import uvloop
+from carriers import LIMIT, LOOPS
 
 from msgtrans import ReconnectingClient, RetryConfig, TransportClient
 
@@ -26,7 +25,6 @@ pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /d
 PROGRAM = str(Path(__file__).with_name("full_disk_program.py"))
 LISTENING = "0A"  # of /proc/net/tcp
 QUICK = RetryConfig(max_retries=None, retry_interval=0.001, max_retry_interval=0.05)
-LOOPS = ["asyncio"] if uvloop is None else ["asyncio", "uvloop"]
 
 
 @contextmanager
