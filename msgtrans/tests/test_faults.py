@@ -23,6 +23,7 @@ pytestmark = needs_shim
 ON_TCP = (TCP, TLS, WS, WSS)  # transports whose calls these are
 ASYNCIO, UVLOOP = "asyncio", "uvloop"
 EXHAUSTED = {"EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"}
+POOL_WARNS = "msgtrans.pool: a server "  # is down, or has closed a new connection: once, as long as that lasts
 
 
 class Play:
@@ -166,7 +167,7 @@ def test_whichever_call_of_a_life_fails(play: PlayOf, loop: str, carrier_name: s
 @on_each
 def test_nothing_is_left_and_others_notice_nothing(play: PlayOf, loop: str, carrier_name: str) -> None:
     """After each fault the listener and another session go on; descriptors, tasks, timers and sessions are as before;
-    nothing is logged but that nothing could be accepted, or closed."""
+    nothing is logged but that nothing could be accepted, or closed, and by a pool that a server failed it."""
     seen = play(loop, carrier_name)
     for fault, outcome in seen.all():
         assert ([], True) == (outcome.left, outcome.others), fault
@@ -176,6 +177,6 @@ def test_nothing_is_left_and_others_notice_nothing(play: PlayOf, loop: str, carr
         elif fault.call == "close" and loop == ASYNCIO:
             assert 1 == len(outcome.told), fault  # by asyncio, which closes as its very last step
         elif (loop, fault.call, fault.error) != (UVLOOP, "receive", "ENOBUFS"):
-            assert [] == outcome.told, fault
+            assert [] == [line for line in outcome.told if fault.whose != "pool" or POOL_WARNS not in line], fault
     connection = "WebSocketConnection" if carrier_name in {WS, WSS} else "StreamConnection"
     assert ["Session", "Session", connection, connection] == seen.left
