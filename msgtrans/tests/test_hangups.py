@@ -77,6 +77,7 @@ def terminal() -> tuple[int, Callable[[], None], int]:
     ours, theirs = pty.openpty()
 
     def take_terminal() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored
         os.setsid()
         fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
 

@@ -411,6 +411,7 @@ def test_closing_the_terminal_ends_workers() -> None:
     ours, theirs = pty.openpty()
 
     def take_terminal() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored
         os.setsid()
         fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
 
