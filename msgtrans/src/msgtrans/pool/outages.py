@@ -30,7 +30,7 @@ class Outages:
         known = uri in self._down
         self._down[uri] = -math.inf
         level = logging.DEBUG if known else logging.WARNING
-        logger.log(level, "a server is down, and tried again and again: %s", _told(uri, error))
+        logger.log(level, "a server cannot be reached, and is tried again and again: %s", _told(uri, error))
 
     def dropped(self, uri: str, error: TransportError, now: float) -> None:
         """The server has closed a connection at once."""
