@@ -1,4 +1,4 @@
-"""What the benchmarks of requests share: two servers in processes of their own, rounds that alternate between them.
+"""What the benchmarks of requests share: servers in processes of their own, rounds that alternate between them.
 
 Not here: the servers and their clients.
 """
@@ -26,21 +26,21 @@ IN_FLIGHT = (1, 64, 256)
 
 
 class Contest(NamedTuple):
-    """Two kinds of server, the first of them bare.
+    """Two or more kinds of server, the first of them bare.
 
     title: what is measured. file: the benchmark, which is started with `--serve KIND`. serve: serves a kind for ever,
-    and prints its port first. connect: requests to both, by kind, given their ports.
+    and prints its port first. connect: requests to all, by kind, given their ports.
     """
 
     title: str
     file: str
-    kinds: tuple[str, str]
+    kinds: tuple[str, ...]
     serve: Callable[[str], Awaitable[None]]
     connect: Callable[[dict[str, int]], AbstractAsyncContextManager[dict[str, Request]]]
 
 
 def main(contest: Contest, description: str) -> None:
-    """Start both servers, measure, print."""
+    """Start the servers, measure, print."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.7, help="of each measurement")
@@ -75,15 +75,17 @@ def main(contest: Contest, description: str) -> None:
     _print(contest.kinds, found)
 
 
-def _print(kinds: tuple[str, str], found: dict[str, dict[int, list[float]]]) -> None:
-    width = max(map(len, kinds))
+def _print(kinds: tuple[str, ...], found: dict[str, dict[int, list[float]]]) -> None:
+    width = max(map(len, kinds)) + len("ratio of ") * (len(kinds) > 2)
     print(f"{'in flight':>9}  {'':{width}} {'per second':>10} {'p50 us':>8} {'p99 us':>8}")
     for in_flight in IN_FLIGHT:
         for kind in kinds:
             rate, p50, p99 = found[kind][in_flight]
             print(f"{in_flight:9}  {kind:{width}} {rate:10,.0f} {p50:8.1f} {p99:8.1f}")
-        bare, ours = (found[kind][in_flight] for kind in kinds)
-        print(f"{'':9}  {'ratio':{width}} {ours[0] / bare[0]:10.2f} {ours[1] / bare[1]:8.2f}")
+        bare = found[kinds[0]][in_flight]
+        for kind in kinds[1:]:
+            ours, name = found[kind][in_flight], "ratio" if len(kinds) == 2 else f"ratio of {kind}"
+            print(f"{'':9}  {name:{width}} {ours[0] / bare[0]:10.2f} {ours[1] / bare[1]:8.2f}")
 
 
 async def _serve(contest: Contest, kind: str) -> None:
