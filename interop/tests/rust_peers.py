@@ -69,20 +69,15 @@ class Peer(NamedTuple):
     def profile(self) -> PeerProfile:
         return {"1.0.0": "rust-1.0-legacy", "1.0.10": "rust-1.0", "2.0": "modern"}[self.version]
 
-    @property
-    def alpn(self) -> dict[str, tuple[str, ...]]:
-        """What 2.0 offers and asks for on QUIC; versions before it have none."""
-        return {"alpn": ("msgtrans/1",)} if self.version == "2.0" and self.transport == "quic" else {}
-
     def listener(self, **options: object) -> TcpServerConfig | WebSocketServerConfig | QuicServerConfig:
         """A listener of ours that such a client can talk to."""
         kinds = {"tcp": TcpServerConfig, "ws": WebSocketServerConfig, "quic": QuicServerConfig}
-        options = {"bind_address": "127.0.0.1:0", "peer_profile": self.profile} | self.alpn | options
+        options = {"bind_address": "127.0.0.1:0", "peer_profile": self.profile} | options
         return kinds[self.transport](**options)
 
     def target(self, port: int, **options: object) -> TcpClientConfig | WebSocketClientConfig | QuicClientConfig:
         """A connection of ours to such a server."""
-        options = {"peer_profile": self.profile} | self.alpn | options
+        options = {"peer_profile": self.profile} | options
         if self.transport == "tcp":
             return TcpClientConfig(target_address=f"127.0.0.1:{port}", **options)
         if self.transport == "ws":

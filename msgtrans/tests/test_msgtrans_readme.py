@@ -77,6 +77,8 @@ def shown(value: object) -> str:
             return "those below"
         case () | {}:
             return "empty"
+        case (str(), *_):
+            return " ".join(f"`{one}`" for one in value)
         case _:
             return str(value)
 

@@ -15,6 +15,9 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from qh3.quic.connection import QuicConnection
+from qh3.quic.events import ProtocolNegotiated
+from quic_peer import RawQuicPeer
 
 from msgtrans import (
     ConfigurationError,
@@ -26,8 +29,10 @@ from msgtrans import (
     TransportClient,
     TransportServer,
 )
+from msgtrans.adapters.quic import endpoint
 from msgtrans.adapters.quic.certificates import self_signed
 from msgtrans.adapters.quic.endings import connect_failed
+from msgtrans.adapters.quic.offering import REMEMBERED, Offers
 from msgtrans.config import NO_RETRY
 
 if TYPE_CHECKING:
@@ -158,23 +163,92 @@ def test_certificates_of_clients_are_refused() -> None:
 
 
 async def test_14_application_protocols() -> None:
-    """None is the default; one of our own works between peers of ours; without a common one the error says so."""
+    """Who offers none is served, and who offers one of the server's; one with only others gets an error with words."""
     insecure = TlsClientConfig(verify=False)
-    async with quic_server(alpn=("ours/2", "ours/1")) as server:
-        assert await served(server, insecure, alpn=("ours/1",))
-        for alpn in ((), ("theirs",)):
-            with pytest.raises(ConnectError, match=r"none of the application protocols .*; see alpn") as caught:
-                await served(server, insecure, alpn=alpn)
-            assert not caught.value.retriable
+    for serving, taken in (
+        ({}, ("theirs", "msgtrans/1")),
+        ({"alpn": ("ours/2", "ours/1")}, ("ours/1",)),
+        ({"alpn": ()}, ("theirs",)),  # a server without any does not look
+    ):
+        async with quic_server(**serving) as server:
+            for options in ({}, {"alpn": ()}, {"alpn": taken}, {"peer_profile": "rust-1.0"}):
+                assert await served(server, insecure, **options)
+            if serving != {"alpn": ()}:
+                with pytest.raises(ConnectError, match=r"none of the application protocols .*; see alpn") as caught:
+                    await served(server, insecure, alpn=("theirs",))
+                assert not caught.value.retriable
+            assert await served(server, insecure)
+
+
+@pytest.mark.parametrize(
+    ("alpn", "offered", "chosen"),
+    [
+        (("msgtrans/1",), None, None),
+        (("msgtrans/1",), ["theirs", "msgtrans/1"], "msgtrans/1"),
+        (("two", "one"), ["one", "two"], "two"),
+        ((), ["msgtrans/1"], None),
+    ],
+)
+async def test_14_what_is_chosen(alpn: tuple[str, ...], offered: list[str] | None, chosen: str | None) -> None:
+    """The first protocol of the server's that the client offers is named in the handshake, else none."""
+    async with (
+        quic_server(alpn=alpn) as server,
+        RawQuicPeer.connected(*server.quic_address, alpn_protocols=offered) as peer,
+    ):
+        [negotiated] = [event for event in peer.seen if isinstance(event, ProtocolNegotiated)]
+        assert chosen == negotiated.alpn_protocol
+
+
+async def test_14_a_client_that_only_offers_others() -> None:
+    """It gets the alert that the RFC asks for, no_application_protocol."""
     async with quic_server() as server:
-        assert await served(server, insecure)
-        assert await served(server, insecure, alpn=("ours/1",))  # a server without any does not look
+        with pytest.raises(AssertionError, match=r"error_code=376.*application protocols offered is served.*: h3, x'"):
+            async with RawQuicPeer.connected(*server.quic_address, alpn_protocols=["h3", "x"]):
+                pass  # pragma: no cover - it does not get there
+
+
+async def test_14_servers_that_insist_on_a_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Rust ones from 2.0 on: a client offers `msgtrans/1` when refused, and first when it connects there again.
+
+    A server that takes no client with a protocol is never offered one.
+    """
+    insecure = TlsClientConfig(verify=False)
+    monkeypatch.setattr(endpoint, "ServerConnection", QuicConnection)  # the library itself insists
+    async with quic_server() as server:
+        for again in range(3):
+            assert await served(server, insecure)
+            assert 1 == server.stats().handshake_failures, again
+        for options in ({"alpn": ()}, {"peer_profile": "rust-1.0"}):
+            with pytest.raises(ConnectError, match=r"from 2\.0 on msgtrans/1"):
+                await served(server, insecure, **options)
+        assert 3 == server.stats().handshake_failures
+    async with quic_server(alpn=("other",)) as server:
+        with pytest.raises(ConnectError, match="none of the application protocols"):
+            await served(server, insecure)
+
+
+def test_offers_are_remembered_and_bounded() -> None:
+    """What a server took after a refusal goes first there, until it takes something else; the oldest is forgotten."""
+    offers = Offers()
+    first, second = QuicClientConfig(target_address="h:1").offers
+    assert ((), ("msgtrans/1",)) == (first, second)
+    config = QuicClientConfig(target_address="h:65535")
+    offers.learn(config, second)
+    assert (second, first) == offers.order(config)
+    assert (("x",),) == offers.order(config.replace(alpn=("x",)))
+    for port in range(1, REMEMBERED + 1):
+        offers.learn(QuicClientConfig(target_address=f"h:{port}"), second)
+    assert (first, second) == offers.order(config)
+    last = QuicClientConfig(target_address=f"h:{REMEMBERED}")
+    assert (second, first) == offers.order(last)
+    offers.learn(last, first)
+    assert (first, second) == offers.order(last)
 
 
 def test_14_what_a_rust_server_says_to_application_protocols() -> None:
     """Its error code, 0x178, is told in the same words."""
     error = connect_failed("quic://h:1", 0x178, 6, "peer doesn't support any known protocol")
     assert (
-        "quic://h:1 takes none of the application protocols that we offer; see alpn: Rust servers 1.x want none"
-        == str(error)
+        "quic://h:1 takes none of the application protocols that we offer; see alpn: Rust servers 1.x want none, "
+        "from 2.0 on msgtrans/1" == str(error)
     )

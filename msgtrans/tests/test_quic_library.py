@@ -13,7 +13,7 @@ from qh3.quic.connection import QuicConnection
 
 from msgtrans import QuicClientConfig, QuicServerConfig
 from msgtrans.adapters.quic.certificates import client_configuration, configuration, self_signed
-from msgtrans.adapters.quic.library import IDLE, closing, in_flight, keep_quiet
+from msgtrans.adapters.quic.library import IDLE, ServerConnection, closing, in_flight, keep_quiet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ def pair(serving: QuicConfiguration) -> tuple[QuicConnection, QuicConnection]:
     """A client and a server whose handshake is done, at time 0."""
     client = QuicConnection(configuration=client_configuration(QuicClientConfig.insecure("h:1"), "h"))
     client.connect(SERVER, 0.0)
-    server = QuicConnection(
+    server = ServerConnection(
         configuration=serving, original_destination_connection_id=client.original_destination_connection_id
     )
     exchange(client, server, 0.0)
@@ -108,6 +108,31 @@ def test_a_stateless_reset_looks_like_a_normal_end(pair: tuple[QuicConnection, Q
     assert (0, None) == (end.error_code, end.frame_type)
 
 
+@pytest.mark.parametrize(
+    ("offered", "chosen", "code"), [(None, None, 0), (["x", "msgtrans/1"], "msgtrans/1", 0), (["x"], None, 0x178)]
+)
+def test_clients_without_a_protocol(
+    serving: QuicConfiguration, offered: list[str] | None, chosen: str | None, code: int
+) -> None:
+    """`ServerConnection` serves them beside those that offer the right one; the library alone refuses them."""
+    for kind in (ServerConnection, QuicConnection):
+        wanted = client_configuration(QuicClientConfig.insecure("h:1"), "h")
+        wanted.alpn_protocols = offered
+        client = QuicConnection(configuration=wanted)
+        client.connect(SERVER, 0.0)
+        server = kind(
+            configuration=serving, original_destination_connection_id=client.original_destination_connection_id
+        )
+        exchange(client, server, 0.0)
+        done = [event.alpn_protocol for event in all_events(server) if isinstance(event, events.HandshakeCompleted)]
+        if kind is QuicConnection and chosen is None:
+            assert [] == done
+            continue
+        assert ([chosen] if not code else []) == done
+        end = closing(client)
+        assert code == (0 if end is None else end.error_code)
+
+
 def test_streams_are_counted_as_granted(pair: tuple[QuicConnection, QuicConnection]) -> None:
     """`max_concurrent_uni_streams` counts all that ever were granted, and grows as streams end."""
     client, server = pair
@@ -138,7 +163,7 @@ def test_the_library_is_quiet(logger: logging.Logger, caplog: pytest.LogCaptureF
         caplog.clear()
         client = QuicConnection(configuration=client_configuration(QuicClientConfig.insecure("h:1"), "h"))
         client.connect(SERVER, monotonic())
-        server = QuicConnection(
+        server = ServerConnection(
             configuration=serving, original_destination_connection_id=client.original_destination_connection_id
         )
         exchange(client, server, monotonic())

@@ -27,7 +27,7 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
 
     max_payload_size, max_packet_size: the most that is sent. lenient: `frame_policy`. raw: `on_bad_compression`.
     plain: nothing is compressed. whole: FRAGMENTED is never set. pacing, max_unanswered: as in `SessionConfig`.
-    mapping: what a QUIC client uses unless told. bare: no application protocol may be offered or asked for.
+    mapping: what a QUIC client uses unless told. bare: a QUIC client may offer no application protocol.
     """
 
     max_payload_size: int | None = None

@@ -7,7 +7,7 @@ Not here: options of each session (`config.session`) and of TLS (`config.tls`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
 
 import msgspec
 from msgspec.structs import replace
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 SCHEMES = ("quic",)
+APPLICATION_PROTOCOL: Final = "msgtrans/1"
+"""What the protocol is called in TLS handshakes (ALPN). Rust peers from 2.0 on insist on it, those before refuse it."""
 
 
 class QuicServerConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +40,9 @@ class QuicServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     "uni", each on one of its own. mapping_fallback_after: seconds after which, under "auto", a client that sends
     nothing is taken to use mapping_fallback ("stream" or "uni", default "uni"); default None, wait for ever: what we
     send it waits too.
-    alpn: application protocols, one of which clients must offer; default none, as Rust peers need it.
+    alpn: application protocols; of those that a client offers, the first of these is chosen, and a client that offers
+    only others is refused. One that offers none at all, as Rust clients 1.x, is served. Default "msgtrans/1", which
+    Rust clients from 2.0 on insist on. Empty: nothing is chosen, whatever a client offers.
     max_connections: open connections of this listener, beside the server's own limit; default 1000. As many handshakes
     may be under way. validate_addresses: have every client prove its address before any memory is spent on it, which
     costs it a round trip; default off: only while more than 64 handshakes are under way.
@@ -50,8 +54,8 @@ class QuicServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     (the specification's list says 1 MiB, which would slow down a single stream over long distances).
     max_unread: bytes of packets that may wait for a session that reads slowly; at more, the connection is closed with a
     ResourceError; default 16 MiB.
-    peer_profile: as for WebSocket; "rust-1.0" has packets of 16 MiB at most, "rust-1.0-legacy" of 1 MiB. Neither goes
-    with `alpn`. "auto" finds out about legacy clients too.
+    peer_profile: as for WebSocket; "rust-1.0" has packets of 16 MiB at most, "rust-1.0-legacy" of 1 MiB.
+    "auto" finds out about legacy clients too.
     """
 
     transport: ClassVar[str] = "quic"
@@ -63,7 +67,7 @@ class QuicServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     mapping: Literal["auto", "stream", "uni"] = "auto"
     mapping_fallback_after: float | None = None
     mapping_fallback: Literal["stream", "uni"] = "uni"
-    alpn: tuple[str, ...] = ()
+    alpn: tuple[str, ...] = (APPLICATION_PROTOCOL,)
     max_connections: int = 1000
     validate_addresses: bool = False
     accept_timeout: float = 30.0
@@ -119,9 +123,13 @@ class QuicClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     "probe": the first packet, if it is a request of at most 16 KiB,
     goes both ways, and the answer tells; what follows waits for it. Any other first packet means "stream".
     connect_timeout: seconds one attempt may take, None for as long as max_idle_timeout; default 10. retry_config:
-    further attempts; by default three. alpn: application protocols to offer; default none, as Rust peers need it.
+    further attempts; by default three.
+    alpn: application protocols to offer, one of which the server must have; empty: none. Default None: none, and when
+    the server refuses that, as Rust ones from 2.0 on do, "msgtrans/1" at once, and first when connecting there again;
+    not the other way round, since a Rust server before 1.0.4 listens no more after a handshake that it refused.
     max_idle_timeout, keep_alive_interval, initial_rtt, receive_window, stream_receive_window, max_unread: as for the
-    server. local_bind_address: the address to connect from, default any. peer_profile: as for the server.
+    server. local_bind_address: the address to connect from, default any.
+    peer_profile: as for the server; "rust-1.0" and "rust-1.0-legacy" do not go with `alpn`: such servers have none.
     """
 
     transport: ClassVar[str] = "quic"
@@ -130,7 +138,7 @@ class QuicClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     tls: TlsClientConfig | None = None
     mapping: Literal["stream", "uni", "probe"] | None = None
     connect_timeout: float | None = 10.0
-    alpn: tuple[str, ...] = ()
+    alpn: tuple[str, ...] | None = None
     max_idle_timeout: float = 30.0
     keep_alive_interval: float | None = 15.0
     initial_rtt: float = 0.1
@@ -152,6 +160,10 @@ class QuicClientConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigurationError(
                 "tls", "has a certificate_file, and QUIC servers ask for none; prove who you are with a token instead"
             )
+        if self.alpn and self._bare:
+            raise ConfigurationError(
+                "alpn", f"must be empty with peer_profile {self.peer_profile!r}: such servers have none"
+            )
         positive(self, "connect_timeout", none=True)
         _check_connection(self)
 
@@ -159,6 +171,17 @@ class QuicClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     def chosen_mapping(self) -> Literal["stream", "uni", "probe"]:
         """`mapping`, or what the peer profile says."""
         return self.mapping or needs_of(self.peer_profile, self.transport).mapping
+
+    @property
+    def offers(self) -> tuple[tuple[str, ...], ...]:
+        """What is offered of application protocols, one after the other while the server refuses for that reason."""
+        if self.alpn is not None:
+            return (self.alpn,)
+        return ((),) if self._bare else ((), (APPLICATION_PROTOCOL,))
+
+    @property
+    def _bare(self) -> bool:
+        return needs_of(self.peer_profile, self.transport).bare
 
     @property
     def tls_config(self) -> TlsClientConfig:
@@ -211,13 +234,9 @@ def _check_certificate(config: QuicServerConfig) -> None:
 
 def _check_connection(config: QuicServerConfig | QuicClientConfig) -> None:
     """Check what both sides have."""
-    for name in config.alpn:
+    for name in config.alpn or ():
         if not 0 < len(name.encode()) < 256:
             raise ConfigurationError("alpn", f"{name[:50]!r} is no protocol's name; use 1 to 255 bytes")
-    if config.alpn and needs_of(config.peer_profile, config.transport).bare:
-        raise ConfigurationError(
-            "alpn", f"must be empty with peer_profile {config.peer_profile!r}: such peers have none"
-        )
     positive(config, "max_idle_timeout", "initial_rtt")
     positive(config, "keep_alive_interval", none=True)
     if config.keep_alive_interval is not None and config.keep_alive_interval >= config.max_idle_timeout:

@@ -97,6 +97,7 @@ def configuration(
     _need_cryptography()
     made = _common(config)
     made.is_client = False
+    made.alpn_protocols = list(config.alpn) or None
     chain = [block for kind, block in _blocks(certificates) if kind == b"CERTIFICATE"]
     key = [block for kind, block in _blocks(keys) if kind.endswith(b"PRIVATE KEY")]
     if not chain or not key:
@@ -127,7 +128,6 @@ def client_configuration(config: QuicClientConfig, server_name: str) -> QuicConf
 
 def _common(config: QuicServerConfig | QuicClientConfig) -> QuicConfiguration:
     return QuicConfiguration(
-        alpn_protocols=list(config.alpn) or None,
         idle_timeout=config.max_idle_timeout,
         initial_rtt=config.initial_rtt,
         max_data=config.receive_window,

@@ -1,4 +1,5 @@
-"""Connecting over QUIC: names to addresses, one after the other, until a handshake is done.
+"""Connecting over QUIC: names to addresses, one after the other, until a handshake is done; and, where the server
+refuses what is offered of application protocols, what is offered next.
 
 Not here: how long that may take (`transport`).
 """
@@ -7,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from msgtrans.adapters.quic.certificates import client_configuration
 from msgtrans.adapters.quic.connection import QuicLink
 from msgtrans.adapters.quic.driving import QuicTerms
+from msgtrans.adapters.quic.endings import ProtocolRefusedError
 from msgtrans.adapters.quic.endpoint import ClientSocket
 from msgtrans.adapters.quic.library import QuicConnection
 from msgtrans.config import Address, parse_address
@@ -19,16 +22,33 @@ from msgtrans.errors import ConnectError
 
 if TYPE_CHECKING:
     from msgtrans.adapters.quic.library import QuicConfiguration
+    from msgtrans.adapters.quic.offering import Offers
     from msgtrans.config import QuicClientConfig
     from msgtrans.transport import Host
 
 SCHEMES = ("quic",)
 
 
-async def connect(config: QuicClientConfig, host: Host) -> QuicLink:
-    """Connect once to each address of the target, until one answers. Raises ConnectError."""
+async def connect(config: QuicClientConfig, host: Host, offers: Offers) -> QuicLink:
+    """Connect, with each of the config's offers at most once. Raises ConnectError."""
     target = parse_address(config.target_address, schemes=SCHEMES)
     configuration = client_configuration(config, target.host)
+    *others, last = offers.order(config)
+    for offer in others:
+        with suppress(ProtocolRefusedError):
+            link = await _connect_offering(offer, config, host, configuration, target)
+            offers.learn(config, offer)
+            return link
+    link = await _connect_offering(last, config, host, configuration, target)
+    offers.learn(config, last)
+    return link
+
+
+async def _connect_offering(
+    offer: tuple[str, ...], config: QuicClientConfig, host: Host, configuration: QuicConfiguration, target: Address
+) -> QuicLink:
+    """Connect once to each address of the target, until one answers."""
+    configuration.alpn_protocols = list(offer) or None
     addresses = await _addresses_of(target)
     for number, (family, address) in enumerate(addresses, 1):
         try:

@@ -31,6 +31,10 @@ _HANDSHAKE_FAILURE: Final = 40
 _CERTIFICATE: Final = range(42, 50)
 
 
+class ProtocolRefusedError(ConnectError):
+    """The server takes none of the application protocols that were offered, or insists on one."""
+
+
 class Code(IntEnum):
     """Application error codes. `NORMAL` is that of Rust peers."""
 
@@ -94,8 +98,9 @@ def connect_failed(uri: str, code: int, frame_type: int | None, reason: str) -> 
         error = verdict(code, frame_type, reason)
         return ConnectError(f"{uri} closed the connection at once: {error or 'it may be full or stopping'}")
     if alert == _NO_ALPN or (alert == _HANDSHAKE_FAILURE and "ALPN" in reason):
-        return ConnectError(
-            f"{uri} takes none of the application protocols that we offer; see alpn: Rust servers 1.x want none",
+        return ProtocolRefusedError(
+            f"{uri} takes none of the application protocols that we offer; see alpn: Rust servers 1.x want none, "
+            "from 2.0 on msgtrans/1",
             retriable=False,
         )
     if alert in _CERTIFICATE:

@@ -22,7 +22,7 @@ from qh3.quic.packet import encode_quic_retry, encode_quic_version_negotiation
 
 from msgtrans.adapters.quic.connection import QuicLink
 from msgtrans.adapters.quic.datagrams import ID_SIZE, LEAST_INITIAL, LongHeader, Tokens, parse_long
-from msgtrans.adapters.quic.library import VERSIONS, QuicConnection
+from msgtrans.adapters.quic.library import VERSIONS, ServerConnection
 from msgtrans.config import Address
 from msgtrans.errors import ConfigurationError
 
@@ -292,7 +292,7 @@ class ServerSocket(UdpSocket):
         if terms.unfinished >= terms.max_connections:
             terms.host.counters.connections_refused += 1
             return None
-        quic = QuicConnection(
+        quic = ServerConnection(
             configuration=self._certificates.configuration,
             original_destination_connection_id=header.destination if original is None else original,
             retry_source_connection_id=None if original is None else header.destination,

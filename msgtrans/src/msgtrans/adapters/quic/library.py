@@ -7,16 +7,22 @@ Not here: sockets, sessions, and what is done with what comes.
 from __future__ import annotations
 
 import logging
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from qh3 import tls
 from qh3.quic import events
 from qh3.quic.configuration import QuicConfiguration
 from qh3.quic.connection import QuicConnection, QuicConnectionError
+
+if TYPE_CHECKING:
+    from qh3._hazmat import Buffer
+    from qh3.quic.tls_bridge import QuicTlsBridge
 
 __all__ = [
     "QuicConfiguration",
     "QuicConnection",
     "QuicConnectionError",
+    "ServerConnection",
     "closing",
     "events",
     "fault",
@@ -28,6 +34,41 @@ VERSIONS: Final = (1,)
 """QUIC versions spoken here."""
 IDLE: Final = "Idle timeout"
 """The reason of a connection that has been silent for too long; no peer sent it."""
+
+
+class ServerConnection(QuicConnection):
+    """A server's side of a connection, for clients that offer an application protocol and for those that offer none.
+
+    The library refuses the latter where the configuration names protocols.
+    """
+
+    def _create_tls(self, remote_source_cid: bytes | None) -> QuicTlsBridge:
+        bridge = super()._create_tls(remote_source_cid)
+        if self.configuration.alpn_protocols is not None:
+            bridge.tls.__class__ = _Tolerant
+        return bridge
+
+
+class _Tolerant(tls.Context):
+    """TLS of a server that asks for an application protocol only where the client offers some."""
+
+    def _server_handle_hello(
+        self, input_buf: Buffer, initial_buf: Buffer, handshake_buf: Buffer, onertt_buf: Buffer
+    ) -> None:
+        begins = input_buf.tell()
+        offered = tls.pull_client_hello(input_buf).alpn_protocols
+        input_buf.seek(begins)
+        if offered is None:
+            self._alpn_protocols = None
+        elif not set(offered) & set(self._alpn_protocols or ()):
+            raise _NoProtocol(f"none of the application protocols offered is served here: {', '.join(offered)[:100]}")
+        super()._server_handle_hello(input_buf, initial_buf, handshake_buf, onertt_buf)
+
+
+class _NoProtocol(tls.Alert):
+    """The alert that RFC 9001, 8.1, asks for; the library has another."""
+
+    description = tls.AlertDescription.no_application_protocol
 
 
 def closing(connection: QuicConnection) -> events.ConnectionTerminated | None:

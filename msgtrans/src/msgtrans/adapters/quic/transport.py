@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from msgtrans.adapters import sockets
+from msgtrans.adapters.quic.offering import Offers
 from msgtrans.config import QuicClientConfig, QuicServerConfig
 from msgtrans.errors import ConfigurationError, TransportError
 from msgtrans.transport import TransportInfo
@@ -42,6 +43,9 @@ class QuicTransport:
         features=("reliable", "ordered", "encrypted", "multiplexed", "migration"),
         default_port=8003,
     )
+
+    def __init__(self) -> None:
+        self._offers = Offers()
 
     def server_config(self, uri: str) -> QuicServerConfig:
         """A listener with defaults: its certificate signs itself."""
@@ -81,7 +85,7 @@ class QuicTransport:
 
         try:
             async with asyncio.timeout(config.connect_timeout):
-                return await connect(config, host)
+                return await connect(config, host, self._offers)
         except TimeoutError as error:
             if isinstance(error, TransportError):
                 raise
