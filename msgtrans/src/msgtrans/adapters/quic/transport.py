@@ -16,6 +16,9 @@ from msgtrans.errors import ConfigurationError, TransportError
 from msgtrans.transport import TransportInfo
 
 if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
     from msgtrans.adapters.quic.certificates import ServerCertificates
     from msgtrans.adapters.quic.driving import QuicTerms
     from msgtrans.adapters.quic.endpoint import ServerSocket
@@ -63,18 +66,32 @@ class QuicTransport:
             raise ConfigurationError("workers", NO_WORKERS)
         _need_qh3()
         from msgtrans.adapters.quic.binding import bind
-        from msgtrans.adapters.quic.certificates import ServerCertificates
-        from msgtrans.adapters.quic.driving import QuicTerms
-        from msgtrans.adapters.quic.endpoint import ServerSocket
 
-        loop = asyncio.get_running_loop()
-        certificates = ServerCertificates(config, host.counters)
-        terms = QuicTerms(host, config, max_connections=config.max_connections, accept_timeout=config.accept_timeout)
-        bound = await bind(config.bind_address)
-        listening = [ServerSocket(loop, one, terms, config, certificates) for one in bound]
-        listener = QuicListener(listening, certificates, terms)
+        return self.listen_on(await bind(config.bind_address), config, host)
+
+    def listen_on(self, bound: Sequence[socket.socket], config: QuicServerConfig, host: ServerHost) -> QuicListener:
+        """Listen on sockets that are bound already, and are the listener's from now on, whatever comes of it.
+
+        Raises ConfigurationError when the certificate cannot be used, or qh3 is not installed.
+        """
+        try:
+            _need_qh3()
+            from msgtrans.adapters.quic.certificates import ServerCertificates
+            from msgtrans.adapters.quic.driving import QuicTerms
+            from msgtrans.adapters.quic.endpoint import ServerSocket
+
+            loop = asyncio.get_running_loop()
+            certificates = ServerCertificates(config, host.counters)
+            terms = QuicTerms(
+                host, config, max_connections=config.max_connections, accept_timeout=config.accept_timeout
+            )
+            listening = [ServerSocket(loop, one, terms, config, certificates) for one in bound]
+        except BaseException:
+            for one in bound:
+                one.close()
+            raise
         certificates.watch()
-        return listener
+        return QuicListener(listening, certificates, terms)
 
     async def connect(self, config: ClientConfig, host: Host) -> Link:
         """Connect to host and port."""
@@ -110,6 +127,10 @@ class QuicListener:
     def uris(self) -> list[str]:
         """The same as URIs."""
         return [f"quic://{address}" for address in self._addresses]
+
+    def bound_connections(self, limit: int) -> None:
+        """Let at most `limit` connections, and as many handshakes, be open from now on; those that are stay."""
+        self._terms.max_connections = limit
 
     def reload_certificates(self) -> bool:
         """Read the certificates again, now; False when they could not be used and those before stay."""
