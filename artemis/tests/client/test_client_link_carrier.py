@@ -77,7 +77,7 @@ async def called(
 ) -> tuple[Reply | TransportFailure, list[tuple[str, str]]]:
     """Make a call; return what came of it, and what went over HTTP."""
     http = Http()
-    carrier = Carrier(http, lambda: link)
+    carrier = Carrier(http, lambda: link, lambda _node, _port: None)
     try:
         outcome: Reply | TransportFailure = await carrier.call(node, path, b"{}", 1.0)
     except TransportFailure as failure:
@@ -123,3 +123,32 @@ async def test_http_has_the_last_word_on_what_is_a_bad_request() -> None:
     assert Reply(b"over http") == (await called(Scripted(REFUSAL)))[0]
     long = REFUSAL + b" " * MAX_REFUSAL
     assert Reply(long, "cursor", 1.5) == (await called(Scripted(long)))[0]
+
+
+class Offering(Scripted):
+    """A link to a node that serves QUIC."""
+
+    async def call(self, path: str, body: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - as `Transport.call`
+        """Say so."""
+        _ = path, body, timeout
+        return Reply(b"{}", quic=4433)
+
+
+@pytest.mark.parametrize(
+    ("link", "path", "told"),
+    [
+        (Offering(b""), PATH, [(NODE, 4433)]),
+        (Offering(b""), "cluster/up-registry-nodes.json", [(NODE, 4433)]),
+        (Offering(b""), "cluster/up-discovery-nodes.json", [(NODE, 4433)]),
+        (Offering(b""), "discovery/lookup.json", []),
+        (Scripted(b"{}"), PATH, [(NODE, None)]),
+        (None, PATH, [(NODE, None)]),
+    ],
+)
+async def test_what_a_node_says_of_quic_is_told(
+    link: Scripted | None, path: str, told: list[tuple[str, int | None]]
+) -> None:
+    """Also that it says nothing of it any more, but only where it would."""
+    heard: list[tuple[str, int | None]] = []
+    await Carrier(Http(), lambda: link, lambda node, port: heard.append((node, port))).call(NODE, path, b"{}", 1.0)
+    assert told == heard

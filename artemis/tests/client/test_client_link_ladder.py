@@ -10,6 +10,8 @@ from artemis import LinkKind
 from artemis.client.links.ladder import MAX_NODES, RUNGS, Ladder, Pace, is_better, rungs
 
 NODE = "http://127.0.0.1:8080"
+SECURE = "https://127.0.0.1:8080"
+PLAIN = RUNGS[1:]
 
 
 def seeded(seed: int) -> Random:
@@ -21,10 +23,10 @@ def test_the_best_kind_comes_first_and_each_that_is_lacking_makes_way_for_the_ne
     """Down to plain polling, which every node has."""
     ladder = Ladder()
     seen = []
-    for _ in RUNGS:
+    for _ in PLAIN:
         seen.append(ladder.best(NODE, 0.0))
         ladder.lacks(NODE, seen[-1], 100.0)
-    assert list(LinkKind) == seen
+    assert list(PLAIN) == seen
     assert LinkKind.POLL is ladder.best(NODE, 0.0)
 
 
@@ -91,25 +93,122 @@ def test_a_loss_makes_forget_what_a_node_lacked_but_not_what_is_cut() -> None:
     assert LinkKind.MSGTRANS is ladder.best(NODE, 100.0)
 
 
+def test_quic_is_the_best_where_the_node_offers_it() -> None:
+    """From the time on that was given, which an offer that is only repeated does not put off."""
+    ladder = Ladder()
+    assert LinkKind.MSGTRANS is ladder.best(SECURE, 0.0)
+    assert (None, None) == (ladder.quic_port(SECURE), ladder.better_at(SECURE, LinkKind.MSGTRANS))
+    assert [True, False] == [ladder.offers(SECURE, 4433, at) for at in (10.0, 20.0)]
+    assert (4433, 10.0) == (ladder.quic_port(SECURE), ladder.better_at(SECURE, LinkKind.MSGTRANS))
+    assert LinkKind.MSGTRANS is ladder.best(SECURE, 9.9)
+    assert LinkKind.QUIC is ladder.best(SECURE, 10.0)
+
+
+def test_quic_is_only_tried_while_something_else_is_there() -> None:
+    """Where UDP is blocked, trying takes time, and meanwhile nothing would tell of changes."""
+    ladder = Ladder()
+    ladder.offers(SECURE, 4433, 0.0)
+    assert LinkKind.MSGTRANS is ladder.best(SECURE, 1.0, beside=False)
+
+
+@pytest.mark.parametrize("node", [NODE, "https://proxy:8443/registry"])
+def test_quic_is_for_ports_of_nodes_with_a_certificate(node: str) -> None:
+    """Whatever is said at others: it cannot be verified, or is said of what is behind a proxy."""
+    ladder = Ladder()
+    ladder.offers(node, 4433, 0.0)
+    assert LinkKind.QUIC is not ladder.best(node, 1.0)
+    assert LinkKind.QUIC not in rungs(node, quic=True)
+
+
+def test_an_offer_counts_as_long_as_the_node_makes_it_and_is_there() -> None:
+    """One that is made again brings back nothing that was found lacking in the meantime."""
+    ladder = Ladder()
+    ladder.offers(SECURE, 4433, 0.0)
+    ladder.lacks(SECURE, LinkKind.QUIC, 100.0)
+    assert not ladder.offers(SECURE, None, 0.0)
+    assert ladder.better_at(SECURE, LinkKind.MSGTRANS) is None
+    assert ladder.offers(SECURE, 4433, 1.0)
+    assert 100.0 == ladder.better_at(SECURE, LinkKind.MSGTRANS)
+    ladder.forget(SECURE)
+    assert ladder.quic_port(SECURE) is None
+    assert not ladder.offers(SECURE, None, 0.0)
+    ladder.offers(SECURE, 4433, 1.0)
+    assert not ladder.lost(SECURE, LinkKind.MSGTRANS, soon=False)
+    assert ladder.quic_port(SECURE) is None
+
+
+def test_quic_that_is_cut_stays_so_when_it_is_offered_again() -> None:
+    """Three that were lost soon in a row: something on the way lets it begin, and no more."""
+    ladder = Ladder()
+    for _ in range(3):
+        assert LinkKind.QUIC is not ladder.best(SECURE, 0.0)
+        ladder.offers(SECURE, 4433, 0.0)
+        assert LinkKind.QUIC is ladder.best(SECURE, 0.0)
+        cut = ladder.lost(SECURE, LinkKind.QUIC, soon=True)
+    assert cut
+    ladder.lacks(SECURE, LinkKind.QUIC, 100.0)
+    ladder.offers(SECURE, 4433, 1.0)
+    assert LinkKind.MSGTRANS is ladder.best(SECURE, 99.9)
+
+
 Lacking = st.lists(st.tuples(st.sampled_from(RUNGS), st.floats(0.0, 100.0)), max_size=12)
 
 
-@given(lacking=Lacking, now=st.floats(0.0, 100.0))
+@given(lacking=Lacking, offered=st.one_of(st.none(), st.floats(0.0, 100.0)), now=st.floats(0.0, 100.0))
 def test_the_best_is_never_lacking_and_nothing_better_is_there(
-    lacking: list[tuple[LinkKind, float]], now: float
+    lacking: list[tuple[LinkKind, float]], offered: float | None, now: float
 ) -> None:
-    """Whatever was found, and whenever: all better kinds are lacking until later than now."""
+    """Whatever was found, and whenever: all better kinds are lacking until later than now, or not offered."""
     ladder = Ladder()
     until: dict[LinkKind, float] = {}
+    kinds = rungs(SECURE, quic=offered is not None)
+    if offered is not None:
+        ladder.offers(SECURE, 4433, offered)
+        until[LinkKind.QUIC] = offered
     for kind, time in lacking:
-        ladder.lacks(NODE, kind, time)
+        ladder.lacks(SECURE, kind, time)
         until[kind] = time
-    best = ladder.best(NODE, now)
+    best = ladder.best(SECURE, now)
     assert best is LinkKind.POLL or until.get(best, now) <= now
-    assert all(until[kind] > now for kind in RUNGS if is_better(kind, best))
-    due = ladder.better_at(NODE, best)
-    assert (due is None) == (best is LinkKind.MSGTRANS)
+    assert all(until[kind] > now for kind in kinds if is_better(kind, best))
+    due = ladder.better_at(SECURE, best)
+    assert (due is None) == (best is kinds[0])
     assert due is None or due > now
+    first = ladder.best(SECURE, now, beside=False)
+    assert first is (best if best is not LinkKind.QUIC else first)
+    assert first is not LinkKind.QUIC
+
+
+Step = st.one_of(
+    st.tuples(st.just("offer"), st.one_of(st.none(), st.integers(1, 3)), st.floats(0.0, 100.0)),
+    st.tuples(st.just("lack"), st.just(None), st.floats(0.0, 100.0)),
+    st.tuples(st.just("lost"), st.just(None), st.floats(0.0, 100.0)),
+    st.tuples(st.just("forget"), st.just(None), st.just(0.0)),
+)
+
+
+@given(steps=st.lists(Step, max_size=30), now=st.floats(0.0, 100.0))
+def test_quic_is_never_tried_without_an_offer_that_stands(
+    steps: list[tuple[str, int | None, float]], now: float
+) -> None:
+    """Whatever happened before: the port is that of the last word of the node since it was last lost or away."""
+    ladder = Ladder()
+    stands: int | None = None
+    for step, port, time in steps:
+        match step:
+            case "offer":
+                assert ladder.offers(SECURE, port, time) == (port is not None and port != stands)
+                stands = port
+            case "lack":
+                ladder.lacks(SECURE, LinkKind.QUIC, time)
+            case "lost":
+                ladder.lost(SECURE, LinkKind.QUIC, soon=time < 50.0)
+                stands = None
+            case _:
+                ladder.forget(SECURE)
+                stands = None
+        assert stands == ladder.quic_port(SECURE)
+        assert stands is not None or ladder.best(SECURE, now) is not LinkKind.QUIC
 
 
 def test_the_first_link_is_made_at_once_and_every_later_one_after_a_random_wait() -> None:

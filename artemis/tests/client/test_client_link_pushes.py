@@ -137,4 +137,4 @@ def test_the_numbers_of_operations_are_those_of_the_node() -> None:
 )
 def test_an_ext_header_says_which_data_an_answer_shows(header: bytes, expected: tuple[str | None, float, int]) -> None:
     """What is no cursor, no age and no count is none."""
-    assert expected == position(header)
+    assert expected == position(header)[:3]

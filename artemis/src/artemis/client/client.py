@@ -148,7 +148,7 @@ class ArtemisClient:
         )
         self._caller = Caller(
             contact=self._contact,
-            transport=Carrier(carries, lambda: self._live.link),
+            transport=Carrier(carries, lambda: self._live.link, self._live.offered),
             options=options,
             random=random,
             watching=self._watching,

@@ -17,6 +17,7 @@ import aiohttp
 
 from artemis.client.calls.passage import PASSAGE
 from artemis.client.errors import printable
+from artemis.client.links.offers import offered_port
 from artemis.client.links.operations import MOST_CURSOR, MOST_DIGITS
 from artemis.client.nodes.names import Names
 from msgtrans import TlsClientConfig
@@ -53,13 +54,15 @@ class Reply:
     """What a node sent: the bytes of its answer, and which data they show (design 6).
 
     ``cursor`` is the position of the data, None where the node does not say; ``age`` how many seconds old it may be,
-    ``missing`` how many other nodes that leaves out, as they are down or were never met.
+    ``missing`` how many other nodes that leaves out, as they are down or were never met. ``quic`` is the port of UDP
+    where the node says that it serves QUIC, None where it says nothing of it.
     """
 
     body: bytes
     cursor: str | None = None
     age: float = 0.0
     missing: int = 0
+    quic: int | None = None
 
 
 class Transport(Protocol):
@@ -184,7 +187,10 @@ class HttpTransport:
             ) as response:
                 if response.status >= 300:
                     raise TransportFailure(_refusal(response), status=response.status)
-                return Reply(await self._read(response), _cursor(response), _age(response), _missing(response))
+                body = await self._read(response)
+                # Without TLS, who says it may be anybody.
+                quic = offered_port(response.headers.getall("Alt-Svc", [])) if secure else None
+                return Reply(body, _cursor(response), _age(response), _missing(response), quic)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise TransportFailure(in_words(error)) from error
 

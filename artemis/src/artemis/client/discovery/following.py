@@ -263,7 +263,7 @@ class Following:
             async with asyncio.timeout(self._options.attempt_timeout):
                 return await asking
         except TimeoutError:
-            raise LinkFailure(f"no answer within {self._options.attempt_timeout:g} s") from None
+            raise LinkFailure(f"no answer within {self._options.attempt_timeout:g} s", silent=True) from None
 
 
 async def _together(*loops: Coroutine[None, None, None]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from artemis.client.calls.passage import PASSAGE
 from artemis.client.calls.transport import TransportFailure
 from artemis.client.links.link import LinkFailure
+from artemis.client.links.offers import OFFERING
 from artemis.client.links.operations import CODES
 
 if TYPE_CHECKING:
@@ -24,14 +25,31 @@ MAX_REFUSAL: Final = 2048
 
 
 class Carrier:
-    """A `Transport` over another one, HTTP, and over the link that `link` returns, if any."""
+    """A `Transport` over another one, HTTP, and over the link that `link` returns, if any.
 
-    def __init__(self, http: Transport, link: Callable[[], Link | None]) -> None:
+    ``offered`` is told what nodes say of QUIC: the node, and the port or None.
+    """
+
+    def __init__(
+        self, http: Transport, link: Callable[[], Link | None], offered: Callable[[str, int | None], None]
+    ) -> None:
         self._http = http
         self._link = link
+        self._offered = offered
 
     async def call(self, node: str, path: str, body: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - see Transport
-        """See `Transport.call`.
+        """See `Transport.call`."""
+        reply = await self._call(node, path, body, timeout)
+        if path in OFFERING:
+            self._offered(node, reply.quic)
+        return reply
+
+    async def close(self) -> None:
+        """Close the connections of HTTP; the link has an owner."""
+        await self._http.close()
+
+    async def _call(self, node: str, path: str, body: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - as above
+        """Send it over the link if that carries it, over HTTP otherwise.
 
         What certainly did not reach the node over the link goes over HTTP at once. So does what the node refuses as
         ``bad-request``: a packet is bounded, and HTTP has the last word on what is a good request.
@@ -52,7 +70,3 @@ class Carrier:
             if passage is not None:
                 passage.via = "http"
         return await self._http.call(node, path, body, timeout)
-
-    async def close(self) -> None:
-        """Close the connections of HTTP; the link has an owner."""
-        await self._http.close()

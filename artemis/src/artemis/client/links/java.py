@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 import aiohttp
 
 from artemis.client.calls.transport import TransportFailure, in_words
-from artemis.client.links.link import Confirmation, LinkFailure, LinkKind, OnPush, Subscribed
+from artemis.client.links.link import Confirmation, LinkFailure, LinkKind, OnPush, Subscribed, unheard
 from artemis.client.links.pushes import MAX_PUSH, GarbledPush, read_instance_change
 from artemis.client.names import service_key
 from artemis.model import DiscoveryConfig, encode
@@ -108,6 +108,10 @@ class JavaLink:
     async def ended(self) -> LinkFailure:
         """See `Link.ended`; a session that the node ended in order says nothing against the node."""
         return await asyncio.shield(self._reading)
+
+    async def finish(self) -> None:
+        """See `Link.finish`; no calls are under way."""
+        self._on_push = unheard
 
     async def close(self) -> None:
         """See `Link.close`."""

@@ -30,9 +30,15 @@ def is_better(kind: LinkKind, other: LinkKind) -> bool:
     return RUNGS.index(kind) < RUNGS.index(other)
 
 
-def rungs(node: str) -> tuple[LinkKind, ...]:
-    """Return the kinds that the URL of a node allows: below a path there is no port of its own for MsgTrans."""
-    return RUNGS[1:] if urlsplit(node).path.strip("/") else RUNGS
+def rungs(node: str, *, quic: bool = False) -> tuple[LinkKind, ...]:
+    """Return the kinds that the URL of a node allows: below a path there is no port of its own for MsgTrans.
+
+    QUIC only where the node offers it, and only at https nodes: nobody else can say who answers there.
+    """
+    url = urlsplit(node)
+    if url.path.strip("/"):
+        return RUNGS[2:]
+    return RUNGS if quic and url.scheme == "https" else RUNGS[1:]
 
 
 @dataclass(slots=True)
@@ -43,18 +49,47 @@ class _Found:
     """Until when a kind counts as not offered."""
     lost: dict[LinkKind, int] = field(default_factory=dict)
     """How many links in a row were lost soon."""
+    quic: int | None = None
+    """The port of UDP that the node offers."""
 
 
 class Ladder:
-    """What each node was found not to offer, and until when that counts (monotonic seconds)."""
+    """What each node was found not to offer, and until when that counts (monotonic seconds); and that it offers QUIC,
+    which counts only as long as the node says so and is there.
+    """
 
     def __init__(self) -> None:
         self._found: OrderedDict[str, _Found] = OrderedDict()
 
-    def best(self, node: str, now: float) -> LinkKind:
-        """Return the best kind that may work at the node."""
+    def best(self, node: str, now: float, *, beside: bool = True) -> LinkKind:
+        """Return the best kind that may work at the node.
+
+        ``beside``: something is there meanwhile. Without, it is not QUIC: where UDP is blocked nothing tells but time.
+        """
         lacking = self._lacking(node)
-        return next(kind for kind in rungs(node) if kind is LinkKind.POLL or lacking.get(kind, now) <= now)
+        kinds = self._rungs(node) if beside else rungs(node)
+        return next(kind for kind in kinds if kind is LinkKind.POLL or lacking.get(kind, now) <= now)
+
+    def offers(self, node: str, port: int | None, at: float) -> bool:
+        """Note that the node serves QUIC on a port of UDP, to be tried from ``at`` on, or that it does not (None).
+
+        Returns whether that is an offer that was not known; only then ``at`` matters.
+        """
+        if port is None:
+            if node in self._found:
+                self._found[node].quic = None
+            return False
+        found = self._of(node)
+        if found.quic == port:
+            return False
+        found.quic = port
+        found.lacking[LinkKind.QUIC] = max(at, found.lacking.get(LinkKind.QUIC, at))
+        return True
+
+    def quic_port(self, node: str) -> int | None:
+        """Return the port of UDP that the node offers."""
+        found = self._found.get(node)
+        return None if found is None else found.quic
 
     def lacks(self, node: str, kind: LinkKind, until: float) -> None:
         """Note that the node does not offer a kind; it is not the best again before ``until``."""
@@ -63,24 +98,28 @@ class Ladder:
     def better_at(self, node: str, kind: LinkKind) -> float | None:
         """Return when a kind better than ``kind`` may be tried at the node; None if that is the best there is."""
         lacking = self._lacking(node)
-        better = [other for other in rungs(node) if is_better(other, kind)]
+        better = [other for other in self._rungs(node) if is_better(other, kind)]
         return min((lacking.get(other, 0.0) for other in better), default=None)
 
     def lost(self, node: str, kind: LinkKind, *, soon: bool) -> bool:
         """Note that a link broke, ``soon`` after it was made or not; return whether its kind should count as lacking.
 
         It should when `MANY` in a row were lost soon while the node was there. What the node lacked is forgotten, as it
-        may have been restarted, but not which kinds are cut: two of them would take turns for ever.
+        may have been restarted, but not which kinds are cut: two of them would take turns for ever. So is its offer.
         """
         found = self._of(node)
         found.lost[kind] = found.lost.get(kind, 0) + 1 if soon else 0
         cut = {other for other, times in found.lost.items() if times >= MANY}
         found.lacking = {other: until for other, until in found.lacking.items() if other in cut}
+        found.quic = None
         return kind in cut
 
     def forget(self, node: str) -> None:
         """Note that the node went away: what comes back may offer something else."""
         self._found.pop(node, None)
+
+    def _rungs(self, node: str) -> tuple[LinkKind, ...]:
+        return rungs(node, quic=self.quic_port(node) is not None)
 
     def _lacking(self, node: str) -> dict[LinkKind, float]:
         found = self._found.get(node)

@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 class LinkKind(Enum):
     """How a client hears of changes, the best first.
 
-    - ``MSGTRANS``: one connection of the binary protocol carries calls and pushes;
+    - ``QUIC``: one connection of the binary protocol, over UDP, carries calls and pushes; it outlives a change of the
+      client's address;
+    - ``MSGTRANS``: the same over TCP;
     - ``WEBSOCKET``: the same through a WebSocket, for proxies that pass nothing else;
     - ``JAVA_WEBSOCKET``: pushes of a node of the Java product, without cursors; calls go over HTTP;
     - ``LONG_POLL``: HTTP requests that wait for changes;
     - ``POLL``: nothing is open; every service is looked up regularly.
     """
 
+    QUIC = "quic"
     MSGTRANS = "msgtrans"
     WEBSOCKET = "websocket"
     JAVA_WEBSOCKET = "java-websocket"
@@ -40,13 +43,14 @@ class LinkFailure(Exception):  # noqa: N818 - an outcome that never leaves the S
 
     ``offered`` is False when the node, or what is between, does not speak this kind: another kind may work there. None
     says that it is not known, because nothing was heard. ``sent`` is False when what was asked has certainly not
-    reached the node.
+    reached the node. ``silent``: nobody said anything, the time was over.
     """
 
-    def __init__(self, text: str, *, offered: bool | None = True, sent: bool = True) -> None:
+    def __init__(self, text: str, *, offered: bool | None = True, sent: bool = True, silent: bool = False) -> None:
         super().__init__(printable(text))
         self.offered = offered
         self.sent = sent
+        self.silent = silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,10 @@ OnPush = Callable[[Push], None]
 """Told of every push, in order, from the loop; must not raise, and must not wait."""
 
 
+def unheard(push: Push) -> None:
+    """Be told of a push that nobody has asked for."""
+
+
 class Link(Protocol):
     """Something open to one node. Owned by `artemis.client.links.live`; methods may be called concurrently.
 
@@ -164,6 +172,10 @@ class Link(Protocol):
         ``offered`` then says what that means: True, the node is lost; False, it does not speak this kind after all;
         None, it ended the link in good order and takes a new one.
         """
+        ...
+
+    async def finish(self) -> None:
+        """Hand on no more pushes, and wait until the calls that are under way have ended, as another link is used."""
         ...
 
     async def close(self) -> None:

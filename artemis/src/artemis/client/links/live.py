@@ -7,13 +7,14 @@ is ``POLL``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter
 from typing import TYPE_CHECKING, Self
 
 from artemis.client.events import LinkChanged
-from artemis.client.links.ladder import Ladder, Pace, is_better
-from artemis.client.links.link import LinkFailure, LinkKind
+from artemis.client.links.ladder import Ladder, Pace, is_better, rungs
+from artemis.client.links.link import LinkFailure, LinkKind, unheard
 from artemis.client.telemetry.logs import fields
 
 if TYPE_CHECKING:
@@ -66,13 +67,14 @@ class Live:
         self._pace = Pace(backoff=options.link_backoff, limit=options.link_backoff_limit)
         self._failures = 0
         self._next: Link | None = None  # opened, and not in its place yet
-        self._moved = asyncio.Event()
+        self._parting: set[asyncio.Task[None]] = set()  # ends links that others took the place of
+        self._news = asyncio.Event()  # the client went to another node, or something better was offered
         self._heard = asyncio.Event()
         self._follow: Callable[[Link], Coroutine[None, None, None]] = self._look_after
-        self._on_push: OnPush = _ignore
+        self._on_push: OnPush = unheard
         self._on_return: list[Callable[[], None]] = []
         self._lost = False
-        contact.on_move(self._moved.set)
+        contact.on_move(self._news.set)
         contact.on_heard(self._heard.set)
 
     def serve(self, follow: Callable[[Link], Coroutine[None, None, None]], on_push: OnPush) -> None:
@@ -95,6 +97,17 @@ class Live:
         if self._opener is not None:
             self._background.ensure("link", self._run)
 
+    def offered(self, node: str, port: int | None) -> None:
+        """Note that a node says it serves QUIC on a port of UDP, or does not say so (None).
+
+        Taken up within ``link_backoff_limit`` seconds, at a random time: all clients of a node may hear of it at once.
+        """
+        if port is not None and (self._opener is None or not self._opener.takes_quic):
+            return
+        at = self._contact.clock() + self._random.uniform(0.0, self._options.link_backoff_limit)
+        if self._ladder.offers(node, port, at):
+            self._news.set()
+
     # -- the loop
 
     async def _run(self) -> None:
@@ -109,8 +122,12 @@ class Live:
             links = (self.link, self._next)
             self.link = self._next = None
             self.kind, self.reason = LinkKind.POLL, "the client is closed"
+            for task in self._parting:
+                task.cancel()
             for link in links:
                 await self._close(link)
+            if self._parting:
+                await asyncio.wait(self._parting)
 
     async def _open_first(self, opener: Opener) -> None:
         """Go on until there is a link to the node of the client, or it is known that it offers none."""
@@ -118,7 +135,7 @@ class Live:
             await self._pause()
             node = self._contact.node
             try:
-                link = await self._climb(opener, node)
+                link = await self._climb(opener, node, beside=False)
             except LinkFailure as failure:
                 self._absent(node, failure)
                 continue
@@ -129,12 +146,12 @@ class Live:
         """Stay with what there is until something else has taken its place, or it is lost: then return False."""
         link, node = self.link, self.node
         moving = False
-        async with _Followed(link, self._follow) as followed:
+        async with _Followed(link, self._follow, self._ask_for_offers) as followed:
             while True:
-                self._moved.clear()
+                self._news.clear()
                 if self._contact.node == node:
                     moving = False
-                    lost = await followed.until(self._moved, self._due(link))
+                    lost = await followed.until(self._news, self._due(link))
                     if lost is not None:
                         await self._lose(link, lost)
                         return False
@@ -145,7 +162,8 @@ class Live:
                     await self._pause()
                 try:
                     target = self._contact.node
-                    new = await self._climb(opener, target, keep=link if target == node else None)
+                    same = target == node
+                    new = await self._climb(opener, target, keep=link if same else None, beside=same)
                 except LinkFailure as failure:
                     if target == node and link is not None:
                         await self._lose(link, failure)  # it was to be renewed, and cannot be
@@ -157,25 +175,27 @@ class Live:
                 if new is not link or target != node:
                     break
         taken = await self._take(new, target)
-        await self._close(link)
+        if link is not None:
+            self._part(link)
         return taken
 
-    async def _climb(self, opener: Opener, node: str, keep: Link | None = None) -> Link | None:
+    async def _climb(self, opener: Opener, node: str, *, keep: Link | None = None, beside: bool) -> Link | None:
         """Open the best that the node offers; ``keep`` if that is as good, None if there is nothing.
 
-        Raises ``LinkFailure`` if the node is not there.
+        ``beside``: without hurry, see `Ladder.best`. Raises ``LinkFailure`` if the node is not there.
         """
         while True:
-            kind = self._ladder.best(node, self._contact.clock())
+            kind = self._ladder.best(node, self._contact.clock(), beside=beside)
             if keep is not None and not is_better(kind, keep.kind) and not self._wears_out(keep):
                 return keep
             if kind is LinkKind.POLL:
                 return None
             try:
-                self._next = await opener.open(kind, node, self._tell)
+                self._next = await opener.open(kind, node, self._tell, self._ladder.quic_port(node))
             except LinkFailure as failure:
-                # While there is a link to the node, one more that cannot be made says nothing against the node.
-                better = keep is not None and is_better(kind, keep.kind)
+                # While there is a link to the node, one more that cannot be made says nothing against the node; and no
+                # QUIC says that UDP does not pass.
+                better = kind is LinkKind.QUIC or (keep is not None and is_better(kind, keep.kind))
                 if not better and (failure.offered or (failure.offered is None and not await opener.answers(node))):
                     raise
                 self._lacks(node, kind, failure)
@@ -236,8 +256,8 @@ class Live:
         held = self._contact.clock() - self.since
         self._pace.lost(held)
         await self._leave(link, reason)
-        if failure.offered is False:
-            self._lacks(node, kind, failure)
+        if failure.offered is False or (failure.silent and kind is LinkKind.QUIC):
+            self._lacks(node, kind, failure)  # of silence on UDP, the next kind will tell what it was
         elif failure.offered:
             if self._ladder.lost(node, kind, soon=held <= self._options.link_backoff_limit):
                 self._lacks(node, kind, failure)
@@ -274,6 +294,19 @@ class Live:
         if changed:
             self._feed.publish(LinkChanged(old, self.kind, node, reason))
 
+    def _part(self, link: Link) -> None:
+        """Close a link when the calls that are under way over it have ended."""
+        task = asyncio.get_running_loop().create_task(self._finish(link), name="artemis client link parting")
+        self._parting.add(task)
+        task.add_done_callback(self._parting.discard)
+
+    @staticmethod
+    async def _finish(link: Link) -> None:
+        try:
+            await link.finish()
+        finally:
+            await link.close()
+
     @staticmethod
     async def _close(link: Link | None) -> None:
         if link is not None:
@@ -285,6 +318,14 @@ class Live:
         self.pushes[self.kind] += 1
         self._on_push(push)
 
+    async def _ask_for_offers(self, link: Link) -> None:
+        """Ask the node whether it serves QUIC, if that would be better: nothing else may ask it for a long time."""
+        if self._opener is None or LinkKind.QUIC not in rungs(link.node, quic=True) or link.kind is LinkKind.QUIC:
+            return
+        if self._opener.takes_quic:
+            with contextlib.suppress(LinkFailure):  # if the link has ended, that is told by its end
+                self.offered(link.node, await self._opener.offer(link))
+
     async def _look_after(self, link: Link) -> None:
         """Ask for signs of life: what is done over a link that nobody uses for services."""
         while True:
@@ -295,7 +336,7 @@ class Live:
 class _Followed:
     """One link, what is done over it, and its end; of none, nothing happens. Leaving ends what was begun."""
 
-    def __init__(self, link: Link | None, follow: Callable[[Link], Coroutine[None, None, None]]) -> None:
+    def __init__(self, link: Link | None, *follow: Callable[[Link], Coroutine[None, None, None]]) -> None:
         self._link = link
         self._follow = follow
         self._tasks: set[asyncio.Task[None]] = set()
@@ -304,7 +345,7 @@ class _Followed:
         if self._link is not None:
             loop = asyncio.get_running_loop()
             self._tasks = {
-                loop.create_task(self._follow(self._link), name="artemis client follow"),
+                *(loop.create_task(follow(self._link), name="artemis client follow") for follow in self._follow),
                 loop.create_task(self._watch(self._link), name="artemis client link end"),
             }
         return self
@@ -336,7 +377,3 @@ class _Followed:
     @staticmethod
     async def _watch(link: Link) -> None:
         raise await link.ended()
-
-
-def _ignore(push: Push) -> None:
-    """Nobody has asked for pushes."""

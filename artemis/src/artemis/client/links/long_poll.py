@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from artemis.client.calls.transport import TransportFailure
 from artemis.client.clock import elapsed
-from artemis.client.links.link import Confirmation, LinkFailure, LinkKind, OnPush, Push, Subscribed
+from artemis.client.links.link import Confirmation, LinkFailure, LinkKind, OnPush, Push, Subscribed, unheard
 from artemis.client.links.pushes import GarbledPush, read_push
 from artemis.client.names import service_key
 
@@ -106,6 +106,10 @@ class LongPollLink:
     async def ended(self) -> LinkFailure:
         """See `Link.ended`."""
         return await asyncio.shield(self._end)
+
+    async def finish(self) -> None:
+        """See `Link.finish`; no calls are under way."""
+        self._on_push = unheard
 
     async def close(self) -> None:
         """See `Link.close`."""

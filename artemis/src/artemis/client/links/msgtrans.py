@@ -1,10 +1,11 @@
-"""A link over MsgTrans, on TCP or WebSocket: one session carries calls, subscriptions and pushes (docs/protocol.md).
+"""A link over MsgTrans, on TCP, WebSocket or QUIC: a session for calls, subscriptions and pushes (docs/protocol.md).
 
 Not here: when it is opened and left (`live`), and what is called or pushed.
 """
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -12,12 +13,13 @@ from urllib.parse import urlsplit
 
 from artemis.client.calls.passage import PASSAGE, ext_options
 from artemis.client.calls.transport import Reply
-from artemis.client.links.link import Confirmation, LinkFailure, LinkKind, OnPush, Subscribed
+from artemis.client.links.link import Confirmation, LinkFailure, LinkKind, OnPush, Subscribed, unheard
 from artemis.client.links.operations import CODES, CONFIRM, PUSH, SUBSCRIBE, UNSUBSCRIBE, position
 from artemis.client.links.pushes import GarbledPush, read_push
 from artemis.model import ConfirmResponse, MalformedBody, SubscribeRequest, SubscribeResponse, decode, encode
 from msgtrans import (
     ConnectError,
+    QuicClientConfig,
     RemoteProtocolError,
     RetryConfig,
     SessionClosedError,
@@ -47,6 +49,9 @@ MAX_REFUSED: Final = 16
 CLOSE_TIMEOUT: Final = 0.1
 """Seconds that a peer has to close its side too; a connection that is open longer is dropped."""
 
+MAX_UNREAD: Final = 16 * 1024 * 1024
+"""Bytes of packets that may wait on QUIC to be read, or ``max_answer_bytes`` if that is more."""
+
 _ONCE = RetryConfig(max_retries=0)
 _CONFIRM_BODY = b"{}"
 
@@ -54,7 +59,7 @@ AnswerT = TypeVar("AnswerT", SubscribeResponse, ConfirmResponse)
 
 
 class MsgTransLink:
-    """See `Link`; made by `open_msgtrans`. `kind` is ``MSGTRANS`` or ``WEBSOCKET``."""
+    """See `Link`; made by `open_msgtrans`. `kind` is ``QUIC``, ``MSGTRANS`` or ``WEBSOCKET``."""
 
     def __init__(
         self, kind: LinkKind, node: str, client: TransportClient, options: ClientOptions, on_push: OnPush
@@ -68,6 +73,8 @@ class MsgTransLink:
         self._confirms = False
         self._known = False  # that the peer speaks this: what ends the link later is no sign that it does not
         self._left: LinkFailure | None = None
+        self._calls = 0
+        self._idle = asyncio.Event()
         client.on_message(self._take)
 
     @property
@@ -93,7 +100,13 @@ class MsgTransLink:
 
     async def call(self, path: str, body: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - as `Transport.call`
         """See `Link.call`. An answer that takes too long ends the link: it may be as dead as it looks."""
-        header, answer = await self._send(CODES[path], body, timeout)
+        self._calls += 1
+        try:
+            header, answer = await self._send(CODES[path], body, timeout)
+        finally:
+            self._calls -= 1
+            if not self._calls:
+                self._idle.set()
         if len(answer) > self._options.max_answer_bytes:
             raise LinkFailure(f"an answer of more than {self._options.max_answer_bytes} bytes")
         return Reply(answer, *position(header))
@@ -134,7 +147,16 @@ class MsgTransLink:
         await session.wait_closed()
         if self._left is not None:
             return self._left
-        return LinkFailure(str(session.close_error or "the node closed the connection"))
+        why = session.close_error
+        silent = isinstance(why, TransportTimeoutError)
+        return LinkFailure(str(why or "the node closed the connection"), silent=silent)
+
+    async def finish(self) -> None:
+        """See `Link.finish`; each of those calls has a time-out of its own."""
+        self._on_push = unheard
+        while self._calls:
+            self._idle.clear()
+            await self._idle.wait()
 
     async def close(self) -> None:
         """See `Link.close`; takes up to ``CLOSE_TIMEOUT``."""
@@ -173,7 +195,8 @@ class MsgTransLink:
                 body, biz_type=code, ext_header=ext_options(PASSAGE.get()), timeout=timeout
             )
         except TransportTimeoutError:
-            raise self._leave(f"no answer within {timeout:g} s", offered=self._known or None) from None
+            reason = f"no answer within {timeout:g} s"
+            raise self._leave(reason, offered=self._known or None, silent=True) from None
         except SessionClosedError as error:
             # Not sent at all: the same call may be made in another way at once.
             why = self._client.session.close_error or error
@@ -196,23 +219,30 @@ class MsgTransLink:
         else:
             self._on_push(push)
 
-    def _leave(self, reason: str, *, offered: bool | None = True) -> LinkFailure:
+    def _leave(self, reason: str, *, offered: bool | None = True, silent: bool = False) -> LinkFailure:
         """End the session, and return what to raise."""
-        failure = LinkFailure(reason, offered=offered)
+        failure = LinkFailure(reason, offered=offered, silent=silent)
         self._left = self._left or failure
         self._client.session.abort()
         return failure
 
 
 async def open_msgtrans(
-    kind: LinkKind, node: str, options: ClientOptions, tls: TlsClientConfig | None, on_push: OnPush
+    kind: LinkKind,
+    node: str,
+    options: ClientOptions,
+    tls: TlsClientConfig | None,
+    on_push: OnPush,
+    port: int | None = None,
 ) -> MsgTransLink:
     """Connect to ``node`` and hear it answer once. Raises ``LinkFailure``; cancelled, it leaves nothing open.
 
     On TCP it is the node's port itself, so below a path there is nothing (``offered`` False); on WebSocket it is
-    ``/msgtrans`` below the node's URL. https means TLS. Tried once, within ``link_timeout`` for each of the two steps.
+    ``/msgtrans`` below the node's URL. https means TLS. On QUIC it is the ``port`` of UDP that the node offers, at its
+    host, and always TLS. Tried once, within ``link_timeout`` for each of the two steps.
     """
-    client = TransportClient(_target(kind, node, options, tls), session=_session(options))
+    target = _target(kind, node, options, tls) if kind is not LinkKind.QUIC else _quic(node, port, options, tls)
+    client = TransportClient(target, session=_session(options))
     link = MsgTransLink(kind, node, client, options, on_push)
     try:
         await client.connect()
@@ -238,9 +268,32 @@ def _target(
         )
     if url.path:
         raise LinkFailure("the node is below a path, so its port speaks HTTP alone", offered=False)
-    host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
-    target = f"{'tls' if secure else 'tcp'}://{host}:{url.port or (443 if secure else 80)}"
+    target = f"{'tls' if secure else 'tcp'}://{_host(node)}:{url.port or (443 if secure else 80)}"
     return TcpClientConfig(target_address=target, tls=tls, connect_timeout=options.link_timeout, retry_config=_ONCE)
+
+
+def _quic(node: str, port: int | None, options: ClientOptions, tls: TlsClientConfig | None) -> QuicClientConfig:
+    """Return where QUIC goes.
+
+    That the path is dead is noticed as on TCP: every ``confirm_interval`` something is asked. Where that is long, QUIC
+    pings, and ends after its own time-out. TCP makes a node wait that sends faster than this process reads; here what
+    waits is bounded, and an answer of full size has to fit.
+    """
+    if port is None:
+        raise LinkFailure("the node does not offer QUIC", offered=False)
+    return QuicClientConfig(
+        target_address=f"{_host(node)}:{port}",
+        tls=tls,
+        connect_timeout=options.link_timeout,
+        retry_config=_ONCE,
+        max_unread=max(MAX_UNREAD, options.max_answer_bytes),
+    )
+
+
+def _host(node: str) -> str:
+    """Return the host of a URL as it stands before a port."""
+    host = urlsplit(node).hostname or ""
+    return f"[{host}]" if ":" in host else host
 
 
 def _session(options: ClientOptions) -> SessionConfig:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from artemis.client.links.offers import port_of
+
 SUBSCRIBE: Final = 24
 UNSUBSCRIBE: Final = 25
 PUSH: Final = 26
@@ -38,16 +40,19 @@ MOST_DIGITS: Final = 9
 
 
 class Position(NamedTuple):
-    """What the ext header of an answer names: cursor, age in seconds, and how many nodes that leaves out."""
+    """What the ext header of an answer names: cursor, age in seconds, how many nodes that leaves out, and the port of
+    UDP where the node serves QUIC.
+    """
 
     cursor: str | None = None
     age: float = 0.0
     missing: int = 0
+    quic: int | None = None
 
 
 def position(header: bytes) -> Position:
     """Return what the ext header of an answer names; what is no such is none."""
-    cursor, age, missing = Position()
+    cursor, age, missing, quic = Position()
     for pair in header.split(b";"):
         name, _, value = pair.partition(b"=")
         match name.strip():
@@ -57,4 +62,6 @@ def position(header: bytes) -> Position:
                 age = int(value) / 1000
             case b"missing" if value.isdigit() and len(value) <= MOST_DIGITS:
                 missing = int(value)
-    return Position(cursor, age, missing)
+            case b"quic":
+                quic = port_of(value)
+    return Position(cursor, age, missing, quic)
