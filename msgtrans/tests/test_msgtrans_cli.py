@@ -272,7 +272,7 @@ def test_version() -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], "Move messages over TCP and WebSocket, and see how fast."),
+        ([], "Move messages over TCP, WebSocket and QUIC, and see how fast."),
         (["serve-echo"], "--certificate"),
         (["ping"], "ws://HOST:PORT/PATH"),
         (["bench"], "--warm-up"),

@@ -1,6 +1,6 @@
 """The command line: `msgtrans serve-echo | ping | bench | top | transports`. Needs the extra `cli`.
 
-Move messages over TCP and WebSocket, and see how fast.
+Move messages over TCP, WebSocket and QUIC, and see how fast.
 Exit codes: 0 done, 1 it did not work out (refused, timed out), 2 the command line is wrong.
 Not here: what the commands do (`echo`, `ping`, `load`, `top`), and anything a program would import.
 """
@@ -20,7 +20,7 @@ from rich.table import Table
 
 from msgtrans import __version__
 from msgtrans.adapters.registry import transports
-from msgtrans.cli.echo import echo_server, metrics_server, run_workers, serve, server_tls
+from msgtrans.cli.echo import echo_server, metrics_server, quic_listener, run_workers, serve, server_tls
 from msgtrans.cli.files import raise_file_limit
 from msgtrans.cli.live import live
 from msgtrans.cli.load import BenchPlan, BenchResult, Load, bench
@@ -32,6 +32,8 @@ from msgtrans.cli.options import (
     Insecure,
     Json,
     JsonArray,
+    QuicMapping,
+    QuicMappings,
     Size,
     Token,
     Uri,
@@ -58,7 +60,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-PURPOSE = "Move messages over TCP and WebSocket, and see how fast."
+PURPOSE = "Move messages over TCP, WebSocket and QUIC, and see how fast."
 
 app = typer.Typer(
     help=PURPOSE,
@@ -85,14 +87,18 @@ def _main(
 
 @app.command("serve-echo")
 def serve_echo_command(
+    *,
     tcp: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Where to listen for TCP; port 0 picks one.")
     ] = None,
     ws: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Where to listen for WebSocket; port 0 picks one.")
     ] = None,
+    quic: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where to listen for QUIC, on UDP; port 0 picks one.")
+    ] = None,
     certificate: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Serve tls:// and wss:// with this certificate, PEM.")
+        str | None, typer.Option(metavar="FILE", help="Serve tls://, wss:// and quic:// with this certificate, PEM.")
     ] = None,
     key: Annotated[str | None, typer.Option(metavar="FILE", help="Its private key, if not in the same file.")] = None,
     client_ca: Annotated[
@@ -109,18 +115,21 @@ def serve_echo_command(
     """Answer each request with its payload, and send each one-way message back.
 
     Listens on 127.0.0.1:8001 for TCP and on 127.0.0.1:8002 for WebSocket, or only where it is told.
+    QUIC is always inside TLS: without --certificate it makes one, which signs itself.
     """
-    if tcp is None and ws is None:
+    if tcp is None and ws is None and quic is None:
         tcp, ws = "127.0.0.1:8001", "127.0.0.1:8002"
 
-    def made() -> tuple[TransportServer, MetricsServer | None]:
+    def made() -> tuple[TransportServer, MetricsServer | None, str | None]:
         tls, watched = server_tls(certificate, key, client_ca), metrics is not None
-        server = echo_server(tcp, ws, tls=tls, statistics=statistics, workers=workers, watched=watched)
-        return server, metrics_server(server, metrics, workers=workers) if metrics is not None else None
+        listener, fingerprint = quic_listener(quic, tls) if quic is not None else (None, None)
+        server = echo_server(tcp, ws, quic=listener, tls=tls, statistics=statistics, workers=workers, watched=watched)
+        scraped = metrics_server(server, metrics, workers=workers) if metrics is not None else None
+        return server, scraped, fingerprint
 
     async def work() -> None:
-        server, scraped = made()
-        await serve(server, ready=say, told=partial(say, err=True), metrics=scraped)
+        server, scraped, fingerprint = made()
+        await serve(server, ready=say, told=partial(say, err=True), metrics=scraped, fingerprint=fingerprint)
 
     with saying():
         if workers == 1:
@@ -129,7 +138,7 @@ def serve_echo_command(
         logging.basicConfig(level=logging.WARNING, format="%(message)s")
         logging.getLogger("msgtrans.workers").setLevel(logging.INFO)  # what comes of signals, and of workers
         with _told():
-            server, scraped = made()
+            server, scraped, _ = made()
             run_workers(server, ready=say, metrics=scraped)
 
 
@@ -148,9 +157,10 @@ def ping_command(
     client_key: ClientKey = None,
     header: Headers = None,
     token: Token = None,
+    quic_mapping: QuicMapping = None,
 ) -> None:
     """Measure the round trip to a server that answers requests."""
-    options = _options(ca, insecure, client_certificate, client_key, header, token)
+    options = _options(ca, insecure, client_certificate, client_key, header, token, quic_mapping)
 
     def show(sequence: int, milliseconds: float | None) -> None:
         if not json:
@@ -202,9 +212,10 @@ def bench_command(
     client_key: ClientKey = None,
     header: Headers = None,
     token: Token = None,
+    quic_mapping: QuicMapping = None,
 ) -> None:
     """Load a server that answers requests, and print rate and latency."""
-    options = _options(ca, insecure, client_certificate, client_key, header, token)
+    options = _options(ca, insecure, client_certificate, client_key, header, token, quic_mapping)
     plan = BenchPlan(
         in_flight=in_flight,
         size=size,
@@ -266,9 +277,10 @@ def top_command(
     client_key: ClientKey = None,
     header: Headers = None,
     token: Token = None,
+    quic_mapping: QuicMapping = None,
 ) -> None:
     """Watch a server that uses StatisticsMiddleware: rates, sessions, and what goes wrong."""
-    options = _options(ca, insecure, client_certificate, client_key, header, token)
+    options = _options(ca, insecure, client_certificate, client_key, header, token, quic_mapping)
     console = Console()
 
     async def work() -> None:
@@ -312,11 +324,18 @@ def _options(
     key: str | None,
     headers: list[str] | None,
     token: str | None,
+    mapping: QuicMappings | None,
 ) -> TargetOptions:
     if insecure:
         typer.echo("warning: --insecure takes any certificate; whoever is in between can read along", err=True)
     return TargetOptions(
-        ca=ca, insecure=insecure, certificate=certificate, key=key, headers=tuple(headers or ()), token=token
+        ca=ca,
+        insecure=insecure,
+        certificate=certificate,
+        key=key,
+        headers=tuple(headers or ()),
+        token=token,
+        mapping=mapping.value if mapping is not None else None,
     )
 
 
@@ -333,7 +352,7 @@ def _told(interrupted: Callable[[], None] = lambda: None) -> Iterator[None]:
     try:
         yield
     except ConfigurationError as error:
-        _fail(str(error), 2)
+        _fail(plain(error), 2)
     except TransportError as error:
         _fail(plain(error), 1)
     except KeyboardInterrupt:

@@ -7,10 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import signal
+import ssl
 from typing import TYPE_CHECKING, Final
 
-from msgtrans.config import ExpertConfig, PerformanceConfig, TcpServerConfig, TlsServerConfig, WebSocketServerConfig
+from msgtrans.config import (
+    ExpertConfig,
+    PerformanceConfig,
+    QuicServerConfig,
+    TcpServerConfig,
+    TlsServerConfig,
+    WebSocketServerConfig,
+)
 from msgtrans.config.address import parse_address
 from msgtrans.errors import ConfigurationError
 from msgtrans.middleware import StatisticsMiddleware
@@ -30,6 +39,7 @@ def echo_server(
     tcp: str | None,
     ws: str | None = None,
     *,
+    quic: QuicServerConfig | None = None,
     tls: TlsServerConfig | None = None,
     statistics: bool = True,
     workers: int = 1,
@@ -37,12 +47,14 @@ def echo_server(
 ) -> TransportServer:
     """A server that answers a request with its payload, and sends a one-way message back one-way.
 
-    tcp, ws: "HOST:PORT" to listen on, None for not. tls: inside TLS, both. statistics: tell them to who asks.
+    tcp, ws: "HOST:PORT" to listen on, None for not. quic: that of `quic_listener`. tls: of TCP and WebSocket.
+    statistics: tell them to who asks.
     workers: processes; with more than one it is for `run_workers`, not for `serve`. watched: with a monitor.
     """
     server = TransportServer(
         tcp=TcpServerConfig(bind_address=tcp, tls=tls, max_connections=MAX_CONNECTIONS) if tcp else None,
         ws=WebSocketServerConfig(bind_address=ws, tls=tls, max_connections=MAX_CONNECTIONS) if ws else None,
+        quic=quic,
         max_connections=MAX_CONNECTIONS,
         workers=workers,
         expert=ExpertConfig(performance=PerformanceConfig()) if watched else None,
@@ -74,6 +86,27 @@ def server_tls(certificate: str | None, key: str | None, client_ca: str | None) 
     return None
 
 
+def quic_listener(address: str, tls: TlsServerConfig | None) -> tuple[QuicServerConfig, str | None]:
+    """A QUIC listener at "HOST:PORT", and the SHA-256 fingerprint of its certificate, if one had to be made for it.
+
+    Raises ConfigurationError for what is no address, and where qh3 is not installed.
+    """
+    config = QuicServerConfig(bind_address=address, max_connections=MAX_CONNECTIONS)
+    if tls is not None:
+        if tls.client_ca_file is not None:
+            raise ConfigurationError(
+                "--client-ca", "goes with --tcp and --ws: QUIC cannot ask clients for certificates"
+            )
+        return config.replace(tls=tls), None
+    try:
+        from msgtrans.adapters.quic.certificates import self_signed
+    except ImportError as error:
+        raise ConfigurationError("--quic", "needs qh3; pip install 'msgtrans[quic]'") from error
+    certificate, key = (text.decode() for text in self_signed())
+    fingerprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate)).hexdigest()
+    return config.replace(cert_pem=certificate, key_pem=key), fingerprint
+
+
 def metrics_server(server: TransportServer, address: str, *, workers: int = 1) -> MetricsServer:
     """What serves the metrics of `server` at "HOST:PORT"; with several workers each of them tells those of all.
 
@@ -96,10 +129,12 @@ async def serve(
     ready: Callable[[str], object],
     told: Callable[[str], object],
     metrics: MetricsServer | None = None,
+    fingerprint: str | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then stop gracefully; SIGHUP reads the certificates again, if there are any.
 
-    `ready` is told "listening URI" of each listener first, TCP before WebSocket, `told` what happens later.
+    `ready` is told "listening URI" of each listener first, TCP before WebSocket before QUIC, `told` what happens later.
+    fingerprint: of a certificate that signs itself, told too.
     """
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     async with server, metrics or contextlib.nullcontext():
@@ -110,6 +145,8 @@ async def serve(
             loop.add_signal_handler(signal.SIGHUP, on_hangup(server, stop.set, told))
         for uri in uris:
             ready(f"listening {uri}")
+        if fingerprint is not None:
+            ready(f"certificate of localhost, signed by itself, SHA-256 {fingerprint}; clients need --insecure")
         if metrics is not None:
             ready(f"metrics {metrics.uri}")
         await stop.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from enum import StrEnum
 from typing import Annotated, TypeVar
 
 import typer
@@ -25,7 +26,8 @@ Uri = Annotated[
     str,
     typer.Argument(
         metavar="URI",
-        help="tcp://HOST:PORT, tls://HOST:PORT, ws://HOST:PORT/PATH, wss://HOST:PORT/PATH, or as a plug-in says.",
+        help="tcp://HOST:PORT, tls://HOST:PORT, ws://HOST:PORT/PATH, wss://HOST:PORT/PATH, quic://HOST:PORT, "
+        "or as a plug-in says.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
@@ -65,6 +67,24 @@ Token = Annotated[
         metavar="TEXT",
         envvar=TOKEN_VARIABLE,
         help="Who we are, where the server asks; the variable keeps it out of the list of processes.",
+        rich_help_panel=CONNECTION,
+    ),
+]
+
+
+class QuicMappings(StrEnum):
+    """How packets travel on QUIC, as `QuicClientConfig.mapping` has it."""
+
+    STREAM = "stream"
+    UNI = "uni"
+    PROBE = "probe"
+
+
+QuicMapping = Annotated[
+    QuicMappings | None,
+    typer.Option(
+        help="On QUIC: all packets on one stream, which is the default; each on its own, for Rust servers 1.0.0 to "
+        "1.0.2; or find out.",
         rich_help_panel=CONNECTION,
     ),
 ]

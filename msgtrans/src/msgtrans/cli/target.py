@@ -15,7 +15,13 @@ from msgtrans.adapters.registry import transports
 from msgtrans.cli.words import plural
 from msgtrans.client import TransportClient
 from msgtrans.config import NO_RETRY, TlsClientConfig
-from msgtrans.errors import ConfigurationError, RemoteProtocolError, SessionClosedError, TransportConnectionError
+from msgtrans.errors import (
+    ConfigurationError,
+    RemoteProtocolError,
+    SessionClosedError,
+    TransportConnectionError,
+    TransportTimeoutError,
+)
 from msgtrans.middleware import TokenMiddleware
 from msgtrans.tls import refusal
 
@@ -29,12 +35,22 @@ if TYPE_CHECKING:
 
 TLS_ALERT: Final = 7  # bytes: all that a TLS server says to who speaks without TLS
 SECURE: Final = {"tcp": "tls", "ws": "wss"}
+MISMATCHES: Final = (62, 64)  # of name and of address, as OpenSSL numbers what it finds wrong
+TRYING: Final = {"retry_config": NO_RETRY, "keep_alive_interval": 2.0, "max_idle_timeout": 8.0}
+"""For who waits at a terminal: one attempt; and silence is all that tells that a server of QUIC has died."""
 AUTHORIZATION: Final = "Authorization"
 TOKEN_VARIABLE: Final = "MSGTRANS_TOKEN"  # noqa: S105 - a name
 WORDS: Final = {
     "set certificate_file": "show one with --client-certificate FILE",
     "; see minimum_version": "",
+    "instead of a server's; see server_name": "instead of a server's; look away with --insecure, to try",
     "; see server_name": "",
+    "tls: has a certificate_file, and QUIC servers ask for none": "--client-certificate: QUIC servers ask for none",
+    "see alpn: Rust servers 1.x want none, from 2.0 on msgtrans/1": "is it a MsgTrans server?",
+    "name its authority in TlsClientConfig.ca_file, or what it was issued for in server_name": (
+        "name its authority with --ca FILE, or look away with --insecure"
+    ),
+    "prove who you are with a token instead": "prove who you are with --token instead",
 }
 """What the library advises a program to do, in words of the command line; empty for what it has no option for."""
 
@@ -44,7 +60,7 @@ class TargetOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     ca: PEM file with the authorities to trust. insecure: take any certificate of the server.
     certificate, key: PEM files of our own certificate. headers: "Name: value", sent with a WebSocket upgrade.
-    token: who we are, for a server that asks.
+    token: who we are, for a server that asks. mapping: how packets travel on QUIC, None as the transport has it.
     """
 
     ca: str | None = None
@@ -53,6 +69,7 @@ class TargetOptions(msgspec.Struct, frozen=True, kw_only=True):
     key: str | None = None
     headers: tuple[str, ...] = ()
     token: str | None = None
+    mapping: str | None = None
 
     @property
     def asks_for_tls(self) -> bool:
@@ -105,7 +122,8 @@ def client_config(uri: str, options: TargetOptions) -> ClientConfig:
     Raises ConfigurationError for an option that the transport of `uri` does not have.
     """
     config = transports.client_config(uri)
-    config = _with(config, "retry_config", NO_RETRY) or config
+    for field, value in TRYING.items():
+        config = _with(config, field, value) or config
     if options.asks_for_tls:
         inside = _with(config, "tls", _tls(options)) if getattr(config, "tls_config", None) is not None else None
         if inside is None:
@@ -118,6 +136,11 @@ def client_config(uri: str, options: TargetOptions) -> ClientConfig:
         if headed is None:
             raise ConfigurationError("--header", f"is for ws:// and wss://; {uri} has no headers")
         config = headed
+    if options.mapping is not None:
+        mapped = _with(config, "mapping", options.mapping)
+        if mapped is None:
+            raise ConfigurationError("--quic-mapping", f"is for quic://; {uri} is something else")
+        config = mapped
     return config
 
 
@@ -162,6 +185,8 @@ def _ending(session: Session, uri: str, *, one_way: bool) -> str:
         after = f" after it was sent {plural(session.packets_sent, 'packet')}"
     else:
         after = f" after {plural(come, 'answer')}" if come else " without an answer"
+    if isinstance(error, TransportTimeoutError):
+        return f"lost {uri}{after}: {error.operation} took longer than {error.seconds:g} s; does it still run?"
     if error is not None:
         cause = error.__cause__
         return f"{uri} ended the connection{after}: {refusal(cause) or cause or error}"
@@ -179,8 +204,12 @@ def _tls_advice(uri: str) -> str:
 
 def plain(error: TransportError) -> str:
     """The sentence of `error`, with options of the command line where it names those of a program."""
-    if isinstance(error.__cause__, ssl.SSLCertVerificationError):
-        return f"{str(error).partition(';')[0]}; name its authority with --ca FILE, or look away with --insecure"
+    cause = error.__cause__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        advice = "connect to the name on it" if cause.verify_code in MISMATCHES else "name its authority with --ca FILE"
+        return f"{str(error).partition(';')[0].rstrip('.')}; {advice}, or look away with --insecure"
+    if isinstance(error, TransportTimeoutError) and error.operation.startswith("connecting to quic:"):
+        return f"{error.operation} took longer than {error.seconds:g} s; is UDP let through, and is that a QUIC server?"
     told = str(error)
     for ours, typed in WORDS.items():
         told = told.replace(ours, typed)

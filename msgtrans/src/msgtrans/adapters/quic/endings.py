@@ -29,6 +29,8 @@ CRYPTO: Final = 0x100  # transport error codes from here on are alerts of TLS
 _NO_ALPN: Final = 120
 _HANDSHAKE_FAILURE: Final = 40
 _CERTIFICATE: Final = range(42, 50)
+_OTHER_VERSIONS: Final = "Could not find a common protocol version"
+_UNACCEPTABLE: Final = "the server certificate is unacceptable"  # all the library says of several reasons
 
 
 class ProtocolRefusedError(ConnectError):
@@ -94,6 +96,10 @@ def verdict(code: int, frame_type: int | None, reason: str) -> TransportError | 
 def connect_failed(uri: str, code: int, frame_type: int | None, reason: str) -> ConnectError:
     """The error of a handshake that ended so."""
     alert = code - CRYPTO
+    if reason == _OTHER_VERSIONS:
+        return ConnectError(
+            f"{uri} speaks other versions of QUIC than 1; does a MsgTrans server run there?", retriable=False
+        )
     if frame_type is None:
         error = verdict(code, frame_type, reason)
         return ConnectError(f"{uri} closed the connection at once: {error or 'it may be full or stopping'}")
@@ -101,6 +107,12 @@ def connect_failed(uri: str, code: int, frame_type: int | None, reason: str) -> 
         return ProtocolRefusedError(
             f"{uri} takes none of the application protocols that we offer; see alpn: Rust servers 1.x want none, "
             "from 2.0 on msgtrans/1",
+            retriable=False,
+        )
+    if alert in _CERTIFICATE and reason == _UNACCEPTABLE:
+        return ConnectError(
+            f"the certificate of {uri} is not trusted: it is for another name, out of date, or an authority's own "
+            "instead of a server's; see server_name",
             retriable=False,
         )
     if alert in _CERTIFICATE:
