@@ -10,17 +10,19 @@ import asyncio
 from collections import Counter
 from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import msgspec
 
 from artemis.discovery.filters import make_filters
 from artemis.registry import Cut
 from artemis.server.admin import AdminGuard, admin_guard, readable_by_others
-from artemis.server.claim import Claim, take
+from artemis.server.certificates import Certificates
+from artemis.server.claim import Claim, Wanted, take
 from artemis.server.clock import now_ms, wall_ms
 from artemis.server.config import ServeConfig, own_url
 from artemis.server.describe import describe
-from artemis.server.doors import Doors
+from artemis.server.doors import Doors, Secured
 from artemis.server.gate import Gate
 from artemis.server.http.limits import HttpLimits
 from artemis.server.identity import Identified, identify
@@ -66,14 +68,17 @@ class NodeServer:
         self._limits, self._websocket_limits = limits, websocket_limits
         #: Asked about every request by all doors; `configure` changes the limits while it serves.
         self.gate = Gate(rate_limits(config))
-        #: Where it listens: host and port.
+        #: Where it listens: host and port; and without TLS, if it does both.
         self.address = (config.host, config.port)
+        self.plain_address: tuple[str, int] | None = None
         self.node: Node
         self.doors: Doors
         #: The snapshots of a node with a data directory.
         self.persistence: Persistence | None = None
         #: Replica and links of a node with peers.
         self.cluster: Clustered | None = None
+        #: What a node with a certificate serves with.
+        self.certificates: Certificates | None = None
         self._claim: Claim | None = None
         self._ticks: Ticks
         #: Set when an operator lets the node leave its cluster for good; whoever runs it then calls `stop`.
@@ -85,8 +90,13 @@ class NodeServer:
     @property
     def url(self) -> str:
         """The address as a URL."""
-        host, port = self.address
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return _url(self._config.scheme, self.address)
+
+    @property
+    def further_urls(self) -> list[str]:
+        """What else it listens on, as URLs: without TLS, and for QUIC."""
+        further = [] if self.plain_address is None else [_url("http", self.plain_address)]
+        return further + ([_url("quic", self.address)] if self._config.serves_quic else [])
 
     @property
     def config(self) -> ServeConfig:
@@ -126,16 +136,19 @@ class NodeServer:
         """Take the data directory and the address; nothing is read, written or answered yet. Done by `start` otherwise.
 
         Another process that is about to leave them is waited for. Can be cancelled, and then has taken nothing. Raises
-        `DataDirectoryError` and `ListenError`.
+        `DataDirectoryError`, `ListenError` and `CertificateError`.
         """
         config = self._config
-        self._claim = await take(config.data_dir, config.host, config.port, self._accept)
+        self.certificates = self._read_certificate()
+        tls = None if self.certificates is None else self.certificates.tls
+        wanted = Wanted(config.host, config.port, tls, config.plain_port, udp=config.serves_quic)
+        self._claim = await take(config.data_dir, wanted, self._accept)
 
     async def start(self) -> None:
         """Claim, make the node and serve.
 
-        Raises `ListenError` when the address cannot be had, `DataDirectoryError` when the data directory and
-        `AdminTokenError` when the token file cannot be used.
+        Raises `ListenError` when the address cannot be had, `DataDirectoryError` when the data directory,
+        `AdminTokenError` when the token file and `CertificateError` when the certificate cannot be used.
         """
         guard = self._admin_guard()
         if self._claim is None:
@@ -151,14 +164,14 @@ class NodeServer:
         claim = self._claim
         if claim is None:
             raise RuntimeError("claim first")
-        self.address = claim.address
+        self.address, self.plain_address = claim.address, claim.plain_address
         # What is known from before: who this node is, and what its last snapshot holds.
         identity, saved = self._remember(claim)
         self.node = self._make_node(identity, saved)
         preserve(self, self._config)
         recognise(self, self._config)
         # All that stands around the node; nothing of it answers or asks anybody yet.
-        self.doors = self._make_doors(guard)
+        self.doors = self._make_doors(guard, claim)
         self._join()
         self.node.about = describe(
             self._config,
@@ -172,7 +185,8 @@ class NodeServer:
         # Time first, then callers, then other nodes, and snapshots of what comes of it.
         self._ticks = Ticks(self.node, self.doors, self.cluster, self.persistence, self._log)
         self._ticks.start()
-        await claim.listener.start_serving()
+        await self.doors.start()
+        await claim.start_serving()
         if self.cluster is not None:
             self.cluster.start()
         if self.persistence is not None:
@@ -185,7 +199,7 @@ class NodeServer:
         self._log.info("node draining")
         self.node.drain(now_ms())
         if self._claim is not None:
-            self._claim.listener.close()
+            self._claim.close()
         self.doors.drain()
         if self.cluster is not None:
             await self.cluster.stop(leaving=self.leaving.is_set())
@@ -214,6 +228,15 @@ class NodeServer:
         if file is not None and readable_by_others(file):
             self._log.warning("admin token readable by others", file=str(file), advice="chmod 600 it")
         return guard
+
+    def _read_certificate(self) -> Certificates | None:
+        certificate, key = self._config.tls_certificate_file, self._config.tls_key_file
+        if certificate is None or key is None:
+            return None
+        certificates = Certificates(certificate, key, self._log)
+        if readable_by_others(key):
+            self._log.warning("TLS key readable by others", file=str(key), advice="chmod 600 it")
+        return certificates
 
     def _remember(self, claim: Claim) -> tuple[NodeIdentity, Saved | None]:
         """Return who this node is, and what it knew when it was here last."""
@@ -258,7 +281,10 @@ class NodeServer:
             wall=wall_ms(),
         )
 
-    def _make_doors(self, guard: AdminGuard) -> Doors:
+    def _make_doors(self, guard: AdminGuard, claim: Claim) -> Doors:
+        secured = None
+        if self.certificates is not None:
+            secured = Secured(self.certificates, claim.udp, offered_port(self.node.identity.url, self.address[1]))
         return Doors(
             self.node,
             self._config,
@@ -268,6 +294,7 @@ class NodeServer:
             limits=self._limits,
             websocket_limits=self._websocket_limits,
             report=self._report,
+            secured=secured,
         )
 
     def _join(self) -> None:
@@ -313,3 +340,15 @@ class NodeServer:
 
     def _report(self, operation: str, trace: str) -> None:
         self._log.error("operation failed", operation=operation, trace=trace)
+
+
+def offered_port(url: str, port: int) -> int:
+    """The port of UDP that a node tells its clients of: they know the node by its URL, so that is where the number is
+    looked for; `port` is the one that it listens on."""
+    parts = urlsplit(url)
+    return (parts.port or 443) if parts.scheme == "https" else port
+
+
+def _url(scheme: str, address: tuple[str, int]) -> str:
+    host, port = address
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

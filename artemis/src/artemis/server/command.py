@@ -13,6 +13,7 @@ import typer
 
 from artemis.server.admin import AdminTokenError, is_loopback
 from artemis.server.app import NodeServer
+from artemis.server.certificates import CertificateError
 from artemis.server.claim import ListenError
 from artemis.server.cluster_files import ClusterFileError
 from artemis.server.collector import Collector, settle
@@ -31,6 +32,10 @@ class EndedError(Exception):
     """A node that served has to end; the text says why and what to do."""
 
 
+#: What keeps a node from starting, or from going on, with a sentence that says what to do.
+_UNUSABLE = (ListenError, CertificateError, DataDirectoryError, AdminTokenError, ClusterFileError, EndedError)
+
+
 def serve(
     *,
     config: Annotated[Path | None, typer.Option(help="TOML file with these options as keys.")] = None,
@@ -38,7 +43,8 @@ def serve(
 ) -> None:
     """Run a registry node until SIGTERM or Ctrl-C.
 
-    Prints `listening http://HOST:PORT` first. Every option can also stand in the TOML file (`lease-ttl = 10`) or in
+    Prints `listening http://HOST:PORT` first; with a certificate that is `https://`, and behind it stand the URLs of a
+    port without TLS and of QUIC. Every option can also stand in the TOML file (`lease-ttl = 10`) or in
     the environment (ARTEMIS_SERVE_LEASE_TTL=10); flags win over the environment, the environment over the file. The
     file is read again when it changes and on SIGHUP; `artemis config show` tells which options that holds for.
     """
@@ -51,7 +57,7 @@ def serve(
     configure_logging(settings.log_level, settings.log_format)
     try:
         _run(settings, config, flags, seen)
-    except (ListenError, DataDirectoryError, AdminTokenError, ClusterFileError, EndedError) as error:
+    except _UNUSABLE as error:
         typer.echo(f"artemis serve: {error}", err=True)
         raise typer.Exit(1) from error
 
@@ -94,8 +100,13 @@ def _on_hangup(loop: asyncio.AbstractEventLoop, react: Callable[[], None]) -> No
 
 async def _serve(settings: ServeConfig, file: Path | None, flags: Mapping[str, object], seen: FileState) -> None:
     loop = asyncio.get_running_loop()
-    stop, hangup = asyncio.Event(), asyncio.Event()
-    _on_hangup(loop, hangup.set)
+    stop, hangup, renew = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    def hung_up() -> None:
+        hangup.set()
+        renew.set()
+
+    _on_hangup(loop, hung_up)
     for number in (signal.SIGTERM, signal.SIGINT):
         try:
             loop.add_signal_handler(number, stop.set)
@@ -109,7 +120,7 @@ async def _serve(settings: ServeConfig, file: Path | None, flags: Mapping[str, o
     settle()
     await server.start()
     # Machines wait for this line, so it comes before any line of the log.
-    sys.stdout.write(f"listening {server.url}\n")
+    sys.stdout.write(f"listening {' '.join([server.url, *server.further_urls])}\n")
     sys.stdout.flush()
     identity = server.node.identity
     log.info(
@@ -131,13 +142,16 @@ async def _serve(settings: ServeConfig, file: Path | None, flags: Mapping[str, o
     for sentence in unknown_variables():
         log.warning("variable ignored", reason=sentence)
     collector = Collector(loop, lambda: len(server.node.registry))
-    following = loop.create_task(follow(server, file, flags, hangup, log, seen))
+    following = [loop.create_task(follow(server, file, flags, hangup, log, seen))]
+    if server.certificates is not None:
+        following.append(loop.create_task(server.certificates.follow(renew)))
     try:
         await _either(stop, server.leaving, server.failing)
     finally:
         collector.stop()
-        following.cancel()
-        await asyncio.wait([following])
+        for task in following:
+            task.cancel()
+        await asyncio.wait(following)
         await server.stop()
     if server.failure:
         raise EndedError(server.failure)

@@ -23,9 +23,10 @@ from pydantic_settings import (
 
 from artemis.discovery.filters import make_filters
 from artemis.registry.leases import SHARE_PERCENT, SMALLEST_PRESERVED
-from artemis.server.cluster_options import EXCHANGE_ROUNDS, ClusterOptions
+from artemis.server.cluster_options import EXCHANGE_ROUNDS
 from artemis.server.option_words import complaints, separated, word
 from artemis.server.rate_limit import LIMITERS, limiter, read_limits
+from artemis.server.tls_options import TlsOptions
 
 #: Unreserved characters only, so that no client spells it in another way.
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+){1,8}")
@@ -45,7 +46,7 @@ class Given(NamedTuple):
     place: str
 
 
-class ServeConfig(ClusterOptions):
+class ServeConfig(TlsOptions):
     """Options of `artemis serve`.
 
     Sizes are bytes, times seconds. Unknown names in a file are refused, so that a misspelt option is not silently the
@@ -96,7 +97,9 @@ class ServeConfig(ClusterOptions):
         json_schema_extra={"word": "filter"},  # a flag that is repeated names one each time
     )
     max_body_size: int = Field(8 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024, description="Bytes of one request.")
-    max_connections: int = Field(15_000, ge=1, description="Open connections; further ones are closed at once.")
+    max_connections: int = Field(
+        15_000, ge=1, description="Open connections, those of QUIC counted apart; further ones are closed at once."
+    )
     rate_limits: bool = Field(True, description="Refuse requests above the limits that follow (spec 11).")
     rate_limit_registry: int = Field(
         limiter("registry").default,
@@ -235,6 +238,7 @@ class ServeConfig(ClusterOptions):
 
     @model_validator(mode="after")
     def _check_with_others(self) -> Self:
+        self.check_tls()
         self.check_cluster()
         self._check_cluster_times()
         return self
@@ -397,4 +401,4 @@ def own_url(config: ServeConfig, port: int) -> str:
     host = config.own_host
     if ":" in host:
         host = f"[{host}]"
-    return f"http://{host}:{port}{config.path_prefix}"
+    return f"{config.scheme}://{host}:{port}{config.path_prefix}"

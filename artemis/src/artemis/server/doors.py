@@ -1,4 +1,5 @@
-"""The doors of a node, all behind one port: HTTP, WebSocket and MsgTrans. How they are made, counted and closed.
+"""The doors of a node: HTTP, WebSocket and MsgTrans, all behind one port, and MsgTrans over QUIC beside it, on UDP. How
+they are made, counted and closed.
 
 A new way in is made here. Not here: when they open and close (`app`), and what each of them does (`http`, `websocket`,
 `binary`).
@@ -9,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -22,6 +23,7 @@ from artemis.server.http.door import HttpDoor
 from artemis.server.http.limits import HttpLimits
 from artemis.server.http.pages import Pages
 from artemis.server.http.routes import Routes
+from artemis.server.quic_door import QuicDoor
 from artemis.server.websocket.door import WebSocketDoor
 from artemis.server.websocket.heartbeats import Heartbeats
 from artemis.server.websocket.limits import WebSocketLimits
@@ -31,8 +33,11 @@ from msgtrans.adapters.unified_port import UnifiedPort
 from msgtrans.config import WebSocketServerConfig
 
 if TYPE_CHECKING:
+    import socket
+
     from artemis.cluster.mesh.accepting import Reception
     from artemis.server.admin import AdminGuard
+    from artemis.server.certificates import Certificates
     from artemis.server.config import ServeConfig
     from artemis.server.gate import Gate
     from artemis.server.metrics import Metrics
@@ -40,8 +45,18 @@ if TYPE_CHECKING:
 
 #: Seconds without a packet after which a MsgTrans session ends.
 _SESSION_IDLE = 300.0
-#: The doors, as statistics name them.
+#: The doors, as statistics name them; the last one is there with a certificate only.
 _NAMES = ("http", "websocket", "msgtrans")
+_QUIC = "quic"
+
+
+class Secured(NamedTuple):
+    """What doors have with a certificate: sockets to speak QUIC on, none for no QUIC, and the port to tell clients
+    of."""
+
+    certificates: Certificates
+    bound: Sequence[socket.socket]
+    offer: int
 
 
 class Doors:
@@ -50,6 +65,7 @@ class Doors:
 
     `gate` and `guard` are asked about every request, `report` is told what failed: the operation and the traceback.
     `limits` and `websocket_limits` bound connections; the limit of bodies and messages comes from `config`.
+    With `secured`, connections of `accept` may be inside TLS, and `start` opens the door for QUIC.
     `counters` are what was turned away and `requests` what was answered, by door.
     """
 
@@ -64,6 +80,7 @@ class Doors:
         limits: HttpLimits | None,
         websocket_limits: WebSocketLimits | None,
         report: Callable[[str, str], None],
+        secured: Secured | None = None,
     ) -> None:
         self._node, self._config, self._gate, self._guard, self._report = node, config, gate, guard, report
         self._loop = asyncio.get_running_loop()
@@ -71,11 +88,20 @@ class Doors:
         self._websocket_limits = msgspec.structs.replace(
             websocket_limits or WebSocketLimits(), message_size=config.max_body_size
         )
-        self.counters: dict[str, Counter[str]] = {name: Counter() for name in _NAMES}
-        self.requests: dict[str, Counter[str]] = {name: Counter() for name in _NAMES}
+        names = (*_NAMES, _QUIC) if secured is not None and secured.bound else _NAMES
+        self.counters: dict[str, Counter[str]] = {name: Counter() for name in names}
+        self.requests: dict[str, Counter[str]] = {name: Counter() for name in names}
+        self._secured = secured
+        self._offer = secured.offer if secured is not None and secured.bound else None
         self._reception: Reception | None = None
         self.http = self._make_http(metrics)
-        self.msgtrans, self.binary = self._make_msgtrans()
+        self.msgtrans = TransportServer(session=self._session(), max_connections=config.max_connections)
+        self.binary = self._make_binary("msgtrans", self.msgtrans)
+        self.quic: QuicDoor | None = None
+        self._over_quic: BinaryDoor | None = None
+        if secured is not None and secured.bound:
+            self.quic = QuicDoor(secured.certificates, secured.bound, self._session(), config.max_connections)
+            self._over_quic = self._make_binary(_QUIC, self.quic.server)
         self.websocket = self.http.websocket = self._make_websocket()
         node.stream.clock, node.stream.later = self._loop.time, self._loop.call_soon
         self._port = UnifiedPort(
@@ -88,6 +114,11 @@ class Doors:
 
     # -- what comes in
 
+    async def start(self) -> None:
+        """Let in what does not come by `accept`. Raises `CertificateError`."""
+        if self.quic is not None:
+            await self.quic.start()
+
     def accept(self) -> asyncio.BaseProtocol:
         """Return what speaks on a new connection."""
         return self._port()
@@ -97,10 +128,15 @@ class Doors:
         self._reception = reception
         self.binary.mesh = reception.answer
         self.msgtrans.on_message(reception.take)
+        if self.quic is not None and self._over_quic is not None:  # nodes do not meet there, which they are told
+            self._over_quic.mesh = reception.answer
+            self.quic.server.on_message(reception.take)
 
     def bound_connections(self, limit: int) -> None:
         """Let at most `limit` connections be open; those that are stay."""
         self.msgtrans.max_connections = self._port.max_connections = limit
+        if self.quic is not None:
+            self.quic.bound_connections(limit)
 
     def tick(self) -> None:
         """Let a second pass."""
@@ -112,7 +148,8 @@ class Doors:
     @property
     def telling(self) -> bool:
         """Whether subscribers are being told of changes at this moment."""
-        return bool(self.websocket.telling or self.binary.subscriptions.pushing)
+        over_quic = self._over_quic is not None and self._over_quic.subscriptions.pushing
+        return bool(self.websocket.telling or self.binary.subscriptions.pushing or over_quic)
 
     def open_connections(self) -> dict[str, int]:
         """Return how many connections are open, by door."""
@@ -120,7 +157,21 @@ class Doors:
             "http": self.http.open_connections,
             "websocket": self.websocket.open_connections,
             "msgtrans": self.msgtrans.stats().connections_open,
+            **({} if self.quic is None else {_QUIC: self.quic.open_connections}),
         }
+
+    def sessions(self) -> Mapping[str, int]:
+        """Return what became of all MsgTrans sessions, and of handshakes of TLS."""
+        everything = [self.msgtrans.stats()]
+        if self._secured is not None:
+            everything.append(self._secured.certificates.tls.counters)
+        if self.quic is not None:
+            everything.append(self.quic.server.stats())
+        found: Counter[str] = Counter()
+        for counters in map(msgspec.structs.asdict, everything):
+            for name in counters:
+                found[name] += counters[name]
+        return found
 
     def connections(self) -> Mapping[str, int]:
         """Return what became of all connections of the port."""
@@ -134,10 +185,13 @@ class Doors:
         self._port.close()
         self.http.drain()
         self.websocket.drain()
+        if self.quic is not None:
+            self.quic.drain()
 
     async def wait_closed(self) -> None:
         """Wait until what is under way has ended; for as long as that takes."""
-        await self.msgtrans.stop()
+        ending = [self.msgtrans.stop()] if self.quic is None else [self.msgtrans.stop(), self.quic.stop()]
+        await asyncio.gather(*ending)
         await self.http.wait_closed()
         await self.websocket.wait_closed()
 
@@ -160,31 +214,40 @@ class Doors:
             self.requests["http"],
             self._gate,
             self._guard,
+            offer=self._offer,
         )
         pages = Pages(self._node, metrics, now_ms, prefix)
         application = Application(calls, routes, pages.table(), counters)
         return HttpDoor(calls, routes, application, self._limits, counters, self._loop)
 
-    def _make_msgtrans(self) -> tuple[TransportServer, BinaryDoor]:
-        size = self._limits.body_size
-        server = TransportServer(
-            session=SessionConfig(codec=CodecOptions(max_inflated_size=size), idle_timeout=_SESSION_IDLE),
-            max_connections=self._config.max_connections,
-        )
+    def _session(self) -> SessionConfig:
+        """What holds for MsgTrans sessions."""
+        return SessionConfig(codec=CodecOptions(max_inflated_size=self._limits.body_size), idle_timeout=_SESSION_IDLE)
+
+    def _make_binary(self, name: str, server: TransportServer) -> BinaryDoor:
+        """Let `server` answer; `name` is the door that it is counted as."""
         door = BinaryDoor(
             self._node,
             now_ms,
             self._report,
-            self.counters["msgtrans"],
-            self.requests["msgtrans"],
-            max_body_size=size,
+            self.counters[name],
+            self.requests[name],
+            max_body_size=self._limits.body_size,
             max_answer_size=server.config.codec.max_payload_size,
             gate=self._gate,
             guard=self._guard,
+            offer=self._offer,
         )
         server.on_request(door)
-        server.on_disconnect(self._ended)
-        return server, door
+
+        @server.on_disconnect
+        def ended(session: Session, reason: CloseReason) -> None:
+            """A session is gone."""
+            door.subscriptions.ended(session, reason)
+            if self._reception is not None:
+                self._reception.ended(session)
+
+        return door
 
     def _make_websocket(self) -> WebSocketDoor:
         node, counters = self._node, self.counters["websocket"]
@@ -204,9 +267,3 @@ class Doors:
             loop=self._loop,
             prefix=self._config.path_prefix,
         )
-
-    def _ended(self, session: Session, reason: CloseReason) -> None:
-        """A MsgTrans session is gone."""
-        self.binary.subscriptions.ended(session, reason)
-        if self._reception is not None:
-            self._reception.ended(session)

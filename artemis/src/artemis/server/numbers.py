@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def numbers(node: Node, doors: Doors, gate: Gate, persistence: Persistence | None, pauses: int) -> Snapshot:
     """Collect them. `pauses` is how often the node stood still."""
-    sessions = msgspec.structs.asdict(doors.msgtrans.stats())
+    sessions = dict(doors.sessions())
     del sessions["connections_open"]
     stats = node.stats()
     return Snapshot(

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from artemis.testing.links import BACK, CUT, FINE, FORTH, Line, LinkProxy, Weather, caller_of_mesh
-from artemis.testing.node import NodeFailedError, OptionValue, RunningNode, arguments_of
+from artemis.testing.node import NodeFailedError, OptionValue, RunningNode, arguments_of, unverified
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -117,9 +117,9 @@ def nodes_known_to(url: str) -> set[str]:
 
 
 def _post(url: str) -> Mapping[str, object]:
-    request = urllib.request.Request(url, b"{}", {"Content-Type": "application/json"})  # noqa: S310 - http only
+    request = urllib.request.Request(url, b"{}", {"Content-Type": "application/json"})  # noqa: S310 - http(s)
     try:
-        with urllib.request.urlopen(request, timeout=5.0) as response:  # noqa: S310 - http only
+        with urllib.request.urlopen(request, timeout=5.0, context=unverified()) as response:  # noqa: S310 - http(s)
             found: Mapping[str, object] = json.load(response)
             return found
     except (urllib.error.URLError, OSError, ValueError):
@@ -161,7 +161,9 @@ def running_cluster_sync(
         proxies = [stack.enter_context(LinkProxy(who=caller_of_mesh)) for _ in range(count if linked else 0)]
         places = [("127.0.0.1", stack.enter_context(_held_port())) for _ in range(0 if machines else count)]
         places += [(machine.address, _PORT) for machine in machines]
-        urls = [proxy.url for proxy in proxies] or [f"http://{host}:{port}" for host, port in places]
+        scheme = "https" if "tls_certificate_file" in options else "http"
+        proxied = [proxy.url.replace("http", scheme, 1) for proxy in proxies]
+        urls = proxied or [f"{scheme}://{host}:{port}" for host, port in places]
         nodes: list[RunningNode] = []
         for n, (host, port) in enumerate(places):
             own: dict[str, OptionValue] = {**options, "host": host, "port": port, "peers": ",".join(urls)}

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -56,9 +57,10 @@ class RunningNode:
         self._environment = dict(environment or {})
         self._paused = False
         self._listening = threading.Event()
+        self._also: dict[str, str] = {}
         self._output: deque[str] = deque(maxlen=50)
         self.url = ""
-        """The node's address, ``http://HOST:PORT``."""
+        """The node's address, ``http://HOST:PORT``, or ``https://HOST:PORT`` if it has a certificate."""
         self.process = self._start()
         """The node's process; a new one after `restart`."""
 
@@ -71,6 +73,16 @@ class RunningNode:
     def port(self) -> int:
         """The port of ``url``."""
         return int(self.url.rpartition(":")[2])
+
+    @property
+    def plain_url(self) -> str:
+        """Where a node with a certificate can be reached without TLS, empty where it cannot."""
+        return self._also.get("http", "")
+
+    @property
+    def quic_url(self) -> str:
+        """Where MsgTrans over QUIC is served, ``quic://HOST:PORT``, empty for nowhere."""
+        return self._also.get("quic", "")
 
     def wait_ready(self, timeout: float = START_TIMEOUT) -> None:
         """Wait until the node serves; ``NodeFailedError`` after ``timeout`` seconds or when it ended."""
@@ -116,6 +128,8 @@ class RunningNode:
         if self.process.poll() is None:
             raise RuntimeError("the node is running; kill() or stop() it first")
         self._arguments[self._arguments.index("--port") + 1] = str(self.port)
+        if "--plain-port" in self._arguments:
+            self._arguments[self._arguments.index("--plain-port") + 1] = self.plain_url.rpartition(":")[2]
         self._listening.clear()
         self.process = self._start()
         self.wait_ready()
@@ -141,12 +155,14 @@ class RunningNode:
             for line in lines:
                 self._output.append(line.rstrip())
                 if line.startswith("listening "):
-                    self.url = line.split()[1]
+                    _, self.url, *further = line.split()
+                    self._also = {url.partition("://")[0]: url for url in further}
                     self._listening.set()
 
     def _answers(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/health/ready", timeout=2.0) as response:  # noqa: S310 - http only
+            url = f"{self.url}/health/ready"
+            with urllib.request.urlopen(url, timeout=2.0, context=unverified()) as response:  # noqa: S310 - http(s)
                 return bool(response.status == 200)
         except (urllib.error.URLError, OSError):
             return False
@@ -155,6 +171,14 @@ class RunningNode:
         code = self.process.wait()
         self._reader.join()
         return code
+
+
+def unverified() -> ssl.SSLContext:
+    """Return what reaches a node that was started here, whatever its certificate: whether it serves is the question."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def arguments_of(options: Mapping[str, OptionValue]) -> list[str]:

@@ -30,7 +30,7 @@ from artemis.model.responses import BAD_REQUEST, INTERNAL_SERVICE_ERROR, RATE_LI
 from artemis.model.wire import WireStruct
 from artemis.server.admin import AdminGuard, Denial
 from artemis.server.batches import SMALL_BODY, Call, is_large, read_and_call
-from artemis.server.binary.headers import MSGPACK_HEADER, PositionHeaders, named_format, option
+from artemis.server.binary.headers import MSGPACK_HEADER, PositionHeaders, named_format, offer_headers, option
 from artemis.server.binary.subscriptions import CONFIRM, MAX_REQUEST, NAMES, Subscriptions
 from artemis.server.gate import Gate
 from artemis.server.node import Node
@@ -58,7 +58,8 @@ class BinaryDoor:
     `now` gives the node's monotonic milliseconds. `report` is told of exceptions that no handler expected, as
     (operation name, traceback text). `counters` counts what went wrong, by name, `requests` all requests by operation.
     `max_body_size`: bytes of a request. `max_answer_size`: bytes that fit into one packet. `gate` refuses requests
-    above the rate limits, `guard` operations of operators. `subscriptions` are to be told of sessions that end.
+    above the rate limits, `guard` operations of operators. `offer` is the port of UDP where the node speaks QUIC, which
+    clients are told of, None for nowhere. `subscriptions` are to be told of sessions that end.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class BinaryDoor:
         max_answer_size: int,
         gate: Gate,
         guard: AdminGuard,
+        offer: int | None = None,
         operations: tuple[Operation, ...] = OPERATIONS,
     ) -> None:
         self._node = node
@@ -87,6 +89,7 @@ class BinaryDoor:
         #: Answers what nodes of a cluster ask each other; None on a node that is in none.
         self.mesh: Callable[[Context], bytes] | None = None
         self._position = PositionHeaders(node)
+        self._offers = offer_headers(offer)
         self.subscriptions = Subscriptions(node, counters)
         self._calls = {operation.code: Call.of(operation, node) for operation in operations}
         self._operations = {operation.code: operation for operation in operations}
@@ -171,6 +174,8 @@ class BinaryDoor:
             return self._refuse(_TOO_LARGE_ANSWER, packed=packed)
         if operation.shows_data:
             return Reply(answer, ext_header=self._shown(operation, response, packed=packed))
+        if operation.offers:
+            return Reply(answer, ext_header=self._offers[packed])
         return Reply(answer, ext_header=MSGPACK_HEADER) if packed else answer
 
     def _shown(self, operation: Operation, response: object, *, packed: bool) -> bytes:

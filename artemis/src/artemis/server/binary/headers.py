@@ -28,6 +28,14 @@ def option(header: bytes, wanted: bytes) -> bytes | None:
     return None
 
 
+def offer_headers(port: int | None) -> tuple[bytes, bytes]:
+    """The ext headers of answers that tell where QUIC is spoken, None for nowhere: in JSON, and in MessagePack."""
+    if port is None:
+        return b"", MSGPACK_HEADER
+    offer = b"quic=%d" % port
+    return offer, MSGPACK_HEADER + b";" + offer
+
+
 class PositionHeaders:
     """Ext headers of answers that show data: which data, how old it is, and how many nodes that leaves
     out because they are missing (design 6). Made anew when that changes."""

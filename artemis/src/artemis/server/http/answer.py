@@ -54,6 +54,11 @@ def position_fields(position: Position) -> tuple[tuple[bytes, bytes], ...]:
     return (*told, (b"Artemis-Missing-Nodes", b"%d" % missing)) if missing else told
 
 
+def offer_fields(port: int) -> tuple[tuple[bytes, bytes], ...]:
+    """What tells that MsgTrans is spoken over QUIC at a port of UDP (RFC 7838)."""
+    return ((b"Alt-Svc", b'msgtrans%%2F1=":%d"' % port),)
+
+
 class Answer(msgspec.Struct, gc=False):
     """Status, body and the header fields beyond type, length and CORS.
 

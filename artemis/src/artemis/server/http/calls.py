@@ -20,7 +20,7 @@ from artemis.model.responses import INTERNAL_SERVICE_ERROR, SUCCESS, failure
 from artemis.server.admin import AdminGuard
 from artemis.server.batches import SMALL_BODY, Call, call_in_slices, is_large, read_and_call
 from artemis.server.gate import Gate
-from artemis.server.http.answer import Answer, Position, not_done, problem
+from artemis.server.http.answer import Answer, Position, not_done, offer_fields, problem
 from artemis.server.http.head import RequestHead
 from artemis.server.http.inflate import GzipError, TooLargeError, inflate_steps
 from artemis.server.http.polls import Polls
@@ -60,7 +60,8 @@ class Calls:
     `now` gives the node's monotonic milliseconds; `body_limit` bounds a body in bytes, unpacked; `report` is told of
     exceptions that no handler expected, as (operation name, traceback text). `counters` counts what went wrong, by
     name, `requests` all requests by operation. `gate` refuses requests above the rate limits; the `caller` of a request
-    is the address of its peer. `guard` judges the tokens that bodies carry.
+    is the address of its peer. `guard` judges the tokens that bodies carry. `offer` is the port of UDP where the node
+    speaks QUIC, which clients are told of, None for nowhere.
     """
 
     def __init__(
@@ -73,7 +74,10 @@ class Calls:
         requests: Counter[str],
         gate: Gate,
         guard: AdminGuard | None = None,
+        *,
+        offer: int | None = None,
     ) -> None:
+        self._offer = () if offer is None else offer_fields(offer)
         self.node = node
         self.body_limit = body_limit
         self._now = now
@@ -111,7 +115,7 @@ class Calls:
             self._counters["bad_query"] += 1
             return problem(400, str(error))
         try:
-            return _encoded(operation, operation.call(self.node, request, now))
+            return self._answer(operation, operation.call(self.node, request, now))
         except Exception:  # noqa: BLE001 - whatever a handler does, the peer gets an answer and the log the trace
             return self._failed(operation)
 
@@ -154,9 +158,16 @@ class Calls:
         if is_large(request):
             return self._call_steps(operation, call, request)
         try:
-            return _encoded(operation, call.whole(request, now))
+            return self._answer(operation, call.whole(request, now))
         except Exception:  # noqa: BLE001 - whatever a handler does, the peer gets an answer and the log the trace
             return self._failed(operation)
+
+    def _answer(self, operation: Operation, response: object) -> Outcome:
+        """The JSON of a response, with how else the node can be reached if the operation tells that."""
+        outcome = _encoded(operation, response)
+        if operation.offers and self._offer and isinstance(outcome, bytes):
+            return Answer(200, outcome, self._offer)
+        return outcome
 
     def _unpack_and_answer(self, operation: Operation, call: Call, packed: bytes) -> Steps:
         try:
@@ -171,7 +182,8 @@ class Calls:
         if len(body) > self.body_limit:
             return self._too_large()
         try:
-            return _encoded(operation, (yield from read_and_call(operation, call, body, self._now)))
+            response = yield from read_and_call(operation, call, body, self._now)
+            return self._answer(operation, response)
         except MalformedBody as error:
             return self._malformed(str(error))
         except Exception:  # noqa: BLE001 - whatever a handler does, the peer gets an answer and the log the trace

@@ -26,6 +26,7 @@ CLUSTER: tuple[Operation, ...] = (
         encode_msgpack=encode_msgpack,
         from_query=_query,
         limit=Limit(LIMITER, "up-registry-nodes"),
+        offers=True,
     ),
     Operation(
         code=49,
@@ -38,5 +39,6 @@ CLUSTER: tuple[Operation, ...] = (
         encode_msgpack=encode_msgpack,
         from_query=_query,
         limit=Limit(LIMITER, "up-discovery-nodes"),
+        offers=True,
     ),
 )

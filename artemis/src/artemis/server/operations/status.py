@@ -96,6 +96,7 @@ STATUS: tuple[Operation, ...] = (
         encode_json=encode,
         encode_msgpack=encode_msgpack,
         from_query=_node_query,
+        offers=True,
     ),
     _page(33, "status.cluster", "status/cluster.json", ClusterStatusResponse, status.cluster, "get-cluster"),
     _leases_page(34, "leases"),
