@@ -29,8 +29,10 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def listening(handle: Handle, context: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    """Serve with ``handle`` on a free port; the value is its address, host:port. Open connections end with it."""
+async def listening(
+    handle: Handle, context: ssl.SSLContext | None = None, *, host: str = "127.0.0.1", at: int = 0
+) -> AsyncIterator[str]:
+    """Serve with ``handle`` at a port, 0: a free one; the value is host:port. Open connections end with it."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -44,9 +46,9 @@ async def listening(handle: Handle, context: ssl.SSLContext | None = None) -> As
             tasks.discard(task)
             writer.transport.abort()
 
-    server = await asyncio.start_server(run, "127.0.0.1", 0, ssl=context)
+    server = await asyncio.start_server(run, host, at, ssl=context)
     try:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield f"{host}:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
         for _ in range(3):
@@ -111,10 +113,12 @@ class Wire:
 
 
 @contextlib.asynccontextmanager
-async def wired(port: int, context: ssl.SSLContext | None = None) -> AsyncIterator[Wire]:
-    """Stand before the node at ``port``, inside TLS with ``context``."""
+async def wired(
+    port: int, context: ssl.SSLContext | None = None, *, host: str = "127.0.0.1", at: int = 0
+) -> AsyncIterator[Wire]:
+    """Stand before the node at ``port``, inside TLS with ``context``; at the port ``at``, or a free one."""
     wire = Wire(port)
-    async with listening(wire.pass_on, context) as address:
+    async with listening(wire.pass_on, context, host=host, at=at) as address:
         wire.url = f"{'https' if context else 'http'}://{address}"
         yield wire
 

@@ -348,3 +348,30 @@ async def test_cancelling_the_opening_leaves_nothing_open(kind: LinkKind) -> Non
             await asyncio.wait([opening])
             await gone.wait()
     assert opening.cancelled()
+
+
+async def test_a_link_that_is_replaced_brings_the_answers_that_are_on_their_way_and_pushes_no_more() -> None:
+    """It may be closed when the last call has ended."""
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def reply(context: Context) -> bytes:
+        if context.biz_type != CONFIRM:
+            asked.set()
+            await answer.wait()
+            await context.session.send(b'{"serviceId":"orders","changes":[]}', biz_type=PUSH)
+        return b'{"responseStatus":{"status":"success"}}'
+
+    async with TransportServer(tcp="127.0.0.1:0") as server:
+        server.on_request(reply)
+        async with linked(f"http://{server.addresses[0]}") as (link, pushes):
+            call = asyncio.ensure_future(link.call("status/node.json", b"{}", 20.0))
+            await asked.wait()
+            ending = asyncio.ensure_future(link.finish())
+            done, _ = await asyncio.wait({ending}, timeout=0)
+            assert not done
+            answer.set()
+            await ending
+            assert b"success" in (await call).body
+            assert (await link.confirm()).cursor is None
+            assert [] == pushes
+            await link.finish()
