@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgtrans.adapters import listening
-from msgtrans.adapters.stream import keep_alive, limit_unsent
+from msgtrans.adapters.telling import keep_alive, limit_unsent
 from msgtrans.config import Address, parse_address
 from msgtrans.errors import ConnectError, TransportTimeoutError
 from msgtrans.tls import ServerTls, client_context, refusal

@@ -2,27 +2,26 @@
 
 Reads go into a buffer that all connections share: a read is handled to the end before the next begins, and what must
 outlive it is copied. An idle connection therefore keeps no buffer at all.
-Not here: that buffer (`buffers`), listening and connecting (`adapters.tcp`).
+Not here: that buffer (`buffers`), what sockets are told (`telling`), listening and connecting (`adapters.tcp`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from msgtrans.adapters.buffers import READ_SIZE, buffer_pool, read_buffer
+from msgtrans.adapters.telling import keep_alive, limit_unsent, transport_address
 from msgtrans.codec import PacketDecoder
-from msgtrans.config import Address
 from msgtrans.errors import RemoteProtocolError, TransportConnectionError
 from msgtrans.tls import refusal
 
 if TYPE_CHECKING:
     from asyncio.trsock import TransportSocket
 
-    from msgtrans.config import SessionConfig
+    from msgtrans.config import Address, SessionConfig
     from msgtrans.errors import TransportError
     from msgtrans.link import HttpRequest
     from msgtrans.packet import Packet
@@ -376,32 +375,3 @@ class _GoneTransport(asyncio.Transport):
 
 
 _GONE: Final = _GoneTransport()
-
-
-def keep_alive(connection: socket.socket | TransportSocket, seconds: int) -> None:
-    """Let the system probe a peer that has been silent for `seconds`."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if hasattr(socket, "TCP_KEEPIDLE"):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
-
-
-def limit_unsent(connection: socket.socket | TransportSocket, size: int) -> None:
-    """Have the system take no more than `size` bytes ahead of what it can send, where it knows how."""
-    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, size)
-
-
-def transport_address(transport: asyncio.BaseTransport, which: str) -> Address | None:
-    """An end of a connection, "peername" or "sockname"; None where the system does not know it (any more)."""
-    try:
-        return socket_address(transport.get_extra_info(which))
-    except OSError:  # uvloop asks the system, and lets through what that says
-        return None
-
-
-def socket_address(name: object) -> Address | None:
-    match name:
-        case (str(host), int(port), *_):
-            return Address(sys.intern(host), port)  # connections from one host are many
-        case _:
-            return None

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, cast
 
-from msgtrans.adapters.stream import transport_address
+from msgtrans.adapters.telling import transport_address
 from msgtrans.adapters.websocket import handshake
 from msgtrans.adapters.websocket.connection import FULL, WebSocketConnection
 from msgtrans.adapters.websocket.deadlines import Deadlines
