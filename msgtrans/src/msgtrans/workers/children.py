@@ -1,4 +1,4 @@
-"""What a supervisor keeps for each worker process, and for each question of one.
+"""What a supervisor keeps for each worker process.
 
 Not here: what it does with them (`supervisor`).
 """
@@ -32,12 +32,7 @@ class Child:
         self.uris: list[str] = []
         self.asked_at: float | None = None  # for a report
 
-
-class Question:
-    """A worker wants to know of all. missing: lives whose reports are awaited."""
-
-    def __init__(self, child: Child, request: int, missing: set[int], until: float) -> None:
-        self.child = child
-        self.request = request
-        self.missing = missing
-        self.until = until
+    @property
+    def pid(self) -> int:
+        """Of its process, 0 without one."""
+        return self.process.pid if self.process is not None else 0

@@ -6,7 +6,7 @@
 `work` is a function, called in forked children, or an `Entry`, called in new interpreters; either gets a `WorkerLink`.
 SIGTERM and SIGINT end the workers gracefully, again or SIGQUIT at once; SIGHUP replaces them by new ones, or ends them
 when the terminal was closed; SIGTTIN and SIGTTOU add and remove one. Knows nothing of what the workers serve.
-Not here: what to do when (`plan`).
+Not here: what to do when (`plan`), and what all workers count together (`group`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ import msgspec
 
 from msgtrans.errors import ConfigurationError, WorkerError
 from msgtrans.workers import actions, processes
-from msgtrans.workers.children import Child, Question
+from msgtrans.workers.children import Child
+from msgtrans.workers.group import Together
 from msgtrans.workers.messages import (
     AskGroup,
     AskReport,
@@ -35,21 +36,18 @@ from msgtrans.workers.messages import (
     Bound,
     End,
     Failing,
-    Group,
     Grouped,
     Listen,
     Ready,
     Report,
     Rest,
     Rested,
-    WorkerState,
     frame,
     from_worker,
 )
 from msgtrans.workers.plan import Phase, Plan
 from msgtrans.workers.processes import Entry
 from msgtrans.workers.sockets import Listening
-from msgtrans.workers.totals import Totals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -59,7 +57,6 @@ if TYPE_CHECKING:
     from msgtrans.workers.messages import FromWorker, ToWorker
 
 READ: Final = 64 * 1024  # bytes
-SOON: Final = 0.5  # seconds to wait for the reports of all workers, when one asks for the group
 STUCK: Final = 1.0  # seconds a worker may leave its channel full before it counts as hanging
 logger = logging.getLogger("msgtrans.workers")
 
@@ -82,10 +79,8 @@ class Supervisor:
         self.config = config
         self._work = work
         self._ready = ready
-        self._totals: Totals[int] = Totals(gauges)
-        self._sums: Totals[float] = Totals()
+        self._gauges = frozenset(gauges)
         self._children: dict[int, Child] = {}
-        self._questions: list[Question] = []
         self._failure: str | None = None  # set at the end, empty when it was asked for
 
     def run(self) -> None:
@@ -95,8 +90,9 @@ class Supervisor:
         self._check()
         self._selector = selectors.DefaultSelector()
         self._listening = Listening(reuse_port=self.config.reuse_port)
-        self._began, self._started_at = time.monotonic(), time.time()
-        self._plan = Plan(self.config, self._began)
+        began = time.monotonic()
+        self._together = Together(self._gauges, began, time.time())
+        self._plan = Plan(self.config, began)
         self._has_terminal = processes.has_terminal()
         self._wake, self._waker = socket.socketpair()
         before = self._take_signals()
@@ -139,8 +135,8 @@ class Supervisor:
     def _turn(self) -> None:
         now = time.monotonic()
         wait = self._plan.next(now)
-        if self._questions:
-            wait = min(wait, max(self._questions[0].until - now, 0.0))
+        if (answer_in := self._together.wait(now)) is not None:
+            wait = min(wait, answer_in)
         numbers = b""
         events = self._selector.select(wait)
         for key, _ in events:
@@ -267,15 +263,11 @@ class Supervisor:
         self._lost(child, processes.words(code))
 
     def _lost(self, child: Child, how: str) -> None:
-        self._totals.keep(child.counters)
-        self._sums.keep(child.sums)
         del self._children[child.life]
         with suppress(KeyError):
             self._selector.unregister(child.channel)
         child.channel.close()
-        self._questions = [question for question in self._questions if question.child is not child]
-        for question in self._questions:
-            question.missing.discard(child.life)
+        self._together.ended(child)
         decided = self._plan.exited(child.life, how, time.monotonic(), started=child.process is not None)
         self._steer()  # first of all: until then connections queue at the empty place
         self._do(decided)
@@ -326,14 +318,11 @@ class Supervisor:
         now = time.monotonic()
         self._plan.heard(child.life, now)
         match message:
-            case Report(counters, sums, states):
-                child.counters, child.sums, child.states = counters, sums, states
-                child.reported, child.asked_at = now, None
-                for question in self._questions:
-                    question.missing.discard(child.life)
+            case Report():
+                self._together.reported(child, message, now)
             case Ready(uris, rests):
                 child.uris = uris
-                logger.info("worker %d is ready, process %d", child.place, self._pid(child))
+                logger.info("worker %d is ready, process %d", child.place, child.pid)
                 self._do(self._plan.ready(child.life, now, rests=rests))
             case Rested():
                 self._do(self._plan.rested(child.life, now))
@@ -342,7 +331,8 @@ class Supervisor:
             case Listen():
                 self._bind(child, message)
             case AskGroup(request):
-                self._ask_all(child, request, now)
+                for other in self._together.ask(child, request, self._children.values(), now):
+                    self._send(other.life, AskReport())
 
     def _bind(self, child: Child, message: Listen) -> None:
         if self._plan.stopping:
@@ -359,50 +349,10 @@ class Supervisor:
         """Have new connections go to the workers that serve."""
         self._listening.steer({life.place for life in self._plan.lives.values() if life.phase is Phase.READY})
 
-    def _ask_all(self, child: Child, request: int, now: float) -> None:
-        for other in self._children.values():
-            if other.asked_at is None and other.uris:
-                other.asked_at = now
-                self._send(other.life, AskReport())
-        missing = {
-            other.life
-            for other in self._children.values()
-            if other.asked_at is not None and now - other.asked_at < SOON  # later it is not waited for
-        }
-        self._questions.append(Question(child, request, missing, now + SOON))
-
     def _answer(self) -> None:
-        """Answer the questions for which all have reported, or that have waited long enough."""
         now = time.monotonic()
-        due = [question for question in self._questions if not question.missing or question.until <= now]
-        if not due:
-            return
-        self._questions = [question for question in self._questions if question not in due]
-        group = self._group(now)
-        for question in due:
-            self._send(question.child.life, Grouped(question.request, group))
-
-    def _group(self, now: float) -> Group:
-        children = sorted(self._children.values(), key=lambda child: (child.place, child.life))
-        return Group(
-            uptime=now - self._began,
-            started_at=self._started_at,
-            restarts=self._plan.restarts,
-            total=self._totals.sum(child.counters for child in children),
-            sums=self._sums.sum(child.sums for child in children),
-            workers=[
-                WorkerState(
-                    index=child.place,
-                    pid=self._pid(child),
-                    ready=bool(child.uris),
-                    uptime=now - child.started,
-                    reported=now - child.reported,
-                    counters=dict(child.counters),
-                    states=child.states,
-                )
-                for child in children
-            ],
-        )
-
-    def _pid(self, child: Child) -> int:
-        return child.process.pid if child.process is not None else 0
+        due = self._together.due(now)
+        if due:
+            group = self._together.group(self._children.values(), self._plan.restarts, now)
+            for question in due:
+                self._send(question.child.life, Grouped(question.request, group))
