@@ -358,7 +358,7 @@ async def test_a_link_that_is_replaced_brings_the_answers_that_are_on_their_way_
         if context.biz_type != CONFIRM:
             asked.set()
             await answer.wait()
-            await context.session.send(b'{"serviceId":"orders","changes":[]}', biz_type=PUSH)
+            await context.session.send(b'{"serviceId":"orders","cursor":"c","changes":[]}', biz_type=PUSH)
         return b'{"responseStatus":{"status":"success"}}'
 
     async with TransportServer(tcp="127.0.0.1:0") as server:
