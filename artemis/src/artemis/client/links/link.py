@@ -22,7 +22,7 @@ class LinkKind(Enum):
     """How a client hears of changes, the best first.
 
     - ``QUIC``: one connection of the binary protocol, over UDP, carries calls and pushes; it outlives a change of the
-      client's address;
+      address that the node sees;
     - ``MSGTRANS``: the same over TCP;
     - ``WEBSOCKET``: the same through a WebSocket, for proxies that pass nothing else;
     - ``JAVA_WEBSOCKET``: pushes of a node of the Java product, without cursors; calls go over HTTP;
