@@ -152,3 +152,22 @@ async def test_what_a_node_says_of_quic_is_told(
     heard: list[tuple[str, int | None]] = []
     await Carrier(Http(), lambda: link, lambda node, port: heard.append((node, port))).call(NODE, path, b"{}", 1.0)
     assert told == heard
+
+
+class Quic(Scripted):
+    """A link over UDP."""
+
+    kind = LinkKind.QUIC
+
+
+@pytest.mark.parametrize(
+    ("link", "over_http"), [(Quic, True), (Scripted, False)], ids=["udp may be lost", "tcp is as dead as the node"]
+)
+async def test_a_call_that_nobody_answers_goes_over_http_if_it_went_over_quic(
+    link: type[Scripted], over_http: bool
+) -> None:
+    """Other failures are the node's on either."""
+    outcome, asked = await called(link(LinkFailure("no answer", silent=True)))
+    assert over_http == isinstance(outcome, Reply)
+    assert over_http == bool(asked)
+    assert isinstance((await called(link(LinkFailure("gone"))))[0], TransportFailure)

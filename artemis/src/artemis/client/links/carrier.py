@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from artemis.client.calls.passage import PASSAGE
 from artemis.client.calls.transport import TransportFailure
-from artemis.client.links.link import LinkFailure
+from artemis.client.links.link import LinkFailure, LinkKind
 from artemis.client.links.offers import OFFERING
 from artemis.client.links.operations import CODES
 
@@ -52,7 +52,9 @@ class Carrier:
         """Send it over the link if that carries it, over HTTP otherwise.
 
         What certainly did not reach the node over the link goes over HTTP at once. So does what the node refuses as
-        ``bad-request``: a packet is bounded, and HTTP has the last word on what is a good request.
+        ``bad-request``: a packet is bounded, and HTTP has the last word on what is a good request. And so does what
+        nobody answers over QUIC: UDP may be lost and the node be well; whoever calls repeats anyway, so it may come
+        twice.
         """
         link = self._link()
         if link is not None and link.node == node and link.carries_calls and path in CODES:
@@ -62,7 +64,7 @@ class Carrier:
             try:
                 reply = await link.call(path, body, timeout)
             except LinkFailure as failure:
-                if failure.sent:
+                if failure.sent and not (failure.silent and link.kind is LinkKind.QUIC):
                     raise TransportFailure(str(failure)) from failure
             else:
                 if len(reply.body) > MAX_REFUSAL or BAD_REQUEST not in reply.body:

@@ -201,7 +201,8 @@ class MsgTransLink:
             # Not sent at all: the same call may be made in another way at once.
             why = self._client.session.close_error or error
             offered = self._known or _offered(why)
-            raise LinkFailure(str(self._left or why), offered=offered, sent=error.written) from error
+            silent = self._left.silent if self._left is not None else isinstance(why, TransportTimeoutError)
+            raise LinkFailure(str(self._left or why), offered=offered, sent=error.written, silent=silent) from error
         except TransportError as error:
             raise LinkFailure(str(error), sent=False) from error
         return answer.ext_header, answer.payload
