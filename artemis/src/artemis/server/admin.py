@@ -75,8 +75,9 @@ class AdminGuard:
         """Whether `given` is the token itself, which nobody else may see."""
         return self._token is not None and hmac.compare_digest(self._token, given)
 
-    def judge_page(self, origin: bytes, host: bytes) -> Denial | None:
+    def judge_page(self, origin: bytes, host: bytes, *, secure: bool = False) -> Denial | None:
         """Say why a request that a web page made is denied, None when it is not. `origin` is empty for other requests.
+        `secure`: it came inside TLS, so the page must have, too; else whoever forges pages of plain HTTP is this node.
 
         Browsers let every page send requests to every address, loopback too, and say in `Origin` whose page it was.
         Only a page of this node may do what operators do; and while the node is open, a name that leads to loopback
@@ -84,7 +85,9 @@ class AdminGuard:
         """
         if not origin:
             return None
-        page = origin.decode("ascii", "replace").partition("://")[2].lower()
+        scheme, _, page = origin.decode("ascii", "replace").lower().partition("://")
+        if secure and scheme != "https":
+            return Denial(can_help=False, text=_OTHER_PAGE)
         if page != host.decode("ascii", "replace").lower():
             return Denial(can_help=False, text=_OTHER_PAGE)
         if self.open and not is_loopback(_PORT.sub("", page)):

@@ -62,7 +62,7 @@ class Certificates:
                 pass
             asked = hangup.is_set()
             hangup.clear()
-            self._tell_end(dt.datetime.now(dt.UTC).timestamp())
+            self.tell_end(dt.datetime.now(dt.UTC).timestamp())
             state = await beside(self._state)
             if asked or state != self._seen:
                 self._seen = state
@@ -87,7 +87,7 @@ class Certificates:
         self.failures += 1
         self._log.error("certificate kept", reason=reason, expires=_day(self.expires))
 
-    def _tell_end(self, now: float) -> None:
+    def tell_end(self, now: float) -> None:
         """Say once that the certificate in use has ended."""
         if now >= self.expires and not self._ended:
             self._ended = True

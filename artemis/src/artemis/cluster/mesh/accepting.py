@@ -229,6 +229,8 @@ class Reception:
         if session.http_request is not None:
             # Pages that a browser shows can open WebSocket connections to nodes on loopback.
             raise RefusedError(Code.WEBSOCKET, "nodes meet over TCP, not over WebSocket")
+        if session.protocol == "quic":
+            raise RefusedError(Code.WEBSOCKET, "nodes meet over TCP, not over QUIC")
         if session in self._accepted or session in self._greeting:
             raise RefusedError(Code.ORDER, "this connection has begun a handshake already")
         ends = (session.peer_address, session.local_address)

@@ -220,7 +220,8 @@ class BinaryDoor:
         if opening is not None:
             # Over WebSocket the peer may be any page that a browser shows.
             headers = opening.headers
-            denial = self._guard.judge_page(headers.get("origin", "").encode(), headers.get("host", "").encode())
+            origin, host = headers.get("origin", "").encode(), headers.get("host", "").encode()
+            denial = self._guard.judge_page(origin, host, secure=context.session.info().secure)
         if denial is None and not page_only:
             denial = self._guard.judge(_token(context))
         if denial is None:

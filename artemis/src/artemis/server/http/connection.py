@@ -116,7 +116,7 @@ class HttpConnection(asyncio.Protocol):
             self._end_poll()
             self.phase = Phase.CLOSING
             return False
-        return self.phase is Phase.BUSY
+        return self.phase is Phase.BUSY and self.transport.can_write_eof()  # TLS has no halves of connections
 
     def pause_writing(self) -> None:
         """The peer does not read: read no more from it, and drop it when nothing moves for `write_deadline`."""

@@ -49,7 +49,8 @@ class RequestHead(msgspec.Struct, gc=False):
     one. `json_body` is false only when every `Content-Type` that was given names something else (v1 Java clients send
     the header twice). `encoding` is the lower-cased `Content-Encoding`, empty for none. `plain`: HTTP/1.1, keep-alive
     and not HEAD, so that the ready-made head of an answer fits. `raw` is the head in bytes with this target, `Upgrade`
-    lines removed. `upgrade` is the head as it came when it asks for WebSocket, else empty.
+    lines removed. `upgrade` is the head as it came when it asks for WebSocket, else empty. `secure`: it came inside
+    TLS, which only heads of an ASGI scope tell.
     """
 
     method: bytes = b""
@@ -70,6 +71,7 @@ class RequestHead(msgspec.Struct, gc=False):
     origin: bytes = b""
     host: bytes = b""
     upgrade: bytes = b""
+    secure: bool = False
 
     @property
     def path(self) -> bytes:
@@ -227,4 +229,5 @@ def head_of_scope(scope: dict[str, object]) -> RequestHead:
     assert isinstance(query, bytes)  # noqa: S101
     head = RequestHead(method=method.encode("ascii"), target=path + b"?" + query if query else path)
     head.read_fields(fields)  # type: ignore[arg-type]
+    head.secure = scope.get("scheme") == "https"
     return head

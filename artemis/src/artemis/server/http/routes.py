@@ -64,7 +64,7 @@ class Routes:
 
         So is a request that may carry the token in its body, which nobody has read yet; see `operators`.
         """
-        denial = self._guard.judge_page(head.origin, head.host)
+        denial = self._guard.judge_page(head.origin, head.host, secure=head.secure)
         if denial is None and head.method != b"OPTIONS" and not has_token(operation):
             denial = self._guard.judge(head.token)
         if denial is None:
