@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import select
 import socket
 import sys
 from contextlib import suppress
@@ -625,6 +626,29 @@ async def test_stopping_while_handshakes_are_under_way(until: Until) -> None:
         assert "the peer does not admit us: the server is stopping" in str(error)
         with pytest.raises(ConnectError, match="nothing listens"):
             await client_of(port).connect()
+
+
+async def test_a_server_that_turns_away_as_it_answers(until: Until) -> None:
+    """Its half of the handshake and its close may be read at once: nobody is connected, and the reason is its own.
+
+    So does a Rust server 1.0.4 to 1.0.10 whose next look at whether it should stop falls into the handshake.
+    """
+    seen: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: seen.append(context))
+    async with quic_server() as server, udp_proxy(server.quic_address) as proxy:
+        held: list[bytes] = []
+        proxy.fate = lambda data, to_server: (0,) if to_server else held.append(data) or ()
+        client = client_of(proxy.port)
+        connecting = asyncio.create_task(client.connect())
+        [(_, listener)] = server._listeners
+        await until(lambda: listener._terms.unfinished)
+        await server.stop()
+        await until(lambda: not select.select([proxy.there[-1]], [], [], 0)[0])
+        for data in held:
+            proxy._send(data, to_server=False)
+        with pytest.raises(ConnectError, match="does not admit us: the server is stopping"):
+            await asyncio.wait_for(connecting, 10)
+    assert [] == seen
 
 
 # Options

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from msgtrans.adapters.quic.driving import Carrier, Driving, QuicTerms
-from msgtrans.adapters.quic.library import fault
+from msgtrans.adapters.quic.library import closing, fault
 from msgtrans.adapters.quic.mapping import (
     HELLO,
     STREAM,
@@ -77,7 +77,7 @@ class Arriving(Driving):
                 self._handshake_timer = self._terms.loop.call_later(after, self._fall_back, fallback)
         elif (mapping := config.chosen_mapping) != "probe":
             self._map(mapping)
-            if not self._terms.server and mapping == "stream":
+            if not self._terms.server and mapping == "stream" and closing(self._quic) is None:
                 self._quic.send_stream_data(STREAM, HELLO)
 
     def _map(self, name: str) -> None:
