@@ -13,7 +13,7 @@ from qh3.quic.connection import QuicConnection
 
 from msgtrans import QuicClientConfig, QuicServerConfig
 from msgtrans.adapters.quic.certificates import client_configuration, configuration, self_signed
-from msgtrans.adapters.quic.library import IDLE, ServerConnection, closing, in_flight, keep_quiet
+from msgtrans.adapters.quic.library import IDLE, ServerConnection, closing, in_flight, keep_quiet, unacknowledged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +71,29 @@ def test_what_is_in_flight(pair: tuple[QuicConnection, QuicConnection]) -> None:
     server.handle_timer(2.1)
     exchange(client, server, 2.1)
     assert 0 == in_flight(client)
+
+
+def test_what_is_not_acknowledged(pair: tuple[QuicConnection, QuicConnection]) -> None:
+    """`unacknowledged` counts the probes in a row that got no answer, and is 0 once one does."""
+    client, server = pair
+    exchange(client, server, 1.0)
+    assert (0, 0) == (unacknowledged(client), unacknowledged(QuicConnection(configuration=QuicConfiguration())))
+    client.send_stream_data(0, b"something")
+    counts = []
+    now = 1.0
+    for _ in range(4):
+        client.datagrams_to_send(now)
+        now = client.get_timer()
+        client.handle_timer(now)
+        counts.append(unacknowledged(client))
+    assert sorted(counts) == counts
+    assert counts[-1] >= 2
+    for _ in range(3):
+        exchange(client, server, now)
+        now += 0.1
+        server.handle_timer(now)
+    exchange(client, server, now)
+    assert 0 == unacknowledged(client)
 
 
 def test_a_close_is_known_at_once(pair: tuple[QuicConnection, QuicConnection]) -> None:

@@ -10,7 +10,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
 from msgtrans.adapters.quic.endings import Code
-from msgtrans.adapters.quic.library import events, fault
+from msgtrans.adapters.quic.library import events, fault, unacknowledged
+from msgtrans.errors import RemoteProtocolError, TransportTimeoutError
 from msgtrans.transport import Terms
 
 if TYPE_CHECKING:
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 
 TICK: Final = 0.001
 """Seconds: the least time that a timer is set for; event loops know no less."""
+SMALL: Final = 64
+"""Bytes of a datagram in which no data of streams can be worth mentioning: acknowledgements, answers to probes."""
+FEW: Final = 2
+"""Small datagrams that may leave together at any time: those that a peer needs are gathered."""
+MANY: Final = 1000
+"""Small datagrams that may leave beyond that in a second. The library answers each probe of a path in a datagram of
+its own, whatever the network takes, and keeps it until it is acknowledged."""
 
 
 class QuicTerms(Terms):
@@ -89,6 +97,8 @@ class Driving(ABC):
 
     __slots__ = (
         "_alive_timer",
+        "_answers",
+        "_answers_since",
         "_blocked",
         "_carrier",
         "_counted",
@@ -102,6 +112,7 @@ class Driving(ABC):
         "_terms",
         "_timer",
         "_timer_at",
+        "_unacknowledged_since",
         "connected",
         "peer_address",
     )
@@ -119,6 +130,9 @@ class Driving(ABC):
         self._ending = False  # close once everything is acknowledged
         self._done = False  # CONNECTION_CLOSE is sent or received, or the connection is gone otherwise
         self._heard = 0.0
+        self._answers = 0  # small datagrams that left in this second, beyond a few at a time
+        self._answers_since = 0.0
+        self._unacknowledged_since: float | None = None  # from when on what was sent had to be sent again
         self._timer: asyncio.TimerHandle | None = None  # the library's
         self._timer_at = 0.0
         self._alive_timer: asyncio.TimerHandle | None = None
@@ -175,7 +189,28 @@ class Driving(ABC):
             return
         if datagrams:
             self._carrier.send(datagrams)
+            if len(datagrams) > FEW:
+                self._count_answers(datagrams, now)
         self._arm(now)
+
+    def _count_answers(self, datagrams: list[tuple[bytes, tuple[str, int]]], now: float) -> None:
+        """End a connection whose peer makes us answer without end: that is no use, and takes memory."""
+        small = sum(len(data) <= SMALL for data, _ in datagrams) - FEW
+        if small <= 0:
+            return
+        if now - self._answers_since > 1:
+            self._answers, self._answers_since = 0, now
+        self._answers += small
+        if self._answers > MANY:
+            self._terms.loop.call_soon(self._reproach, RemoteProtocolError("the peer asks for answers without end"))
+
+    def _reproach(self, error: TransportError) -> None:
+        """The peer behaves as none should: end the session, or the handshake."""
+        if self._session is not None:
+            self._session.fail(error)
+            self.abort()  # now: it may never acknowledge what is on its way
+        else:
+            self._broken(error)
 
     def _arm(self, now: float) -> None:
         at = self._quic.get_timer()
@@ -203,6 +238,18 @@ class Driving(ABC):
             self._broken(fault(error))
             return
         self._go_on(now)
+        self._look_for_acknowledgements(now)
+
+    def _look_for_acknowledgements(self, now: float) -> None:
+        """End a connection whose peer goes on sending, and acknowledges nothing: else it would be kept for ever."""
+        if self._done or not unacknowledged(self._quic):
+            self._unacknowledged_since = None
+            return
+        since, limit = self._unacknowledged_since, self._terms.config.max_idle_timeout
+        if since is None:
+            self._unacknowledged_since = now
+        elif now - since > limit and self._heard > since and self._session is not None:
+            self._session.time_out(TransportTimeoutError("waiting for the peer to acknowledge what was sent", limit))
 
     def _take_events(self) -> None:
         quic = self._quic

@@ -28,6 +28,7 @@ __all__ = [
     "fault",
     "in_flight",
     "keep_quiet",
+    "unacknowledged",
 ]
 
 VERSIONS: Final = (1,)
@@ -83,6 +84,12 @@ def in_flight(connection: QuicConnection) -> int:
     """Bytes sent and not acknowledged yet."""
     core = connection._core  # noqa: SLF001 - `open_outbound_streams` counts streams that never end, too
     return 0 if core is None else core.bytes_in_flight
+
+
+def unacknowledged(connection: QuicConnection) -> int:
+    """How often in a row what was sent had to be sent again because nothing of it was acknowledged."""
+    core = connection._core  # noqa: SLF001 - nothing public says so
+    return 0 if core is None else core.pto_count
 
 
 def fault(error: BaseException) -> BaseException:
