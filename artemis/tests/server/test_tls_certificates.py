@@ -112,7 +112,7 @@ def test_a_certificate_that_cannot_be_used_is_refused_at_the_start(
     files, other = make_certificate(tmp_path), make_certificate(tmp_path / "other")
     spoil(files, other)
     with pytest.raises(CertificateError, match=words):
-        Certificates(Path(files.certificate_file), Path(files.key_file), structlog.get_logger())
+        Certificates(Path(files.certificate_file), Path(files.key_file), 10, structlog.get_logger())
 
 
 def _encrypted() -> bytes:

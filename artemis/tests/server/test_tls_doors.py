@@ -359,3 +359,19 @@ async def test_a_port_of_the_systems_choice_is_free_on_udp(monkeypatch: pytest.M
         assert (2, tried[-1]) == (len(tried), claimed.address[1])
         assert claimed.address == claimed.udp[0].getsockname()
         claimed.give_up()
+
+
+async def test_handshakes_are_bounded_like_connections(start: Callable, certificate: CertificateFiles) -> None:
+    """Who connects and says nothing takes the room of a connection until the handshake is late, and no more."""
+    async with start(**certificate.options, max_connections=2) as server:
+        silent = [await asyncio.open_connection(*server.address) for _ in range(3)]
+        done, _ = await asyncio.wait(
+            [asyncio.ensure_future(reader.read()) for reader, _ in silent], return_when=asyncio.FIRST_COMPLETED
+        )
+        assert [b""] == [each.result() for each in done]
+        assert (2, 1) == (server.certificates.tls.handshakes, server.doors.sessions()["connections_refused"])
+        server.bound_connections(3)
+        async with calling(server, "tls", certificate) as caller:
+            assert await caller.call(STATUS, {})
+        for _, writer in silent:
+            writer.close()

@@ -82,6 +82,10 @@ class ServerTls:
         """How many are under way."""
         return len(self._handshakes)
 
+    def bound_handshakes(self, limit: int) -> None:
+        """Let at most `limit` handshakes run at once from now on; those that do go on."""
+        self._handshakes.limit = limit
+
     def watch(self) -> None:
         """Look at the files every `reload_interval` seconds from now on; needs a running loop."""
         if self._timer is None and self._config.reload_interval is not None:

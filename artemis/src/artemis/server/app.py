@@ -233,7 +233,7 @@ class NodeServer:
         certificate, key = self._config.tls_certificate_file, self._config.tls_key_file
         if certificate is None or key is None:
             return None
-        certificates = Certificates(certificate, key, self._log)
+        certificates = Certificates(certificate, key, self._config.max_connections, self._log)
         if readable_by_others(key):
             self._log.warning("TLS key readable by others", file=str(key), advice="chmod 600 it")
         return certificates

@@ -38,16 +38,17 @@ class Certificates:
 
     `tls` is what to listen with. `expires` is when the certificate ends, in seconds since 1970. `reloads` and
     `failures` count what came of changed files. `others` are called when there is a new certificate, to read it too;
-    they return whether they could. Raises `CertificateError`.
+    they return whether they could. As many handshakes as `max_handshakes` may run at once; more are closed. Raises
+    `CertificateError`.
     """
 
-    def __init__(self, certificate: Path, key: Path, log: FilteringBoundLogger) -> None:
+    def __init__(self, certificate: Path, key: Path, max_handshakes: int, log: FilteringBoundLogger) -> None:
         self._files = (certificate, key)
         self._log = log
         self._seen = self._state()  # before they are read: what changes meanwhile is noticed
         self.config = TlsServerConfig(certificate_file=str(certificate), key_file=str(key), reload_interval=None)
         self.expires = self._check()
-        self.tls = ServerTls(self.config, handshake_timeout=HANDSHAKE)
+        self.tls = ServerTls(self.config, max_handshakes=max_handshakes, handshake_timeout=HANDSHAKE)
         self.others: list[Callable[[], bool]] = []
         self.reloads = self.failures = 0
         self._ended = False

@@ -135,6 +135,8 @@ class Doors:
     def bound_connections(self, limit: int) -> None:
         """Let at most `limit` connections be open; those that are stay."""
         self.msgtrans.max_connections = self._port.max_connections = limit
+        if self._secured is not None:
+            self._secured.certificates.tls.bound_handshakes(limit)
         if self.quic is not None:
             self.quic.bound_connections(limit)
 
