@@ -281,7 +281,8 @@ class Live:
         rest = self._options.offer_rest * self._random.uniform(0.8, 1.0)
         self._ladder.lacks(node, kind, self._contact.clock() + rest)
         extra = fields("link-not-offered", node=node, reason=str(failure))
-        logger.info("%s offers no %s (%s); the next best is tried", node, kind.value, failure, extra=extra)
+        what = "is not reached over" if kind is LinkKind.QUIC else "offers no"  # of QUIC, it said that it does
+        logger.info("%s %s %s (%s); the next best is tried", node, what, kind.value, failure, extra=extra)
 
     def _settle(self, link: Link | None, node: str, reason: str) -> None:
         old, self.link = self.kind, link
