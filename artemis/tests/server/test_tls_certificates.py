@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import structlog
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from artemis.server.app import NodeServer
 from artemis.server.certificates import CertificateError, Certificates
@@ -116,9 +118,6 @@ def test_a_certificate_that_cannot_be_used_is_refused_at_the_start(
 
 
 def _encrypted() -> bytes:
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
     return ec.generate_private_key(ec.SECP256R1()).private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -247,3 +246,22 @@ async def test_a_hangup_reads_the_files_of_a_process_again(tmp_path: Path) -> No
         node.stop()
         node.restart()
         assert await answers_over_quic(address, files.ca_file)
+
+
+def test_the_log_says_when_clients_of_quic_will_refuse_the_key(tmp_path: Path) -> None:
+    """They know no Ed25519; a node has that for TCP all the same."""
+    files = make_certificate(tmp_path)
+    key = ed25519.Ed25519PrivateKey.generate()
+    now = dt.datetime.now(dt.UTC)
+    name = x509.Name([])
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now - HOUR, now + HOUR).sign(key, None)
+    Path(files.certificate_file).write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    Path(files.key_file).write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    for serve, expected in ((False, []), (True, [("QUIC clients refuse this key", "Ed25519")])):
+        with structlog.testing.capture_logs() as lines:
+            certificates = Certificates(Path(files.certificate_file), Path(files.key_file), 10, structlog.get_logger())
+            if serve:
+                certificates.serve_quic(lambda: True)
+        assert expected == [(line["event"], line["kind"]) for line in lines]

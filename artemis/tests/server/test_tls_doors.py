@@ -208,8 +208,11 @@ async def test_statistics_know_the_door(secure: NodeServer, certificate: Certifi
             'artemis_open_connections{door="quic"} 1.0',
             'artemis_rejected_total{door="quic",reason="malformed_request"} 1.0',
             'artemis_msgtrans_events_total{event="connections_total"} 1.0',
+            'artemis_msgtrans_events_total{event="certificate_reloads"} 0.0',
         ):
             assert line in lines
+        expiry = next(line for line in lines if line.startswith("artemis_certificate_expiry_timestamp_seconds "))
+        assert secure.certificates.expires == float(expiry.split()[1])
         async with session.get("/api/v1/status") as answer:
             assert 1 == (await answer.json())["connections"]["quic"]
 

@@ -173,7 +173,16 @@ class Doors:
         for counters in map(msgspec.structs.asdict, everything):
             for name in counters:
                 found[name] += counters[name]
+        if self._secured is not None:  # each file is read for TCP and for QUIC
+            certificates = self._secured.certificates
+            found["certificate_reloads"], found["certificate_failures"] = certificates.reloads, certificates.failures
         return found
+
+    def certificate(self) -> Mapping[str, float]:
+        """Return when the certificate ends, in seconds since 1970; nothing without one."""
+        if self._secured is None:
+            return {}
+        return {"certificate_expiry_timestamp_seconds": self._secured.certificates.expires}
 
     def connections(self) -> Mapping[str, int]:
         """Return what became of all connections of the port."""

@@ -61,7 +61,10 @@ _COUNTERS = {
     "sessions": (
         "artemis_msgtrans_events",
         "event",
-        "What happened on MsgTrans sessions: packets and bytes, errors, timeouts, pauses because a bound was reached.",
+        (
+            "What happened on MsgTrans sessions: packets and bytes, errors, timeouts, pauses because a bound was "
+            "reached; and in TLS: handshake_failures, certificate_reloads and certificate_failures."
+        ),
     ),
     "push": (
         "artemis_push_events",
@@ -169,6 +172,7 @@ _NODE = {
     "push_subscriptions": "Services that they have subscribed to, all together.",
     "change_log_entries": "Changes that are remembered for those who resume.",
     "dead_records": "Removed and expired instances that are still remembered.",
+    "certificate_expiry_timestamp_seconds": "When the certificate in use ends; not there without one.",
     "long_polls": "Requests that wait for changes of a service.",
     "up": "1 when the node serves clients.",
     "age_seconds": "How old what is shown may be at most: since when another node may know something that is not here.",

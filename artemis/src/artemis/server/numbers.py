@@ -52,6 +52,7 @@ def numbers(node: Node, doors: Doors, gate: Gate, persistence: Persistence | Non
             "rate_limit_callers": len(gate.callers),
             "pauses": pauses,
             "long_polls": doors.http.polls.waiting,
+            **doors.certificate(),
         },
         cluster=() if node.control is None else cluster_metrics(node.control, now_ms()),
     )

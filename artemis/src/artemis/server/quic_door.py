@@ -67,7 +67,7 @@ class QuicDoor:
             await self.server.start()
         except ConfigurationError as error:
             raise CertificateError(f"cannot serve QUIC: {error}; or start with --no-quic") from error
-        self._certificates.others.append(self.server.reload_certificates)
+        self._certificates.serve_quic(self.server.reload_certificates)
 
     def drain(self) -> None:
         """Take no new connections."""
