@@ -266,7 +266,7 @@ async def connect(
     except ssl.SSLError as error:
         raise _tls_failed(uri, error) from error
     except OSError as error:
-        raise _connect_failed(uri, error, local_bind_address, secure=context is not None) from error
+        raise connect_failed(uri, error, local_bind_address, secure=context is not None) from error
     return protocol
 
 
@@ -285,15 +285,22 @@ def _tls_failed(uri: str, error: ssl.SSLError) -> ConnectError:
     return ConnectError(f"the TLS handshake with {uri} failed: {reason}", retriable=False)
 
 
-def _connect_failed(uri: str, error: OSError, local: str | None, *, secure: bool) -> ConnectError:
+def connect_failed(uri: str, error: OSError, local: str | None, *, secure: bool = False) -> ConnectError:
+    """What to tell of an attempt that the system ended. local: where it was to come from. secure: inside TLS."""
     if local is not None and error.errno in {errno.EADDRNOTAVAIL, errno.EADDRINUSE}:
         return ConnectError(f"cannot connect to {uri} from {local}: {bind_advice(error)}")
     if secure and isinstance(error, ConnectionResetError | BrokenPipeError):
         return ConnectError(f"the connection to {uri} broke during the TLS handshake; does that port speak TLS?")
-    if error.errno in _OURS:
-        return ConnectError(f"cannot connect to {uri}: {error.strerror}; {_OURS[error.errno]}")
+    advice = advice_of(error)
+    if advice is not None:
+        return ConnectError(f"cannot connect to {uri}: {error.strerror}; {advice}")
     reason = "nothing listens there" if isinstance(error, ConnectionRefusedError) else str(error)
     return ConnectError(f"cannot connect to {uri}: {reason}; check that the server runs and the address is right")
+
+
+def advice_of(error: OSError) -> str | None:
+    """What to do about an error whose cause is on this machine; None for others."""
+    return _OURS.get(error.errno or 0)
 
 
 def bind_advice(error: OSError | UnicodeError) -> str:

@@ -11,6 +11,7 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
+from msgtrans.adapters import sockets
 from msgtrans.adapters.quic.certificates import client_configuration
 from msgtrans.adapters.quic.connection import QuicLink
 from msgtrans.adapters.quic.driving import QuicTerms
@@ -74,15 +75,17 @@ async def _connect(
     config: QuicClientConfig, host: Host, configuration: QuicConfiguration, family: int, address: tuple[str, int]
 ) -> QuicLink:
     loop = asyncio.get_running_loop()
-    bound = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        bound = socket.socket(family, socket.SOCK_DGRAM)
+    except OSError as error:
+        raise sockets.connect_failed(config.uri, error, None) from error
     try:
         if config.local_bind_address is not None:
             bound.bind(tuple(parse_address(config.local_bind_address, schemes=SCHEMES)))
         carrier = ClientSocket(loop, bound, address)
     except OSError as error:
         bound.close()
-        where = f" from {config.local_bind_address}" if config.local_bind_address else ""
-        raise ConnectError(f"cannot connect to {config.uri}{where}: {error.strerror or error}") from error
+        raise sockets.connect_failed(config.uri, error, config.local_bind_address) from error
     except BaseException:
         bound.close()
         raise

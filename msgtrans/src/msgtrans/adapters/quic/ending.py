@@ -9,11 +9,12 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from msgtrans.adapters import sockets
 from msgtrans.adapters.quic.arriving import Arriving
 from msgtrans.adapters.quic.endings import Code, connect_failed, farewell, shortened, verdict
 from msgtrans.adapters.quic.library import IDLE, closing, fault, in_flight
 from msgtrans.adapters.quic.mapping import STREAM
-from msgtrans.errors import ConnectError, TransportConnectionError, TransportTimeoutError
+from msgtrans.errors import TransportConnectionError, TransportTimeoutError
 
 if TYPE_CHECKING:
     from msgtrans.adapters.quic.library import events
@@ -31,12 +32,7 @@ class Ending(Arriving):
         """The system says that nobody is there: believed only until somebody has answered."""
         if not (self._established or self._done):
             self._done = True
-            reason = "nothing listens there" if isinstance(error, ConnectionRefusedError) else str(error)
-            self._fail_connecting(
-                ConnectError(
-                    f"cannot connect to {self._uri}: {reason}; check that the server runs and the address is right"
-                )
-            )
+            self._fail_connecting(sockets.connect_failed(self._uri, error, None))
             self._leave()
 
     def refuse_unless_established(self) -> None:

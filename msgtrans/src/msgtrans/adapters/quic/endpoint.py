@@ -10,6 +10,7 @@ Not here: what happens inside a connection (`connection`).
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import secrets
 import socket
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from qh3.quic.packet import encode_quic_retry, encode_quic_version_negotiation
 
+from msgtrans.adapters import sockets
 from msgtrans.adapters.quic.connection import QuicLink
 from msgtrans.adapters.quic.datagrams import ID_SIZE, LEAST_INITIAL, LongHeader, Tokens, parse_long
 from msgtrans.adapters.quic.library import VERSIONS, ServerConnection
@@ -41,11 +43,22 @@ CALM: Final = 64
 """Handshakes that may be under way before clients must prove their addresses."""
 BACKLOG: Final = 4096
 """Datagrams that may wait for a socket that takes no more; beyond that they are lost, as in any network."""
-_TOO_BIG: Final = {errno.EMSGSIZE}
+PAUSE: Final = 0.02
+"""Seconds for which nothing is read from a socket that gives nothing but errors."""
+PATIENCE: Final = 8
+"""Reads in a row that may fail before such a pause."""
+QUIET: Final = 60.0
+"""Seconds for which the same trouble of one socket is not told again."""
+_TOO_BIG: Final = frozenset({errno.EMSGSIZE})
+_PASSING: Final = frozenset({errno.ENOBUFS, errno.ENOMEM, errno.EINTR, errno.EAGAIN}) | _TOO_BIG
+"""What says nothing of whether the other side can be reached."""
+logger = logging.getLogger("msgtrans.quic")
 
 
 class UdpSocket:
-    """One UDP socket on an event loop. bound: non-blocking, and ours from now on."""
+    """One UDP socket on an event loop. bound: ours from now on."""
+
+    _level = logging.WARNING  # of what the system refuses
 
     def __init__(self, loop: asyncio.AbstractEventLoop, bound: socket.socket) -> None:
         self._loop = loop
@@ -53,7 +66,10 @@ class UdpSocket:
         self._waiting: deque[tuple[bytes, tuple[str, int] | None]] = deque()
         self._connected = False
         self._closed = False
+        self._failures = 0  # reads in a row
+        self._told: dict[int, float] = {}  # when which trouble was told
         set_up(bound)
+        self._local_address = Address(*bound.getsockname()[:2])
         try:
             loop.add_reader(bound.fileno(), self._readable)
         except NotImplementedError as error:
@@ -65,7 +81,7 @@ class UdpSocket:
     @property
     def local_address(self) -> Address | None:
         """Where it is bound."""
-        return None if self._closed else Address(*self._socket.getsockname()[:2])
+        return None if self._closed else self._local_address
 
     @property
     def socket(self) -> socket.socket:
@@ -89,7 +105,9 @@ class UdpSocket:
             except BlockingIOError:
                 self._wait(data, address)
             except OSError as error:  # lost, as datagrams are; too big ones are meant to find out what is
-                self._not_sent(error)
+                if error.errno not in _TOO_BIG:
+                    self._tell(error, "sending", address)
+                    self._not_sent(error)
 
     def close(self) -> None:
         """Close the socket; what waits is lost."""
@@ -119,11 +137,46 @@ class UdpSocket:
             try:
                 read.append(receive(SIZE))
             except BlockingIOError:
+                self._failures = 0
                 break
-            except OSError as error:  # about something that was sent earlier
+            except OSError as error:  # about something that was sent earlier, or the system's own trouble
                 self._not_sent(error)
+                self._failures += 1
+                if self._failures >= PATIENCE:
+                    self._pause(error)
                 break
+        else:
+            self._failures = 0
         return read
+
+    def _pause(self, error: OSError) -> None:
+        """Read nothing for a moment: the error stays, and the loop would do nothing else."""
+        self._tell(error, "receiving", None)
+        self._loop.remove_reader(self._socket.fileno())
+        self._loop.call_later(PAUSE, self._go_on)
+
+    def _go_on(self) -> None:
+        if not self._closed:
+            self._failures = 0
+            self._loop.add_reader(self._socket.fileno(), self._readable)
+
+    def _tell(self, error: OSError, doing: str, address: tuple[str, int] | None) -> None:
+        """Log what the system refuses, once a minute for each error."""
+        now = monotonic()
+        if now - self._told.get(error.errno or 0, -QUIET) < QUIET:
+            return
+        self._told[error.errno or 0] = now
+        where = f" to {Address(*address[:2])}" if address is not None else ""
+        advice = sockets.advice_of(error)
+        logger.log(
+            self._level,
+            "the system refuses %s on %s%s: %s%s; datagrams are lost meanwhile, and sent again",
+            doing,
+            self._local_address,
+            where,
+            error.strerror or error,
+            f"; {advice}" if advice else "",
+        )
 
     def _readable(self) -> None:
         raise NotImplementedError
@@ -134,6 +187,8 @@ class UdpSocket:
 
 class ClientSocket(UdpSocket):
     """The socket of one connection. It is connected, so nothing but what the server sends gets through."""
+
+    _level = logging.INFO  # its session tells how it ends
 
     def __init__(self, loop: asyncio.AbstractEventLoop, bound: socket.socket, address: tuple[str, int]) -> None:
         bound.connect(address)
@@ -163,10 +218,10 @@ class ClientSocket(UdpSocket):
             self.link.take_datagrams([data for data, _ in read], self._address)
 
     def _not_sent(self, error: OSError) -> None:
-        if self.link is not None and error.errno not in _TOO_BIG:
-            self._loop.call_soon(self._tell, error)
+        if self.link is not None and error.errno not in _PASSING:
+            self._loop.call_soon(self._give_up, error)
 
-    def _tell(self, error: OSError) -> None:
+    def _give_up(self, error: OSError) -> None:
         if self.link is not None:
             self.link.unreachable(error)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from msgtrans.adapters import sockets
 from msgtrans.adapters.quic.offering import Offers
 from msgtrans.config import QuicClientConfig, QuicServerConfig
-from msgtrans.errors import ConfigurationError, TransportError
+from msgtrans.errors import ConfigurationError, ConnectError, TransportError
 from msgtrans.transport import TransportInfo
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ class QuicTransport:
     def listen_on(self, bound: Sequence[socket.socket], config: QuicServerConfig, host: ServerHost) -> QuicListener:
         """Listen on sockets that are bound already, and are the listener's from now on, whatever comes of it.
 
-        Raises ConfigurationError when the certificate cannot be used, or qh3 is not installed.
+        Raises ConfigurationError when the certificate cannot be used, or qh3 is not installed, ConnectError when the
+        system does not let a socket be used.
         """
         try:
             _need_qh3()
@@ -86,9 +87,11 @@ class QuicTransport:
                 host, config, max_connections=config.max_connections, accept_timeout=config.accept_timeout
             )
             listening = [ServerSocket(loop, one, terms, config, certificates) for one in bound]
-        except BaseException:
+        except BaseException as error:
             for one in bound:
                 one.close()
+            if isinstance(error, OSError) and not isinstance(error, TransportError):
+                raise ConnectError(f"cannot listen on {config.bind_address}: {error}") from error
             raise
         certificates.watch()
         return QuicListener(listening, certificates, terms)
