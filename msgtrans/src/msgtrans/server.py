@@ -9,14 +9,13 @@
     async with server:
         await server.serve_forever()
 
-Not here: what a session does, and what its bytes travel on.
+Not here: what a session does, and what its bytes travel on (`listeners` keeps whatever listens).
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, Self
 
 from msgtrans.adapters.quic.transport import NO_WORKERS
@@ -27,21 +26,20 @@ from msgtrans.careful import new_session
 from msgtrans.closing import LINGER
 from msgtrans.codec import encode_fields
 from msgtrans.config import WebSocketServerConfig
-from msgtrans.endpoint import Endpoint
-from msgtrans.errors import ConfigurationError, ConnectError, TransportError, TransportTimeoutError
+from msgtrans.errors import ConfigurationError
 from msgtrans.events import ServerStarted, ServerStopped
-from msgtrans.field_types import check_callable, check_number, shown
+from msgtrans.field_types import check_callable, check_number
 from msgtrans.info import SessionState
+from msgtrans.listeners import Listening
 from msgtrans.packet import HEADER_SIZE, MAX_MESSAGE_ID, ONE_WAY
-from msgtrans.transport import CanRest, HasCertificates, Terms
+from msgtrans.transport import Terms
 from msgtrans.workers.serving import as_config
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import TypeVar
 
     from msgtrans.config import (
-        Address,
         ConnectionConfig,
         ExpertConfig,
         QuicServerConfig,
@@ -53,7 +51,7 @@ if TYPE_CHECKING:
     from msgtrans.link import Link
     from msgtrans.middleware import Middleware
     from msgtrans.session import Session
-    from msgtrans.transport import Listener, ServerConfig
+    from msgtrans.transport import ServerConfig
     from msgtrans.workers.link import Worker, WorkerLink
 
     WorkerHandlerT = TypeVar("WorkerHandlerT", bound=Callable[[Worker], object])
@@ -61,7 +59,7 @@ if TYPE_CHECKING:
 FIRST_MESSAGE_ID: Final = 20_000  # as the Rust crate; nothing depends on it (specification 1.6)
 
 
-class TransportServer(Endpoint):
+class TransportServer(Listening):
     """Serves sessions on ports of its own, or inside another server through `protocol_factory`.
 
     tcp, ws, quic: an address, "host:port" or a URI with a scheme of that transport, or a config, as TcpServerConfig.
@@ -106,11 +104,8 @@ class TransportServer(Endpoint):
         self.worker_stop_handlers: list[Callable[[Worker], object]] = []
         check_number("max_connections", max_connections, whole=True)
         check_number("max_buffered", max_buffered, whole=True)
-        check_number("bind_timeout", bind_timeout)
         if max_connections < 1:
             raise ConfigurationError("max_connections", f"is {max_connections}; use a positive number")
-        if not bind_timeout > 0:
-            raise ConfigurationError("bind_timeout", f"is {bind_timeout}; use a positive number")
         self.max_connections = max_connections
         largest = HEADER_SIZE + self.codec.max_ext_header_size + self.codec.max_payload_size
         if max_buffered < largest:
@@ -118,21 +113,9 @@ class TransportServer(Endpoint):
                 "max_buffered", f"must be at least {largest} bytes, the size of the largest packet"
             )
         self.max_kept = max_buffered
-        self._bind_timeout = bind_timeout
-        self._registry = registry
-        self._configs: list[ServerConfig] = []
-        for field, name, target in (("tcp", "tcp", tcp), ("ws", "websocket", ws), ("quic", "quic", quic)):
-            if target is not None:
-                self._configs.append(registry.server_config(target, field, field=field))
-                if self._configs[-1].transport != name:
-                    raise ConfigurationError(
-                        field, f"is {shown(field, target)}, which is for another transport; put it in `listen`"
-                    )
-        several = listen if isinstance(listen, Iterable) and not isinstance(listen, str) else (listen,)
-        self._configs += [registry.server_config(target, field="listen") for target in several]
+        self._set_listeners(registry, tcp, ws, quic, listen, bind_timeout)
         if self.workers is not None and any(config.transport == "quic" for config in self._configs):
             raise ConfigurationError("workers", NO_WORKERS)
-        self._listeners: list[tuple[str, Listener]] = []  # and the transport's name
         self._last_id = 0
         self._last_broadcast = FIRST_MESSAGE_ID - 1
         self._starting = False
@@ -158,15 +141,10 @@ class TransportServer(Endpoint):
             return
         self._starting = True
         try:
-            async with asyncio.timeout(self._bind_timeout):
-                for config in self._configs:
-                    transport = self._registry.get(config.transport)
-                    self._listeners.append((config.transport, await transport.listen(config, self)))
-        except BaseException as error:
+            await self._listen()
+        except BaseException:
             self._starting = False
             await self.stop(graceful=False)
-            if isinstance(error, TimeoutError) and not isinstance(error, TransportError):
-                raise TransportTimeoutError("starting to listen", self._bind_timeout) from error
             raise
         self.hub.emit(ServerStarted(self.uris))
         asyncio.get_running_loop().call_soon(self._admit_early)
@@ -206,13 +184,6 @@ class TransportServer(Endpoint):
         self.worker = worker
         if link is not None:
             self.worker_link = link
-
-    async def stop_listening(self) -> None:
-        """Accept no more; open sessions go on, and connections whose handshake is under way become sessions.
-
-        Returns when these have, after a second at most. `stop` does the rest; nothing listens again before that.
-        """
-        await asyncio.gather(*(self._rest(listener) for _, listener in self._listeners))
 
     async def stop(
         self,
@@ -257,45 +228,7 @@ class TransportServer(Endpoint):
     async def __aexit__(self, *exc: object) -> None:
         await self.stop()
 
-    def reload_certificates(self) -> bool:
-        """Read the certificates of all TLS listeners again, now: for signal handlers, as
-
-            loop.add_signal_handler(signal.SIGHUP, server.reload_certificates)
-
-        New connections get what is read; open ones stay. Returns whether all could be used; what cannot is logged and
-        counted, and what was loaded before stays in use.
-        """
-        reloaded = [
-            listener.reload_certificates() for _, listener in self._listeners if isinstance(listener, HasCertificates)
-        ]
-        return all(reloaded)
-
     # Its sessions
-
-    @property
-    def tcp_address(self) -> Address:
-        """Where it listens for TCP; after binding port 0 the port it got. Raises ConnectError when it does not."""
-        return self._address_of("tcp")
-
-    @property
-    def ws_address(self) -> Address:
-        """Where it listens for WebSocket, as `tcp_address`."""
-        return self._address_of("websocket")
-
-    @property
-    def quic_address(self) -> Address:
-        """Where it listens for QUIC, as `tcp_address`; a port of UDP."""
-        return self._address_of("quic")
-
-    @property
-    def addresses(self) -> list[Address]:
-        """All hosts and ports it listens on; a host name can have several."""
-        return [address for _, listener in self._listeners for address in listener.addresses]
-
-    @property
-    def uris(self) -> list[str]:
-        """Everything it listens on, as URIs."""
-        return [uri for _, listener in self._listeners for uri in listener.uris]
 
     async def close_session(self, session_id: int, *, graceful: bool = True) -> None:
         """Close one session; an unknown id is closed already."""
@@ -392,19 +325,6 @@ class TransportServer(Endpoint):
         else:
             self.session_opened(session)
         return session
-
-    def _address_of(self, transport: str) -> Address:
-        for name, listener in self._listeners:
-            if name == transport and listener.addresses:
-                return listener.addresses[0]
-        raise ConnectError(f"the server does not listen on {transport}; configure it and start it first")
-
-    @staticmethod
-    async def _rest(listener: Listener) -> None:
-        if isinstance(listener, CanRest):
-            await listener.rest()
-        else:
-            listener.close()
 
     def _admit_early(self) -> None:
         """Open what connected while `start` ran, now that its caller had a turn to set up handlers and streams."""
