@@ -24,12 +24,14 @@ from msgtrans.pool.events import (
 from msgtrans.pool.expansion import Growth
 from msgtrans.pool.line import Line, WaiterT
 from msgtrans.pool.members import ClientT, Member
-from msgtrans.pool.stats import MemberState, PoolDetailedStatus, PooledConnection
+from msgtrans.pool.stats import MemberState, PooledConnection
+from msgtrans.pool.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from msgtrans.config import SmartPoolConfig
+    from msgtrans.pool.stats import PoolDetailedStatus
 
 
 class Shelf(Generic[ClientT, WaiterT]):
@@ -68,8 +70,7 @@ class Shelf(Generic[ClientT, WaiterT]):
         self._checking: set[Member[ClientT]] = set()
         self._renewed: Member[ClientT] | None = None  # leaves when a new connection has taken its place
         self._more_due = False  # to be renewed after that
-        self._seen_at: float | None = None  # until when the two below are counted
-        self._open_seconds = self._used_seconds = 0.0
+        self._usage = Usage(config, self.growth)
 
     # Counts
 
@@ -137,7 +138,7 @@ class Shelf(Generic[ClientT, WaiterT]):
             raise ConfigurationError(
                 "client", "is not in use: it was given back already, or belongs to another pool; give back once"
             )
-        self._account(now)
+        self._usage.account(now, len(self._members), len(self._in_use))
         del self._in_use[client]
         self.returns += 1
         if self.events:
@@ -220,7 +221,7 @@ class Shelf(Generic[ClientT, WaiterT]):
 
     def add(self, client: ClientT, now: float) -> Member[ClientT]:
         """A connection was made; call `serve` after."""
-        self._account(now)
+        self._usage.account(now, len(self._members), len(self._in_use))
         spread = 1 - self._chance() / 10  # those made together do not end together
         member = Member(self.creations, client, now, now + self._max_lifetime * spread, self._idle_timeout * spread)
         self.creations += 1
@@ -320,21 +321,7 @@ class Shelf(Generic[ClientT, WaiterT]):
 
     def detailed_status(self, now: float) -> PoolDetailedStatus:
         """Its size, and how that came."""
-        self._account(now)
-        metrics = self.growth.metrics(now)
-        return PoolDetailedStatus(
-            current_size=self.total,
-            wanted_size=self.goal,
-            max_size=self.config.max_size,
-            utilization=self.utilization,
-            avg_utilization=self._used_seconds / self._open_seconds if self._open_seconds else 0.0,
-            expansion_count=self.growth.expansions,
-            shrink_count=self.growth.shrinks,
-            current_expansion_factor=self.growth.factor,
-            avg_expansion_factor=metrics.avg_expansion_factor,
-            expansion_frequency=metrics.expansion_frequency,
-            shrink_frequency=metrics.shrink_frequency,
-        )
+        return self._usage.status(now, len(self._members), len(self._in_use), self.goal)
 
     # Its own
 
@@ -355,7 +342,7 @@ class Shelf(Generic[ClientT, WaiterT]):
         return False
 
     def _hand_out(self, member: Member[ClientT], now: float) -> None:
-        self._account(now)
+        self._usage.account(now, len(self._members), len(self._in_use))
         member.state = MemberState.IN_USE
         member.use_count += 1
         self._in_use[member.client] = member
@@ -377,7 +364,7 @@ class Shelf(Generic[ClientT, WaiterT]):
             member.reason = member.reason or reason
 
     def _leave(self, member: Member[ClientT], now: float, reason: str) -> None:
-        self._account(now)
+        self._usage.account(now, len(self._members), len(self._in_use))
         member.state = MemberState.ERROR
         member.reason = reason
         del self._members[member.id]
@@ -399,10 +386,3 @@ class Shelf(Generic[ClientT, WaiterT]):
 
     def _full(self, count: int) -> PoolExpanded:
         raise ResourceError("connections of the pool", self.goal + count, self.config.max_size)
-
-    def _account(self, now: float) -> None:
-        """Before a count changes: what the time since the last change was used for."""
-        spent = now - self._seen_at if self._seen_at is not None else 0.0
-        self._seen_at = now
-        self._open_seconds += spent * len(self._members)
-        self._used_seconds += spent * len(self._in_use)
