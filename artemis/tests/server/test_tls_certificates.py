@@ -13,7 +13,7 @@ import pytest
 import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
 
 from artemis.server.app import NodeServer
 from artemis.server.certificates import CertificateError, Certificates
@@ -115,6 +115,17 @@ def test_a_certificate_that_cannot_be_used_is_refused_at_the_start(
     spoil(files, other)
     with pytest.raises(CertificateError, match=words):
         Certificates(Path(files.certificate_file), Path(files.key_file), 10, structlog.get_logger())
+
+
+def _sign(files: CertificateFiles, key: ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey) -> None:
+    """Write a certificate that signs itself with such a key."""
+    now = dt.datetime.now(dt.UTC)
+    name = x509.Name([])
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now - HOUR, now + HOUR).sign(key, None)
+    Path(files.certificate_file).write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    Path(files.key_file).write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
 
 
 def _encrypted() -> bytes:
@@ -251,17 +262,23 @@ async def test_a_hangup_reads_the_files_of_a_process_again(tmp_path: Path) -> No
 def test_the_log_says_when_clients_of_quic_will_refuse_the_key(tmp_path: Path) -> None:
     """They know no Ed25519; a node has that for TCP all the same."""
     files = make_certificate(tmp_path)
-    key = ed25519.Ed25519PrivateKey.generate()
-    now = dt.datetime.now(dt.UTC)
-    name = x509.Name([])
-    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now - HOUR, now + HOUR).sign(key, None)
-    Path(files.certificate_file).write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    Path(files.key_file).write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
+    _sign(files, ed25519.Ed25519PrivateKey.generate())
     for serve, expected in ((False, []), (True, [("QUIC clients refuse this key", "Ed25519")])):
         with structlog.testing.capture_logs() as lines:
             certificates = Certificates(Path(files.certificate_file), Path(files.key_file), 10, structlog.get_logger())
             if serve:
                 certificates.serve_quic(lambda: True)
         assert expected == [(line["event"], line["kind"]) for line in lines]
+
+
+async def test_a_certificate_that_quic_cannot_serve_keeps_the_node_from_starting(
+    start: Callable, tmp_path: Path
+) -> None:
+    """The reason names the way out, nothing stays bound, and without QUIC the node starts there."""
+    files = make_certificate(tmp_path)
+    _sign(files, ed448.Ed448PrivateKey.generate())
+    with pytest.raises(CertificateError, match=r"cannot serve QUIC: .*; or start with --no-quic"):
+        async with start(**files.options):
+            pass
+    async with start(**files.options, quic=False) as server:
+        assert await serial(server.address)

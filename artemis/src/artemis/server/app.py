@@ -182,10 +182,10 @@ class NodeServer:
         )
         # Reading what was saved takes time in which nobody could be heard.
         self.node.pardon(now_ms())
-        # Time first, then callers, then other nodes, and snapshots of what comes of it.
+        # What can fail first; then time, callers, other nodes, and snapshots of what comes of it.
+        await self.doors.start()
         self._ticks = Ticks(self.node, self.doors, self.cluster, self.persistence, self._log)
         self._ticks.start()
-        await self.doors.start()
         await claim.start_serving()
         if self.cluster is not None:
             self.cluster.start()

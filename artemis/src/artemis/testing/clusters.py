@@ -157,13 +157,15 @@ def running_cluster_sync(
     """
     if count < 1 or (machines and (linked or len(machines) != count)):
         raise ValueError(f"a cluster has one node at least, and a machine for each or none; {count}, {len(machines)}")
+    secure = "tls_certificate_file" in options
+    if secure and linked:
+        raise ValueError("proxies tell peers apart by what they say, which TLS hides; use machines, or no TLS")
     with ExitStack() as stack:
         proxies = [stack.enter_context(LinkProxy(who=caller_of_mesh)) for _ in range(count if linked else 0)]
         places = [("127.0.0.1", stack.enter_context(_held_port())) for _ in range(0 if machines else count)]
         places += [(machine.address, _PORT) for machine in machines]
-        scheme = "https" if "tls_certificate_file" in options else "http"
-        proxied = [proxy.url.replace("http", scheme, 1) for proxy in proxies]
-        urls = proxied or [f"{scheme}://{host}:{port}" for host, port in places]
+        scheme = "https" if secure else "http"
+        urls = [proxy.url for proxy in proxies] or [f"{scheme}://{host}:{port}" for host, port in places]
         nodes: list[RunningNode] = []
         for n, (host, port) in enumerate(places):
             own: dict[str, OptionValue] = {**options, "host": host, "port": port, "peers": ",".join(urls)}
