@@ -25,15 +25,16 @@ def keep(requests: list[Context], context: Context) -> bytes:
 async def test_oneway_messages_of_a_rust_client_come_back_in_order(peer: Peer):
     """One-way messages arrive in order, and what we send back does too."""
     async with peer.server() as server:
-        lines = await drive(peer, server, "oneway", count=40, gap=5)
-    assert (40, 40, True) == tuple(told(lines, "oneway")[key] for key in ("sent", "back", "in_order"))
+        lines = await drive(peer, server, "oneway", count=peer.many(40), gap=5)
+    sent, back, in_order = (told(lines, "oneway")[key] for key in ("sent", "back", "in_order"))
+    assert (peer.many(40), peer.many(40), True) == (sent, back, in_order)
 
 
 async def test_requests_of_a_rust_client_are_answered(peer: Peer):
     """Requests, as many at once as that version can have in flight, get their own answers."""
     async with peer.server() as server:
-        lines = await drive(peer, server, "requests", count=100, window=peer.window)
-    assert (100, []) == (told(lines, "requests")["answered"], told(lines, "requests")["wrong"])
+        lines = await drive(peer, server, "requests", count=peer.many(100), window=peer.window)
+    assert (peer.many(100), []) == (told(lines, "requests")["answered"], told(lines, "requests")["wrong"])
 
 
 async def test_large_requests_of_a_rust_client_are_answered(peer: Peer):
@@ -49,23 +50,23 @@ async def test_a_rust_client_answers_our_requests(peer: Peer):
     answers: list[bytes] = []
 
     async def ask(session):
-        asked = [session.request(b"ask %d" % index) for index in range(24)]
+        asked = [session.request(b"ask %d" % index) for index in range(peer.many(24))]
         answers.extend([answer.payload for answer in await asyncio.gather(*asked)])
         await session.close()
 
     server.on_message(lambda context: asyncio.ensure_future(ask(context.session)) and None)
     async with server:
         lines = await drive(peer, server, "listen", say="begin")
-    assert [b"ask %d" % index for index in range(24)] == answers
-    assert 24 == told(lines, "listened")["requests"]
+    assert [b"ask %d" % index for index in range(peer.many(24))] == answers
+    assert peer.many(24) == told(lines, "listened")["requests"]
 
 
 async def test_bursts_reach_a_rust_client(peer: Peer):
-    """Forty messages in one turn of the loop all arrive, and the close behind them is noticed (8.2, case 23)."""
+    """Messages in one turn of the loop all arrive, and the close behind them is noticed (8.2, case 23)."""
     server = peer.server()
 
     async def burst(session):
-        for index in range(40):
+        for index in range(peer.many(40)):
             await session.send(b"burst %d" % index)
         await session.close()
 
@@ -73,7 +74,7 @@ async def test_bursts_reach_a_rust_client(peer: Peer):
     async with server:
         lines = await drive(peer, server, "listen", say="begin")
     seen = [line["text"] for line in lines if line["event"] == "message"]
-    assert [f"burst {index}" for index in range(40)] == seen
+    assert [f"burst {index}" for index in range(peer.many(40))] == seen
     assert "Normal" == told(lines, "listened")["closed"]
 
 

@@ -43,16 +43,16 @@ class Inbox:
 async def test_oneway_messages_come_back_in_order_from_a_rust_server(peer: Peer):
     """What we send one way arrives in order, and what it sends back does too."""
     async with connected(peer) as (_, client):
-        inbox = Inbox(client, 40)
-        for index in range(40):
+        inbox = Inbox(client, peer.many(40))
+        for index in range(peer.many(40)):
             await client.send(b"oneway %d" % index)
-        assert [b"oneway %d" % index for index in range(40)] == await inbox.all()
+        assert [b"oneway %d" % index for index in range(peer.many(40))] == await inbox.all()
 
 
 async def test_a_rust_server_answers_our_requests(peer: Peer):
     """Requests that are asked all at once get their own answers."""
     async with connected(peer) as (_, client):
-        questions = [b"request %d" % index for index in range(100)]
+        questions = [b"request %d" % index for index in range(peer.many(100))]
         answers = await asyncio.gather(*(client.request(question) for question in questions))
     assert questions == [answer.payload for answer in answers]
 
