@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 import re
@@ -16,6 +17,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from typer.testing import CliRunner
 
 from msgtrans.cli import app
@@ -142,6 +147,33 @@ def test_a_certificate_for_another_name(files: Files) -> None:
             assert told in done.stderr
             assert "look away with --insecure" in done.stderr
             assert "--ca" not in done.stderr
+
+
+def test_an_authority_as_a_server_is_warned_of(tmp_path: Path) -> None:
+    """What OpenSSL makes by itself is an authority, which no QUIC client takes for a server: who serves is told."""
+    name, day = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")]), dt.timedelta(days=1)
+    key, now = ec.generate_private_key(ec.SECP256R1()), dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now - day, now + day)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    text = made.public_bytes(pem) + key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+    (tmp_path / "own.pem").write_bytes(text)
+    words = ["serve-echo", "--quic", "127.0.0.1:0", "--certificate", str(tmp_path / "own.pem")]
+    with subprocess.Popen(
+        [sys.executable, "-m", "msgtrans", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert "an authority's own (CA:TRUE)" in process.stderr.readline()
+        uri = process.stdout.readline().split()[1].replace("127.0.0.1", "localhost")
+        done = run("ping", uri, "--ca", str(tmp_path / "own.pem"), "--count", "1")
+        assert (done.returncode, "an authority's own instead of a server's" in done.stderr) == (1, True), done.stderr
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
 
 
 def test_options_become_config() -> None:

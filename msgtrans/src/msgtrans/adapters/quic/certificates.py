@@ -110,7 +110,26 @@ def configuration(
         raise ConfigurationError(
             "key_pem" if config.tls is None else "tls", f"the certificate or its key cannot be used for QUIC: {error}"
         ) from error
+    if _is_authority(chain[0]):
+        logger.warning(
+            "the certificate served over QUIC is an authority's own (CA:TRUE), which clients that verify refuse there; "
+            "have the authority issue one for the server, or make one with CA:FALSE"
+        )
     return made
+
+
+def _is_authority(certificate: bytes) -> bool:
+    """Whether a certificate says that it may issue others; those are not taken for a server's by QUIC libraries.
+
+    False where nothing is said of that, or it cannot be read: the library has taken it, and clients judge.
+    """
+    from cryptography import x509
+
+    try:
+        found = x509.load_pem_x509_certificate(certificate).extensions
+        return found.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        return False
 
 
 def client_configuration(config: QuicClientConfig, server_name: str) -> QuicConfiguration:
