@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
+import platform
 import socket
 import subprocess
 import sys
@@ -25,7 +27,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from msgtrans import Context, TransportClient, TransportServer
-from msgtrans.config import QuicClientConfig, QuicServerConfig, TlsClientConfig
+from msgtrans.config import QuicClientConfig, TlsClientConfig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -47,16 +49,9 @@ def free_port(transport: str) -> int:
         return int(probe.getsockname()[1])
 
 
-def alpn_of(version: str) -> list[str]:
-    """What the command line says of the application protocol of that version on QUIC; before 2.0 there is none."""
-    return ["--alpn", "msgtrans/1"] if version == "2.0" else []
-
-
-async def serve(transport: str, port: int, alpn: tuple[str, ...]) -> None:
+async def serve(transport: str, port: int) -> None:
     """A server of ours, until killed."""
-    address = f"127.0.0.1:{port}"
-    listener = QuicServerConfig(bind_address=address, alpn=alpn) if transport == "quic" else f"{transport}://{address}"
-    server = TransportServer(listen=[listener])
+    server = TransportServer(listen=[f"{transport}://127.0.0.1:{port}"])
 
     @server.on_request
     def echo(context: Context) -> bytes:
@@ -67,12 +62,12 @@ async def serve(transport: str, port: int, alpn: tuple[str, ...]) -> None:
     await server.serve_forever()
 
 
-async def ask(uri: str, count: int, size: int, window: int, alpn: tuple[str, ...]) -> None:
+async def ask(uri: str, count: int, size: int, window: int) -> None:
     """A client of ours: so many requests, at most `window` of them in flight."""
     transport, _, address = uri.partition("://")
     target: str | QuicClientConfig = uri
     if transport == "quic":
-        target = QuicClientConfig(target_address=address, tls=TlsClientConfig(verify=False), alpn=alpn)
+        target = QuicClientConfig(target_address=address, tls=TlsClientConfig(verify=False))
     async with TransportClient(target) as client:
         left = iter(range(count))
         payload = bytes(size)
@@ -94,7 +89,7 @@ async def server(kind: str, version: str, transport: str) -> AsyncIterator[str]:
     if kind == "rust":
         command = [str(program(version)), "serve", f"--{transport}", f"127.0.0.1:{port}"]
     else:
-        command = [sys.executable, __file__, "--serve", transport, "--port", str(port), *alpn_of(version)]
+        command = [sys.executable, __file__, "--serve", transport, "--port", str(port)]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
         assert process.stdout is not None
@@ -113,7 +108,7 @@ async def measure(kind: str, version: str, uri: str, count: int, size: int, wind
         command += ["--count", str(count), "--size", str(size), "--window", str(window)]
     else:
         command = [sys.executable, __file__, "--ask", uri, "--count", str(count), "--size", str(size)]
-        command += ["--window", str(window), *alpn_of(version)]
+        command += ["--window", str(window)]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     said, _ = await process.communicate()
     lines = [json.loads(line) for line in said.splitlines()]
@@ -138,9 +133,25 @@ async def compare(version: str, transport: str, arguments: argparse.Namespace) -
     return {name: median(found) for name, found in rates.items()}
 
 
+def legend(arguments: argparse.Namespace) -> str:
+    """What the table compares, and the names of its columns."""
+    pairs = "".join(f"{f'{client} to {other}':>18}" for client, other in PAIRS)
+    return (
+        f"Requests per second of one client on one connection: {arguments.size} bytes each way, {arguments.window} in "
+        f"flight,\nmedians of {arguments.rounds} rounds of about {arguments.seconds:g} s, client and server a process "
+        f"each, on {os.cpu_count()} processors.\n"
+        "rust: the crate of that version, optimised, on all processors (tokio).\n"
+        f"python: this library on one processor (uvloop, Python {platform.python_version()}), the same in all rows.\n"
+        "Columns: client to server. Only QUIC is encrypted; there, all packets travel on one stream.\n\n"
+        f"{'crate':8}{'transport':10}{pairs}"
+    )
+
+
 async def contest(arguments: argparse.Namespace) -> None:
     """Compare with each version on each transport, and print."""
     found = {}
+    if not arguments.json:
+        print(legend(arguments), flush=True)
     for version in arguments.versions:
         if not program(version).exists():
             print(f"{program(version).name} is not built: python interop/build.py --release {version}")
@@ -148,8 +159,8 @@ async def contest(arguments: argparse.Namespace) -> None:
         for transport in arguments.transports:
             rates = found[f"{version} {transport}"] = await compare(version, transport, arguments)
             if not arguments.json:
-                told = ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items())
-                print(f"{version} {transport}: {told} requests/s", flush=True)
+                told = "".join(f"{rate:18,.0f}" for rate in rates.values())
+                print(f"{version:8}{transport:10}{told}", flush=True)
     if arguments.json:
         print(json.dumps(found))
 
@@ -167,13 +178,12 @@ def main() -> None:
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--ask", help=argparse.SUPPRESS)
-    parser.add_argument("--alpn", nargs="*", default=(), help=argparse.SUPPRESS)
     parser.add_argument("--count", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
-        uvloop.run(serve(arguments.serve, arguments.port, tuple(arguments.alpn)))
+        uvloop.run(serve(arguments.serve, arguments.port))
     elif arguments.ask:
-        uvloop.run(ask(arguments.ask, arguments.count, arguments.size, arguments.window, tuple(arguments.alpn)))
+        uvloop.run(ask(arguments.ask, arguments.count, arguments.size, arguments.window))
     else:
         asyncio.run(contest(arguments))
 
