@@ -252,3 +252,11 @@ def test_14_what_a_rust_server_says_to_application_protocols() -> None:
         "quic://h:1 takes none of the application protocols that we offer; see alpn: Rust servers 1.x want none, "
         "from 2.0 on msgtrans/1" == str(error)
     )
+
+
+@pytest.mark.parametrize(("code", "reason"), [(0x2, ""), (0xC, "the server is stopping")])
+def test_14_a_server_that_turns_us_away(code: int, reason: str) -> None:
+    """Codes by which servers refuse before keys are agreed on are told in words, and another attempt may help."""
+    error = connect_failed("quic://h:1", code, 0, reason)
+    assert f"quic://h:1 does not admit us: {reason or 'it may be full or stopping'}" == str(error)
+    assert error.retriable

@@ -37,6 +37,7 @@ from msgtrans import (
     TransportTimeoutError,
     encode,
 )
+from msgtrans.adapters.quic.mapping import HELLO
 from msgtrans.config import NO_RETRY
 
 if TYPE_CHECKING:
@@ -649,6 +650,67 @@ async def test_a_server_that_turns_away_as_it_answers(until: Until) -> None:
         with pytest.raises(ConnectError, match="does not admit us: the server is stopping"):
             await asyncio.wait_for(connecting, 10)
     assert [] == seen
+
+
+async def test_a_listener_at_rest_turns_newcomers_away(until: Until) -> None:
+    """They are told at once; handshakes under way become sessions, and open ones end in order when the server stops."""
+    release = asyncio.Event()
+    async with quic_server() as server, udp_proxy(server.quic_address) as proxy, client_of(server) as client:
+
+        @server.on_request
+        async def hold(context: Context) -> bytes:
+            if context.payload == b"hold":
+                await release.wait()
+            return context.payload
+
+        await client.request(b"")
+        proxy.fate = lambda _data, to_server: (0,) if to_server else (0.2,)
+        coming = client_of(proxy.port)
+        connecting = asyncio.create_task(coming.connect())
+        [(_, listener)] = server._listeners
+        await until(lambda: listener._terms.unfinished)
+        resting = asyncio.create_task(server.stop_listening())
+        await until(lambda: not listener._sockets[0]._accepting)
+        for _ in range(3):
+            with pytest.raises(ConnectError, match="does not admit us: the server is stopping") as caught:
+                await client_of(server, connect_timeout=5.0).connect()
+            assert caught.value.retriable
+        await asyncio.gather(connecting, resting)
+        assert 3 == server.stats().connections_refused
+        asked = [asyncio.create_task(one.request(b"hold")) for one in (client, coming)]
+        assert (await coming.request(b"served")).payload == b"served"
+        await until(lambda: sum(session.stats().running_handlers for session in server.sessions.values()) == 2)
+        stopping = asyncio.create_task(server.stop())
+        await until(lambda: not any(session.is_open for session in server.sessions.values()))
+        release.set()
+        assert [b"hold"] * 2 == [(await request).payload for request in asked]
+        await stopping
+        for one in (client, coming):
+            assert (CloseReason.NORMAL, None) == await end_of(one.session)
+
+
+async def test_quic_is_told_of_as_other_transports_are() -> None:
+    """Information and statistics of sessions, those of the server, and what it is monitored by: as for TCP."""
+    server = TransportServer(quic=ANY, tcp=ANY)
+    server.on_request(lambda context: context.payload)
+    async with server, client_of(server) as client, TransportClient(f"tcp://{server.tcp_address}") as other:
+        for one in (client, other):
+            await one.request(bytes(1000))
+        quic, tcp = sorted(server.sessions.values(), key=lambda session: session.info().protocol)
+        assert ("quic", "tcp") == (quic.info().protocol, tcp.info().protocol)
+        assert (server.quic_address, client.session.local_address) == (quic.local_address, quic.peer_address)
+        assert tcp.stats().packets_received == quic.stats().packets_received == 1
+        frame = len(HELLO) + 3  # of a request and its answer, each behind its length
+        assert (tcp.stats().bytes_sent + frame, tcp.stats().bytes_received + frame) == (
+            quic.stats().bytes_sent,
+            quic.stats().bytes_received,
+        )
+        assert quic.stats().bytes_sent + tcp.stats().bytes_sent == server.stats().bytes_sent
+        assert (2, 2, 2) == (
+            server.stats().connections_open,
+            server.stats().packets_received,
+            server.stats().packets_sent,
+        )
 
 
 # Options

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from msgtrans.session import Session
 
 REASON_LIMIT: Final = 200  # bytes of the sentence
+_TURNED_AWAY: Final = {0x2, 0xC}  # CONNECTION_REFUSED, and APPLICATION_ERROR before keys are agreed on
 CRYPTO: Final = 0x100  # transport error codes from here on are alerts of TLS
 _NO_ALPN: Final = 120
 _HANDSHAKE_FAILURE: Final = 40
@@ -103,6 +104,8 @@ def connect_failed(uri: str, code: int, frame_type: int | None, reason: str) -> 
     if frame_type is None:
         error = verdict(code, frame_type, reason)
         return ConnectError(f"{uri} closed the connection at once: {error or 'it may be full or stopping'}")
+    if code in _TURNED_AWAY:
+        return ConnectError(f"{uri} does not admit us: {reason or 'it may be full or stopping'}")
     if alert == _NO_ALPN or (alert == _HANDSHAKE_FAILURE and "ALPN" in reason):
         return ProtocolRefusedError(
             f"{uri} takes none of the application protocols that we offer; see alpn: Rust servers 1.x want none, "

@@ -246,12 +246,13 @@ class ServerSocket(UdpSocket):
         self._ids: dict[Driving, set[bytes]] = {}
         self._over: set[Driving] = set()  # of these, the peer may not know yet
         self._accepting = True
+        self._unwelcome: set[Driving] = set()  # began when nobody was accepted any more
         self._last = False  # with the last connection, the socket goes
 
     # What the listener calls
 
     def rest(self) -> None:
-        """Accept no more; connections go on."""
+        """Accept no more: who comes is told so. Connections go on."""
         self._accepting = False
 
     def finish(self) -> None:
@@ -313,6 +314,9 @@ class ServerSocket(UdpSocket):
                 found.setdefault((link, address), []).append(data)
         for (link, address), datagrams in found.items():
             link.take_datagrams(datagrams, address)
+        for link in self._unwelcome:
+            link.refuse_unless_established()
+        self._unwelcome.clear()
 
     def _link_of(self, data: bytes, address: tuple[str, int]) -> Driving | None:
         if not data:
@@ -323,7 +327,7 @@ class ServerSocket(UdpSocket):
         if header is None:
             return None
         link = self._links.get(header.destination)
-        if link is None and self._accepting and len(data) >= LEAST_INITIAL:
+        if link is None and len(data) >= LEAST_INITIAL:
             return self._begin(header, address)
         return link
 
@@ -353,6 +357,9 @@ class ServerSocket(UdpSocket):
             retry_source_connection_id=None if original is None else header.destination,
         )
         link = QuicLink(terms, quic, self, Address(*address[:2]))
+        if not self._accepting:
+            self._unwelcome.add(link)
+            terms.host.counters.connections_refused += 1
         self._ids[link] = set()
         self.issued(link, header.destination)
         self.issued(link, quic.host_cid)
