@@ -218,6 +218,8 @@ def test_servers_of_another_kind(words: list[str], says: bytes, told: str) -> No
     else:
         assert "after 1 answer (" in done.stderr
     assert "per second" not in done.stdout
+    if words == ["ping"]:  # which says what it saw until then
+        assert ("requests, 1 answer; ms: " if says == V3 else "1 request, 0 answers\n") in done.stdout
 
 
 def test_bench_beyond_the_usual_limit(echo: str) -> None:

@@ -178,7 +178,7 @@ def ping_command(
             result = pings.result()
             typer.echo(msgspec.json.encode(result) if json else _ping_summary(result))
 
-    _run(work(), interrupted=summary)
+    _run(work(), cut_short=summary)
     summary()
     if not pings.result().answered:
         _fail("no request was answered; is there a request handler behind this address?", 1)
@@ -339,14 +339,14 @@ def _options(
     )
 
 
-def _run(work: Coroutine[object, object, T], interrupted: Callable[[], None] = lambda: None) -> T:
-    """The result of `work`; whatever ends it otherwise ends the command. interrupted: called on Ctrl-C."""
-    with _told(interrupted):
+def _run(work: Coroutine[object, object, T], cut_short: Callable[[], None] = lambda: None) -> T:
+    """The result of `work`; whatever ends it otherwise ends the command. cut_short: called before that."""
+    with _told(cut_short):
         return run(work)
 
 
 @contextmanager
-def _told(interrupted: Callable[[], None] = lambda: None) -> Iterator[None]:
+def _told(cut_short: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Whatever fails in here ends the command with a sentence."""
     raise_file_limit()
     try:
@@ -354,9 +354,10 @@ def _told(interrupted: Callable[[], None] = lambda: None) -> Iterator[None]:
     except ConfigurationError as error:
         _fail(plain(error), 2)
     except TransportError as error:
+        cut_short()
         _fail(plain(error), 1)
     except KeyboardInterrupt:
-        interrupted()
+        cut_short()
         _fail("interrupted", 130)
 
 
