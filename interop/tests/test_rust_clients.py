@@ -6,6 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
+import pytest
 from rust_peers import LIMIT, Peer, drive, ends, running, told
 
 from msgtrans import CloseReason, TransportServer
@@ -35,6 +36,20 @@ async def test_requests_of_a_rust_client_are_answered(peer: Peer):
     async with peer.server() as server:
         lines = await drive(peer, server, "requests", count=peer.many(100), window=peer.window)
     assert (peer.many(100), []) == (told(lines, "requests")["answered"], told(lines, "requests")["wrong"])
+
+
+async def test_one_listener_serves_all_versions_at_once():
+    """On QUIC, clients with an application protocol and without, and both ways in which packets travel (case 17)."""
+    peers = [Peer(version, "quic") for version in ("1.0.0", "1.0.10", "2.0")]
+    peers = [one for one in peers if one.program.exists()]
+    if not peers:
+        pytest.skip("`make test-interop` builds the peers")
+    async with Peer("1.0.0", "quic").server() as server:
+        driven = [drive(one, server, "requests", count=40, window=one.window) for one in peers]
+        found = await asyncio.gather(*driven)
+    assert [(40, [])] * len(peers) == [
+        (told(lines, "requests")["answered"], told(lines, "requests")["wrong"]) for lines in found
+    ]
 
 
 async def test_large_requests_of_a_rust_client_are_answered(peer: Peer):
