@@ -15,7 +15,7 @@ REMEMBERED: Final = 1024
 
 
 class Offers:
-    """What servers took that refused the first offer. For all clients of a process."""
+    """What servers took that refused the first offer. For all clients of a process; forgetting it costs a handshake."""
 
     def __init__(self) -> None:
         self._taken: dict[str, tuple[str, ...]] = {}
@@ -31,4 +31,4 @@ class Offers:
         if taken != config.offers[0]:
             self._taken[config.uri] = taken
             if len(self._taken) > REMEMBERED:
-                del self._taken[next(iter(self._taken))]
+                self._taken.pop(next(iter(self._taken)), None)
