@@ -210,6 +210,8 @@ class Doors:
         """End what is still there."""
         await self.http.abort()
         self.websocket.abort()
+        if self.quic is not None:
+            await self.quic.abort()
 
     # -- how each is made
 

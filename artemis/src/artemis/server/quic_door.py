@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class QuicDoor:
-    """Owned by `Doors`, on its event loop: `start`, then `drain` and `stop`, each once.
+    """Owned by `Doors`, on its event loop: `start`, then `drain`, `stop` and `abort`, each once.
 
     `server` is what handlers are registered with. `bound` are its sockets from `start` on; they belong to whoever has
     bound them until then. `max_connections` may be open, and as many handshakes under way.
@@ -78,6 +78,11 @@ class QuicDoor:
         if self._draining is not None:
             await self._draining
         await self.server.stop()
+
+    async def abort(self) -> None:
+        """Close the sockets, whatever `stop` has come to; once more is fine."""
+        if self._transport.listener is not None:
+            await self._transport.listener.wait_closed()
 
 
 class _Bound(QuicTransport):
