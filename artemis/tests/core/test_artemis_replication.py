@@ -59,16 +59,19 @@ def test_a_heartbeat_that_a_removal_overtook_brings_nothing_back(make_node, make
 
 
 def test_a_heartbeat_renews_and_brings_an_expired_instance_back(make_node, make_instance):
-    """As a client's own heartbeat would; other content counts as a register."""
+    """As a client's own heartbeat would; other content counts as a register, unless the present one came lately."""
     node = make_node()
     request = RegistryRequest(instances=[make_instance("a")])
+    other = RegistryRequest(instances=[make_instance("a", port=1)])
     replication.heartbeat(node, request, 0)
     assert 1 == node.registry.counters.registered
-    node.tick(20_001, WALL)
+    assert REGISTRY_SUCCESS is replication.heartbeat(node, other, REMOVED_FOR - 1)
+    assert (1, 1) == (node.registry.counters.registered, node.registry.counters.renewed)
+    node.tick(2 * REMOVED_FOR, WALL + 2 * REMOVED_FOR)
     assert 0 == len(node.registry)
-    replication.heartbeat(node, request, 20_002)
+    replication.heartbeat(node, request, 2 * REMOVED_FOR + 1)
     assert (1, 1) == (len(node.registry), node.registry.counters.registered)
-    replication.heartbeat(node, RegistryRequest(instances=[make_instance("a", port=1)]), 20_003)
+    replication.heartbeat(node, other, 2 * REMOVED_FOR + 2)
     assert 2 == node.registry.counters.registered
 
 

@@ -237,6 +237,7 @@ async def test_every_live_option_can_be_applied(start):
         "rate_limit_map": {"registry.register": 5000},
         "log_level": "info",
         "log_format": "json",
+        "java_peers": ("http://127.0.0.1:1/artemis-service",),
     }
     async with start() as server:
         for name in sorted(LIVE_OPTIONS - {"log_level", "log_format", "peers"}):

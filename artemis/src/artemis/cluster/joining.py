@@ -60,6 +60,8 @@ class Joining:
         self.waiting = "it waits for a first look at the other nodes"
         self.outcome = ""
         self.partners: Collection[str] | None = ()
+        #: The node that was copied from, empty for none.
+        self.source = ""
         self.wanted: Collection[str] = ()
         self._zone = zone.lower()
         self._begun = self._came = now
@@ -99,6 +101,7 @@ class Joining:
         """Compare with a node that serves, of the own zone if there is one soon."""
         done = next((peer for peer in serving if around.compared.get(peer.node, -1) >= self._up[peer.node]), None)
         if done is not None:
+            self.source = done.node
             self._end(f"it has copied from node {done.node} in zone {done.zone}")
             return
         near = [peer for peer in serving if peer.zone.lower() == self._zone]

@@ -46,17 +46,19 @@ class Availability:
     """Decides what one node serves. Owned by the node, used from one event loop.
 
     `waiting` is the sentence on what the start waits for, empty for one that waits for nobody, None once it is over;
-    `clock` the one on a clock that is wrong, None while it is not. An operator's switch wins over both, and the drain,
+    `copying` the one on what else is copied first, None for nothing; `clock` the one on a clock that is wrong, None
+    while it is not. An operator's switch wins over both, and the drain,
     which is for good, over all.
 
     `status` is `up` with both services, `down` when the node drains or both are forced down, else `starting`, also with
     one of them: that leaves the word to the two flags (spec 6.3).
     """
 
-    __slots__ = ("_forced", "clock", "draining", "waiting")
+    __slots__ = ("_forced", "clock", "copying", "draining", "waiting")
 
     def __init__(self) -> None:
         self.waiting: str | None = ""
+        self.copying: str | None = None
         self.clock: str | None = None
         self.draining = False
         self._forced: dict[Service, Switch] = {}
@@ -81,7 +83,12 @@ class Availability:
         switch = self._forced.get(service)
         if switch is not None:
             return switch.direction == "up"
-        return self.waiting is None and (service == "discovery" or self.clock is None)
+        return not self.starting and (service == "discovery" or self.clock is None)
+
+    @property
+    def starting(self) -> bool:
+        """Whether the start is not over."""
+        return self.waiting is not None or self.copying is not None
 
     @property
     def status(self) -> str:
@@ -99,4 +106,4 @@ class Availability:
             return []
         forced = ((service, self._forced[service]) for service in SERVICES if service in self._forced)
         found = [f"{service} is forced {switch.direction} by {switch.operator}" for service, switch in forced]
-        return found + [sentence for sentence in (self.waiting, self.clock) if sentence]
+        return found + [sentence for sentence in (self.waiting, self.copying, self.clock) if sentence]

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from artemis.registry.restore import Saved
     from artemis.server.clustered import Clustered
+    from artemis.server.mixed import Mixed
 
 #: Seconds that a shutdown waits for answers under way.
 _DRAIN = 5.0
@@ -77,6 +78,8 @@ class NodeServer:
         self.persistence: Persistence | None = None
         #: Replica and links of a node with peers.
         self.cluster: Clustered | None = None
+        #: The Java side of a node that has Java peers, or had.
+        self.mixed: Mixed | None = None
         #: What a node with a certificate serves with.
         self.certificates: Certificates | None = None
         self._claim: Claim | None = None
@@ -126,6 +129,13 @@ class NodeServer:
         self.node.about = msgspec.structs.replace(self.node.about, settings=settings)
         return outcome
 
+    def mix(self, config: ServeConfig) -> None:
+        """Have these Java peers from now on, also if there were none before."""
+        if self.mixed is not None:
+            self.mixed.reconfigure(config)
+        elif config.java_peers:
+            self._mix(config, first=False).start()
+
     def bound_connections(self, limit: int) -> None:
         """Let at most `limit` connections be open; those that are stay."""
         self.doors.bound_connections(limit)
@@ -173,6 +183,8 @@ class NodeServer:
         # All that stands around the node; nothing of it answers or asks anybody yet.
         self.doors = self._make_doors(guard, claim)
         self._join()
+        if self._config.java_peers:
+            self._mix(self._config, first=True)
         self.node.about = describe(
             self._config,
             identity.url,
@@ -189,6 +201,8 @@ class NodeServer:
         await claim.start_serving()
         if self.cluster is not None:
             self.cluster.start()
+        if self.mixed is not None:
+            self.mixed.start()
         if self.persistence is not None:
             self.persistence.start(self._cut)
 
@@ -203,6 +217,8 @@ class NodeServer:
         self.doors.drain()
         if self.cluster is not None:
             await self.cluster.stop(leaving=self.leaving.is_set())
+        if self.mixed is not None:
+            await self.mixed.stop()
         try:
             async with asyncio.timeout(_DRAIN):
                 await self.doors.wait_closed()
@@ -307,6 +323,21 @@ class NodeServer:
             self._config, self.node, now=now_ms, wall=wall_ms, leave=self._leave, end=self._fail, log=self._log
         )
         self.doors.receive(self.cluster.mesh.reception)
+
+    def _mix(self, config: ServeConfig, *, first: bool) -> Mixed:
+        """Make what a node with Java peers has beside it; at its `first` start it copies from them."""
+        from artemis.server.mixed import Mixed
+
+        cluster = self.cluster
+        self.mixed = Mixed(
+            config,
+            self.node,
+            copied_from=lambda: "" if cluster is None else cluster.membership.joining.source,
+            copy=first,
+            now=now_ms,
+            log=self._log,
+        )
+        return self.mixed
 
     # -- what the parts call
 

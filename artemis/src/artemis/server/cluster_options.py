@@ -66,6 +66,14 @@ class ClusterOptions(BaseSettings):
         None, description="File with the URL of a node on each line; read again when it changes."
     )
     peers_refresh: float = Field(10.0, ge=0.1, le=3_600, description="Seconds between two look-ups of --peers-dns.")
+    java_peers: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="URLs of nodes of the Java product to replicate with, as those have them in their list.",
+        json_schema_extra={
+            "takes": "URLs such as http://10.0.0.7:8080/artemis-service, separated by commas or as a list"
+        },
+    )
+    offer_java_peers: bool = Field(True, description="Tell clients of Java peers that are up, so that they use them.")
     cluster_name: Name = Field("artemis", description="Name of the cluster; nodes of another one are refused.")
     cluster_secret_file: Path | None = Field(
         None,
@@ -123,6 +131,11 @@ class ClusterOptions(BaseSettings):
         return tuple(peer_place(text) for text in self.peers)
 
     @property
+    def java_urls(self) -> tuple[PeerUrl, ...]:
+        """What `java_peers` names."""
+        return tuple(dict.fromkeys(peer_url(text) for text in self.java_peers))
+
+    @property
     def own_host(self) -> str:
         """The host of the URL that this node announces."""
         if self.self_url is not None:
@@ -155,7 +168,7 @@ class ClusterOptions(BaseSettings):
                 f"file, made for example with: openssl rand -hex 32{other}"
             )
 
-    @field_validator("peers", mode="before")
+    @field_validator("peers", "java_peers", mode="before")
     @classmethod
     def _read_peers(cls, value: object) -> object:
         return separated(value)
@@ -165,6 +178,15 @@ class ClusterOptions(BaseSettings):
     def _check_peers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for text in value:
             peer_place(text)
+        if len(value) > MAX_PEERS:
+            raise ValueError(f"must be {MAX_PEERS} nodes at most, not {len(value)}")
+        return value
+
+    @field_validator("java_peers")
+    @classmethod
+    def _check_java_peers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            peer_url(text)
         if len(value) > MAX_PEERS:
             raise ValueError(f"must be {MAX_PEERS} nodes at most, not {len(value)}")
         return value

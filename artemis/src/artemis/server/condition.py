@@ -107,7 +107,7 @@ class Condition:
         """Tell the status of this node (spec 2.4, 6.3)."""
         identity = self.identity
         zone = Zone(region_id=identity.region, zone_id=identity.zone)
-        undecided = False if self.availability.waiting is None else None
+        undecided = None if self.availability.starting else False
         status = ServiceNodeStatus(
             allow_discovery_from_other_zone=self._allow_discovery,
             allow_registry_from_other_zone=self._allow_registry,
@@ -139,6 +139,12 @@ class Condition:
         """Stay `starting`, and say what is waited for; None ends the start (spec 6.4)."""
         if what != self.availability.waiting:
             self.availability.waiting = what
+            self._settle()
+
+    def copy_first(self, what: str | None) -> None:
+        """Stay `starting` also while something is copied, and say what; None: that is over."""
+        if what != self.availability.copying:
+            self.availability.copying = what
             self._settle()
 
     def blame_clock(self, why: str | None) -> None:

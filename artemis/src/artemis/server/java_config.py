@@ -134,7 +134,7 @@ SHADOWED: dict[str, str] = {row.kind.enabled: row.key for row in COUNTERPARTS if
 
 _NODES = (
     "name the nodes with --peers, --peers-dns or --peers-file and give all of them the same --cluster-secret-file; "
-    "nodes of the original are no members"
+    "nodes of the original are named with --java-peers"
 )
 _LINKED = "nodes tell each other at once what changes, over a link each way that is repaired by comparison"
 _STARTED = "a node copies from others as soon as it meets them, and waits --join-timeout at most"

@@ -45,6 +45,7 @@ from artemis.server.outcomes import REGISTRY_SUCCESS
 from artemis.server.registering import Registering
 
 if TYPE_CHECKING:
+    from artemis.cluster.java.peers import JavaPeers
     from artemis.server.cluster_control import ClusterControl
 
 __all__ = ["REGISTRY_SUCCESS", "Node", "NodeIdentity", "NodeLimits", "NodeStats", "NodeTimings", "RenewalPlan"]
@@ -98,8 +99,8 @@ class Node(Registering):
     `wall_clock` gives the wall clock for the times of changes; without one it is that of the last tick. `log` and
     `stream` tell of changes (`max_changes` of them are remembered), `as_of` is the `now` from which on what is shown
     may lack something, None when it cannot. `availability` decides what is served, as `status`, `serves_registry`,
-    `serves_discovery` and `standing` tell; `members` are the other nodes, `control` what operators do with them, both
-    None for a node without.
+    `serves_discovery` and `standing` tell; `members` are the other nodes, `control` what operators do with them, `java`
+    the nodes of the Java product, each None for a node without.
     `saved` is what a former life of this node knew.
     `generation` changes whenever something changes that the outcome of all requests depends on. `about` is what the
     assembly knows and status operations show, `picker` chooses instances for callers who want one.
@@ -142,6 +143,7 @@ class Node(Registering):
         self.narrowed = NarrowedViews()
         self.about = NodeAbout()
         self.control: ClusterControl | None = None
+        self.java: JavaPeers | None = None
         self._restored = now
         if saved is not None:
             self._restore(saved, now, wall)

@@ -7,16 +7,40 @@ served at all (`condition`), and the records (`artemis.registry`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
-from artemis.model import FailedInstance, Instance, RegistryRequest, RegistryResponse, ResponseStatus
+from artemis.model import FailedInstance, Instance, RegistryRequest, RegistryResponse, ResponseStatus, encode_canonical
 from artemis.model.responses import BAD_REQUEST, DATA_NOT_FOUND, NO_PERMISSION, failure
 from artemis.registry import Lease, Registry, RegistryError, RenewalPlan, Stamp, WrongRegion
 from artemis.server.condition import Condition
 from artemis.server.outcomes import NOT_EXISTING, REGISTRY_SUCCESS, failed_instance, outcome, refused
 from artemis.server.versions import AHEAD, Versions
 
+
+class Asked(Protocol):
+    """Hears what clients of this node asked, and were granted: to register, renew, remove. It must not wait."""
+
+    def registered(self, lease: Lease, now: int) -> None:
+        """An instance was registered."""
+        ...
+
+    def renewed(self, lease: Lease, now: int) -> None:
+        """A lease was renewed, maybe with other content."""
+        ...
+
+    def renewed_by_plan(self, plan: RenewalPlan) -> None:
+        """The leases of a plan were renewed."""
+        ...
+
+    def removed(self, lease: Lease, content: bytes, now: int) -> None:
+        """An instance was removed; `content` is what the client said of it, or what was known, as canonical JSON."""
+        ...
+
+
 Write = Callable[[Instance, int, Stamp | None], Lease]
 """What changes one instance: the instance, now, and the version of the client's last answer."""
+
+_Tell = Callable[[Asked, Instance, Lease, int], None]
 
 
 class Registering(Condition):
@@ -24,10 +48,12 @@ class Registering(Condition):
 
     registry: Registry
     _refused_zone: int
+    #: Who hears what clients asked, None for nobody.
+    asked: Asked | None = None
 
     def register(self, request: RegistryRequest | None, now: int) -> RegistryResponse:
         """Register instances or replace their content (spec 2.1)."""
-        return self._write(request, now, self.registry.register)
+        return self._write(request, now, self.registry.register, self._tell_registered)
 
     def heartbeat(self, request: RegistryRequest | None, now: int) -> RegistryResponse:
         """Renew leases; what must be registered comes back whole with `data-not-found` (spec 2.1, 0.4)."""
@@ -41,15 +67,18 @@ class Registering(Condition):
 
     def renew(self, plan: RenewalPlan, now: int) -> bool:
         """Repeat a heartbeat without its message; False, and nothing happened, when something changed meanwhile."""
-        return plan.generation == self.generation and self.registry.renew(plan, now)
+        renewed = plan.generation == self.generation and self.registry.renew(plan, now)
+        if renewed and self.asked is not None:
+            self.asked.renewed_by_plan(plan)
+        return renewed
 
     def unregister(self, request: RegistryRequest | None, now: int) -> RegistryResponse:
         """Remove instances; unknown ones are a success (spec 2.1)."""
-        return self._write(request, now, self.registry.unregister)
+        return self._write(request, now, self.registry.unregister, self._tell_removed)
 
     # -- judging
 
-    def _write(self, request: RegistryRequest | None, now: int, write: Write) -> RegistryResponse:
+    def _write(self, request: RegistryRequest | None, now: int, write: Write, tell: _Tell) -> RegistryResponse:
         """Register or remove each instance of a request."""
         instances = self._asked(request)
         if isinstance(instances, ResponseStatus):
@@ -67,9 +96,17 @@ class Registering(Condition):
             except RegistryError as error:
                 failed.append(refused(instance, error))
                 continue
+            if self.asked is not None:
+                tell(self.asked, instance, lease, now)
             if versions is not None:
                 versions.tell(number, lease)
         return outcome(failed, versions)
+
+    def _tell_registered(self, asked: Asked, _: Instance, lease: Lease, now: int) -> None:
+        asked.registered(lease, now)
+
+    def _tell_removed(self, asked: Asked, instance: Instance, lease: Lease, now: int) -> None:
+        asked.removed(lease, encode_canonical(instance), now)
 
     def _heartbeat(self, request: RegistryRequest | None, now: int, leases: list[Lease] | None) -> RegistryResponse:
         instances = self._asked(request)
@@ -91,6 +128,8 @@ class Registering(Condition):
             if lease is None:
                 failed.append(failed_instance(instance, DATA_NOT_FOUND, NOT_EXISTING))
                 continue
+            if self.asked is not None:
+                self.asked.renewed(lease, now)
             if versions is not None:
                 versions.tell(number, lease)
             if leases is not None:

@@ -115,6 +115,10 @@ def _log(server: NodeServer, config: ServeConfig) -> None:  # noqa: ARG001 - log
     configure_logging(config.log_level, config.log_format)
 
 
+def _remix(server: NodeServer, config: ServeConfig) -> None:
+    server.mix(config)
+
+
 _LIVE: Mapping[str, _Apply] = {
     "lease_ttl": _retime,
     "legacy_lease_ttl": _retime,
@@ -123,6 +127,8 @@ _LIVE: Mapping[str, _Apply] = {
     "heartbeat_recognition": recognise,
     "tombstone_lifetime": _retime,
     "peers": _regroup,
+    "java_peers": _remix,
+    "offer_java_peers": _remix,
     "peer_grace": _retime,
     "peer_suspect": _regroup,
     "peer_down": _regroup,

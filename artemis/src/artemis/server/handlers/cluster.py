@@ -3,9 +3,10 @@
 Not here: what is thought of other nodes, see `artemis.cluster.members`. A node without peers knows itself.
 """
 
+from artemis.cluster.java.peers import JavaView
 from artemis.cluster.members import MemberView
 from artemis.model.cluster import UpNodesRequest, UpNodesResponse
-from artemis.model.nodes import UNKNOWN, ServiceNode, ServiceNodeStatus, Zone
+from artemis.model.nodes import DOWN, STARTING, UNKNOWN, UP, ServiceNode, ServiceNodeStatus, Zone
 from artemis.model.responses import DATA_NOT_FOUND, SUCCESS, failure
 from artemis.server.node import Node
 
@@ -14,7 +15,14 @@ NONE_AVAILABLE = "No available service nodes."
 
 
 def known_nodes(node: Node, now: int) -> list[ServiceNodeStatus]:
-    """Return the status of every node of the cluster as this one knows it, itself first, then nodes of its zone."""
+    """Return the status of every node of the cluster as this one knows it, itself first, then nodes of its zone.
+
+    Java peers are the last.
+    """
+    return [*_own_kind(node, now), *_java_peers(node)]
+
+
+def _own_kind(node: Node, now: int) -> list[ServiceNodeStatus]:
     own = node.node_status(None, now).node_status
     known = [] if own is None else [own]
     if node.members is None:
@@ -22,6 +30,33 @@ def known_nodes(node: Node, now: int) -> list[ServiceNodeStatus]:
     zone = node.identity.zone.lower()
     others = sorted(node.members.views(now), key=lambda view: (view.zone.lower() != zone, str(view.url)))
     return known + [_status(view, node.identity.region) for view in others]
+
+
+def _java_peers(node: Node) -> list[ServiceNodeStatus]:
+    if node.java is None:
+        return []
+    zone = node.identity.zone.lower()
+    peers = sorted(node.java.views(), key=lambda view: (view.standing.zone.lower() != zone, str(view.url)))
+    return [_java_status(view, node.identity.region) for view in peers]
+
+
+def _java_status(view: JavaView, region: str) -> ServiceNodeStatus:
+    """Return what a Java peer says of itself; where it says nothing, the flags are null."""
+    standing = view.standing
+    told = standing.state in {UP, STARTING, DOWN}
+    return ServiceNodeStatus(
+        allow_discovery_from_other_zone=standing.discovery_from_other_zones if told else None,
+        allow_registry_from_other_zone=standing.registry_from_other_zones if told else None,
+        can_service_discovery=standing.discovery if told else None,
+        can_service_registry=standing.registry if told else None,
+        node=ServiceNode(
+            region_id=region,
+            url=str(view.url),
+            zone=Zone(region_id=region, zone_id=standing.zone or None),
+            zone_id=standing.zone or None,
+        ),
+        status=standing.state if told else UNKNOWN,
+    )
 
 
 def _status(view: MemberView, region: str) -> ServiceNodeStatus:
@@ -47,7 +82,7 @@ def up_registry_nodes(node: Node, request: UpNodesRequest | None, now: int) -> U
     """List the nodes that serve registry for the caller's region and zone (spec 2.3); for null, for any."""
     fitting = [
         status.node
-        for status in known_nodes(node, now)
+        for status in _offered(node, now)
         if status.can_service_registry and _fits(request, status.node, allowed=status.allow_registry_from_other_zone)
     ]
     return _answer(fitting)
@@ -57,10 +92,15 @@ def up_discovery_nodes(node: Node, request: UpNodesRequest | None, now: int) -> 
     """List the nodes that serve discovery for the caller's region and zone (spec 2.3); for null, for any."""
     fitting = [
         status.node
-        for status in known_nodes(node, now)
+        for status in _offered(node, now)
         if status.can_service_discovery and _fits(request, status.node, allowed=status.allow_discovery_from_other_zone)
     ]
     return _answer(fitting)
+
+
+def _offered(node: Node, now: int) -> list[ServiceNodeStatus]:
+    """Return the nodes that clients are told of: Java peers only if this one offers them."""
+    return known_nodes(node, now) if node.java is not None and node.java.offered else _own_kind(node, now)
 
 
 def _fits(request: UpNodesRequest | None, node: ServiceNode | None, *, allowed: bool | None) -> bool:

@@ -27,6 +27,7 @@ from artemis.model.rust import EitherLookupRequest, EitherRegistryRequest, Eithe
 from artemis.registry import Lease, RegistryError, RenewalPlan
 from artemis.server.node import TOO_MUCH_TO_NARROW, Node
 from artemis.server.outcomes import REGISTRY_SUCCESS, not_ours
+from artemis.server.registering import Asked
 
 SOME_HEARTBEATS_FAILED = "Some heartbeats failed"
 SOME_UNREGISTRATIONS_FAILED = "Some unregistrations failed"
@@ -101,14 +102,19 @@ def unregister(node: Node, request: RegistryRequest | None, now: int) -> Registr
         return node.unregister(request, now)
     if not node.serves_registry:
         return KeysResponse(response_status=EitherStatus.of(node.unavailable("registry")))
-    failed = remove_keys(node, keys, now, welcome=lambda key: node.accepts(key.zone_id), strict=False)
+    failed = remove_keys(node, keys, now, welcome=lambda key: node.accepts(key.zone_id), strict=False, asked=node.asked)
     return keys_outcome(failed, SOME_UNREGISTRATIONS_FAILED)
 
 
 def _heartbeat_keys(node: Node, keys: Keys, now: int, leases: list[Lease] | None) -> RegistryAnswer:
     if not node.serves_registry:
         return KeysResponse(response_status=EitherStatus.of(node.unavailable("registry")))
-    failed = renew_keys(node, keys, now, welcome=lambda key: node.accepts(key.zone_id), renewed=leases)
+    asked = node.asked
+    renewed = [] if leases is None and asked is not None else leases
+    failed = renew_keys(node, keys, now, welcome=lambda key: node.accepts(key.zone_id), renewed=renewed)
+    if asked is not None:
+        for lease in renewed or ():
+            asked.renewed(lease, now)
     return keys_outcome(failed, SOME_HEARTBEATS_FAILED)
 
 
@@ -135,8 +141,19 @@ def renew_keys(
     return failed
 
 
-def remove_keys(node: Node, keys: Keys, now: int, *, welcome: Callable[[LocatedKey], bool], strict: bool) -> Keys:
-    """Remove instances and return the keys of what is not ours to remove; with `strict`, also of what is unknown."""
+def remove_keys(
+    node: Node,
+    keys: Keys,
+    now: int,
+    *,
+    welcome: Callable[[LocatedKey], bool],
+    strict: bool,
+    asked: Asked | None = None,
+) -> Keys:
+    """Remove instances and return the keys of what is not ours to remove; with `strict`, also of what is unknown.
+
+    `asked` hears of those that there were.
+    """
     failed: Keys = []
     for key in keys:
         if key is None:
@@ -148,10 +165,14 @@ def remove_keys(node: Node, keys: Keys, now: int, *, welcome: Callable[[LocatedK
         if strict and (lease is None or lease.record.removed):
             failed.append(key)
             continue
+        content = b"" if lease is None else lease.record.content
         try:
-            node.registry.remove(key.service_id.lower(), key.instance_id.lower(), now)
+            removed = node.registry.remove(key.service_id.lower(), key.instance_id.lower(), now)
         except RegistryError:  # ids that nothing can be registered with
             failed.append(key)
+            continue
+        if asked is not None and content:
+            asked.removed(removed, content, now)
     return failed
 
 

@@ -21,7 +21,7 @@ from artemis.model.rust import (
     SyncFullRequest,
     SyncFullResponse,
 )
-from artemis.registry import RegistryError, ServiceLeases
+from artemis.registry import Lease, RegistryError, ServiceLeases
 from artemis.server.handlers.dialect import (
     SOME_HEARTBEATS_FAILED,
     SOME_UNREGISTRATIONS_FAILED,
@@ -37,7 +37,8 @@ from artemis.server.outcomes import not_ours, outcome, refused
 
 REMOVED_FOR = 20_000
 """Milliseconds for which a replicated heartbeat does not bring a removed instance back (design 4.1, defect 14): batched
-heartbeats of Java nodes arrive up to two seconds, with their retries five, after the removal that overtook them."""
+heartbeats of Java nodes arrive up to two seconds, with their retries five, after the removal that overtook them. For as
+long one does not replace a content, either: it may be older, and other content comes as a registration first."""
 
 _Write = Callable[[Instance, int], object]
 
@@ -58,7 +59,10 @@ def heartbeat(node: Node, request: RegistryRequest | None, now: int) -> Registry
         if lease is None:
             node.registry.register(instance, now)
         elif not lease.record.removed:
-            node.registry.heartbeat(instance, now)
+            if _lately(node, lease, now):
+                node.registry.revive(lease, now)
+            else:
+                node.registry.heartbeat(instance, now)
         elif now - (node.registry.died(lease) or 0) >= REMOVED_FOR:
             node.registry.register(instance, now)
 
@@ -177,6 +181,11 @@ def _each(request: RegistryRequest | None, now: int, write: _Write) -> RegistryA
         except RegistryError as error:
             failed.append(refused(instance, error))
     return outcome(failed)
+
+
+def _lately(node: Node, lease: Lease, now: int) -> bool:
+    """Whether the content may be newer than that of a heartbeat which comes now, batched or tried again meanwhile."""
+    return node.registry.wall(now) - lease.record.version[0] // 1000 < REMOVED_FOR
 
 
 def _bad(text: str) -> RegistryAnswer:

@@ -134,7 +134,9 @@ class Heartbeats:
             died = node.registry.died(lease) if lease is not None and lease.record.removed else None
             if died is None or now - died >= node.registry.timings.heartbeat:
                 with suppress(RegistryError):  # the registry is full, and counts that
-                    node.registry.register(instance, now)
+                    lease = node.registry.register(instance, now)
+                    if node.asked is not None:
+                        node.asked.registered(lease, now)
                     return True
         self._counters["oversized_answer"] += 1
         return False

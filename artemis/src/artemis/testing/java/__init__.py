@@ -16,6 +16,7 @@ from artemis.testing.java.client import JavaClient
 from artemis.testing.java.deadlines import Deadlines, DeadlinesState, Histogram, Kind, OwnLateness
 from artemis.testing.java.discovery import DiscoveryClient
 from artemis.testing.java.http import CallFailedError, HttpClient, HttpFailedError
+from artemis.testing.java.node import JavaNode, JavaNodeSettings
 from artemis.testing.java.registry import RegistryClient
 from artemis.testing.java.session import Session
 from artemis.testing.java.settings import JavaSettings
@@ -31,6 +32,8 @@ __all__ = [
     "HttpClient",
     "HttpFailedError",
     "JavaClient",
+    "JavaNode",
+    "JavaNodeSettings",
     "JavaSettings",
     "Kind",
     "OwnLateness",
