@@ -28,6 +28,8 @@ class WorkersConfig(msgspec.Struct, frozen=True, kw_only=True):
     restart_delay: before a worker that failed is started again, doubled with each failure in a row up to
     max_restart_delay; defaults 0.1 and 5. A worker that has lived for failure_window begins anew.
     max_failures: of all workers within failure_window; one more and all of them are stopped; defaults 10 within 60.
+    overlap: in a reload, start a new worker beside each old one, so that clients move once; off: each new one after the
+    old one of its place has ended, for workers that hold something alone, as a directory. Default on.
     """
 
     count: int
@@ -40,6 +42,7 @@ class WorkersConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_restart_delay: float = 5.0
     max_failures: int = 10
     failure_window: float = 60.0
+    overlap: bool = True
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work with ConfigurationError."""

@@ -146,7 +146,9 @@ class Plan:
             place = self.places[life.place]
             if place.current is life:
                 place.current = None
-                if not self.stopping:
+                if not self.stopping and life.phase is Phase.LEAVING and self._is_old(life):
+                    actions.append(self._start(life.place, now))
+                elif not self.stopping:
                     actions += self._failed_life(life, how, now, started=started)
             elif place.successor is life:
                 place.successor = None
@@ -330,6 +332,8 @@ class Plan:
             return []
         if self._settling:
             return self._settle(now)
+        if self._reloading and not self.config.overlap:
+            return self._roll_in_place(now)
         if not self._reloading or not self._calm:
             return []
         for number, place in enumerate(self.places):
@@ -340,6 +344,25 @@ class Plan:
                 self._retiring.append(place.current)
                 place.current, place.successor = place.successor, None
         return self._retire(now)
+
+    def _roll_in_place(self, now: float) -> list[Action]:
+        """The same where no two workers may have a place at once: the next old one goes when all others serve."""
+        for place in self.places:
+            life = place.current
+            if life is None or not self._is_old(life):
+                continue
+            if life.phase is Phase.RESTED:
+                return self._leave(life, now)
+            if not self._calm:
+                return []
+            if not life.rests:
+                return self._leave(life, now)
+            life.phase, life.deadline = Phase.RESTING, now + self.config.graceful_timeout
+            return [Rest(life.number)]
+        if not self._calm:
+            return []
+        self._reloading, self._settling = False, True
+        return [Tell("the rolling reload is done"), *self._settle(now)]
 
     @property
     def _calm(self) -> bool:
