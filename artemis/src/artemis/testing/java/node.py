@@ -22,7 +22,7 @@ from aiohttp import web
 from artemis.testing.java.beans import Bean, Json, child, children
 from artemis.testing.java.deadlines import Deadlines, Kind
 from artemis.testing.java.http import HttpClient, HttpFailedError
-from artemis.testing.java.node_doors import JavaDoors
+from artemis.testing.java.node_doors import JavaDoors, Lenient
 from artemis.testing.java.node_leases import JavaLeases
 from artemis.testing.java.node_replication import Dispatcher, Task
 from artemis.testing.java.settings import JavaSettings
@@ -74,6 +74,7 @@ class JavaNode:
         self.doors = JavaDoors(self)
         self.leases = JavaLeases(region_id, self.settings.lease_ttl, self.doors.publish)
         self._runner: web.AppRunner | None = None
+        self._listening: asyncio.Server | None = None
         self._loops: list[asyncio.Task[None]] = []
         known = self.settings
         self._replication = self._client(known.connect_timeout, known.socket_timeout)
@@ -111,9 +112,13 @@ class JavaNode:
         """Listen, ask the others, copy from one unless it is forced up."""
         self._runner = web.AppRunner(self.doors.application(), access_log=None, shutdown_timeout=0.2)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        port = self._runner.addresses[0][1]
+        connections = self._runner.server
+        if connections is None:
+            raise RuntimeError("the runner has no server")
+        self._listening = await asyncio.get_running_loop().create_server(
+            lambda: Lenient(connections()), "127.0.0.1", 0
+        )
+        port = self._listening.sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         self.urls = self.urls or [self.url]
         self.at_once.start()
@@ -122,8 +127,9 @@ class JavaNode:
 
     async def stop(self) -> None:
         """End without a word, as a Java process that is killed does; what waited is lost."""
-        if self._runner is None:
+        if self._runner is None or self._listening is None:
             return
+        self._listening.close()
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)

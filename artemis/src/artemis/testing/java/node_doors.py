@@ -19,12 +19,32 @@ if TYPE_CHECKING:
     from artemis.testing.java.node import JavaNode
 
 _LATE = 0.6
+_TYPE = b"Content-Type: application/json\r\n"
 _DOWN: Bean = {"status": "fail", "errorCode": "service-unavailable", "message": "Service is not in up state."}
 _SUCCESS: Bean = {"status": "success", "errorCode": "success", "message": ""}
 
 
 def _answer(fields: Bean, status: Bean = _SUCCESS) -> web.Response:
     return web.Response(body=jackson({**fields, "responseStatus": status}), content_type="application/json")
+
+
+class Lenient(asyncio.Protocol):
+    """A connection as Tomcat takes it: the header that v1 sends twice counts once (spec 0.3); aiohttp would refuse it.
+
+    `inner` is the connection that reads what comes. The head of a request comes in one piece, as its client wrote it.
+    """
+
+    def __init__(self, inner: asyncio.Protocol) -> None:
+        self._inner = inner
+        self.connection_made = inner.connection_made  # type: ignore[method-assign]
+        self.connection_lost = inner.connection_lost  # type: ignore[method-assign]
+        self.eof_received = inner.eof_received  # type: ignore[method-assign]
+        self.pause_writing = inner.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = inner.resume_writing  # type: ignore[method-assign]
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on what came."""
+        self._inner.data_received(data.replace(_TYPE * 2, _TYPE))
 
 
 class JavaDoors:
