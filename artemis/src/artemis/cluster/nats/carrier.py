@@ -1,0 +1,286 @@
+"""What carries out the commands of a node's core over NATS, and keeps at it for ever: servers, bucket, subjects.
+
+There are two things to lose, and each comes back by itself: the connection, with which all is lost, and the bucket,
+without which nodes still hear each other. Whatever happens, the core is told by `opened` and `lost`, and goes on by
+itself in between. Not here: what a core does (`artemis.cluster.engine`), and who is a member.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from artemis.cluster.engine.port import Command, Core, Tell, Told
+from artemis.cluster.mesh.pauses import MeshTimings, Pauses
+from artemis.cluster.nats.beats import Beats
+from artemis.cluster.nats.bucket import Bucket, BucketOptions
+from artemis.cluster.nats.calls import Calls
+from artemis.cluster.nats.clock import EngineClock
+from artemis.cluster.nats.connection import Connection, ConnectionTimings
+from artemis.cluster.nats.login import Login
+from artemis.cluster.nats.names import Names
+from artemis.cluster.nats.session import Session, SessionTimings
+from artemis.cluster.nats.trouble import EngineState, TroubleError
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+    from artemis.cluster.nats.servers import Servers
+
+_TRIES = 3
+"""Attempts to open a bucket over one server, before it is tried over another one."""
+
+
+class CarrierTimings(msgspec.Struct, frozen=True, kw_only=True):
+    """How long is waited for what; see each."""
+
+    connection: ConnectionTimings = ConnectionTimings()
+    session: SessionTimings = SessionTimings()
+    pauses: MeshTimings = MeshTimings()
+
+
+class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Which engine, who this node is to it, and whose the bucket is. `ca_file`: the authorities that vouch for servers
+    with TLS, those of the system if None."""
+
+    servers: Servers
+    bucket: BucketOptions
+    login: Login = Login()
+    ca_file: str | None = None
+
+
+class Carrier:
+    """Owned by the assembly, on one event loop: `start`, then `stop`, each once; `tick` about every 100 ms.
+
+    `node` and `epoch` are this node's, `now` gives monotonic milliseconds, `wall` those of the wall clock, `heard` gets
+    what nodes say of themselves. `state` and `why` tell how it stands with the engine. `counters` only grow.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        options: EngineOptions,
+        *,
+        node: str,
+        epoch: int,
+        heard: Callable[[str, int, bytes], None],
+        now: Callable[[], int],
+        wall: Callable[[], int],
+        log: FilteringBoundLogger,
+        timings: CarrierTimings | None = None,
+    ) -> None:
+        self.state = EngineState.CONNECTING
+        self.why = "no server was reached yet"
+        self.counters: Counter[str] = Counter()
+        self._core, self._options = Calls(core, self._failed), options
+        self._node, self._epoch = node, epoch
+        self._heard, self._now, self._wall, self._log = heard, now, wall, log
+        self._timings = timings or CarrierTimings()
+        self._names = Names.of(options.bucket.cluster)
+        self._chance = random.Random().random  # noqa: S311 - spreads attempts, keeps no secret
+        self._loop = asyncio.get_running_loop()
+        self._connection: Connection | None = None
+        self._beats: Beats | None = None
+        self._session: Session | None = None
+        self._flushing: asyncio.Handle | None = None
+        self._running: asyncio.Task[None] | None = None
+
+    # -- what the assembly calls
+
+    def start(self) -> None:
+        """Begin to reach for the engine."""
+        self._running = self._loop.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Do the puts that there are and leave; takes `drain` and what closing takes."""
+        self.turn()
+        if self._session is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._session.quiet.wait(), self._timings.pauses.drain)
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait([self._running])
+        if self._flushing is not None:
+            self._flushing.cancel()
+
+    @property
+    def server(self) -> str:
+        """Return the URL of the server that this node is connected to, empty if it is to none."""
+        return "" if self._connection is None else self._connection.url
+
+    @property
+    def under_way(self) -> int:
+        """Return how many puts have no answer yet."""
+        return 0 if self._session is None else self._session.under_way
+
+    def soon(self) -> None:
+        """Send what there is at the end of this turn of the loop: for whoever hears of a change."""
+        if self._flushing is None:
+            self._flushing = self._loop.call_soon(self.turn)
+
+    def say(self, beat: bytes) -> None:
+        """Say something of this node to all others, if they can be reached."""
+        if self._beats is not None:
+            self._beats.say(beat)
+
+    def tick(self) -> None:
+        """Let time pass."""
+        if self._connection is not None:
+            self._connection.check()
+        self._core.tick(self._now(), self._wall())
+        if self._session is not None:
+            self._session.tick()
+        self.turn()
+
+    def turn(self) -> None:
+        """Send what changed in this turn of the loop, and what was asked for."""
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+        self._core.flush(self._now())
+        for command in self._core.take():
+            self._carry(command)
+        if self._session is not None:
+            self._session.pump()
+
+    # -- connections
+
+    async def _run(self) -> None:
+        timings, pauses = self._timings, Pauses(self._timings.pauses)
+        options, attempt = self._options, int(self._chance() * 1_000)
+        while True:
+            connection = Connection(
+                options.servers.url(attempt),
+                options.login,
+                name=f"artemis {self._node}",
+                ca_file=options.ca_file,
+                timings=timings.connection,
+            )
+            since = self._now()
+            try:
+                await connection.open()
+                self._connection = connection
+                self.counters["connections"] += 1
+                await self._hear(connection)
+            except TroubleError as trouble:
+                self._be(trouble.state, trouble.why)
+                lasting = trouble.lasting
+            finally:
+                self._connection = None
+                await connection.close()
+                self.counters.update({f"messages_{name}": count for name, count in connection.counters.items()})
+            attempt += 1
+            if self._now() - since >= timings.pauses.steady * 1_000:
+                pauses.worked()
+            # All servers are tried at once, before anything is waited for.
+            if lasting or pauses.failed or attempt % len(options.servers.addresses) == 0:
+                await asyncio.sleep(pauses.next(self._chance(), refused=lasting))
+
+    async def _hear(self, connection: Connection) -> None:
+        """Have a connection until it is lost or of no use; raises TroubleError."""
+        beats = Beats(
+            connection,
+            self._names,
+            self._node,
+            self._epoch,
+            told=self._told,
+            beat=self._heard,
+            after=self.turn,
+            counters=self.counters,
+        )
+        working = None
+        try:
+            await beats.start()
+            self._beats = beats
+            working = self._loop.create_task(self._work(connection))
+            ends: list[asyncio.Future[None] | asyncio.Future[str]] = [working, connection.lost]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._beats = None
+            beats.close()
+            if working is not None:
+                working.cancel()
+                await asyncio.wait([working])
+        if connection.lost.done():
+            raise TroubleError(EngineState.CONNECTING, connection.lost.result())
+        working.result()
+
+    # -- the bucket
+
+    async def _work(self, connection: Connection) -> None:
+        """Open the bucket again and again, until another server may know more; raises TroubleError."""
+        pauses, several = Pauses(self._timings.pauses), len(self._options.servers.addresses) > 1
+        while True:
+            bucket = Bucket(connection, self._names, self._options.bucket, EngineClock(), self._now)
+            try:
+                opening = await bucket.open()
+                session = Session(
+                    connection,
+                    bucket,
+                    self._core,
+                    now=self._now,
+                    turn=self.soon,
+                    full=self._be_full,
+                    timings=self._timings.session,
+                    counters=self.counters,
+                )
+                try:
+                    await session.start()
+                    pauses.worked()
+                    self._session = session
+                    self.counters["openings"] += 1
+                    self._core.opened(opening, self._now())
+                    self._be(EngineState.READY, "")
+                    self.turn()
+                    trouble = await asyncio.shield(session.ended)
+                finally:
+                    self._leave(session)
+                    await session.close()
+            except TroubleError as error:
+                trouble = error
+            self._be(trouble.state, trouble.why)
+            if several and not trouble.lasting and pauses.failed >= _TRIES:
+                raise trouble
+            await asyncio.sleep(pauses.next(self._chance(), refused=trouble.lasting))
+
+    def _leave(self, session: Session) -> None:
+        if self._session is not session:
+            return
+        self._session = None
+        why = session.ended.result().why if session.ended.done() else "the connection is lost"
+        self._core.lost(why, self._now())
+
+    # -- its own
+
+    def _carry(self, command: Command) -> None:
+        if isinstance(command, Tell):
+            if self._beats is not None:
+                self._beats.tell(command.node, command.message)
+        elif self._session is not None:
+            self._session.carry(command)
+
+    def _told(self, node: str, message: Told) -> None:
+        self._core.receive(node, message, self._now())
+
+    def _be_full(self, full: bool, why: str) -> None:
+        self._be(EngineState.FULL if full else EngineState.READY, why)
+
+    def _be(self, state: EngineState, why: str) -> None:
+        """Be in a state, and say so when it is another one."""
+        changed, self.state, self.why = state is not self.state, state, why
+        if not changed:
+            return
+        if state is EngineState.READY:
+            self._log.info("engine ready", server=self.server)
+        else:
+            self._log.warning("engine not ready", state=str(state), reason=why)
+
+    def _failed(self, where: str, error: Exception) -> None:
+        self.counters["failures"] += 1
+        self._log.error("engine failure", where=where, exc_info=error)

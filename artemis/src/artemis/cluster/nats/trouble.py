@@ -1,0 +1,43 @@
+"""Why there is no working with the engine right now, in a word for machines and a sentence for operators.
+
+Pure. Not here: for how long it is waited until the next attempt (`carrier`).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class EngineState(StrEnum):
+    """How a node stands with the engine.
+
+    `connecting`: no server answers. `no-quorum`: servers do, and the bucket does not, or takes nothing. `refused`: they
+    do not let this node in or have no room for a bucket, and an operator must see to it. `foreign`: the bucket is
+    somebody else's or was changed. `full`: no new keys fit, and all else works. `ready`: all works.
+    """
+
+    CONNECTING = "connecting"
+    NO_QUORUM = "no-quorum"
+    REFUSED = "refused"
+    FOREIGN = "foreign"
+    FULL = "full"
+    READY = "ready"
+
+    @property
+    def open(self) -> bool:
+        """Whether the bucket is read and takes puts."""
+        return self in (EngineState.FULL, EngineState.READY)
+
+
+class TroubleError(Exception):
+    """There is no working with the engine: `state` and `why`, a sentence without a full stop."""
+
+    def __init__(self, state: EngineState, why: str) -> None:
+        super().__init__(why)
+        self.state = state
+        self.why = why
+
+    @property
+    def lasting(self) -> bool:
+        """Whether trying again soon is of no use."""
+        return self.state in (EngineState.REFUSED, EngineState.FOREIGN)
