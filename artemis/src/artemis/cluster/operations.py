@@ -30,6 +30,7 @@ class ReplicatedOperations:
         self._registry = registry
         self._sums = [0] * BUCKETS
         self._buckets: list[dict[DecisionKey, Decision]] = [{} for _ in range(BUCKETS)]
+        self._forgotten: Callable[[OperationRow], None] | None = None
         for decision in pullouts.operations.decisions():
             self._changed(None, decision)
         pullouts.operations.on_decision(self._changed)
@@ -37,6 +38,10 @@ class ReplicatedOperations:
     def on_decision(self, listener: Callable[[int, OperationRow], None]) -> None:
         """Call `listener` with every decision made here, and its number."""
         self._pullouts.on_decision(lambda seq, decision: listener(seq, row_of(decision)))
+
+    def on_forgotten(self, listener: Callable[[OperationRow], None]) -> None:
+        """Call `listener` with every decision that is forgotten from now on, with its changes. One at a time."""
+        self._forgotten = listener
 
     def apply(self, origin: Origin, seq: int, row: OperationRow, now: int) -> None:
         """Merge the row of another origin's change."""
@@ -58,6 +63,14 @@ class ReplicatedOperations:
         decisions = [decision for bucket in self._some(buckets) for decision in bucket.values()]
         return (row_of(decision.without_forgotten(base), with_dots=True) for decision in decisions)
 
+    def row(self, region: str, service: str, target: str, operation: str) -> OperationRow | None:
+        """Return what is known of one decision, names in lower case, with its changes; None for nothing."""
+        about = InstanceTarget(region, service, target) if service else ServerTarget(region, target)
+        decision = self._pullouts.operations.decision((about, operation))
+        if decision is None:
+            return None
+        return row_of(decision.without_forgotten(self._registry.base), with_dots=True)
+
     def lacking(self, buckets: Iterable[int], rows: Iterable[OperationRow], theirs: Reach, now: int) -> None:
         """End what a node at `theirs` knew and does not have among these rows."""
         there = {decision_of(row, ()).key for row in rows}
@@ -68,6 +81,8 @@ class ReplicatedOperations:
         return [self._buckets[bucket] for bucket in buckets if 0 <= bucket < BUCKETS]
 
     def _changed(self, known: Decision | None, decision: Decision | None) -> None:
+        if decision is None and known is not None and self._forgotten is not None:
+            self._forgotten(row_of(known, with_dots=True))
         for each, is_new in ((known, False), (decision, True)):
             if each is None:
                 continue

@@ -1,0 +1,104 @@
+"""What a node says of itself in the bucket, and what the others say of themselves there (design 4.1 "Engine").
+
+Not here: what is known of them otherwise, by their signs of life (`artemis.cluster.members`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from artemis.cluster.engine.entries import MemberRow
+from artemis.cluster.engine.writing import Place
+from artemis.cluster.messages import MAX_ORIGINS
+from artemis.registry import Origin, Registry
+
+OFTEN = 1_000
+"""Milliseconds between two puts at least, while what changes of it matters to what this node puts otherwise."""
+
+SELDOM = 5_000
+"""Milliseconds between two puts for the sake of `stored` and `floor` alone: all others read each of them."""
+
+
+class Saying:
+    """What one node says of itself, and what it has read of all. Owned by its replica.
+
+    `stored` is, for each of its lives, the number up to which all changes are in the bucket; `said` is what the bucket
+    has of this node, None for nothing of this life.
+    """
+
+    def __init__(self, registry: Registry, url: str, zone: str) -> None:
+        self.place: Place = ("m", registry.origin.node)
+        self.stored: dict[int, int] = {}
+        self.said: MemberRow | None = None
+        self.left = False
+        self.rows: dict[str, MemberRow] = {}
+        self._registry = registry
+        self._url, self._zone = url, zone
+        self._told = -SELDOM
+
+    @property
+    def row(self) -> MemberRow:
+        """What is to be said now."""
+        registry = self._registry
+        floor = [(origin.node, origin.epoch, seq) for origin, seq in registry.floor.items()]
+        return MemberRow(
+            registry.origin.node,
+            registry.origin.epoch,
+            self._url,
+            self._zone,
+            sorted(self.stored.items()),
+            sorted(registry.base.items()),
+            sorted(registry.unnamed.items()),
+            sorted(floor),
+            self.left,
+        )
+
+    @property
+    def open(self) -> bool:
+        """Whether records may be put: the bucket knows the life that they name, and what they do not name any more."""
+        said, registry = self.said, self._registry
+        return (
+            said is not None
+            and said.epoch == registry.origin.epoch
+            and dict(said.base) == registry.base
+            and dict(said.unnamed) == registry.unnamed
+        )
+
+    def due(self, now: int) -> bool:
+        """Tell whether something new is to be put now."""
+        if now - self._told < OFTEN:
+            return False
+        if not self.open or (self.said is not None and self.said.left != self.left):
+            return True
+        return now - self._told >= SELDOM and self.row != self.said
+
+    def began(self, now: int) -> None:
+        """Note that it is being put."""
+        self._told = now
+
+    def anew(self) -> None:
+        """Forget all: the bucket is another one."""
+        self.stored.clear()
+        self.rows.clear()
+        self.said = None
+
+    def note(self, row: MemberRow) -> bool:
+        """Note what a node says of itself; False if there are too many."""
+        if row.node not in self.rows and len(self.rows) >= MAX_ORIGINS:
+            return False
+        self.rows[row.node] = row
+        return True
+
+    def joined(self) -> tuple[Mapping[str, int], Mapping[str, int], Mapping[Origin, int]]:
+        """Return base, unnamed epochs and floor of all nodes together."""
+        base: dict[str, int] = {}
+        unnamed: dict[str, int] = {}
+        floor: dict[Origin, int] = {}
+        for row in self.rows.values():
+            for table, epochs in ((base, row.base), (unnamed, row.unnamed)):
+                for node, epoch in epochs:
+                    table[node] = max(epoch, table.get(node, 0))
+            for node, epoch, seq in row.floor:
+                origin = Origin(node, epoch)
+                floor[origin] = max(seq, floor.get(origin, 0))
+        return base, unnamed, floor

@@ -1,0 +1,232 @@
+"""Takes in the entries of the bucket, as what another node of the mesh would say in its answer (design 4.1 "Engine").
+
+What the bucket has is the truth at its number: a live entry is never one that was swept here, as a removal is put on
+top of what it removes. Not here: in which order entries come (`progress`), and when they are complete (`replica`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from artemis.cluster.engine.entries import BadEntry, MemberRow, Value, decode_entry
+from artemis.cluster.engine.operators import EngineOperators
+from artemis.cluster.engine.port import Entry
+from artemis.cluster.engine.sweeping import Sweeping
+from artemis.cluster.engine.writing import Place, Writing
+from artemis.cluster.messages import InstanceRow, OperationRow, latest_stamp
+from artemis.cluster.outbox import ReplicaCounters
+from artemis.cluster.reading import Bounds, Records, StrangeRow, is_of_no_time
+from artemis.registry import Dot, Origin, Reach, Record, Registry
+from artemis.registry.records import merge, without_forgotten
+
+_BUCKET = Reach({}, {}, {"": 1})
+"""What is known of the sender of an entry: it may lack anything, and may have forgotten what nobody else has."""
+
+_SHARED = 500
+"""Entries that share what is alike in them."""
+
+_MOST_EARLY = 10_000
+"""Numbers of changes that came before those that precede them; beyond, markers tell."""
+
+
+class Taking:
+    """What one node makes of entries. Owned by its replica; `member` is given what nodes say of themselves.
+
+    `orphans` are records that were swept here before they were put; they are in the place of nothing else.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        operators: EngineOperators | None,
+        writing: Writing,
+        sweeping: Sweeping,
+        counters: ReplicaCounters,
+        member: Callable[[MemberRow, int], None],
+    ) -> None:
+        self.orphans: dict[Place, Record] = {}
+        self.seen: set[Place] | None = None
+        self._registry = registry
+        self._operators = operators
+        self._writing = writing
+        self._sweeping = sweeping
+        self._counters = counters
+        self._member = member
+        self._shared: tuple[Records, Bounds] | None = None
+        self._left = 0
+        self._early: dict[Origin, set[int]] = {}
+        self._waiting = 0
+
+    def take(self, entry: Entry, now: int) -> Place | None:
+        """Take in an entry; return its place, None when it is none that can be used."""
+        value = self._value(entry)
+        if value is None:
+            return None
+        place = place_of(value, self._registry.region)
+        if self.seen is not None:
+            self.seen.add(place)
+        if entry.sequence <= self._writing.revisions.get(place, 0):
+            return place  # it was brought before, or is an own one
+        self._sweeping.forget(place)
+        if isinstance(value, MemberRow):
+            self._member(value, entry.sequence)
+        elif isinstance(value, InstanceRow):
+            self._instance(place, value, entry, now)
+        else:
+            self._operation(place, value, entry, now)
+        return place
+
+    def _value(self, entry: Entry) -> Value | None:
+        try:
+            return decode_entry(entry.key, entry.value)
+        except BadEntry:
+            self._counters.strange += 1
+            return None
+
+    def _records(self, now: int) -> tuple[Records, Bounds]:
+        self._left -= 1
+        if self._shared is None or self._left <= 0:
+            registry = self._registry
+            bounds = Bounds(registry.vector, {}, registry.ahead)
+            latest = latest_stamp(registry.wall(now))
+            self._shared, self._left = (Records(registry.region, latest, bounds), bounds), _SHARED
+        return self._shared
+
+    # -- instances
+
+    def _instance(self, place: Place, row: InstanceRow, entry: Entry, now: int) -> None:
+        registry, writing = self._registry, self._writing
+        records, bounds = self._records(now)
+        refused = bounds.refused
+        self._counters.rows_received += 1
+        try:
+            record = theirs = records.of(row)
+        except StrangeRow:
+            self._counters.strange += 1
+            if place in writing:
+                writing.revisions[place] = entry.sequence
+            return
+        self._counters.dots_refused += bounds.refused - refused
+        orphan = self.orphans.get(place)
+        if orphan is not None:
+            record = merge(record, orphan)
+        age = row.age + max(0, entry.lain)
+        beyond = [dot for dot in record.dots if dot.seq > registry.vector.get(dot.origin, 0)]
+        only = beyond[0] if len(beyond) == 1 else None
+        if only is not None and only.origin != registry.origin and self._is_next(only):
+            self._counters.changes_applied += 1
+            registry.apply(only.origin, only.seq, record, age, now)
+            self._follow(only.origin)
+        else:
+            registry.absorb(record, age, _BUCKET, registry.base, now)
+            self._note(beyond)
+        lease = registry.find(row.service, row.instance)
+        known = orphan if lease is None else lease.record
+        if lease is not None and orphan is not None:
+            del self.orphans[place]
+        if known is None:
+            self._sweeping.add(place, entry.sequence, record.dots, 0, now)
+            writing.forget(place)
+        elif says_all(theirs, known, registry.base):
+            writing.agreed(place, entry.sequence)
+        else:
+            writing.revisions[place] = entry.sequence
+            writing.changed(place)
+
+    def _is_next(self, dot: Dot) -> bool:
+        return dot.seq == self._registry.vector.get(dot.origin, 0) + 1
+
+    def _note(self, dots: Sequence[Dot]) -> None:
+        """Note changes that have come: the vector rises where none is missing before them."""
+        for dot in dots:
+            if dot.origin == self._registry.origin:
+                continue
+            if self._is_next(dot):
+                self._registry.advance(dot.origin, dot.seq)
+                self._follow(dot.origin)
+            elif self._waiting < _MOST_EARLY and dot.seq > self._registry.vector.get(dot.origin, 0):
+                early = self._early.setdefault(dot.origin, set())
+                self._waiting -= len(early)
+                early.add(dot.seq)
+                self._waiting += len(early)
+
+    def _follow(self, origin: Origin) -> None:
+        """Let the vector rise over what came early."""
+        early = self._early.get(origin)
+        if early is None:
+            return
+        seq = self._registry.vector.get(origin, 0) + 1
+        while seq in early:
+            self._registry.advance(origin, seq)
+            seq += 1
+        self.risen(origin)
+
+    def risen(self, origin: Origin) -> None:
+        """Forget what came early of an origin as far as its vector has risen."""
+        early = self._early.pop(origin, None)
+        if early is None:
+            return
+        known = self._registry.vector.get(origin, 0)
+        left = {seq for seq in early if seq > known}
+        self._waiting -= len(early) - len(left)
+        if left:
+            self._early[origin] = left
+
+    # -- decisions
+
+    def _operation(self, place: Place, row: OperationRow, entry: Entry, now: int) -> None:
+        operators, writing = self._operators, self._writing
+        records, bounds = self._records(now)
+        refused = bounds.refused
+        self._counters.rows_received += 1
+        if operators is None or is_of_no_time(row, records.latest):
+            self._counters.strange += operators is not None
+            if place in writing:
+                writing.revisions[place] = entry.sequence
+            return
+        dots = records.dots(row.dots)
+        self._counters.dots_refused += bounds.refused - refused
+        beyond = [dot for dot in dots if dot.seq > self._registry.vector.get(dot.origin, 0)]
+        operators.absorb(row, dots, _BUCKET, self._registry.base, now)
+        self._note(beyond)
+        known = operators.row(*place[1:])
+        if known is None:
+            self._sweeping.add(place, entry.sequence, dots, 0, now)
+            writing.forget(place)
+        elif _decided(known) == _decided(row) and {*known.dots} <= {*row.dots}:
+            writing.agreed(place, entry.sequence)
+        else:
+            writing.revisions[place] = entry.sequence
+            writing.changed(place)
+
+
+def place_of(value: Value, region: str) -> Place:
+    """Return the place that a value is of."""
+    if isinstance(value, InstanceRow):
+        return region, value.service, value.instance
+    if isinstance(value, OperationRow):
+        return operation_place(value)
+    return "m", value.node
+
+
+def operation_place(row: OperationRow) -> Place:
+    """Return the place of a decision."""
+    return "o", row.region.lower(), row.service.lower(), row.target.lower(), row.operation.lower()
+
+
+def says_all(entry: Record, known: Record, base: dict[str, int]) -> bool:
+    """Tell whether an entry says all that is known of a record that it was merged into, but for renewals."""
+    entry = without_forgotten(entry, base)
+    known = without_forgotten(known, base)
+    return (entry.version, entry.removed, entry.content, entry.expired, entry.asserted, entry.dots) == (
+        known.version,
+        known.removed,
+        known.content,
+        known.expired,
+        known.asserted,
+        known.dots,
+    )
+
+
+def _decided(row: OperationRow) -> tuple[object, ...]:
+    return row.version, row.removed, row.operator, row.token, row.since, row.operation

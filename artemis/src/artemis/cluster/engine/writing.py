@@ -1,0 +1,354 @@
+"""What a node is to put into the bucket, until it is there: dirty places, puts under way, and what became of them.
+
+A place is dirty while the node knows more of it than its entry says; what it knows then is what is put, so that many
+changes of one place need one put. A put counts only on the entry that the node has merged (`revisions`), else it is
+brought first. Not here: what is put (`replica`), and reading (`reading`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from heapq import heappop, heappush
+from itertools import islice
+
+import msgspec
+
+Place = tuple[str, ...]
+"""What an entry is of: region, service and instance; or a kind and names."""
+
+Number = tuple[int, int]
+"""A change of this node: epoch and sequence number."""
+
+NONE: Number = (0, 0)
+
+WINDOW = 512
+"""Puts under way at once."""
+
+GETS = 64
+"""Entries that are brought at once."""
+
+_LATER = 200
+"""Milliseconds until something that did not work is tried again; twice as long each time, up to _LATEST."""
+
+_LATEST = 5_000
+
+_PROBE = 1_000
+"""Milliseconds between two new keys that are tried while the bucket is full."""
+
+
+class Dirty(msgspec.Struct):
+    """A place that is to be put. `first` is the first own change that its entry lacks, `then` the first that was made
+    after the put under way began, `covered` whether an entry has come that says all. `flight` is the number of the put,
+    0 for none, `getting` since when its entry is being brought, `tried` how often in vain.
+    """
+
+    first: Number = NONE
+    then: Number = NONE
+    covered: bool = False
+    flight: int = 0
+    getting: int | None = None
+    tried: int = 0
+
+
+class Flight(msgspec.Struct, frozen=True):
+    """A put under way."""
+
+    place: Place
+    revision: int
+
+
+class WriteCounters(msgspec.Struct, gc=False):
+    """What happened since the start; every counter only grows."""
+
+    put: int = 0
+    stored: int = 0
+    conflicts: int = 0
+    unknown: int = 0
+    refused: int = 0
+    brought: int = 0
+
+
+class Writing:
+    """The dirty places of one node, oldest change first. Owned by its replica.
+
+    `revisions` are the sequence numbers of the entries that were merged; while they are not `complete`, a place without
+    one may have an entry all the same. `sequence` is the highest of those that own puts have taken.
+    """
+
+    def __init__(self) -> None:
+        self.counters = WriteCounters()
+        self.revisions: dict[Place, int] = {}
+        self.complete = False
+        self.full = False
+        self.sequence = 0
+        self._dirty: dict[Place, Dirty] = {}
+        self._ready: dict[Place, None] = {}
+        self._later: list[tuple[int, int, Place]] = []
+        # New ones that did not fit.
+        self._outside: dict[Place, None] = {}
+        self._probe = 0
+        self._flights: dict[int, Flight] = {}
+        self._count = 0
+        self._getting: dict[Place, None] = {}
+        self._firsts: list[tuple[Number, Place]] = []
+
+    def __len__(self) -> int:
+        """Count the dirty places."""
+        return len(self._dirty)
+
+    def __contains__(self, place: Place) -> bool:
+        """Tell whether a place is dirty."""
+        return place in self._dirty
+
+    @property
+    def flying(self) -> int:
+        """Count the puts under way."""
+        return len(self._flights)
+
+    # -- what is to be put
+
+    def changed(self, place: Place, number: Number = NONE) -> None:
+        """Note that this node knows more of a place than its entry says: a change of its own, if it has a number."""
+        dirty = self._dirty.get(place)
+        if dirty is None:
+            dirty = self._dirty[place] = Dirty()
+            self._ready[place] = None
+        dirty.covered = False
+        if number == NONE:
+            return
+        if dirty.flight:
+            if dirty.then == NONE:
+                dirty.then = number
+                heappush(self._firsts, (number, place))
+        elif dirty.first == NONE or number < dirty.first:
+            dirty.first = number
+            heappush(self._firsts, (number, place))
+
+    def first(self) -> Number | None:
+        """Return the first change of this node that may not be in the bucket yet; None if all are."""
+        firsts = self._firsts
+        while firsts:
+            number, place = firsts[0]
+            dirty = self._dirty.get(place)
+            if dirty is not None and number in (dirty.first, dirty.then):
+                return number
+            heappop(firsts)
+        return None
+
+    def agreed(self, place: Place, revision: int) -> None:
+        """Note that a place has an entry that says all that this node knows of it."""
+        self.revisions[place] = max(revision, self.revisions.get(place, 0))
+        dirty = self._dirty.get(place)
+        if dirty is None:
+            return
+        self.sequence = max(revision, self.sequence)
+        if dirty.flight:
+            dirty.covered = True
+        else:
+            self._clean(place)
+
+    def forget(self, place: Place) -> int:
+        """Forget a place that is not dirty; return the revision that it had, 0 for none."""
+        return self.revisions.pop(place, 0)
+
+    # -- what is to be done
+
+    def gets(self, now: int) -> Iterator[Place]:
+        """Yield the places whose entries are to be brought now."""
+        self._wake(now)
+        for place in list(islice(self._ready, 2 * WINDOW)):
+            if len(self._getting) >= GETS:
+                return
+            if self._known(place) is None:
+                del self._ready[place]
+                self._dirty[place].getting = now
+                self._getting[place] = None
+                self.counters.brought += 1
+                yield place
+
+    def puts(self, now: int, *, only: Place | None = None, most: int = WINDOW) -> Iterator[tuple[int, Place, int]]:
+        """Yield what is to be put now: number, place and revision; nothing but one place if it is given."""
+        self._wake(now)
+        ready = list(islice(self._ready, 2 * most)) if only is None else [only] if only in self._ready else []
+        for place in ready:
+            if len(self._flights) >= most:
+                return
+            revision = self._known(place)
+            if revision is None:
+                continue
+            del self._ready[place]
+            self._count += 1
+            number = self._dirty[place].flight = self._count
+            self._dirty[place].covered = False
+            self._flights[number] = Flight(place, revision)
+            self.counters.put += 1
+            yield number, place, revision
+
+    def drop(self, place: Place) -> None:
+        """Let a place be dirty no longer: there is nothing to put."""
+        dirty = self._dirty.get(place)
+        if dirty is not None:
+            self._flights.pop(dirty.flight, None)
+            self._clean(place)
+
+    # -- what became of it
+
+    def stored(self, number: int, sequence: int) -> Place | None:
+        """Note that a put was done; return its place, None for one that is not known any more."""
+        flight = self._flights.pop(number, None)
+        if flight is None:
+            return None
+        place, dirty = flight.place, self._dirty[flight.place]
+        self.counters.stored += 1
+        self.sequence = max(sequence, self.sequence)
+        self.revisions[place] = max(sequence, self.revisions.get(place, 0))
+        if not flight.revision and self.full:
+            self._fits()
+        dirty.flight, dirty.tried = 0, 0
+        if dirty.then == NONE:
+            # What was merged meanwhile came as an entry, with a later revision.
+            if self.revisions[place] == sequence or dirty.covered:
+                self._clean(place)
+            else:
+                dirty.first = NONE
+                self._ready[place] = None
+        else:
+            dirty.first, dirty.then = dirty.then, NONE
+            self._ready[place] = None
+        return place
+
+    def conflicted(self, number: int, now: int) -> None:
+        """Note that a put was not done, as the entry is another one."""
+        flight = self._land(number)
+        if flight is None:
+            return
+        self.counters.conflicts += 1
+        if self.revisions.get(flight.place, 0) == flight.revision:
+            # It has not come yet, or was purged, which nobody is told.
+            self.revisions[flight.place] = -1
+        self._again(flight.place, now, at_once=self._known(flight.place) is not None)
+
+    def unknown(self, number: int, now: int) -> None:
+        """Note that nobody knows what became of a put."""
+        flight = self._land(number)
+        if flight is None:
+            return
+        self.counters.unknown += 1
+        if self.revisions.get(flight.place, 0) == flight.revision:
+            self.revisions[flight.place] = -1
+        self._again(flight.place, now)
+
+    def refused(self, number: int, now: int, *, full: bool) -> None:
+        """Note that a put was refused; while the bucket is full, new ones wait, and one is tried now and then."""
+        flight = self._land(number)
+        if flight is None:
+            return
+        self.counters.refused += 1
+        if full and not flight.revision:
+            self.full = True
+            self._outside[flight.place] = None
+            self._probe = now + _PROBE
+        else:
+            self._again(flight.place, now)
+
+    def got(self, place: Place, revision: int) -> None:
+        """Note that the entry of a place was brought and merged, 0 for none."""
+        self._getting.pop(place, None)
+        dirty = self._dirty.get(place)
+        if self.revisions.get(place, -1) < revision or revision == 0:
+            self.revisions[place] = revision
+        if dirty is not None and dirty.getting is not None:
+            dirty.getting = None
+            self._ready[place] = None
+
+    def lost(self) -> None:
+        """Note that outcomes of puts are told no more."""
+        for number in list(self._flights):
+            flight = self._land(number)
+            if flight is not None and flight.place in self._dirty:
+                if self.revisions.get(flight.place, 0) == flight.revision:
+                    self.revisions[flight.place] = -1
+                self._ready[flight.place] = None
+        for place in list(self._getting):
+            self._give_up_getting(place)
+
+    def anew(self) -> None:
+        """Note that the bucket is another one, of which nothing is known."""
+        self.lost()
+        self.revisions.clear()
+        self.complete = False
+        self.sequence = 0
+        if self.full:
+            self._fits()
+
+    def tick(self, now: int) -> None:
+        """Give up what does not come."""
+        for place in list(self._getting):
+            dirty = self._dirty.get(place)
+            if dirty is None or dirty.getting is None:
+                del self._getting[place]
+            elif now - dirty.getting > _LATEST:
+                self._give_up_getting(place)
+
+    # -- inside
+
+    def _known(self, place: Place) -> int | None:
+        revision = self.revisions.get(place)
+        if revision is None:
+            return 0 if self.complete else None
+        return None if revision < 0 else revision
+
+    def _land(self, number: int) -> Flight | None:
+        """Take a put that was not done, or nobody knows, out of those under way; None if its place is clean by that."""
+        flight = self._flights.pop(number, None)
+        if flight is None:
+            return None
+        dirty = self._dirty[flight.place]
+        dirty.flight = 0
+        if dirty.first == NONE:
+            dirty.first = dirty.then
+        dirty.then = NONE
+        if dirty.covered:
+            self._clean(flight.place)
+            return None
+        return flight
+
+    def _again(self, place: Place, now: int, *, at_once: bool = False) -> None:
+        dirty = self._dirty[place]
+        dirty.tried += 1
+        if at_once and dirty.tried == 1:
+            self._ready[place] = None
+            return
+        self._count += 1
+        heappush(self._later, (now + min(_LATEST, _LATER << min(dirty.tried - 1, 5)), self._count, place))
+
+    def _wake(self, now: int) -> None:
+        while self._later and self._later[0][0] <= now:
+            place = heappop(self._later)[2]
+            dirty = self._dirty.get(place)
+            if dirty is not None and not dirty.flight and dirty.getting is None and place not in self._outside:
+                self._ready[place] = None
+        if self._outside and now >= self._probe:
+            place = next(iter(self._outside))
+            del self._outside[place]
+            self._probe = now + _PROBE
+            if place in self._dirty:
+                self._ready[place] = None
+
+    def _fits(self) -> None:
+        self.full = False
+        self._ready.update(self._outside)
+        self._outside.clear()
+
+    def _give_up_getting(self, place: Place) -> None:
+        del self._getting[place]
+        dirty = self._dirty.get(place)
+        if dirty is not None:
+            dirty.getting = None
+            self._ready[place] = None
+
+    def _clean(self, place: Place) -> None:
+        self._dirty.pop(place, None)
+        self._ready.pop(place, None)
+        self._outside.pop(place, None)
+        self._getting.pop(place, None)
