@@ -36,7 +36,10 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def ask(url: str, path: str, **body: object) -> Bean:
     """POST to a node as a client does."""
-    async with aiohttp.ClientSession() as session, session.post(f"{url}/api/{path}", json=body) as response:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request("POST" if "." in path else "GET", f"{url}/api/{path}", json=body) as response,
+    ):
         return await response.json()
 
 
@@ -178,3 +181,29 @@ async def test_a_node_that_is_none_of_java_is_refused(start):
     async with start() as other, start(java_peers=(other.url,), join_timeout=0.1) as server:
         await until(lambda: server.node.java.views()[0].standing.state == "refused")
         assert "--peers" in server.node.java.views()[0].standing.why
+
+
+async def test_operators_see_how_java_peers_stand(start):
+    """In the view of the cluster and among the metrics, with what each was told and why one does not serve."""
+    async with java_node() as java, start(java_peers=(java.url, "http://127.0.0.1:1")) as server:
+        await linked(server)
+        await until(lambda: server.node.java.views()[1].standing.state == "unknown")
+        await ask(server.url, "registry/register.json", instances=[bean()])
+        await until(lambda: server.node.java.views()[0].counters["told"] == 1)
+        view = await ask(server.url, "v1/cluster")
+        up, down = view["javaPeers"]
+        assert (java.url, "up", True, 1, 0) == (up["url"], up["state"], up["servesRegistry"], up["told"], up["lost"])
+        assert ("http://127.0.0.1:1", "unknown", False) == (down["url"], down["state"], down["servesRegistry"])
+        assert down["why"].startswith("no connection")
+        async with aiohttp.ClientSession() as session, session.get(f"{server.url}/metrics") as response:
+            text = await response.text()
+        assert 'artemis_java_peers{state="up"} 1.0' in text
+        assert 'artemis_java_peers{state="unknown"} 1.0' in text
+        assert f'artemis_java_peer_events_total{{event="told",peer="{java.url}"}} 1.0' in text
+
+
+async def test_a_node_without_java_peers_says_nothing_of_them(server):
+    """Neither in its view nor among its metrics."""
+    assert None is (await ask(server.url, "v1/cluster"))["javaPeers"]
+    async with aiohttp.ClientSession() as session, session.get(f"{server.url}/metrics") as response:
+        assert "artemis_java" not in await response.text()

@@ -25,6 +25,7 @@ from artemis.cli.cluster_view import (
     troubles,
 )
 from artemis.cli.codes import FAILED
+from artemis.cli.java_view import JAVA, java_rows, java_troubles
 from artemis.cli.parameters import DEFAULT_SERVER, Json, Server, TokenFile, token_of
 from artemis.model.cluster import ForceRequest, ForceResponse
 from artemis.model.cluster_status import (
@@ -96,7 +97,7 @@ def status(*, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
         time.sleep(_BETWEEN_LOOKS)
         own = get(server, _VIEW, ClusterViewResponse)
         nodes = _ask_all(server, own)
-    trouble = troubles(nodes)
+    trouble = [*troubles(nodes), *java_troubles(nodes)]
     if json:
         output.print_json({"server": server, "agree": not trouble, "troubles": trouble, "nodes": nodes})
     else:
@@ -244,6 +245,10 @@ def _show(own: ClusterViewResponse, nodes: list[Seen], trouble: list[str]) -> No
     if own.members:
         output.print_line("")
         output.rows_table(LINKS, link_rows(own), prose=True)
+    java = java_rows(nodes)
+    if java:
+        output.print_line("")
+        output.rows_table(JAVA, java)
     told = [*trouble, *remarks(nodes)]
     if not own.in_cluster:
         told.append(f"{own.url} is in no cluster; start it with --peers, --peers-dns or --peers-file.")

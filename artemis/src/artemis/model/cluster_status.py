@@ -4,6 +4,7 @@ None of it is in the originals. Not here: what clients are told of nodes (`clust
 """
 
 from artemis.model.cluster_members import ClusterMember
+from artemis.model.java_peers import JavaPeerView
 from artemis.model.responses import UNSTATED, ResponseStatus
 from artemis.model.status import Counts, PreservationState
 from artemis.model.wire import Int64, WireStruct
@@ -18,7 +19,8 @@ class ClusterViewResponse(WireStruct, kw_only=True):
     while it is not computed. `exchanging_with` is the node that it compares itself with now, `held` how many changes
     wait for others before them. `alone` says without which nodes it serves and why, null when none is missing, of which
     there are `missing_nodes`; `unlisted` what is wrong with each source of its list of nodes. `buckets` is of how many
-    an exchange compares the sums. `counters` only grow.
+    an exchange compares the sums. `counters` only grow. `java_peers` are nodes of the Java product, null for a node
+    that never had any.
     """
 
     age_ms: Int64 = 0
@@ -35,6 +37,7 @@ class ClusterViewResponse(WireStruct, kw_only=True):
     held: Int64 = 0
     in_cluster: bool = False
     instances: Int64 = 0
+    java_peers: list[JavaPeerView] | None = None
     leases: PreservationState | None = None
     legacy_leases: PreservationState | None = None
     members: list[ClusterMember] | None = None

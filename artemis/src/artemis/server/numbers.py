@@ -5,13 +5,16 @@ A new number is collected here and named in `metrics`, which also says how it is
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
+from prometheus_client.core import Metric
 
 from artemis.model.nodes import UP
 from artemis.server.clock import now_ms
 from artemis.server.cluster_metrics import cluster_metrics
+from artemis.server.handlers.java_peers import java_metrics
 from artemis.server.metrics import Numbers, Snapshot
 
 if TYPE_CHECKING:
@@ -54,8 +57,15 @@ def numbers(node: Node, doors: Doors, gate: Gate, persistence: Persistence | Non
             "long_polls": doors.http.polls.waiting,
             **doors.certificate(),
         },
-        cluster=() if node.control is None else cluster_metrics(node.control, now_ms()),
+        cluster=[*_of_the_cluster(node)],
     )
+
+
+def _of_the_cluster(node: Node) -> Iterator[Metric]:
+    if node.control is not None:
+        yield from cluster_metrics(node.control, now_ms())
+    if node.java is not None:
+        yield from java_metrics(node.java)
 
 
 def _of_the_node(node: Node) -> Numbers:

@@ -33,6 +33,7 @@ from artemis.registry import Origin
 from artemis.server.cluster_control import ClusterControl, Task, UnknownPeer
 from artemis.server.handlers.cluster_members import members_of
 from artemis.server.handlers.force import MAX_OPERATOR
+from artemis.server.handlers.java_peers import java_peers_of
 from artemis.server.handlers.status import preservation_state
 from artemis.server.node import Node
 
@@ -52,6 +53,7 @@ def view(node: Node, request: StatusRequest | None, now: int) -> ClusterViewResp
         epoch=identity.epoch,
         floor=_named(registry.floor),
         instances=len(registry),
+        java_peers=java_peers_of(node),
         leases=preservation_state(normal, now),
         legacy_leases=preservation_state(legacy, now),
         members=[],
