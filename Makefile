@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.ready-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test coverage test-pythons test-services test-interop lint api format bench bench-check bench-setup soak simulate pins clean
+.PHONY: help setup run test coverage test-pythons test-services test-interop lint api format bench bench-check bench-setup nats-server soak simulate pins clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -68,9 +68,11 @@ bench-check: bench-setup ## ratios of a short run against benchmarks/baseline.js
 soak: setup ## servers and clients that work for HOURS=1 on links that fail, and may not grow; ARGS=--chart FILE.png
 	$(BIN)/python benchmarks/soak.py --hours $(or $(HOURS),1) $(ARGS)
 
-# nats-server is unpacked, not installed: a package that is installed starts a service. Where neither works, nats-py is
-# left out.
-bench-setup: $(BENCH_READY)
+bench-setup: $(BENCH_READY) nats-server
+
+# nats-server is unpacked, not installed: a package that is installed starts a service. Where neither works, what needs
+# it is left out.
+nats-server: $(READY)
 	@if command -v apt-get >/dev/null && ! PATH="$(BIN):$$PATH" command -v nats-server >/dev/null; then \
 	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq; fi; \
 	  cd $(VENV) && apt-get download -qq nats-server && dpkg-deb -x nats-server_*.deb nats && \
@@ -84,7 +86,7 @@ simulate: setup ## 10 000 simulated clusters on all cores; SEEDS=A:B for others
 	$(BIN)/python -m artemis.testing.simulation --seeds $(or $(SEEDS),0:10000) $(ARGS)
 
 # Lost packets need nft, namespaces ip, wrong clocks libfaketime; what a user may not install or do is skipped.
-test-services: setup ## tests that need root, namespaces or time: networks that fail, full disks, wrong clocks; 3 minutes
+test-services: setup nats-server ## tests that need root, namespaces, nats-server or time: networks that fail, full disks, wrong clocks; 5 minutes
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 	  ! { command -v nft && command -v ip && ls /usr/lib/*/faketime/libfaketime.so.1; } >/dev/null 2>&1; then \
 	  apt-get update -qq && apt-get install -y -qq --no-install-recommends iproute2 nftables libfaketime || true; fi

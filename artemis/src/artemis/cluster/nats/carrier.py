@@ -240,7 +240,7 @@ class Carrier:
                     self.turn()
                     trouble = await asyncio.shield(session.ended)
                 finally:
-                    self._leave(session)
+                    self._leave(session, connection)
                     await session.close()
             except TroubleError as error:
                 trouble = error
@@ -249,12 +249,18 @@ class Carrier:
                 raise trouble
             await asyncio.sleep(pauses.next(self._chance(), refused=trouble.lasting))
 
-    def _leave(self, session: Session) -> None:
+    def _leave(self, session: Session, connection: Connection) -> None:
+        """Tell the core what is lost, after which it has nothing done until the next opening."""
         if self._session is not session:
             return
         self._session = None
-        why = session.ended.result().why if session.ended.done() else "the connection is lost"
-        self._core.lost(why, self._now())
+        if session.ended.done():
+            trouble = session.ended.result()
+        else:
+            lost = connection.lost
+            trouble = TroubleError(EngineState.CONNECTING, lost.result() if lost.done() else "this node ends")
+        self._be(trouble.state, trouble.why)
+        self._core.lost(trouble.why, self._now())
 
     # -- its own
 
