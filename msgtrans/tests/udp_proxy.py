@@ -32,16 +32,25 @@ class UdpProxy:
         """From now on, the server sees the client at another port."""
         self.there.append(self._bound(self._from_server))
 
+    def shut(self) -> None:
+        """Listen no more: the system tells clients that nobody is there."""
+        self.loop.remove_reader(self.listening.fileno())
+        self.listening.close()
+
+    def open(self) -> None:
+        """Listen again, where it did."""
+        self.listening = self._bound(self._from_client, self.port)
+
     def close(self) -> None:
         for one in (self.listening, *self.there):
             self.loop.remove_reader(one.fileno())
             one.close()
 
-    def _bound(self, reader: Callable[[socket.socket], None]) -> socket.socket:
+    def _bound(self, reader: Callable[[socket.socket], None], port: int = 0) -> socket.socket:
         made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         made.setblocking(False)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        made.bind(("127.0.0.1", 0))
+        made.bind(("127.0.0.1", port))
         self.loop.add_reader(made.fileno(), reader, made)
         return made
 

@@ -75,6 +75,8 @@ class EndpointStats(msgspec.Struct, kw_only=True):
     upgrade_errors / upgrade_timeouts: connections that were to become WebSocket, and were refused or left while they
     asked, or did not ask in time. ping_timeouts: WebSocket sessions dropped because a ping was not answered.
     kept_overflows: sessions dropped because incomplete packets of all sessions together reached `max_buffered`.
+    udp_errors: calls on sockets of QUIC that the system refused; the datagram is lost, and sent again. udp_moves:
+    sockets that clients replaced because their address had vanished; their sessions went on.
     """
 
     connections_open: int = 0
@@ -112,6 +114,8 @@ class EndpointStats(msgspec.Struct, kw_only=True):
     upgrade_errors: int = 0
     upgrade_timeouts: int = 0
     ping_timeouts: int = 0
+    udp_errors: int = 0
+    udp_moves: int = 0
 
     def errors(self) -> ErrorStats:
         """The errors among them."""

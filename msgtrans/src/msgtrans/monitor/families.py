@@ -57,6 +57,8 @@ COUNTERS: Final = {
     "upgrade_errors": ("upgrade_errors", "connections that did not become WebSocket"),
     "upgrade_timeouts": ("upgrade_timeouts", "connections that did not ask for WebSocket in time"),
     "ping_timeouts": ("ping_timeouts", "WebSocket sessions that did not answer a ping"),
+    "udp_errors": ("udp_errors", "calls on sockets of QUIC that the system refused"),
+    "udp_moves": ("udp_moves", "sockets of QUIC replaced because their address had vanished"),
     "connect_failures": ("connect_failures", "attempts to connect that came to nothing"),
     "connections_lost": ("connections_lost", "connections that ended, and not by our closing"),
     "breaker_openings": ("breaker_openings", "times that an address was given a rest"),

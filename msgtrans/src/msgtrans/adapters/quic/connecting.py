@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, cast
 
 from msgtrans.adapters import sockets
 from msgtrans.adapters.quic.certificates import client_configuration
+from msgtrans.adapters.quic.client_socket import ClientSocket
 from msgtrans.adapters.quic.connection import QuicLink
 from msgtrans.adapters.quic.driving import QuicTerms
 from msgtrans.adapters.quic.endings import ProtocolRefusedError
-from msgtrans.adapters.quic.endpoint import ClientSocket
 from msgtrans.adapters.quic.library import QuicConnection
 from msgtrans.config import Address, parse_address
 from msgtrans.errors import ConnectError
@@ -75,22 +75,14 @@ async def _connect(
     config: QuicClientConfig, host: Host, configuration: QuicConfiguration, family: int, address: tuple[str, int]
 ) -> QuicLink:
     loop = asyncio.get_running_loop()
+    terms = QuicTerms(host, config)
+    local = parse_address(config.local_bind_address, schemes=SCHEMES) if config.local_bind_address else None
     try:
-        bound = socket.socket(family, socket.SOCK_DGRAM)
+        carrier = ClientSocket(loop, family, address, local, host.counters)
     except OSError as error:
-        raise sockets.connect_failed(config.uri, error, None) from error
-    try:
-        if config.local_bind_address is not None:
-            bound.bind(tuple(parse_address(config.local_bind_address, schemes=SCHEMES)))
-        carrier = ClientSocket(loop, bound, address)
-    except OSError as error:
-        bound.close()
         raise sockets.connect_failed(config.uri, error, config.local_bind_address) from error
-    except BaseException:
-        bound.close()
-        raise
     quic = QuicConnection(configuration=configuration)
-    link = carrier.link = QuicLink(QuicTerms(host, config), quic, carrier, Address(*address[:2]))
+    link = carrier.link = QuicLink(terms, quic, carrier, Address(*address[:2]))
     link.connected = loop.create_future()
     try:
         link.connect(address)

@@ -312,14 +312,19 @@ class Driving(ABC):
         if self.connected is not None and not self.connected.done():
             self.connected.set_exception(error)
 
-    # Keeping alive
+    # Signs of life
+
+    def probe(self) -> None:
+        """Have the peer answer."""
+        if not self._done:
+            self._quic.send_ping(0)
+            self._transmit(monotonic())
 
     def _keep_alive(self, interval: float) -> None:
         now = monotonic()
         left = self._heard + interval - now
         if left <= TICK:
-            self._quic.send_ping(0)
-            self._transmit(now)
+            self.probe()
             left = interval
         self._alive_timer = self._terms.loop.call_later(left, self._keep_alive, interval)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from msgtrans.adapters import sockets
 from msgtrans.adapters.quic.arriving import Arriving
 from msgtrans.adapters.quic.endings import Code, connect_failed, farewell, shortened, verdict
-from msgtrans.adapters.quic.library import IDLE, closing, fault, in_flight
+from msgtrans.adapters.quic.library import IDLE, closing, fault, in_flight, renew_id, round_trip
 from msgtrans.adapters.quic.mapping import STREAM
 from msgtrans.errors import TransportConnectionError, TransportTimeoutError
 
@@ -26,6 +26,23 @@ class Ending(Arriving):
 
     __slots__ = ()
 
+    # What the carrier asks
+
+    @property
+    def established(self) -> bool:
+        """Whether the handshake is done."""
+        return self._established
+
+    @property
+    def heard(self) -> float:
+        """When the latest datagram of the peer came, as of `time.monotonic`."""
+        return self._heard
+
+    @property
+    def round_trip(self) -> float:
+        """Seconds that a datagram and its answer need."""
+        return round_trip(self._quic)
+
     # What the carrier calls
 
     def unreachable(self, error: OSError) -> None:
@@ -34,6 +51,26 @@ class Ending(Arriving):
             self._done = True
             self._fail_connecting(sockets.connect_failed(self._uri, error, None))
             self._leave()
+
+    def vanished(self) -> None:
+        """The system says again and again that nobody is there, and nobody has answered."""
+        if self._done:
+            return
+        self._done = True
+        self._cancel_timers()
+        session = self._session
+        if session is not None:
+            self._feed_rest(session)
+        cause = ConnectionRefusedError("nothing listens there any more")
+        failure = TransportConnectionError(f"the connection to {self.peer_address} broke: {cause}")
+        failure.__cause__ = cause
+        self._lose(failure)
+
+    def moved(self) -> None:
+        """Our own address is another one: the peer is told with the next datagram, under an id that nobody has seen."""
+        if not self._done:
+            renew_id(self._quic)
+            self.probe()
 
     def refuse_unless_established(self) -> None:
         """Turn away a peer whose handshake is not done."""

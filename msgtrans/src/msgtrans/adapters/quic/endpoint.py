@@ -1,4 +1,4 @@
-"""The UDP socket of a listener, and which connection each datagram belongs to; and the socket of a client.
+"""The UDP socket of a listener, and which connection each datagram belongs to.
 
 Datagrams find their connection by its id, not by their address, so a client that moves keeps its session.
 What belongs to no connection costs as little as can be: a look at its header. A connection begins only with a datagram
@@ -9,221 +9,29 @@ Not here: what happens inside a connection (`connection`).
 
 from __future__ import annotations
 
-import errno
-import logging
 import os
 import secrets
-import socket
-from collections import deque
-from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from qh3.quic.packet import encode_quic_retry, encode_quic_version_negotiation
 
-from msgtrans.adapters import sockets
 from msgtrans.adapters.quic.connection import QuicLink
 from msgtrans.adapters.quic.datagrams import ID_SIZE, LEAST_INITIAL, LongHeader, Tokens, parse_long
 from msgtrans.adapters.quic.library import VERSIONS, ServerConnection
+from msgtrans.adapters.quic.udp import UdpSocket
 from msgtrans.config import Address
-from msgtrans.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import asyncio
+    import socket
 
     from msgtrans.adapters.quic.certificates import ServerCertificates
     from msgtrans.adapters.quic.driving import Driving, QuicTerms
     from msgtrans.config import QuicServerConfig
 
-BURST: Final = 64
-"""Datagrams that are read in one turn of the loop."""
-SIZE: Final = 9216
-"""Bytes of the largest datagram that is read whole."""
 CALM: Final = 64
 """Handshakes that may be under way before clients must prove their addresses."""
-BACKLOG: Final = 4096
-"""Datagrams that may wait for a socket that takes no more; beyond that they are lost, as in any network."""
-PAUSE: Final = 0.02
-"""Seconds for which nothing is read from a socket that gives nothing but errors."""
-PATIENCE: Final = 8
-"""Reads in a row that may fail before such a pause."""
-QUIET: Final = 60.0
-"""Seconds for which the same trouble of one socket is not told again."""
-_TOO_BIG: Final = frozenset({errno.EMSGSIZE})
-_PASSING: Final = frozenset({errno.ENOBUFS, errno.ENOMEM, errno.EINTR, errno.EAGAIN}) | _TOO_BIG
-"""What says nothing of whether the other side can be reached."""
-logger = logging.getLogger("msgtrans.quic")
-
-
-class UdpSocket:
-    """One UDP socket on an event loop. bound: ours from now on."""
-
-    _level = logging.WARNING  # of what the system refuses
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, bound: socket.socket) -> None:
-        self._loop = loop
-        self._socket = bound
-        self._waiting: deque[tuple[bytes, tuple[str, int] | None]] = deque()
-        self._connected = False
-        self._closed = False
-        self._failures = 0  # reads in a row
-        self._told: dict[int, float] = {}  # when which trouble was told
-        set_up(bound)
-        self._local_address = Address(*bound.getsockname()[:2])
-        try:
-            loop.add_reader(bound.fileno(), self._readable)
-        except NotImplementedError as error:
-            bound.close()
-            raise ConfigurationError(
-                "quic", "needs an event loop that watches sockets; use a SelectorEventLoop or uvloop"
-            ) from error
-
-    @property
-    def local_address(self) -> Address | None:
-        """Where it is bound."""
-        return None if self._closed else self._local_address
-
-    @property
-    def socket(self) -> socket.socket:
-        """The socket."""
-        return self._socket
-
-    def send(self, datagrams: list[tuple[bytes, tuple[str, int]]]) -> None:
-        """Send them; those that the system does not take wait, and beyond `BACKLOG` are lost."""
-        if self._closed:
-            return
-        connected = self._connected
-        for data, address in datagrams:
-            if self._waiting:
-                self._wait(data, address)
-                continue
-            try:
-                if connected:
-                    self._socket.send(data)
-                else:
-                    self._socket.sendto(data, address)
-            except BlockingIOError:
-                self._wait(data, address)
-            except OSError as error:  # lost, as datagrams are; too big ones are meant to find out what is
-                if error.errno not in _TOO_BIG:
-                    self._tell(error, "sending", address)
-                    self._not_sent(error)
-
-    def close(self) -> None:
-        """Close the socket; what waits is lost."""
-        if not self._closed:
-            self._closed = True
-            self._loop.remove_reader(self._socket.fileno())
-            self._loop.remove_writer(self._socket.fileno())
-            self._waiting.clear()
-            self._socket.close()
-
-    def _wait(self, data: bytes, address: tuple[str, int]) -> None:
-        if not self._waiting:
-            self._loop.add_writer(self._socket.fileno(), self._writable)
-        if len(self._waiting) < BACKLOG:
-            self._waiting.append((data, address))
-
-    def _writable(self) -> None:
-        waiting, self._waiting = self._waiting, deque()
-        self._loop.remove_writer(self._socket.fileno())
-        self.send([(data, address) for data, address in waiting if address is not None])
-
-    def _read(self) -> list[tuple[bytes, tuple[str, int]]]:
-        """What has come, `BURST` datagrams at most."""
-        read: list[tuple[bytes, tuple[str, int]]] = []
-        receive = self._socket.recvfrom
-        for _ in range(BURST):
-            try:
-                read.append(receive(SIZE))
-            except BlockingIOError:
-                self._failures = 0
-                break
-            except OSError as error:  # about something that was sent earlier, or the system's own trouble
-                self._not_sent(error)
-                self._failures += 1
-                if self._failures >= PATIENCE:
-                    self._pause(error)
-                break
-        else:
-            self._failures = 0
-        return read
-
-    def _pause(self, error: OSError) -> None:
-        """Read nothing for a moment: the error stays, and the loop would do nothing else."""
-        self._tell(error, "receiving", None)
-        self._loop.remove_reader(self._socket.fileno())
-        self._loop.call_later(PAUSE, self._go_on)
-
-    def _go_on(self) -> None:
-        if not self._closed:
-            self._failures = 0
-            self._loop.add_reader(self._socket.fileno(), self._readable)
-
-    def _tell(self, error: OSError, doing: str, address: tuple[str, int] | None) -> None:
-        """Log what the system refuses, once a minute for each error."""
-        now = monotonic()
-        if now - self._told.get(error.errno or 0, -QUIET) < QUIET:
-            return
-        self._told[error.errno or 0] = now
-        where = f" to {Address(*address[:2])}" if address is not None else ""
-        advice = sockets.advice_of(error)
-        logger.log(
-            self._level,
-            "the system refuses %s on %s%s: %s%s; datagrams are lost meanwhile, and sent again",
-            doing,
-            self._local_address,
-            where,
-            error.strerror or error,
-            f"; {advice}" if advice else "",
-        )
-
-    def _readable(self) -> None:
-        raise NotImplementedError
-
-    def _not_sent(self, error: OSError) -> None:
-        """The system refuses a datagram, or says that one was refused."""
-
-
-class ClientSocket(UdpSocket):
-    """The socket of one connection. It is connected, so nothing but what the server sends gets through."""
-
-    _level = logging.INFO  # its session tells how it ends
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, bound: socket.socket, address: tuple[str, int]) -> None:
-        bound.connect(address)
-        super().__init__(loop, bound)
-        self._connected = True
-        self._address = address
-        self._last: bytes | None = None
-        self.link: QuicLink | None = None
-
-    def issued(self, link: Driving, connection_id: bytes) -> None:
-        """All that comes is for the one connection."""
-
-    def retired(self, link: Driving, connection_id: bytes) -> None:
-        """As above."""
-
-    def left(self, link: Driving) -> None:
-        """As above: a client stays for nothing."""
-
-    def gone(self, link: Driving) -> None:  # noqa: ARG002 - there is only one
-        """The connection is gone."""
-        self.link = None
-        self.close()
-
-    def _readable(self) -> None:
-        read = self._read()
-        if self.link is not None and read:
-            self.link.take_datagrams([data for data, _ in read], self._address)
-
-    def _not_sent(self, error: OSError) -> None:
-        if self.link is not None and error.errno not in _PASSING:
-            self._loop.call_soon(self._give_up, error)
-
-    def _give_up(self, error: OSError) -> None:
-        if self.link is not None:
-            self.link.unreachable(error)
 
 
 class ServerSocket(UdpSocket):
@@ -237,7 +45,7 @@ class ServerSocket(UdpSocket):
         config: QuicServerConfig,
         certificates: ServerCertificates,
     ) -> None:
-        super().__init__(loop, bound)
+        super().__init__(loop, bound, terms.host.counters)
         self._terms = terms
         self._config = config
         self._certificates = certificates
@@ -382,16 +190,3 @@ class ServerSocket(UdpSocket):
 
     def _answer(self, data: bytes, address: tuple[str, int]) -> None:
         self.send([(data, address)])
-
-
-def set_up(bound: socket.socket) -> None:
-    """What every UDP socket needs: not to wait, not to have datagrams cut in pieces, and room for bursts."""
-    bound.setblocking(False)
-    with suppress(OSError, AttributeError):  # systems without it find the size of datagrams more slowly
-        if bound.family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, 23, 3)  # IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE
-        else:
-            bound.setsockopt(socket.IPPROTO_IP, 10, 3)  # IP_MTU_DISCOVER, IP_PMTUDISC_PROBE
-    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-        with suppress(OSError):
-            bound.setsockopt(socket.SOL_SOCKET, option, 4 << 20)

@@ -7,6 +7,7 @@ Not here: sockets, sessions, and what is done with what comes.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from qh3 import tls
@@ -28,6 +29,8 @@ __all__ = [
     "fault",
     "in_flight",
     "keep_quiet",
+    "renew_id",
+    "round_trip",
     "unacknowledged",
 ]
 
@@ -90,6 +93,19 @@ def unacknowledged(connection: QuicConnection) -> int:
     """How often in a row what was sent had to be sent again because nothing of it was acknowledged."""
     core = connection._core  # noqa: SLF001 - nothing public says so
     return 0 if core is None else core.pto_count
+
+
+def round_trip(connection: QuicConnection) -> float:
+    """Seconds that a datagram and its answer need."""
+    core = connection._core  # noqa: SLF001 - nothing public says so
+    known = None if core is None else core.smoothed_rtt
+    return connection.configuration.initial_rtt if known is None else known
+
+
+def renew_id(connection: QuicConnection) -> None:
+    """Call the peer by another of its ids from now on, if it has given any."""
+    with suppress(ValueError):  # it has not
+        connection.change_connection_id()
 
 
 def fault(error: BaseException) -> BaseException:
