@@ -76,8 +76,8 @@ def test_every_public_word_is_documented() -> None:
 def shown(value: object) -> str:
     """A default as the README writes it."""
     match value:
-        case None | True | False:
-            return {None: "none", True: "on", False: "off"}[value]
+        case None | True | False | msgspec.UNSET:
+            return {None: "none", True: "on", False: "off", msgspec.UNSET: "as whoever uses it has it"}[value]
         case int() if value >= 1 << 20 and value % (1 << 20) == 0:
             return f"{value >> 20} MiB"
         case int() if value > 1024 and value % 1024 == 0:

@@ -419,6 +419,17 @@ async def test_when_all_is_hopeless_the_client_is_closed() -> None:
     await client.close()
 
 
+async def test_a_pause_alone_limits_no_attempts(place: Place, until: Until) -> None:
+    """With a `retry_interval` and no `max_retries` the client outlives any number of failures."""
+    quick = RetryConfig(retry_interval=0.001, max_retry_interval=0.002)
+    async with ReconnectingClient(place.uri, retry=quick) as client:
+        await client.request(b"")
+        await place.kill()
+        await until(lambda: client.stats().connect_failures >= 8)
+        await place.start()
+        assert (await client.request(b"back")).payload == b"back"
+
+
 async def test_attempts_may_be_limited(place: Place) -> None:
     """With `max_retries` the client gives up after so many failures in a row; Closed stays the last of its session."""
     events_of = []

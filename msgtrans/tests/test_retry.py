@@ -104,6 +104,19 @@ async def test_connecting_twice_at_once_makes_one_connection() -> None:
         await client.close()
 
 
+def test_left_out_the_number_of_attempts_is_that_of_whoever_uses_it() -> None:
+    """An address tries three times again, a client that comes back for ever; a number or None that is given holds."""
+    quick = RetryConfig(retry_interval=0.1)
+    assert [how_many(quick, 3), how_many(quick, None)] == [3, 101]
+    assert [how_many(quick.replace(max_retries=2), most) for most in (3, None)] == [2, 2]
+    assert [how_many(quick.replace(max_retries=None), most) for most in (3, None)] == [101, 101]
+
+
+def how_many(config: RetryConfig, most: int | None) -> int:
+    pauses = Pauses(config, most)
+    return sum(pauses.next(0.5) is not None for _ in range(101))
+
+
 def test_1000_pauses_are_spread_evenly() -> None:
     """Full jitter leaves no tenth of the interval with more than 1.5 times its share (a fixed seed)."""
     draw = random.Random(7).random  # noqa: S311 - no secret

@@ -110,6 +110,7 @@ _SIMPLE = {
     int: Kind((int,), "a whole number"),
     float: Kind((int, float), "a number"),
     str: Kind((str,), "text"),
+    msgspec.UnsetType: Kind((msgspec.UnsetType,), ""),  # nobody is told to write what means "left out"
 }
 
 
@@ -136,7 +137,7 @@ def _struct(declared: type) -> str:
 
 
 def _wanted(kinds: tuple[Kind, ...]) -> str:
-    return " or ".join(kind.wanted for kind in kinds)
+    return " or ".join(kind.wanted for kind in kinds if kind.wanted)
 
 
 def shown(field: str, value: object) -> str:

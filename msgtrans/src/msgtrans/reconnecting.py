@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from msgtrans.session import Session
     from msgtrans.transport import ClientConfig
 
-ENDLESS: Final = RetryConfig(max_retries=None)
+ENDLESS: Final = RetryConfig()
 BREAKER: Final = CircuitBreakerConfig()
 
 
@@ -53,8 +53,9 @@ class ReconnectingClient(Endpoint):
     """Keeps connections to one or several servers. Connects when entered; can connect again after it was closed.
 
     targets: addresses, URIs or configs, of any transports; their own `retry_config` is not used.
-    session: what holds for each session. retry: pauses and attempts of each address; default no end of attempts. Before
-    every attempt but the first of its life the client waits for a time drawn evenly between 0 and the pause.
+    session: what holds for each session. retry: pauses and attempts of each address; no end of attempts unless it has a
+    `max_retries`. Before every attempt but the first of its life the client waits for a time drawn evenly between 0 and
+    the pause.
     circuit_breaker: of each address, None for none. balancing: a policy, or a LoadBalancerConfig with weights.
     options: how calls wait and are repeated. middleware, registry: as for TransportClient.
     chance: gives numbers evenly drawn from 0 up to 1.

@@ -129,8 +129,8 @@ Decision: TypeAlias = Try | Wait | GiveUp
 class Targets:
     """The addresses of one client.
 
-    uris: where. retry: pauses and attempts of each. breaker: None for none. chance: gives numbers evenly drawn from 0
-    up to 1. All times are those of one clock that does not go backwards.
+    uris: where. retry: pauses and attempts of each, without end unless it says how many. breaker: None for none.
+    chance: gives numbers evenly drawn from 0 up to 1. All times are those of one clock that does not go backwards.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class Targets:
         uris = list(uris)
         weights = balancing.weights or (1,) * len(uris)
         self.all = [
-            Target(uri, weight, Pauses(retry), CircuitBreaker(breaker) if breaker is not None else None)
+            Target(uri, weight, Pauses(retry, None), CircuitBreaker(breaker) if breaker is not None else None)
             for uri, weight in zip(uris, weights, strict=True)
         ]
         self._balancer = Balancer(balancing, chance)

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from msgtrans.transport import ClientConfig
 
 REPEATED: Final = ReconnectingConfig().max_resubmissions
-ENDLESS: Final = RetryConfig(max_retries=None)
+ENDLESS: Final = RetryConfig()
 BREAKER: Final = CircuitBreakerConfig()
 SIZE: Final = SmartPoolConfig()
 SPREAD: Final = LoadBalancerConfig(policy="least_connections")
