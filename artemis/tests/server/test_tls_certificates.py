@@ -64,6 +64,7 @@ def number_of(files: CertificateFiles) -> int:
         ({"tls_certificate_file": "c.pem"}, "--tls-certificate-file: is of no use without its key; .*--tls-key-file"),
         ({"tls_key_file": "k.pem"}, "--tls-key-file: is the key of no certificate; give --tls-certificate-file"),
         ({"plain_port": 8080}, "--plain-port: is for a node whose port speaks TLS"),
+        ({"quic": True}, "--quic: is inside TLS always, .*; give --tls-certificate-file and --tls-key-file"),
         (
             {"tls_certificate_file": "c", "tls_key_file": "k", "plain_port": 8080, "port": 8080},
             "--plain-port: is 8080, as the port that speaks TLS; give another one",

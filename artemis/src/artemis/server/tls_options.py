@@ -58,6 +58,11 @@ class TlsOptions(ClusterOptions):
                     "plain-port: is for a node whose port speaks TLS, and without --tls-certificate-file the port "
                     "itself is plain; leave it out"
                 )
+            if self.quic and "quic" in self.model_fields_set:
+                raise ValueError(
+                    "quic: is inside TLS always, with the certificate of the port; give --tls-certificate-file and "
+                    "--tls-key-file as well, or leave it out"
+                )
             return
         if self.tls_key_file is None:
             raise ValueError(
