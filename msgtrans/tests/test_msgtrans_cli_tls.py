@@ -129,6 +129,14 @@ def test_a_tls_alert_in_the_clear() -> None:
     assert (done.returncode, f"If it wants TLS, write tls://{address}" in done.stderr) == (1, True), done.stderr
 
 
+def test_a_certificate_without_its_key(echo: str, files: Files) -> None:
+    """serve-echo says which option is missing, and so do the commands that show a certificate."""
+    served = run("serve-echo", "--tcp", "127.0.0.1:0", "--certificate", files.ca)
+    assert (2, True) == (served.returncode, "holds no private key; give --key FILE" in served.stderr)
+    shown = run("ping", echo, "--ca", files.ca, "--client-certificate", files.ca)
+    assert (2, True) == (shown.returncode, "--client-key: is missing, and" in shown.stderr)
+
+
 def test_sighup_reads_the_certificates_again(files: Files, tmp_path: Path) -> None:
     """After SIGHUP new connections see the certificate that is in the file by then, or the old one if that is none."""
     used, authority = tmp_path / "server.pem", trustme.CA()

@@ -672,6 +672,21 @@ def test_unusable_files(pki: Pki, field: str, content: bytes | None, told: str) 
     assert file in str(caught.value)
 
 
+def test_a_key_of_another_kind_than_the_certificate(pki: Pki) -> None:
+    """Is said to be not its key, as any other that does not match."""
+    config = pki.server()
+    other = trustme.CA().issue_cert("localhost", key_type=trustme.KeyType.RSA)
+    write(config.key_file, other.private_key_pem.bytes())
+    with pytest.raises(ConfigurationError, match=r"key_file: .* is not the key of"):
+        ServerTls(config)
+
+
+def test_a_certificate_without_a_key(pki: Pki) -> None:
+    """One file for both that holds no key is said to lack it."""
+    with pytest.raises(ConfigurationError, match=r"key_file: is missing, and .* holds no private key"):
+        ServerTls(TlsServerConfig(certificate_file=pki.ca_file))
+
+
 def test_a_folder_is_no_file(pki: Pki) -> None:
     """What cannot be read says why."""
     with pytest.raises(ConfigurationError, match=r"ca_file: .*cannot be read"):

@@ -37,6 +37,8 @@ _ALERTS: Final = {
     "HANDSHAKE_FAILURE": "the peer takes none of our ciphers or versions, or wants a certificate of ours",
     "UNRECOGNIZED_NAME": "the peer does not know that name; see server_name",
 }
+_MISMATCHES: Final = {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}
+"""What OpenSSL says of a key that is not the certificate's: another one, and one of another kind in two ways."""
 Stamp: TypeAlias = "tuple[int, int, int, int] | None"
 logger = logging.getLogger("msgtrans.tls")
 
@@ -248,9 +250,11 @@ def _check_readable(field: str, file: str) -> None:
 
 def _unusable(certificate: str, key: str | None, password: str | None, error: Exception) -> ConfigurationError:
     reason = getattr(error, "reason", None) or ""
-    if reason == "KEY_VALUES_MISMATCH":
+    if reason in _MISMATCHES:
         return ConfigurationError("key_file", f"{key or certificate!r} is not the key of {certificate!r}")
-    if _is_encrypted(key or certificate):
+    if key is None and _holds(certificate, b"CERTIFICATE") and not _holds(certificate, b"PRIVATE KEY"):
+        return ConfigurationError("key_file", f"is missing, and {certificate!r} holds no private key")
+    if _holds(key or certificate, b"ENCRYPTED"):
         advice = "is encrypted; give key_password" if password is None else "cannot be decrypted with key_password"
         return ConfigurationError("key_password", f"{key or certificate!r} {advice}: {_told(error)}")
     return ConfigurationError(
@@ -259,9 +263,9 @@ def _unusable(certificate: str, key: str | None, password: str | None, error: Ex
     )
 
 
-def _is_encrypted(file: str) -> bool:
+def _holds(file: str, word: bytes) -> bool:
     with open(file, "rb") as opened:
-        return b"ENCRYPTED" in opened.read(1 << 20)
+        return word in opened.read(1 << 20)
 
 
 def _told(error: Exception) -> str:

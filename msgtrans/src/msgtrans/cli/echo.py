@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import signal
 import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from msgtrans.config import (
@@ -80,10 +81,20 @@ def echo_server(
 def server_tls(certificate: str | None, key: str | None, client_ca: str | None) -> TlsServerConfig | None:
     """The TLS of the files named on a command line, None without any. Raises ConfigurationError without certificate."""
     if certificate is not None:
+        if key is None and _holds_a_certificate_alone(certificate):
+            raise ConfigurationError("--key", f"is missing, and {certificate!r} holds no private key; give --key FILE")
         return TlsServerConfig(certificate_file=certificate, key_file=key, client_ca_file=client_ca)
     if key is not None or client_ca is not None:
         raise ConfigurationError("--certificate", "is missing, but --key or --client-ca is given; TLS needs all it has")
     return None
+
+
+def _holds_a_certificate_alone(file: str) -> bool:
+    try:
+        content = Path(file).read_bytes()
+    except (OSError, ValueError):  # whoever loads it says why
+        return False
+    return b"CERTIFICATE" in content and b"PRIVATE KEY" not in content
 
 
 def quic_listener(address: str, tls: TlsServerConfig | None) -> tuple[QuicServerConfig, str | None]:

@@ -41,6 +41,7 @@ TRYING: Final = {"retry_config": NO_RETRY, "keep_alive_interval": 2.0, "max_idle
 AUTHORIZATION: Final = "Authorization"
 TOKEN_VARIABLE: Final = "MSGTRANS_TOKEN"  # noqa: S105 - a name
 WORDS: Final = {
+    "key_file: is missing": "--client-key: is missing",
     "set certificate_file": "show one with --client-certificate FILE",
     "; see minimum_version": "",
     "instead of a server's; see server_name": "instead of a server's; look away with --insecure, to try",
