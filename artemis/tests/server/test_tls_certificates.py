@@ -247,6 +247,7 @@ async def test_a_hangup_reads_the_files_of_a_process_again(tmp_path: Path) -> No
         address = ("127.0.0.1", node.port)
         node.process.send_signal(signal.SIGHUP)
         await until(lambda: said(node, "certificate read again") and said(node, "configuration read again"))
+        assert 1 == sum("certificate" in line for line in node.output.splitlines())
         shutil.copy(files.ca_file, files.key_file)
         await until(lambda: said(node, "certificate kept"))
         assert number_of(files) == await serial(address)

@@ -40,6 +40,8 @@ def configure_logging(level: str, style: Literal["console", "json"]) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    # What becomes of a certificate the node tells itself, once for TCP and QUIC together.
+    logging.getLogger("msgtrans.tls").setLevel(max(root.level, logging.WARNING))
 
 
 def get_logger() -> structlog.typing.FilteringBoundLogger:
