@@ -72,7 +72,10 @@ async def test_an_unknown_endpoint_or_protocol_is_refused_as_on_a_new_connection
     await wire.send(get("/health/ready"))
     await wire.answer()
     await wire.send(get("/ws/nothing", *_UPGRADE))
-    assert (await wire.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 404 ")
+    head = await wire.reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 404 ")
+    length = int(head.lower().partition(b"content-length:")[2].split()[0])
+    assert b"and MsgTrans at /msgtrans." in await wire.reader.readexactly(length)
     other: Wire = await connect(server)  # type: ignore[misc]
     await other.send(get("/health/ready"))
     await other.answer()

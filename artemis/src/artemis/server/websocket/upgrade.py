@@ -56,7 +56,8 @@ class Upgrade(asyncio.Protocol):
         endpoint = door.paths.get(path)
         if endpoint is None:
             paths = ", ".join(sorted(door.paths))
-            self._refuse(handshake.refuse(404, f"There is no WebSocket endpoint here; there are {paths}."), 404)
+            told = f"There is no WebSocket endpoint here; there are {paths}, and MsgTrans at {min(door.msgtrans_paths)}."
+            self._refuse(handshake.refuse(404, told), 404)
             return
         peer = self._transport.get_extra_info("peername")
         address = str(peer[0]) if isinstance(peer, tuple) else "-"
