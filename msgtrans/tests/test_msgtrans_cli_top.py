@@ -254,6 +254,7 @@ def test_a_server_without_statistics() -> None:
         done = CliRunner().invoke(app, ["top", uri, "--once"])
     assert done.exit_code == 1
     assert "server.use(StatisticsMiddleware())" in done.stderr
+    assert "tell of itself elsewhere, as a registry node does at its /metrics" in done.stderr
     gone = CliRunner().invoke(app, ["top", uri, "--once"])
     assert gone.exit_code == 1
     assert "nothing listens there" in gone.stderr

@@ -162,7 +162,10 @@ async def looks(target: Target, *, interval: float, biz_type: int) -> AsyncGener
 
 
 async def _ask(client: TransportClient, biz_type: int) -> ServerStatistics:
-    missing = f"{client.uri} gives no statistics; switch them on there: server.use(StatisticsMiddleware())"
+    missing = (
+        f"{client.uri} gives no statistics; its program switches them on, by server.use(StatisticsMiddleware()). "
+        "A server that is not yours to change may tell of itself elsewhere, as a registry node does at its /metrics"
+    )
     try:
         return await fetch_statistics(client, biz_type=biz_type, seconds=ANSWER)
     except msgspec.DecodeError as error:
