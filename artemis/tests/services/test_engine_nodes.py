@@ -1,0 +1,137 @@
+"""Nodes whose registries replicate over a bucket of a real nats-server."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import structlog
+
+from artemis.cluster import ClusterTimings
+from artemis.cluster.engine.replica import EngineReplica
+from artemis.cluster.nats.bucket import BucketOptions
+from artemis.cluster.nats.carrier import Carrier, EngineOptions
+from artemis.cluster.nats.servers import parse_servers
+from artemis.cluster.operations import ReplicatedOperations
+from artemis.model import Instance
+from artemis.registry import NodeTimings
+from artemis.server.node import Node, NodeIdentity
+from artemis.testing.nats_servers import NatsServer, nats_server
+
+pytestmark = pytest.mark.skipif(nats_server() is None, reason="there is no nats-server")
+NAMES = ("a", "b")
+
+
+def now() -> int:
+    return int(time.monotonic() * 1000)
+
+
+def wall() -> int:
+    return int(time.time() * 1000)
+
+
+def instance(name: str) -> Instance:
+    return Instance(region_id="r", service_id="s", instance_id=name, url="http://x")
+
+
+class Whole:
+    """A node, its replica and what carries that."""
+
+    def __init__(self, name: str, url: str) -> None:
+        identity = NodeIdentity(node_id=name, epoch=wall(), region="r", zone="z", url=f"http://{name}")
+        self.node = Node(identity, timings=NodeTimings(), now=now(), wall=wall())
+        self.registry = self.node.registry
+        operators = ReplicatedOperations(self.node.pullouts, self.registry)
+        self.replica = EngineReplica(self.registry, operators, ClusterTimings(), now=now(), wall=wall())
+        self.replica.set_members(NAMES)
+        self.carrier = Carrier(
+            self.replica,
+            EngineOptions(
+                servers=parse_servers(url), bucket=BucketOptions(cluster="tests", region="r", max_entries=1_000)
+            ),
+            node=name,
+            epoch=identity.epoch,
+            heard=lambda *_: None,
+            now=now,
+            wall=wall,
+            log=structlog.get_logger(),
+        )
+        self.registry.on_change(lambda *_: self.carrier.soon())
+
+    def shows(self) -> set[str]:
+        """Return the ids of what callers see."""
+        return {name for name, _ in self.node.catalog.instances("s")}
+
+
+@asynccontextmanager
+async def two_nodes(url: str) -> AsyncIterator[tuple[Whole, Whole]]:
+    """Two nodes, for which time passes."""
+    both = Whole("a", url), Whole("b", url)
+
+    async def ticks() -> None:
+        while True:
+            await asyncio.sleep(0.1)
+            for each in both:
+                each.node.tick(now(), wall())
+                each.carrier.tick()
+
+    for each in both:
+        each.carrier.start()
+    ticking = asyncio.get_running_loop().create_task(ticks())
+    try:
+        yield both
+    finally:
+        ticking.cancel()
+        await asyncio.wait([ticking])
+        for each in both:
+            await each.carrier.stop()
+
+
+async def until(condition: Callable[[], bool], both: tuple[Whole, Whole]) -> None:
+    try:
+        async with asyncio.timeout(30):
+            while not condition():  # noqa: ASYNC110 - the registries of two nodes tell nobody
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise AssertionError([(each.shows(), each.replica.state(), each.carrier.counters) for each in both]) from None
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[NatsServer]:
+    """Give a server, which ends with the test."""
+    one = NatsServer(tmp_path / "alone")
+    one.start()
+    yield one
+    one.kill()
+
+
+async def test_what_one_node_accepts_the_other_shows(server: NatsServer) -> None:
+    """Registrations and removals at either node reach the other, and afterwards both know the same."""
+    async with two_nodes(server.url) as both:
+        a, b = both
+        await until(lambda: a.replica.synced and b.replica.synced, both)
+        a.registry.register(instance("at-a"), now())
+        b.registry.register(instance("at-b"), now())
+        await until(lambda: {"at-a", "at-b"} == a.shows() == b.shows(), both)
+        b.registry.unregister(instance("at-a"), now())
+        await until(lambda: {"at-b"} == a.shows() == b.shows(), both)
+        await until(lambda: a.replica.digest == b.replica.digest is not None, both)
+        assert [0, 0] == [each.carrier.counters["failures"] for each in both]
+
+
+async def test_what_was_accepted_without_the_engine_comes_later(server: NatsServer) -> None:
+    """While the server is gone both go on by themselves, and are one again when it is back."""
+    async with two_nodes(server.url) as both:
+        a, b = both
+        await until(lambda: a.replica.synced and b.replica.synced, both)
+        server.kill()
+        await until(lambda: not a.carrier.state.open and not b.carrier.state.open, both)
+        a.registry.register(instance("at-a"), now())
+        b.registry.register(instance("at-b"), now())
+        assert ({"at-a"}, {"at-b"}) == (a.shows(), b.shows())
+        server.start()
+        await until(lambda: {"at-a", "at-b"} == a.shows() == b.shows(), both)
+        await until(lambda: a.replica.digest == b.replica.digest is not None, both)
+        assert [0, 0] == [each.carrier.counters["failures"] for each in both]
