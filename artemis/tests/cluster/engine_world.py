@@ -24,7 +24,7 @@ from artemis.cluster.engine.replica import EngineReplica
 from artemis.cluster.operations import ReplicatedOperations
 from artemis.management import InstanceTarget, OperationRecord
 from artemis.model import Instance
-from artemis.registry import NodeTimings
+from artemis.registry import NodeTimings, Origin
 from artemis.registry.restore import read_snapshot
 from artemis.server.node import Node, NodeIdentity
 from artemis.testing.simulation.bucket import Bucket
@@ -186,12 +186,32 @@ class World:
         self.members[node].node.pullouts.complete(InstanceTarget("r", "s", name), "pulloutinstance", self.now)
 
     def alike(self) -> bool:
-        """Tell whether all nodes know and show the same, and know that they know it."""
+        """Tell whether all nodes know and show the same, and know that they know it; when they forget lives that are
+        over is their own business."""
+        living = {member.registry.origin for member in self.members.values()}
         states = [
-            (member.shows(), {o: s for o, s in member.registry.vector.items() if s}, member.replica.digest)
+            (
+                member.shows(),
+                {origin: seq for origin, seq in member.registry.vector.items() if seq and origin in living},
+                member.replica.digest,
+            )
             for member in self.members.values()
         ]
         return all(state == states[0] for state in states)
+
+    def lives(self) -> bool:
+        """Tell whether all nodes know as much of the lives that are over and not forgotten by any."""
+        forgotten = {origin for member in self.members.values() for origin in self._forgotten(member)}
+        vectors = [
+            {origin: seq for origin, seq in member.registry.vector.items() if seq and origin not in forgotten}
+            for member in self.members.values()
+        ]
+        return all(vector == vectors[0] for vector in vectors)
+
+    def _forgotten(self, member: Member) -> set[Origin]:
+        base = member.registry.base
+        known = {origin for each in self.members.values() for origin in each.registry.vector}
+        return {origin for origin in known if origin.epoch < base.get(origin.node, 0)}
 
     def quiet(self) -> bool:
         """Tell whether nothing is to be put."""

@@ -31,6 +31,7 @@ MEMBERS = st.builds(
     EPOCHS,
     PARTS,
     st.booleans(),
+    PARTS,
 )
 VALUES = INSTANCES | OPERATIONS | MEMBERS
 

@@ -125,7 +125,9 @@ class EngineReplica:
         self._writing = Writing()
         self._sweeping = Sweeping()
         self._saying = Saying(registry, url, zone)
-        self._taking = Taking(registry, operators, self._writing, self._sweeping, self.counters, self._member)
+        self._taking = Taking(
+            registry, operators, self._writing, self._sweeping, self.counters, self._member, self._live_later
+        )
         self._progress = Progress()
         self._markers = Markers()
         self._ending: Ending | None = None
@@ -139,10 +141,11 @@ class EngineReplica:
         self._next_beat = now
         self._next_ask = now
         self._next_stored = now
-        self._flushed = registry.vector[registry.origin]
         self._told = 0
         self._values: dict[int, Value] = {}
         self._decisions: dict[Place, OperationRow] = {}
+        # Whether nodes have said something of themselves that is to be taken over.
+        self._said_more = False
         # What the keys mean that are being brought.
         self._places: dict[str, Place] = {}
         # When the round began after which all was compared last.
@@ -414,11 +417,13 @@ class EngineReplica:
         if not self._saying.note(row):
             self.counters.strange += 1
             return
+        self._said_more = True
         if row.node == registry.origin.node:
             self._meet_myself(row, sequence)
-        for epoch, reached in row.stored:
-            if epoch >= registry.base.get(row.node, 0) and Origin(row.node, epoch) != registry.origin:
-                self._markers.note(Origin(row.node, epoch), reached, sequence)
+        for node, epoch, reached in (*((row.node, epoch, reached) for epoch, reached in row.stored), *row.others):
+            origin = Origin(node, epoch)
+            if registry.base.get(node, 0) <= epoch <= latest and origin != registry.origin:
+                self._markers.note(origin, reached, sequence)
 
     def _meet_myself(self, row: MemberRow, sequence: int) -> None:
         """Go on where a former life of this node was, in an epoch later than all of its."""
@@ -432,9 +437,12 @@ class EngineReplica:
                 saying.stored[epoch] = max(reached, saying.stored.get(epoch, 0))
         epoch = max(row.epoch, dict(row.base).get(row.node, 0) - 1)
         if epoch > registry.origin.epoch or (epoch == registry.origin.epoch and saying.said is None):
-            self.flush(self._now)
-            registry.begin_epoch(epoch + 1)
-            self._told = self._flushed = 0
+            self._live_later(epoch)
+
+    def _live_later(self, epoch: int) -> None:
+        """Begin a life of this node that is later than one of its that others know."""
+        self._registry.begin_epoch(epoch + 1)
+        self._told = 0
 
     # -- what is to be done
 
@@ -571,7 +579,7 @@ class EngineReplica:
         if self._ending is not None:
             if not self._finish(self._ending, now):
                 return
-        elif risen:
+        elif risen or self._said_more:
             self._rise()
         if self._compared < progress.begun:
             self._compared = progress.begun
@@ -580,7 +588,7 @@ class EngineReplica:
                 self.exchanged[node] = Exchanged(at=now, took=now - progress.begun, completed=True)
 
     def _rise(self) -> None:
-        registry = self._registry
+        registry, self._said_more = self._registry, False
         base, _, floor = self._saying.joined()
         registry.drop_epochs(base)
         self._markers.forget(registry.base)

@@ -5,11 +5,11 @@ Not here: what is known of them otherwise, by their signs of life (`artemis.clus
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from artemis.cluster.engine.entries import MemberRow
 from artemis.cluster.engine.writing import Place
-from artemis.cluster.messages import MAX_ORIGINS
+from artemis.cluster.messages import MAX_ORIGINS, Part
 from artemis.registry import Origin, Registry
 
 OFTEN = 1_000
@@ -51,7 +51,15 @@ class Saying:
             sorted(registry.unnamed.items()),
             sorted(floor),
             self.left,
+            sorted(self._others()),
         )
+
+    def _others(self) -> Iterator[Part]:
+        for origin, seq in self._registry.vector.items():
+            if origin.node != self._registry.origin.node and seq:
+                row = self.rows.get(origin.node)
+                if row is None or row.epoch > origin.epoch:
+                    yield origin.node, origin.epoch, seq
 
     @property
     def open(self) -> bool:

@@ -17,7 +17,7 @@ from artemis.cluster.messages import InstanceRow, OperationRow, latest_stamp
 from artemis.cluster.outbox import ReplicaCounters
 from artemis.cluster.reading import Bounds, Records, StrangeRow, is_of_no_time
 from artemis.registry import Dot, Origin, Reach, Record, Registry
-from artemis.registry.records import merge, without_forgotten
+from artemis.registry.records import merge, remembered, without_forgotten
 
 _BUCKET = Reach({}, {}, {"": 1})
 """What is known of the sender of an entry: it may lack anything, and may have forgotten what nobody else has."""
@@ -30,9 +30,11 @@ _MOST_EARLY = 10_000
 
 
 class Taking:
-    """What one node makes of entries. Owned by its replica; `member` is given what nodes say of themselves.
+    """What one node makes of entries. Owned by its replica.
 
-    `orphans` are records that were swept here before they were put; they are in the place of nothing else.
+    `member` is given what nodes say of themselves, `met` the epoch of a life of this node that knew more than this one
+    and is no earlier. `orphans` are records that were swept here before they were put; `seen` collects the places of a
+    pass, None while nobody asks.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Taking:
         sweeping: Sweeping,
         counters: ReplicaCounters,
         member: Callable[[MemberRow, int], None],
+        met: Callable[[int], None],
     ) -> None:
         self.orphans: dict[Place, Record] = {}
         self.seen: set[Place] | None = None
@@ -52,6 +55,7 @@ class Taking:
         self._sweeping = sweeping
         self._counters = counters
         self._member = member
+        self._met = met
         self._shared: tuple[Records, Bounds] | None = None
         self._left = 0
         self._early: dict[Origin, set[int]] = {}
@@ -110,8 +114,9 @@ class Taking:
         orphan = self.orphans.get(place)
         if orphan is not None:
             record = merge(record, orphan)
+        record = without_forgotten(record, registry.base)
         age = row.age + max(0, entry.lain)
-        beyond = [dot for dot in record.dots if dot.seq > registry.vector.get(dot.origin, 0)]
+        beyond = self._beyond(record.dots)
         only = beyond[0] if len(beyond) == 1 else None
         if only is not None and only.origin != registry.origin and self._is_next(only):
             self._counters.changes_applied += 1
@@ -132,6 +137,15 @@ class Taking:
         else:
             writing.revisions[place] = entry.sequence
             writing.changed(place)
+
+    def _beyond(self, dots: tuple[Dot, ...]) -> list[Dot]:
+        """Return the changes that this node lacks."""
+        registry = self._registry
+        beyond = [dot for dot in remembered(dots, registry.base) if dot.seq > registry.vector.get(dot.origin, 0)]
+        for dot in beyond:
+            if dot.origin.node == registry.origin.node and dot.origin.epoch >= registry.origin.epoch:
+                self._met(dot.origin.epoch)
+        return beyond
 
     def _is_next(self, dot: Dot) -> bool:
         return dot.seq == self._registry.vector.get(dot.origin, 0) + 1
@@ -186,7 +200,7 @@ class Taking:
             return
         dots = records.dots(row.dots)
         self._counters.dots_refused += bounds.refused - refused
-        beyond = [dot for dot in dots if dot.seq > self._registry.vector.get(dot.origin, 0)]
+        beyond = self._beyond(dots)
         operators.absorb(row, dots, _BUCKET, self._registry.base, now)
         self._note(beyond)
         known = operators.row(*place[1:])
