@@ -28,6 +28,7 @@ from msgtrans import (
     ReconnectingClient,
     RemoteProtocolError,
     ResourceError,
+    RetryConfig,
     Session,
     SessionClosedError,
     SessionConfig,
@@ -606,6 +607,27 @@ async def test_a_reconnecting_client(until: Until) -> None:
             again.on_request(lambda context: context.payload + b", again")
             async with again:
                 assert (await client.request(b"two", timeout=10)).payload == b"two, again"
+
+
+async def test_a_reconnecting_client_outlasts_a_full_server(until: Until) -> None:
+    """It is turned away for now, not for good: when another client goes, it is served."""
+    async with quic_server(max_connections=1) as server, client_of(server) as first:
+        await first.request(b"")
+        address = QuicClientConfig.insecure(str(server.quic_address))
+        retry = RetryConfig(max_retries=None, retry_interval=0.05)
+        async with client_of(server) as turned_away:
+            await asyncio.wait_for(turned_away.session.wait_closed(), 10)
+            assert turned_away.session.close_error.retriable
+        client = ReconnectingClient([address], retry=retry)
+        entering = asyncio.create_task(client.__aenter__())
+        await until(lambda: server.stats().connections_refused >= 3)
+        await first.close()
+        await asyncio.wait_for(entering, 10)
+        try:
+            answer = await client.request(b"there is room", timeout=10, idempotent=True)
+            assert b"there is room" == answer.payload
+        finally:
+            await client.close()
 
 
 async def test_stopping_while_handshakes_are_under_way(until: Until) -> None:

@@ -156,7 +156,7 @@ async def test_a_full_listener_says_so() -> None:
             await client.request(b"")
             async with RawQuicPeer.connected(*server.quic_address, hello=False) as peer:
                 await peer.until(lambda: peer.closed)
-                assert (5, "no session: the server is full or stopping") == (
+                assert (6, "no session: the server is full or stopping") == (
                     peer.closed.error_code,
                     peer.closed.reason_phrase,
                 )

@@ -50,8 +50,8 @@ class QuicServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_idle_timeout: seconds without any datagram of the peer after which the connection is gone; the lesser of both
     sides counts; default 30. keep_alive_interval: seconds of silence before the peer is pinged, None for never; default
     15. initial_rtt: seconds a datagram and its answer are taken to need, until that is known; default 0.1.
-    receive_window, stream_receive_window: bytes that may be under way to us, on all streams and on one; default 4 MiB
-    (the specification's list says 1 MiB, which would slow down a single stream over long distances).
+    receive_window, stream_receive_window: bytes that may be under way to us, on all streams and on one; default 1 MiB:
+    as much may come in each round trip, so at most 20 MiB in a second over 50 ms; give more for long distances.
     max_unread: bytes of packets that may wait for a session that reads slowly; at more, the connection is closed with a
     ResourceError; default 16 MiB.
     peer_profile: as for WebSocket; "rust-1.0" has packets of 16 MiB at most, "rust-1.0-legacy" of 1 MiB.
@@ -75,8 +75,8 @@ class QuicServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_idle_timeout: float = 30.0
     keep_alive_interval: float | None = 15.0
     initial_rtt: float = 0.1
-    receive_window: int = 4 * MIB
-    stream_receive_window: int = 4 * MIB
+    receive_window: int = MIB
+    stream_receive_window: int = MIB
     max_unread: int = 16 * MIB
     peer_profile: PeerProfile = "modern"
 
@@ -142,8 +142,8 @@ class QuicClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_idle_timeout: float = 30.0
     keep_alive_interval: float | None = 15.0
     initial_rtt: float = 0.1
-    receive_window: int = 4 * MIB
-    stream_receive_window: int = 4 * MIB
+    receive_window: int = MIB
+    stream_receive_window: int = MIB
     max_unread: int = 16 * MIB
     retry_config: RetryConfig = RetryConfig()
     local_bind_address: str | None = None

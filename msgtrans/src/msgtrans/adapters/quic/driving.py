@@ -287,7 +287,7 @@ class Driving(ABC):
             self._choose_mapping()
             self._session = terms.host.admit(self)  # type: ignore[arg-type]  # only QuicLink derives from this
         if self._session is None:
-            self._say_goodbye(Code.REFUSED, "no session: the server is full or stopping")
+            self._say_goodbye(Code.FULL, "no session: the server is full or stopping")
             return
         if self.connected is not None and not self.connected.done():
             self.connected.set_result(None)

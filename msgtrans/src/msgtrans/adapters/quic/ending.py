@@ -75,7 +75,7 @@ class Ending(Arriving):
     def refuse_unless_established(self) -> None:
         """Turn away a peer whose handshake is not done."""
         if not (self._done or self._established):
-            self._say_goodbye(Code.REFUSED, "the server is stopping")
+            self._say_goodbye(Code.FULL, "the server is stopping")
 
     # What the session calls
 

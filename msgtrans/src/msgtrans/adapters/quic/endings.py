@@ -1,7 +1,8 @@
 """Why connections end: what is told to the peer when we end one, and what it means when it does.
 
 Application error codes of ours (in CONNECTION_CLOSE, with a sentence): 0 in good order, 1 dropped by its user,
-2 the peer broke the protocol, 3 a bound was reached, 4 a timeout passed, 5 not admitted.
+2 the peer broke the protocol, 3 a bound was reached, 4 a timeout passed, 5 not admitted,
+6 not admitted now, as the server is full or stopping: another attempt may help.
 Rust peers send 0 only, and take all of them for a normal end.
 Not here: ending anything.
 """
@@ -47,6 +48,7 @@ class Code(IntEnum):
     OVERLOADED = 3
     TIMED_OUT = 4
     REFUSED = 5
+    FULL = 6
 
 
 _MEANING: Final = {
@@ -55,13 +57,14 @@ _MEANING: Final = {
     Code.OVERLOADED: "the peer has reached a bound",
     Code.TIMED_OUT: "the peer lost patience",
     Code.REFUSED: "the peer does not admit us",
+    Code.FULL: "the peer does not admit us",
 }
 
 
 def farewell(session: Session | None) -> tuple[int, str]:
     """Code and sentence for the peer of a session that ends."""
     if session is None:
-        return Code.REFUSED, "no session: the server is full or stopping"
+        return Code.FULL, "no session: the server is full or stopping"
     reason, error = session.close_reason, session.close_error
     if reason is CloseReason.NORMAL or reason is None:
         return Code.NORMAL, ""
