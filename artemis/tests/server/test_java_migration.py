@@ -178,20 +178,24 @@ async def test_a_fleet_moves_from_java_nodes_to_ours_and_misses_nothing(start, t
         await until(lambda: all(second.url in node.targets() for node in java))
         watch.nodes.append(second.url)
         await until(lambda: fleet.know(*watch.nodes))
+        # Clients over: those who ask for nodes are told of ours alone, while Java nodes go on being told everything.
         fleet.point(first.url)
+        for server in (first, second):
+            server.reconfigure(server.config.model_copy(update={"offer_java_peers": False}))
+        await until(lambda: fleet.know(first.url, second.url))
         await until(fleet.beat(2))
+        assert all(len(node.leases.of(SERVICE)) == FLEET for node in java)
 
-        # Java nodes out, one after the other: first from all lists, then, when clients know, from this world.
+        # Java nodes out, one after the other: stopped first, then taken out of the lists.
         for number, node in enumerate(java):
+            watch.nodes.remove(node.url)
+            await node.stop()
+            await until(fleet.beat(3))
             left = java[number + 1 :]
             for other in left:
                 other.urls = [url for url in other.urls if url != node.url]
             tell(first, *left)
             tell(second, *left)
-            watch.nodes.remove(node.url)
-            await until(lambda: fleet.know(*watch.nodes))
-            await node.stop()
-            await until(fleet.beat(3))
         assert {first.url, second.url} == set(watch.nodes)
         assert [None, None] == [first.node.asked, second.node.asked]
 

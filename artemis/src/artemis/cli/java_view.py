@@ -60,10 +60,10 @@ def _lacking(nodes: Sequence[Seen]) -> list[str]:
     for node, peer in _peers(nodes):
         having.setdefault(str(peer.url), []).append(node.url)
     found = []
-    for peer, urls in having.items():
+    for name, urls in having.items():
         without = [node.url for node in answering if node.url not in urls]
         if without:
-            lacks = f"{worded(without)} {'lack' if len(without) > 1 else 'lacks'} Java peer {peer}"
+            lacks = f"{worded(without)} {'lack' if len(without) > 1 else 'lacks'} Java peer {name}"
             found.append(f"{lacks}; give all nodes the same --java-peers.")
     return found
 

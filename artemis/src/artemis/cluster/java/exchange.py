@@ -5,6 +5,7 @@ Not here: what is asked, and what the answers mean.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
@@ -99,5 +100,6 @@ def _why(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"no connection: {error.os_error.strerror or error.os_error}"
+        number = error.os_error.errno
+        return f"no connection: {os.strerror(number) if number else error.os_error}"
     return f"no answer: {error}"[:200]

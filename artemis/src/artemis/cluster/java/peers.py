@@ -195,7 +195,8 @@ class JavaPeers:
                     why[peer.url] = str(error)
                     continue
                 refused = f", {copied.refused} could not be registered" if copied.refused else ""
-                return f"it has copied {copied.taken} instances from Java peer {peer.url}{refused}"
+                taken = f"{copied.taken} instances, {copied.known} known before{refused}"
+                return f"copied from Java peer {peer.url}: {taken}"
             if self._now() >= deadline:
                 break
             await asyncio.sleep(min(_AGAIN, max(0.01, patience)))
