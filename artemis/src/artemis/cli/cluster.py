@@ -250,7 +250,7 @@ def _show(own: ClusterViewResponse, nodes: list[Seen], trouble: list[str]) -> No
         output.print_line("")
         output.rows_table(JAVA, java)
     told = [*trouble, *remarks(nodes)]
-    if not own.in_cluster:
+    if not (own.in_cluster or own.java_peers):
         told.append(f"{own.url} is in no cluster; start it with --peers, --peers-dns or --peers-file.")
     if told:
         output.print_line("")
