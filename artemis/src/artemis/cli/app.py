@@ -9,6 +9,7 @@ from artemis import __version__
 from artemis.cli import cluster, diagnosis, elsewhere, operators, queries, registration
 from artemis.cli import run as running
 from artemis.cli.elsewhere import ended, run_elsewhere
+from artemis.cli.trust import trusting
 
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
@@ -37,20 +38,20 @@ def _options(
     del version  # its callback has done the work
 
 
-app.command()(queries.services)
-app.command()(queries.instances)
-app.command()(queries.watch)
-app.command()(queries.status)
-app.command()(diagnosis.explain)
-app.command()(diagnosis.leases)
-app.command()(operators.preservation)
-app.command()(operators.pullout)
-app.command()(operators.pullin)
-app.command()(operators.pullouts)
-app.command()(registration.register)
-app.command()(registration.unregister)
+app.command()(trusting(queries.services))
+app.command()(trusting(queries.instances))
+app.command()(trusting(queries.watch))
+app.command()(trusting(queries.status))
+app.command()(trusting(diagnosis.explain))
+app.command()(trusting(diagnosis.leases))
+app.command()(trusting(operators.preservation))
+app.command()(trusting(operators.pullout))
+app.command()(trusting(operators.pullin))
+app.command()(trusting(operators.pullouts))
+app.command()(trusting(registration.register))
+app.command()(trusting(registration.unregister))
 app.add_typer(cluster.app)
-app.command(context_settings={"allow_interspersed_args": False})(running.run)
+app.command(context_settings={"allow_interspersed_args": False})(trusting(running.run))
 
 
 @app.command(context_settings=_PASS_ON)

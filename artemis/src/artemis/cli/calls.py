@@ -16,9 +16,11 @@ import typer
 from artemis.cli.codes import FAILED
 from artemis.cli.output import say
 from artemis.cli.reach import spelt, unreachable
+from artemis.cli.trust import trusted
 from artemis.client.calls.transport import in_words
 from artemis.model import ResponseStatus, decode, encode
 from artemis.model.tolerant import MalformedBody
+from msgtrans.tls import client_context
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -120,7 +122,13 @@ async def _call(
         async with (
             aiohttp.ClientSession(timeout=patience) as session,
             session.request(
-                "GET" if body is None else "POST", url, params=query, data=body, headers=headers, allow_redirects=False
+                "GET" if body is None else "POST",
+                url,
+                params=query,
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                ssl=client_context(trusted()) if url.startswith("https:") else True,
             ) as response,
         ):
             raw = await response.read()

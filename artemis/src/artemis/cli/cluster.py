@@ -23,10 +23,12 @@ from artemis.cli.cluster_view import (
     remarks,
     same_data,
     troubles,
+    unasked,
 )
-from artemis.cli.codes import FAILED
+from artemis.cli.codes import FAILED, UNREACHABLE
 from artemis.cli.java_view import JAVA, java_rows, java_troubles
 from artemis.cli.parameters import DEFAULT_SERVER, Json, Server, TokenFile, token_of
+from artemis.cli.trust import trusting
 from artemis.model.cluster import ForceRequest, ForceResponse
 from artemis.model.cluster_status import (
     ClusterDifference,
@@ -83,11 +85,13 @@ class Forced(Enum):
 
 
 @app.command()
+@trusting
 def status(*, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
     """Show the cluster as its nodes see it; exit code 1 if one is not up, or if they disagree.
 
-    All nodes that any of them tells of are asked. The links are those of --server.
-    --json: {"server", "agree", "troubles": [TEXT], "nodes": [{"url", "view", "silence"}]}.
+    All nodes that any of them tells of are asked. The links are those of --server. Exit code 3 if nothing is wrong with
+    those that could be asked, and the certificate of another is not trusted here; "agree" is null then.
+    --json: {"server", "agree", "troubles": [TEXT], "unasked": [TEXT], "nodes": [{"url", "view", "silence"}]}.
     """
     own = get(server, _VIEW, ClusterViewResponse)
     nodes = _ask_all(server, own)
@@ -97,16 +101,19 @@ def status(*, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
         time.sleep(_BETWEEN_LOOKS)
         own = get(server, _VIEW, ClusterViewResponse)
         nodes = _ask_all(server, own)
-    trouble = [*troubles(nodes), *java_troubles(nodes)]
+    trouble, unknown = [*troubles(nodes), *java_troubles(nodes)], unasked(nodes)
     if json:
-        output.print_json({"server": server, "agree": not trouble, "troubles": trouble, "nodes": nodes})
+        agree = None if unknown and not trouble else not trouble
+        told = {"server": server, "agree": agree, "troubles": trouble, "unasked": unknown, "nodes": nodes}
+        output.print_json(told)
     else:
-        _show(own, nodes, trouble)
-    if trouble:
-        raise typer.Exit(FAILED)
+        _show(own, nodes, [*trouble, *unknown])
+    if trouble or unknown:
+        raise typer.Exit(FAILED if trouble else UNREACHABLE)
 
 
 @app.command()
+@trusting
 def diff(peer: Peer = "", *, server: Server = DEFAULT_SERVER, token_file: TokenFile = None, json: Json = False) -> None:
     """Compare the node at --server with a peer, changing neither; exit code 1 if they differ.
 
@@ -123,6 +130,7 @@ def diff(peer: Peer = "", *, server: Server = DEFAULT_SERVER, token_file: TokenF
 
 
 @app.command()
+@trusting
 def repair(
     peer: Peer = "", *, server: Server = DEFAULT_SERVER, token_file: TokenFile = None, json: Json = False
 ) -> None:
@@ -147,6 +155,7 @@ def repair(
 
 
 @app.command()
+@trusting
 def leave(
     *,
     server: Server = DEFAULT_SERVER,
@@ -180,6 +189,7 @@ def leave(
 
 
 @app.command()
+@trusting
 def force(
     what: Annotated[Force | None, typer.Argument(help="Shows what is switched if left out.")] = None,
     *,

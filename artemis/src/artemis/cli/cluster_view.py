@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from artemis.cli.cluster_seen import Opinion, is_twin, told_of, told_once, twins, worded
 from artemis.cli.output import counted
 from artemis.cli.overview import duration_text, preservation_text
+from artemis.cli.reach import trust_advice, untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -94,6 +95,19 @@ def troubles(nodes: Sequence[Seen]) -> list[str]:
     return found + told_once(opinions) + others + _different_data(nodes)
 
 
+def unasked(nodes: Sequence[Seen]) -> list[str]:
+    """Return sentences on nodes that could not be asked for a reason that lies here: nobody says that they are ill."""
+    reasons: dict[str, list[str]] = {}
+    for node in nodes:
+        if _untrusted(node):
+            reasons.setdefault(node.silence, []).append(node.url)
+    return [
+        f"{worded(urls)} {'answer and were' if len(urls) > 1 else 'answers and was'} not asked, since from here "
+        f"{silence}; {trust_advice(silence)}."
+        for silence, urls in reasons.items()
+    ]
+
+
 def remarks(nodes: Sequence[Seen]) -> list[str]:
     """Return sentences on what is worth knowing and no trouble."""
     found = []
@@ -149,7 +163,13 @@ def _views_of(node: Seen, told: Sequence[tuple[Seen, ClusterMember]], nodes: Seq
         for viewer in viewers
         if viewer.url not in knowing and not is_twin(node, nodes) and _would_be_let_in(node, viewer)
     ]
-    if node.view is None:
+    if _untrusted(node):
+        found += [
+            f"{viewer.url} takes {node.url} for {member.status}{f' ({member.why})' if member.why else ''}."
+            for viewer, member in told
+            if member.status != _UP
+        ]
+    elif node.view is None:
         words = {member.status: (viewer.url, member.why) for viewer, member in told}
         said = "; ".join(f"{url} takes it for {word}{f' ({why})' if why else ''}" for word, (url, why) in words.items())
         found.append(f"{node.url} does not answer from here ({node.silence}){f': {said}' if said else ''}.")
@@ -160,6 +180,10 @@ def _views_of(node: Seen, told: Sequence[tuple[Seen, ClusterMember]], nodes: Seq
             if not member.connected and member.status == _UP
         ]
     return found
+
+
+def _untrusted(node: Seen) -> bool:
+    return node.view is None and untrusted(node.silence)
 
 
 def _apart(viewer: Seen, node: Seen, member: ClusterMember) -> bool:

@@ -9,16 +9,35 @@ import typer
 
 from artemis.cli.codes import FAILED, UNREACHABLE
 from artemis.cli.output import say
+from artemis.client.calls.transport import UNTRUSTED
 
 _SERVED_BY_NONE = ("service-unavailable", "internal-service-error")
 """Codes of a node that is there and cannot do what it was asked (spec 1.2)."""
 
 
 def unreachable(server: str, reason: str) -> typer.Exit:
-    """Say that no node answers, and what to do about it; return what ends the command."""
+    """Say that no node answers, or none that is trusted, and what to do about it; return what ends the command."""
+    if untrusted(reason):
+        say(f"{server} answers, but {reason}.")
+        say(f"To go on, {trust_advice(reason)}.")
+        return typer.Exit(UNREACHABLE)
     say(f"No registry answers at {server}: {reason}.")
     say("Start one with `artemis serve`, or name another one with --server URL or ARTEMIS_SERVER.")
     return typer.Exit(UNREACHABLE)
+
+
+def untrusted(reason: str) -> bool:
+    """Tell whether the reason is that a node's certificate is not trusted here."""
+    return reason.startswith(UNTRUSTED)
+
+
+def trust_advice(reason: str) -> str:
+    """What to do about a certificate that is not trusted, as part of a sentence."""
+    if "mismatch" in reason:
+        return "reach the node by a name that its certificate is issued for"
+    if "expired" in reason:
+        return "have a new one issued, and check the clock of this machine"
+    return "name its authority with --ca-file FILE or ARTEMIS_CA_FILE"
 
 
 def refusing(server: str, operation: str, reason: str) -> typer.Exit:

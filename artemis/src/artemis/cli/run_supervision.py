@@ -20,6 +20,7 @@ from artemis.cli.run_children import Children
 from artemis.cli.run_health import Health
 from artemis.cli.run_keeping import Keeper
 from artemis.cli.session import report
+from artemis.cli.trust import trusted
 from artemis.client import ArtemisClient, ClientOptions
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class Supervision:
 
         Raises ``CannotStartError`` if it cannot be started, ``ValueError`` for a server that is no URL.
         """
-        client = ArtemisClient(servers=[self._plan.server], options=self._plan.options)
+        client = ArtemisClient(servers=[self._plan.server], options=self._plan.options, tls=trusted())
         with Children() as children, self._signals():
             command = children.start(self._plan.command, env=self._environment, leads=not self._terminal, tied=True)
             self._requests.command = command

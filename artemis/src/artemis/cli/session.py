@@ -12,6 +12,7 @@ from artemis.cli.calls import ask
 from artemis.cli.codes import FAILED
 from artemis.cli.output import say
 from artemis.cli.reach import answered, refusing, spelt, unreachable
+from artemis.cli.trust import trusted
 from artemis.client import (
     ArtemisClient,
     ArtemisError,
@@ -47,7 +48,7 @@ def with_client(
     ``region`` is what ``--region`` gave, for the hint when the node refuses it.
     """
     try:
-        client = ArtemisClient(servers=[server], options=options)
+        client = ArtemisClient(servers=[server], options=options, tls=trusted())
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--server") from None
 

@@ -33,6 +33,9 @@ NOTHING_THERE: Final = (
     "HTTP 404, nothing is there below /api/ and /artemis/api/; is it the address of a registry node, of this version?"
 )
 
+UNTRUSTED: Final = "its certificate is not accepted"
+"""How the reason begins where TLS ends because this side does not trust the node."""
+
 MAX_NODES: Final = 1000
 """Nodes of which it is remembered where their operations are; the one learned of first makes room."""
 
@@ -237,10 +240,15 @@ def _refusal(response: aiohttp.ClientResponse) -> str:
 def in_words(error: Exception) -> str:
     """Return why a connection failed, in a few words for people."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return f"its certificate is not accepted ({error.certificate_error})"
+        return f"{UNTRUSTED} ({_why_not(error.certificate_error)})"
     if isinstance(error, aiohttp.ClientConnectorError):
         return _in_system_words(error.os_error)
     return str(error) or type(error).__name__
+
+
+def _why_not(error: Exception) -> str:
+    """What is wrong with a certificate, without the names and line numbers of C code."""
+    return getattr(error, "verify_message", "").rstrip(".") or str(error)
 
 
 def _in_system_words(error: OSError) -> str:
