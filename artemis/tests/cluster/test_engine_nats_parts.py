@@ -1,5 +1,6 @@
 """The parts of the engine over NATS that decide without any server: names, identity, clock, answers, puts, reading."""
 
+import asyncio
 import base64
 import binascii
 from pathlib import Path
@@ -15,6 +16,7 @@ from artemis.cluster.messages import BadMessage
 from artemis.cluster.nats.answers import Fault, Outcome, Place, read_ack, read_place
 from artemis.cluster.nats.beats import Envelope, read_envelope
 from artemis.cluster.nats.clock import EngineClock, stamp_of
+from artemis.cluster.nats.ending import end
 from artemis.cluster.nats.following import Following, Verdict
 from artemis.cluster.nats.identity import FORMAT, Identity, Stream, config_of, incarnation, objection
 from artemis.cluster.nats.login import Login, LoginError
@@ -342,3 +344,21 @@ def test_a_trouble_has_words() -> None:
     assert EngineState.FULL.open
     assert not EngineState.NO_QUORUM.open
     assert "n" == Stored("n", 1, 2, 3).node
+
+
+async def test_a_task_that_takes_a_cancellation_for_its_own_ends_all_the_same() -> None:
+    """One cancellation may get lost in somebody else's code; the next one does not."""
+    taken = []
+
+    async def stubborn() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            taken.append(1)
+        await asyncio.Event().wait()
+
+    task = asyncio.get_running_loop().create_task(stubborn())
+    await asyncio.sleep(0)
+    await end([task], pause=0.01)
+    assert task.cancelled()
+    assert [1] == taken

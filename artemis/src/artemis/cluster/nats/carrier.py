@@ -23,6 +23,7 @@ from artemis.cluster.nats.bucket import Bucket, BucketOptions
 from artemis.cluster.nats.calls import Calls
 from artemis.cluster.nats.clock import EngineClock
 from artemis.cluster.nats.connection import Connection, ConnectionTimings
+from artemis.cluster.nats.ending import end
 from artemis.cluster.nats.login import Login
 from artemis.cluster.nats.names import Names
 from artemis.cluster.nats.session import Session, SessionTimings
@@ -104,8 +105,8 @@ class Carrier:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._session.quiet.wait(), self._timings.pauses.drain)
         if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait([self._running])
+            closing = 2 * self._timings.connection.close + 1.0
+            await end([self._running], pause=closing)
         if self._flushing is not None:
             self._flushing.cancel()
 
@@ -205,8 +206,7 @@ class Carrier:
             self._beats = None
             beats.close()
             if working is not None:
-                working.cancel()
-                await asyncio.wait([working])
+                await end([working], pause=1.0)
         if connection.lost.done():
             raise TroubleError(EngineState.CONNECTING, connection.lost.result())
         working.result()

@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from artemis.cluster.nats.ending import end
 from artemis.cluster.nats.login import Login, LoginError, Proof
 from artemis.cluster.nats.trouble import EngineState, TroubleError
 
@@ -129,8 +130,7 @@ class Connection:
             if not self.lost.done():
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._written.wait(), self.timings.close)
-            self._writing.cancel()
-            await asyncio.wait([self._writing])
+            await end([self._writing])
         try:
             await asyncio.wait_for(self._client.close(), self.timings.close)
         except (nats.errors.Error, OSError, TimeoutError) as error:

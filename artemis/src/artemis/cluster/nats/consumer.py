@@ -79,16 +79,23 @@ class Consumer:
         self._intake: Intake[_Source] = Intake(self._handle, after, asyncio.get_running_loop().time)
         self._stretch: _Stretch | None = None
         self._position = 0
+        self._closed = False
 
     async def run(self, after: int) -> None:
-        """Bring everything behind `after`; ends with TroubleError only."""
+        """Bring everything behind `after`, until `close`. Raises TroubleError."""
         self._position = after
         try:
-            while True:
+            while not self._closed:
                 await self._read()
         finally:
             self._intake.close()
             self._stretch = None
+
+    def close(self) -> None:
+        """Bring nothing any more, from this moment on."""
+        self._closed = True
+        if self._stretch is not None:
+            self._stretch.end("it is closed")
 
     def tick(self) -> None:
         """Notice that nothing is heard any more; called some times a second."""

@@ -16,6 +16,7 @@ import msgspec
 from artemis.cluster.engine.port import AskLast, Core, Get, Purge, Put, Read
 from artemis.cluster.nats.answers import Outcome, read_ack
 from artemis.cluster.nats.consumer import Consumer, ConsumerTimings
+from artemis.cluster.nats.ending import end
 from artemis.cluster.nats.names import is_key
 from artemis.cluster.nats.puts import Puts, PutTimings
 from artemis.cluster.nats.trouble import EngineState, TroubleError
@@ -89,11 +90,10 @@ class Session:
 
     async def close(self) -> None:
         """End everything that is under way."""
+        if self._consumer is not None:
+            self._consumer.close()
         tasks = [*self._tasks] if self._reading is None else [*self._tasks, self._reading]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await end(tasks)
 
     @property
     def under_way(self) -> int:
@@ -190,6 +190,8 @@ class Session:
     # -- reading
 
     def _read(self, after: int) -> None:
+        if self._consumer is not None:
+            self._consumer.close()
         if self._reading is not None:
             self._reading.cancel()
             self._tasks.append(self._reading)
