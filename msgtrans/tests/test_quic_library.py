@@ -13,7 +13,15 @@ from qh3.quic.connection import QuicConnection
 
 from msgtrans import QuicClientConfig, QuicServerConfig
 from msgtrans.adapters.quic.certificates import client_configuration, configuration, self_signed
-from msgtrans.adapters.quic.library import IDLE, ServerConnection, closing, in_flight, keep_quiet, unacknowledged
+from msgtrans.adapters.quic.library import (
+    IDLE,
+    HoldableConnection,
+    ServerConnection,
+    closing,
+    in_flight,
+    keep_quiet,
+    unacknowledged,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,9 +35,9 @@ def serving() -> QuicConfiguration:
 
 
 @pytest.fixture
-def pair(serving: QuicConfiguration) -> tuple[QuicConnection, QuicConnection]:
+def pair(serving: QuicConfiguration) -> tuple[HoldableConnection, ServerConnection]:
     """A client and a server whose handshake is done, at time 0."""
-    client = QuicConnection(configuration=client_configuration(QuicClientConfig.insecure("h:1"), "h"))
+    client = HoldableConnection(configuration=client_configuration(QuicClientConfig.insecure("h:1"), "h"))
     client.connect(SERVER, 0.0)
     server = ServerConnection(
         configuration=serving, original_destination_connection_id=client.original_destination_connection_id
@@ -184,7 +192,7 @@ def test_the_library_is_quiet(logger: logging.Logger, caplog: pytest.LogCaptureF
     for level, expected in ((logging.INFO, []), (logging.DEBUG, [logging.DEBUG])):
         logger.setLevel(level)
         caplog.clear()
-        client = QuicConnection(configuration=client_configuration(QuicClientConfig.insecure("h:1"), "h"))
+        client = HoldableConnection(configuration=client_configuration(QuicClientConfig.insecure("h:1"), "h"))
         client.connect(SERVER, monotonic())
         server = ServerConnection(
             configuration=serving, original_destination_connection_id=client.original_destination_connection_id
@@ -195,3 +203,42 @@ def test_the_library_is_quiet(logger: logging.Logger, caplog: pytest.LogCaptureF
         logger.warning("something else")
         told = [record.levelno for record in caplog.records if record.name == "quic"]
         assert [*expected, logging.WARNING] == told
+
+
+def test_a_connection_that_is_held_makes_its_peer_wait(pair: tuple[HoldableConnection, ServerConnection]) -> None:
+    """What comes stays in the core and gives no credit; what was there comes, in order, when it is let go."""
+    client, server = pair
+    exchange(client, server, 1.0)
+    server.hold()
+    size = 3 << 20  # windows are 1 MiB
+    client.send_stream_data(0, bytes(size))
+    now = 2.0
+    for _ in range(200):
+        now += 0.05
+        exchange(client, server, now)
+        client.handle_timer(now)
+    assert [] == all_events(server)
+    assert size - (1 << 20) == client.get_send_buffer_size()
+    received = 0
+    for _ in range(200):
+        server.let_go()
+        received += sum(len(event.data) for event in all_events(server) if isinstance(event, events.StreamDataReceived))
+        now += 0.05
+        exchange(client, server, now)
+    assert (size, 0) == (received, client.get_send_buffer_size())
+
+
+def test_the_end_of_a_connection_that_is_held(pair: tuple[HoldableConnection, ServerConnection]) -> None:
+    """It is taken out with all that came before it."""
+    client, server = pair
+    exchange(client, server, 1.0)
+    server.hold()
+    client.send_stream_data(0, b"before")
+    exchange(client, server, 2.0)
+    assert closing(server) is None
+    client.close(error_code=0, reason_phrase="bye")
+    exchange(client, server, 3.0)
+    end = closing(server)
+    assert end is not None
+    assert "bye" == end.reason_phrase
+    assert [b"before"] == [event.data for event in all_events(server) if isinstance(event, events.StreamDataReceived)]

@@ -51,9 +51,10 @@ class QuicServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     sides counts; default 30. keep_alive_interval: seconds of silence before the peer is pinged, None for never; default
     15. initial_rtt: seconds a datagram and its answer are taken to need, until that is known; default 0.1.
     receive_window, stream_receive_window: bytes that may be under way to us, on all streams and on one; default 1 MiB:
-    as much may come in each round trip, so at most 20 MiB in a second over 50 ms; give more for long distances.
-    max_unread: bytes of packets that may wait for a session that reads slowly; at more, the connection is closed with a
-    ResourceError; default 16 MiB.
+    as much may come in each round trip, so at most 20 MiB in a second over 50 ms; give more for long distances. A
+    session that reads slowly makes the peer wait when as much is there.
+    max_unread: bytes of packets on streams of their own that may wait for one before them; at more, the connection is
+    closed with a ResourceError; default 16 MiB.
     peer_profile: as for WebSocket; "rust-1.0" has packets of 16 MiB at most, "rust-1.0-legacy" of 1 MiB.
     "auto" finds out about legacy clients too.
     """

@@ -49,8 +49,6 @@ MAX_REFUSED: Final = 16
 CLOSE_TIMEOUT: Final = 0.1
 """Seconds that a peer has to close its side too; a connection that is open longer is dropped."""
 
-MAX_UNREAD: Final = 16 * 1024 * 1024
-"""Bytes of packets that may wait on QUIC to be read, or ``max_answer_bytes`` if that is more."""
 
 _ONCE = RetryConfig(max_retries=0)
 _CONFIRM_BODY = b"{}"
@@ -277,8 +275,7 @@ def _quic(node: str, port: int | None, options: ClientOptions, tls: TlsClientCon
     """Return where QUIC goes.
 
     That the path is dead is noticed as on TCP: every ``confirm_interval`` something is asked. Where that is long, QUIC
-    pings, and ends after its own time-out. TCP makes a node wait that sends faster than this process reads; here what
-    waits is bounded, and an answer of full size has to fit.
+    pings, and ends after its own time-out.
     """
     if port is None:
         raise LinkFailure("the node does not offer QUIC", offered=False)
@@ -287,7 +284,6 @@ def _quic(node: str, port: int | None, options: ClientOptions, tls: TlsClientCon
         tls=tls,
         connect_timeout=options.link_timeout,
         retry_config=_ONCE,
-        max_unread=max(MAX_UNREAD, options.max_answer_bytes),
     )
 
 

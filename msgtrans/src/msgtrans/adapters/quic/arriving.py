@@ -1,7 +1,7 @@
 """What arrives on the streams of one QUIC connection, and how: the mapping, and what waits for a session to read.
 
-The library credits what arrives to the peer at once, so a peer cannot be made to wait: what comes while the session
-does not read is kept, up to `max_unread` bytes; at more, the connection is closed.
+While the session does not read, or has not read all of one turn, what comes stays in the library (`hold`): the peer's
+credit ends, and it waits.
 Not here: how streams become packets (`mapping`).
 """
 
@@ -22,10 +22,9 @@ from msgtrans.adapters.quic.mapping import (
     is_unidirectional,
     probes,
 )
-from msgtrans.errors import ResourceError
 
 if TYPE_CHECKING:
-    from msgtrans.adapters.quic.library import QuicConnection
+    from msgtrans.adapters.quic.library import HoldableConnection
     from msgtrans.config import Address
     from msgtrans.packet import Packet
     from msgtrans.session import Session
@@ -49,7 +48,7 @@ class Arriving(Driving):
         "_unread_bytes",
     )
 
-    def __init__(self, terms: QuicTerms, quic: QuicConnection, carrier: Carrier, peer_address: Address) -> None:
+    def __init__(self, terms: QuicTerms, quic: HoldableConnection, carrier: Carrier, peer_address: Address) -> None:
         super().__init__(terms, quic, carrier, peer_address)
         self._mapping: Mapping | None = None
         self._early: list[bytes] = []  # packets written before the mapping was known
@@ -148,11 +147,12 @@ class Arriving(Driving):
             self._map("uni" if is_unidirectional(received[0][0]) else "stream")
             mapping = self._mapping
         assert mapping is not None  # noqa: S101 - it was just made
-        if self._paused or self._unread or mapping.more:
+        if self._paused or self._unread or mapping.more or size > TURN:
             self._unread.extend(received)
             self._unread_bytes += size
-            if self._unread_bytes > self._terms.config.max_unread:
-                self._overflow(session)
+            self._quic.hold()
+            if not self._paused:
+                self._feed_soon()
         else:
             self._feed(session, mapping, received)
         self._tell_kept(session)
@@ -195,12 +195,28 @@ class Arriving(Driving):
     def _feed_more(self) -> None:
         self._feeding = False
         session, mapping = self._session, self._mapping
-        if session is None or mapping is None or self._paused:
+        if session is None or self._paused:
             return
-        self._feed_some(session, mapping, TURN)
-        self._tell_kept(session)
-        if (self._unread or mapping.more) and not self._paused:
+        if mapping is not None and (self._unread or mapping.more):
+            self._feed_some(session, mapping, TURN)
+            self._tell_kept(session)
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Go on in the next turn; once all is read take what the library has kept, and let the peer send more."""
+        if self._paused:
+            return
+        if self._unread or (self._mapping is not None and self._mapping.more):
             self._feed_soon()
+            return
+        if not self._quic.held:
+            return
+        try:
+            self._quic.let_go()
+        except BaseException as error:  # noqa: BLE001 - as for datagrams
+            self._broken(fault(error))
+            return
+        self._go_on(monotonic())
 
     def _feed_some(self, session: Session, mapping: Mapping, size: int) -> None:
         """Feed what the mapping has left, or about so many bytes of what was not read."""
@@ -233,13 +249,6 @@ class Arriving(Driving):
         mapping.reset(stream_id)
         if mapping.halted:
             self._halted(session, mapping)
-
-    def _overflow(self, session: Session) -> None:
-        limit, size = self._terms.config.max_unread, self._unread_bytes
-        self._terms.host.counters.overloads += 1
-        self._unread.clear()
-        self._unread_bytes = 0
-        session.drop_incomplete(ResourceError("bytes of packets that came faster than they are read", size, limit))
 
     def _tell_kept(self, session: Session) -> None:
         """Count what is kept with that of all sessions."""

@@ -17,7 +17,7 @@ from msgtrans.adapters.quic.client_socket import ClientSocket
 from msgtrans.adapters.quic.connection import QuicLink
 from msgtrans.adapters.quic.driving import QuicTerms
 from msgtrans.adapters.quic.endings import ProtocolRefusedError
-from msgtrans.adapters.quic.library import QuicConnection
+from msgtrans.adapters.quic.library import HoldableConnection
 from msgtrans.config import Address, parse_address
 from msgtrans.errors import ConnectError
 
@@ -81,7 +81,7 @@ async def _connect(
         carrier = ClientSocket(loop, family, address, local, host.counters)
     except OSError as error:
         raise sockets.connect_failed(config.uri, error, config.local_bind_address) from error
-    quic = QuicConnection(configuration=configuration)
+    quic = HoldableConnection(configuration=configuration)
     link = carrier.link = QuicLink(terms, quic, carrier, Address(*address[:2]))
     link.connected = loop.create_future()
     try:

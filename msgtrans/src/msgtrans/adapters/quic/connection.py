@@ -92,15 +92,15 @@ class QuicLink(Ending):
         return waiting + self._quic.get_send_buffer_size()
 
     def pause_reading(self) -> None:
-        """Hand on no packets for now; what comes is kept."""
+        """Hand on no packets for now; the peer may send what it was granted, and then waits."""
         self._paused = True
+        self._quic.hold()
 
     def resume_reading(self) -> None:
         """Hand on packets again."""
         if self._paused:
             self._paused = False
-            if self._unread or (self._mapping is not None and self._mapping.more):
-                self._feed_soon()
+            self._feed_soon()
 
     def finish(self) -> None:
         """Close once everything is acknowledged: QUIC has no half of a connection that would be worth keeping."""

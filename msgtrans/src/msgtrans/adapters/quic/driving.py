@@ -17,7 +17,7 @@ from msgtrans.transport import Terms
 if TYPE_CHECKING:
     import asyncio
 
-    from msgtrans.adapters.quic.library import QuicConnection
+    from msgtrans.adapters.quic.library import HoldableConnection
     from msgtrans.config import Address, QuicClientConfig, QuicServerConfig
     from msgtrans.errors import TransportError
     from msgtrans.session import Session
@@ -117,7 +117,7 @@ class Driving(ABC):
         "peer_address",
     )
 
-    def __init__(self, terms: QuicTerms, quic: QuicConnection, carrier: Carrier, peer_address: Address) -> None:
+    def __init__(self, terms: QuicTerms, quic: HoldableConnection, carrier: Carrier, peer_address: Address) -> None:
         self._terms = terms
         self._quic = quic
         self._carrier = carrier

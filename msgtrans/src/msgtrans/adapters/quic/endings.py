@@ -12,6 +12,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
+from msgtrans.adapters.words import printable
 from msgtrans.errors import (
     ConnectError,
     RemoteProtocolError,
@@ -91,6 +92,7 @@ def verdict(code: int, frame_type: int | None, reason: str) -> TransportError | 
     """
     if not code:
         return None
+    reason = printable(reason)
     if frame_type is not None:
         return TransportConnectionError(f"the connection broke: QUIC error {code:#x}{_told(reason)}")
     meaning = _MEANING.get(code, f"the peer closed the connection with code {code}")  # type: ignore[call-overload]
@@ -99,7 +101,7 @@ def verdict(code: int, frame_type: int | None, reason: str) -> TransportError | 
 
 def connect_failed(uri: str, code: int, frame_type: int | None, reason: str) -> ConnectError:
     """The error of a handshake that ended so."""
-    alert = code - CRYPTO
+    alert, reason = code - CRYPTO, printable(reason)
     if reason == _OTHER_VERSIONS:
         return ConnectError(
             f"{uri} speaks other versions of QUIC than 1; does a MsgTrans server run there?", retriable=False

@@ -40,7 +40,34 @@ IDLE: Final = "Idle timeout"
 """The reason of a connection that has been silent for too long; no peer sent it."""
 
 
-class ServerConnection(QuicConnection):
+class HoldableConnection(QuicConnection):
+    """A connection whose peer can be made to wait.
+
+    The library's core grants the peer more when what came is taken out of it, and the library does so at once.
+    """
+
+    held = False
+
+    def hold(self) -> None:
+        """Leave what comes in the core from now on, once the handshake is confirmed: the peer's credit ends by itself.
+
+        An end of the connection is taken out nevertheless, and all that came before it.
+        """
+        self.held = True
+
+    def let_go(self) -> None:
+        """Take everything out; further events follow, and credit for the peer among what is to be sent."""
+        self.held = False
+        if self._core is not None:
+            self._drain_core()
+
+    def _drain_core(self) -> None:
+        core = self._core
+        if not (self.held and self._handshake_confirmed and core is not None and core.state == "connected"):
+            super()._drain_core()
+
+
+class ServerConnection(HoldableConnection):
     """A server's side of a connection, for clients that offer an application protocol and for those that offer none.
 
     The library refuses the latter where the configuration names protocols.

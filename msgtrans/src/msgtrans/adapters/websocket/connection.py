@@ -263,7 +263,7 @@ class WebSocketConnection(StreamConnection):
             return
         error = None
         if peer_close.code not in ORDINARY:
-            reason = f": {peer_close.reason}" if peer_close.reason else ""
+            reason = f": {printable(peer_close.reason)}" if peer_close.reason else ""
             error = SessionClosedError(
                 f"the peer closed the connection with code {peer_close.code}{reason}",
                 retriable=peer_close.code != frames.POLICY,
