@@ -56,7 +56,9 @@ class Upgrade(asyncio.Protocol):
         endpoint = door.paths.get(path)
         if endpoint is None:
             paths = ", ".join(sorted(door.paths))
-            told = f"There is no WebSocket endpoint here; there are {paths}, and MsgTrans at {min(door.msgtrans_paths)}."
+            told = (
+                f"There is no WebSocket endpoint here; there are {paths}, and MsgTrans at {min(door.msgtrans_paths)}."
+            )
             self._refuse(handshake.refuse(404, told), 404)
             return
         peer = self._transport.get_extra_info("peername")

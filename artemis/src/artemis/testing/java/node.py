@@ -115,9 +115,7 @@ class JavaNode:
         connections = self._runner.server
         if connections is None:
             raise RuntimeError("the runner has no server")
-        self._listening = await asyncio.get_running_loop().create_server(
-            lambda: Lenient(connections()), "127.0.0.1", 0
-        )
+        self._listening = await asyncio.get_running_loop().create_server(lambda: Lenient(connections()), "127.0.0.1", 0)
         port = self._listening.sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         self.urls = self.urls or [self.url]
