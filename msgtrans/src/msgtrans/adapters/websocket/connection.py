@@ -11,6 +11,7 @@ from msgtrans.adapters.stream import StreamConnection
 from msgtrans.adapters.websocket import frames
 from msgtrans.adapters.websocket.handshake import http_request, not_admitted, refuse
 from msgtrans.adapters.websocket.messages import MessageDecoder
+from msgtrans.adapters.words import printable
 from msgtrans.errors import ResourceError, SessionClosedError, TransportTimeoutError
 from msgtrans.events import CloseReason
 
