@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from qh3.quic.configuration import QuicConfiguration
 from qh3.quic.connection import QuicConnection
 from quic_peer import RawQuicPeer, first_flight
+from udp_proxy import udp_proxy
 
 from msgtrans import QuicClientConfig, QuicServerConfig, TransportClient, TransportServer
 from msgtrans.adapters.quic.datagrams import TOKEN_LIFETIME, Tokens, parse_long
@@ -89,6 +90,30 @@ async def test_junk_begins_nothing(until: Until) -> None:
             assert [] == stranger.answers
         await until(lambda: unfinished(server) == 0)
         assert 1 == server.stats().connections_total
+
+
+async def test_a_client_whose_first_datagrams_are_lost_gets_there() -> None:
+    """Its next begins no handshake: that is not answered, nothing is kept, and the client sends the first again."""
+    async with serving() as server, udp_proxy(server.quic_address) as proxy:
+        seen: list[int] = []
+        proxy.fate = lambda data, to_server: (0,) if not to_server or seen.append(len(data)) or len(seen) > 2 else ()
+        async with TransportClient(QuicClientConfig.insecure(f"127.0.0.1:{proxy.port}")) as client:
+            assert b"there" == (await client.request(b"there")).payload
+        stats = server.stats()
+        assert (0, 1, 0) == (unfinished(server), stats.connections_total, stats.handshake_failures)
+
+
+@pytest.mark.parametrize("size", [0, 7])
+async def test_ids_that_are_too_short_begin_nothing(size: int) -> None:
+    """A client makes up an id of 8 bytes at least for the server (RFC 9000, 7.2)."""
+    first = first_flight()
+    short = first[:5] + bytes((size,)) + bytes(size) + first[6 + first[5] :]
+    async with serving() as server:
+        with Stranger(server) as stranger:
+            await stranger.say(short.ljust(1200, b"\0"))
+            assert await answered(server)
+            assert [] == stranger.answers
+        assert (0, 1) == (unfinished(server), server.stats().connections_total)
 
 
 async def test_versions_are_negotiated(until: Until) -> None:

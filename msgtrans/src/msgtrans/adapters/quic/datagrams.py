@@ -16,6 +16,8 @@ ID_SIZE: Final = 8
 LEAST_INITIAL: Final = 1200
 """Bytes that a datagram which begins a connection must have."""
 MAX_ID: Final = 20
+LEAST_ID: Final = 8
+"""Bytes of the id that a client makes up for the server at first (RFC 9000, 7.2)."""
 TOKEN_LIFETIME: Final = 10
 """Seconds in which a client must come back with its token."""
 _SIGNATURE: Final = 16

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgtrans.adapters import sockets
 from msgtrans.adapters.quic.arriving import Arriving
-from msgtrans.adapters.quic.endings import Code, connect_failed, farewell, shortened, verdict
+from msgtrans.adapters.quic.endings import NO_HELLO, Code, connect_failed, farewell, shortened, verdict
 from msgtrans.adapters.quic.library import IDLE, closing, fault, in_flight, renew_id, round_trip
 from msgtrans.adapters.quic.mapping import STREAM
 from msgtrans.errors import TransportConnectionError, TransportTimeoutError
@@ -97,8 +97,21 @@ class Ending(Arriving):
 
     def _look_for_end(self) -> None:
         end = closing(self._quic)
-        if end is not None:
+        if end is None:
+            return
+        if self._terms.server and not self._established and end.reason_phrase == NO_HELLO:
+            self._begun_in_the_middle()
+        else:
             self._ended_by_peer(end)
+
+    def _begun_in_the_middle(self) -> None:
+        """The client's first datagram was lost: nothing is answered or kept, and it will send that again."""
+        self._done = True
+        self._cancel_timers()
+        self._finish_handshake()
+        self._quic.datagrams_to_send(monotonic())  # the library would turn it away
+        self._carrier.gone(self)
+        self._terms.loop.call_soon(self.forget)
 
     def _ended_by_peer(self, end: events.ConnectionTerminated) -> None:
         why = (end.error_code, end.frame_type, end.reason_phrase)

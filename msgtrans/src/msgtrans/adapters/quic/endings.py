@@ -33,6 +33,8 @@ _NO_ALPN: Final = 120
 _HANDSHAKE_FAILURE: Final = 40
 _CERTIFICATE: Final = range(42, 50)
 _OTHER_VERSIONS: Final = "Could not find a common protocol version"
+NO_HELLO: Final = "packet contains no CRYPTO frame"
+"""What the library says of a connection that does not begin with the begin of a handshake."""
 _UNACCEPTABLE: Final = "the server certificate is unacceptable"  # all the library says of several reasons
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from qh3.quic.packet import encode_quic_retry, encode_quic_version_negotiation
 
 from msgtrans.adapters.quic.connection import QuicLink
-from msgtrans.adapters.quic.datagrams import ID_SIZE, LEAST_INITIAL, LongHeader, Tokens, parse_long
+from msgtrans.adapters.quic.datagrams import ID_SIZE, LEAST_ID, LEAST_INITIAL, LongHeader, Tokens, parse_long
 from msgtrans.adapters.quic.library import VERSIONS, ServerConnection
 from msgtrans.adapters.quic.udp import UdpSocket
 from msgtrans.config import Address
@@ -147,7 +147,7 @@ class ServerSocket(UdpSocket):
                     encode_quic_version_negotiation(header.destination, header.source, list(VERSIONS)), address
                 )
             return None
-        if not header.initial:
+        if not header.initial or len(header.destination) < LEAST_ID:
             return None
         terms = self._terms
         original = None
