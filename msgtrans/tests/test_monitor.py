@@ -25,6 +25,7 @@ from msgtrans import (
     ExpertConfig,
     Monitor,
     PerformanceConfig,
+    QuicClientConfig,
     ResourceError,
     SessionClosedError,
     SmartPoolConfig,
@@ -285,6 +286,21 @@ async def test_a_server_is_watched() -> None:
             assert board.current_qps > 0
             assert board.avg_latency_us > 0
             assert (2, 100) == (board.active_connections, board.health_score)
+
+
+async def test_quic_is_watched_as_other_transports_are() -> None:
+    """Its sessions, packets and requests are in a row of their own."""
+    server = TransportServer(quic="127.0.0.1:0")
+    server.on_request(lambda _: b"answer")
+    async with server, Monitor(server, SELDOM) as monitor:  # noqa: SIM117 - the line would be too long
+        async with TransportClient(QuicClientConfig.insecure(server.uris[0])) as client:
+            for _ in range(5):
+                await client.request(b"")
+            monitor.sample()
+            assert {"quic"} == set(monitor.protocols)
+            latest = monitor.protocols["quic"].latest
+            assert latest is not None
+            assert (1, 5, 5) == (latest.sessions, latest.packets_received, latest.packets_sent)
 
 
 async def test_closed_sessions_stay_in_the_totals_of_their_protocol(until: Until) -> None:
