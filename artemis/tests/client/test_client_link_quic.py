@@ -187,6 +187,28 @@ async def test_udp_that_dies_leads_back_to_tcp_and_the_node_is_not_left(
         assert [] == [event async for event in events if isinstance(event, LinkChanged | NodeSwitched)]
 
 
+async def test_udp_that_is_refused_leads_back_to_tcp_and_the_node_is_not_left(
+    front: Front, files: CertificateFiles, node_url: str
+) -> None:
+    """That nobody listens at the port of UDP any more says nothing of the node, which another port may reach."""
+    async with client_of(front, files, replace(OPTIONS, confirm_interval=20.0)) as client:
+        await moved(client, LinkKind.QUIC)
+        client._contact.nodes.urls += (node_url,)
+        events = client.events()
+        asyncio.get_running_loop().remove_reader(front.udp._near.fileno())
+        front.udp._near.close()
+        front.udp._near = front.udp._bound(("127.0.0.1", 0), front.udp._from_client)
+        call = asyncio.ensure_future(client.api.node_status())
+        lost = await first(events, LinkChanged)
+        again = await first(events, LinkChanged)
+        assert [LinkKind.POLL, LinkKind.MSGTRANS] == [lost.new, again.new]
+        assert "nothing listens there any more" in lost.reason
+        assert front.url == again.node == client.server
+        assert "up" == (await call).status
+        events.close()
+        assert [] == [event async for event in events if isinstance(event, NodeSwitched)]
+
+
 async def test_a_certificate_for_another_name_is_never_used(
     front: Front, files: CertificateFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -146,7 +146,7 @@ class MsgTransLink:
         if self._left is not None:
             return self._left
         why = session.close_error
-        silent = isinstance(why, TransportTimeoutError)
+        silent = self._silent(why)
         return LinkFailure(str(why or "the node closed the connection"), silent=silent)
 
     async def finish(self) -> None:
@@ -199,11 +199,18 @@ class MsgTransLink:
             # Not sent at all: the same call may be made in another way at once.
             why = self._client.session.close_error or error
             offered = self._known or _offered(why)
-            silent = self._left.silent if self._left is not None else isinstance(why, TransportTimeoutError)
+            silent = self._left.silent if self._left is not None else self._silent(why)
             raise LinkFailure(str(self._left or why), offered=offered, sent=error.written, silent=silent) from error
         except TransportError as error:
             raise LinkFailure(str(error), sent=False) from error
         return answer.ext_header, answer.payload
+
+    def _silent(self, why: BaseException | None) -> bool:
+        """Say whether the path may be dead and the node not: UDP that is refused, as that which nobody answers."""
+        if isinstance(why, TransportTimeoutError):
+            return True
+        refused = why is not None and any(isinstance(cause, ConnectionRefusedError) for cause in _causes(why))
+        return refused and self.kind is LinkKind.QUIC
 
     def _take(self, context: Context) -> None:
         if context.biz_type != PUSH:
