@@ -140,7 +140,7 @@ async def test_certificates_that_cannot_be_used(tmp_path: Path, certificates: Ce
     missing = str(tmp_path / "none.pem")
     for options, words in (
         ({"tls": TlsServerConfig(certificate_file=missing)}, "does not exist"),
-        ({"tls": TlsServerConfig(certificate_file=certificates.authority_file)}, "cannot be used"),
+        ({"tls": TlsServerConfig(certificate_file=certificates.authority_file)}, "holds no private key"),
         ({"cert_pem": "nothing", "key_pem": "nothing"}, "cert_pem: has no such block"),
         ({"cert_pem": self_signed()[0].decode(), "key_pem": "nothing"}, "key_pem: has no such block"),
     ):

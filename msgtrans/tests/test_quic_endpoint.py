@@ -18,6 +18,7 @@ from quic_peer import RawQuicPeer, first_flight
 from udp_proxy import udp_proxy
 
 from msgtrans import QuicClientConfig, QuicServerConfig, TransportClient, TransportServer
+from msgtrans.adapters.quic import endpoint
 from msgtrans.adapters.quic.datagrams import TOKEN_LIFETIME, Tokens, parse_long
 from msgtrans.adapters.quic.endpoint import CALM
 
@@ -171,6 +172,20 @@ async def test_unfinished_handshakes_are_bounded(until: Until) -> None:
             await until(lambda: unfinished(server) == 0)
             assert 5 == server.stats().handshake_failures
         assert await answered(server)
+
+
+async def test_few_connections_begin_in_one_turn(until: Until, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what comes together a few begin at once, some wait for further turns, and the rest is dropped and counted."""
+    monkeypatch.setattr(endpoint, "AT_ONCE", 2)
+    monkeypatch.setattr(endpoint, "WAITING", 5)
+    flights = [first_flight() for _ in range(12)]
+    async with serving() as server:
+        with socket.socket(type=socket.SOCK_DGRAM) as stranger:
+            for flight in flights:  # without a turn of the loop in between
+                stranger.sendto(flight, tuple(server.quic_address))
+            await until(lambda: unfinished(server) == 7)
+            assert 5 == server.stats().connections_refused
+            assert await answered(server)
 
 
 async def test_a_full_listener_says_so() -> None:

@@ -9,6 +9,7 @@ import struct
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from msgtrans import (
@@ -81,7 +82,7 @@ def test_defaults() -> None:
     session = client.session_config(SessionConfig())
     assert (30, 30) == (session.packet_timeout, session.write_timeout)
     retry = client.retry_config
-    assert (3, 0.5, 2.0, 30.0, True) == (
+    assert (msgspec.UNSET, 0.5, 2.0, 30.0, True) == (  # three of an address, without end where one is kept connected
         retry.max_retries,
         retry.retry_interval,
         retry.backoff_multiplier,

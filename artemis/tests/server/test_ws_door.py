@@ -127,7 +127,9 @@ async def test_options_take_effect_while_the_node_runs(start: Start, dial: Dial,
     """A new blacklist and a new limit count for the next handshake; open sessions stay."""
     async with start() as server:
         await dial(server, HEARTBEAT)
-        config = ServeConfig(**{**server.config.model_dump(), "ws_blacklist_heartbeat": ["127.0.0.1"]})
+        config = ServeConfig(
+            **{**server.config.model_dump(exclude_unset=True), "ws_blacklist_heartbeat": ["127.0.0.1"]}
+        )
         assert server.reconfigure(config).changed == ("ws_blacklist_heartbeat",)
         wire = await connect(server)  # type: ignore[operator]
         await wire.send(upgrade(HEARTBEAT))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +26,7 @@ from msgtrans.config import Address
 if TYPE_CHECKING:
     import asyncio
     import socket
+    from collections.abc import Iterable
 
     from msgtrans.adapters.quic.certificates import ServerCertificates
     from msgtrans.adapters.quic.driving import Driving, QuicTerms
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
 
 CALM: Final = 64
 """Handshakes that may be under way before clients must prove their addresses."""
+AT_ONCE: Final = 8
+"""Connections that may begin in one turn of the loop: each is a millisecond of work, and others wait for the turn."""
+WAITING: Final = 1024
+"""Datagrams that may wait to begin one; more are dropped and counted, and clients repeat them."""
 
 
 class ServerSocket(UdpSocket):
@@ -55,6 +61,9 @@ class ServerSocket(UdpSocket):
         self._over: set[Driving] = set()  # of these, the peer may not know yet
         self._accepting = True
         self._unwelcome: set[Driving] = set()  # began when nobody was accepted any more
+        self._begun = 0  # connections in this turn of the loop
+        self._turning = False  # another turn will follow
+        self._newcomers: deque[tuple[bytes, tuple[str, int]]] = deque()  # to begin some
         self._last = False  # with the last connection, the socket goes
 
     # What the listener calls
@@ -79,6 +88,7 @@ class ServerSocket(UdpSocket):
         self._ids.clear()
         self._over.clear()
         self._links.clear()
+        self._newcomers.clear()
         self.close()
 
     # What connections call
@@ -115,8 +125,24 @@ class ServerSocket(UdpSocket):
     # Datagrams
 
     def _readable(self) -> None:
+        self._take(self._read())
+
+    def _begin_more(self) -> None:
+        """Another turn: go on with some of those that wait."""
+        self._begun, self._turning = 0, False
+        waiting = self._newcomers
+        self._take([waiting.popleft() for _ in range(min(AT_ONCE, len(waiting)))])
+        if waiting:
+            self._turn()
+
+    def _turn(self) -> None:
+        if not self._turning:
+            self._turning = True
+            self._terms.loop.call_soon(self._begin_more)
+
+    def _take(self, read: Iterable[tuple[bytes, tuple[str, int]]]) -> None:
         found: dict[tuple[Driving, tuple[str, int]], list[bytes]] = {}
-        for data, address in self._read():
+        for data, address in read:
             link = self._link_of(data, address)
             if link is not None:
                 found.setdefault((link, address), []).append(data)
@@ -135,9 +161,16 @@ class ServerSocket(UdpSocket):
         if header is None:
             return None
         link = self._links.get(header.destination)
-        if link is None and len(data) >= LEAST_INITIAL:
+        if link is not None or len(data) < LEAST_INITIAL:
+            return link
+        if self._begun < AT_ONCE:
             return self._begin(header, address)
-        return link
+        if len(self._newcomers) < WAITING:
+            self._newcomers.append((data, address))
+            self._turn()
+        else:
+            self._terms.host.counters.connections_refused += 1
+        return None
 
     def _begin(self, header: LongHeader, address: tuple[str, int]) -> Driving | None:
         """Begin a connection, or say what is missing for one."""
@@ -164,6 +197,8 @@ class ServerSocket(UdpSocket):
             original_destination_connection_id=header.destination if original is None else original,
             retry_source_connection_id=None if original is None else header.destination,
         )
+        self._begun += 1
+        self._turn()
         link = QuicLink(terms, quic, self, Address(*address[:2]))
         if not self._accepting:
             self._unwelcome.add(link)
