@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from artemis.cluster.engine.operators import EngineOperators
-from artemis.cluster.engine.taking import operation_place
-from artemis.cluster.engine.writing import NONE, Number, Place
+from artemis.cluster.engine.places import Place, operation_place
+from artemis.cluster.engine.writing import NONE, Number
 from artemis.registry import Dot, Lease, Origin, Reach, Registry
 from artemis.registry.records import covered
 

@@ -1,9 +1,10 @@
-"""One node's part in replication over a bucket: what it puts there, and what it makes of what it reads (design 4.1).
+"""One node's part in replication over a bucket: what its carrier calls, and what others ask (design 4.1).
 
 The bucket is the one peer of every node: its entries are merged as they come, for ever, and markers say up to which
 number of each origin all is there. What a node changes is in effect at once and put when it can be; without a bucket
 everything goes on, and nothing is lost. It has the words of a mesh's `Replica` for those who watch over a node.
-Pure. Not here: how records merge (`artemis.registry.merging`), and the engine's protocol (`artemis.cluster.nats`).
+Pure. Not here: putting (`putting`), reading (`reading`), how records merge (`artemis.registry.merging`), and the
+engine's protocol (`artemis.cluster.nats`).
 """
 
 from __future__ import annotations
@@ -16,46 +17,24 @@ import msgspec
 
 from artemis.cluster import exchange
 from artemis.cluster.digests import Digests
-from artemis.cluster.engine.ending import Ending
-from artemis.cluster.engine.entries import MAX_VALUE, MemberRow, Value, encode_entry
-from artemis.cluster.engine.keys import instance_key, member_key, operation_key
-from artemis.cluster.engine.marking import Markers
+from artemis.cluster.engine.entries import MemberRow
 from artemis.cluster.engine.operators import EngineOperators
-from artemis.cluster.engine.port import (
-    AskLast,
-    Command,
-    Entry,
-    Get,
-    Opening,
-    Position,
-    Purge,
-    Put,
-    Read,
-    Stored,
-    Tell,
-    Told,
-)
-from artemis.cluster.engine.progress import Progress
+from artemis.cluster.engine.port import Command, Entry, Opening, Position, Stored, Tell, Told
+from artemis.cluster.engine.putting import Putting
+from artemis.cluster.engine.reading import Reading
 from artemis.cluster.engine.saying import Saying
-from artemis.cluster.engine.sweeping import Sweeping
-from artemis.cluster.engine.taking import Taking, operation_place
-from artemis.cluster.engine.writing import Number, Place, WriteCounters, Writing
+from artemis.cluster.engine.writing import WriteCounters
 from artemis.cluster.epochs import Epochs, superfluous
 from artemis.cluster.exchange import Exchanged
-from artemis.cluster.messages import OperationRow, Renewals, Unnamed, instance_row, latest_epoch
+from artemis.cluster.messages import Renewals, Unnamed
 from artemis.cluster.outbox import Outbox, ReplicaCounters
 from artemis.cluster.ranks import Ranks
 from artemis.cluster.renewing import Renewing
 from artemis.cluster.timings import ClusterTimings
-from artemis.registry import Change, Dot, Lease, Origin, Reach, Record, Registry
-from artemis.registry.records import merge
-from artemis.registry.store import current
+from artemis.registry import Lease, Registry
 
 _EVERYBODY = ""
 """Stands for whoever listens to the engine: beats are told although nobody has been heard yet."""
-
-_STORED = 20
-"""Milliseconds between two markers at least."""
 
 _SILENT = 10
 """Beats after which nothing is told to a node alone any more."""
@@ -106,8 +85,6 @@ class EngineReplica:
         self.heard: dict[str, int] = {}
         self.compared: dict[str, int] = {}
         self.exchanged: dict[str, Exchanged] = {}
-        self.synced = False
-        self.remade = 0
         self.trouble = "it was not reached yet"
         self._registry = registry
         self._operators = operators
@@ -122,52 +99,48 @@ class EngineReplica:
         leases = (lease for service in registry.services.values() for lease in service.leases.values())
         self._digests = Digests(leases, self._renewing.handles.forget)
         self._digests.refresh(self._digests.dirty)
-        self._writing = Writing()
-        self._sweeping = Sweeping()
-        self._saying = Saying(registry, url, zone)
-        self._taking = Taking(
-            registry, operators, self._writing, self._sweeping, self.counters, self._member, self._live_later
-        )
-        self._progress = Progress()
-        self._markers = Markers()
-        self._ending: Ending | None = None
         self._commands: list[Command] = []
-        self._position = position
-        self._identity = "" if position is None else position.identity
-        self._read_at = 0 if position is None else position.at
-        self._engine: int | None = None
-        self._reading = False
-        self._now = now
+        self._saying = Saying(registry, url, zone)
+        self._putting = Putting(
+            registry, operators, self._saying, rank=self._ranks.of, first=self._first, do=self._commands.append, now=now
+        )
+        self._reading = Reading(
+            registry,
+            operators,
+            self._saying,
+            self._putting,
+            self.counters,
+            position=position,
+            do=self._commands.append,
+            compared=self._compared,
+            now=now,
+        )
         self._next_beat = now
         self._next_ask = now
-        self._next_stored = now
-        self._told = 0
-        self._values: dict[int, Value] = {}
-        self._decisions: dict[Place, OperationRow] = {}
-        # Whether nodes have said something of themselves that is to be taken over.
-        self._said_more = False
-        # What the keys mean that are being brought.
-        self._places: dict[str, Place] = {}
-        # When the round began after which all was compared last.
-        self._compared = now - 1
         registry.mark(self)
         registry.rank_by(self._ranks.of)
-        registry.on_change(self._changed)
+        registry.on_change(self._putting.changed)
         if operators is not None:
-            operators.on_decision(self._decided)
-            operators.on_forgotten(self._forgotten)
+            operators.on_decision(self._putting.decided)
+            operators.on_forgotten(self._putting.forgotten)
 
     # -- what others ask
 
     @property
+    def synced(self) -> bool:
+        """Whether the whole bucket was read once."""
+        return self._reading.synced
+
+    @property
+    def remade(self) -> int:
+        """How often the bucket was another one than before."""
+        return self._reading.remade
+
+    @property
     def position(self) -> Position | None:
-        """How far the bucket is read and merged; for whoever takes a snapshot at this moment. None before the first
+        """How far the bucket is read and merged; for whoever begins a snapshot at this moment. None before the first
         pass is over."""
-        if not self.synced:
-            return self._position
-        if self._ending is not None and self._ending.whole:
-            return None
-        return Position(self._identity, self._progress.position, self._read_at)
+        return self._reading.position
 
     @property
     def members(self) -> dict[str, MemberRow]:
@@ -184,19 +157,19 @@ class EngineReplica:
     @property
     def dirty(self) -> int:
         """Count the places that are to be put."""
-        return len(self._writing)
+        return len(self._putting.writing)
 
     def state(self) -> EngineState:
         """Return the numbers of this moment."""
-        writing = self._writing
+        writing = self._putting.writing
         return EngineState(
             synced=self.synced,
             trouble=self.trouble,
             full=writing.full,
-            position=self._progress.position,
+            position=self._reading.progress.position,
             dirty=len(writing),
             flying=writing.flying,
-            to_purge=len(self._sweeping),
+            to_purge=len(self._putting.sweeping),
             remade=self.remade,
             handles=len(self._renewing.handles),
             counters=msgspec.structs.replace(self.counters),
@@ -220,174 +193,79 @@ class EngineReplica:
         """Say in the bucket that this node leaves the cluster for good."""
         self._saying.left = True
 
-    # -- what happens here
-
-    def _changed(self, change: Change) -> None:
-        if change.origin is self._registry.origin:
-            self._writing.changed(change.record.key, (change.origin.epoch, change.seq))
-
-    def _decided(self, seq: int, row: OperationRow) -> None:
-        origin, place = self._registry.origin, operation_place(row)
-        self._decisions[place] = msgspec.structs.replace(row, dots=[(origin.node, origin.epoch, seq)])
-        self._writing.changed(place, (origin.epoch, seq))
-
-    def _forgotten(self, row: OperationRow) -> None:
-        """Note that a decision was forgotten; one that is not in the bucket yet still goes there."""
-        place = operation_place(row)
-        if place in self._writing:
-            self._decisions[place] = row
-            return
-        revision = self._writing.forget(place)
-        if revision > 0:
-            dots = tuple(Dot(Origin(node, epoch), seq) for node, epoch, seq in row.dots)
-            first = min(self._ranks.members) == self._registry.origin.node
-            self._sweeping.add(place, revision, dots, 0 if first else 1, self._now)
-
     def changed(self, lease: Lease) -> None:
         """Note that a lease has another record (`Marks`)."""
         self._digests.changed(lease)
 
     def gone(self, lease: Lease) -> None:
-        """Note that the registry forgot a lease (`Marks`); what of it is not in the bucket yet still goes there."""
+        """Note that the registry forgot a lease (`Marks`)."""
         self._digests.gone(lease)
-        place = lease.record.key
-        if place in self._writing:
-            known = self._taking.orphans.get(place)
-            self._taking.orphans[place] = lease.record if known is None else merge(known, lease.record)
-            return
-        revision = self._writing.forget(place)
-        if revision > 0:
-            self._sweeping.add(place, revision, lease.record.dots, self._ranks.of(lease), self._now)
+        self._putting.gone(lease)
 
     # -- the bucket
 
     def opened(self, opening: Opening, now: int) -> None:
         """There is a bucket to work with."""
-        self._now = now
-        same = opening.identity == self._identity and opening.last >= self._progress_of_former().sequence
-        fresh = opening.at - self._read_at < self._registry.timings.lifetime * 4 // 5
-        broken_off = self._ending is not None and self._ending.whole
-        resumes = same and fresh and not broken_off and (self.synced or self._position is not None)
-        if not same:
-            self._begin_anew(opening)
-        else:
-            self._writing.lost()
-            self._values.clear()
-        after = self._progress_of_former().sequence if resumes else 0
+        self._putting.now = now
         self.trouble = ""
-        self._position = None if not resumes else self._progress_of_former()
-        self._taking.seen = None if resumes else set()
-        self._reading = True
-        self._writing.sequence = max(self._writing.sequence, opening.last)
-        own = self._saying.place
-        self._writing.revisions.setdefault(own, 0)
-        for entry in opening.members:
-            self._taking.take(entry, now)
-        base, unnamed, _ = self._saying.joined()
-        self._registry.expect(Reach({}, base, unnamed))
-        self._ending = Ending(whole=not resumes)
-        self._progress.begin(after, opening.last, now)
-        self._registry.pardon(now)
-        self._commands.append(Read(after))
-
-    def _progress_of_former(self) -> Position:
-        if self._position is not None and not self.synced:
-            return self._position
-        return Position(self._identity, self._progress.position, self._read_at)
-
-    def _begin_anew(self, opening: Opening) -> None:
-        """Know nothing of a bucket that is another one than before, or the first."""
-        if self._identity:
-            self.remade += 1
-        self._identity, self._read_at, self._position = opening.identity, opening.at, None
-        self._writing.anew()
-        self._values.clear()
-        self._sweeping.clear()
-        self._saying.anew()
-        self._markers = Markers()
-        self._told = 0
-        self._progress.position = 0
+        self._reading.opened(opening, now)
 
     def lost(self, why: str, now: int) -> None:
         """There is no bucket to work with for now."""
-        self._now = now
+        self._putting.now = now
         self.trouble = why or "it is not there"
-        self._reading = False
-        self._writing.lost()
-        self._values.clear()
+        self._reading.lost()
 
     def entry(self, entry: Entry, now: int) -> None:
         """The next entry of the bucket."""
-        if not self._reading:
-            return
-        self._now = now
-        self._engine = entry.at + entry.lain - now
-        self._taking.take(entry, now)
-        self._progress.read(entry.sequence)
-        self._read_at = max(entry.at, self._read_at)
+        self._putting.now = now
+        self._reading.entry(entry, now)
 
     def at(self, sequence: int, now: int) -> None:
         """There is no further entry up to a number."""
-        if self._reading:
-            self._now = now
-            self._progress.at(sequence)
+        self._putting.now = now
+        self._reading.at(sequence)
 
     def last(self, sequence: int, now: int) -> None:
         """The last number of the bucket, which was asked for."""
-        self._now = now
-        self._progress.answered(sequence)
+        self._putting.now = now
+        self._reading.progress.answered(sequence)
 
     def got(self, key: str, entry: Entry | None, now: int) -> None:
         """An entry that was asked for."""
-        self._now = now
-        place = self._places.pop(key, None)
+        self._putting.now = now
+        place = self._putting.place_of(key)
         if place is None:
             return
         if entry is not None:
-            self._taking.take(entry, now)
-        revision = 0 if entry is None else entry.sequence
-        self._sweeping.looked(place, revision)
-        if place in self._writing:
-            self._writing.got(place, revision)
+            self._reading.got(entry, now)
+        self._putting.got(place, 0 if entry is None else entry.sequence)
 
     def stored(self, number: int, sequence: int, now: int) -> None:
         """A put was done."""
-        self._now = now
-        value = self._values.pop(number, None)
-        place = self._writing.stored(number, sequence)
-        if place is None:
-            return
-        if isinstance(value, MemberRow):
-            self._saying.said = value
-            return
-        if place in self._writing:
-            return
-        self._decisions.pop(place, None)
-        orphan = self._taking.orphans.pop(place, None)
-        if orphan is not None and self._registry.find(*place[1:]) is None:
-            revision = self._writing.forget(place)
-            self._sweeping.add(place, revision, orphan.dots, 0, now)
+        self._putting.now = now
+        self._putting.stored(number, sequence)
 
     def conflicted(self, number: int, now: int) -> None:
         """A put was not done, as the entry is another one."""
-        self._values.pop(number, None)
-        self._writing.conflicted(number, now)
+        self._putting.now = now
+        self._putting.conflicted(number)
 
     def refused(self, number: int, full: bool, why: str, now: int) -> None:  # noqa: ARG002 - told by who carries it
         """A put was refused."""
-        self._values.pop(number, None)
-        self._writing.refused(number, now, full=full)
+        self._putting.now = now
+        self._putting.refused(number, full=full)
 
     def unknown(self, number: int, now: int) -> None:
         """Nobody knows what became of a put."""
-        self._values.pop(number, None)
-        self._writing.unknown(number, now)
+        self._putting.now = now
+        self._putting.unknown(number)
 
     # -- what nodes say
 
     def receive(self, node: str, message: Told, now: int) -> None:
         """Take in what another node says."""
-        self._now = now
+        self._putting.now = now
         if node == self._registry.origin.node or not node:
             self.counters.strange += 1
             return
@@ -399,56 +277,14 @@ class EngineReplica:
             case Unnamed():
                 self._renewing.on_unnamed(node, message)
             case Stored():
-                self._marker(node, message, now)
-
-    def _marker(self, node: str, message: Stored, now: int) -> None:
-        if message.node != node or message.epoch > latest_epoch(self._registry.wall(now)):
-            self.counters.strange += 1
-        elif message.epoch >= self._registry.base.get(node, 0):
-            self._markers.note(Origin(node, message.epoch), message.reached, message.sequence)
-
-    def _member(self, row: MemberRow, sequence: int) -> None:
-        """Take in what a node says of itself in the bucket."""
-        registry = self._registry
-        latest = latest_epoch(registry.wall(self._now))
-        if row.epoch > latest or any(epoch > latest for _, epoch in (*row.base, *row.unnamed)):
-            self.counters.strange += 1
-            return
-        if not self._saying.note(row):
-            self.counters.strange += 1
-            return
-        self._said_more = True
-        if row.node == registry.origin.node:
-            self._meet_myself(row, sequence)
-        for node, epoch, reached in (*((row.node, epoch, reached) for epoch, reached in row.stored), *row.others):
-            origin = Origin(node, epoch)
-            if registry.base.get(node, 0) <= epoch <= latest and origin != registry.origin:
-                self._markers.note(origin, reached, sequence)
-
-    def _meet_myself(self, row: MemberRow, sequence: int) -> None:
-        """Go on where a former life of this node was, in an epoch later than all of its."""
-        self._writing.revisions[self._saying.place] = sequence
-        registry, saying = self._registry, self._saying
-        if row in self._values.values():
-            saying.said = row
-            return
-        for epoch, reached in row.stored:
-            if epoch != registry.origin.epoch:
-                saying.stored[epoch] = max(reached, saying.stored.get(epoch, 0))
-        epoch = max(row.epoch, dict(row.base).get(row.node, 0) - 1)
-        if epoch > registry.origin.epoch or (epoch == registry.origin.epoch and saying.said is None):
-            self._live_later(epoch)
-
-    def _live_later(self, epoch: int) -> None:
-        """Begin a life of this node that is later than one of its that others know."""
-        self._registry.begin_epoch(epoch + 1)
-        self._told = 0
+                self._reading.marker(node, message, now)
 
     # -- what is to be done
 
     def take(self) -> Sequence[Command]:
         """Return what is to be done, in order."""
-        commands, self._commands = self._commands, []
+        commands = self._commands.copy()
+        self._commands.clear()
         for node, message in self._outbox.take():
             if isinstance(message, Renewals | Unnamed):
                 commands.append(Tell(node or None, message))
@@ -456,169 +292,49 @@ class EngineReplica:
 
     def flush(self, now: int) -> None:
         """Put what has changed; almost free when nothing has."""
-        self._now = now
-        if self._reading:
-            self._settle(now)
-            if self._writing:
-                self._put(now)
-            self._mark(now)
+        self._putting.now = now
+        if self._reading.open:
+            self._reading.settle(now)
+            self._putting.put()
+            if self.synced and not self._reading.passing:
+                self._putting.mark()
 
     def tick(self, now: int, wall: int) -> None:
         """Do what time has made due."""
-        self._now = now
-        if self._reading:
-            self._writing.tick(now)
-            if self._ending is not None:
-                self._registry.pardon(now)
-            if now >= self._next_ask and self._progress.asked is None:
+        self._putting.now = now
+        if self._reading.open:
+            self._putting.writing.tick(now)
+            self._reading.tick(now)
+            if now >= self._next_ask and self._reading.progress.asked is None:
                 self._next_ask = now + self._timings.exchange
-                self._ask(now)
+                self._reading.ask(now)
             if self._saying.due(now):
-                self._writing.changed(self._saying.place)
-            self._sweep(now)
+                self._putting.writing.changed(self._saying.place)
+            if self.synced:
+                self._putting.sweep()
         if now >= self._next_beat or self._renewing.early:
             self._next_beat = now + self._timings.beat
             self._renewing.beat(now, wall)
             self._forget_epochs(now)
             self._drop_silent(now)
-            self._tell_stored()
+            if self._reading.open:
+                self._putting.tell_stored()
         else:
             self._renewing.go_on(now)
         self._registry.trim(_TRIMMED)
         self._digests.refresh(_TRIMMED)
         self.flush(now)
 
-    def _ask(self, now: int) -> None:
-        self._progress.ask(now)
-        self._commands.append(AskLast())
+    # -- its own
 
-    # -- putting
+    def _first(self) -> bool:
+        return min(self._ranks.members) == self._registry.origin.node
 
-    def _put(self, now: int) -> None:
-        own = self._saying.place
-        for place in self._writing.gets(now):
-            self._get(place)
-        for number, place, revision in self._writing.puts(now, only=None if self._saying.open else own):
-            value = self._value(place, now)
-            data = b"" if value is None else encode_entry(value)
-            if value is None:
-                self._writing.drop(place)
-            elif len(data) > MAX_VALUE:
-                self._writing.refused(number, now, full=False)
-            else:
-                if place == own:
-                    self._saying.began(now)
-                self._values[number] = value
-                self._commands.append(Put(number, key_of_place(place), data, revision))
-
-    def _get(self, place: Place) -> None:
-        key = key_of_place(place)
-        self._places[key] = place
-        self._commands.append(Get(key))
-
-    def _value(self, place: Place, now: int) -> Value | None:
-        if place == self._saying.place:
-            return self._saying.row
-        if len(place) == _DECISION:
-            row = None if self._operators is None else self._operators.row(*place[1:])
-            return row or self._decisions.get(place)
-        lease = self._registry.find(*place[1:])
-        orphan = self._taking.orphans.get(place)
-        if lease is None:
-            return None if orphan is None else instance_row(orphan, 0, with_dots=True)
-        record: Record = current(lease)
-        if orphan is not None:
-            record = merge(record, orphan)
-        return instance_row(record, max(0, now - lease.heard), with_dots=True)
-
-    def _mark(self, now: int) -> None:
-        """Find out up to which number all own changes are in the bucket, and tell it."""
-        if self._ending is not None or not self.synced or now < self._next_stored:
-            return
-        registry, stored = self._registry, self._saying.stored
-        node = registry.origin.node
-        first: Number = self._writing.first() or (registry.origin.epoch + 1, 0)
-        for origin, seq in registry.vector.items():
-            if origin.node == node and origin.epoch <= first[0]:
-                reached = seq if origin.epoch < first[0] else first[1] - 1
-                stored[origin.epoch] = max(reached, stored.get(origin.epoch, 0))
-        if stored.get(registry.origin.epoch, 0) > self._told:
-            self._next_stored = now + _STORED
-            self._tell_stored()
-
-    def _tell_stored(self) -> None:
-        origin = self._registry.origin
-        reached = self._saying.stored.get(origin.epoch, 0)
-        if self._reading and reached:
-            self._told = reached
-            self._commands.append(Tell(None, Stored(origin.node, origin.epoch, reached, self._writing.sequence)))
-
-    def _sweep(self, now: int) -> None:
-        said = self._saying.said
-        if said is None or not self.synced:
-            return
-        floor = {Origin(node, epoch): seq for node, epoch, seq in said.floor}
-        for place, revision in self._sweeping.due(floor, dict(said.base), now) if self._sweeping else ():
-            if revision:
-                self._commands.append(Purge(key_of_place(place), revision))
-            else:
-                self._get(place)
-
-    # -- reading
-
-    def _settle(self, now: int) -> None:
-        """Know as much as the bucket says as far as it was read without a hole."""
-        progress = self._progress
-        if progress.due(now):
-            self._ask(now)
-        if not progress.settled or progress.asked is not None:
-            return
-        if self._engine is not None:
-            self._read_at = max(self._read_at, now + self._engine)
-        risen = self._markers.reach(progress.position)
-        if self._ending is not None:
-            if not self._finish(self._ending, now):
-                return
-        elif risen or self._said_more:
-            self._rise()
-        if self._compared < progress.begun:
-            self._compared = progress.begun
-            for node in self.heard:
-                self.compared[node] = now
-                self.exchanged[node] = Exchanged(at=now, took=now - progress.begun, completed=True)
-
-    def _rise(self) -> None:
-        registry, self._said_more = self._registry, False
-        base, _, floor = self._saying.joined()
-        registry.drop_epochs(base)
-        self._markers.forget(registry.base)
-        registry.rise(Reach(self._markers.vector, base), floor)
-        for origin in self._markers.vector:
-            self._taking.risen(origin)
-
-    def _finish(self, ending: Ending, now: int) -> bool:
-        """Find out what the bucket lacks, some at a time; return whether that is done."""
-        base, unnamed, _ = self._saying.joined()
-        theirs = Reach(self._markers.vector, base, unnamed)
-        done = ending.go_on(self._registry, self._operators, self._taking.seen, theirs, self._saying.stored, now)
-        for lease in ending.died():
-            self._registry.restate(lease, now)
-            self.counters.restated += 1
-        for place, number in ending.lacking():
-            self._writing.changed(place, number)
-        if not done:
-            return False
-        self._rise()
-        self._registry.pardon(now)
-        self._writing.complete = self._writing.complete or ending.whole
-        self._taking.seen = None
-        self._ending = None
-        self._position = None
-        self.synced = True
-        self.counters.exchanges += 1
-        return True
-
-    # -- epochs
+    def _compared(self, begun: int, now: int) -> None:
+        """Note that everything that was in the bucket at a moment is known here by now."""
+        for node in self.heard:
+            self.compared[node] = now
+            self.exchanged[node] = Exchanged(at=now, took=now - begun, completed=True)
 
     def _forget_epochs(self, now: int) -> None:
         registry = self._registry
@@ -640,17 +356,6 @@ class EngineReplica:
         for node in [node for node in connected if node != _EVERYBODY]:
             if now - self.heard.get(node, -1) > _SILENT * self._timings.beat:
                 del connected[node]
-
-
-_DECISION = 5
-"""Names of the place of a decision."""
-
-
-def key_of_place(place: Place) -> str:
-    """Return the key of a place."""
-    if len(place) == _DECISION:
-        return operation_key(*place[1:])
-    return instance_key(*place[1:]) if len(place) > len(("m", "node")) else member_key(place[1])
 
 
 def _nothing(_: str) -> None:

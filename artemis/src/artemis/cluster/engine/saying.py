@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from artemis.cluster.engine.entries import MemberRow
-from artemis.cluster.engine.writing import Place
+from artemis.cluster.engine.places import Place, member_place
 from artemis.cluster.messages import MAX_ORIGINS, Part
 from artemis.registry import Origin, Registry
 
@@ -27,7 +27,7 @@ class Saying:
     """
 
     def __init__(self, registry: Registry, url: str, zone: str) -> None:
-        self.place: Place = ("m", registry.origin.node)
+        self.place: Place = member_place(registry.origin.node)
         self.stored: dict[int, int] = {}
         self.said: MemberRow | None = None
         self.left = False

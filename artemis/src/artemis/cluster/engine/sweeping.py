@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from artemis.cluster.engine.writing import Place
+from artemis.cluster.engine.places import Place
 from artemis.registry import Dot, Origin
 
 MOST = 100_000

@@ -1,7 +1,7 @@
 """Takes in the entries of the bucket, as what another node of the mesh would say in its answer (design 4.1 "Engine").
 
 What the bucket has is the truth at its number: a live entry is never one that was swept here, as a removal is put on
-top of what it removes. Not here: in which order entries come (`progress`), and when they are complete (`replica`).
+top of what it removes. Not here: in which order entries come (`progress`), and when they are complete (`reading`).
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 
 from artemis.cluster.engine.entries import BadEntry, MemberRow, Value, decode_entry
 from artemis.cluster.engine.operators import EngineOperators
+from artemis.cluster.engine.places import Place, place_of
 from artemis.cluster.engine.port import Entry
 from artemis.cluster.engine.sweeping import Sweeping
-from artemis.cluster.engine.writing import Place, Writing
+from artemis.cluster.engine.writing import Writing
 from artemis.cluster.messages import InstanceRow, OperationRow, latest_stamp
 from artemis.cluster.outbox import ReplicaCounters
 from artemis.cluster.reading import Bounds, Records, StrangeRow, is_of_no_time
@@ -32,9 +33,9 @@ _MOST_EARLY = 10_000
 class Taking:
     """What one node makes of entries. Owned by its replica.
 
-    `member` is given what nodes say of themselves, `met` the epoch of a life of this node that knew more than this one
-    and is no earlier. `orphans` are records that were swept here before they were put; `seen` collects the places of a
-    pass, None while nobody asks.
+    `member` is given what nodes say of themselves, its sequence number and the time, `met` the epoch of a life of this
+    node that knew more than this one and is no earlier. `orphans` are records that were swept here before they were
+    put; `seen` collects the places of a pass, None while nobody asks.
     """
 
     def __init__(
@@ -43,11 +44,12 @@ class Taking:
         operators: EngineOperators | None,
         writing: Writing,
         sweeping: Sweeping,
+        orphans: dict[Place, Record],
         counters: ReplicaCounters,
-        member: Callable[[MemberRow, int], None],
+        member: Callable[[MemberRow, int, int], None],
         met: Callable[[int], None],
     ) -> None:
-        self.orphans: dict[Place, Record] = {}
+        self._orphans = orphans
         self.seen: set[Place] | None = None
         self._registry = registry
         self._operators = operators
@@ -73,7 +75,7 @@ class Taking:
             return place  # it was brought before, or is an own one
         self._sweeping.forget(place)
         if isinstance(value, MemberRow):
-            self._member(value, entry.sequence)
+            self._member(value, entry.sequence, now)
         elif isinstance(value, InstanceRow):
             self._instance(place, value, entry, now)
         else:
@@ -111,7 +113,7 @@ class Taking:
                 writing.revisions[place] = entry.sequence
             return
         self._counters.dots_refused += bounds.refused - refused
-        orphan = self.orphans.get(place)
+        orphan = self._orphans.get(place)
         if orphan is not None:
             record = merge(record, orphan)
         record = without_forgotten(record, registry.base)
@@ -128,7 +130,7 @@ class Taking:
         lease = registry.find(row.service, row.instance)
         known = orphan if lease is None else lease.record
         if lease is not None and orphan is not None:
-            del self.orphans[place]
+            del self._orphans[place]
         if known is None:
             self._sweeping.add(place, entry.sequence, record.dots, 0, now)
             writing.forget(place)
@@ -212,20 +214,6 @@ class Taking:
         else:
             writing.revisions[place] = entry.sequence
             writing.changed(place)
-
-
-def place_of(value: Value, region: str) -> Place:
-    """Return the place that a value is of."""
-    if isinstance(value, InstanceRow):
-        return region, value.service, value.instance
-    if isinstance(value, OperationRow):
-        return operation_place(value)
-    return "m", value.node
-
-
-def operation_place(row: OperationRow) -> Place:
-    """Return the place of a decision."""
-    return "o", row.region.lower(), row.service.lower(), row.target.lower(), row.operation.lower()
 
 
 def says_all(entry: Record, known: Record, base: dict[str, int]) -> bool:

@@ -2,7 +2,7 @@
 
 A place is dirty while the node knows more of it than its entry says; what it knows then is what is put, so that many
 changes of one place need one put. A put counts only on the entry that the node has merged (`revisions`), else it is
-brought first. Not here: what is put (`replica`), and reading (`reading`).
+brought first. Not here: what is put (`putting`), and reading (`reading`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from itertools import islice
 
 import msgspec
 
-Place = tuple[str, ...]
-"""What an entry is of: region, service and instance; or a kind and names."""
+from artemis.cluster.engine.places import Place
 
 Number = tuple[int, int]
 """A change of this node: epoch and sequence number."""

@@ -1,0 +1,247 @@
+"""What a node puts into the bucket: its changes, what it says of itself, and what of the dead is to disappear.
+
+Whatever changes here marks a place as dirty; what is known of a place when its turn comes is what is put. Not here:
+which places are dirty and what became of their puts (`writing`), and what is read (`reading`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from artemis.cluster.engine.entries import MAX_VALUE, MemberRow, Value, encode_entry
+from artemis.cluster.engine.keys import instance_key, member_key, operation_key
+from artemis.cluster.engine.operators import EngineOperators
+from artemis.cluster.engine.places import Place, is_decision, is_member, operation_place
+from artemis.cluster.engine.port import Command, Get, Purge, Put, Stored, Tell
+from artemis.cluster.engine.saying import Saying
+from artemis.cluster.engine.sweeping import Sweeping
+from artemis.cluster.engine.writing import Number, Writing
+from artemis.cluster.messages import OperationRow, instance_row
+from artemis.registry import Change, Dot, Lease, Origin, Record, Registry
+from artemis.registry.records import merge
+from artemis.registry.store import current
+
+_STORED = 20
+"""Milliseconds between two markers at least."""
+
+
+class Putting:
+    """What one node puts. Owned by its replica, which gives it each change and each outcome; what is to be done for it
+    goes to `do`.
+
+    `rank` says which member in the order of a lease this node is, `first` whether it is the first of all. `orphans` are
+    records that were swept here before they were put. `now` is the moment of the last call.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        operators: EngineOperators | None,
+        saying: Saying,
+        *,
+        rank: Callable[[Lease], int],
+        first: Callable[[], bool],
+        do: Callable[[Command], None],
+        now: int,
+    ) -> None:
+        self.writing = Writing()
+        self.sweeping = Sweeping()
+        self.orphans: dict[Place, Record] = {}
+        self.now = now
+        self._registry = registry
+        self._operators = operators
+        self._saying = saying
+        self._rank, self._first, self._do = rank, first, do
+        self._next_stored = now
+        self._told = 0
+        self._values: dict[int, Value] = {}
+        self._decisions: dict[Place, OperationRow] = {}
+        # What the keys mean that are being brought.
+        self._places: dict[str, Place] = {}
+
+    # -- what happens here
+
+    def changed(self, change: Change) -> None:
+        """Note a change; others than this node's own are in the bucket."""
+        if change.origin is self._registry.origin:
+            self.writing.changed(change.record.key, (change.origin.epoch, change.seq))
+
+    def decided(self, seq: int, row: OperationRow) -> None:
+        """Note a decision that was made at this node, as its change `seq`."""
+        origin, place = self._registry.origin, operation_place(row)
+        self._decisions[place] = msgspec.structs.replace(row, dots=[(origin.node, origin.epoch, seq)])
+        self.writing.changed(place, (origin.epoch, seq))
+
+    def forgotten(self, row: OperationRow) -> None:
+        """Note that a decision was forgotten; one that is not in the bucket yet still goes there."""
+        place = operation_place(row)
+        if place in self.writing:
+            self._decisions[place] = row
+            return
+        revision = self.writing.forget(place)
+        if revision > 0:
+            dots = tuple(Dot(Origin(node, epoch), seq) for node, epoch, seq in row.dots)
+            self.sweeping.add(place, revision, dots, 0 if self._first() else 1, self.now)
+
+    def gone(self, lease: Lease) -> None:
+        """Note that the registry forgot a lease; what of it is not in the bucket yet still goes there."""
+        place = lease.record.key
+        if place in self.writing:
+            known = self.orphans.get(place)
+            self.orphans[place] = lease.record if known is None else merge(known, lease.record)
+            return
+        revision = self.writing.forget(place)
+        if revision > 0:
+            self.sweeping.add(place, revision, lease.record.dots, self._rank(lease), self.now)
+
+    # -- the bucket
+
+    def anew(self) -> None:
+        """Note that the bucket is another one, of which nothing is known."""
+        self.writing.anew()
+        self.sweeping.clear()
+        self._values.clear()
+        self._told = 0
+
+    def lost(self) -> None:
+        """Note that outcomes of puts are told no more."""
+        self.writing.lost()
+        self._values.clear()
+
+    def lives_later(self) -> None:
+        """Note that this node has begun another life."""
+        self._told = 0
+
+    def puts(self, row: MemberRow) -> bool:
+        """Tell whether this node itself is putting this about itself."""
+        return row in self._values.values()
+
+    def stored(self, number: int, sequence: int) -> None:
+        """A put was done."""
+        value = self._values.pop(number, None)
+        place = self.writing.stored(number, sequence)
+        if place is None:
+            return
+        if isinstance(value, MemberRow):
+            self._saying.said = value
+            return
+        if place in self.writing:
+            return
+        self._decisions.pop(place, None)
+        orphan = self.orphans.pop(place, None)
+        if orphan is not None and self._registry.find(*place[1:]) is None:
+            revision = self.writing.forget(place)
+            self.sweeping.add(place, revision, orphan.dots, 0, self.now)
+
+    def conflicted(self, number: int) -> None:
+        """A put was not done, as the entry is another one."""
+        self._values.pop(number, None)
+        self.writing.conflicted(number, self.now)
+
+    def refused(self, number: int, *, full: bool) -> None:
+        """A put was refused."""
+        self._values.pop(number, None)
+        self.writing.refused(number, self.now, full=full)
+
+    def unknown(self, number: int) -> None:
+        """Nobody knows what became of a put."""
+        self._values.pop(number, None)
+        self.writing.unknown(number, self.now)
+
+    def place_of(self, key: str) -> Place | None:
+        """Return what a key means whose entry was asked for, once."""
+        return self._places.pop(key, None)
+
+    def got(self, place: Place, revision: int) -> None:
+        """An entry that was asked for has come and is merged; 0 for none."""
+        self.sweeping.looked(place, revision)
+        if place in self.writing:
+            self.writing.got(place, revision)
+
+    # -- what is to be done
+
+    def put(self) -> None:
+        """Put what is dirty."""
+        if not self.writing:
+            return
+        now, own = self.now, self._saying.place
+        for place in self.writing.gets(now):
+            self._get(place)
+        for number, place, revision in self.writing.puts(now, only=None if self._saying.open else own):
+            value = self._value(place)
+            data = b"" if value is None else encode_entry(value)
+            if value is None:
+                self.writing.drop(place)
+            elif len(data) > MAX_VALUE:
+                self.writing.refused(number, now, full=False)
+            else:
+                if place == own:
+                    self._saying.began(now)
+                self._values[number] = value
+                self._do(Put(number, key_of_place(place), data, revision))
+
+    def mark(self) -> None:
+        """Find out up to which number all own changes are in the bucket, and tell it when it is more than before."""
+        if self.now < self._next_stored:
+            return
+        registry, stored = self._registry, self._saying.stored
+        node = registry.origin.node
+        first: Number = self.writing.first() or (registry.origin.epoch + 1, 0)
+        for origin, seq in registry.vector.items():
+            if origin.node == node and origin.epoch <= first[0]:
+                reached = seq if origin.epoch < first[0] else first[1] - 1
+                stored[origin.epoch] = max(reached, stored.get(origin.epoch, 0))
+        if stored.get(registry.origin.epoch, 0) > self._told:
+            self._next_stored = self.now + _STORED
+            self.tell_stored()
+
+    def tell_stored(self) -> None:
+        """Say up to which number all own changes are in the bucket."""
+        origin = self._registry.origin
+        reached = self._saying.stored.get(origin.epoch, 0)
+        if reached:
+            self._told = reached
+            self._do(Tell(None, Stored(origin.node, origin.epoch, reached, self.writing.sequence)))
+
+    def sweep(self) -> None:
+        """Let entries of the dead disappear that nobody needs any more."""
+        said = self._saying.said
+        if said is None or not self.sweeping:
+            return
+        floor = {Origin(node, epoch): seq for node, epoch, seq in said.floor}
+        for place, revision in self.sweeping.due(floor, dict(said.base), self.now):
+            if revision:
+                self._do(Purge(key_of_place(place), revision))
+            else:
+                self._get(place)
+
+    # -- inside
+
+    def _get(self, place: Place) -> None:
+        key = key_of_place(place)
+        self._places[key] = place
+        self._do(Get(key))
+
+    def _value(self, place: Place) -> Value | None:
+        if is_member(place):
+            return self._saying.row
+        if is_decision(place):
+            row = None if self._operators is None else self._operators.row(*place[1:])
+            return row or self._decisions.get(place)
+        lease = self._registry.find(*place[1:])
+        orphan = self.orphans.get(place)
+        if lease is None:
+            return None if orphan is None else instance_row(orphan, 0, with_dots=True)
+        record: Record = current(lease)
+        if orphan is not None:
+            record = merge(record, orphan)
+        return instance_row(record, max(0, self.now - lease.heard), with_dots=True)
+
+
+def key_of_place(place: Place) -> str:
+    """Return the key of a place."""
+    if is_decision(place):
+        return operation_key(*place[1:])
+    return member_key(place[1]) if is_member(place) else instance_key(*place[1:])
