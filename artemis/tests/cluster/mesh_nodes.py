@@ -14,7 +14,7 @@ from artemis.cluster.mesh.mesh import Mesh
 from artemis.cluster.mesh.pauses import MeshTimings
 from artemis.cluster.mesh.states import LinkState
 from artemis.cluster.mesh.wire import MESH_CODES, Refusal
-from artemis.cluster.messages import Changes, InstanceRow, Message
+from artemis.cluster.messages import SPOKEN, Changes, InstanceRow, Message, Versions
 from artemis.cluster.standing import Standing
 from msgtrans import Context, TcpServerConfig, TlsServerConfig, TransportServer
 
@@ -160,6 +160,7 @@ class Member:
         timings: MeshTimings = HASTY,
         url: str = "",
         tls: TlsServerConfig | None = None,
+        versions: Versions = SPOKEN,
     ) -> None:
         self.node = node
         self.epoch = epoch
@@ -183,6 +184,7 @@ class Member:
             log=structlog.get_logger(),
             listener=self.listener,
             timings=timings,
+            versions=versions,
         )
         self.mesh: Mesh
 

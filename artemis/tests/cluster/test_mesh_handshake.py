@@ -24,16 +24,21 @@ from artemis.cluster.mesh.wire import (
     decode_greeting,
     encode_greeting,
 )
-from artemis.cluster.messages import PROTOCOL
+from artemis.cluster.messages import PROTOCOL, Versions
 
 SECRET = b"a secret of some length"
 ONE = Party(cluster="c", region="r1", zone="z1", node="one", epoch=7, url="http://10.0.0.1:8080")
 TWO = Party(cluster="c", region="R1", zone="z2", node="two", epoch=9, url="http://10.0.0.2:8080")
 
 
-def terms(me: Party, secret: bytes = SECRET, *, loopback: bool = False, max_skew: int = 2_500) -> Terms:
+OURS = Versions(1, 1)
+
+
+def terms(
+    me: Party, secret: bytes = SECRET, *, loopback: bool = False, max_skew: int = 2_500, versions: Versions = OURS
+) -> Terms:
     """Terms of a node that meets others beyond loopback."""
-    return Terms(me=me, secret=secret, max_skew=max_skew, loopback=loopback)
+    return Terms(me=me, secret=secret, max_skew=max_skew, loopback=loopback, versions=versions)
 
 
 def sides(one: Terms | None = None, two: Terms | None = None, *, nonces: bytes = b"ab") -> tuple[Dialling, Accepting]:
@@ -317,10 +322,41 @@ def test_the_highest_common_version_is_taken():
 
 
 def test_no_common_version_is_refused():
-    """A newer node that forgot our version is refused, with both ranges."""
-    with pytest.raises(RefusedError, match="speaks versions 8 to 9 of the messages") as caught:
+    """A newer node that forgot our version is refused, with both ranges and which of the two is to be updated."""
+    with pytest.raises(RefusedError) as caught:
         Accepting(terms(TWO), b"n" * 32).greeted(future(oldest=8, newest=9), 0, 0)
     assert Code.VERSION == caught.value.refusal.code
+    assert (
+        "node one (http://10.0.0.1:8080) speaks versions 8 to 9 of the messages between nodes, "
+        "node two (http://10.0.0.2:8080) version 1; update node two (http://10.0.0.2:8080) to a release that speaks "
+        "version 8, or take node one (http://10.0.0.1:8080) back to one that speaks version 1; "
+        "nothing is lost meanwhile, what both know is merged then"
+    ) == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "agreed"),
+    [((1, 1), (1, 2), 1), ((1, 2), (1, 2), 2), ((1, 2), (2, 2), 2), ((2, 5), (1, 4), 4), ((3, 3), (3, 9), 3)],
+)
+def test_both_sides_agree_on_the_highest_version_that_both_speak(one, two, agreed):
+    """Whoever dials."""
+    for first, second in ((one, two), (two, one)):
+        dialling, accepting = sides(
+            terms(ONE, versions=Versions(*first)), terms(TWO, versions=Versions(*second)), nonces=b"cd"
+        )
+        assert [agreed, agreed] == [peer.protocol for peer in shake(dialling, accepting)]
+
+
+@pytest.mark.parametrize("newer_dials", [True, False])
+def test_of_no_common_version_both_sides_say_the_same(newer_dials):
+    """The side that was dialled sees it, and tells the other one; so does a dialler that is answered nevertheless."""
+    old, new = terms(ONE, versions=Versions(1, 1)), terms(TWO, versions=Versions(2, 2))
+    dialling, accepting = sides(new, old) if newer_dials else sides(old, new)
+    with pytest.raises(RefusedError, match=r"update node one \(http://10.0.0.1:8080\) to") as seen:
+        accepting.greeted(dialling.hello, 0, 50_000)
+    with pytest.raises(RefusedError) as told:
+        dialling.answered(encode_greeting(seen.value.refusal), 0, 50_000)
+    assert (Code.VERSION, str(seen.value)) == (told.value.refusal.code, str(told.value))
 
 
 def test_what_strangers_say_is_cut_and_quoted():

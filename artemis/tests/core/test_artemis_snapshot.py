@@ -288,7 +288,7 @@ def test_the_header_tells_the_node_of_a_damaged_snapshot_too():
 def test_a_newer_format_is_refused_by_its_number(monkeypatch: pytest.MonkeyPatch):
     """Whatever else a later version wrote, this one says what it can read."""
     monkeypatch.setattr("artemis.registry.snapshot.FORMAT", 99)
-    with pytest.raises(SnapshotError, match="format is 99, this version reads 2"):
+    with pytest.raises(SnapshotError, match="format is 99, that of a later release; this one reads 2"):
         read_snapshot(data_of(registry()), region="r1", node="n1", epoch=2)
 
 

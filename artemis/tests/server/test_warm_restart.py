@@ -10,9 +10,12 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from doors import get, instance
 
+from artemis.registry.restore import read_header
+from artemis.registry.snapshot import FORMAT, HEADER, MAGIC, framed
 from artemis.server.app import NodeServer
 from artemis.server.claim import ListenError
 from artemis.server.data_directory import DataDirectoryError, hold, read_regular
@@ -105,6 +108,22 @@ def test_a_damaged_snapshot_is_set_aside_and_the_one_before_is_used(tmp_path: Pa
     assert [LATEST] == [path.name.partition(".damaged-")[0] for path in tmp_path.glob("*.damaged-*")]
     assert "snapshot cannot be used" in node.output
     assert "is damaged" in node.output
+
+
+def test_a_snapshot_of_a_later_release_is_kept_under_a_name_that_says_so(tmp_path: Path):
+    """After a release was taken back: it is no damage, and the log names both formats."""
+    with running_node_sync(region="r1", data_dir=str(tmp_path), snapshot_interval=0) as node:
+        register(node, 5)
+        node.stop()
+        data = (tmp_path / LATEST).read_bytes()
+        later = msgspec.structs.replace(read_header(data), format=FORMAT + 1)
+        newer = MAGIC + framed(HEADER, msgspec.msgpack.encode(later))
+        (tmp_path / LATEST).write_bytes(newer)
+        node.restart()
+        assert f"its format is {FORMAT + 1}, that of a later release" in node.output
+    [kept] = tmp_path.glob(f"{LATEST}.newer-*")
+    assert newer == kept.read_bytes()
+    assert [] == list(tmp_path.glob("*.damaged-*"))
 
 
 def test_with_nothing_but_damage_a_node_starts_empty(tmp_path: Path):

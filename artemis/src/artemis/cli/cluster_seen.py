@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from artemis.cluster.messages import Versions
 from artemis.model.cluster_status import ClusterViewResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from artemis.model.cluster_members import ClusterMember
+
+VERSION = "version"
+"""Why a link is refused where the nodes speak no version of the messages in common."""
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +65,27 @@ def told_of(node: Seen, nodes: Sequence[Seen]) -> list[tuple[Seen, ClusterMember
         for member in viewer.view.members or ()
         if member.url in urls or (own_id is not None and member.node_id == own_id)
     ]
+
+
+def no_common_version(nodes: Sequence[Seen]) -> list[str]:
+    """Return sentences on nodes that cannot talk to each other for the versions of the messages that they speak."""
+    spoken: dict[tuple[int, int], list[str]] = {}
+    for node in nodes:
+        refusing = any(
+            member.refusal == VERSION and not member.connected
+            for other in (node, *(viewer for viewer, _ in told_of(node, nodes)))
+            for member in (() if other.view is None else other.view.members or ())
+        )
+        if node.view is not None and refusing:
+            spoken.setdefault((node.view.oldest_protocol, node.view.newest_protocol), []).append(node.url)
+    ordered = sorted(spoken.items(), key=lambda each: each[0][1])
+    if len(ordered) <= 1:
+        return []
+    those = ", ".join(
+        f"{worded(urls)} {'speak' if len(urls) > 1 else 'speaks'} {Versions(*versions)}" for versions, urls in ordered
+    )
+    what = f"Not all nodes understand each other: of the messages between nodes {those}"
+    return [f"{what}. Update {worded(ordered[0][1])}; what the sides accept meanwhile is merged then."]
 
 
 def told_once(opinions: Iterable[Opinion]) -> list[str]:

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from artemis.cli.cluster_seen import Opinion, is_twin, told_of, told_once, twins, worded
+from artemis.cli.cluster_seen import (
+    VERSION,
+    Opinion,
+    is_twin,
+    no_common_version,
+    told_of,
+    told_once,
+    twins,
+    worded,
+)
 from artemis.cli.output import counted
 from artemis.cli.overview import duration_text, preservation_text
 from artemis.cli.reach import trust_advice, untrusted
@@ -80,7 +89,12 @@ def link_rows(view: ClusterViewResponse) -> list[tuple[object, ...]]:
 def troubles(nodes: Sequence[Seen]) -> list[str]:
     """Return sentences on what is not well: first what explains much of the rest, as two nodes with one id and nodes
     that do not belong together, then nodes that are not up, and each on which views differ."""
-    found = [*_twins(nodes), *_different_clusters(nodes), *_different_secrets(nodes)]
+    found = [
+        *_twins(nodes),
+        *_different_clusters(nodes),
+        *_different_secrets(nodes),
+        *no_common_version(nodes),
+    ]
     opinions: list[Opinion] = []
     others: list[str] = []
     for node in nodes:
@@ -187,8 +201,8 @@ def _untrusted(node: Seen) -> bool:
 
 
 def _apart(viewer: Seen, node: Seen, member: ClusterMember) -> bool:
-    """Tell whether two nodes do not belong together, which `_different_clusters` and `_different_secrets` say."""
-    if member.refusal in _SECRETS:
+    """Tell whether two nodes do not belong together, for a reason that is said once for all of them."""
+    if member.refusal in _SECRETS or (member.refusal == VERSION and node.view is not None):
         return True
     return member.refusal in _NAMES and _cluster_of(viewer) != _cluster_of(node)
 

@@ -7,7 +7,8 @@ Not here: what a message means (`replica`), and how it travels (`mesh`).
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -19,6 +20,26 @@ PROTOCOL = 1
 
 OLDEST_PROTOCOL = 1
 """The oldest version that it speaks as well."""
+
+
+class Versions(NamedTuple):
+    """The versions of the messages that a node speaks, from the `oldest` to the `newest`."""
+
+    oldest: int
+    newest: int
+
+    def common(self, other: Versions) -> int | None:
+        """Return the highest version that both speak, None if there is none."""
+        highest = min(self.newest, other.newest)
+        return highest if highest >= max(self.oldest, other.oldest) else None
+
+    def __str__(self) -> str:
+        """Say which these are."""
+        return f"version {self.newest}" if self.oldest == self.newest else f"versions {self.oldest} to {self.newest}"
+
+
+SPOKEN = Versions(OLDEST_PROTOCOL, PROTOCOL)
+"""What this release speaks: the newest version, and that of the release before where they differ."""
 
 MAX_MESSAGE = 4 * 1024 * 1024
 """Bytes of one message at most, so that it fits into a packet."""
@@ -209,6 +230,14 @@ class Farewell(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="fare
 
 
 Message = Changes | Renewals | Unnamed | Digest | Repair | More | Farewell
+
+SINCE: Mapping[type[Message], int] = {}
+"""Since which version there is a message, for those that the oldest version lacks."""
+
+
+def spoken_in(version: int, message: Message) -> bool:
+    """Tell whether a peer with whom this version was agreed knows a message; it is sent no other."""
+    return SINCE.get(type(message), 0) <= version
 
 
 def latest_epoch(wall: int) -> int:

@@ -14,10 +14,10 @@ class ClusterMember(WireStruct, kw_only=True):
     yet), `suspected` (silent), `gone`, `left`; `flaps` counts its interruptions that are not forgotten. It was heard
     `last_contact_ms` ago. `clock_skew_ms` is by how much its wall clock is ahead.
     `connected` says whether this node can send to it, for `connected_for_ms`, `receiving` whether it can send to this
-    one; `error` is what went wrong last, `refusal` the code of it where one side refused the link. `queued` messages
-    wait to be sent, `dropped` were because it was slow. `lag` is how many of its changes have not come yet. In the last
-    exchange that this node began with it, `exchanged_ms` ago, `differing_buckets` of all differed, and `repaired`
-    records were news here.
+    one, and `protocol` is the version of the messages that both speak; `error` is what went wrong last, `refusal` the
+    code of it where one side refused the link. `queued` messages wait to be sent, `dropped` were because it was slow.
+    `lag` is how many of its changes have not come yet. In the last exchange that this node began with it,
+    `exchanged_ms` ago, `differing_buckets` of all differed, and `repaired` records were news here.
     """
 
     clock_skew_ms: Int64 | None = None
@@ -35,6 +35,7 @@ class ClusterMember(WireStruct, kw_only=True):
     last_contact_ms: Int64 | None = None
     node_id: str | None = None
     presence: str | None = None
+    protocol: Int64 | None = None
     queued: Int64 = 0
     receiving: bool = False
     refusal: str | None = None

@@ -19,7 +19,8 @@ class ClusterViewResponse(WireStruct, kw_only=True):
     while it is not computed. `exchanging_with` is the node that it compares itself with now, `held` how many changes
     wait for others before them. `alone` says without which nodes it serves and why, null when none is missing, of which
     there are `missing_nodes`; `unlisted` what is wrong with each source of its list of nodes. `buckets` is of how many
-    an exchange compares the sums. `counters` only grow. `java_peers` are nodes of the Java product, null for a node
+    an exchange compares the sums. `oldest_protocol` to `newest_protocol` are the versions of the messages between nodes
+    that it speaks. `counters` only grow. `java_peers` are nodes of the Java product, null for a node
     that never had any.
     """
 
@@ -42,7 +43,9 @@ class ClusterViewResponse(WireStruct, kw_only=True):
     legacy_leases: PreservationState | None = None
     members: list[ClusterMember] | None = None
     missing_nodes: Int64 = 0
+    newest_protocol: Int64 = 0
     node_id: str | None = None
+    oldest_protocol: Int64 = 0
     region_id: str | None = None
     response_status: ResponseStatus = UNSTATED
     serves_discovery: bool = False

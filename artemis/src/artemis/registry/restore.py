@@ -43,6 +43,10 @@ class SnapshotError(Exception):
     """A snapshot cannot be used; the text says why."""
 
 
+class NewerFormatError(SnapshotError):
+    """A snapshot was written by a later release: it is whole for all that is known, and to be kept for that one."""
+
+
 class Saved(msgspec.Struct, frozen=True, kw_only=True):
     """A snapshot as it was read: its header, all of its rows, and what operators have decided, in the pieces of
     whoever keeps that.
@@ -191,6 +195,10 @@ def _first(chunks: Iterator[tuple[bytes, bytes]]) -> Header:
 
 def _header(payload: bytes) -> Header:
     written = _decode(payload, _FORMAT).format
+    if written > max(READABLE):
+        raise NewerFormatError(
+            f"its format is {written}, that of a later release; this one reads {' and '.join(map(str, READABLE))}"
+        )
     if written not in READABLE:
         raise SnapshotError(f"its format is {written}, this version reads {' and '.join(map(str, READABLE))}")
     return _decode(payload, _HEADER)

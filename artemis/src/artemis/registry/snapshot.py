@@ -141,7 +141,7 @@ class Cut:
             yield MAGIC + _chunk(HEADER, self.header)
             if self._operations is not None:
                 for piece in self._operations.pieces():
-                    yield _framed(OPERATIONS, piece)
+                    yield framed(OPERATIONS, piece)
             for batch in self._batches():
                 rows += len(batch)
                 yield _chunk(ROWS, batch)
@@ -212,8 +212,9 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 def _chunk(kind: bytes, content: Header | list[Row] | Trailer) -> bytes:
-    return _framed(kind, _encode(content))
+    return framed(kind, _encode(content))
 
 
-def _framed(kind: bytes, payload: bytes) -> bytes:
+def framed(kind: bytes, payload: bytes) -> bytes:
+    """Return one chunk of a snapshot."""
     return FRAME.pack(len(payload), crc32(payload, crc32(kind)), kind) + payload

@@ -15,6 +15,7 @@ from artemis.cluster.exchange import Exchanged
 from artemis.cluster.inspection import Inspection
 from artemis.cluster.members import Members, MemberView
 from artemis.cluster.mesh.states import LinkState
+from artemis.cluster.messages import SPOKEN, Versions
 from artemis.cluster.replica import Replica
 
 MOST_TASKS = 16
@@ -58,7 +59,8 @@ class ClusterControl:
     """Made by the assembly of a node with others, given to `Node.control`; used from one event loop.
 
     `links` returns the state of all links, `counters` what happened on them, `refused` how many came to nothing, by who
-    dialled and why; `leave` lets the node leave the cluster for good, because of an operator.
+    dialled and why; `leave` lets the node leave the cluster for good, because of an operator. `versions` are those of
+    the messages between nodes that it speaks.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class ClusterControl:
         counters: Callable[[], Mapping[str, int]],
         refused: Callable[[], Mapping[tuple[str, str], int]],
         leave: Callable[[str], None],
+        versions: Versions = SPOKEN,
     ) -> None:
         self.name = name
         self.members = members
@@ -79,6 +82,7 @@ class ClusterControl:
         self.counters = counters
         self.refused = refused
         self.leave = leave
+        self.versions = versions
         self._tasks: dict[int, Task] = {}
         self._number = 0
 

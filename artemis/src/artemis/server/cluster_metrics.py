@@ -40,6 +40,7 @@ _PEER = {
     "clock_skew_seconds": "By how much the wall clock of a peer is ahead of this node's.",
     "silence_seconds": "How long nothing has been heard of a peer.",
     "queued_messages": "Messages that wait to be sent to a peer.",
+    "protocol": "Version of the messages that both speak, while there is a link with a peer.",
     "flaps": "Interruptions of a peer that are not forgotten; the more, the longer it must be steady to be believed.",
 }
 
@@ -97,6 +98,8 @@ def _numbers(neighbour: Neighbour, peer: PeerState | None) -> dict[str, float]:
         numbers["silence_seconds"] = view.silent / 1000
     if link is not None:
         numbers["queued_messages"] = link.queued
+        if link.protocol:
+            numbers["protocol"] = link.protocol
         if link.connected:
             numbers["rtt_seconds"] = link.rtt / 1000
     if peer is not None:

@@ -7,6 +7,7 @@ member. A node without peers has none of this.
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING
 
 from artemis.cluster.addresses import peer_url
@@ -16,6 +17,7 @@ from artemis.cluster.mesh.pauses import MeshTimings
 from artemis.cluster.operations import ReplicatedOperations
 from artemis.cluster.replica import Replica
 from artemis.cluster.timings import ClusterTimings
+from artemis.cluster.trial import spoken_versions
 from artemis.server.admin import readable_by_others
 from artemis.server.cluster_control import ClusterControl
 from artemis.server.cluster_files import check_authorities, read_secret
@@ -60,7 +62,7 @@ class Clustered:
         end: Callable[[str], None],
         log: FilteringBoundLogger,
     ) -> None:
-        identity = node.identity
+        identity, versions = node.identity, spoken_versions(os.environ)
         secret_file, ca_file = config.cluster_secret_file, config.cluster_ca_file
         secret = b"" if secret_file is None else read_secret(secret_file)
         if ca_file is not None:
@@ -100,6 +102,7 @@ class Clustered:
             listener=self.membership,
             # A link that is dead is dialled again before its node is given up.
             timings=MeshTimings(ping=config.beat, silence=config.given_up / 2),
+            versions=versions,
         )
         node.control = ClusterControl(
             config.cluster_name,
@@ -109,6 +112,7 @@ class Clustered:
             counters=lambda: {**self.mesh.counters, **self.mesh.reception.counters},
             refused=lambda: self.mesh.refused,
             leave=leave,
+            versions=versions,
         )
         node.registry.on_change(self._changed)
         node.pullouts.on_decision(self._decided)

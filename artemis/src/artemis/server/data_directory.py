@@ -75,9 +75,9 @@ def read_regular(path: Path) -> bytes:
         os.close(descriptor)
 
 
-def set_aside(path: Path) -> Path:
-    """Give a file or directory that cannot be used the name `*.damaged-TIME` and return that. Raises OSError."""
-    base = f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+def set_aside(path: Path, why: str = "damaged") -> Path:
+    """Give a file or directory that cannot be used the name `*.WHY-TIME` and return that. Raises OSError."""
+    base = f"{path.name}.{why}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
     aside, number = path.with_name(base), 1
     while os.path.lexists(aside):
         number += 1

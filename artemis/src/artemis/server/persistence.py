@@ -22,6 +22,7 @@ import msgspec
 
 from artemis.management import read_pieces
 from artemis.registry import Cut, Saved, SnapshotError, read_snapshot
+from artemis.registry.restore import NewerFormatError
 from artemis.server.beside import beside
 from artemis.server.data_directory import create, make_way, read_regular, set_aside
 from artemis.server.identity import Damage
@@ -93,6 +94,9 @@ class Persistence:
             except OSError as error:
                 self._set_aside(path, error.strerror or str(error))
                 continue
+            except NewerFormatError as error:
+                self._set_aside(path, str(error), "newer")
+                continue
             except SnapshotError as error:
                 self._set_aside(path, str(error))
                 continue
@@ -109,10 +113,10 @@ class Persistence:
             return saved
         return None
 
-    def _set_aside(self, path: Path, reason: str) -> None:
+    def _set_aside(self, path: Path, reason: str, why: str = "damaged") -> None:
         self.counters["set_aside"] += 1
         try:
-            aside = set_aside(path)
+            aside = set_aside(path, why)
         except OSError as error:
             fate = {"not_set_aside": error.strerror or str(error)}
         else:

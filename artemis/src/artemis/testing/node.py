@@ -123,10 +123,13 @@ class RunningNode:
             self._paused = False
             self.process.send_signal(signal.SIGCONT)
 
-    def restart(self) -> None:
-        """Start an ended node again on the port that it had, and wait until it is ready."""
+    def restart(self, environment: Mapping[str, str] | None = None) -> None:
+        """Start an ended node again on the port that it had, and wait until it is ready; with other variables of its
+        own from now on, if there are any."""
         if self.process.poll() is None:
             raise RuntimeError("the node is running; kill() or stop() it first")
+        if environment is not None:
+            self._environment = dict(environment)
         self._arguments[self._arguments.index("--port") + 1] = str(self.port)
         if "--plain-port" in self._arguments:
             self._arguments[self._arguments.index("--plain-port") + 1] = self.plain_url.rpartition(":")[2]

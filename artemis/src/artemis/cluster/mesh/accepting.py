@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from artemis.cluster.mesh.handshake import Party, Peer
-    from artemis.cluster.messages import Message
+    from artemis.cluster.messages import Message, Versions
     from artemis.cluster.standing import Standing
     from msgtrans import Context, Session
 
@@ -69,6 +69,11 @@ class Host(Protocol):
     @property
     def secret(self) -> bytes:
         """The cluster secret, empty without."""
+        ...
+
+    @property
+    def versions(self) -> Versions:
+        """The versions of the messages that this node speaks."""
         ...
 
     @property
@@ -241,6 +246,7 @@ class Reception:
             loopback=all(end is not None and host_on_loopback(str(end[0])) for end in ends),
             up=host.standing().status == UP,
             links=len(host.links),
+            versions=host.versions,
         )
         accepting = Accepting(terms, secrets.token_bytes(NONCE))
         answer = accepting.greeted(payload, host.now(), host.wall())

@@ -233,6 +233,7 @@ class Dialler:
             listed=self.listing,
             up=home.standing().status == UP,
             links=len(home.links),
+            versions=home.versions,
         )
         dialling = Dialling(terms, secrets.token_bytes(NONCE), home.now(), home.wall())
         answer = await client.request(dialling.hello, biz_type=HELLO)

@@ -18,7 +18,7 @@ import msgspec
 
 from artemis.cluster.addresses import BadAddress, peer_url
 from artemis.cluster.mesh.wire import BadGreeting, Code, Hello, Proof, Refusal, decode_greeting, encode_greeting
-from artemis.cluster.messages import OLDEST_PROTOCOL, PROTOCOL
+from artemis.cluster.messages import SPOKEN, Versions
 
 if TYPE_CHECKING:
     from artemis.cluster.mesh.wire import Greeting
@@ -83,7 +83,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
     `secret` is empty where there is none; then both ends of the connection must be on loopback. `max_skew`:
     milliseconds that wall clocks may be apart. `listed` says whether the other is in our list of peers, `up` whether
-    we serve, `links` how many members we can send to.
+    we serve, `links` how many members we can send to. `versions` of the messages are those that we speak.
     """
 
     me: Party
@@ -93,6 +93,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     listed: bool = False
     up: bool = True
     links: int = 0
+    versions: Versions = SPOKEN
 
 
 class RefusedError(Exception):
@@ -119,8 +120,8 @@ class _Side:
         self._terms = terms
         me = terms.me
         self._mine = Hello(
-            oldest=OLDEST_PROTOCOL,
-            newest=PROTOCOL,
+            oldest=terms.versions.oldest,
+            newest=terms.versions.newest,
             cluster=me.cluster,
             region=me.region,
             zone=me.zone,
@@ -153,12 +154,8 @@ class _Side:
                 f"{them} is of region {quoted(theirs.region)}, {us} of region {quoted(mine.region)}; "
                 "a cluster is of one region",
             )
-        if max(theirs.oldest, mine.oldest) > min(theirs.newest, mine.newest):
-            raise RefusedError(
-                Code.VERSION,
-                f"{them} speaks versions {theirs.oldest} to {theirs.newest} of the messages, {us} "
-                f"{mine.oldest} to {mine.newest}; update the older node first to a release that both sides know",
-            )
+        if _versions(theirs).common(self._terms.versions) is None:
+            raise RefusedError(Code.VERSION, self._of_no_common_version(theirs))
         if (theirs.node, theirs.epoch, theirs.url) == (mine.node, mine.epoch, mine.url):
             raise RefusedError(Code.MYSELF, f"{us} has met itself; leave its own address out of its --peers")
         if theirs.secured != mine.secured:
@@ -171,6 +168,18 @@ class _Side:
                 Code.INSECURE,
                 f"{them} and {us} meet beyond loopback without a secret; give all --cluster-secret-file",
             )
+
+    def _of_no_common_version(self, theirs: Hello) -> str:
+        mine, there, here = self._mine, _versions(theirs), self._terms.versions
+        them, us = named(theirs.node, theirs.url), named(mine.node, mine.url)
+        older, newer = (them, there), (us, here)
+        if here.newest < there.newest:
+            older, newer = newer, older
+        return (
+            f"{them} speaks {there} of the messages between nodes, {us} {here}; update {older[0]} to a release that "
+            f"speaks version {newer[1].oldest}, or take {newer[0]} back to one that speaks version {older[1].newest}; "
+            "nothing is lost meanwhile, what both know is merged then"
+        )
 
     def _prove(self, side: bytes, wall: int) -> bytes:
         return hmac.digest(self._terms.secret, side + wall.to_bytes(8) + self._transcript, hashlib.sha256)
@@ -206,10 +215,9 @@ class _Side:
             epoch=theirs.epoch,
             url=theirs.url,
         )
-        protocol = min(theirs.newest, self._mine.newest)
         return Peer(
             party=party,
-            protocol=protocol,
+            protocol=min(theirs.newest, self._mine.newest),
             skew=skew,
             rtt=rtt,
             listed=theirs.listed,
@@ -343,6 +351,10 @@ def quoted(text: str) -> str:
     """Return what a stranger said in a form that is safe in a log line, 120 characters of it at most."""
     cut = text if len(text) <= 120 else f"{text[:119]}…"
     return cut if cut.isprintable() else repr(cut)
+
+
+def _versions(hello: Hello) -> Versions:
+    return Versions(hello.oldest, hello.newest)
 
 
 def _read(payload: bytes) -> Greeting:

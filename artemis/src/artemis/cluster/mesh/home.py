@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from artemis.cluster.mesh.handshake import Party, Peer, Skew, TwinError
     from artemis.cluster.mesh.pauses import MeshTimings
     from artemis.cluster.mesh.wire import Pulse, Refusal
+    from artemis.cluster.messages import Versions
     from artemis.cluster.standing import Standing
 
 
@@ -30,6 +31,11 @@ class Home(Protocol):
     @property
     def ca_file(self) -> str | None:
         """Authorities of peers with https, None for those of the system."""
+        ...
+
+    @property
+    def versions(self) -> Versions:
+        """The versions of the messages that this node speaks."""
         ...
 
     @property

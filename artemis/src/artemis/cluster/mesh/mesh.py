@@ -21,7 +21,7 @@ from artemis.cluster.mesh.listener import MeshListener
 from artemis.cluster.mesh.pauses import MeshTimings
 from artemis.cluster.mesh.states import LinkState, link_state
 from artemis.cluster.mesh.wire import Code, Pulse, Refusal
-from artemis.cluster.messages import MAX_MESSAGE, Farewell, encode_message
+from artemis.cluster.messages import MAX_MESSAGE, SPOKEN, Farewell, encode_message, spoken_in
 from artemis.model.nodes import UP
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from artemis.cluster.mesh.accepting import Accepted
     from artemis.cluster.mesh.dialler import Dialler
     from artemis.cluster.mesh.handshake import Party, Peer, Skew, TwinError
-    from artemis.cluster.messages import Message
+    from artemis.cluster.messages import Message, Versions
     from artemis.cluster.replica import Replica
     from artemis.cluster.standing import Standing
 
@@ -51,6 +51,7 @@ class Mesh:
     `me` is who this node is, `secret` what its cluster shares (empty: none, and loopback only), `ca_file` the
     authorities that vouch for peers with https URLs. `max_skew` gives the milliseconds that wall clocks may be apart,
     `now` monotonic milliseconds, `wall` those of the wall clock, `standing` what this node says of itself.
+    `versions` are those of the messages that this node speaks; a peer is sent what the highest one that both speak has.
     `reception` is what the doors hand sessions to. `counters` only grow: `links`, `overflows` (a queue was dropped),
     `dropped` messages, `oversized`, `failures`.
     """
@@ -69,8 +70,10 @@ class Mesh:
         log: FilteringBoundLogger,
         listener: MeshListener | None = None,
         timings: MeshTimings | None = None,
+        versions: Versions = SPOKEN,
     ) -> None:
         self.me = me
+        self.versions = versions
         self.secret = secret
         self.ca_file = ca_file
         self.timings = timings or MeshTimings()
@@ -312,6 +315,8 @@ class Mesh:
             return
         for to in [node] if node is not None else list(links):
             link = links[to]
+            if link.peer is None or not spoken_in(link.peer.protocol, message):
+                continue
             dropped = link.queue.dropped
             if not link.send(data):
                 self.counters["overflows"] += 1

@@ -42,6 +42,7 @@ def _member(neighbour: Neighbour, peer: PeerState | None, now: int) -> ClusterMe
             connected_for_ms=link.connected_for,
             dropped=link.dropped,
             error=link.error or None,
+            protocol=link.protocol or None,
             queued=link.queued,
             receiving=link.receiving,
             refusal=link.refusal or None,

@@ -86,6 +86,8 @@ def view(node: Node, request: StatusRequest | None, now: int) -> ClusterViewResp
         held=state.held,
         in_cluster=True,
         members=members_of(control, state, now),
+        newest_protocol=control.versions.newest,
+        oldest_protocol=control.versions.oldest,
         unlisted={source: why for source, why in control.members.unlisted.items() if why},
     )
 
