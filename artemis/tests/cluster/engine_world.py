@@ -15,6 +15,7 @@ from artemis.cluster.engine.port import (
     Purge,
     Put,
     Read,
+    Scan,
     Tell,
     Told,
     decode_told,
@@ -243,6 +244,10 @@ class World:
             case AskLast():
                 if self.rnd is None or self.rnd.random() < 0.9:
                     replica.last(self.bucket.last, now)
+            case Scan(number):
+                for entry in self.bucket.entries():
+                    replica.scanned(number, entry, now)
+                replica.scan_over(number, self.bucket.last, now)
             case Tell(node, message):
                 self._tell(member, node, message)
 

@@ -135,3 +135,27 @@ async def test_what_was_accepted_without_the_engine_comes_later(server: NatsServ
         await until(lambda: {"at-a", "at-b"} == a.shows() == b.shows(), both)
         await until(lambda: a.replica.digest == b.replica.digest is not None, both)
         assert [0, 0] == [each.carrier.counters["failures"] for each in both]
+
+
+async def test_a_node_is_compared_with_the_engine(server: NatsServer) -> None:
+    """All that the bucket has is read beside what goes on, and reading it again changes nothing."""
+    async with two_nodes(server.url) as both:
+        a, b = both
+        await until(lambda: a.replica.synced and b.replica.synced, both)
+        empty = a.replica.inspect(now())
+        a.carrier.soon()
+        await until(lambda: empty.done, both)
+        assert ("", 0, 0) == (empty.failed, empty.rows, empty.count)
+        for number in range(300):
+            b.registry.register(instance(f"i{number}"), now())
+        await until(lambda: len(a.shows()) == 300, both)
+        inspection = a.replica.inspect(now())
+        a.carrier.soon()
+        await until(lambda: inspection.done, both)
+        assert ("", True, 300, 0) == (inspection.failed, inspection.complete, inspection.rows, inspection.count)
+        passes = a.replica.counters.exchanges
+        assert a.replica.reread(now())
+        a.carrier.soon()
+        await until(lambda: a.replica.counters.exchanges > passes, both)
+        await until(lambda: not a.replica.dirty and a.replica.digest == b.replica.digest is not None, both)
+        assert [0, 0] == [each.carrier.counters["failures"] for each in both]

@@ -112,6 +112,12 @@ class Inspection:
             if record is None or not _alike(record, row):
                 self._differs(row.service, row.instance, record, row, registry)
 
+    def skip(self, row: Row) -> None:
+        """Count a row that is not compared, as what is here is of a later moment."""
+        self.rows += 1
+        if isinstance(row, OperationRow):
+            self._operations.pop(_key(row), None)
+
     @property
     def enough(self) -> bool:
         """Whether as much was looked at as may be."""

@@ -120,6 +120,13 @@ class AskLast(msgspec.Struct, frozen=True, gc=False):
     """Say what the last sequence number is, as `last`; asked again when no answer comes."""
 
 
+class Scan(msgspec.Struct, frozen=True, gc=False):
+    """Bring every entry that there is once, beside what `Read` brings, as `scanned` with its `number`, and at the end
+    `scan_over`. A new one takes the place of the one before; nothing more comes of it after `lost`."""
+
+    number: int
+
+
 class Tell(msgspec.Struct, frozen=True, gc=False):
     """Say something to a node, to all others if it is None."""
 
@@ -127,7 +134,7 @@ class Tell(msgspec.Struct, frozen=True, gc=False):
     message: Told
 
 
-Command = Read | Put | Get | Purge | AskLast | Tell
+Command = Read | Put | Get | Purge | AskLast | Scan | Tell
 
 
 # -- calls
@@ -155,6 +162,13 @@ class Core(Protocol):
 
     def got(self, key: str, entry: Entry | None, now: int) -> None:
         """Answers `Get`, perhaps with an entry that is not the present one any more."""
+
+    def scanned(self, number: int, entry: Entry, now: int) -> None:
+        """The next entry of a `Scan`."""
+
+    def scan_over(self, number: int, last: int, now: int) -> None:
+        """All entries up to `last` that there are have been brought by a `Scan`, which was the last one when it
+        began."""
 
     def stored(self, number: int, sequence: int, now: int) -> None:
         """A put was done, as this sequence number."""

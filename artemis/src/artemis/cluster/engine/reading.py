@@ -80,6 +80,12 @@ class Reading:
         """Whether a pass is under way, after which it is known what the bucket lacks."""
         return self._ending is not None
 
+    @property
+    def theirs(self) -> Reach:
+        """What the bucket has had, as far as it was read."""
+        base, unnamed, _ = self._saying.joined()
+        return Reach(dict(self._markers.vector), base, unnamed)
+
     # -- the bucket
 
     def opened(self, opening: Opening, now: int) -> None:
@@ -112,6 +118,14 @@ class Reading:
         self.progress.begin(after, last, now)
         self._registry.pardon(now)
         self._do(Read(after))
+
+    def again(self, now: int) -> bool:
+        """Read all again, as if nothing of it had been read; False if there is no bucket."""
+        if self.open and not (self._ending is not None and self._ending.whole):
+            self._putting.writing.doubt(self._saying.place)
+            self._pass(0, self.progress.position, now, whole=True)
+            self.ask(now)
+        return self.open
 
     def _former(self) -> Position:
         if self._position is not None and not self.synced:
@@ -238,9 +252,8 @@ class Reading:
 
     def _finish(self, ending: Ending, now: int) -> bool:
         """Find out what the bucket lacks, some at a time; return whether that is done."""
-        base, unnamed, _ = self._saying.joined()
-        theirs = Reach(self._markers.vector, base, unnamed)
-        done = ending.go_on(self._registry, self._operators, self._taking.seen, theirs, self._saying.stored, now)
+        seen, stored = self._taking.seen, self._saying.stored
+        done = ending.go_on(self._registry, self._operators, seen, self.theirs, stored, now)
         for lease in ending.died():
             self._registry.restate(lease, now)
             self._counters.restated += 1

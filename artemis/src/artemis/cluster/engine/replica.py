@@ -18,6 +18,7 @@ import msgspec
 from artemis.cluster import exchange
 from artemis.cluster.digests import Digests
 from artemis.cluster.engine.entries import MemberRow
+from artemis.cluster.engine.inspecting import Inspecting
 from artemis.cluster.engine.operators import EngineOperators
 from artemis.cluster.engine.port import Command, Entry, Opening, Position, Stored, Tell, Told
 from artemis.cluster.engine.putting import Putting
@@ -26,6 +27,7 @@ from artemis.cluster.engine.saying import Saying
 from artemis.cluster.engine.writing import WriteCounters
 from artemis.cluster.epochs import Epochs, superfluous
 from artemis.cluster.exchange import Exchanged
+from artemis.cluster.inspection import Inspection
 from artemis.cluster.messages import Renewals, Unnamed
 from artemis.cluster.outbox import Outbox, ReplicaCounters
 from artemis.cluster.ranks import Ranks
@@ -115,6 +117,13 @@ class EngineReplica:
             compared=self._compared,
             now=now,
         )
+        self._inspecting = Inspecting(
+            registry,
+            operators,
+            self._putting.writing,
+            theirs=lambda: self._reading.theirs,
+            do=self._commands.append,
+        )
         self._next_beat = now
         self._next_ask = now
         registry.mark(self)
@@ -193,6 +202,21 @@ class EngineReplica:
         """Say in the bucket that this node leaves the cluster for good."""
         self._saying.left = True
 
+    def inspect(self, now: int) -> Inspection:
+        """Compare with all that the bucket has, and merge nothing; what is found is in the inspection.
+
+        There is one at a time: while it is not done, it is the one that is returned.
+        """
+        self.counters.inspections += 1
+        return self._inspecting.begin(self.trouble, now)
+
+    def reread(self, now: int) -> bool:
+        """Read all of the bucket again, merge it, and put what it lacks; False if there is no bucket now.
+
+        When it is over, `exchanged` says so of every node.
+        """
+        return self._reading.again(now)
+
     def changed(self, lease: Lease) -> None:
         """Note that a lease has another record (`Marks`)."""
         self._digests.changed(lease)
@@ -214,6 +238,7 @@ class EngineReplica:
         """There is no bucket to work with for now."""
         self._putting.now = now
         self.trouble = why or "it is not there"
+        self._inspecting.lost(now)
         self._reading.lost()
 
     def entry(self, entry: Entry, now: int) -> None:
@@ -240,6 +265,15 @@ class EngineReplica:
         if entry is not None:
             self._reading.got(entry, now)
         self._putting.got(place, 0 if entry is None else entry.sequence)
+
+    def scanned(self, number: int, entry: Entry, now: int) -> None:
+        """An entry to compare with."""
+        self._inspecting.scanned(number, entry, now)
+
+    def scan_over(self, number: int, last: int, now: int) -> None:
+        """There are no more entries to compare with."""
+        self._inspecting.over(number, last, now)
+        self._next_ask = now
 
     def stored(self, number: int, sequence: int, now: int) -> None:
         """A put was done."""
@@ -305,6 +339,7 @@ class EngineReplica:
         if self._reading.open:
             self._putting.writing.tick(now)
             self._reading.tick(now)
+            self._inspecting.tick(now)
             if now >= self._next_ask and self._reading.progress.asked is None:
                 self._next_ask = now + self._timings.exchange
                 self._reading.ask(now)
@@ -332,6 +367,7 @@ class EngineReplica:
 
     def _compared(self, begun: int, now: int) -> None:
         """Note that everything that was in the bucket at a moment is known here by now."""
+        self._inspecting.compared(begun)
         for node in self.heard:
             self.compared[node] = now
             self.exchanged[node] = Exchanged(at=now, took=now - begun, completed=True)

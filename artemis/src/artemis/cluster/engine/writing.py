@@ -280,6 +280,14 @@ class Writing:
         if self.full:
             self._fits()
 
+    def doubt(self, but: Place) -> None:
+        """Count on no entry but one any more until it is read again."""
+        known = self.revisions.get(but)
+        self.revisions.clear()
+        if known is not None:
+            self.revisions[but] = known
+        self.complete = False
+
     def tick(self, now: int) -> None:
         """Give up what does not come."""
         for place in list(self._getting):

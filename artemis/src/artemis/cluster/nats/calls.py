@@ -44,6 +44,14 @@ class Calls:
         """Pass on."""
         self._call("got", self._core.got, key, entry, now)
 
+    def scanned(self, number: int, entry: Entry, now: int) -> None:
+        """Pass on."""
+        self._call("scanned", self._core.scanned, number, entry, now)
+
+    def scan_over(self, number: int, last: int, now: int) -> None:
+        """Pass on."""
+        self._call("scan_over", self._core.scan_over, number, last, now)
+
     def stored(self, number: int, sequence: int, now: int) -> None:
         """Pass on."""
         self._call("stored", self._core.stored, number, sequence, now)

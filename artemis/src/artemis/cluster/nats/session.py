@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from artemis.cluster.engine.port import AskLast, Core, Get, Purge, Put, Read
+from artemis.cluster.engine.port import AskLast, Core, Get, Purge, Put, Read, Scan
 from artemis.cluster.nats.answers import Outcome, read_ack
 from artemis.cluster.nats.consumer import Consumer, ConsumerTimings
 from artemis.cluster.nats.ending import end
 from artemis.cluster.nats.names import is_key
 from artemis.cluster.nats.puts import Puts, PutTimings
+from artemis.cluster.nats.scanning import Scanning
 from artemis.cluster.nats.trouble import EngineState, TroubleError
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Session:
         self._subject = bucket.names.prefix
         self._consumer: Consumer | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._scan: Scanning | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._errands: deque[Purge | Get | AskLast] = deque()
         self._errand = asyncio.Event()
@@ -92,6 +94,8 @@ class Session:
         """End everything that is under way."""
         if self._consumer is not None:
             self._consumer.close()
+        if self._scan is not None:
+            self._scan.close()
         tasks = [*self._tasks] if self._reading is None else [*self._tasks, self._reading]
         await end(tasks)
 
@@ -100,12 +104,14 @@ class Session:
         """Return how many puts have no answer yet."""
         return self._puts.under_way + self._puts.waiting
 
-    def carry(self, command: Read | Put | Get | Purge | AskLast) -> None:
+    def carry(self, command: Read | Put | Get | Purge | AskLast | Scan) -> None:
         """Carry out a command; puts with the next `pump`."""
         if isinstance(command, Put):
             self._put(command)
         elif isinstance(command, Read):
             self._read(command.after)
+        elif isinstance(command, Scan):
+            self._begin_scan(command.number)
         elif len(self._errands) < WAITING:
             self._errands.append(command)
             self._errand.set()
@@ -131,6 +137,8 @@ class Session:
             self._send(put)
         if self._consumer is not None:
             self._consumer.tick()
+        if self._scan is not None:
+            self._scan.tick()
         if now >= self._next_check and not self._checking:
             self._checking = True
             self._begin(self._check())
@@ -208,9 +216,26 @@ class Session:
         )
         self._reading = asyncio.get_running_loop().create_task(self._guarded(self._consumer.run(after)))
 
+    def _begin_scan(self, number: int) -> None:
+        if self._scan is not None:
+            self._scan.close()
+        self._scan = Scanning(
+            self._connection,
+            self._bucket,
+            self._core,
+            number,
+            now=self._now,
+            turn=self._turn,
+            timings=self._timings.consumer,
+            counters=self._counters,
+        )
+        self._begin(self._scan.run())
+
     def _slow(self, subscription: Subscription) -> None:
         if self._consumer is not None:
             self._consumer.slow(subscription)
+        if self._scan is not None:
+            self._scan.slow(subscription)
 
     # -- errands: single questions, one after the other
 
