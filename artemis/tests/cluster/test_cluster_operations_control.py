@@ -7,6 +7,7 @@ from artemis.cluster.addresses import peer_url
 from artemis.cluster.members import Announced, Members, MemberTimings
 from artemis.cluster.mesh.states import LinkState
 from artemis.server.cluster_control import MOST_TASKS, ClusterControl, Task, UnknownPeer
+from artemis.server.comparing import PeerComparing
 
 
 class Desk:
@@ -22,6 +23,8 @@ class Desk:
             "artemis",
             self.members,
             self.world["a"].replica,
+            PeerComparing(self.members, self.world["a"].replica, lambda: self.links),
+            state=self.world["a"].replica.state,
             links=lambda: self.links,
             counters=dict,
             refused=dict,

@@ -6,10 +6,12 @@ import structlog
 from structlog.testing import LogCapture
 
 from artemis.cluster.addresses import PeerUrl, peer_url
+from artemis.cluster.joining import Joining
 from artemis.cluster.mesh.handshake import Party, Peer, Skew
 from artemis.cluster.mesh.wire import Code, Refusal
 from artemis.cluster.replica import Replica
 from artemis.cluster.standing import Standing, Switch
+from artemis.cluster.starting import CopyingStart
 from artemis.cluster.timings import ClusterTimings
 from artemis.model import Instance, RegistryRequest
 from artemis.server.config import ServeConfig
@@ -46,10 +48,13 @@ class World:
             NodeIdentity(node_id="n", epoch=WALL, region="r1", zone="z1", url="http://10.0.0.1:1"), now=0, wall=WALL
         )
         self.replica = Replica(self.node.registry, None, ClusterTimings(), now=0, wall=WALL)
+        config = ServeConfig.model_construct(**options)
+        self.start = CopyingStart(Joining("z1", round(config.join_timeout * 1000), 0), self.replica)
         self.membership = Membership(
-            ServeConfig.model_construct(**options),
+            config,
             self.node,
             self.replica,
+            self.start,
             listing=["file peers"],
             now=lambda: self.now,
             wall=lambda: self.wall,

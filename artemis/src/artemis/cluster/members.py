@@ -62,11 +62,12 @@ class Members:
     """The other nodes of the cluster. Owned by the assembly, used from one event loop.
 
     Tell it of what happens on links, call `tick` several times a second. `generation` grows whenever what `ids` or the
-    views say may have changed, apart from times.
+    views say may have changed, apart from times. It knows `most` others.
     """
 
-    def __init__(self, me: Announced, timings: MemberTimings) -> None:
+    def __init__(self, me: Announced, timings: MemberTimings, most: int = MAX_MEMBERS) -> None:
         self.me = me
+        self._most = most
         self.clocks = Clocks(timings.skew)
         self.generation = 0
         self._timings = timings
@@ -129,8 +130,8 @@ class Members:
         """
         member = self._members.get(announced.node)
         if member is None:
-            if len(self._members) >= MAX_MEMBERS and not self._make_room():
-                return f"a node knows {MAX_MEMBERS} others at most, and has met as many"
+            if len(self._members) >= self._most and not self._make_room():
+                return f"a node knows {self._most} others at most, and has met as many"
             member = self._members[announced.node] = Member(announced, self._timings.patience, now)
         elif announced.epoch != member.announced.epoch:
             # Also an earlier one: of two that are there at once the mesh keeps the later, so that one is gone. The node
@@ -208,6 +209,10 @@ class Members:
         for member in self._members.values():
             member.suspicion.resume(now, pause)
         self.generation += 1
+
+    def hold(self, now: int, wall: int) -> None:
+        """Let time pass in which nobody can be heard, for a reason that is not theirs: nobody is judged for it."""
+        self._wall = wall - now
 
     def tick(self, now: int, wall: int) -> list[str]:
         """Let time pass: suspect who is silent, forget announced members that were silent for too long.

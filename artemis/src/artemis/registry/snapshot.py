@@ -43,7 +43,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     the cluster that the node was in, empty for none.
 
     `wall` is when it began, in milliseconds of the wall clock; `final` says that nothing happened after it. `clock` is
-    the highest stamp, `version` that of the catalog.
+    the highest stamp, `version` that of the catalog. `bucket` is how far the bucket of an engine was read by then:
+    which one, up to which of its numbers, put at which millisecond of its clock; None for a node without.
     """
 
     format: int
@@ -60,6 +61,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     unnamed: list[tuple[str, int]] = []
     ahead: list[Part] = []
     cluster: str = ""
+    bucket: tuple[str, int, int] | None = None
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -110,6 +112,7 @@ class Cut:
         operations: Pieces | None = None,
         final: bool = False,
         cluster: str = "",
+        bucket: tuple[str, int, int] | None = None,
     ) -> None:
         self._registry = registry
         self._operations = operations
@@ -131,6 +134,7 @@ class Cut:
             unnamed=list(registry.unnamed.items()),
             ahead=_parts(registry.ahead),
             cluster=cluster,
+            bucket=bucket,
         )
         registry.watch(self._note)
 

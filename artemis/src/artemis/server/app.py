@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from artemis.registry.restore import Saved
-    from artemis.server.clustered import Clustered
+    from artemis.server.clustering import Clustering
     from artemis.server.mixed import Mixed
 
 #: Seconds that a shutdown waits for answers under way.
@@ -76,8 +76,8 @@ class NodeServer:
         self.doors: Doors
         #: The snapshots of a node with a data directory.
         self.persistence: Persistence | None = None
-        #: Replica and links of a node with peers.
-        self.cluster: Clustered | None = None
+        #: What a node with others has beside it.
+        self.cluster: Clustering | None = None
         #: The Java side of a node that has Java peers, or had.
         self.mixed: Mixed | None = None
         #: What a node with a certificate serves with.
@@ -182,7 +182,7 @@ class NodeServer:
         recognise(self, self._config)
         # All that stands around the node; nothing of it answers or asks anybody yet.
         self.doors = self._make_doors(guard, claim)
-        self._join()
+        self._join(saved)
         if self._config.java_peers:
             self._mix(self._config, first=True)
         self.node.about = describe(
@@ -313,16 +313,25 @@ class NodeServer:
             secured=secured,
         )
 
-    def _join(self) -> None:
-        """Make what a node with peers has beside the others."""
+    def _join(self, saved: Saved | None) -> None:
+        """Make what a node with others has beside it; `saved` is what it knew before."""
         if not self._config.clustered:
             return
-        from artemis.server.clustered import Clustered
+        from artemis.cluster.engine.port import Position
+        from artemis.server.clustering import clustering
 
-        self.cluster = Clustered(
-            self._config, self.node, now=now_ms, wall=wall_ms, leave=self._leave, end=self._fail, log=self._log
+        bucket = None if saved is None else saved.header.bucket
+        self.cluster = clustering(
+            self._config,
+            self.node,
+            position=None if bucket is None else Position(*bucket),
+            now=now_ms,
+            wall=wall_ms,
+            leave=self._leave,
+            end=self._fail,
+            log=self._log,
         )
-        self.doors.receive(self.cluster.mesh.reception)
+        self.cluster.enter(self.doors)
 
     def _mix(self, config: ServeConfig, *, first: bool) -> Mixed:
         """Make what a node with Java peers has beside it; at its `first` start it copies from them."""
@@ -332,7 +341,7 @@ class NodeServer:
         self.mixed = Mixed(
             config,
             self.node,
-            copied_from=lambda: "" if cluster is None else cluster.membership.joining.source,
+            copied_from=lambda: "" if cluster is None else cluster.copied_from,
             copy=first,
             now=now_ms,
             log=self._log,
@@ -360,7 +369,9 @@ class NodeServer:
     async def _cut(self, final: bool) -> Cut:
         """Everything the node knows. Pull-outs of servers are ended first, or some subscribers would never be told."""
         await in_turns(self._end_pullouts())
-        return self.node.cut(now_ms(), wall_ms(), final=final, cluster=self._cluster_name)
+        position = None if self.cluster is None else self.cluster.position
+        bucket = None if position is None else (position.identity, position.sequence, position.at)
+        return self.node.cut(now_ms(), wall_ms(), final=final, cluster=self._cluster_name, bucket=bucket)
 
     def _end_pullouts(self) -> Generator[None, None, None]:
         while self.node.pullouts.settle():

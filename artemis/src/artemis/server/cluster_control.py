@@ -6,24 +6,24 @@ and what is decided without operators (`membership`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
-from artemis.cluster.addresses import BadAddress, peer_url
+from artemis.cluster.engine.standing import EngineStanding
 from artemis.cluster.exchange import Exchanged
 from artemis.cluster.inspection import Inspection
 from artemis.cluster.members import Members, MemberView
 from artemis.cluster.mesh.states import LinkState
 from artemis.cluster.messages import SPOKEN, Versions
-from artemis.cluster.replica import Replica
+from artemis.cluster.replica import ReplicaState
+from artemis.cluster.replicating import Replicating
+from artemis.server.comparing import Comparing, UnknownPeer
+
+__all__ = ["MOST_TASKS", "ClusterControl", "Neighbour", "Task", "UnknownPeer"]
 
 MOST_TASKS = 16
 """Comparisons and repairs that are remembered."""
-
-
-class UnknownPeer(LookupError):  # noqa: N818 - what happened, in the words of the answer
-    """There is no such peer; the text says which there are."""
 
 
 class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,22 +58,26 @@ class Task:
 class ClusterControl:
     """Made by the assembly of a node with others, given to `Node.control`; used from one event loop.
 
-    `links` returns the state of all links, `counters` what happened on them, `refused` how many came to nothing, by who
-    dialled and why; `leave` lets the node leave the cluster for good, because of an operator. `versions` are those of
-    the messages between nodes that it speaks.
+    `state` returns the numbers of the replica, `links` the state of all links, `counters` what happened on them,
+    `refused` how many came to nothing, by who dialled and why; `leave` lets the node leave the cluster for good,
+    because of an operator. `engine` tells how the node stands with its engine, None in a mesh. `versions` are those
+    of the messages between nodes that it speaks.
     """
 
     def __init__(
         self,
         name: str,
         members: Members,
-        replica: Replica,
+        replica: Replicating,
+        comparing: Comparing,
         *,
+        state: Callable[[], ReplicaState],
         links: Callable[[], list[LinkState]],
         counters: Callable[[], Mapping[str, int]],
         refused: Callable[[], Mapping[tuple[str, str], int]],
         leave: Callable[[str], None],
         versions: Versions = SPOKEN,
+        engine: Callable[[], EngineStanding] | None = None,
     ) -> None:
         self.name = name
         self.members = members
@@ -83,6 +87,9 @@ class ClusterControl:
         self.refused = refused
         self.leave = leave
         self.versions = versions
+        self.state = state
+        self.engine = engine
+        self._comparing = comparing
         self._tasks: dict[int, Task] = {}
         self._number = 0
 
@@ -100,14 +107,14 @@ class ClusterControl:
         """Begin to look at how peers differ. Raises UnknownPeer."""
         task = self._begin(peer, now)
         for node in task.peers:
-            task.inspections[node] = self.replica.inspect(node, now)
+            task.inspections[node] = self._comparing.inspect(node, now)
         return task
 
     def repair(self, peer: str | None, now: int) -> Task:
         """Begin exchanges with peers. Raises UnknownPeer."""
         task = self._begin(peer, now)
         for node in task.peers:
-            self.replica.want(node)
+            self._comparing.repair(node, now)
         return task
 
     def task(self, number: int, now: int) -> Task | None:
@@ -118,57 +125,27 @@ class ClusterControl:
         return task
 
     def url_of(self, node: str, now: int) -> str:
-        """Return the URL of a member, empty if it is none any more."""
-        return next((str(view.url) for view in self.members.views(now) if view.node == node), "")
+        """Return the URL of whom a task is with, empty if it is there no more."""
+        return self._comparing.url_of(node, now)
 
     def _begin(self, peer: str | None, now: int) -> Task:
-        peers = self._find(peer, now)
+        peers = self._comparing.find(peer, now)
         self._number += 1
         task = self._tasks[self._number] = Task(self._number, now, peers)
         while len(self._tasks) > MOST_TASKS:
             del self._tasks[next(iter(self._tasks))]
         return task
 
-    def _find(self, peer: str | None, now: int) -> list[str]:
-        """Return the ids of the peers that are meant."""
-        views = [view for view in self.members.views(now) if view.node]
-        if peer is None:
-            linked = [view.node for view in views if view.node in self._linked()]
-            if not linked:
-                raise UnknownPeer("there is no link to any other node now; see the status of the cluster")
-            return linked
-        for view in views:
-            if peer.strip() == view.node:
-                return [view.node]
-        for view in views:
-            if _same_place(peer, view):
-                return [view.node]
-        known = ", ".join(f"{view.url} ({view.node})" for view in views) or "there are none"
-        raise UnknownPeer(f"no node that was met is {peer.strip()!r:.200}; known are: {known}")
-
     def _look_after(self, task: Task, now: int) -> None:
-        """See which exchanges of a repair are over."""
-        linked = self._linked()
-        for node in task.peers:
-            if task.over(node):
+        """See which parts of a repair are over."""
+        for peer in task.peers:
+            if task.over(peer):
                 continue
-            exchanged = self.replica.exchanged.get(node)
-            if exchanged is not None and exchanged.at - exchanged.took >= task.begun:
-                if exchanged.completed:
-                    task.exchanged[node] = exchanged
-                else:
-                    task.failed[node] = "the exchange broke off; the next one goes on with the rest"
-            elif node not in linked:
-                task.failed[node] = "there is no link to it"
-            elif now - task.begun > _PATIENCE:
-                task.failed[node] = f"no exchange with it could begin within {_PATIENCE // 1000} s"
-
-    def _linked(self) -> Iterable[str]:
-        return {link.node for link in self.links() if link.connected}
-
-
-_PATIENCE = 60_000
-"""Milliseconds that a repair waits for its turn, and for the exchange itself."""
+            outcome = self._comparing.repaired(peer, task.begun, now)
+            if isinstance(outcome, str):
+                task.failed[peer] = outcome
+            elif outcome is not None:
+                task.exchanged[peer] = outcome
 
 
 def _both(dialled: LinkState | None, met: LinkState | None) -> LinkState | None:
@@ -176,10 +153,3 @@ def _both(dialled: LinkState | None, met: LinkState | None) -> LinkState | None:
     if dialled is None or met is None:
         return met or dialled
     return msgspec.structs.replace(dialled, node=met.node, receiving=met.receiving, heard_ago=met.heard_ago)
-
-
-def _same_place(text: str, view: MemberView) -> bool:
-    try:
-        return peer_url(text if "://" in text else f"http://{text}").place == view.url.place
-    except BadAddress:
-        return False

@@ -48,7 +48,7 @@ _PEER = {
 def cluster_metrics(control: ClusterControl, now: int) -> Iterator[Metric]:
     """Yield all families; `now` is monotonic milliseconds."""
     neighbours = control.neighbours(now)
-    state = control.replica.state()
+    state = control.state()
     words = Counter(neighbour.view.status for neighbour in neighbours)
     members = GaugeMetricFamily(
         "artemis_cluster_members", "Other nodes by what clients are told of them.", labels=["status"]

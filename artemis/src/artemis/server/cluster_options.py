@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from artemis.cluster.addresses import BadAddress, PeerUrl, host_on_loopback, peer_place, peer_url
+from artemis.cluster.nats.servers import Servers, parse_servers
 from artemis.server.option_words import separated
 
 MAX_PEERS = 64
@@ -35,6 +37,10 @@ Name = Annotated[
 ]
 
 _DNS_NAME = re.compile(r"(?=.{1,253}(?::\d{1,5})?$)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?(?::\d{1,5})?")
+
+
+_LOGINS = ("cluster_credentials_file", "cluster_password_file", "cluster_token_file")
+"""Options that say who a node is to an engine; one of them at most."""
 
 
 class ClusterOptions(BaseSettings):
@@ -66,6 +72,32 @@ class ClusterOptions(BaseSettings):
         None, description="File with the URL of a node on each line; read again when it changes."
     )
     peers_refresh: float = Field(10.0, ge=0.1, le=3_600, description="Seconds between two look-ups of --peers-dns.")
+    cluster: str | None = Field(
+        None,
+        description="Servers of NATS with JetStream, nats://HOST:PORT,HOST:PORT or tls://..., that hold what the nodes "
+        "of the cluster know, in place of peers.",
+    )
+    cluster_credentials_file: Path | None = Field(
+        None, description="File that says who the nodes are to NATS, as nsc writes it: a JWT and a seed."
+    )
+    cluster_password_file: Path | None = Field(
+        None, description="The same by a user in its first line and a password in its second."
+    )
+    cluster_token_file: Path | None = Field(None, description="The same by a token in its first line.")
+    cluster_replicas: int | None = Field(
+        None,
+        ge=1,
+        le=5,
+        description="Servers of NATS that each keep what the cluster knows, once it is set up there; default: 3, or 1 "
+        "where a server stands alone.",
+    )
+    cluster_max_entries: int = Field(
+        4_000_000,
+        ge=1_000,
+        le=100_000_000,
+        description="Entries that NATS holds for the cluster at most, removed instances that are remembered included, "
+        "once it is set up there; further ones wait at their nodes.",
+    )
     java_peers: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="URLs of nodes of the Java product to replicate with, as those have them in their list.",
@@ -81,7 +113,9 @@ class ClusterOptions(BaseSettings):
         "can be dialled, with no peers of its own.",
     )
     cluster_ca_file: Path | None = Field(
-        None, description="Certificates that vouch for nodes with https URLs; default: those of the system."
+        None,
+        description="Certificates that vouch for nodes with https URLs, and for tls:// servers; default: those of the "
+        "system.",
     )
     join_timeout: float = Field(
         5.0,
@@ -122,8 +156,13 @@ class ClusterOptions(BaseSettings):
 
         A secret alone makes it one: the first node, which the others dial.
         """
-        named = (self.peers_dns, self.peers_file, self.cluster_secret_file)
+        named = (self.cluster, self.peers_dns, self.peers_file, self.cluster_secret_file)
         return bool(self.peers) or any(each is not None for each in named)
+
+    @property
+    def engine_servers(self) -> Servers | None:
+        """Where the engine is, None for a node without."""
+        return None if self.cluster is None else parse_servers(self.cluster)
 
     @property
     def peer_urls(self) -> tuple[PeerUrl, ...]:
@@ -146,6 +185,8 @@ class ClusterOptions(BaseSettings):
 
     def check_cluster(self) -> None:
         """Check that this node can be in this cluster (design 6). Raises ValueError, whose text names an option."""
+        if self.cluster is None:
+            self._check_without_engine()
         if not self.clustered:
             return
         if self.self_url is not None:
@@ -154,6 +195,9 @@ class ClusterOptions(BaseSettings):
             except BadAddress as error:
                 raise ValueError(f"self-url: {error}") from error
         alone = host_on_loopback(self.own_host)
+        if self.cluster is not None:
+            self._check_engine()
+            return
         far = [url for url in self.peer_urls if not url.on_loopback]
         if alone and far:
             raise ValueError(
@@ -167,6 +211,48 @@ class ClusterOptions(BaseSettings):
                 "cluster-secret-file: nodes beyond loopback trust each other by a secret; give all of them the same "
                 f"file, made for example with: openssl rand -hex 32{other}"
             )
+
+    def _check_engine(self) -> None:
+        """Check that a node can be one around an engine."""
+        others = {
+            "peers": bool(self.peers),
+            "peers-dns": self.peers_dns is not None,
+            "peers-file": self.peers_file is not None,
+        }
+        for name, given in others.items():
+            if given:
+                raise ValueError(
+                    f"{name}: a cluster is held together by its peers or by --cluster, not both; leave one of them out"
+                )
+        if self.cluster_secret_file is not None:
+            raise ValueError(
+                "cluster-secret-file: peers use it; with --cluster it is NATS that knows who its users are: leave it "
+                "out, and give --cluster-credentials-file, --cluster-password-file or --cluster-token-file"
+            )
+        logins = [name for name in _LOGINS if getattr(self, name) is not None]
+        if len(logins) > 1:
+            raise ValueError(f"{_word(logins[1])}: give one file that says who this node is to NATS, not several")
+        if find_spec("nats") is None:
+            raise ValueError("cluster: the client of NATS is missing; pip install 'artemis-registry[nats]'")
+        servers = parse_servers(self.cluster or "").addresses
+        if host_on_loopback(self.own_host) and not all(host_on_loopback(host) for host, _ in servers):
+            raise ValueError(
+                f"self-url: this node would tell the others to reach it at {self.own_host}, which is each machine "
+                "itself; give --self-url http://ADDRESS:PORT, and listen there with --host"
+            )
+
+    def _check_without_engine(self) -> None:
+        """Refuse options that nothing would read."""
+        for name in (*_LOGINS, "cluster_replicas", "cluster_max_entries"):
+            if name in self.model_fields_set and getattr(self, name) is not None:
+                raise ValueError(f"{_word(name)}: is of use only with --cluster nats://HOST:PORT")
+
+    @field_validator("cluster")
+    @classmethod
+    def _check_cluster(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_servers(value)
+        return value
 
     @field_validator("peers", "java_peers", mode="before")
     @classmethod
@@ -225,3 +311,7 @@ def site_local_address() -> str:
     candidates = [address for address in addresses if not address.is_loopback]
     private = [address for address in candidates if address.is_private]
     return str((private or candidates or [ipaddress.ip_address("127.0.0.1")])[0])
+
+
+def _word(name: str) -> str:
+    return name.replace("_", "-")

@@ -1,7 +1,7 @@
-"""A node among others: its replica and its links, tied to the node, to its doors and to time.
+"""A node in a mesh: its replica and its links, tied to the node, to its doors and to time.
 
-Not here: what is replicated and when (`artemis.cluster.replica`), how links work (`artemis.cluster.mesh`), and who is a
-member. A node without peers has none of this.
+Not here: what is replicated and when (`artemis.cluster.replica`), how links work (`artemis.cluster.mesh`), who is a
+member (`membership`), and a node around an engine (`clustered_engine`).
 """
 
 from __future__ import annotations
@@ -11,16 +11,20 @@ import os
 from typing import TYPE_CHECKING
 
 from artemis.cluster.addresses import peer_url
+from artemis.cluster.joining import Joining
 from artemis.cluster.mesh.handshake import Party
 from artemis.cluster.mesh.mesh import Mesh
 from artemis.cluster.mesh.pauses import MeshTimings
 from artemis.cluster.operations import ReplicatedOperations
 from artemis.cluster.replica import Replica
+from artemis.cluster.starting import CopyingStart
 from artemis.cluster.timings import ClusterTimings
 from artemis.cluster.trial import spoken_versions
 from artemis.server.admin import readable_by_others
 from artemis.server.cluster_control import ClusterControl
 from artemis.server.cluster_files import check_authorities, read_secret
+from artemis.server.clustering import PATIENCE, max_skew
+from artemis.server.comparing import PeerComparing
 from artemis.server.membership import Membership
 from artemis.server.peer_sources import follow_source, sources_of
 
@@ -29,25 +33,20 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from artemis.cluster.engine.port import Position
     from artemis.management import Decision
     from artemis.registry import Change
     from artemis.server.config import ServeConfig
+    from artemis.server.doors import Doors
     from artemis.server.node import Node
 
 #: What the list of nodes among the options is called.
 _OPTIONS = "options"
-#: The part of the TTL by which wall clocks may be apart (design 4.1).
-_SKEW_PART = 8
-#: Milliseconds that callers wait at most for changes that they may know from another node and this one lacks: those are
-#: on their way for a fraction of that, or a link is down and they may be for long (design 4.1 "behind").
-_PATIENCE = 1_000
 
 
 class Clustered:
-    """The cluster's side of one node. Owned by the assembly, on its event loop: `start`, then `stop`, each once.
+    """The cluster's side of one node (a `Clustering`).
 
-    `tick` is called about every 100 ms. `leave` lets the node end because an operator, by name, wants it to leave for
-    good, `end` because it has to, for a reason.
     Raises `ClusterFileError` when made with a file that cannot be used.
     """
 
@@ -81,7 +80,13 @@ class Clustered:
         )
         self._sources = sources_of(config, peer_url(identity.url))
         listing = [source.label for source in self._sources]
-        self.membership = Membership(config, node, self.replica, listing=listing, now=now, wall=wall, log=log)
+        self._start = CopyingStart(
+            Joining(identity.zone, round(config.join_timeout * 1000), now()),
+            self.replica,
+        )
+        self.membership = Membership(
+            config, node, self.replica, self._start, listing=listing, now=now, wall=wall, log=log
+        )
         self.mesh = Mesh(
             Party(
                 cluster=config.cluster_name,
@@ -94,7 +99,7 @@ class Clustered:
             self.replica,
             secret=secret,
             ca_file=None if ca_file is None else str(ca_file),
-            max_skew=self._max_skew,
+            max_skew=lambda: max_skew(node),
             standing=lambda: node.standing,
             now=now,
             wall=wall,
@@ -108,6 +113,8 @@ class Clustered:
             config.cluster_name,
             self.membership.members,
             self.replica,
+            PeerComparing(self.membership.members, self.replica, self.mesh.peers),
+            state=self.replica.state,
             links=self.mesh.peers,
             counters=lambda: {**self.mesh.counters, **self.mesh.reception.counters},
             refused=lambda: self.mesh.refused,
@@ -117,7 +124,7 @@ class Clustered:
         node.registry.on_change(self._changed)
         node.pullouts.on_decision(self._decided)
         node.registry.on_jump(lambda *_: node.stream.catching_up.changed())
-        node.stream.catching_up.patience = _PATIENCE
+        node.stream.catching_up.patience = PATIENCE
         self.membership.links = lambda: self.mesh.links
         self.membership.receiving = self.mesh.reception.connections.__contains__
         self.membership.dial = self.mesh.set_peers
@@ -125,6 +132,20 @@ class Clustered:
         self.membership.end = end
         self.membership.listed(_OPTIONS, config.peer_urls)
         self._following: list[asyncio.Task[None]] = []
+
+    @property
+    def position(self) -> Position | None:
+        """A mesh has no bucket."""
+        return None
+
+    @property
+    def copied_from(self) -> str:
+        """The node that this one has copied from when it joined, empty for none."""
+        return self._start.source
+
+    def enter(self, doors: Doors) -> None:
+        """Have the doors hand over what peers send."""
+        doors.receive(self.mesh.reception)
 
     def start(self) -> None:
         """Begin to look for the others."""
@@ -159,7 +180,3 @@ class Clustered:
 
     def _decided(self, seq: int, decision: Decision) -> None:  # noqa: ARG002
         self.mesh.soon()
-
-    def _max_skew(self) -> int:
-        timings = self._node.registry.timings
-        return min(timings.ttl, timings.legacy_ttl) // _SKEW_PART

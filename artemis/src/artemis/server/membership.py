@@ -1,7 +1,7 @@
 """What a node makes of the others: hears of links and lists, and decides what it serves, whom it dials, how old it is.
 
-The decisions are those of `artemis.cluster.members` and `artemis.cluster.joining`; here they are tied to the node and
-its replica, and told to the log. Not here: links (`cluster.mesh`), and reading lists of nodes (`cluster.sources`).
+The decisions are those of `artemis.cluster.members` and `artemis.cluster.starting`; here they are tied to the node
+and its replica, and told to the log. Not here: links (`cluster.mesh`), and reading lists of nodes (`cluster.sources`).
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from artemis.cluster.addresses import BadAddress, PeerUrl, peer_url
+from artemis.cluster.configured import MAX_MEMBERS
 from artemis.cluster.contacts import Contacts
-from artemis.cluster.joining import Joining, Reachable, Surroundings
+from artemis.cluster.joining import Reachable
 from artemis.cluster.members import Announced, Members, MemberTimings
 from artemis.cluster.mesh.listener import MeshListener
 from artemis.cluster.mesh.wire import Code
+from artemis.cluster.starting import Seen
 from artemis.cluster.suspicion import Patience
 from artemis.server.member_log import MemberLog
 
@@ -24,8 +26,9 @@ if TYPE_CHECKING:
 
     from artemis.cluster.mesh.handshake import Peer, Skew
     from artemis.cluster.mesh.wire import Refusal
-    from artemis.cluster.replica import Replica
+    from artemis.cluster.replicating import Replicating
     from artemis.cluster.standing import Standing
+    from artemis.cluster.starting import Start
     from artemis.server.config import ServeConfig
     from artemis.server.node import Node
 
@@ -45,32 +48,39 @@ but within these bounds."""
 class Membership(MeshListener):
     """The others, as one node sees them. Owned by the assembly; used from one event loop, and waits for nothing.
 
-    `listing` names the sources whose lists of nodes are still to come; each is told by `listed`. `links` returns the
-    nodes that messages can be sent to, `receiving` whether a node can send to this one, `dial` takes the addresses to
-    be dialled, `resumed` hears that this node stood still, `end` that it has to end, and why; they are to be set
-    before the first `tick`, which comes several times a second.
+    `start` decides when the node serves, `most` others are known. `listing` names the sources whose lists of nodes are
+    still to come; each is told by `listed`. `links` returns the nodes that messages can be sent to, `receiving` whether
+    a node can send to this one, `dial` takes the addresses to be dialled, `resumed` hears that this node stood still,
+    `end` that it has to end, and why; they are to be set before the first `tick`, which comes several times a second.
+    `deaf` says that nobody can be heard now, which is nobody's fault, `reached` until when all was known that others
+    have put where all put it, None where there is no such place.
     """
 
     def __init__(
         self,
         config: ServeConfig,
         node: Node,
-        replica: Replica,
+        replica: Replicating,
+        start: Start,
         *,
         listing: Collection[str],
+        most: int = MAX_MEMBERS,
         now: Callable[[], int],
         wall: Callable[[], int],
         log: FilteringBoundLogger,
     ) -> None:
         identity = node.identity
         me = Announced(node=identity.node_id, epoch=identity.epoch, url=peer_url(identity.url), zone=identity.zone)
-        self.members = node.members = Members(me, member_timings(config))
-        self.joining = Joining(identity.zone, _ms(config.join_timeout), now())
+        self.members = node.members = Members(me, member_timings(config), most)
+        self.start = start
         self.links: Callable[[], Collection[str]] = tuple
         self.receiving: Callable[[str], bool] = lambda _: False
         self.dial: Callable[[list[PeerUrl]], None] = lambda _: None
         self.resumed: Callable[[], None] = lambda: None
         self.end: Callable[[str], None] = lambda _: None
+        self.deaf: Callable[[], bool] = lambda: False
+        self.reached: Callable[[], int | None] = lambda: None
+        self._deaf_since: int | None = None
         self._config = config
         self._contacts = Contacts()
         self._last = now()
@@ -86,7 +96,7 @@ class Membership(MeshListener):
         self._short_for = 0
         self._counted = -1
         self._words = MemberLog(log)
-        node.wait_for(self.joining.waiting)
+        node.wait_for(start.waiting)
 
     def reconfigure(self, config: ServeConfig) -> None:
         """Take over the times that can change while the node runs."""
@@ -126,7 +136,7 @@ class Membership(MeshListener):
         members, replica, node = self.members, self._replica, self._node
         for peer, at in replica.heard.items():
             members.heard(peer, at)
-        members.tick(now, wall)
+        self._judge_silence(now, wall)
         self._words.look(members, now)
         if self._redial:
             self._redial = False
@@ -140,11 +150,14 @@ class Membership(MeshListener):
             self._counted = members.generation
             node.missing_nodes = members.lacking()
         self._judge_clock(now, wall)
-        if not self.joining.over:
+        if not self.start.over:
             self._join(now)
         else:
             self._hold_alone(now)
         contact = members.oldest_contact(self._contacts.look(replica.current, replica.exchanged), now)
+        reached = self.reached()
+        if reached is not None:
+            contact = reached if contact is None else min(contact, reached)
         # While nobody else is there that is now, and grows old with the first tick that is late. A node without others
         # is never behind: nobody can have accepted anything that it lacks, whatever it slept through.
         node.in_contact(now if contact is None and (members.addresses or len(ids) > 1) else contact)
@@ -222,32 +235,38 @@ class Membership(MeshListener):
 
     # -- deciding
 
+    def _judge_silence(self, now: int, wall: int) -> None:
+        """Let time pass for the others, unless it is this node that hears nobody."""
+        if self.deaf():
+            if self._deaf_since is None:
+                self._deaf_since = now
+            self.members.hold(now, wall)
+            return
+        if self._deaf_since is not None:
+            self.members.resume(now, now - self._deaf_since)
+            self._deaf_since = None
+        self.members.tick(now, wall)
+
     def _join(self, now: int) -> None:
         """Go on with the start."""
-        joining, replica = self.joining, self._replica
+        start = self.start
         if self._taken:
             self._hold(now)
             return
         self._held = None
         linked = self.links()
         reachable = [Reachable(*peer) for peer in self.members.present() if peer[0] in linked]
-        listing = " and ".join(self._listing)
-        joining.look(Surroundings(listing, self.members.unmet, reachable, replica.compared, replica.came), now)
-        replica.partners = joining.partners
-        if joining.over:
+        start.look(Seen(" and ".join(self._listing), self.members.unmet, reachable), now)
+        if start.over:
             self._node.wait_for(None)
-            self._log.info("node serves", reason=joining.outcome)
-            return
-        if not replica.exchanging:
-            for peer in joining.wanted:
-                replica.want(peer)
-        if joining.waiting != self._node.availability.waiting:
-            self._node.wait_for(joining.waiting)
-            self._log.info("node does not serve yet", reason=joining.waiting)
+            self._log.info("node serves", reason=start.outcome)
+        elif start.waiting != self._node.availability.waiting:
+            self._node.wait_for(start.waiting)
+            self._log.info("node does not serve yet", reason=start.waiting)
 
     def _hold(self, now: int) -> None:
         """Begin no life beside another one: with its connection that one goes, or it is a node of its own for good."""
-        self.joining.put_off(now)
+        self.start.put_off(now)
         if self._held is None:
             self._held = now
         where, said = next(iter(self._taken.items()))

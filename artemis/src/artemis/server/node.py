@@ -238,11 +238,19 @@ class Node(Registering):
             self._confirm(now)
         return more
 
-    def cut(self, now: int, wall: int, *, final: bool = False, cluster: str = "") -> Cut:
+    def cut(
+        self,
+        now: int,
+        wall: int,
+        *,
+        final: bool = False,
+        cluster: str = "",
+        bucket: tuple[str, int, int] | None = None,
+    ) -> Cut:
         """Return everything this node knows at this moment, to be written bit by bit while it goes on.
 
         `final` promises that nothing changes any more, so that all cursors and versions hold for the next life.
-        `cluster` is the name of the one that this node is in.
+        `cluster` is the name of the one that this node is in, `bucket` how far that of its engine is read.
         """
         return Cut(
             self.registry,
@@ -252,6 +260,7 @@ class Node(Registering):
             wall=wall,
             final=final,
             cluster=cluster,
+            bucket=bucket,
         )
 
     def pardon(self, now: int) -> None:

@@ -1,6 +1,6 @@
 """How time passes in a node: ten times a second, and what is due is done without holding anybody up.
 
-What is to happen now and then is called from here. Not here: what happens (`Node.tick`, `Clustered.tick`,
+What is to happen now and then is called from here. Not here: what happens (`Node.tick`, `Clustering.tick`,
 `Doors.tick`), and work that is done once (`turns`).
 """
 
@@ -16,7 +16,7 @@ from artemis.server.pauses import Pauses
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
-    from artemis.server.clustered import Clustered
+    from artemis.server.clustering import Clustering
     from artemis.server.doors import Doors
     from artemis.server.node import Node
     from artemis.server.persistence import Persistence
@@ -38,7 +38,7 @@ class Ticks:
         self,
         node: Node,
         doors: Doors,
-        cluster: Clustered | None,
+        cluster: Clustering | None,
         persistence: Persistence | None,
         log: FilteringBoundLogger,
     ) -> None:

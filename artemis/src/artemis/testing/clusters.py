@@ -145,6 +145,7 @@ def running_cluster_sync(
     data_dir: Path | None = None,
     each: Mapping[int, Mapping[str, OptionValue]] | None = None,
     environments: Mapping[int, Mapping[str, str]] | None = None,
+    engine: str = "",
     **options: OptionValue,
 ) -> Iterator[RunningCluster]:
     """Run nodes that are each other's peers for the length of the block; all serve and are linked when it starts.
@@ -152,11 +153,15 @@ def running_cluster_sync(
     ``options`` are those of ``artemis serve`` for all nodes, as with `artemis.testing.running_node`; ``each`` has more
     for single ones, ``environments`` variables. ``linked``: through proxies. ``machines``: one namespace for each node,
     which then needs a ``cluster_secret_file``, as it is beyond loopback. ``data_dir``: node ``n`` keeps its data in
-    ``node<n>`` of this directory; without it nodes that return are new ones. Raises ``NodeFailedError`` if one does not
+    ``node<n>`` of this directory; without it nodes that return are new ones. ``engine``: the servers of an engine, as
+    ``nats://HOST:PORT``, that the nodes stand around instead of being each other's peers; what is between them cannot
+    be made bad then. Raises ``NodeFailedError`` if one does not
     become ready.
     """
     if count < 1 or (machines and (linked or len(machines) != count)):
         raise ValueError(f"a cluster has one node at least, and a machine for each or none; {count}, {len(machines)}")
+    if engine and linked:
+        raise ValueError("nodes around an engine do not connect to each other, so there is nothing between them")
     secure = "tls_certificate_file" in options
     if secure and linked:
         raise ValueError("proxies tell peers apart by what they say, which TLS hides; use machines, or no TLS")
@@ -168,7 +173,8 @@ def running_cluster_sync(
         urls = [proxy.url for proxy in proxies] or [f"{scheme}://{host}:{port}" for host, port in places]
         nodes: list[RunningNode] = []
         for n, (host, port) in enumerate(places):
-            own: dict[str, OptionValue] = {**options, "host": host, "port": port, "peers": ",".join(urls)}
+            own: dict[str, OptionValue] = {**options, "host": host, "port": port}
+            own |= {"cluster": engine} if engine else {"peers": ",".join(urls)}
             own |= (each or {}).get(n, {})
             if linked:
                 proxies[n].target = port
@@ -196,11 +202,19 @@ async def running_cluster(
     data_dir: Path | None = None,
     each: Mapping[int, Mapping[str, OptionValue]] | None = None,
     environments: Mapping[int, Mapping[str, str]] | None = None,
+    engine: str = "",
     **options: OptionValue,
 ) -> AsyncIterator[RunningCluster]:
     """Run a cluster like `running_cluster_sync`, without holding up the event loop while it starts and stops."""
     running = running_cluster_sync(
-        count, linked=linked, machines=machines, data_dir=data_dir, each=each, environments=environments, **options
+        count,
+        linked=linked,
+        machines=machines,
+        data_dir=data_dir,
+        each=each,
+        environments=environments,
+        engine=engine,
+        **options,
     )
     cluster = await asyncio.to_thread(running.__enter__)
     try:

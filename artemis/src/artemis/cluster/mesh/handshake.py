@@ -155,7 +155,9 @@ class _Side:
                 "a cluster is of one region",
             )
         if _versions(theirs).common(self._terms.versions) is None:
-            raise RefusedError(Code.VERSION, self._of_no_common_version(theirs))
+            them, us = named(theirs.node, theirs.url), named(mine.node, mine.url)
+            text = no_common_version(them, _versions(theirs), us, self._terms.versions)
+            raise RefusedError(Code.VERSION, text)
         if (theirs.node, theirs.epoch, theirs.url) == (mine.node, mine.epoch, mine.url):
             raise RefusedError(Code.MYSELF, f"{us} has met itself; leave its own address out of its --peers")
         if theirs.secured != mine.secured:
@@ -168,18 +170,6 @@ class _Side:
                 Code.INSECURE,
                 f"{them} and {us} meet beyond loopback without a secret; give all --cluster-secret-file",
             )
-
-    def _of_no_common_version(self, theirs: Hello) -> str:
-        mine, there, here = self._mine, _versions(theirs), self._terms.versions
-        them, us = named(theirs.node, theirs.url), named(mine.node, mine.url)
-        older, newer = (them, there), (us, here)
-        if here.newest < there.newest:
-            older, newer = newer, older
-        return (
-            f"{them} speaks {there} of the messages between nodes, {us} {here}; update {older[0]} to a release that "
-            f"speaks version {newer[1].oldest}, or take {newer[0]} back to one that speaks version {older[1].newest}; "
-            "nothing is lost meanwhile, what both know is merged then"
-        )
 
     def _prove(self, side: bytes, wall: int) -> bytes:
         return hmac.digest(self._terms.secret, side + wall.to_bytes(8) + self._transcript, hashlib.sha256)
@@ -351,6 +341,18 @@ def quoted(text: str) -> str:
     """Return what a stranger said in a form that is safe in a log line, 120 characters of it at most."""
     cut = text if len(text) <= 120 else f"{text[:119]}…"
     return cut if cut.isprintable() else repr(cut)
+
+
+def no_common_version(them: str, theirs: Versions, us: str, ours: Versions) -> str:
+    """Say of two nodes that they speak no version in common, and what to do."""
+    older, newer = (them, theirs), (us, ours)
+    if ours.newest < theirs.newest:
+        older, newer = newer, older
+    return (
+        f"{them} speaks {theirs} of the messages between nodes, {us} {ours}; update {older[0]} to a release that "
+        f"speaks version {newer[1].oldest}, or take {newer[0]} back to one that speaks version {older[1].newest}; "
+        "nothing is lost meanwhile, what both know is merged then"
+    )
 
 
 def _versions(hello: Hello) -> Versions:

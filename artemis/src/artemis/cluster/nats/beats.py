@@ -85,9 +85,9 @@ class Beats:
         """Say something to the core of a node, or to all."""
         self._send(self._names.beats if node is None else self._names.to(node), "told", encode_told(message))
 
-    def say(self, beat: bytes) -> None:
-        """Say something of this node to all."""
-        self._send(self._names.beats, "beat", beat)
+    def say(self, beat: bytes, node: str | None = None) -> None:
+        """Say something of this node to all, or to a node."""
+        self._send(self._names.beats if node is None else self._names.to(node), "beat", beat)
 
     # -- its own
 

@@ -60,7 +60,8 @@ class Carrier:
     """Owned by the assembly, on one event loop: `start`, then `stop`, each once; `tick` about every 100 ms.
 
     `node` and `epoch` are this node's, `now` gives monotonic milliseconds, `wall` those of the wall clock, `heard` gets
-    what nodes say of themselves. `state` and `why` tell how it stands with the engine. `counters` only grow.
+    what nodes say of themselves; what those say to the core that `admits` does not know is dropped. `state` and `why`
+    tell how it stands with the engine. `counters` only grow.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Carrier:
         now: Callable[[], int],
         wall: Callable[[], int],
         log: FilteringBoundLogger,
+        admits: Callable[[str], bool] = lambda _: True,
         timings: CarrierTimings | None = None,
     ) -> None:
         self.state = EngineState.CONNECTING
@@ -81,7 +83,8 @@ class Carrier:
         self.counters: Counter[str] = Counter()
         self._core, self._options = Calls(core, self._failed), options
         self._node, self._epoch = node, epoch
-        self._heard, self._now, self._wall, self._log = heard, now, wall, log
+        self._heard, self._admits = heard, admits
+        self._now, self._wall, self._log = now, wall, log
         self._timings = timings or CarrierTimings()
         self._names = Names.of(options.bucket.cluster)
         self._chance = random.Random().random  # noqa: S311 - spreads attempts, keeps no secret
@@ -91,6 +94,7 @@ class Carrier:
         self._session: Session | None = None
         self._flushing: asyncio.Handle | None = None
         self._running: asyncio.Task[None] | None = None
+        self._stopping = False
 
     # -- what the assembly calls
 
@@ -98,12 +102,16 @@ class Carrier:
         """Begin to reach for the engine."""
         self._running = self._loop.create_task(self._run())
 
-    async def stop(self) -> None:
-        """Do the puts that there are and leave; takes `drain` and what closing takes."""
+    async def stop(self, farewell: bytes = b"") -> None:
+        """Do the puts that there are, say farewell and leave; takes `drain` and what closing takes."""
         self.turn()
         if self._session is not None:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._session.quiet.wait(), self._timings.pauses.drain)
+        self.turn()  # what is stored now is told
+        if farewell:
+            self.say(farewell)
+        self._stopping = True
         if self._running is not None:
             closing = 2 * self._timings.connection.close + 1.0
             await end([self._running], pause=closing)
@@ -116,6 +124,11 @@ class Carrier:
         return "" if self._connection is None else self._connection.url
 
     @property
+    def connected(self) -> bool:
+        """Whether what others say is heard."""
+        return self._beats is not None
+
+    @property
     def under_way(self) -> int:
         """Return how many puts have no answer yet."""
         return 0 if self._session is None else self._session.under_way
@@ -125,10 +138,10 @@ class Carrier:
         if self._flushing is None:
             self._flushing = self._loop.call_soon(self.turn)
 
-    def say(self, beat: bytes) -> None:
-        """Say something of this node to all others, if they can be reached."""
+    def say(self, beat: bytes, node: str | None = None) -> None:
+        """Say something of this node to all others, or to one, if they can be reached."""
         if self._beats is not None:
-            self._beats.say(beat)
+            self._beats.say(beat, node)
 
     def tick(self) -> None:
         """Let time pass."""
@@ -272,6 +285,9 @@ class Carrier:
             self._session.carry(command)
 
     def _told(self, node: str, message: Told) -> None:
+        if not self._admits(node):
+            self.counters["unadmitted"] += 1
+            return
         self._core.receive(node, message, self._now())
 
     def _be_full(self, full: bool, why: str) -> None:
@@ -280,7 +296,7 @@ class Carrier:
     def _be(self, state: EngineState, why: str) -> None:
         """Be in a state, and say so when it is another one."""
         changed, self.state, self.why = state is not self.state, state, why
-        if not changed:
+        if not changed or self._stopping:
             return
         if state is EngineState.READY:
             self._log.info("engine ready", server=self.server)

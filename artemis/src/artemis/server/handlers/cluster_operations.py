@@ -75,7 +75,7 @@ def view(node: Node, request: StatusRequest | None, now: int) -> ClusterViewResp
     if control is None:
         return own
     replica = control.replica
-    state, digest = replica.state(), replica.digest
+    state, digest = control.state(), replica.digest
     counters = msgspec.structs.asdict(state.counters) | {"held_dropped": state.held_dropped} | dict(control.counters())
     return msgspec.structs.replace(
         own,

@@ -32,7 +32,7 @@ def cluster(node: Node, request: StatusRequest | None, now: int) -> ClusterStatu
     """Show every node of the cluster as this one knows it (spec 2.4)."""
     nodes, control = known_nodes(node, now), node.control
     return ClusterStatusResponse(
-        members=None if control is None else members_of(control, control.replica.state(), now),
+        members=None if control is None else members_of(control, control.state(), now),
         node_count=len(nodes),
         nodes_status=list(nodes),
         response_status=SUCCESS,

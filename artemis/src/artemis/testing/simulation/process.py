@@ -13,9 +13,11 @@ import structlog
 
 from artemis.cluster import ClusterTimings, Replica
 from artemis.cluster.addresses import PeerUrl, peer_url
+from artemis.cluster.joining import Joining
 from artemis.cluster.mesh.handshake import Party, Peer, Skew
 from artemis.cluster.mesh.wire import Code, Refusal
 from artemis.cluster.operations import ReplicatedOperations
+from artemis.cluster.starting import CopyingStart
 from artemis.registry import NodeTimings
 from artemis.registry.restore import read_snapshot
 from artemis.server.config import ServeConfig
@@ -71,6 +73,7 @@ class Process:
             config_of(plan),
             self.node,
             self.replica,
+            CopyingStart(Joining(ZONE, JOIN, now), self.replica),
             listing=(),
             now=lambda: member.now,
             wall=lambda: member.wall,
