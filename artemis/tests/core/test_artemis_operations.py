@@ -19,6 +19,7 @@ from artemis.model import (
     decode,
     decode_msgpack,
 )
+from artemis.model.backup import BackupPartRequest, BackupRequest, RestoreRequest
 from artemis.model.cluster import ForceRequest, UpNodesRequest
 from artemis.model.cluster_status import ClusterLeaveRequest, ClusterOutcomeRequest, ClusterTaskRequest
 from artemis.model.explain import ExplainRequest
@@ -48,8 +49,8 @@ WALL = 1_700_000_000_000
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 
 
-#: What a node without a cluster refuses.
-AMONG_OTHERS = {"cluster.diff", "cluster.repair", "cluster.outcome", "cluster.leave"}
+#: What a node without a cluster refuses, and one without a backup under way.
+AMONG_OTHERS = {"cluster.diff", "cluster.repair", "cluster.outcome", "cluster.leave", "management.backup-part"}
 KEY = InstanceKey(region_id="r1", service_id="demo.orders", instance_id="10.0.0.1")
 SERVER = ServerKey(region_id="r1", server_id="10.0.0.1")
 MANAGEMENT = {
@@ -85,6 +86,9 @@ STATUS = {
     "cluster.leave": ClusterLeaveRequest(operator_id="alice"),
     "management.forced": StatusRequest(),
     "management.force": ForceRequest(service="registry", force="off", operator_id="alice"),
+    "management.backup": BackupRequest(operator_id="alice"),
+    "management.backup-part": BackupPartRequest(number=1),
+    "management.restore": RestoreRequest(operator_id="alice", region_id="r1"),
     "cluster.up-registry-nodes": UpNodesRequest(region_id="r1", zone_id="z1"),
     "cluster.up-discovery-nodes": UpNodesRequest(region_id="r1", zone_id="z1"),
 }
@@ -158,6 +162,9 @@ def test_numbers_and_paths():
         *((64 + number, name, name.replace(".", "/") + ".json") for number, name in enumerate(MANAGEMENT)),
         (74, "management.forced", "v1/node/forced"),
         (75, "management.force", "v1/node/force"),
+        (76, "management.backup", "v1/backup"),
+        (77, "management.backup-part", "v1/backup/part"),
+        (78, "management.restore", "v1/restore"),
         (80, "explain", "v1/explain"),
         (81, "query.instances", "v1/instances"),
         (82, "query.services", "v1/services"),

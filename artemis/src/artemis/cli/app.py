@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from artemis import __version__
-from artemis.cli import cluster, diagnosis, elsewhere, operators, queries, registration
+from artemis.cli import backup, cluster, diagnosis, elsewhere, operators, queries, registration
 from artemis.cli import run as running
 from artemis.cli.elsewhere import ended, run_elsewhere
 from artemis.cli.trust import trusting
@@ -50,6 +50,8 @@ app.command()(trusting(operators.pullin))
 app.command()(trusting(operators.pullouts))
 app.command()(trusting(registration.register))
 app.command()(trusting(registration.unregister))
+app.command()(trusting(backup.backup))
+app.command()(trusting(backup.restore))
 app.add_typer(cluster.app)
 app.command(context_settings={"allow_interspersed_args": False})(trusting(running.run))
 

@@ -19,6 +19,10 @@ OPERATIONS_PER_PIECE = 500
 """Decisions of one piece at most: about a millisecond of work."""
 
 
+Key = tuple[str, str, str]
+"""Service, id and name of an operation, in lower case, in whatever region; the service of a server is empty."""
+
+
 class SavedDecision(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One decision, as a dump holds it; an empty `service` means a server.
 
@@ -152,6 +156,13 @@ def _former(number: int, saved: InstanceOperation | ServerOperation) -> Decision
         target = ServerTarget(saved.region_id, saved.server_id)
     since = (number, "")
     return Decision(target, saved.operation, since, ZERO, False, saved.operator_id, saved.token, ())
+
+
+def key_of(decision: Decision) -> Key:
+    """Return the key of a decision."""
+    target, operation = decision.key
+    _, service, name = parts_of(target)
+    return service, name, operation
 
 
 def parts_of(target: Target) -> tuple[str, str, str]:

@@ -290,8 +290,8 @@ class MergingStore(RecordStore):
                 limit -= 1
                 kept = without_forgotten(lease.record, self.base)
                 if kept is not lease.record:
-                    if self._witness is not None:
-                        self._witness(lease)
+                    for witness in self._witnesses:
+                        witness(lease)
                     lease.record = kept
         return bool(self._untrimmed)
 

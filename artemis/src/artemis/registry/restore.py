@@ -66,11 +66,17 @@ def read_snapshot(data: bytes, *, region: str, node: str, epoch: int, previous: 
     `previous` is the epoch of the life just before, if known. `cluster` is the name of the cluster that the node is in,
     empty for none: only what was written in another one is refused. Everything is checked before anything is returned.
     """
-    chunks = _chunks(data)
-    header = _first(chunks)
+    header = read_header(data)
     _check_origin(header, region=region, node=node, epoch=epoch)
     if foreign(header.cluster, cluster):
         raise SnapshotError(f"it is of the cluster {header.cluster!r}, this node is of {cluster!r}")
+    return read_whole(data, previous)
+
+
+def read_whole(data: bytes, previous: int = 0) -> Saved:
+    """Read a whole snapshot of any node. Raises SnapshotError; everything is checked before anything is returned."""
+    chunks = _chunks(data)
+    header = _first(chunks)
     rows: list[Row] = []
     operations: list[bytes] = []
     for kind, payload in chunks:

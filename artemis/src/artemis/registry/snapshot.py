@@ -98,7 +98,7 @@ class Pieces(Protocol):
 class Cut:
     """The records of a registry at the moment this was made, as chunks. Closed by its end, or by `close`.
 
-    One at a time for a registry. What it holds beside the registry grows with what changes meanwhile, at most to the
+    What it holds beside the registry grows with what changes meanwhile, at most to the
     size of the registry.
     """
 
@@ -156,7 +156,7 @@ class Cut:
     def close(self) -> None:
         """Look at the registry no longer."""
         if self._registry is not None:
-            self._registry.watch(None)
+            self._registry.unwatch(self._note)
         if self._operations is not None:
             self._operations.close()
         self._noted.clear()

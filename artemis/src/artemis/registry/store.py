@@ -112,7 +112,7 @@ class RecordStore:
         )
         self._dead: OrderedDict[Lease, int] = OrderedDict()
         self._listeners: list[Listener] = []
-        self._witness: Callable[[Lease], None] | None = None
+        self._witnesses: list[Callable[[Lease], None]] = []
         self._marks: Marks | None = None
 
     # -- what others read
@@ -145,12 +145,17 @@ class RecordStore:
         """
         self._listeners.append(listener)
 
-    def watch(self, witness: Callable[[Lease], None] | None) -> None:
-        """Call `witness` with every lease right before its record is replaced or forgotten; None ends that.
+    def watch(self, witness: Callable[[Lease], None]) -> None:
+        """Call `witness` with every lease right before its record is replaced or forgotten, until `unwatch`.
 
-        There is one at a time; it must neither raise nor call back into the registry's operations.
+        It must neither raise nor call back into the registry's operations.
         """
-        self._witness = witness
+        self._witnesses.append(witness)
+
+    def unwatch(self, witness: Callable[[Lease], None]) -> None:
+        """Call it no longer; once more is fine."""
+        if witness in self._witnesses:
+            self._witnesses.remove(witness)
 
     def mark(self, marks: Marks) -> None:
         """Tell `marks` of every lease that changes or goes from now on. One at a time; it must not raise."""
@@ -307,8 +312,8 @@ class RecordStore:
 
         Without `origin` nobody is told: no change made it, and callers see no difference.
         """
-        if self._witness is not None:
-            self._witness(lease)
+        for witness in self._witnesses:
+            witness(lease)
         previous = lease.record.content if lease.live else None
         live = record.live
         # Who was heard neither sooner nor later keeps its place in the order.
@@ -352,8 +357,8 @@ class RecordStore:
     def _sweep(self) -> None:
         """Forget the record that died first; its dots raise the floor below which no cursor can be served [floor]."""
         lease = next(iter(self._dead))
-        if self._witness is not None:
-            self._witness(lease)
+        for witness in self._witnesses:
+            witness(lease)
         del self._dead[lease]
         _, service, name = lease.record.key
         entry = self._services[service]

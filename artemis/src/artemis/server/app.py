@@ -178,6 +178,7 @@ class NodeServer:
         # What is known from before: who this node is, and what its last snapshot holds.
         identity, saved = self._remember(claim)
         self.node = self._make_node(identity, saved)
+        self.node.cluster_name = self._cluster_name
         preserve(self, self._config)
         recognise(self, self._config)
         # All that stands around the node; nothing of it answers or asks anybody yet.

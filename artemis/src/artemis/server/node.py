@@ -40,6 +40,7 @@ from artemis.registry import (
 )
 from artemis.registry.restore import restore, version_after
 from artemis.server.about import NodeAbout
+from artemis.server.backups import Backups
 from artemis.server.condition import NodeIdentity
 from artemis.server.outcomes import REGISTRY_SUCCESS
 from artemis.server.registering import Registering
@@ -103,7 +104,8 @@ class Node(Registering):
     the nodes of the Java product, each None for a node without.
     `saved` is what a former life of this node knew.
     `generation` changes whenever something changes that the outcome of all requests depends on. `about` is what the
-    assembly knows and status operations show, `picker` chooses instances for callers who want one.
+    assembly knows and status operations show, `cluster_name` that of the cluster it is in, empty for none, `picker`
+    chooses instances for callers who want one.
     """
 
     def __init__(
@@ -142,6 +144,8 @@ class Node(Registering):
         self.picker = Picker(self.catalog, seed=identity.epoch)
         self.narrowed = NarrowedViews()
         self.about = NodeAbout()
+        self.backups = Backups()
+        self.cluster_name = ""
         self.control: ClusterControl | None = None
         self.java: JavaPeers | None = None
         self._restored = now
@@ -234,6 +238,7 @@ class Node(Registering):
             self.registry.pardon(now)
         more = self.registry.tick(now, wall, limit) or more
         self.stream.tick(now)
+        self.backups.tick(now)
         if self.stale_since is not None:
             self._confirm(now)
         return more

@@ -1,4 +1,4 @@
-"""What the log says of a node when it changes: self-preservation and what operators have switched.
+"""What the log says of a node when it changes: self-preservation and what operators have switched or restored.
 
 Not here: what it says of other nodes (`member_log`).
 """
@@ -28,6 +28,10 @@ class NodeLog:
         """Log what has changed since the last time."""
         self._tell_self_preservation()
         self._tell_switches()
+        happened = self._node.backups.happened
+        while happened:
+            action, fields = happened.popleft()
+            self._log.info(action, **fields)
 
     def _tell_self_preservation(self) -> None:
         """With its numbers and reason."""

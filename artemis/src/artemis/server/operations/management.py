@@ -5,6 +5,14 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from artemis.model import encode, encode_msgpack
+from artemis.model.backup import (
+    BackupPartRequest,
+    BackupPartResponse,
+    BackupRequest,
+    BackupResponse,
+    RestoreRequest,
+    RestoreResponse,
+)
 from artemis.model.cluster import ForceRequest, ForceResponse
 from artemis.model.management import (
     AllInstanceOperationsResponse,
@@ -25,7 +33,7 @@ from artemis.model.management import (
     ServerOperationsResponse,
 )
 from artemis.model.status import StatusRequest
-from artemis.server.handlers import force
+from artemis.server.handlers import backup, force
 from artemis.server.handlers import management as handlers
 from artemis.server.operations.pieces import pieces, whole_json, whole_msgpack
 from artemis.server.operations.table import Operation
@@ -109,4 +117,14 @@ MANAGEMENT: tuple[Operation, ...] = (
     _row(73, "service", (ManagedServiceRequest, ManagedServiceResponse), handlers.service, in_pieces=True),
     _row(74, "forced", (StatusRequest, ForceResponse), force.forced, from_query=_no_query, own_path="v1/node/forced"),
     _row(75, "force", (ForceRequest, ForceResponse), force.force, admin=True, own_path="v1/node/force"),
+    _row(76, "backup", (BackupRequest, BackupResponse), backup.backup, admin=True, own_path="v1/backup"),
+    _row(
+        77,
+        "backup-part",
+        (BackupPartRequest, BackupPartResponse),
+        backup.backup_part,
+        admin=True,
+        own_path="v1/backup/part",
+    ),
+    _row(78, "restore", (RestoreRequest, RestoreResponse), backup.restore, admin=True, own_path="v1/restore"),
 )

@@ -1,0 +1,274 @@
+"""`artemis backup` and `artemis restore`: all that a node knows into a file, and back into a cluster.
+
+Not here: the form of the file, which is that of a node's snapshot (`artemis.registry`), and what putting it back means
+(`artemis.server.restoring`).
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import time
+from base64 import b64decode, b64encode
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from artemis.cli import output
+from artemis.cli.calls import post
+from artemis.cli.codes import FAILED
+from artemis.cli.parameters import DEFAULT_SERVER, Json, Server, TokenFile, token_of
+from artemis.management.dump import OperationsDump, decisions_of, key_of, read_pieces
+from artemis.model.backup import (
+    BackupPartRequest,
+    BackupPartResponse,
+    BackupRequest,
+    BackupResponse,
+    RestoreRequest,
+    RestoreResponse,
+)
+from artemis.registry import Saved, SnapshotError
+from artemis.registry.restore import read_whole
+from artemis.registry.snapshot import ROWS_PER_CHUNK, Row
+
+Operator = Annotated[str, typer.Option("--operator", metavar="ID", help="Who does it. [default: the user]")]
+Words = Annotated[
+    list[str], typer.Argument(metavar="[verify] FILE", help="The file; with `verify` an existing one is only checked.")
+]
+
+_PIECE = 256 * 1024
+_DECISIONS = 500
+_OUTCOMES = ("added", "changed", "returned", "ended", "same", "kept", "dead", "refused")
+
+
+def backup(
+    words: Words,
+    *,
+    server: Server = DEFAULT_SERVER,
+    operator: Operator = "",
+    token_file: TokenFile = None,
+    json: Json = False,
+) -> None:
+    """Write all that the node at --server knows into a file, while it serves; or check such a file.
+
+    The file takes its place when it is whole and checked, readable by its owner alone. Exit code 1 if it is not.
+    --json: {"file", "bytes", "region", "cluster", "node", "written", "instances", "records", "operations"}.
+    """
+    if words[0] == "verify" and len(words) == 2:
+        path = Path(words[1])
+    elif len(words) == 1:
+        path = Path(words[0])
+        _fetch(path, server, operator or getpass.getuser(), token_of(token_file))
+    else:
+        raise typer.BadParameter("give one FILE, or `verify` and one FILE", param_hint="[verify] FILE")
+    _tell(path, _read(path), json=json, checked=len(words) > 1)
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A backup, or a snapshot of a node's data directory.")],
+    *,
+    server: Server = DEFAULT_SERVER,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell the effect and change nothing.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Let the backup win over what is newer, and end other pull-outs.")
+    ] = False,
+    only: Annotated[str, typer.Option("--only", metavar="KIND", help="`instances` or `operations` alone.")] = "",
+    force_cluster: Annotated[
+        bool, typer.Option("--force-cluster", help="Take a backup of another cluster or region.")
+    ] = False,
+    operator: Operator = "",
+    token_file: TokenFile = None,
+    json: Json = False,
+) -> None:
+    """Put a backup back into the cluster of --server, as changes of now; exit code 1 if some of it was refused.
+
+    What is newer there stays unless --overwrite. Nothing that lives is taken away; instances that come back have a
+    fresh TTL, and expire if nobody renews them.
+    --json: {"dryRun", "instances": {OUTCOME: COUNT}, "operations": {OUTCOME: COUNT}}.
+    """
+    if only not in {"", "instances", "operations"}:
+        raise typer.BadParameter("must be instances or operations", param_hint="--only")
+    saved = _read(file)
+    token = token_of(token_file)
+    header = saved.header
+    common = RestoreRequest(
+        cluster_name=header.cluster,
+        dry_run=dry_run,
+        force_cluster=force_cluster,
+        operator_id=operator or getpass.getuser(),
+        overwrite=overwrite,
+        region_id=header.region,
+    )
+
+    def send(request: RestoreRequest) -> RestoreResponse:
+        return post(server, "v1/restore", RestoreResponse, request, token)
+
+    send(common)  # refused before anything is done, if it is of somewhere else
+    operations: Counter[str] = Counter()
+    instances: Counter[str] = Counter()
+    if only != "instances":
+        for piece in _operation_pieces(saved):
+            operations += Counter(send(msgspec.structs.replace(common, operations=piece)).operations or {})
+        if overwrite:
+            ending = msgspec.structs.replace(common, only=_recorded(saved))
+            more = True
+            while more:
+                answer = send(ending)
+                operations += Counter(answer.operations or {})
+                more = answer.more
+    if only != "operations":
+        for piece in _instance_pieces(saved.rows):
+            instances += Counter(send(msgspec.structs.replace(common, instances=piece)).instances or {})
+    if json:
+        output.print_json({"dryRun": dry_run, "instances": dict(instances), "operations": dict(operations)})
+    else:
+        shown = [each for each in _OUTCOMES if instances[each] or operations[each]]
+        rows = [
+            ("instances", *(instances[each] for each in shown)),
+            ("operations", *(operations[each] for each in shown)),
+        ]
+        output.rows_table(("WOULD BE" if dry_run else "", *(each.upper() for each in shown)), rows)
+        output.say(_sentence(saved, instances, operations, dry_run=dry_run))
+    if instances["refused"] or operations["refused"]:
+        output.say("Refused is what is beyond --max-instances or --max-operations of the node, or of no sane time.")
+        raise typer.Exit(FAILED)
+
+
+def _sentence(saved: Saved, instances: Counter[str], operations: Counter[str], *, dry_run: bool) -> str:
+    effect = sum(both[each] for both in (instances, operations) for each in ("added", "changed", "returned", "ended"))
+    what = f"the backup of {_moment(saved.header.wall)}"
+    kept = instances["kept"] + operations["kept"]
+    rest = f" What is kept is newer there: {kept} of them; --overwrite lets the backup win." if kept else ""
+    if not effect:
+        return f"Nothing {'would change' if dry_run else 'changed'}: all that is in {what} is known, or older.{rest}"
+    changes = output.counted(effect, "change")
+    if dry_run:
+        return f"{changes} would be made from {what}; without --dry-run they are.{rest}"
+    return f"{changes} made from {what}; instances that nobody renews expire after their TTL.{rest}"
+
+
+def _fetch(path: Path, server: str, operator: str, token: str) -> None:
+    """Write a backup of the node into a file, all of it or nothing."""
+    begun = post(server, "v1/backup", BackupResponse, BackupRequest(operator_id=operator), token)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise _failed(f"Cannot write {fresh}: {error.strerror}.") from None
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            for data in _parts(server, begun.number, token):
+                file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        read_whole(fresh.read_bytes())
+        fresh.replace(path)
+        _settle(path.parent)
+    except OSError as error:
+        raise _failed(f"Cannot write {path}: {error.strerror}; there is no backup.") from None
+    except SnapshotError as error:
+        raise _failed(f"What came from {server} is no whole backup: {error}; {path} is as it was.") from None
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _parts(server: str, number: int, token: str) -> Iterator[bytes]:
+    part, last = 0, False
+    while not last:
+        request = BackupPartRequest(number=number, part=part)
+        answer = post(server, "v1/backup/part", BackupPartResponse, request, token)
+        yield b64decode(answer.data or "")
+        part, last = part + 1, answer.last
+
+
+def _settle(directory: Path) -> None:
+    """Have the name on the disk as well."""
+    if os.name == "posix":
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _read(path: Path) -> Saved:
+    """Read a backup whole, or end the command with what is wrong with it."""
+    try:
+        saved = read_whole(path.read_bytes())
+        read_pieces(saved.operations)
+    except OSError as error:
+        raise _failed(f"Cannot read {path}: {error.strerror}.") from None
+    except SnapshotError as error:
+        raise _failed(f"{path} cannot be used: {error}.") from None
+    except msgspec.MsgspecError as error:
+        raise _failed(f"{path} cannot be used: its operations cannot be read: {error}.") from None
+    return saved
+
+
+def _failed(text: str) -> typer.Exit:
+    output.say(text)
+    return typer.Exit(FAILED)
+
+
+def _tell(path: Path, saved: Saved, *, json: bool, checked: bool) -> None:
+    header = saved.header
+    live = sum(not row.removed and row.renewed > row.expired for row in saved.rows)
+    operations = sum(not decision.ended for decision, _ in decisions_of(read_pieces(saved.operations)))
+    size = path.stat().st_size
+    if json:
+        told = {
+            "file": str(path),
+            "bytes": size,
+            "region": header.region,
+            "cluster": header.cluster,
+            "node": header.node,
+            "written": header.wall,
+            "instances": live,
+            "records": len(saved.rows),
+            "operations": operations,
+        }
+        output.print_json(told)
+        return
+    of = f"cluster {header.cluster}, region {header.region}" if header.cluster else f"region {header.region}"
+    holds = f"{output.counted(live, 'instance')} and {output.counted(operations, 'pull-out')}"
+    verb = "is whole" if checked else "was written"
+    output.say(f"{path} {verb}: {holds}, {size} bytes, of node {header.node}, {of}, as of {_moment(header.wall)}.")
+
+
+def _moment(wall: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(wall / 1000))
+
+
+def _instance_pieces(rows: list[Row]) -> Iterator[str]:
+    batch: list[Row] = []
+    size = 0
+    for row in rows:
+        if batch and (len(batch) == ROWS_PER_CHUNK or size + len(row.content) > _PIECE):
+            yield b64encode(_encode(batch)).decode()
+            batch, size = [], 0
+        batch.append(row)
+        size += len(row.content)
+    if batch:
+        yield b64encode(_encode(batch)).decode()
+
+
+def _operation_pieces(saved: Saved) -> Iterator[str]:
+    """Yield what operators decided, some at a time."""
+    dump = read_pieces(saved.operations)
+    for field in ("decisions", "instances", "servers"):
+        all_of_them = getattr(dump, field)
+        for start in range(0, len(all_of_them), _DECISIONS):
+            some = OperationsDump(**{field: all_of_them[start : start + _DECISIONS]})
+            yield b64encode(_encode(some)).decode()
+
+
+def _recorded(saved: Saved) -> list[list[str]]:
+    decisions = decisions_of(read_pieces(saved.operations))
+    return [list(key_of(decision)) for decision, _ in decisions if not decision.ended]
+
+
+_encode = msgspec.msgpack.Encoder().encode
