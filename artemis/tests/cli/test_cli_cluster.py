@@ -119,7 +119,7 @@ def test_nodes_of_other_clusters_are_told_apart() -> None:
     nodes = [seen(A, member(B)), seen(B, member(A), cluster_name="other"), seen(C, in_cluster=False)]
     which = f"{A} is of artemis in region r, {B} is of other in region r"
     assert f"They are not one cluster: {which}. Give all the same --cluster-name and --region." in troubles(nodes)
-    assert f"{C} is in no cluster; start it with --peers, --peers-dns or --peers-file." in troubles(nodes)
+    assert f"{C} is in no cluster; start it with --peers, --peers-dns, --peers-file or --cluster." in troubles(nodes)
 
 
 def test_what_is_on_its_way_is_no_trouble_and_what_differs_for_good_is() -> None:

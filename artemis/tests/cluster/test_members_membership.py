@@ -374,3 +374,21 @@ def test_a_node_that_serves_without_others_says_without_whom_and_why() -> None:
     world.membership.listed("file peers", [url("c")])
     world.run(world.membership.members._timings.forget)
     assert "" == world.node.alone(world.now)
+
+
+def test_while_nobody_can_be_heard_nobody_is_judged(world: World) -> None:
+    """Clients are sent on to those who were there; the age of what they are told grows, and ends with the silence."""
+    world.membership.deaf = lambda: world.now < 60_000
+    world.membership.reached = lambda: 0 if world.now < 60_000 else world.now
+    world.membership.listed("file peers", [])
+    assert not world.membership.met(peer("a"), None)
+    world.membership.told("a", UP)
+    world.run(50_000)
+    (view,) = world.membership.members.views(world.now)
+    assert ("up", "steady", 50_000) == (view.status, view.presence, world.node.age(world.now))
+    world.run(10_500)
+    (view,) = world.membership.members.views(world.now)
+    assert ("up", "steady") == (view.status, view.presence)
+    world.run(20_000)
+    (view,) = world.membership.members.views(world.now)
+    assert ("down", "gone", 0) == (view.status, view.presence, world.node.age(world.now))

@@ -26,6 +26,7 @@ from artemis.cli.cluster_view import (
     unasked,
 )
 from artemis.cli.codes import FAILED, UNREACHABLE
+from artemis.cli.engine_view import ENGINE, engine_rows, engine_troubles
 from artemis.cli.java_view import JAVA, java_rows, java_troubles
 from artemis.cli.parameters import DEFAULT_SERVER, Json, Server, TokenFile, token_of
 from artemis.cli.trust import trusting
@@ -101,7 +102,7 @@ def status(*, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
         time.sleep(_BETWEEN_LOOKS)
         own = get(server, _VIEW, ClusterViewResponse)
         nodes = _ask_all(server, own)
-    trouble, unknown = [*troubles(nodes), *java_troubles(nodes)], unasked(nodes)
+    trouble, unknown = [*troubles(nodes), *engine_troubles(nodes), *java_troubles(nodes)], unasked(nodes)
     if json:
         agree = None if unknown and not trouble else not trouble
         told = {"server": server, "agree": agree, "troubles": trouble, "unasked": unknown, "nodes": nodes}
@@ -255,13 +256,17 @@ def _show(own: ClusterViewResponse, nodes: list[Seen], trouble: list[str]) -> No
     if own.members:
         output.print_line("")
         output.rows_table(LINKS, link_rows(own), prose=True)
+    engine = engine_rows(nodes)
+    if engine:
+        output.print_line("")
+        output.rows_table(ENGINE, engine)
     java = java_rows(nodes)
     if java:
         output.print_line("")
         output.rows_table(JAVA, java)
     told = [*trouble, *remarks(nodes)]
     if not (own.in_cluster or own.java_peers):
-        told.append(f"{own.url} is in no cluster; start it with --peers, --peers-dns or --peers-file.")
+        told.append(f"{own.url} is in no cluster; start it with --peers, --peers-dns, --peers-file or --cluster.")
     if told:
         output.print_line("")
     for sentence in told:

@@ -105,7 +105,9 @@ def troubles(nodes: Sequence[Seen]) -> list[str]:
         opinions += _opinions_of(node, told)
         others += _views_of(node, told, nodes)
         if node.view is not None and not node.view.in_cluster and len(nodes) > 1:
-            others.append(f"{node.url} is in no cluster; start it with --peers, --peers-dns or --peers-file.")
+            others.append(
+                f"{node.url} is in no cluster; start it with --peers, --peers-dns, --peers-file or --cluster."
+            )
     return found + told_once(opinions) + others + _different_data(nodes)
 
 
@@ -173,7 +175,7 @@ def _views_of(node: Seen, told: Sequence[tuple[Seen, ClusterMember]], nodes: Seq
     knowing = {node.url, *(viewer.url for viewer, _ in told)}
     viewers = [viewer for viewer in nodes if viewer.view is not None and viewer.view.in_cluster]
     found = [
-        f"{viewer.url} does not know {node.url}; name it in its list of peers."
+        f"{viewer.url} does not know {node.url}; {_introduce(viewer)}."
         for viewer in viewers
         if viewer.url not in knowing and not is_twin(node, nodes) and _would_be_let_in(node, viewer)
     ]
@@ -194,6 +196,13 @@ def _views_of(node: Seen, told: Sequence[tuple[Seen, ClusterMember]], nodes: Seq
             if not member.connected and member.status == _UP
         ]
     return found
+
+
+def _introduce(viewer: Seen) -> str:
+    """Say how a node comes to know another one."""
+    if viewer.view is not None and viewer.view.engine is not None:
+        return "nodes hear each other over the engine, so look whether both can use it"
+    return "name it in its list of peers"
 
 
 def _untrusted(node: Seen) -> bool:

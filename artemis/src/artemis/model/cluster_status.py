@@ -4,6 +4,7 @@ None of it is in the originals. Not here: what clients are told of nodes (`clust
 """
 
 from artemis.model.cluster_members import ClusterMember
+from artemis.model.engine import EngineView
 from artemis.model.java_peers import JavaPeerView
 from artemis.model.responses import UNSTATED, ResponseStatus
 from artemis.model.status import Counts, PreservationState
@@ -20,8 +21,8 @@ class ClusterViewResponse(WireStruct, kw_only=True):
     wait for others before them. `alone` says without which nodes it serves and why, null when none is missing, of which
     there are `missing_nodes`; `unlisted` what is wrong with each source of its list of nodes. `buckets` is of how many
     an exchange compares the sums. `oldest_protocol` to `newest_protocol` are the versions of the messages between nodes
-    that it speaks. `counters` only grow. `java_peers` are nodes of the Java product, null for a node
-    that never had any.
+    that it speaks. `engine` is the one that the node stands around, null in a mesh. `counters` only grow. `java_peers`
+    are nodes of the Java product, null for a node that never had any.
     """
 
     age_ms: Int64 = 0
@@ -32,6 +33,7 @@ class ClusterViewResponse(WireStruct, kw_only=True):
     counters: Counts | None = None
     cursor: str | None = None
     data_digest: str | None = None
+    engine: EngineView | None = None
     epoch: Int64 = 0
     exchanging_with: str | None = None
     floor: Counts | None = None

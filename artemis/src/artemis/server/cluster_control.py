@@ -93,6 +93,14 @@ class ClusterControl:
         self._tasks: dict[int, Task] = {}
         self._number = 0
 
+    def all_counters(self, state: ReplicaState) -> dict[str, int]:
+        """Return all that is counted, by name; `state` is that of this moment."""
+        counters = msgspec.structs.asdict(state.counters) | {"held_dropped": state.held_dropped}
+        if self.engine is not None:
+            puts = msgspec.structs.asdict(self.engine().numbers.writes)
+            counters |= {f"entries_{name}": count for name, count in puts.items()}
+        return counters | dict(self.counters())
+
     def neighbours(self, now: int) -> list[Neighbour]:
         """Return all other nodes, members and configured addresses."""
         links = self.links()

@@ -9,14 +9,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from artemis.model.nodes import DOWN, STARTING, UNKNOWN, UP
 
 if TYPE_CHECKING:
+    from artemis.cluster.engine.standing import EngineStanding
     from artemis.cluster.replica import PeerState
     from artemis.server.cluster_control import ClusterControl, Neighbour
+
+_STATES = ("ready", "full", "connecting", "no-quorum", "refused", "foreign")
 
 _EVENTS = (
     "What happened between this node and the others: changes_sent, changes_applied of others, changes_known: that came "
@@ -26,7 +28,9 @@ _EVENTS = (
     "in vain for those before them; links made; overflows of queues, dropped messages, repaired by an exchange; "
     "oversized, strange and bad_messages; dots_refused: numbers of changes in answers far beyond all that is known; "
     "names_refused and returns_dropped: what a peer told of more leases than are kept; strangers: messages without a "
-    "handshake; failures: see the log."
+    "handshake; failures: see the log. Around an engine: entries_put and stored, conflicts with what others had put, "
+    "unknown outcomes, refused and brought ones; signs of life that came, bad ones, crowded: of too many nodes, and "
+    "outdated: of former lives; questions: clocks that were asked for; engine_: what happened on the way there."
 )
 _REFUSED = (
     "Handshakes that came to nothing, by who dialled (us or them) and the code of the reason; unreachable: nobody "
@@ -68,14 +72,36 @@ def cluster_metrics(control: ClusterControl, now: int) -> Iterator[Metric]:
         "artemis_cluster_held_changes", "Changes of others that wait for those before them.", value=state.held
     )
     events = CounterMetricFamily("artemis_cluster_events", _EVENTS, labels=["event"])
-    counters = msgspec.structs.asdict(state.counters) | {"held_dropped": state.held_dropped} | dict(control.counters())
-    for name, value in sorted(counters.items()):
+    for name, value in sorted(control.all_counters(state).items()):
         events.add_metric([name], value)
     yield events
     refused = CounterMetricFamily("artemis_cluster_refused_links", _REFUSED, labels=["dialled_by", "reason"])
     for (who, reason), count in sorted(control.refused().items()):
         refused.add_metric([who, reason], count)
     yield refused
+    if control.engine is not None:
+        yield from _of_the_engine(control.engine())
+
+
+def _of_the_engine(standing: EngineStanding) -> Iterator[Metric]:
+    states = GaugeMetricFamily(
+        "artemis_cluster_engine_state",
+        "1 for how this node stands with its engine now, 0 for the rest.",
+        labels=["state"],
+    )
+    for state in _STATES:
+        states.add_metric([state], state == standing.state)
+    yield states
+    numbers = standing.numbers
+    yield GaugeMetricFamily(
+        "artemis_cluster_engine_position", "Up to which of its numbers the bucket is read.", value=numbers.position
+    )
+    yield GaugeMetricFamily(
+        "artemis_cluster_engine_waiting", "Changes of this node that are still to be put.", value=numbers.dirty
+    )
+    yield GaugeMetricFamily(
+        "artemis_cluster_engine_synced", "Whether all of the bucket was read since the start.", value=numbers.synced
+    )
 
 
 def _by_peer(neighbours: list[Neighbour], peers: Mapping[str, PeerState]) -> Iterator[Metric]:

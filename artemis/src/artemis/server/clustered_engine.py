@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     from artemis.server.node import Node
 
 
+_ENGINE = "the engine"
+"""Stands for the engine among the clocks that are compared."""
+
+
 class _EngineMembership(Membership):
     """The others, which are heard over the engine."""
 
@@ -135,6 +139,7 @@ class ClusteredEngine:
             epoch=identity.epoch,
             heard=self._heard,
             admits=self.announcing.admits,
+            barred=lambda: self.announcing.barred,
             now=now,
             wall=wall,
             log=log,
@@ -190,6 +195,7 @@ class ClusteredEngine:
         self.membership.notice_pause()
         self.carrier.tick()
         self._announce()
+        self._look_at_clock()
         if self._trouble != self._why:
             self._why = self._trouble
             self.membership.troubled(self._source, self._why)
@@ -224,6 +230,14 @@ class ClusteredEngine:
             self._wall(),
         )
         self._say()
+
+    def _look_at_clock(self) -> None:
+        """Compare clocks with the engine too: two nodes that differ are three then, and can tell whose is wrong."""
+        now, wall = self._now(), self._wall()
+        shown = self.carrier.clock(now)
+        if shown is not None:
+            least, doubt = shown
+            self.membership.members.clocks.measure(_ENGINE, least + doubt // 2 - wall, (doubt + 1) // 2, now, wall)
 
     def _say(self) -> None:
         for node, data in self.announcing.take():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
 
 from artemis.cluster.addresses import BadAddress, peer_url
 from artemis.cluster.engine.signs import (
@@ -88,6 +89,15 @@ class _Twin:
         self.told = False
 
 
+class Refused(NamedTuple):
+    """A node that is none of ours: where it is, why, when it was heard last, and since when it runs."""
+
+    url: str
+    refusal: Refusal
+    at: int
+    epoch: int
+
+
 class Announcing:
     """Owned by the assembly: `heard` for what others say, `tick` several times a second, then `take`.
 
@@ -109,7 +119,7 @@ class Announcing:
     ) -> None:
         self.counters: Counter[str] = Counter(signs=0, signs_bad=0, signs_crowded=0, signs_outdated=0, questions=0)
         self.refused: Counter[tuple[str, str]] = Counter()
-        self.refusals: dict[str, tuple[str, Refusal, int]] = {}
+        self.refusals: dict[str, Refused] = {}
         self.patience = patience
         self._me, self._listener, self._versions = me, listener, versions
         self._beat, self._max_skew = beat, max_skew
@@ -168,11 +178,21 @@ class Announcing:
                     skew=0 if other.skew is None else other.skew.offset,
                     skew_error=0 if other.skew is None else other.skew.error,
                     received=other.received,
-                    refusal="" if refusal is None else refusal[1].code,
-                    error="" if refusal is None else refusal[1].text,
+                    refusal="" if refusal is None else refusal.refusal.code,
+                    error="" if refusal is None else refusal.refusal.text,
                 )
             )
         return found
+
+    @property
+    def barred(self) -> str:
+        """Why this node is to leave the bucket alone, empty while it need not: a node that came before it uses that,
+        and they cannot understand each other, so each would give up what the other hears."""
+        for other in self.refusals.values():
+            there = self._now - other.at <= self.patience
+            if other.refusal.code == Code.VERSION and there and other.epoch < self._me.epoch:
+                return other.refusal.text
+        return ""
 
     # -- time
 
@@ -228,7 +248,7 @@ class Announcing:
             case Answer():
                 self._on_answer(node, epoch, said, now)
             case Foreign():
-                self._refuse(node, said.url, self._other_version(node, said), now)
+                self._refuse(node, epoch, said.url, self._other_version(node, said), now)
 
     def _on_sign(self, node: str, epoch: int, sign: Sign, now: int, wall: int) -> None:
         other = self._others.get(node)
@@ -255,7 +275,7 @@ class Announcing:
         refusal = self._judge(node, sign)
         if refusal is not None:
             other.met = False
-            self._refuse(node, sign.url, refusal, now)
+            self._refuse(node, epoch, sign.url, refusal, now)
         elif other.met:
             self._listener.told(node, sign.standing)
         elif other.asked is None and now >= other.next:
@@ -295,7 +315,7 @@ class Announcing:
             refusal = Refusal(Code.NOT_A_MEMBER, objection) if objection else None
         if refusal is not None:
             other.next = now + _AGAIN
-            self._refuse(node, sign.url, refusal, now)
+            self._refuse(node, other.epoch, sign.url, refusal, now)
             return
         self.refusals.pop(node, None)
         other.met, other.first = True, now
@@ -331,12 +351,12 @@ class Announcing:
         text = no_common_version(named(node, sign.url), versions_of(sign), self._us, self._versions)
         return Refusal(Code.VERSION, text)
 
-    def _refuse(self, node: str, url: str, refusal: Refusal, now: int) -> None:
+    def _refuse(self, node: str, epoch: int, url: str, refusal: Refusal, now: int) -> None:
         known = self.refusals.get(node)
         if known is None and len(self.refusals) >= MOST_REFUSED:
             return
-        self.refusals[node] = (url, refusal, now)
-        if known is None or known[1].code != refusal.code:
+        self.refusals[node] = Refused(url, refusal, now, epoch)
+        if known is None or known.refusal.code != refusal.code:
             self.refused["them", str(refusal.code)] += 1
             self._listener.turned_away(url, refusal)
 
@@ -420,7 +440,7 @@ class Announcing:
     def _forget(self, now: int) -> None:
         for node in [node for node, other in self._others.items() if now - other.heard > _KEPT]:
             del self._others[node]
-        for node in [node for node, (_, _, at) in self.refusals.items() if now - at > _KEPT]:
+        for node in [node for node, each in self.refusals.items() if now - each.at > _KEPT]:
             del self.refusals[node]
 
     def _make_room(self, now: int) -> bool:
@@ -432,6 +452,6 @@ class Announcing:
         return True
 
 
-def reasons(refusals: Mapping[str, tuple[str, Refusal, int]]) -> list[str]:
+def reasons(refusals: Mapping[str, Refused]) -> list[str]:
     """Return why nodes are refused, as sentences, each once."""
-    return sorted({refusal.text for _, refusal, _ in refusals.values()})
+    return sorted({each.refusal.text for each in refusals.values()})

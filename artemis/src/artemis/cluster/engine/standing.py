@@ -26,7 +26,7 @@ def replica_state(replica: EngineReplica) -> ReplicaState:
     """Return the numbers of an engine's replica in the words of any."""
     numbers = replica.state()
     peers = {
-        peer: PeerState(heard=at, connected=True, lag=replica.lag(peer), exchanged=replica.exchanged.get(peer))
+        peer: PeerState(heard=at, connected=True, lag=replica.lag(peer), exchanged=None)
         for peer, at in replica.heard.items()
     }
     return ReplicaState(

@@ -139,6 +139,6 @@ def decode_greeting(data: bytes) -> Greeting:
 
 
 IN_NO_CLUSTER = encode_greeting(
-    Refusal(Code.NO_CLUSTER, "this node is in no cluster; start it with --peers, --peers-dns or --peers-file")
+    Refusal(Code.NO_CLUSTER, "this node is in no cluster of peers; start it with --peers, --peers-dns or --peers-file")
 )
 """What a node without a cluster answers to nodes that dial it."""

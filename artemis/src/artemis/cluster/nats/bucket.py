@@ -53,7 +53,8 @@ class _Done(msgspec.Struct):
 
 
 class Bucket:
-    """A bucket as it was when it was opened: `incarnation` names it. Owned by the carrier, for one connection at most.
+    """A bucket as it was when it was opened: `incarnation` names it, `clock` is that of the engine, which may show
+    up to `doubt` milliseconds more. Owned by the carrier, for one connection at most.
 
     Everything that asks raises TroubleError.
     """
@@ -64,6 +65,7 @@ class Bucket:
         self.names = names
         self.incarnation = ""
         self.clock = clock
+        self.doubt = 0
         self._connection, self._options, self._now = connection, options, now
 
     async def open(self) -> Opening:
@@ -108,7 +110,9 @@ class Bucket:
     async def start_clock(self) -> None:
         """Learn what the engine's clock shows."""
         config = {"ack_policy": "none", "deliver_policy": "new", "inactive_threshold": 5_000_000_000, "num_replicas": 1}
+        asked = self._now()
         name = await self.consume(config)
+        self.doubt = self._now() - asked
         await self.leave(name)
 
     async def consume(self, config: dict[str, object]) -> str:

@@ -60,8 +60,9 @@ class Carrier:
     """Owned by the assembly, on one event loop: `start`, then `stop`, each once; `tick` about every 100 ms.
 
     `node` and `epoch` are this node's, `now` gives monotonic milliseconds, `wall` those of the wall clock, `heard` gets
-    what nodes say of themselves; what those say to the core that `admits` does not know is dropped. `state` and `why`
-    tell how it stands with the engine. `counters` only grow.
+    what nodes say of themselves; what those say to the core that `admits` does not know is dropped. `barred` says why
+    this node is to leave the bucket alone, empty while it need not. `state` and `why` tell how it stands with the
+    engine. `counters` only grow.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Carrier:
         wall: Callable[[], int],
         log: FilteringBoundLogger,
         admits: Callable[[str], bool] = lambda _: True,
+        barred: Callable[[], str] = str,
         timings: CarrierTimings | None = None,
     ) -> None:
         self.state = EngineState.CONNECTING
@@ -83,7 +85,7 @@ class Carrier:
         self.counters: Counter[str] = Counter()
         self._core, self._options = Calls(core, self._failed), options
         self._node, self._epoch = node, epoch
-        self._heard, self._admits = heard, admits
+        self._heard, self._admits, self._barred = heard, admits, barred
         self._now, self._wall, self._log = now, wall, log
         self._timings = timings or CarrierTimings()
         self._names = Names.of(options.bucket.cluster)
@@ -133,6 +135,11 @@ class Carrier:
         """Return how many puts have no answer yet."""
         return 0 if self._session is None else self._session.under_way
 
+    def clock(self, now: int) -> tuple[int, int] | None:
+        """Return what the engine's clock shows at least, and by how much it may show more, in milliseconds; None while
+        there is no bucket."""
+        return None if self._session is None else self._session.clock(now)
+
     def soon(self) -> None:
         """Send what there is at the end of this turn of the loop: for whoever hears of a change."""
         if self._flushing is None:
@@ -150,6 +157,7 @@ class Carrier:
         self._core.tick(self._now(), self._wall())
         if self._session is not None:
             self._session.tick()
+            self._session.bar(self._barred())
         self.turn()
 
     def turn(self) -> None:
@@ -232,6 +240,7 @@ class Carrier:
         while True:
             bucket = Bucket(connection, self._names, self._options.bucket, EngineClock(), self._now)
             try:
+                self._check_barred()
                 opening = await bucket.open()
                 session = Session(
                     connection,
@@ -261,6 +270,11 @@ class Carrier:
             if several and not trouble.lasting and pauses.failed >= _TRIES:
                 raise trouble
             await asyncio.sleep(pauses.next(self._chance(), refused=trouble.lasting))
+
+    def _check_barred(self) -> None:
+        barred = self._barred()
+        if barred:
+            raise TroubleError(EngineState.FOREIGN, barred)
 
     def _leave(self, session: Session, connection: Connection) -> None:
         """Tell the core what is lost, after which it has nothing done until the next opening."""

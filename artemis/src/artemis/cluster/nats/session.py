@@ -99,6 +99,10 @@ class Session:
         tasks = [*self._tasks] if self._reading is None else [*self._tasks, self._reading]
         await end(tasks)
 
+    def clock(self, now: int) -> tuple[int, int]:
+        """Return what the engine's clock shows at least, and by how much it may show more, in milliseconds."""
+        return self._bucket.clock.at(now), self._bucket.doubt
+
     @property
     def under_way(self) -> int:
         """Return how many puts have no answer yet."""
@@ -142,6 +146,11 @@ class Session:
         if now >= self._next_check and not self._checking:
             self._checking = True
             self._begin(self._check())
+
+    def bar(self, why: str) -> None:
+        """End it if the bucket is to be left alone, and why."""
+        if why:
+            self._end(TroubleError(EngineState.FOREIGN, why))
 
     # -- puts
 

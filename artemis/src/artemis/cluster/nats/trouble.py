@@ -13,7 +13,8 @@ class EngineState(StrEnum):
 
     `connecting`: no server answers. `no-quorum`: servers do, and the bucket does not, or takes nothing. `refused`: they
     do not let this node in or have no room for a bucket, and an operator must see to it. `foreign`: the bucket is
-    somebody else's or was changed. `full`: no new keys fit, and all else works. `ready`: all works.
+    somebody else's, was changed, or is used by nodes that this one does not understand. `full`: no new keys fit, and
+    all else works. `ready`: all works.
     """
 
     CONNECTING = "connecting"

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from artemis.cluster.digests import BUCKETS
+from artemis.cluster.engine.standing import EngineStanding
 from artemis.cluster.exchange import Exchanged
 from artemis.cluster.inspection import Difference, Inspection, Side
 from artemis.model.cluster_status import (
@@ -26,6 +27,7 @@ from artemis.model.cluster_status import (
     ClusterTaskResponse,
     ClusterViewResponse,
 )
+from artemis.model.engine import EngineView
 from artemis.model.responses import BAD_REQUEST, SUCCESS, failure
 from artemis.model.status import StatusRequest
 from artemis.model.wire import in_camel_case
@@ -37,7 +39,7 @@ from artemis.server.handlers.java_peers import java_peers_of
 from artemis.server.handlers.status import preservation_state
 from artemis.server.node import Node
 
-ALONE = "this node is in no cluster; start it with --peers, --peers-dns or --peers-file"
+ALONE = "this node is in no cluster; start it with --peers, --peers-dns, --peers-file or --cluster"
 
 
 def view(node: Node, request: StatusRequest | None, now: int) -> ClusterViewResponse:  # noqa: ARG001
@@ -76,11 +78,12 @@ def view(node: Node, request: StatusRequest | None, now: int) -> ClusterViewResp
         return own
     replica = control.replica
     state, digest = control.state(), replica.digest
-    counters = msgspec.structs.asdict(state.counters) | {"held_dropped": state.held_dropped} | dict(control.counters())
+    counters = control.all_counters(state)
     return msgspec.structs.replace(
         own,
         cluster_name=control.name,
         counters={in_camel_case(name): count for name, count in sorted(counters.items())},
+        engine=None if control.engine is None else engine_view(control.engine()),
         data_digest=None if digest is None else f"{digest:016x}",
         exchanging_with=state.exchanging,
         held=state.held,
@@ -89,6 +92,23 @@ def view(node: Node, request: StatusRequest | None, now: int) -> ClusterViewResp
         newest_protocol=control.versions.newest,
         oldest_protocol=control.versions.oldest,
         unlisted={source: why for source, why in control.members.unlisted.items() if why},
+    )
+
+
+def engine_view(standing: EngineStanding) -> EngineView:
+    """Tell how a node stands with its engine."""
+    numbers = standing.numbers
+    return EngineView(
+        flying=numbers.flying,
+        position=numbers.position,
+        refused=list(standing.refused) or None,
+        remade=numbers.remade,
+        server=standing.server or None,
+        servers=standing.servers,
+        state=standing.state,
+        synced=numbers.synced,
+        waiting=numbers.dirty,
+        why=standing.why or None,
     )
 
 
