@@ -21,7 +21,12 @@ from artemis.model import (
 )
 from artemis.model.backup import BackupPartRequest, BackupRequest, RestoreRequest
 from artemis.model.cluster import ForceRequest, UpNodesRequest
-from artemis.model.cluster_status import ClusterLeaveRequest, ClusterOutcomeRequest, ClusterTaskRequest
+from artemis.model.cluster_status import (
+    ClusterLeaveRequest,
+    ClusterOutcomeRequest,
+    ClusterStayRequest,
+    ClusterTaskRequest,
+)
 from artemis.model.explain import ExplainRequest
 from artemis.model.leases import LeasesRequest
 from artemis.model.management import (
@@ -84,6 +89,7 @@ STATUS = {
     "cluster.repair": ClusterTaskRequest(),
     "cluster.outcome": ClusterOutcomeRequest(number=1),
     "cluster.leave": ClusterLeaveRequest(operator_id="alice"),
+    "cluster.stay": ClusterStayRequest(operator_id="alice"),
     "management.forced": StatusRequest(),
     "management.force": ForceRequest(service="registry", force="off", operator_id="alice"),
     "management.backup": BackupRequest(operator_id="alice"),
@@ -159,6 +165,7 @@ def test_numbers_and_paths():
         (52, "cluster.repair", "v1/cluster/repair"),
         (53, "cluster.outcome", "v1/cluster/outcome"),
         (54, "cluster.leave", "v1/cluster/leave"),
+        (55, "cluster.stay", "v1/cluster/stay"),
         *((64 + number, name, name.replace(".", "/") + ".json") for number, name in enumerate(MANAGEMENT)),
         (74, "management.forced", "v1/node/forced"),
         (75, "management.force", "v1/node/force"),

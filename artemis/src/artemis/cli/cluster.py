@@ -26,6 +26,7 @@ from artemis.cli.cluster_view import (
     unasked,
 )
 from artemis.cli.codes import FAILED, UNREACHABLE
+from artemis.cli.draining import follow
 from artemis.cli.engine_view import ENGINE, engine_rows, engine_troubles
 from artemis.cli.java_view import JAVA, java_rows, java_troubles
 from artemis.cli.parameters import DEFAULT_SERVER, Json, Server, TokenFile, token_of
@@ -37,6 +38,8 @@ from artemis.model.cluster_status import (
     ClusterLeaveResponse,
     ClusterOutcomeRequest,
     ClusterSide,
+    ClusterStayRequest,
+    ClusterStayResponse,
     ClusterTask,
     ClusterTaskRequest,
     ClusterTaskResponse,
@@ -161,12 +164,21 @@ def leave(
     *,
     server: Server = DEFAULT_SERVER,
     operator: Operator = "",
+    drain: Annotated[
+        bool, typer.Option("--drain", help="End only when the others have taken over all that it serves; show how far.")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="S", min=1, help="Seconds that a drain is waited for.")
+    ] = 300.0,
+    force_: Annotated[bool, typer.Option("--force", help="Drain though no other node is up.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     token_file: TokenFile = None,
     json: Json = False,
 ) -> None:
     """Let the node at --server say farewell to the others for good, drain and end.
 
+    With --drain it goes on answering meanwhile, is offered to nobody any more and sends its clients to other nodes;
+    exit code 1 if it is not done in time, 130 after Ctrl-C: it goes on then, and `stay` undoes it.
     --json: {"members", "responseStatus"}.
     """
     token = token_of(token_file)
@@ -176,15 +188,36 @@ def leave(
         if sys.stdin is None or not sys.stdin.isatty():
             raise typer.BadParameter("there is no terminal to ask at; give --yes if this node is to leave and end")
         rest = f"{output.counted(staying, 'other node')} will go on" if staying else "there is no other node to go on"
-        effect = f"{own.url or server} drains and ends; {rest}."
+        ends = "drains, and ends when others have taken over" if drain else "drains and ends"
+        effect = f"{own.url or server} {ends}; {rest}."
         typer.confirm(f"{effect} Go on?", abort=True, err=True)
-    request = ClusterLeaveRequest(operator_id=operator or getpass.getuser())
+    request = ClusterLeaveRequest(drain=drain, force=force_, operator_id=operator or getpass.getuser())
     answer = post(server, "v1/cluster/leave", ClusterLeaveResponse, request, token)
     if json:
         output.print_json(answer)
         return
+    if drain:
+        follow(server, own, timeout)
+        _tell_of_lists(own)
+        return
     farewell = f"says farewell to {output.counted(answer.members, 'node')}, " if answer.members else ""
     output.say(f"{own.url or server} {farewell}drains and ends.")
+    _tell_of_lists(own)
+
+
+@app.command()
+@trusting
+def stay(*, server: Server = DEFAULT_SERVER, operator: Operator = "", token_file: TokenFile = None) -> None:
+    """Let the node at --server stay in service, that drains because of `leave --drain`; exit code 1 if it does not."""
+    request = ClusterStayRequest(operator_id=operator or getpass.getuser())
+    answer = post(server, "v1/cluster/stay", ClusterStayResponse, request, token_of(token_file))
+    if not answer.stays:
+        output.say(f"{server} does not drain.")
+        raise typer.Exit(FAILED)
+    output.say(f"{server} stays, and is offered to clients again.")
+
+
+def _tell_of_lists(own: ClusterViewResponse) -> None:
     if any(member.configured for member in own.members or ()):
         output.say("Take its URL from the --peers of the others, or they look for it for ever.")
 

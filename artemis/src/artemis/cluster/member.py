@@ -44,7 +44,11 @@ class Member:
     @property
     def serves_registry(self) -> bool:
         """Whether it may accept registrations: it says so, or has not said anything yet."""
-        return self.standing.registry or (self.standing.status == UNKNOWN and not self.standing.metadata)
+        return (
+            self.standing.registry
+            or self.standing.draining
+            or (self.standing.status == UNKNOWN and not self.standing.metadata)
+        )
 
     def thought_of(self, now: int) -> tuple[str, str]:
         """Return the status to tell others of it, and a sentence on why, empty where all is well."""

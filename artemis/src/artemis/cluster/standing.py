@@ -22,7 +22,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
     `status` is one of `starting`, `up`, `down`, `unknown`, `registry` and `discovery` whether it serves these, the next
     two whether it does so for other zones of the region. `why` is a sentence for operators, empty when nothing is to be
-    said. `metadata` is what else there is to know, such as the `version` of its software.
+    said. `metadata` is what else there is to know, such as the `version` of its software. `draining`: it is to be used
+    no more, and still serves who has not gone yet.
     """
 
     status: str = UNKNOWN
@@ -32,6 +33,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     discovery_from_other_zones: bool = False
     why: str = ""
     metadata: dict[str, str] = {}
+    draining: bool = False
 
 
 class Switch(msgspec.Struct, frozen=True):
@@ -48,19 +50,22 @@ class Availability:
     `waiting` is the sentence on what the start waits for, empty for one that waits for nobody, None once it is over;
     `copying` the one on what else is copied first, None for nothing; `clock` the one on a clock that is wrong, None
     while it is not. An operator's switch wins over both, and the drain,
-    which is for good, over all.
+    which is for good, over all. `retiring` is the sentence on why it is taken out of service, and while it is not
+    `offered` no further clients are to come.
 
     `status` is `up` with both services, `down` when the node drains or both are forced down, else `starting`, also with
     one of them: that leaves the word to the two flags (spec 6.3).
     """
 
-    __slots__ = ("_forced", "clock", "copying", "draining", "waiting")
+    __slots__ = ("_forced", "clock", "copying", "draining", "offered", "retiring", "waiting")
 
     def __init__(self) -> None:
         self.waiting: str | None = ""
         self.copying: str | None = None
         self.clock: str | None = None
         self.draining = False
+        self.retiring = ""
+        self.offered = True
         self._forced: dict[Service, Switch] = {}
 
     @property
@@ -100,10 +105,15 @@ class Availability:
         return DOWN if self.draining or by_hand else STARTING
 
     @property
+    def told(self) -> str:
+        """The status as it is told to others."""
+        return self.status if self.offered else DOWN
+
+    @property
     def reasons(self) -> list[str]:
         """Sentences on what keeps the node from what it would be otherwise; none for a drain."""
         if self.draining:
             return []
         forced = ((service, self._forced[service]) for service in SERVICES if service in self._forced)
         found = [f"{service} is forced {switch.direction} by {switch.operator}" for service, switch in forced]
-        return found + [sentence for sentence in (self.waiting, self.copying, self.clock) if sentence]
+        return found + [each for each in (self.waiting, self.copying, self.clock, self.retiring) if each]

@@ -11,6 +11,23 @@ from artemis.model.status import Counts, PreservationState
 from artemis.model.wire import Int64, WireStruct
 
 
+class ClusterDrain(WireStruct, kw_only=True):
+    """How far a node is that drains before it leaves, because of `operator_id`, for `for_ms` now.
+
+    `phase` is `waiting` (no other node is up), `sending` its clients away, `handing` over, or `done`. `others` are up,
+    clients have `sessions` here still, `renewed` live instances were renewed here last, null while they are counted,
+    and the others may lack `unconfirmed` of its changes.
+    """
+
+    for_ms: Int64 = 0
+    operator_id: str | None = None
+    others: Int64 = 0
+    phase: str | None = None
+    renewed: Int64 | None = None
+    sessions: Int64 = 0
+    unconfirmed: Int64 = 0
+
+
 class ClusterViewResponse(WireStruct, kw_only=True):
     """Answer of v1/cluster: the cluster as this node sees it, itself first, then the `members` other than it.
 
@@ -33,6 +50,7 @@ class ClusterViewResponse(WireStruct, kw_only=True):
     counters: Counts | None = None
     cursor: str | None = None
     data_digest: str | None = None
+    draining: ClusterDrain | None = None
     engine: EngineView | None = None
     epoch: Int64 = 0
     exchanging_with: str | None = None
@@ -151,13 +169,29 @@ class ClusterTaskResponse(WireStruct, kw_only=True):
 
 
 class ClusterLeaveRequest(WireStruct, kw_only=True):
-    """Body of leave: who wants it."""
+    """Body of leave: who wants it. `drain`: only once others have taken over all that it serves, which `force` begins
+    though no other node is up."""
+
+    drain: bool = False
+    force: bool = False
+    operator_id: str | None = None
+
+
+class ClusterStayRequest(WireStruct, kw_only=True):
+    """Body of stay: who wants a node to stay that drains before it leaves."""
 
     operator_id: str | None = None
 
 
+class ClusterStayResponse(WireStruct, kw_only=True):
+    """Answer of stay: whether the node was draining, and stays now."""
+
+    response_status: ResponseStatus = UNSTATED
+    stays: bool = False
+
+
 class ClusterLeaveResponse(WireStruct, kw_only=True):
-    """Answer of leave: the node says farewell to so many `members`, drains and ends."""
+    """Answer of leave: the node says farewell to so many `members`, drains and ends, or begins to drain before."""
 
     members: Int64 = 0
     response_status: ResponseStatus = UNSTATED

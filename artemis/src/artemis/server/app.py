@@ -33,6 +33,7 @@ from artemis.server.persistence import LATEST, PREVIOUS, Persistence
 from artemis.server.provenance import shown_settings
 from artemis.server.rate_limit import rate_limits
 from artemis.server.reload import Reconfiguration, node_limits, node_timings, preserve, recognise, reconfigured
+from artemis.server.retirement import Retirement
 from artemis.server.ticks import Ticks
 from artemis.server.turns import in_turns
 from artemis.server.websocket.door import WebSocketDoor
@@ -197,7 +198,8 @@ class NodeServer:
         self.node.pardon(now_ms())
         # What can fail first; then time, callers, other nodes, and snapshots of what comes of it.
         await self.doors.start()
-        self._ticks = Ticks(self.node, self.doors, self.cluster, self.persistence, self._log)
+        retirement = Retirement(self.node, self.doors, self._leave, self._log)
+        self._ticks = Ticks(self.node, self.doors, self.cluster, self.persistence, retirement, self._log)
         self._ticks.start()
         await claim.start_serving()
         if self.cluster is not None:

@@ -61,7 +61,7 @@ class ClusterControl:
     `state` returns the numbers of the replica, `links` the state of all links, `counters` what happened on them,
     `refused` how many came to nothing, by who dialled and why; `leave` lets the node leave the cluster for good,
     because of an operator. `engine` tells how the node stands with its engine, None in a mesh. `versions` are those
-    of the messages between nodes that it speaks.
+    of the messages between nodes that it speaks. `pending` tells how much is not in the engine yet, None in a mesh.
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class ClusterControl:
         leave: Callable[[str], None],
         versions: Versions = SPOKEN,
         engine: Callable[[], EngineStanding] | None = None,
+        pending: Callable[[], int] | None = None,
     ) -> None:
         self.name = name
         self.members = members
@@ -89,6 +90,7 @@ class ClusterControl:
         self.versions = versions
         self.state = state
         self.engine = engine
+        self.pending = pending
         self._comparing = comparing
         self._tasks: dict[int, Task] = {}
         self._number = 0

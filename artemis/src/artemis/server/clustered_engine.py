@@ -156,6 +156,7 @@ class ClusteredEngine:
             leave=leave,
             versions=versions,
             engine=self._standing,
+            pending=self._pending,
         )
         node.registry.on_change(self._changed)
         node.pullouts.on_decision(self._decided)
@@ -263,6 +264,10 @@ class ClusteredEngine:
             numbers=self.replica.state(),
             refused=tuple(reasons(self.announcing.refusals)),
         )
+
+    def _pending(self) -> int:
+        state = self.replica.state()
+        return state.dirty + state.flying
 
     def _counters(self) -> dict[str, int]:
         carried = {f"engine_{name}": count for name, count in self.carrier.counters.items()}

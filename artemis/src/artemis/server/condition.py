@@ -4,10 +4,14 @@ Synchronous and pure, like the node whose part it is. Not here: what wins when s
 (`artemis.cluster.standing`), and what is served (`node`).
 """
 
+from collections.abc import Iterable
+from zlib import crc32
+
 import msgspec
 
 from artemis._version import __version__
 from artemis.cluster.members import Members
+from artemis.cluster.retiring import SHARES, Retiring
 from artemis.cluster.standing import Availability, Service, Standing, Switch
 from artemis.model import (
     Instance,
@@ -40,7 +44,8 @@ class Condition:
     other nodes that ought to be there and that it does not speak of, as they are down or were never met.
     `availability` decides what is served, as `status`, `serves_registry`, `serves_discovery` and `standing` tell;
     `members` are the other nodes, None for a node without. `generation` changes whenever something changes that the
-    outcome of all requests depends on. `recognises`: whether a client's heartbeat may be known by its bytes.
+    outcome of all requests depends on. `retiring` says how far the node is with being taken out of service.
+    `recognises`: whether a client's heartbeat may be known by its bytes.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class Condition:
         self.status = STARTING
         self.standing = Standing()
         self.serves_registry = self.serves_discovery = False
+        self.retiring: Retiring | None = None
         self.generation = -1
         self.recognises = True
         self.as_of: int | None = None
@@ -111,8 +117,8 @@ class Condition:
         status = ServiceNodeStatus(
             allow_discovery_from_other_zone=self._allow_discovery,
             allow_registry_from_other_zone=self._allow_registry,
-            can_service_discovery=self.serves_discovery or undecided,
-            can_service_registry=self.serves_registry or undecided,
+            can_service_discovery=self.standing.discovery or undecided,
+            can_service_registry=self.standing.registry or undecided,
             node=ServiceNode(
                 node_id=identity.node_id,
                 region_id=identity.region,
@@ -120,7 +126,7 @@ class Condition:
                 zone=zone,
                 zone_id=identity.zone,
             ),
-            status=self.status,
+            status=self.standing.status,
         )
         return NodeStatusResponse(node_status=status, response_status=SUCCESS)
 
@@ -169,6 +175,27 @@ class Condition:
         self.availability.draining = True
         self._settle()
 
+    def retire(self, retiring: Retiring | None) -> None:
+        """Let an operator take this node out of service, which somebody carries out; None: it stays."""
+        self.retiring = retiring
+        self.settle()
+
+    def settle(self) -> None:
+        """Take over how far the node is with being taken out of service."""
+        available, retiring = self.availability, self.retiring
+        available.retiring = "" if retiring is None else retiring.sentence
+        available.offered = retiring is None or retiring.phase == "waiting"
+        self._settle()
+
+    def sends_away(self, instances: Iterable[Instance | None]) -> bool:
+        """Tell whether who registers or renews these is to do so at another node from now on."""
+        retiring = self.retiring
+        if retiring is None or not retiring.share:
+            return False
+        first = next((each for each in instances if each is not None), None)
+        name = "" if first is None else f"{first.service_id}/{first.instance_id}".lower()
+        return crc32(name.encode()) % SHARES < retiring.share
+
     def alone(self, now: int) -> str:
         """Say without which other nodes this one serves, and why; empty when none is missing or it does not serve."""
         missing = [] if self.members is None or not self.serving else self.members.missing(now)
@@ -213,9 +240,10 @@ class Condition:
         self.status = available.status
         self.serves_registry, self.serves_discovery = available.serves("registry"), available.serves("discovery")
         self.standing = Standing(
-            status=self.status,
-            registry=self.serves_registry,
-            discovery=self.serves_discovery,
+            status=available.told,
+            registry=self.serves_registry and available.offered,
+            discovery=self.serves_discovery and available.offered,
+            draining=not available.offered,
             registry_from_other_zones=self._allow_registry,
             discovery_from_other_zones=self._allow_discovery,
             why="; ".join(available.reasons),

@@ -162,6 +162,19 @@ class Doors:
             **({} if self.quic is None else {_QUIC: self.quic.open_connections}),
         }
 
+    def client_sessions(self) -> int:
+        """Return how many sessions clients have, without those of other nodes."""
+        binary = self.msgtrans.stats().connections_open + (0 if self.quic is None else self.quic.open_connections)
+        return len(self.websocket.sessions) + binary - (0 if self._reception is None else self._reception.open)
+
+    def refuse_sessions(self, *, refuse: bool) -> None:
+        """Let no further WebSocket sessions begin, or let them again."""
+        self.websocket.refusing = refuse
+
+    def send_away(self, most: int) -> int:
+        """Close some WebSocket sessions; return how many are left."""
+        return self.websocket.send_away(most)
+
     def sessions(self) -> Mapping[str, int]:
         """Return what became of all MsgTrans sessions, and of handshakes of TLS."""
         everything = [self.msgtrans.stats()]

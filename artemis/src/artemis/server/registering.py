@@ -150,7 +150,7 @@ class Registering(Condition):
             return failure(BAD_REQUEST, "request is null")
         if not request.instances:
             return failure(BAD_REQUEST, "request.instances is null or empty.")
-        if not self.serves_registry:
+        if not self.serves_registry or (self.retiring is not None and self.sends_away(request.instances)):
             return self.unavailable("registry")
         return request.instances
 

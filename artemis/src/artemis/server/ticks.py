@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from artemis.server.doors import Doors
     from artemis.server.node import Node
     from artemis.server.persistence import Persistence
+    from artemis.server.retirement import Retirement
 
 #: Seconds between two ticks of the node.
 _TICK = 0.1
@@ -40,9 +41,11 @@ class Ticks:
         doors: Doors,
         cluster: Clustering | None,
         persistence: Persistence | None,
+        retirement: Retirement,
         log: FilteringBoundLogger,
     ) -> None:
         self._node, self._doors, self._cluster, self._persistence, self._log = node, doors, cluster, persistence, log
+        self._retirement = retirement
         self._loop = asyncio.get_running_loop()
         self._pauses = Pauses(now_ms())
         self._told = NodeLog(node, log)
@@ -75,6 +78,7 @@ class Ticks:
             self._log.error("tick failed", error=repr(error), exc_info=True)
         if self._cluster is not None:
             self._cluster.tick()
+        self._retirement.tick(now_ms())
         if self._loop.time() >= self._next_second:
             self._next_second = self._loop.time() + 1.0
             self._doors.tick()

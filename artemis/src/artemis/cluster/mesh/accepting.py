@@ -147,6 +147,11 @@ class Reception:
         self.counters: Counter[str] = Counter({"strangers": 0, "refused": 0, "bad_messages": 0})
 
     @property
+    def open(self) -> int:
+        """Return how many sessions are those of other nodes, handshakes under way included."""
+        return len(self._accepted) + len(self._greeting)
+
+    @property
     def late(self) -> int:
         """Return how many messages had to wait for a later turn of the loop."""
         return self._intake.late

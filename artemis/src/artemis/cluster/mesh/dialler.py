@@ -74,7 +74,8 @@ class Dialler:
     was given rather than announced by the peer, `listing` what the peer was told of that last. `queue` holds what is to
     be sent while there is a link; `peer` is the other side of it, None without one. `refusal` is why the last attempt
     was refused, `error` what went wrong last, in words, both empty when nothing did. `since` is when the link was made,
-    in monotonic milliseconds, `rtt` and `skew` are of the last pulse, `sent` counts messages.
+    in monotonic milliseconds, `rtt` and `skew` are of the last pulse, `sent` counts messages. All
+    that was sent until `confirmed` (monotonic milliseconds) has come, None before that is known.
     """
 
     def __init__(self, url: PeerUrl, home: Home, claims: Claims, *, configured: bool) -> None:
@@ -89,6 +90,7 @@ class Dialler:
         self.skew: Skew | None = None
         self.sent = 0
         self.links = 0
+        self.confirmed: int | None = None
         self._home, self._claims = home, claims
         self._pauses = Pauses(home.timings)
         self._wake = asyncio.Event()
@@ -249,7 +251,7 @@ class Dialler:
 
     def _begin(self, client: TransportClient, peer: Peer) -> None:
         self._client, self.peer = client, peer
-        self.refusal, self.error = None, ""
+        self.refusal, self.error, self.confirmed = None, "", None
         self.since, self.rtt, self.skew = self._home.now(), peer.rtt, peer.skew
         self.links += 1
 
@@ -290,7 +292,7 @@ class Dialler:
         timings, them = home.timings, named(party.node, str(self.url))
         while True:
             self._telling.clear()
-            asked, wall = home.now(), home.wall()
+            asked, wall, quiet = home.now(), home.wall(), self._idle.is_set()
             try:
                 answer = await client.request(self._pulse(), biz_type=PING, timeout=timings.silence)
                 pulse = decode_greeting(answer.payload)
@@ -307,6 +309,8 @@ class Dialler:
             if not isinstance(pulse, Pulse):
                 self.leave(Code.MALFORMED, f"{them} answered a ping with something else")
                 return
+            if quiet:
+                self.confirmed = asked
             self.rtt = home.now() - asked
             self.skew = skew(pulse.wall, wall, self.rtt)
             home.pulse(peer, self.skew, pulse)

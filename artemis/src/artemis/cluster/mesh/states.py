@@ -19,6 +19,7 @@ class LinkState(msgspec.Struct, frozen=True, kw_only=True):
     says whether we can send to it, for `connected_for`; `receiving` whether it can send to us, `heard_ago` when it did
     last. `status` is what the node says of itself (spec 6.3). `skew` is how far its wall clock is ahead of ours, to
     within `skew_error`. `refusal` is the code of why there is no link, `error` a sentence on what went wrong last.
+    All that was sent to it until `confirmed`, in monotonic milliseconds, has come, None where nobody knows.
     `queued` messages of `queued_bytes` wait to be sent, `dropped` were.
     """
 
@@ -46,6 +47,7 @@ class LinkState(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
     refusal: str = ""
     error: str = ""
+    confirmed: int | None = None
 
 
 def link_state(now: int, dialler: Dialler | None, connection: Accepted | None, standing: Standing | None) -> LinkState:
@@ -85,6 +87,7 @@ def link_state(now: int, dialler: Dialler | None, connection: Accepted | None, s
             queued=len(dialler.queue),
             queued_bytes=dialler.queue.size,
             sent=dialler.sent,
+            confirmed=dialler.confirmed if told.connected else None,
             dropped=dialler.queue.dropped,
             links=dialler.links,
             attempts=dialler.attempts,

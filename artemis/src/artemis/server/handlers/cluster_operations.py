@@ -14,20 +14,25 @@ from artemis.cluster.digests import BUCKETS
 from artemis.cluster.engine.standing import EngineStanding
 from artemis.cluster.exchange import Exchanged
 from artemis.cluster.inspection import Difference, Inspection, Side
+from artemis.cluster.retiring import Retiring, Seen
 from artemis.model.cluster_status import (
     ClusterDiff,
     ClusterDifference,
+    ClusterDrain,
     ClusterLeaveRequest,
     ClusterLeaveResponse,
     ClusterOutcomeRequest,
     ClusterRepair,
     ClusterSide,
+    ClusterStayRequest,
+    ClusterStayResponse,
     ClusterTask,
     ClusterTaskRequest,
     ClusterTaskResponse,
     ClusterViewResponse,
 )
 from artemis.model.engine import EngineView
+from artemis.model.nodes import UP
 from artemis.model.responses import BAD_REQUEST, SUCCESS, failure
 from artemis.model.status import StatusRequest
 from artemis.model.wire import in_camel_case
@@ -38,8 +43,12 @@ from artemis.server.handlers.force import MAX_OPERATOR
 from artemis.server.handlers.java_peers import java_peers_of
 from artemis.server.handlers.status import preservation_state
 from artemis.server.node import Node
+from artemis.server.retirement import spread_of
 
 ALONE = "this node is in no cluster; start it with --peers, --peers-dns, --peers-file or --cluster"
+NOBODY_TAKES_OVER = (
+    "no other node is up that could take over what this one serves; see `artemis cluster status`, or --force (force)"
+)
 
 
 def view(node: Node, request: StatusRequest | None, now: int) -> ClusterViewResponse:  # noqa: ARG001
@@ -52,6 +61,7 @@ def view(node: Node, request: StatusRequest | None, now: int) -> ClusterViewResp
         base=dict(registry.base),
         buckets=BUCKETS,
         cursor=node.cursor(),
+        draining=_drain(node.retiring, now),
         epoch=identity.epoch,
         floor=_named(registry.floor),
         instances=len(registry),
@@ -133,8 +143,8 @@ def outcome(node: Node, request: ClusterOutcomeRequest | None, now: int) -> Clus
     return _outcome(node.control, task, now)
 
 
-def leave(node: Node, request: ClusterLeaveRequest | None, now: int) -> ClusterLeaveResponse:  # noqa: ARG001
-    """Leave the cluster for good: say farewell, drain and end."""
+def leave(node: Node, request: ClusterLeaveRequest | None, now: int) -> ClusterLeaveResponse:
+    """Leave the cluster for good: say farewell, drain and end; or only once others have taken over."""
     if node.control is None:
         return ClusterLeaveResponse(response_status=failure(BAD_REQUEST, ALONE))
     operator = "" if request is None else (request.operator_id or "").strip()
@@ -142,8 +152,45 @@ def leave(node: Node, request: ClusterLeaveRequest | None, now: int) -> ClusterL
         text = f"operatorId must say who lets the node leave, in {MAX_OPERATOR} characters at most"
         return ClusterLeaveResponse(response_status=failure(BAD_REQUEST, text))
     told = sum(link.connected for link in node.control.links())
-    node.control.leave(operator)
+    if request is None or not request.drain:
+        node.control.leave(operator)
+    elif node.retiring is None:
+        linked = {link.node for link in node.control.links() if link.connected}
+        views = node.control.members.views(now)
+        taking = [view for view in views if view.status == UP and view.standing.registry and view.standing.discovery]
+        if not any(view.node in linked for view in taking) and not request.force:
+            return ClusterLeaveResponse(response_status=failure(BAD_REQUEST, NOBODY_TAKES_OVER))
+        node.retire(Retiring(operator, spread_of(node), now, forced=request.force))
     return ClusterLeaveResponse(members=told, response_status=SUCCESS)
+
+
+def stay(node: Node, request: ClusterStayRequest | None, now: int) -> ClusterStayResponse:  # noqa: ARG001
+    """Stay, though an operator let the node drain before it leaves."""
+    operator = "" if request is None else (request.operator_id or "").strip()
+    if not operator or len(operator) > MAX_OPERATOR:
+        text = f"operatorId must say who lets the node stay, in {MAX_OPERATOR} characters at most"
+        return ClusterStayResponse(response_status=failure(BAD_REQUEST, text))
+    if node.retiring is None:
+        return ClusterStayResponse(response_status=SUCCESS)
+    if node.retiring.phase == "done" or node.availability.draining:
+        return ClusterStayResponse(response_status=failure(BAD_REQUEST, "it is too late: the node ends now"))
+    node.retire(None)
+    return ClusterStayResponse(response_status=SUCCESS, stays=True)
+
+
+def _drain(retiring: Retiring | None, now: int) -> ClusterDrain | None:
+    if retiring is None:
+        return None
+    seen = retiring.seen or Seen(others=0, sessions=0, renewed=None, unconfirmed=0)
+    return ClusterDrain(
+        for_ms=now - retiring.since,
+        operator_id=retiring.operator,
+        others=seen.others,
+        phase=retiring.phase,
+        renewed=seen.renewed,
+        sessions=seen.sessions,
+        unconfirmed=seen.unconfirmed,
+    )
 
 
 def _begin(

@@ -9,6 +9,8 @@ from artemis.model.cluster_status import (
     ClusterLeaveRequest,
     ClusterLeaveResponse,
     ClusterOutcomeRequest,
+    ClusterStayRequest,
+    ClusterStayResponse,
     ClusterTaskRequest,
     ClusterTaskResponse,
     ClusterViewResponse,
@@ -85,4 +87,5 @@ CLUSTER_OPERATIONS: tuple[Operation, ...] = (
         parameters={"number": _NUMBER},
     ),
     _row(54, "leave", "v1/cluster/leave", (ClusterLeaveRequest, ClusterLeaveResponse), handlers.leave),
+    _row(55, "stay", "v1/cluster/stay", (ClusterStayRequest, ClusterStayResponse), handlers.stay),
 )

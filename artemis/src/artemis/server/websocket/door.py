@@ -10,6 +10,7 @@ import logging
 import random
 import traceback
 from collections import Counter, deque
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -132,6 +133,8 @@ class WebSocketDoor:
         self._partial: dict[WebSocketConnection, float] = {}  # messages that are not whole, and until when they must be
         self._kept = 0
         self._draining = False
+        #: No further sessions are to begin, though those that there are go on.
+        self.refusing = False
         self._farewells: list[WebSocketConnection] = []
         self._all_closed: asyncio.Future[None] | None = None
         self._last: tuple[bytes, bytes] = (b"", b"")  # a message, and its frame
@@ -165,7 +168,7 @@ class WebSocketDoor:
 
     def judge(self, endpoint: Endpoint, address: str) -> Refusal | None:
         """Why a session may not begin; None when it may."""
-        if self._draining:
+        if self._draining or self.refusing:
             return Refusal(503, "This node is stopping; use another one.")
         return self.sessions.judge(endpoint, address)
 
@@ -326,6 +329,12 @@ class WebSocketDoor:
             connection.abort()
 
     # The end
+
+    def send_away(self, most: int) -> int:
+        """Say goodbye to some sessions; return how many are left."""
+        for session in list(islice(self.sessions, most)):
+            session.close(frames.GOING_AWAY, "this node is taken out of service; connect to another", "drain")
+        return len(self.sessions)
 
     def drain(self) -> None:
         """Shutdown: say goodbye to every session, not to all at once."""
