@@ -343,7 +343,7 @@ def test_a_trouble_has_words() -> None:
     assert "no room" == str(TroubleError(EngineState.FULL, "no room"))
     assert EngineState.FULL.open
     assert not EngineState.NO_QUORUM.open
-    assert "n" == Stored("n", 1, 2, 3).node
+    assert "n" == Stored("n", 1, 2, 3, "one").node
 
 
 async def test_a_task_that_takes_a_cancellation_for_its_own_ends_all_the_same() -> None:

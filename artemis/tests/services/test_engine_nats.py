@@ -85,7 +85,7 @@ async def test_entries_and_words_reach_other_nodes(make: Make) -> None:
         await b.until(lambda: {"i.x", "m.a"} == b.core.entries.keys())
         assert (1, 2) == (b.core.entries["i.x"].sequence, b.core.entries["m.a"].sequence)
         assert 0 <= b.core.entries["i.x"].lain < 60_000
-        stored = Stored("a", 1, 2, 3)
+        stored = Stored("a", 1, 2, 3, "one")
         a.core.give(Tell(None, stored), Tell("b", stored), Tell("c", stored))
         a.carrier.turn()
         a.carrier.say(b"here I am")

@@ -6,10 +6,11 @@ this node says anew what it knows of it. What the bucket never had is put. Not h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from artemis.cluster.engine.operators import EngineOperators
 from artemis.cluster.engine.places import Place, operation_place
+from artemis.cluster.engine.saying import Saying
 from artemis.cluster.engine.writing import NONE, Number
 from artemis.registry import Dot, Lease, Origin, Reach, Registry
 from artemis.registry.records import covered
@@ -33,24 +34,24 @@ class Ending:
         operators: EngineOperators | None,
         seen: set[Place] | None,
         theirs: Reach,
-        stored: Mapping[int, int],
+        saying: Saying,
         now: int,
     ) -> bool:
         """Look at some more records; return whether all were looked at.
 
-        `seen` are the places that the bucket has, `theirs` is what it has had, `stored` what of this node's.
+        `seen` are the places that the bucket has, `theirs` is what it has had, `saying` what of this node's.
         """
         if self._left is None:
             self._left = [lease for service in registry.services.values() for lease in service.leases.values()]
             if operators is not None:
-                self._decisions(registry, operators, seen, theirs, stored, now)
+                self._decisions(registry, operators, seen, theirs, saying, now)
         left = self._left
         for _ in range(min(_LOOKED_AT, len(left))):
             lease = left.pop()
             place = lease.record.key
             if registry.find(*place[1:]) is not lease:
                 continue
-            number = _first_lacking(registry, lease.record.dots, stored)
+            number = saying.first_lacking(lease.record.dots)
             if seen is None or place in seen:
                 if number != NONE and seen is None:
                     self._lacking.append((place, number))
@@ -76,7 +77,7 @@ class Ending:
         operators: EngineOperators,
         seen: set[Place] | None,
         theirs: Reach,
-        stored: Mapping[int, int],
+        saying: Saying,
         now: int,
     ) -> None:
         rows = list(operators.rows(range(len(operators.sums()))))
@@ -87,20 +88,9 @@ class Ending:
         for row in rows:
             place = operation_place(row)
             dots = tuple(Dot(Origin(node, epoch), seq) for node, epoch, seq in row.dots)
-            number = _first_lacking(registry, dots, stored)
+            number = saying.first_lacking(dots)
             if seen is None:
                 if number != NONE:
                     self._lacking.append((place, number))
             elif place not in seen and not covered(dots, registry.forgotten, theirs.vector, theirs.base):
                 self._lacking.append((place, number))
-
-
-def _first_lacking(registry: Registry, dots: tuple[Dot, ...], stored: Mapping[int, int]) -> Number:
-    """Return the first own change that the bucket may lack if it lacks a record with these changes."""
-    node = registry.origin.node
-    found = [
-        (dot.origin.epoch, stored.get(dot.origin.epoch, 0) + 1)
-        for dot in dots
-        if dot.origin.node == node and dot.seq > stored.get(dot.origin.epoch, 0)
-    ]
-    return min(found, default=NONE)

@@ -31,7 +31,8 @@ class MemberRow(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="m",
     `stored` gives, for each of its lives, the number up to which all its changes are in the bucket. `base`, `unnamed`
     and `floor` are those of its registry; entries that it put before this one name no change below them. `left` says
     that it has left the cluster for good. `others` are lives of other nodes that are over, which nobody else may speak
-    for any more: up to which number it has read all their changes in the bucket.
+    for any more: up to which number it has read all their changes in the bucket. `stored` and `others` are of the
+    bucket with this identity; a put that was under way may end up in another one.
     """
 
     node: Name
@@ -44,6 +45,7 @@ class MemberRow(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="m",
     floor: Parts = []
     left: bool = False
     others: Parts = []
+    bucket: Text = ""
 
     @property
     def reach(self) -> Reach:

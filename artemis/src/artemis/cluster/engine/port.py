@@ -17,12 +17,14 @@ from artemis.cluster.messages import BadMessage, Name, Number, Renewals, Unnamed
 
 
 class Stored(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="stored"):
-    """All changes of a node in one life up to number `reached` are in the bucket, in entries up to `sequence`."""
+    """All changes of a node in one life up to number `reached` are in the bucket of this identity, in entries up to
+    `sequence`."""
 
     node: Name
     epoch: Number
     reached: Number
     sequence: Number
+    bucket: Name
 
 
 Told = Renewals | Unnamed | Stored

@@ -121,7 +121,7 @@ class Putting:
     def stored(self, number: int, sequence: int) -> None:
         """A put was done."""
         value = self._values.pop(number, None)
-        place = self.writing.stored(number, sequence)
+        place = self.writing.stored(number, sequence, self.now)
         if place is None:
             return
         if isinstance(value, MemberRow):
@@ -203,7 +203,7 @@ class Putting:
         reached = self._saying.stored.get(origin.epoch, 0)
         if reached:
             self._told = reached
-            self._do(Tell(None, Stored(origin.node, origin.epoch, reached, self.writing.sequence)))
+            self._do(Tell(None, Stored(origin.node, origin.epoch, reached, self.writing.sequence, self._saying.bucket)))
 
     def sweep(self) -> None:
         """Let entries of the dead disappear that nobody needs any more."""

@@ -52,9 +52,8 @@ class Reading:
         self._putting = putting
         self._counters = counters
         self._do, self._compared = do, compared
-        self._taking = Taking(
-            registry, operators, putting.writing, putting.sweeping, putting.orphans, counters, self._member, self._later
-        )
+        self._taking = Taking(registry, operators, saying, putting, counters, self._member, self._later)
+        saying.complete = lambda: self.synced and not self.passing and not putting.writing.owed
         self._markers = Markers()
         self._ending: Ending | None = None
         self._position = position
@@ -99,11 +98,13 @@ class Reading:
             self._putting.lost()
         else:
             self._begin_anew(opening)
+        self._saying.bucket = opening.identity
         after = self._former().sequence if resumes else 0
         self._position = None if not resumes else self._former()
         self.open = True
         writing = self._putting.writing
         writing.sequence = max(writing.sequence, opening.last)
+        writing.known = max(writing.known, opening.last)
         writing.revisions.setdefault(self._saying.place, 0)
         self._pass(after, opening.last, now, whole=not resumes)
         for entry in opening.members:
@@ -114,6 +115,8 @@ class Reading:
     def _pass(self, after: int, last: int, now: int, *, whole: bool) -> None:
         """Begin to read everything behind a number."""
         self._taking.seen = set() if whole else None
+        if whole:
+            self._putting.writing.owe()
         self._ending = Ending(whole=whole)
         self.progress.begin(after, last, now)
         self._registry.pardon(now)
@@ -153,6 +156,7 @@ class Reading:
             self._engine = entry.at + entry.lain - now
             self._taking.take(entry, now)
             self.progress.read(entry.sequence)
+            self._putting.writing.known = max(self._putting.writing.known, entry.sequence)
             self._read_at = max(entry.at, self._read_at)
 
     def at(self, sequence: int) -> None:
@@ -173,6 +177,8 @@ class Reading:
 
     def marker(self, node: str, message: Stored, now: int) -> None:
         """A node says up to where its changes are in the bucket."""
+        if message.bucket != self._identity:
+            return
         if message.node != node or message.epoch > latest_epoch(self._registry.wall(now)):
             self._counters.strange += 1
         elif message.epoch >= self._registry.base.get(node, 0):
@@ -191,6 +197,8 @@ class Reading:
         self._said_more = True
         if row.node == registry.origin.node:
             self._meet_myself(row, sequence)
+        if row.bucket != self._identity:
+            return
         for node, epoch, reached in (*((row.node, epoch, reached) for epoch, reached in row.stored), *row.others):
             origin = Origin(node, epoch)
             if registry.base.get(node, 0) <= epoch <= latest and origin != registry.origin:
@@ -203,7 +211,7 @@ class Reading:
         if self._putting.puts(row):
             saying.said = row
             return
-        for epoch, reached in row.stored:
+        for epoch, reached in row.stored if row.bucket == self._identity else ():
             if epoch != registry.origin.epoch:
                 saying.stored[epoch] = max(reached, saying.stored.get(epoch, 0))
         epoch = max(row.epoch, dict(row.base).get(row.node, 0) - 1)
@@ -252,8 +260,8 @@ class Reading:
 
     def _finish(self, ending: Ending, now: int) -> bool:
         """Find out what the bucket lacks, some at a time; return whether that is done."""
-        seen, stored = self._taking.seen, self._saying.stored
-        done = ending.go_on(self._registry, self._operators, seen, self.theirs, stored, now)
+        seen = self._taking.seen
+        done = ending.go_on(self._registry, self._operators, seen, self.theirs, self._saying, now)
         for lease in ending.died():
             self._registry.restate(lease, now)
             self._counters.restated += 1
@@ -265,6 +273,7 @@ class Reading:
         self._rise()
         self._registry.pardon(now)
         writing.complete = writing.complete or ending.whole
+        writing.owing = False
         self._taking.seen = None
         self._ending = None
         self._position = None

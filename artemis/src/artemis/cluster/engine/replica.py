@@ -141,6 +141,11 @@ class EngineReplica:
         return self._reading.synced
 
     @property
+    def passing(self) -> bool:
+        """Whether a pass over the bucket is under way, or broke off: more may be merged than the vector says."""
+        return self._reading.passing
+
+    @property
     def remade(self) -> int:
         """How often the bucket was another one than before."""
         return self._reading.remade
@@ -201,6 +206,7 @@ class EngineReplica:
     def leave(self) -> None:
         """Say in the bucket that this node leaves the cluster for good."""
         self._saying.left = True
+        self._putting.writing.changed(self._saying.place)
 
     def inspect(self, now: int) -> Inspection:
         """Compare with all that the bucket has, and merge nothing; what is found is in the inspection.

@@ -5,12 +5,13 @@ Not here: what is known of them otherwise, by their signs of life (`artemis.clus
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from artemis.cluster.engine.entries import MemberRow
 from artemis.cluster.engine.places import Place, member_place
+from artemis.cluster.engine.writing import NONE, Number
 from artemis.cluster.messages import MAX_ORIGINS, Part
-from artemis.registry import Origin, Registry
+from artemis.registry import Dot, Origin, Registry
 
 OFTEN = 1_000
 """Milliseconds between two puts at least, while what changes of it matters to what this node puts otherwise."""
@@ -23,7 +24,7 @@ class Saying:
     """What one node says of itself, and what it has read of all. Owned by its replica.
 
     `stored` is, for each of its lives, the number up to which all changes are in the bucket; `said` is what the bucket
-    has of this node, None for nothing of this life.
+    has of this node, None for nothing of this life. `complete` tells whether the bucket has all that is known here.
     """
 
     def __init__(self, registry: Registry, url: str, zone: str) -> None:
@@ -31,6 +32,9 @@ class Saying:
         self.stored: dict[int, int] = {}
         self.said: MemberRow | None = None
         self.left = False
+        self.complete: Callable[[], bool] = lambda: False
+        #: The identity of the bucket.
+        self.bucket = ""
         self.rows: dict[str, MemberRow] = {}
         self._registry = registry
         self._url, self._zone = url, zone
@@ -52,9 +56,12 @@ class Saying:
             sorted(floor),
             self.left,
             sorted(self._others()),
+            self.bucket,
         )
 
     def _others(self) -> Iterator[Part]:
+        if not self.complete():
+            return
         for origin, seq in self._registry.vector.items():
             if origin.node != self._registry.origin.node and seq:
                 row = self.rows.get(origin.node)
@@ -71,6 +78,16 @@ class Saying:
             and dict(said.base) == registry.base
             and dict(said.unnamed) == registry.unnamed
         )
+
+    def first_lacking(self, dots: Iterable[Dot]) -> Number:
+        """Return the first own change that the bucket may lack if it lacks a record with these changes."""
+        node, stored = self._registry.origin.node, self.stored
+        found = [
+            (dot.origin.epoch, stored.get(dot.origin.epoch, 0) + 1)
+            for dot in dots
+            if dot.origin.node == node and dot.seq > stored.get(dot.origin.epoch, 0)
+        ]
+        return min(found, default=NONE)
 
     def due(self, now: int) -> bool:
         """Tell whether something new is to be put now."""

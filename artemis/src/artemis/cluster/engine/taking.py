@@ -12,8 +12,8 @@ from artemis.cluster.engine.entries import BadEntry, MemberRow, Value, decode_en
 from artemis.cluster.engine.operators import EngineOperators
 from artemis.cluster.engine.places import Place, place_of
 from artemis.cluster.engine.port import Entry
-from artemis.cluster.engine.sweeping import Sweeping
-from artemis.cluster.engine.writing import Writing
+from artemis.cluster.engine.putting import Putting
+from artemis.cluster.engine.saying import Saying
 from artemis.cluster.messages import InstanceRow, OperationRow, latest_stamp
 from artemis.cluster.outbox import ReplicaCounters
 from artemis.cluster.reading import Bounds, Records, StrangeRow, is_of_no_time
@@ -34,27 +34,25 @@ class Taking:
     """What one node makes of entries. Owned by its replica.
 
     `member` is given what nodes say of themselves, its sequence number and the time, `met` the epoch of a life of this
-    node that knew more than this one and is no earlier. `orphans` are records that were swept here before they were
-    put; `seen` collects the places of a pass, None while nobody asks.
+    node that knew more than this one and is no earlier. `seen` collects the places of a pass, None while nobody asks.
     """
 
     def __init__(
         self,
         registry: Registry,
         operators: EngineOperators | None,
-        writing: Writing,
-        sweeping: Sweeping,
-        orphans: dict[Place, Record],
+        saying: Saying,
+        putting: Putting,
         counters: ReplicaCounters,
         member: Callable[[MemberRow, int, int], None],
         met: Callable[[int], None],
     ) -> None:
-        self._orphans = orphans
+        self._orphans = putting.orphans
         self.seen: set[Place] | None = None
         self._registry = registry
         self._operators = operators
-        self._writing = writing
-        self._sweeping = sweeping
+        self._writing = putting.writing
+        self._saying, self._sweeping = saying, putting.sweeping
         self._counters = counters
         self._member = member
         self._met = met
@@ -138,7 +136,7 @@ class Taking:
             writing.agreed(place, entry.sequence)
         else:
             writing.revisions[place] = entry.sequence
-            writing.changed(place)
+            writing.changed(place, self._saying.first_lacking({*known.dots} - {*theirs.dots}))
 
     def _beyond(self, dots: tuple[Dot, ...]) -> list[Dot]:
         """Return the changes that this node lacks."""
@@ -213,7 +211,8 @@ class Taking:
             writing.agreed(place, entry.sequence)
         else:
             writing.revisions[place] = entry.sequence
-            writing.changed(place)
+            lacking = (Dot(Origin(node, epoch), seq) for node, epoch, seq in {*known.dots} - {*row.dots})
+            writing.changed(place, self._saying.first_lacking(lacking))
 
 
 def says_all(entry: Record, known: Record, base: dict[str, int]) -> bool:

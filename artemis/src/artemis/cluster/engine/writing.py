@@ -37,23 +37,27 @@ _PROBE = 1_000
 
 class Dirty(msgspec.Struct):
     """A place that is to be put. `first` is the first own change that its entry lacks, `then` the first that was made
-    after the put under way began, `covered` whether an entry has come that says all. `flight` is the number of the put,
-    0 for none, `getting` since when its entry is being brought, `tried` how often in vain.
+    after the put under way began, `above` the number of the bucket that an entry with it is beyond, `covered` whether
+    an entry has come that says all, `owed` whether it counts as such (`Writing.owed`). `flight` is the number of the
+    put, 0 for none, `getting` since when its entry is being brought, `tried` how often in vain.
     """
 
     first: Number = NONE
     then: Number = NONE
+    above: int = 0
     covered: bool = False
+    owed: bool = False
     flight: int = 0
     getting: int | None = None
     tried: int = 0
 
 
 class Flight(msgspec.Struct, frozen=True):
-    """A put under way."""
+    """A put under way. It takes a number above `known`, which was one of the bucket before."""
 
     place: Place
     revision: int
+    known: int
 
 
 class WriteCounters(msgspec.Struct, gc=False):
@@ -71,7 +75,9 @@ class Writing:
     """The dirty places of one node, oldest change first. Owned by its replica.
 
     `revisions` are the sequence numbers of the entries that were merged; while they are not `complete`, a place without
-    one may have an entry all the same. `sequence` is the highest of those that own puts have taken.
+    one may have an entry all the same. `sequence` is the highest of those that own puts have taken, `known` of those
+    that were heard of. `owed` counts the places that the bucket is known to lack since it was begun to be read as a
+    whole, and `owing` says that this goes on.
     """
 
     def __init__(self) -> None:
@@ -79,7 +85,9 @@ class Writing:
         self.revisions: dict[Place, int] = {}
         self.complete = False
         self.full = False
-        self.sequence = 0
+        self.owing = False
+        self.owed = 0
+        self.sequence = self.known = 0
         self._dirty: dict[Place, Dirty] = {}
         self._ready: dict[Place, None] = {}
         self._later: list[tuple[int, int, Place]] = []
@@ -113,8 +121,13 @@ class Writing:
             dirty = self._dirty[place] = Dirty()
             self._ready[place] = None
         dirty.covered = False
+        if self.owing and not dirty.owed:
+            dirty.owed = True
+            self.owed += 1
         if number == NONE:
             return
+        if dirty.first == NONE:
+            dirty.above = self.known
         if dirty.flight:
             if dirty.then == NONE:
                 dirty.then = number
@@ -138,8 +151,8 @@ class Writing:
         """Note that a place has an entry that says all that this node knows of it."""
         self.revisions[place] = max(revision, self.revisions.get(place, 0))
         dirty = self._dirty.get(place)
-        if dirty is None:
-            return
+        if dirty is None or (dirty.first != NONE and revision <= dirty.above):
+            return  # an own change that is in an entry of before it was made is in another bucket
         self.sequence = max(revision, self.sequence)
         if dirty.flight:
             dirty.covered = True
@@ -179,7 +192,7 @@ class Writing:
             self._count += 1
             number = self._dirty[place].flight = self._count
             self._dirty[place].covered = False
-            self._flights[number] = Flight(place, revision)
+            self._flights[number] = Flight(place, revision, self.known)
             self.counters.put += 1
             yield number, place, revision
 
@@ -192,14 +205,20 @@ class Writing:
 
     # -- what became of it
 
-    def stored(self, number: int, sequence: int) -> Place | None:
-        """Note that a put was done; return its place, None for one that is not known any more."""
-        flight = self._flights.pop(number, None)
+    def stored(self, number: int, sequence: int, now: int) -> Place | None:
+        """Note that a put was done; return its place, None for one that is not known any more, or was done in another
+        bucket, whose numbers are lower."""
+        flight = self._flights.get(number)
         if flight is None:
             return None
+        if sequence <= flight.known:
+            self.unknown(number, now)
+            return None
+        del self._flights[number]
         place, dirty = flight.place, self._dirty[flight.place]
         self.counters.stored += 1
         self.sequence = max(sequence, self.sequence)
+        self.known = max(sequence, self.known)
         self.revisions[place] = max(sequence, self.revisions.get(place, 0))
         if not flight.revision and self.full:
             self._fits()
@@ -276,9 +295,15 @@ class Writing:
         self.lost()
         self.revisions.clear()
         self.complete = False
-        self.sequence = 0
+        self.sequence = self.known = 0
         if self.full:
             self._fits()
+
+    def owe(self) -> None:
+        """Count from now on what the bucket lacks, until `owing` is over."""
+        self.owing, self.owed = True, len(self._dirty)
+        for dirty in self._dirty.values():
+            dirty.owed = True
 
     def doubt(self, but: Place) -> None:
         """Count on no entry but one any more until it is read again."""
@@ -355,7 +380,9 @@ class Writing:
             self._ready[place] = None
 
     def _clean(self, place: Place) -> None:
-        self._dirty.pop(place, None)
+        dirty = self._dirty.pop(place, None)
+        if dirty is not None and dirty.owed:
+            self.owed -= 1
         self._ready.pop(place, None)
         self._outside.pop(place, None)
         self._getting.pop(place, None)
