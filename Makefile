@@ -82,8 +82,9 @@ $(BENCH_READY): $(READY) requirements/bench.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/pins.txt -r requirements/bench.txt
 	@touch $(BENCH_READY)
 
-simulate: setup ## 10 000 simulated clusters on all cores; SEEDS=A:B for others
-	$(BIN)/python -m artemis.testing.simulation --seeds $(or $(SEEDS),0:10000) $(ARGS)
+simulate: setup ## 10 000 simulated clusters of both kinds each on all cores; SEEDS=A:B for others
+	$(BIN)/python -m artemis.testing.simulation --cluster mesh --seeds $(or $(SEEDS),0:10000) $(ARGS)
+	$(BIN)/python -m artemis.testing.simulation --cluster engine --seeds $(or $(SEEDS),0:10000) $(ARGS)
 
 # Lost packets need nft, namespaces ip, wrong clocks libfaketime; what a user may not install or do is skipped.
 test-services: setup nats-server ## tests that need root, namespaces, nats-server or time: networks that fail, full disks, wrong clocks; 5 minutes

@@ -37,6 +37,14 @@ def test_all_laws_hold(first):
     assert held, output
 
 
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("first", range(0, 60, 20))
+def test_all_laws_hold_around_an_engine(first):
+    """The same laws where nodes stand around an engine, whatever befalls that."""
+    output, held = simulate("--cluster", "engine", "--seeds", f"{first}:{first + 20}", "--jobs", "1")
+    assert held, output
+
+
 def test_an_interrupted_run_tells_how_far_it_came(monkeypatch, capsys):
     """Half an hour of seeds that held is worth knowing, also if the other half hour was not waited for."""
 
@@ -54,22 +62,24 @@ def test_an_interrupted_run_tells_how_far_it_came(monkeypatch, capsys):
 
 def test_a_run_is_the_same_in_another_process():
     """A seed decides everything: neither the process nor its hash seed does."""
-    outputs = {simulate("--seed", "3", PYTHONHASHSEED=seed)[0] for seed in ("0", "1", "4711")}
-    assert len(outputs) == 1, outputs
+    for cluster in ("mesh", "engine"):
+        outputs = {simulate("--cluster", cluster, "--seed", "3", PYTHONHASHSEED=seed)[0] for seed in ("0", "1", "4711")}
+        assert len(outputs) == 1, outputs
 
 
-def test_a_run_is_the_same_with_a_trace():
+@pytest.mark.parametrize("cluster", ["mesh", "engine"])
+def test_a_run_is_the_same_with_a_trace(cluster):
     """Looking on changes nothing."""
     lines = []
-    traced = run_seed(5, lines.append)
-    assert traced == run_seed(5)
+    traced = run_seed(5, lines.append, cluster=cluster)
+    assert traced == run_seed(5, cluster=cluster)
     assert len(lines) > 100
 
 
 def test_an_outcome_says_how_to_see_it_again():
     """A failing seed names the command that replays it."""
     outcome = Outcome(seed=7, law=1, text=LAWS[1], at=0, fingerprint=0, stats={})
-    assert outcome.replay == f"python -m {MODULE} --seed 7 --trace"
+    assert outcome.replay == f"python -m {MODULE} --cluster mesh --seed 7 --trace"
 
 
 def test_the_judge_sees_that_nothing_is_repaired():

@@ -9,13 +9,18 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from multiprocessing import get_context
+from typing import Literal
 
 import msgspec
 
+from artemis.testing.simulation.engine.spoiling import ENGINE_SPOILED
 from artemis.testing.simulation.laws import LAWS, BrokenLaw
+from artemis.testing.simulation.mesh.spoiling import SPOILED
 from artemis.testing.simulation.plan import plan_of
-from artemis.testing.simulation.spoiling import SPOILED
 from artemis.testing.simulation.world import Tell, World
+
+Cluster = Literal["mesh", "engine"]
+"""How nodes are a cluster."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,17 +32,22 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     at: int
     fingerprint: int
     stats: dict[str, int]
+    cluster: Cluster = "mesh"
 
     @property
     def replay(self) -> str:
         """The command that shows the run again."""
-        return f"python -m artemis.testing.simulation --seed {self.seed} --trace"
+        return f"python -m artemis.testing.simulation --cluster {self.cluster} --seed {self.seed} --trace"
 
 
-def run_seed(seed: int, tell: Tell | None = None, without: str = "") -> Outcome:
-    """Run the world of a seed; `tell` is given the lines of its trace, `without` names a rule that is taken away."""
+def run_seed(seed: int, tell: Tell | None = None, without: str = "", cluster: Cluster = "mesh") -> Outcome:
+    """Run the world of a seed, in which nodes are a cluster in one of the two ways; `tell` is given the lines of its
+    trace, `without` names a rule that is taken away. Raises KeyError for a rule that there is not."""
     plan, rnd = plan_of(seed)
-    world = World(plan, rnd, tell, SPOILED[without] if without else None)
+    if cluster == "mesh":
+        world = World(plan, rnd, tell, spoil=SPOILED[without] if without else None)
+    else:
+        world = World(plan, rnd, tell, engine=True, spoil_engine=ENGINE_SPOILED[without] if without else None)
     law, text = None, ""
     try:
         world.run()
@@ -54,6 +64,7 @@ def run_seed(seed: int, tell: Tell | None = None, without: str = "") -> Outcome:
         at=world.schedule.now,
         fingerprint=world.fingerprint,
         stats=dict(Counter(world.stats)),
+        cluster=cluster,
     )
 
 
@@ -68,9 +79,9 @@ def prepare() -> None:
     collect_seldom()
 
 
-def run_seeds(seeds: Sequence[int], jobs: int, without: str = "") -> Iterator[Outcome]:
+def run_seeds(seeds: Sequence[int], jobs: int, without: str = "", cluster: Cluster = "mesh") -> Iterator[Outcome]:
     """Run many seeds in this process, or in `jobs` others; yield their outcomes in the order of the seeds."""
-    run = partial(run_seed, without=without)
+    run = partial(run_seed, without=without, cluster=cluster)
     if jobs <= 1:
         collect_seldom()
         yield from map(run, seeds)

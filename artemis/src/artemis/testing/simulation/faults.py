@@ -1,23 +1,19 @@
-"""What befalls the world: partitions, crashes, restarts, clocks that are set, nodes that come and go.
+"""What befalls the world: crashes, restarts, clocks that are set, nodes that come and go.
 
-Not here: lost and late messages, which are the network's (`network`).
+Not here: what befalls that which is between nodes (`mesh.faults`, `engine.faults`), and lost and late messages.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from artemis.cluster.messages import Farewell
 from artemis.testing.simulation.member import Member
-from artemis.testing.simulation.network import Pair
 from artemis.testing.simulation.plan import SKEW
 
 if TYPE_CHECKING:
     from artemis.testing.simulation.world import World
-
-LENGTHS = (3_000, 8_000, 18_000, 35_000)
-"""Milliseconds that a partition lasts."""
 
 
 class Faults:
@@ -25,10 +21,8 @@ class Faults:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._weights = {
-            self.partition: 30,
-            self.one_way: 15,
-            self.flapping: 8,
+        self._weights: dict[Callable[[], None], int] = {
+            **self.between(),
             self.crash: 30,
             self.restart_well: 6,
             self.set_clock: 6,
@@ -38,6 +32,10 @@ class Faults:
             self.leave: 10 if world.plan.churn else 0,
             self.replace: 8 if world.plan.churn else 0,
         }
+
+    def between(self) -> dict[Callable[[], None], int]:
+        """Return what may befall that which is between nodes, and how often."""
+        return {}
 
     def next(self) -> None:
         """Let one fault happen, and the next one later."""
@@ -52,7 +50,7 @@ class Faults:
         """Let everything be well from now on."""
         world = self._world
         world.faults = False
-        world.network.blocked = set()
+        world.between.heal()
         world.cut = set()
         for member in world.members.values():
             member.paused = False
@@ -61,51 +59,6 @@ class Faults:
             if member.process is None:
                 member.start(member.snapshots[-1] if member.snapshots else None)
         world.log("faults end")
-
-    # -- the network
-
-    def partition(self) -> None:
-        """Two halves that do not reach each other; some clients are caught on one side."""
-        world, rnd = self._world, self._world.rnd
-        names = [*world.members]
-        side = {name for name in names if rnd.random() < 0.5} or {names[0]}
-        world.network.blocked = {(a, b) for a in names for b in names if (a in side) != (b in side)}
-        world.cut = set()
-        for client in world.clients:
-            if rnd.random() < 0.6:
-                inside = rnd.random() < 0.5
-                world.cut |= {(client, name) for name in names if (name in side) != inside}
-        world.log("partition", sorted(side))
-        world.schedule.after(rnd.choice(LENGTHS), partial(self._heal, world.network.blocked))
-
-    def one_way(self) -> None:
-        """Single directions fail."""
-        world, rnd = self._world, self._world.rnd
-        pairs = [(a, b) for a in world.members for b in world.members if a != b and rnd.random() < 0.35]
-        world.network.blocked, world.cut = set(pairs), set()
-        world.log("one-way cuts", pairs)
-        world.schedule.after(rnd.choice(LENGTHS[:3]), partial(self._heal, world.network.blocked))
-
-    def flapping(self) -> None:
-        """One node comes and goes several times."""
-        world, rnd = self._world, self._world.rnd
-        name = rnd.choice([*world.members])
-        pairs = {pair for other in world.members if other != name for pair in ((name, other), (other, name))}
-        world.log("flapping", name)
-        for turn in range(rnd.randint(2, 6)):
-            start = turn * 4_500
-            world.schedule.after(start, partial(self._block, pairs))
-            world.schedule.after(start + rnd.choice((500, 2_000, 4_000)), partial(self._heal, pairs))
-
-    def _block(self, pairs: set[Pair]) -> None:
-        if self._world.faults:
-            self._world.network.blocked = pairs
-
-    def _heal(self, pairs: set[Pair]) -> None:
-        world = self._world
-        if world.network.blocked is pairs:
-            world.network.blocked, world.cut = set(), set()
-            world.log("healed")
 
     # -- machines
 
@@ -200,8 +153,7 @@ class Faults:
     def _farewell(self, member: Member, *, leaving: bool) -> None:
         if member.up is not None:
             member.up.node.drain(member.now)
-            member.pump()
-            self._world.network.send(member, None, Farewell(member.name, member.up.epoch, leaving))
+            member.up.farewell(leaving=leaving)
 
     def _victim(self) -> Member | None:
         """Return one of those that run, unless it is the last."""

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from artemis.cluster.inspection import Inspection
 from artemis.management import OperationRecord, Target
 from artemis.registry import Change, Dot, Origin, Record, Stamp
 from artemis.registry.records import ZERO, merge
+from artemis.testing.simulation.engine.process import EngineProcess
 from artemis.testing.simulation.laws import BrokenLaw
 from artemis.testing.simulation.plan import BEAT, EPOCH, HOLD, SKEW, TICK
 from artemis.testing.simulation.process import Process
@@ -28,6 +30,10 @@ SHARE = 0.25
 
 DELAY = 5
 """Milliseconds in which a node says what it has accepted."""
+
+ENGINE_DELAY = 40
+"""The same with an engine: there a node says what it has accepted otherwise than that it has accepted something, and
+the word that it had accepted nothing yet may be under way for as long."""
 
 TOLD = 1_500
 """Milliseconds after which a node has surely told its peers whom it has heard: a beat, a tick, and the way."""
@@ -49,6 +55,8 @@ class Judge:
         #: The latest removal that a process has known of an instance.
         self._tombstones: dict[tuple[Process, str], Stamp] = {}
         self._vectors: dict[Process, dict[Origin, int]] = {}
+        self._inspections: dict[str, Inspection] = {}
+        self._delay = DELAY if world.servers is None else ENGINE_DELAY
 
     def broke(self, law: int, text: str) -> None:
         """Note that a law does not hold; the first one counts."""
@@ -84,7 +92,7 @@ class Judge:
         for origin, seq in before.items():
             if registry.vector.get(origin, 0) < seq and origin.epoch >= registry.base.get(origin.node, 0):
                 self.broke(6, f"the vector of {process.member.name} goes back: {before} to {registry.vector}")
-        if process.replica.exchanging or registry.ahead or registry.pending:
+        if process.settling or registry.ahead or registry.pending:
             return  # a repair under way, or one that broke off, has brought more than the vector says
         vector = frozenset((origin, seq) for origin, seq in registry.vector.items() if seq)
         position = vector, frozenset(registry.base.items())
@@ -104,12 +112,12 @@ class Judge:
         age = process.node.age(process.member.now)
         for client in world.clients.values():
             latest = client.latest
-            if latest is None or client.service != service or latest.at + age + DELAY >= world.schedule.now:
+            if latest is None or client.service != service or latest.at + age + self._delay >= world.schedule.now:
                 continue
             writer = latest.process
             if writer is process or writer.member.process is not writer or not process.counts_on(writer):
                 continue
-            if not world.network.is_idle(writer.member.name, process.member.name):
+            if not world.between.is_idle(writer.member.name, process.member.name):
                 continue  # what is under way counts for no age
             record = record_at(process, client.key)
             if client.lives:
@@ -179,7 +187,7 @@ class Judge:
         silence = process.member.now - heard
         self._world.log(process.member.name, "gives up", client.name, "not heard for", silence, "ms")
         told, teller = now - accepted.at, accepted.process.member
-        steady = self._world.network.is_steady(teller.name, process.member.name, accepted.at)
+        steady = self._world.between.is_steady(teller.name, process.member.name, accepted.at)
         if teller.process is accepted.process and told >= TOLD and steady and teller is not process.member:
             self.broke(
                 3, f"{process.member.name} gave up {client.name}, which {teller.name} heard {told} ms ago and told of"
@@ -225,6 +233,21 @@ class Judge:
             if client.state == "up" and seen and content != client.shown:
                 self.broke(8, f"{client.name} registered content {client.content}, everyone shows {content!r}")
 
+    def compare(self) -> None:
+        """Let every node compare itself with the engine."""
+        for member in self._world.members.values():
+            process = member.process
+            if isinstance(process, EngineProcess):
+                self._inspections[member.name] = process.replica.inspect(member.now)
+                process.pump()
+
+    def compared(self) -> None:
+        """The engine has what every node knows, and nothing else."""
+        for name, inspection in self._inspections.items():
+            if not inspection.complete or inspection.count:
+                found = [(each.service, each.instance, each.here, each.there) for each in inspection.found]
+                self.broke(1, f"{name} and the engine differ: {inspection.failed} {found}")
+
     def bounded(self) -> None:
         """A lifetime after the last fault nothing is left of what was."""
         names = set(self._world.members)
@@ -241,8 +264,8 @@ class Judge:
                     7, f"{member.name} remembers {process.node.operations.remembered} operations that have ended"
                 )
             origins = set(registry.vector)
-            if len({origin.node for origin in origins}) < len(origins) or (process.replica.held):
-                self.broke(7, f"{member.name} keeps vector {registry.vector}, held {process.replica.held}")
+            if len({origin.node for origin in origins}) < len(origins) or process.unfinished:
+                self.broke(7, f"{member.name} keeps vector {registry.vector}, held {process.unfinished}")
             if {origin.node for origin in origins} - names and self._world.plan.departure == self._world.plan.lifetime:
                 self.broke(7, f"{member.name} keeps origins of unknown nodes: {registry.vector}")
             forgotten = [r for r in registry.records() if any(dot.origin not in origins for dot in r.dots)]

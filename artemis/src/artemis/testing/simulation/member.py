@@ -1,15 +1,15 @@
 """One node of the simulated cluster: the real core, and what its machine adds: clocks, a disk, crashes, pauses.
 
-Not here: how messages travel (`network`), and what befalls the machine (`faults`).
+Not here: how messages travel (`mesh`, `engine`), and what befalls the machine (`faults`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from artemis.cluster import Farewell, Message
+from artemis.cluster.engine.port import Position
 from artemis.testing.simulation.plan import EPOCH, TICK
 from artemis.testing.simulation.process import Process
 
@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 KEPT = 4
 """Snapshots that a disk keeps, so that an old one can be put back."""
+
+
+class Snapshot(NamedTuple):
+    """What a disk keeps of a node, and how far that had read a bucket when it began to write it."""
+
+    saved: bytes
+    position: Position | None
 
 
 class Member:
@@ -31,7 +38,7 @@ class Member:
         #: The epoch of the last life, and of the one before; 0 when the disk does not know it.
         self.epoch = self.previous = 0
         self.process: Process | None = None
-        self.snapshots: list[bytes] = []
+        self.snapshots: list[Snapshot] = []
         self.paused = False
         #: The URLs of the nodes of the cluster, as far as this one was told.
         self.listed: list[str] = []
@@ -53,17 +60,16 @@ class Member:
         """The process, if it runs and does not stand still."""
         return None if self.paused else self.process
 
-    def start(self, saved: bytes | None) -> None:
+    def start(self, snapshot: Snapshot | None) -> None:
         """Start the node, in a new life, with what a snapshot holds."""
         world = self.world
         # As a node's identity: above the one on the disk, if that is there, and a wall clock, which may be wrong.
         self.previous = self.epoch
         self.epoch = max(self.epoch + 1, self.wall)
         self._monotonic = world.rnd.randint(0, 10**9)
-        process = self.process = Process(self, saved)
-        world.log(self.name, "starts, epoch", self.epoch - EPOCH, "empty" if saved is None else "with a snapshot")
+        process = self.process = world.process_of(self, snapshot)
+        world.log(self.name, "starts, epoch", self.epoch - EPOCH, "empty" if snapshot is None else "with a snapshot")
         world.judge.watch(process)
-        process.listed(self.listed)
         world.schedule.after(world.rnd.randint(1, TICK), partial(self._tick, process))
 
     def lose_disk(self) -> None:
@@ -74,7 +80,7 @@ class Member:
         """End the process, whatever it is at."""
         self.process = None
         self.paused = False
-        self.world.network.stopped(self)
+        self.world.between.stopped(self)
 
     def told(self, urls: Sequence[str]) -> None:
         """Learn which nodes there are."""
@@ -82,25 +88,11 @@ class Member:
         if self.process is not None:
             self.process.listed(self.listed)
 
-    def receive(self, source: str, message: Message) -> None:
-        """Take in what a peer says; what follows from it is sent at once."""
-        process = self.up
-        if process is None:
-            return
-        if isinstance(message, Farewell):
-            process.membership.farewell(source, message.epoch, message.leaving)
-        else:
-            process.replica.receive(source, message, self.now)
-        self.pump()
-
     def pump(self) -> None:
-        """Send what the replica wants to say."""
+        """Send what the node wants to say."""
         process = self.up
-        if process is None:
-            return
-        process.replica.flush(self.now)
-        for peer, message in process.replica.take():
-            self.world.network.send(self, peer, message)
+        if process is not None:
+            process.pump()
 
     def soon(self) -> None:
         """Send what has changed at the end of this turn of the loop; what is lost before that was never said."""
@@ -112,20 +104,21 @@ class Member:
         process = self.up
         if process is None or process.writing is not None:
             return
+        position = process.position
         chunks = process.node.cut(self.now, self.wall, final=final).chunks()
         if final or self.world.rnd.random() < 0.5:
-            self._keep(b"".join(chunks))
+            self._keep(Snapshot(b"".join(chunks), position))
             return
         process.writing = chunks
         begun = next(chunks)
-        self.world.schedule.after(self.world.rnd.randint(10, 3_000), partial(self._written, process, begun))
+        self.world.schedule.after(self.world.rnd.randint(10, 3_000), partial(self._written, process, begun, position))
 
-    def _written(self, process: Process, begun: bytes) -> None:
+    def _written(self, process: Process, begun: bytes, position: Position | None) -> None:
         if self.process is process and process.writing is not None:
-            self._keep(begun + b"".join(process.writing))
+            self._keep(Snapshot(begun + b"".join(process.writing), position))
             process.writing = None
 
-    def _keep(self, snapshot: bytes) -> None:
+    def _keep(self, snapshot: Snapshot) -> None:
         self.snapshots = [*self.snapshots[1 - KEPT :], snapshot]
 
     def _flush(self, process: Process | None) -> None:

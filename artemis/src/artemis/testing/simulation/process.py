@@ -1,23 +1,19 @@
 """One life of a node: the real core, put together as the assembly does it, without doors and sockets.
 
-Not here: the machine that it runs on (`member`), and links (`network`).
+Here is what is the same in every cluster. Not here: the machine that it runs on (`member`), and what it has with others
+(`mesh.process`, `engine.process`).
 """
 
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import structlog
 
-from artemis.cluster import ClusterTimings, Replica
-from artemis.cluster.addresses import PeerUrl, peer_url
-from artemis.cluster.joining import Joining
-from artemis.cluster.mesh.handshake import Party, Peer, Skew
-from artemis.cluster.mesh.wire import Code, Refusal
-from artemis.cluster.operations import ReplicatedOperations
-from artemis.cluster.starting import CopyingStart
+from artemis.cluster.engine.port import Position
 from artemis.registry import NodeTimings
 from artemis.registry.restore import read_snapshot
 from artemis.server.config import ServeConfig
@@ -27,7 +23,7 @@ from artemis.server.pauses import Pauses
 from artemis.testing.simulation.plan import BEAT, GRACE, HOLD, JOIN, LEGACY_TTL, REGION, TTL, Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
@@ -37,12 +33,11 @@ ZONE = "z"
 CATCHING_UP = 1_000
 """Milliseconds that a watcher waits for a node that is behind its cursor."""
 
-ROUND_TRIP = 20
-"""Milliseconds within which two nodes compare their clocks."""
 
+class Process(ABC):
+    """A node that runs: its `Node`, and its part in a cluster. Made by its machine, which lets time pass."""
 
-class Process:
-    """A node that runs: its `Node`, `Replica` and `Membership`. Made by its machine, which lets time pass."""
+    membership: Membership
 
     def __init__(self, member: Member, saved: bytes | None) -> None:
         plan = member.world.plan
@@ -60,30 +55,6 @@ class Process:
         self.node.stream.catching_up.patience = CATCHING_UP
         if plan.slow_sweeps:
             self.node.pullouts.step_cost = 5
-        # So few instances would never need a second message.
-        self.replica = Replica(
-            self.node.registry,
-            ReplicatedOperations(self.node.pullouts, self.node.registry),
-            ClusterTimings(departure=plan.departure),
-            rows=plan.rows,
-            now=now,
-            wall=wall,
-        )
-        self.membership = Membership(
-            config_of(plan),
-            self.node,
-            self.replica,
-            CopyingStart(Joining(ZONE, JOIN, now), self.replica),
-            listing=(),
-            now=lambda: member.now,
-            wall=lambda: member.wall,
-            log=_log(member),
-        )
-        self.membership.links = lambda: member.world.network.linked_from(member.name)
-        self.membership.receiving = lambda other: member.world.network.is_linked(other, member.name)
-        self.membership.dial = self._dial
-        #: The addresses that it dials.
-        self.dialled: Collection[tuple[str, int]] = ()
         #: Whether it looks for leases that nobody hears any more.
         self.sweeping = False
         self.pauses = Pauses(now)
@@ -109,40 +80,10 @@ class Process:
         while self.node.tick(now, wall) and not self.member.world.plan.slow_sweeps:
             pass
         self.sweeping = False
-        self.replica.tick(now, wall)
-        self.membership.tick()
+        self.go_on()
 
-    def listed(self, urls: Sequence[str]) -> None:
-        """Read the list of nodes."""
-        self.membership.listed("file", [peer_url(url) for url in urls])
-
-    def seen_by(self, other: Process) -> Peer:
-        """Return what another node learns of this one at a handshake."""
-        party = Party(
-            cluster="c", region=REGION, zone=ZONE, node=self.member.name, epoch=self.epoch, url=self.member.url
-        )
-        return Peer(party=party, protocol=1, skew=self.skew(other), rtt=ROUND_TRIP, listed=True)
-
-    def skew(self, other: Process) -> Skew:
-        """Return by how much this one's wall clock is ahead of another's."""
-        return Skew(self.member.wall - other.member.wall, ROUND_TRIP)
-
-    def meets(self, other: Process) -> bool:
-        """Shake hands with a node that this one has dialled; whether there is a link now."""
-        skew = other.skew(self)
-        self.membership.measured(other.member.name, skew)
-        other.membership.measured(self.member.name, self.skew(other))
-        url = peer_url(other.member.url)
-        if skew.least > TTL // 8:
-            self.membership.trouble(url, Refusal(Code.CLOCK, "the clocks differ"))
-            return False
-        return not (other.membership.met(self.seen_by(other), None) or self.membership.met(other.seen_by(self), url))
-
-    def tells(self, other: Process) -> None:
-        """Say what this one serves, over a link that there is, and compare the clocks."""
-        other.membership.told(self.member.name, self.node.standing)
-        other.membership.measured(self.member.name, self.skew(other))
-        self.membership.measured(other.member.name, other.skew(self))
+    def listed(self, urls: Sequence[str]) -> None:  # noqa: B027 - around an engine there is none
+        """Read the list of nodes, if there is one."""
 
     def counts_on(self, other: Process) -> bool:
         """Whether it takes another node for one that may have accepted something."""
@@ -152,8 +93,32 @@ class Process:
         view = members.view(name, self.member.now)
         return view.epoch == other.epoch and view.presence not in ("left", "gone") and view.standing.registry
 
-    def _dial(self, urls: list[PeerUrl]) -> None:
-        self.dialled = [url.place for url in urls]
+    @property
+    def position(self) -> Position | None:
+        """How far it has read a bucket, None where there is none."""
+        return None
+
+    @property
+    @abstractmethod
+    def settling(self) -> bool:
+        """Whether a repair is under way that has brought more than the vector says."""
+
+    @property
+    @abstractmethod
+    def unfinished(self) -> int:
+        """Count what waits for something that it needs, or to be given away."""
+
+    @abstractmethod
+    def go_on(self) -> None:
+        """Let time pass for what it has with others."""
+
+    @abstractmethod
+    def pump(self) -> None:
+        """Send what it wants to say."""
+
+    @abstractmethod
+    def farewell(self, *, leaving: bool) -> None:
+        """Say that it ends, or that it leaves for good."""
 
 
 def config_of(plan: Plan) -> ServeConfig:
@@ -168,7 +133,7 @@ def config_of(plan: Plan) -> ServeConfig:
     )
 
 
-def _log(member: Member) -> FilteringBoundLogger:
+def log_of(member: Member) -> FilteringBoundLogger:
     """Return the log of a node, which the trace shows."""
 
     def tell(_: WrappedLogger, __: str, event: EventDict) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from artemis.cluster import Changes, Farewell, InstanceRow, Message, OperationRow, Repair
+from artemis.cluster.engine.entries import BadEntry, MemberRow, decode_entry
+from artemis.cluster.engine.port import Stored, Told
 from artemis.cluster.messages import Part
 from artemis.registry import Record, Stamp
 from artemis.testing.simulation.plan import EPOCH
@@ -48,6 +50,29 @@ def told_message(message: Message) -> str | None:
             return f"farewell {message.node}/{_epoch(message.epoch)}{' leaving' if message.leaving else ''}"
         case _:
             return None
+
+
+def told_value(key: str, data: bytes) -> str:
+    """Say what an entry of a bucket tells."""
+    try:
+        value = decode_entry(key, data)
+    except BadEntry as error:
+        return f"nothing that can be read: {error}"
+    if not isinstance(value, MemberRow):
+        return _row(value)
+    stored = " ".join(f"{_epoch(epoch)}:{seq}" for epoch, seq in value.stored)
+    base = " ".join(f"{node}/{_epoch(epoch)}" for node, epoch in value.base)
+    return (
+        f"{value.node}/{_epoch(value.epoch)} stored=[{stored}] base=[{base}] floor=[{_parts(value.floor)}] "
+        f"others=[{_parts(value.others)}] of {value.bucket}{' left' if value.left else ''}"
+    )
+
+
+def told_marker(message: Told) -> str | None:
+    """Say what a node tells without the bucket; None for what comes all the time."""
+    if not isinstance(message, Stored):
+        return None
+    return f"{message.node}/{_epoch(message.epoch)}:{message.reached} is in {message.bucket} up to {message.sequence}"
 
 
 def _row(row: InstanceRow | OperationRow | None) -> str:

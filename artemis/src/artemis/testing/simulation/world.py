@@ -1,4 +1,4 @@
-"""The world of one seed: nodes, links, clients, subscribers, faults and the judge, in virtual time.
+"""The world of one seed: nodes, what is between them, clients, subscribers, faults and the judge, in virtual time.
 
 Everything follows from the seed, so that a run can be repeated. Not here: many seeds (`campaign`).
 """
@@ -9,34 +9,75 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 from zlib import crc32
 
 from artemis.cluster import Message
 from artemis.testing.simulation.clients import Client
+from artemis.testing.simulation.engine.faults import EngineFaults
+from artemis.testing.simulation.engine.process import EngineProcess
+from artemis.testing.simulation.engine.servers import Servers
+from artemis.testing.simulation.engine.spoiling import EngineSpoil
 from artemis.testing.simulation.faults import Faults
 from artemis.testing.simulation.judge import Judge, check_merge
 from artemis.testing.simulation.laws import BrokenLaw
-from artemis.testing.simulation.member import Member
-from artemis.testing.simulation.network import Network
+from artemis.testing.simulation.member import Member, Snapshot
+from artemis.testing.simulation.mesh.faults import MeshFaults
+from artemis.testing.simulation.mesh.network import Network
+from artemis.testing.simulation.mesh.process import MeshProcess
+from artemis.testing.simulation.mesh.spoiling import Spoil
 from artemis.testing.simulation.operators import Operators
 from artemis.testing.simulation.plan import BEAT, CALM_TICK, CHAOS, SKEW, TICK, Plan
 from artemis.testing.simulation.process import Process
 from artemis.testing.simulation.schedule import Schedule
-from artemis.testing.simulation.spoiling import Spoil
 from artemis.testing.simulation.subscribers import Poller, Watcher
 from artemis.testing.simulation.telling import told_message
 
 Tell = Callable[[str], None]
 
 
+COMPARING = 5_000
+"""Milliseconds in which a node compares itself with an engine."""
+
+
+class Between(Protocol):
+    """What is between nodes."""
+
+    def added(self, member: Member) -> None:
+        """A machine is there that was not before."""
+
+    def stopped(self, member: Member) -> None:
+        """A process has ended."""
+
+    def heal(self) -> None:
+        """Let everything work."""
+
+    def is_idle(self, source: str, target: str) -> bool:
+        """Tell whether nothing is on its way from one node to another, and something would get there."""
+
+    def is_steady(self, source: str, target: str, since: int) -> bool:
+        """Tell whether all that one node has said to another since a moment has arrived."""
+
+
 class World:
     """One run. `rnd` decides what the plan has left open; `tell` is given the lines of the trace, None for none;
-    `spoil` takes a rule away.
+    `spoil` takes a rule away of a mesh, `spoil_engine` one of nodes around an engine, which there is if `engine`.
+    `between` is what is between nodes: `network`, or `servers`.
     """
 
-    def __init__(self, plan: Plan, rnd: random.Random, tell: Tell | None = None, spoil: Spoil | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        rnd: random.Random,
+        tell: Tell | None = None,
+        *,
+        engine: bool = False,
+        spoil: Spoil | None = None,
+        spoil_engine: EngineSpoil | None = None,
+    ) -> None:
         self.plan = plan
         self.spoil = spoil
+        self.spoil_engine = spoil_engine
         self.rnd = rnd
         self.schedule = Schedule()
         self.stats: Counter[str] = Counter()
@@ -47,14 +88,16 @@ class World:
         self.cut: set[tuple[str, str]] = set()
         self.members: dict[str, Member] = {}
         self.clients: dict[str, Client] = {}
-        self.network = Network(self)
+        self.servers = Servers(self) if engine else None
+        self._network = Network(self)
+        self.between: Between = self.servers or self._network
         self.judge = Judge(self)
         self.operators = Operators(self)
         #: What was said and done so far, as a number: the same for two runs that were the same.
         self.fingerprint = 0
         self._tell = tell
         self._named = 0
-        self._faults = Faults(self)
+        self._faults: Faults = MeshFaults(self, self._network) if self.servers is None else EngineFaults(self)
 
     def run(self) -> None:
         """Let it all happen. Raises BrokenLaw."""
@@ -72,11 +115,23 @@ class World:
         self.judge.settled()
         self.judge.bounded()
         check()
+        if self.servers is not None:
+            self.judge.compare()
+            self.schedule.run(self.schedule.now + COMPARING, check)
+            self.judge.compared()
+            check()
 
     @property
     def traced(self) -> bool:
         """Whether somebody reads what happens."""
         return self._tell is not None
+
+    def process_of(self, member: Member, snapshot: Snapshot | None) -> Process:
+        """Make the process of a node that starts."""
+        saved, position = (None, None) if snapshot is None else snapshot
+        if self.servers is None:
+            return MeshProcess(member, self._network, saved)
+        return EngineProcess(member, self.servers, saved, position)
 
     def process(self, name: str) -> Process | None:
         """Return the process of a node that runs."""
@@ -108,10 +163,10 @@ class World:
         if self._tell is not None:
             self._tell(f"{self.schedule.now / 1000:9.3f} {' '.join(map(str, words))}")
 
-    def note(self, source: str, target: str, data: bytes, message: Message) -> None:
-        """Note a message that has arrived."""
+    def note(self, source: str, target: str, data: bytes, message: Message | None) -> None:
+        """Note a message that has arrived, or bytes that are none."""
         self.fingerprint = crc32(data, crc32(f"{self.schedule.now}{source}{target}".encode(), self.fingerprint))
-        told = None if self._tell is None else told_message(message)
+        told = None if self._tell is None or message is None else told_message(message)
         if told is not None:
             self.log(source, ">", target, told)
 
@@ -142,7 +197,7 @@ class World:
         self._named += 1
         member = Member(self, name, url or f"http://{name}:8080", self.rnd.randint(-SKEW, SKEW))
         self.members[name] = member
-        self.network.added(member)
+        self.between.added(member)
         return member
 
     def _spread(self) -> None:

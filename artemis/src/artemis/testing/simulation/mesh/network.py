@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from artemis.cluster import Message, decode_message, encode_message
 from artemis.cluster.addresses import peer_url
+from artemis.testing.simulation.mesh.process import MeshProcess
 from artemis.testing.simulation.plan import TTL
-from artemis.testing.simulation.process import Process
 
 if TYPE_CHECKING:
     from artemis.testing.simulation.member import Member
@@ -34,7 +34,7 @@ class Stream:
 
     __slots__ = ("born", "free", "gap", "receiver", "sender", "since", "waiting")
 
-    def __init__(self, sender: Process, receiver: Process, gap: int, now: int) -> None:
+    def __init__(self, sender: MeshProcess, receiver: MeshProcess, gap: int, now: int) -> None:
         self.born = now
         self.sender = sender
         self.receiver = receiver
@@ -69,6 +69,10 @@ class Network:
                 self._drop(pair)
             elif pair[1] == member.name and stream.since is None:
                 stream.since = world.schedule.now - (SILENCE if world.rnd.random() < 0.7 else 0)
+
+    def heal(self) -> None:
+        """Let everybody reach everybody."""
+        self.blocked = set()
 
     def send(self, source: Member, peer: str | None, message: Message) -> None:
         """Send a message to one peer, or to every one that there is a link to."""
@@ -139,8 +143,9 @@ class Network:
 
     def _wants(self, source: Member, target: Member) -> bool:
         """Whether a node dials another: it has it in its list, or was dialled by it."""
-        return source.process is not None and (
-            peer_url(target.url).place in source.process.dialled or self.is_linked(target.name, source.name)
+        process = _process(source)
+        return process is not None and (
+            peer_url(target.url).place in process.dialled or self.is_linked(target.name, source.name)
         )
 
     def _can_meet(self, source: Member, target: Member) -> bool:
@@ -149,12 +154,13 @@ class Network:
 
     def _connect(self, source: Member, target: Member) -> None:
         world = self._world
-        if source.process is None or target.process is None or not source.process.meets(target.process):
+        here, there = _process(source), _process(target)
+        if here is None or there is None or not here.meets(there):
             return
         gap = world.rnd.choice((80, 250)) if world.rnd.random() < world.plan.slow else 0
-        self._streams[source.name, target.name] = Stream(source.process, target.process, gap, world.schedule.now)
+        self._streams[source.name, target.name] = Stream(here, there, gap, world.schedule.now)
         world.log(source.name, "has a link to", target.name)
-        source.process.replica.connect(target.name, source.now)
+        here.replica.connect(target.name, source.now)
         source.pump()
 
     def _is_dead(self, pair: Pair, stream: Stream) -> bool:
@@ -171,14 +177,14 @@ class Network:
         return now - stream.since >= SILENCE
 
     def _stream(self, source: Member, name: str, data: bytes) -> None:
-        stream = self._streams.get((source.name, name))
-        if stream is None or source.process is None:
+        stream, process = self._streams.get((source.name, name)), _process(source)
+        if stream is None or process is None:
             return
         if len(stream.waiting) >= QUEUE:
             self._world.log(source.name, "drops all that waits for", name)
             self._world.stats["overflows"] += 1
             stream.waiting.clear()
-            source.process.replica.overflowed(name)
+            process.replica.overflowed(name)
             return
         stream.waiting.append(data)
         if len(stream.waiting) == 1:
@@ -216,7 +222,7 @@ class Network:
             delay = rnd.randint(500, 6_000) if late else rnd.randint(3, 60)
             world.schedule.after(delay, partial(self._arrive, source.name, name, stream.receiver, data))
 
-    def _arrive(self, source: str, name: str, receiver: Process, data: bytes) -> None:
+    def _arrive(self, source: str, name: str, receiver: MeshProcess, data: bytes) -> None:
         target = self._world.members.get(name)
         if target is not None and target.process is receiver and (source, name) not in self.blocked:
             self._deliver(source, target, data)
@@ -226,4 +232,11 @@ class Network:
         if target.up is not None:
             message = decode_message(data)
             world.note(source, target.name, data, message)
-            target.receive(source, message)
+            process = _process(target)
+            if process is not None:
+                process.receive(source, message)
+
+
+def _process(member: Member) -> MeshProcess | None:
+    """Return the process of a machine; in a mesh there are no others."""
+    return member.process if isinstance(member.process, MeshProcess) else None
