@@ -1,16 +1,25 @@
 """Whole nodes around real nats-servers: `artemis serve --cluster nats://...`, killed, cut off and misled."""
 
+import asyncio
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import nats
 import pytest
-from engine_clusters import register, shown, until, until_all_show, view
+from engine_clusters import ask, register, shown, until, until_all_show, view
 
-from artemis.testing.clusters import running_cluster_sync
-from artemis.testing.nats_servers import NatsServer, nats_server
+from artemis import ArtemisClient
+from artemis.testing.clusters import nodes_known_to, running_cluster, running_cluster_sync
+from artemis.testing.nats_servers import NatsServer, nats_cluster, nats_server
+from artemis.testing.node import NodeFailedError, OptionValue, RunningNode, arguments_of
 
 pytestmark = pytest.mark.skipif(nats_server() is None, reason="there is no nats-server")
 TTL = 10
+ARTEMIS = (sys.executable, "-m", "artemis")
 
 
 @pytest.fixture
@@ -56,3 +65,282 @@ def test_a_node_that_was_killed_comes_back_with_what_it_knew(server: NatsServer,
         register(a.url, "meanwhile")
         b.restart()
         assert {"at-a", "meanwhile"} == shown(b.url)
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Iterator[list[NatsServer]]:
+    """Give a cluster of three servers, which ends with the test."""
+    servers = nats_cluster(tmp_path / "nats")
+    for server in servers:
+        server.start()
+    yield servers
+    for server in servers:
+        server.kill()
+
+
+def test_the_leader_of_the_servers_is_not_missed(three: list[NatsServer]) -> None:
+    """What is accepted while another one takes its place reaches everybody."""
+    engine = "nats://" + ",".join(server.address for server in three)
+    with running_cluster_sync(2, engine=engine, lease_ttl=600) as cluster:
+        a, b = cluster.nodes
+        leader = asyncio.run(leader_of(three[0].url))
+        next(server for server in three if server.folder.name == leader).kill()
+        register(a.url, "at-a")
+        register(b.url, "at-b")
+        until_all_show(cluster, {"at-a", "at-b"})
+        until(lambda: view(a.url)["dataDigest"] == view(b.url)["dataDigest"], lambda: (a.output, b.output))
+
+
+def test_a_node_starts_without_the_engine_and_joins_when_it_is_there(server: NatsServer) -> None:
+    """It serves after the join timeout, says why, and is one with the others later, by itself."""
+    server.kill()
+    with running_cluster_sync(1, engine=server.url, lease_ttl=600, join_timeout=1) as cluster:
+        (node,) = cluster.nodes
+        register(node.url, "early")
+        seen = view(node.url)
+        engine = seen["engine"]
+        assert isinstance(engine, dict)
+        assert ("connecting", False, 1) == (engine["state"], engine["synced"], engine["waiting"])
+        assert "cannot be reached" in str(engine["why"])
+        assert "the engine" in str(seen["alone"])
+        server.start()
+        until(lambda: engine_of(node.url)["state"] == "ready", lambda: node.output)
+        with one_node(server.url) as further:
+            assert {"early"} == shown(further.url)
+            until(lambda: nodes_known_to(node.url) == {node.url, further.url}, lambda: node.output)
+
+
+def test_a_node_that_leaves_is_known_no_more(server: NatsServer) -> None:
+    """To the others, at once; what was registered at it stays until it is silent for its TTL."""
+    with running_cluster_sync(2, engine=server.url, lease_ttl=600) as cluster:
+        a, b = cluster.nodes
+        register(a.url, "at-a")
+        until_all_show(cluster, {"at-a"})
+        answer = ask(a.url, "/api/v1/cluster/leave", {"operatorId": "test"})
+        assert 0 == a.process.wait(15), answer
+        until(lambda: view(b.url)["members"] == [], lambda: b.output)
+        assert {"at-a"} == shown(b.url)
+
+
+def test_a_copy_of_a_node_ends_with_words(server: NatsServer, tmp_path: Path) -> None:
+    """One that serves stays, and goes on; the copy never serves."""
+    with running_cluster_sync(2, engine=server.url, lease_ttl=TTL, data_dir=tmp_path) as cluster:
+        a, _ = cluster.nodes
+        register(a.url, "at-a")
+        until_all_show(cluster, {"at-a"})
+        shutil.copytree(tmp_path / "node0", tmp_path / "copy")
+        copy = RunningNode(arguments_of({"cluster": server.url, "port": 0, "data_dir": str(tmp_path / "copy")}))
+        try:
+            assert 1 == copy.process.wait(30)
+            with pytest.raises(NodeFailedError, match="there are two nodes with the id"):
+                copy.wait_ready()
+            assert "node serves" not in copy.output
+        finally:
+            copy.stop()
+        assert a.process.poll() is None
+        cluster.wait_linked(10)
+        assert {"at-a"} == shown(a.url)
+
+
+def test_operators_decisions_count_for_all(server: NatsServer) -> None:
+    """Whichever node takes them, as in a mesh."""
+    with running_cluster_sync(2, engine=server.url, lease_ttl=600) as cluster:
+        a, b = cluster.nodes
+        register(a.url, "x", "y")
+        until_all_show(cluster, {"x", "y"})
+        subprocess.run([*ARTEMIS, "pullout", "orders", "x", "--server", b.url], check=True, capture_output=True)
+        until_all_show(cluster, {"y"})
+        subprocess.run([*ARTEMIS, "pullin", "orders", "x", "--server", a.url], check=True, capture_output=True)
+        until_all_show(cluster, {"x", "y"})
+
+
+def test_diff_and_repair_are_with_the_engine(server: NatsServer) -> None:
+    """Which is the one peer of every node."""
+    with running_cluster_sync(1, engine=server.url, lease_ttl=600) as cluster:
+        url = cluster.nodes[0].url
+        register(url, "x", "y")
+        until(lambda: engine_of(url)["waiting"] == 0, lambda: view(url))
+        for command, words in (("diff", "knows the same"), ("repair", "done")):
+            done = subprocess.run(
+                [*ARTEMIS, "cluster", command, "--server", url], check=False, capture_output=True, text=True
+            )
+            assert (0, True) == (done.returncode, words in done.stdout + done.stderr), done
+
+
+def test_a_bucket_that_is_deleted_is_filled_again(server: NatsServer) -> None:
+    """With what the nodes know; nothing is lost and callers notice nothing."""
+    with running_cluster_sync(2, engine=server.url, lease_ttl=600) as cluster:
+        a, b = cluster.nodes
+        register(a.url, "at-a")
+        until_all_show(cluster, {"at-a"})
+        asyncio.run(delete_stream(server.url))
+        register(b.url, "at-b")
+        until_all_show(cluster, {"at-a", "at-b"})
+        until(
+            lambda: engine_of(a.url)["remade"] == 1 and engine_of(a.url)["state"] == "ready", lambda: view(a.url), 90.0
+        )
+        until(lambda: view(a.url)["dataDigest"] == view(b.url)["dataDigest"], lambda: (a.output, b.output))
+        with one_node(server.url) as further:
+            assert {"at-a", "at-b"} == shown(further.url)
+
+
+def test_a_full_bucket_is_said_and_nothing_is_lost(server: NatsServer) -> None:
+    """New instances wait at their node, which serves them; the others go on as ever."""
+    with running_cluster_sync(2, engine=server.url, lease_ttl=600, cluster_max_entries=1_000) as cluster:
+        a, b = cluster.nodes
+        register(a.url, *[f"i{n}" for n in range(1_100)])
+        until(lambda: engine_of(a.url)["state"] == "full", lambda: view(a.url))
+        assert 1_100 == len(shown(a.url))
+        until(lambda: len(shown(b.url)) >= 990, lambda: view(b.url))
+        waiting = engine_of(a.url)["waiting"]
+        assert 1_100 - len(shown(b.url)) == waiting
+        done = status(a.url)
+        assert (1, True) == (done.returncode, "says that the engine is full" in done.stdout), done.stdout
+
+
+@pytest.mark.parametrize(
+    ("config", "jetstream", "state", "words"),
+    [
+        ("", False, "refused", "no JetStream"),
+        ("authorization { token: secret }", True, "refused", "does not know this user"),
+    ],
+)
+def test_an_engine_that_cannot_be_used_is_said(
+    tmp_path: Path, config: str, jetstream: bool, state: str, words: str
+) -> None:
+    """The node serves what it has, and an operator sees why that is all."""
+    server = NatsServer(tmp_path / "nats", config=config, jetstream=jetstream)
+    server.start()
+    try:
+        with running_cluster_sync(1, engine=server.url, join_timeout=1) as cluster:
+            url = cluster.nodes[0].url
+            engine = engine_of(url)
+            assert (state, True) == (engine["state"], words in str(engine["why"])), engine
+            done = status(url)
+            assert (1, True) == (done.returncode, words in done.stdout), done.stdout
+    finally:
+        server.kill()
+
+
+def test_a_login_lets_nodes_in(tmp_path: Path) -> None:
+    """And a file that others can read is said."""
+    server = NatsServer(tmp_path / "nats", config="authorization { user: artemis, password: s3cret }")
+    server.start()
+    login = tmp_path / "login"
+    login.write_text("artemis\ns3cret\n")
+    login.chmod(0o644)
+    try:
+        with running_cluster_sync(2, engine=server.url, cluster_password_file=str(login)) as cluster:
+            register(cluster.nodes[0].url, "x")
+            until_all_show(cluster, {"x"})
+            assert "login of the engine readable by others" in cluster.nodes[0].output
+    finally:
+        server.kill()
+
+
+def test_another_region_is_another_cluster(server: NatsServer) -> None:
+    """Nodes of two regions with one name say so on both sides, and neither takes the other's data."""
+    with running_cluster_sync(1, engine=server.url, lease_ttl=600) as cluster:
+        here = cluster.nodes[0]
+        register(here.url, "here")
+        with one_node(server.url, region="elsewhere", join_timeout=1) as there:
+            assert "foreign" == engine_of(there.url)["state"]
+            until(lambda: bool(engine_of(here.url)["refused"]), lambda: here.output)
+            for url in (here.url, there.url):
+                (sentence,) = engine_of(url)["refused"] or [""]
+                assert "give that of one another --cluster-name" in sentence
+            assert 0 == view(there.url)["instances"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--cluster", "nats://h", "--peers", "http://h:1"], "by its peers or by --cluster, not both"),
+        (["--cluster", "nats://h", "--peers-file", "x"], "by its peers or by --cluster, not both"),
+        (["--cluster", "http://h"], "give nats://HOST:PORT"),
+        (["--cluster", "nats://user:secret@h"], "belong into files"),
+        (["--cluster", "nats://localhost", "--cluster-secret-file", "x"], "cluster-secret-file: peers use it"),
+        (["--cluster", "nats://10.1.2.3"], "give --self-url"),
+        (["--cluster-token-file", "x"], "cluster-token-file: is of use only with --cluster"),
+        (["--cluster-replicas", "3"], "cluster-replicas: is of use only with --cluster"),
+        (["--cluster-max-entries", "5000"], "cluster-max-entries: is of use only with --cluster"),
+        (["--cluster", "nats://h", "--cluster-token-file", "x", "--cluster-password-file", "y"], "not several"),
+    ],
+)
+def test_wrong_options_are_refused(options: list[str], words: str) -> None:
+    """With a sentence that says what to give."""
+    done = subprocess.run([*ARTEMIS, "serve", *options], check=False, capture_output=True, text=True, timeout=30)
+    assert (2, True) == (done.returncode, words in done.stderr), done.stderr
+
+
+def test_a_login_that_cannot_be_read_keeps_a_node_from_starting(tmp_path: Path) -> None:
+    """With its name."""
+    options = ["--port", "0", "--cluster", "nats://localhost", "--cluster-token-file", str(tmp_path / "none")]
+    done = subprocess.run([*ARTEMIS, "serve", *options], check=False, capture_output=True, text=True, timeout=30)
+    assert (1, True) == (done.returncode, "cannot read" in done.stderr), done.stderr
+
+
+async def test_a_rolling_restart_fails_no_lookup(server: NatsServer, tmp_path: Path) -> None:
+    """Of a client that is told of the nodes, as in a mesh."""
+    async with running_cluster(3, engine=server.url, lease_ttl=600, data_dir=tmp_path) as cluster:
+        register(cluster.nodes[0].url, "x")
+        await asyncio.to_thread(until_all_show, cluster, {"x"})
+        failed: list[str] = []
+        done = asyncio.Event()
+
+        async def look_up(client: ArtemisClient) -> None:
+            while not done.is_set():
+                found = {each.instance_id for each in (await client.service("orders")).instances}
+                if found != {"x"}:
+                    failed.append(str(found))
+                await asyncio.sleep(0.02)
+
+        urls = [node.url for node in cluster.nodes]
+        async with ArtemisClient(servers=urls, region_id="local", zone_id="zone1") as client:
+            looking = asyncio.create_task(look_up(client))
+            for node in cluster.nodes:
+                await asyncio.to_thread(node.stop)
+                await asyncio.to_thread(node.restart)
+                await asyncio.to_thread(cluster.wait_linked)
+            done.set()
+            await looking
+        assert [] == failed
+
+
+@contextmanager
+def one_node(engine: str, **options: OptionValue) -> Iterator[RunningNode]:
+    """A node that serves for the length of the block, perhaps beside others."""
+    node = RunningNode(arguments_of({"port": 0, "cluster": engine, "lease_ttl": 600, **options}))
+    try:
+        node.wait_ready()
+        yield node
+    finally:
+        node.stop()
+
+
+def engine_of(url: str) -> dict[str, object]:
+    """How a node stands with its engine."""
+    engine = view(url)["engine"]
+    assert isinstance(engine, dict)
+    return engine
+
+
+def status(url: str) -> subprocess.CompletedProcess[str]:
+    """What `artemis cluster status` says."""
+    return subprocess.run([*ARTEMIS, "cluster", "status", "--server", url], check=False, capture_output=True, text=True)
+
+
+async def delete_stream(url: str) -> None:
+    """Delete the bucket of the cluster."""
+    connection = await nats.connect(url)
+    await connection.jetstream().delete_stream("KV_artemis_artemis")
+    await connection.close()
+
+
+async def leader_of(url: str) -> str:
+    """The name of the server that leads those that keep the bucket."""
+    connection = await nats.connect(url)
+    found = await connection.jetstream().stream_info("KV_artemis_artemis")
+    await connection.close()
+    assert found.cluster is not None
+    return str(found.cluster.leader)
