@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from artemis import __version__
-from artemis.cli import backup, cluster, diagnosis, elsewhere, operators, queries, registration
+from artemis.cli import backup, cluster, diagnosis, doctor, elsewhere, operators, queries, registration
 from artemis.cli import run as running
 from artemis.cli.elsewhere import ended, run_elsewhere
 from artemis.cli.trust import trusting
@@ -44,6 +44,7 @@ app.command()(trusting(queries.watch))
 app.command()(trusting(queries.status))
 app.command()(trusting(diagnosis.explain))
 app.command()(trusting(diagnosis.leases))
+app.command()(trusting(doctor.doctor))
 app.command()(trusting(operators.preservation))
 app.command()(trusting(operators.pullout))
 app.command()(trusting(operators.pullin))

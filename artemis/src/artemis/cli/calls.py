@@ -6,8 +6,9 @@ Not here: lookups and registrations, which go through the SDK's client with its 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import aiohttp
 import msgspec
@@ -27,6 +28,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 _SECONDS = 30
 _PATIENCE = aiohttp.ClientTimeout(total=_SECONDS, connect=5)
 _SHORT = aiohttp.ClientTimeout(total=5)
+_AT_ONCE = 16
 _UNAUTHORIZED = 401
 _NOT_FOUND = 404
 
@@ -60,10 +62,10 @@ def post(server: str, path: str, answer: type[T], request: msgspec.Struct, token
     return _there(server, path, _run(server, _call(server, path, answer, body=encode(request), token=token)))
 
 
-def ask(server: str, path: str, answer: type[T], request: msgspec.Struct | None = None) -> T | None:
+def ask(server: str, path: str, answer: type[T], request: msgspec.Struct | None = None, token: str = "") -> T | None:
     """Ask for what is only told besides, by POST where there is a `request`; None where the node does not tell it."""
     try:
-        return asyncio.run(_call(server, path, answer, body=None if request is None else encode(request)))
+        return asyncio.run(_call(server, path, answer, body=None if request is None else encode(request), token=token))
     except _UnreachableError as error:
         raise unreachable(server, str(error)) from None
     except _RefusedError:
@@ -82,6 +84,34 @@ def get_each(servers: Sequence[str], path: str, answer: type[T]) -> list[T | str
 
     async def all_of_them() -> list[T | str]:
         return list(await asyncio.gather(*map(one, servers)))
+
+    return asyncio.run(all_of_them())
+
+
+class Timed(NamedTuple, Generic[T]):
+    """An answer, with the wall clock in ms when it was asked for, and how many ms it took."""
+
+    answer: T
+    asked: float
+    took: float
+
+
+def timed_each(servers: Sequence[str], path: str, answer: type[T]) -> list[Timed[T] | str]:
+    """GET an operation of several nodes, a few at once, and say how long each took; where one gives no answer, why."""
+
+    async def one(server: str, turn: asyncio.Semaphore) -> Timed[T] | str:
+        async with turn:
+            asked, began = time.time() * 1000, time.monotonic()
+            try:
+                found = await _call(server, path, answer, patience=_SHORT)
+            except (_RefusedError, _UnreachableError) as error:
+                return str(error)
+            took = (time.monotonic() - began) * 1000
+        return f"{server} does not know {path}" if found is None else Timed(found, asked, took)
+
+    async def all_of_them() -> list[Timed[T] | str]:
+        turn = asyncio.Semaphore(_AT_ONCE)
+        return list(await asyncio.gather(*(one(server, turn) for server in servers)))
 
     return asyncio.run(all_of_them())
 

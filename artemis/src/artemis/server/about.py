@@ -32,6 +32,21 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     path: str | None = None
 
 
+class Vitals(msgspec.Struct, frozen=True, kw_only=True):
+    """How the node stands on its machine, None for what is not known: see `artemis.model.vitals`. Times in ms, but
+    `certificate_expires`, which is in seconds since 1970."""
+
+    certificate_expires: int | None = None
+    counters: Mapping[str, int] = {}
+    data_free: int | None = None
+    data_total: int | None = None
+    files_limit: int | None = None
+    files_open: int | None = None
+    least_lifetime: int = 0
+    pauses: int = 0
+    snapshot_age: int | None = None
+
+
 def _none() -> dict[str, int]:
     return {}
 
@@ -42,7 +57,8 @@ class NodeAbout(msgspec.Struct, frozen=True, kw_only=True):
     `version` is that of the software, `started` the node's monotonic milliseconds at its start. `sources` are the
     sources of settings by id, each with its priority, the highest winning; `settings` all options by name, those of
     `deployment_settings` also being shown with the deployment. `doors` returns the open connections per door,
-    `sessions` the open sessions of the Java WebSocket endpoints `registry` and `discovery`.
+    `sessions` the open sessions of the Java WebSocket endpoints `registry` and `discovery`, `vitals` how it stands on
+    its machine.
     """
 
     version: str = ""
@@ -53,6 +69,7 @@ class NodeAbout(msgspec.Struct, frozen=True, kw_only=True):
     deployment: Deployment = Deployment()
     doors: Callable[[], Mapping[str, int]] = _none
     sessions: Callable[[], Mapping[str, int]] = _none
+    vitals: Callable[[], Vitals] = Vitals
 
 
 def shown(name: str, value: str) -> str:

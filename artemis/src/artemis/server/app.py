@@ -36,6 +36,7 @@ from artemis.server.reload import Reconfiguration, node_limits, node_timings, pr
 from artemis.server.retirement import Retirement
 from artemis.server.ticks import Ticks
 from artemis.server.turns import in_turns
+from artemis.server.vitals import VitalsWatch
 from artemis.server.websocket.door import WebSocketDoor
 from artemis.server.websocket.limits import WebSocketLimits
 
@@ -85,6 +86,7 @@ class NodeServer:
         self.certificates: Certificates | None = None
         self._claim: Claim | None = None
         self._ticks: Ticks
+        self._vitals: VitalsWatch
         #: Set when an operator lets the node leave its cluster for good; whoever runs it then calls `stop`.
         self.leaving = asyncio.Event()
         #: Set when the node has to end, with why in `failure`; whoever runs it then calls `stop`.
@@ -187,12 +189,21 @@ class NodeServer:
         self._join(saved)
         if self._config.java_peers:
             self._mix(self._config, first=True)
+        self._vitals = VitalsWatch(
+            self.node,
+            self.doors,
+            self.persistence,
+            config=lambda: self._config,
+            pauses=lambda: self._ticks.pauses,
+            wall=wall_ms,
+        )
         self.node.about = describe(
             self._config,
             identity.url,
             now_ms(),
             doors=self.doors.open_connections,
             sessions=self.websocket.sessions.counts,
+            vitals=self._vitals.read,
         )
         # Reading what was saved takes time in which nobody could be heard.
         self.node.pardon(now_ms())
@@ -201,6 +212,7 @@ class NodeServer:
         retirement = Retirement(self.node, self.doors, self._leave, self._log)
         self._ticks = Ticks(self.node, self.doors, self.cluster, self.persistence, retirement, self._log)
         self._ticks.start()
+        self._vitals.start()
         await claim.start_serving()
         if self.cluster is not None:
             self.cluster.start()
@@ -229,6 +241,7 @@ class NodeServer:
             self._log.warning("drain timed out", open_connections=self.doors.http.open_connections)
         await self.doors.abort()
         self._ticks.stop()
+        self._vitals.stop()
         if self.persistence is not None:
             # Last, so that it holds what came until the end; and then the next process may have the directory.
             await self.persistence.stop(self._cut)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from artemis._version import __version__
-from artemis.server.about import Deployment, NodeAbout
+from artemis.server.about import Deployment, NodeAbout, Vitals
 from artemis.server.config import ServeConfig
 from artemis.server.provenance import PRIORITY, shown_settings
 
@@ -22,6 +22,7 @@ def describe(
     *,
     doors: Callable[[], Mapping[str, int]],
     sessions: Callable[[], Mapping[str, int]],
+    vitals: Callable[[], Vitals],
 ) -> NodeAbout:
     """All that is known of a node that announces `url` and started at `started` monotonic milliseconds.
 
@@ -44,4 +45,5 @@ def describe(
         deployment=deployment,
         doors=doors,
         sessions=sessions,
+        vitals=vitals,
     )

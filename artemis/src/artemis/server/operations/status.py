@@ -17,7 +17,8 @@ from artemis.model.status import (
     PreservationSwitch,
     StatusRequest,
 )
-from artemis.server.handlers import leases, status
+from artemis.model.vitals import VitalsResponse
+from artemis.server.handlers import leases, status, vitals
 from artemis.server.node import Node
 from artemis.server.operations.pieces import pieces, whole_json, whole_msgpack
 from artemis.server.operations.table import Limit, Operation, Query
@@ -120,6 +121,7 @@ STATUS: tuple[Operation, ...] = (
         status.self_preservation,
         own=True,
     ),
+    _page(42, "status.vitals", "v1/node/vitals", VitalsResponse, vitals.vitals, own=True),
     Operation(
         code=41,
         name="status.switch-self-preservation",
