@@ -2,6 +2,8 @@
 
 from engine_world import World, instance
 
+from artemis.cluster.engine.entries import MemberRow, decode_entry
+
 
 def test_what_one_node_accepts_all_know() -> None:
     """A registration travels through the bucket, and the vectors of all rise with it."""
@@ -204,3 +206,79 @@ def test_decisions_of_operators_reach_all() -> None:
     assert world.alike()
     world.run(150_000, beats)
     assert not [entry for entry in world.bucket.entries() if entry.key.startswith("o.")]
+
+
+def test_a_key_that_changes_all_the_time_is_put_now_and_then() -> None:
+    """What changes more often than twenty times a second is put with what it is then, and the last word comes at once
+    after that."""
+    world = World(("a", "b"))
+    world.run(3_000)
+    before = world.puts
+    for number in range(400):
+        world["a"].registry.register(instance("i", port=number), world.now)
+        world.run(5, step=5)
+    assert 30 <= world.puts - before <= 50
+    world.run(100, step=5)
+    assert b'"port":399' in world["b"].shows()["s/i"]
+    assert world.alike()
+
+
+def test_a_bucket_made_anew_is_filled_once() -> None:
+    """All nodes know what it lacks, and share the work."""
+    names = ("a", "b", "c")
+    world = World(names, seed=1)
+    beats = [(names[number % 3], f"i{number}") for number in range(90)]
+    world.run(6_000, beats)
+    before = world.puts
+    world.remake()
+    world.run(8_000, beats)
+    assert 90 + 3 == len(world.bucket)
+    assert world.puts - before < 90 + 30
+    assert world.alike()
+    assert world.quiet()
+
+
+def test_a_bucket_made_anew_is_filled_by_those_who_are_there() -> None:
+    """What belongs to a node that is gone is put by another, a moment later."""
+    world = World(("a", "b", "c"))
+    beats = [("a", f"i{number}") for number in range(30)]
+    world.run(6_000, beats)
+    world.cut("a")
+    world.remake()
+    world.run(6_000)
+    assert 30 + 2 == len(world.bucket)
+
+
+def test_who_loses_the_bucket_again_and_again_still_gives_up_the_silent() -> None:
+    """An expiry is put off while renewals may be missed, and not for ever."""
+    world = World(("a", "b"))
+    world.run(3_000, [("b", "i")])
+    assert ["s/i"] == list(world["a"].shows())
+    world.cut("b")
+    for _ in range(400):
+        world.cut("a")
+        world.run(500)
+        world.join("a")
+        world.run(500)
+    assert {} == world["a"].shows()
+
+
+def test_an_own_entry_of_a_life_that_nobody_believes_is_put_anew() -> None:
+    """A former life whose clock was ages ahead does not keep a node from putting anything."""
+    world = World(("a",))
+    world.add("b", epoch=2**46)
+    world.run(2_000)
+    row = next(value for value in rows(world) if value.node == "b")
+    assert 2**46 == row.epoch
+    world.cut("b")
+    world.add("b", epoch=5)
+    world["b"].registry.register(instance("i"), world.now)
+    world.run(3_000)
+    assert ["s/i"] == list(world["a"].shows())
+    assert [5] == [value.epoch for value in rows(world) if value.node == "b"]
+
+
+def rows(world: World) -> list[MemberRow]:
+    """Return what nodes say of themselves."""
+    values = (decode_entry(entry.key, entry.value) for entry in world.bucket.entries())
+    return [value for value in values if isinstance(value, MemberRow)]

@@ -26,6 +26,11 @@ from artemis.registry.store import current
 _STORED = 20
 """Milliseconds between two markers at least."""
 
+_RANK = 1_000
+"""Milliseconds that each further member waits with what all of them could put."""
+
+_MOST_RANKS = 5
+
 
 class Putting:
     """What one node puts. Owned by its replica, which gives it each change and each outcome; what is to be done for it
@@ -95,6 +100,13 @@ class Putting:
         revision = self.writing.forget(place)
         if revision > 0:
             self.sweeping.add(place, revision, lease.record.dots, self._rank(lease), self.now)
+
+    def lacks(self, place: Place, number: Number) -> None:
+        """Note that a bucket that was read as a whole lacks a place; the members put it one after the other, as all of
+        them may find that."""
+        lease = self._registry.find(*place[1:]) if len(place) == len(("region", "service", "instance")) else None
+        rank = int(not self._first()) if lease is None else min(self._rank(lease), _MOST_RANKS)
+        self.writing.changed(place, number, wait=rank * _RANK)
 
     # -- the bucket
 

@@ -21,6 +21,12 @@ from artemis.cluster.messages import latest_epoch
 from artemis.cluster.outbox import ReplicaCounters
 from artemis.registry import Origin, Reach, Registry
 
+_LONGEST = 10
+"""TTLs for which leases are pardoned because of a pass, or several that follow on each other, at most."""
+
+_REST = 2
+"""TTLs after that in which they are not."""
+
 
 class Reading:
     """What one node reads. Owned by its replica. `position` is how far a former life had read.
@@ -62,6 +68,9 @@ class Reading:
         self._engine: int | None = None
         # Whether nodes have said something of themselves that is to be taken over.
         self._said_more = False
+        # Since when leases are pardoned again and again, and when they were last.
+        self._pardoning = now
+        self._pardoned: int | None = None
         # When the round began after which all was compared last.
         self._round = now - 1
 
@@ -119,7 +128,7 @@ class Reading:
             self._putting.writing.owe()
         self._ending = Ending(whole=whole)
         self.progress.begin(after, last, now)
-        self._registry.pardon(now)
+        self._pardon(now)
         self._do(Read(after))
 
     def again(self, now: int) -> bool:
@@ -190,6 +199,8 @@ class Reading:
         latest = latest_epoch(registry.wall(now))
         if row.epoch > latest or any(epoch > latest for _, epoch in (*row.base, *row.unnamed)):
             self._counters.strange += 1
+            if row.node == registry.origin.node:  # of a life with a clock that was ahead: nobody believes it
+                self._putting.writing.revisions[self._saying.place] = sequence
             return
         if not self._saying.note(row):
             self._counters.strange += 1
@@ -203,6 +214,8 @@ class Reading:
             origin = Origin(node, epoch)
             if registry.base.get(node, 0) <= epoch <= latest and origin != registry.origin:
                 self._markers.note(origin, reached, sequence)
+            if node == registry.origin.node and registry.origin.epoch < epoch <= latest:
+                self._later(epoch)  # others remember a later life than the own entry
 
     def _meet_myself(self, row: MemberRow, sequence: int) -> None:
         """Go on where a former life of this node was, in an epoch later than all of its."""
@@ -223,12 +236,23 @@ class Reading:
         self._registry.begin_epoch(epoch + 1)
         self._putting.lives_later()
 
+    def _pardon(self, now: int) -> None:
+        """Give every lease a fresh TTL, as renewals were told that did not come here; but not for ever, where the
+        connection comes and goes."""
+        timings = self._registry.timings
+        ttl = max(timings.ttl, timings.legacy_ttl)
+        if self._pardoned is None or now - self._pardoned > _REST * ttl:
+            self._pardoning = now
+        if now - self._pardoning <= _LONGEST * ttl:
+            self._pardoned = now
+            self._registry.pardon(now)
+
     # -- how far it is
 
     def tick(self, now: int) -> None:
         """Let time pass."""
         if self.open and self._ending is not None:
-            self._registry.pardon(now)
+            self._pardon(now)
 
     def settle(self, now: int) -> None:
         """Know as much as the bucket says as far as it was read without a hole."""
@@ -252,6 +276,8 @@ class Reading:
     def _rise(self) -> None:
         registry, self._said_more = self._registry, False
         base, _, floor = self._saying.joined()
+        if base.get(registry.origin.node, 0) > registry.origin.epoch:
+            self._later(base[registry.origin.node] - 1)  # others have forgotten this one
         registry.drop_epochs(base)
         self._markers.forget(registry.base)
         registry.rise(Reach(self._markers.vector, base), floor)
@@ -267,11 +293,11 @@ class Reading:
             self._counters.restated += 1
         writing = self._putting.writing
         for place, number in ending.lacking():
-            writing.changed(place, number)
+            self._putting.lacks(place, number)
         if not done:
             return False
         self._rise()
-        self._registry.pardon(now)
+        self._pardon(now)
         writing.complete = writing.complete or ending.whole
         writing.owing = False
         self._taking.seen = None

@@ -67,17 +67,17 @@ class Taking:
         if value is None:
             return None
         place = place_of(value, self._registry.region)
+        if entry.sequence > self._writing.revisions.get(place, 0):  # else it was brought before, or is an own one
+            self._sweeping.forget(place)
+            if isinstance(value, MemberRow):
+                self._member(value, entry.sequence, now)
+            elif isinstance(value, InstanceRow):
+                self._instance(place, value, entry, now)
+            else:
+                self._operation(place, value, entry, now)
         if self.seen is not None:
-            self.seen.add(place)
-        if entry.sequence <= self._writing.revisions.get(place, 0):
-            return place  # it was brought before, or is an own one
-        self._sweeping.forget(place)
-        if isinstance(value, MemberRow):
-            self._member(value, entry.sequence, now)
-        elif isinstance(value, InstanceRow):
-            self._instance(place, value, entry, now)
-        else:
-            self._operation(place, value, entry, now)
+            lease = self._registry.find(*place[1:]) if isinstance(value, InstanceRow) else None
+            self.seen.add(place if lease is None else lease.record.key)
         return place
 
     def _value(self, entry: Entry) -> Value | None:
@@ -127,6 +127,8 @@ class Taking:
             self._note(beyond)
         lease = registry.find(row.service, row.instance)
         known = orphan if lease is None else lease.record
+        if known is not None:
+            place = known.key  # the same object, of which there may be a million
         if lease is not None and orphan is not None:
             del self._orphans[place]
         if known is None:

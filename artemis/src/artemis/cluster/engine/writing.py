@@ -7,6 +7,7 @@ brought first. Not here: what is put (`putting`), and reading (`reading`).
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from heapq import heappop, heappush
 from itertools import islice
@@ -34,12 +35,16 @@ _LATEST = 5_000
 _PROBE = 1_000
 """Milliseconds between two new keys that are tried while the bucket is full."""
 
+PACE = 50
+"""Milliseconds between two puts of one place at least: what changes more often is put with what it is then."""
+
 
 class Dirty(msgspec.Struct):
     """A place that is to be put. `first` is the first own change that its entry lacks, `then` the first that was made
     after the put under way began, `above` the number of the bucket that an entry with it is beyond, `covered` whether
     an entry has come that says all, `owed` whether it counts as such (`Writing.owed`). `flight` is the number of the
-    put, 0 for none, `getting` since when its entry is being brought, `tried` how often in vain.
+    put, 0 for none, `getting` since when its entry is being brought, `tried` how often in vain. It `waits` for another
+    node that may put it first.
     """
 
     first: Number = NONE
@@ -50,6 +55,7 @@ class Dirty(msgspec.Struct):
     flight: int = 0
     getting: int | None = None
     tried: int = 0
+    waits: bool = False
 
 
 class Flight(msgspec.Struct, frozen=True):
@@ -98,6 +104,9 @@ class Writing:
         self._count = 0
         self._getting: dict[Place, None] = {}
         self._firsts: list[tuple[Number, Place]] = []
+        # When places were put last, as long as they may not be put again.
+        self._put_at: OrderedDict[Place, int] = OrderedDict()
+        self._now = 0
 
     def __len__(self) -> int:
         """Count the dirty places."""
@@ -114,12 +123,21 @@ class Writing:
 
     # -- what is to be put
 
-    def changed(self, place: Place, number: Number = NONE) -> None:
-        """Note that this node knows more of a place than its entry says: a change of its own, if it has a number."""
+    def changed(self, place: Place, number: Number = NONE, *, wait: int = 0) -> None:
+        """Note that this node knows more of a place than its entry says: a change of its own, if it has a number.
+
+        For `wait` milliseconds another node may put it first, unless it changes meanwhile.
+        """
         dirty = self._dirty.get(place)
         if dirty is None:
-            dirty = self._dirty[place] = Dirty()
-            self._ready[place] = None
+            dirty = self._dirty[place] = Dirty(waits=wait > 0)
+            if wait:
+                self._put_off(place, self._now + wait)
+            else:
+                self._pace(place)
+        elif dirty.waits and not wait:
+            dirty.waits = False
+            self._pace(place)
         dirty.covered = False
         if self.owing and not dirty.owed:
             dirty.owed = True
@@ -191,6 +209,7 @@ class Writing:
             del self._ready[place]
             self._count += 1
             number = self._dirty[place].flight = self._count
+            self._put_at[place] = now
             self._dirty[place].covered = False
             self._flights[number] = Flight(place, revision, self.known)
             self.counters.put += 1
@@ -229,10 +248,10 @@ class Writing:
                 self._clean(place)
             else:
                 dirty.first = NONE
-                self._ready[place] = None
+                self._pace(place)
         else:
             dirty.first, dirty.then = dirty.then, NONE
-            self._ready[place] = None
+            self._pace(place)
         return place
 
     def conflicted(self, number: int, now: int) -> None:
@@ -315,6 +334,7 @@ class Writing:
 
     def tick(self, now: int) -> None:
         """Give up what does not come."""
+        self._now = now
         for place in list(self._getting):
             dirty = self._dirty.get(place)
             if dirty is None or dirty.getting is None:
@@ -351,14 +371,29 @@ class Writing:
         if at_once and dirty.tried == 1:
             self._ready[place] = None
             return
+        self._put_off(place, now + min(_LATEST, _LATER << min(dirty.tried - 1, 5)))
+
+    def _put_off(self, place: Place, until: int) -> None:
         self._count += 1
-        heappush(self._later, (now + min(_LATEST, _LATER << min(dirty.tried - 1, 5)), self._count, place))
+        heappush(self._later, (until, self._count, place))
+
+    def _pace(self, place: Place) -> None:
+        """Let a place be put, but not too soon after it was put last."""
+        at = self._put_at.get(place)
+        if at is None or self._now - at >= PACE:
+            self._ready[place] = None
+        else:
+            self._put_off(place, at + PACE)
 
     def _wake(self, now: int) -> None:
+        self._now, put_at = now, self._put_at
+        while put_at and now - next(iter(put_at.values())) >= PACE:
+            put_at.popitem(last=False)
         while self._later and self._later[0][0] <= now:
             place = heappop(self._later)[2]
             dirty = self._dirty.get(place)
             if dirty is not None and not dirty.flight and dirty.getting is None and place not in self._outside:
+                dirty.waits = False
                 self._ready[place] = None
         if self._outside and now >= self._probe:
             place = next(iter(self._outside))
