@@ -14,7 +14,7 @@ PAGE = ROOT / "docs" / "guarantees.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 TESTS = re.findall(r"\]\((\.\./artemis/tests/[^)#]+)#(\w+)\)", TEXT)
 PROMISES = ["For whoever registers", "For whoever looks up", "After a partition", "For whoever follows"]
-PROMISES += ["Among the nodes", "The laws, and how they are checked"]
+PROMISES += ["Among the nodes", "Of other regions", "The laws, and how they are checked"]
 
 
 @cache

@@ -9,6 +9,7 @@ from artemis.cli.output import counted
 
 if TYPE_CHECKING:
     from artemis.model.cluster_status import ClusterViewResponse
+    from artemis.model.regions import OtherRegion
     from artemis.model.status import OverviewResponse, PreservationState
 
 _MISSING = {"gone", "unmet"}
@@ -37,6 +38,23 @@ def cluster_rows(view: ClusterViewResponse | None) -> list[tuple[str, str]]:
     words = Counter(member.status or "unknown" for member in view.members or ())
     others = ", ".join(f"{count} {word}" for word, count in sorted(words.items())) or "none"
     return [("cluster", f"{view.cluster_name}, other nodes: {others}; more by `artemis cluster status`")]
+
+
+def region_rows(overview: OverviewResponse) -> list[tuple[str, str]]:
+    """Return a line for each other region that a node shows: how it stands, and how old what it shows may be."""
+    return [(f"region {each.region_id}", _region_text(each)) for each in overview.regions or ()]
+
+
+def _region_text(region: OtherRegion) -> str:
+    since = f"{region.state} for {duration_text(region.state_ms)}"
+    why = f", as {region.why}" if region.why else ""
+    if not region.ready:
+        return f"{since}{why}; nothing of it can be shown yet"
+    held = f", {counted(region.held, 'instance')} in doubt" if region.held else ""
+    left = f", {counted(region.left_out, 'instance')} left out" if region.left_out else ""
+    missing = f" without {counted(region.missing_nodes, 'node')}" if region.missing_nodes else ""
+    holds = f"{counted(region.instances, 'instance')} of {counted(region.services, 'service')}{held}{left}"
+    return f"{since}{why}; {holds}, {region.age_ms} ms old{missing}"
 
 
 def _without(view: ClusterViewResponse | None) -> str:

@@ -15,6 +15,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Region = Annotated[
     str, typer.Option("--region", metavar="ID", help="Region; the node's own if left out. A node serves no other.")
 ]
+ShownRegion = Annotated[
+    str,
+    typer.Option(
+        "--region", metavar="ID", help="Region; the node's own if left out, or one that it has copied (--federate)."
+    ),
+]
 Zone = Annotated[str, typer.Option("--zone", metavar="ID", help="Zone it runs in; the node's own if left out.")]
 OnlyZone = Annotated[
     str, typer.Option("--zone", metavar="ID", help="Show the instances of this zone alone; all if left out.")

@@ -9,8 +9,9 @@ from artemis.cli.calls import find
 from artemis.cli.codes import FAILED
 from artemis.cli.hidden import hidden_in_all, leased, not_shown
 from artemis.cli.interrupts import until_interrupted
-from artemis.cli.overview import cluster_rows, overview_rows
-from artemis.cli.parameters import DEFAULT_SERVER, Json, OnlyZone, Region, Server, named
+from artemis.cli.overview import cluster_rows, overview_rows, region_rows
+from artemis.cli.parameters import DEFAULT_SERVER, Json, OnlyZone, Server, ShownRegion, named
+from artemis.cli.regions import copied_services, is_other, say_age
 from artemis.cli.session import place, with_client
 from artemis.cli.watching import EVERYTHING, Watcher
 from artemis.cli.zones import ZoneView, in_zone
@@ -20,18 +21,34 @@ from artemis.model.cluster_status import ClusterViewResponse
 from artemis.model.status import OverviewResponse
 
 
-def services(server: Server = DEFAULT_SERVER, json: Json = False) -> None:
+def services(server: Server = DEFAULT_SERVER, region: ShownRegion = "", json: Json = False) -> None:
     """List the services that have live instances.
 
-    --json: {"services": [Service, ...]}, each as on the wire, with its instances.
+    --json: {"services": [Service, ...]}, each as on the wire, with its instances; of another region also "regionId" and
+    "ageMs".
     """
 
     found: list[Service] = []
+    other: list[str] = []
 
     async def work(client: ArtemisClient) -> None:
-        found.extend(await client.api.services())
+        if await is_other(client, region):
+            other.append(region)
+        else:
+            found.extend(await client.api.services())
 
-    with_client(server, work)
+    with_client(server, work, region=region)
+    if other:
+        copied, age = copied_services(server, region)
+        if json:
+            output.print_json({"ageMs": age, "regionId": region, "services": copied})
+            return
+        if copied:
+            output.services_table(copied)
+        else:
+            output.say("No service has instances that callers see.")
+        say_age(region, age)
+        return
     if json:
         output.print_json({"services": found})
         return
@@ -48,25 +65,35 @@ def instances(
     service: Annotated[str, typer.Argument(help="The service's id; letter case does not matter.")],
     *,
     server: Server = DEFAULT_SERVER,
-    region: Region = "",
+    region: ShownRegion = "",
     zone: OnlyZone = "",
     json: Json = False,
 ) -> None:
     """List the live instances of one service.
 
-    --json: {"serviceId": ID, "instances": [Instance, ...]}, each as on the wire.
+    --json: {"serviceId": ID, "instances": [Instance, ...]}, each as on the wire; of another region also "regionId" and
+    "ageMs".
     """
     service = named(service, "SERVICE")
     live: list[Instance] = []
+    copied: list[int] = []
 
     async def work(client: ArtemisClient) -> None:
         where = await place(client, region)
-        found = (await client.api.lookup([service], region_id=where[0], zone_id=where[1]))[:1]
+        shown = await client.api.show([service], region_id=where[0], zone_id=where[1])
+        found = shown.services[:1]
         live.extend(one for each in found for one in each.instances or () if one is not None and in_zone(one, zone))
+        if await is_other(client, region):
+            copied.append(round(shown.age * 1000))
 
     with_client(server, work, region=region)
     if json:
-        output.print_json({"serviceId": service, "instances": live})
+        about: dict[str, object] = {"ageMs": copied[0], "regionId": region} if copied else {}
+        output.print_json({"serviceId": service, "instances": live, **about})
+        return
+    if copied:
+        _of_a_copy(service, live, zone)
+        say_age(region, copied[0])
         return
     held = [one for one in leased(server, service) or () if in_zone(one, zone)]
     hidden = not_shown(held, len(live))
@@ -80,11 +107,18 @@ def instances(
         output.say(f"{service} has no {kind}{inside}{f': {hidden}' if hidden else ''}.")
 
 
+def _of_a_copy(service: str, live: list[Instance], zone: str) -> None:
+    if live:
+        output.instances_table(live)
+    else:
+        output.say(f"{service} has no live instances{f' in zone {zone}' if zone else ''}.")
+
+
 def watch(
     service: Annotated[str, typer.Argument(help="The service's id; letter case does not matter. * for all services.")],
     *,
     server: Server = DEFAULT_SERVER,
-    region: Region = "",
+    region: ShownRegion = "",
     zone: OnlyZone = "",
     interval: Annotated[
         float,
@@ -113,6 +147,12 @@ def watch(
 
     async def work(client: ArtemisClient) -> None:
         region_id, zone_id = await place(client, region)
+        other = region if await is_other(client, region) else ""
+        if other and service == EVERYTHING:
+            raise ValueError(f"all services are followed in the node's own region alone; name one of {region}")
+        if other:
+            # What the node refuses is told once, and not at every attempt to follow it.
+            await client.api.lookup([service], region_id=region_id, zone_id=zone_id)
 
         async def look() -> list[Instance]:
             if service == EVERYTHING:
@@ -121,7 +161,7 @@ def watch(
                 found = await client.api.lookup([service], region_id=region_id, zone_id=zone_id)
             return [one for each in found for one in each.instances or () if one is not None]
 
-        await until_interrupted(Watcher(server, service, look, tell, output.say, interval).run())
+        await until_interrupted(Watcher(server, service, look, tell, output.say, interval, region=other).run())
 
     with_client(server, work, region=region)
 
@@ -145,6 +185,6 @@ def status(server: Server = DEFAULT_SERVER, json: Json = False) -> None:
     else:
         output.status_table(server, seen[0])
         if overview is not None:
-            output.rows_table(("", ""), [*overview_rows(overview, view), *cluster_rows(view)])
+            output.rows_table(("", ""), [*overview_rows(overview, view), *cluster_rows(view), *region_rows(overview)])
     if seen[0].status != "up":
         raise typer.Exit(FAILED)

@@ -67,7 +67,8 @@ class Watcher:
     """Follows one service, or all with `EVERYTHING`, until it is cancelled.
 
     `look` looks up everything that is live of it now. `tell` gets each change once; `trouble` sentences for people.
-    `interval` is the seconds between two looks at a node that neither pushes nor waits.
+    `interval` is the seconds between two looks at a node that neither pushes nor waits. `region` is another one
+    of which the node has a copy: changes of that are waited for.
     """
 
     def __init__(
@@ -78,7 +79,9 @@ class Watcher:
         tell: Callable[[InstanceChange], None],
         trouble: Callable[[str], None],
         interval: float,
+        region: str = "",
     ) -> None:
+        self._about = {"regionId": region} if region else {}
         self._server = server.rstrip("/")
         self._service = service
         self._look = look
@@ -94,7 +97,7 @@ class Watcher:
     async def run(self) -> NoReturn:
         """Follow for ever. Raises ``RefusedError`` when the node refuses the caller, and what the first look raises."""
         ways = {_Way.PUSH: self._pushed, _Way.WAIT: self._waited, _Way.LOOK: self._looked}
-        way = _Way.PUSH
+        way = _Way.WAIT if self._about else _Way.PUSH
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=5)) as session:
             while True:
                 try:
@@ -165,7 +168,7 @@ class Watcher:
 
     async def _waited(self, session: aiohttp.ClientSession) -> None:
         """Ask once for what has changed since the last answer, waiting for it."""
-        query = {"wait": f"{_WAIT}s"} | ({"cursor": self._cursor} if self._cursor else {})
+        query = {"wait": f"{_WAIT}s", **self._about} | ({"cursor": self._cursor} if self._cursor else {})
         url = f"{self._server}/api/v1/services/{quote(self._service, safe='')}"
         timeout = aiohttp.ClientTimeout(total=_WAIT + 30, sock_connect=5)
         try:

@@ -52,10 +52,14 @@ class Background:
         """Whether tasks may be started."""
         return self._open
 
-    def ensure(self, name: str, run: Callable[[], Coroutine[None, None, None]]) -> None:
-        """Start ``run`` unless a task of that name is running; ``ClosedError`` when the client is not open."""
+    def check_open(self) -> None:
+        """Raise ``ClosedError`` when the client is not open."""
         if not self._open:
             raise ClosedError(forked=self._forked)
+
+    def ensure(self, name: str, run: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Start ``run`` unless a task of that name is running; ``ClosedError`` when the client is not open."""
+        self.check_open()
         if name not in self._tasks:
             # In a context of its own: what runs for long is no part of the request that happened to be first.
             task = asyncio.get_running_loop().create_task(

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Self
 
@@ -29,7 +30,7 @@ from artemis.client.forks import AtFork, keep_for_ever, note_closed, note_open
 from artemis.client.links.carrier import Carrier
 from artemis.client.links.live import Live
 from artemis.client.links.opening import NodeOpener
-from artemis.client.names import check_encodable
+from artemis.client.names import check_encodable, check_text
 from artemis.client.nodes.addresses import Addresses
 from artemis.client.nodes.contact import Contact
 from artemis.client.nodes.nodes import Nodes
@@ -71,6 +72,8 @@ class ArtemisClient:
       learns the others from the registry, and prefers those of its own zone, see ``address_interval``.
     - ``region_id``, ``zone_id``: where the caller is, as the node's ``--region`` and ``--zone``; lookups need the
       region and carry both, and instances that name none get them.
+    - ``lookup_region``: another region whose services are looked up, watched and balanced instead of those of
+      ``region_id``; for nodes that have a copy of it (``--federate``). See `region`, which makes such a client.
     - ``registry_filters``: what may keep instances out of the registry, see `RegistryFilter`.
     - ``options``: timings and bounds, see `ClientOptions`.
     - ``transport``: how calls travel while no connection for pushes carries them; HTTP unless given. The client closes
@@ -107,11 +110,16 @@ class ArtemisClient:
         cache_dir: str | PathLike[str] | None = None,
         random: Random | None = None,
         telemetry: Telemetry | Sequence[Telemetry] = (),
+        lookup_region: str | None = None,
     ) -> None:
         if isinstance(servers, str):
             raise TypeError("servers is a list of URLs, not one text")
         check_encodable("region_id", region_id or "")
         check_encodable("zone_id", zone_id or "")
+        if lookup_region is not None:
+            lookup_region = check_text("lookup_region", lookup_region)
+            if lookup_region.lower() == (region_id or "").lower():
+                lookup_region = None
         options = options or ClientOptions()
         random = random or Random()  # noqa: S311 - spreads load; keeps no secret
         self._options = options
@@ -138,7 +146,7 @@ class ArtemisClient:
         carries = transport or HttpTransport(max_answer_bytes=options.max_answer_bytes, tls=tls)
         self._live = Live(
             contact=self._contact,
-            opener=NodeOpener(http=carries, options=options, tls=tls, random=random)
+            opener=NodeOpener(http=carries, options=options, tls=tls, random=random, region=lookup_region)
             if isinstance(carries, HttpTransport)
             else None,
             feed=self._feed,
@@ -153,7 +161,7 @@ class ArtemisClient:
             random=random,
             watching=self._watching,
         )
-        self.api = RegistryApi(self._caller, region_id=region_id, zone_id=zone_id)
+        self.api = RegistryApi(self._caller, region_id=region_id, zone_id=zone_id, lookup_region=lookup_region)
         """The plain operations, for tools: nothing cached, nothing renewed."""
         leases = LeaseBook(limit=options.max_instances, ttl=options.lost_after)
         services = ServiceBook(limit=options.max_services)
@@ -184,7 +192,9 @@ class ArtemisClient:
             wall=lambda: time.time_ns() // 1_000_000,
             want=self._live.want,
             heard=self._contact.heard,
-            directory=None if cache_dir is None else cache_directory(cache_dir, servers, region_id, options),
+            directory=None
+            if cache_dir is None
+            else cache_directory(cache_dir, servers, lookup_region or region_id, options),
         )
         self._live.serve(self._discovery.follow, self._discovery.push)
         self._balancing = Balancing(
@@ -207,6 +217,18 @@ class ArtemisClient:
             discovers=lambda: len(services) > 0,
             registers=lambda: len(leases) > 0,
         )
+        self._elsewhere = partial(
+            ArtemisClient,
+            region_id=region_id,
+            zone_id=zone_id,
+            options=options,
+            tls=tls,
+            cache_dir=cache_dir,
+            random=random,
+        )
+        self._own_transport = transport is not None
+        self._region_id = lookup_region or region_id
+        self._regions: dict[str, ArtemisClient] = {}
         self._at_fork = AtFork(self._in_child)
         self._entered = False
         self._closing: asyncio.Task[None] | None = None
@@ -218,6 +240,10 @@ class ArtemisClient:
         return f"<ArtemisClient of {self.server}: {what}>"
 
     async def __aenter__(self) -> Self:
+        self._enter()
+        return self
+
+    def _enter(self) -> None:
         if self._entered:
             raise RuntimeError("a client can be entered once; make a new one")
         self._entered = True
@@ -228,7 +254,6 @@ class ArtemisClient:
         self._balancing.open()
         if self._watching is not None:
             self._watching.opened(Readings(self._reading))
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -268,6 +293,8 @@ class ArtemisClient:
             ending.push_async_callback(self._part)
             ending.push_async_callback(self._discovery.close, closer)
             ending.push_async_callback(self._background.close)
+            for client in self._regions.values():
+                ending.push_async_callback(client.__aexit__, None, None, None)
 
     async def _part(self) -> None:
         """Take out what is registered, unless whoever closes has been cancelled, or is meanwhile."""
@@ -341,6 +368,30 @@ class ArtemisClient:
     def server(self) -> str:
         """The URL of the node that the next call goes to."""
         return self._caller.server
+
+    def region(self, region_id: str) -> ArtemisClient:
+        """Return a client of the services of another region, as this region's nodes show them; the same one each time.
+
+        ``await client.region("eu").service("orders")``, ``client.region("eu").balancer("orders").next()``: it looks up,
+        watches, listens and balances, over a connection of its own. A view is at most its ``age`` behind the other
+        region, also while nobody reaches that. The nodes must have a copy of it (``--federate``), else lookups raise
+        ``RefusedError``, or ``UnreachableError`` while there is nothing in it yet. It ends with this client, which must
+        be open: ``ClosedError``. ``ValueError`` for a blank id, and for a client with a ``transport`` of its own.
+        Telemetry is told nothing of it; its `events` tell.
+        """
+        name = check_text("region_id", region_id)
+        key = name.lower()
+        if key == (self._region_id or "").lower():
+            return self
+        self._background.check_open()
+        if self._own_transport:
+            raise ValueError("a client with a transport of its own talks to its own region alone")
+        client = self._regions.get(key)
+        if client is None:
+            client = self._elsewhere(servers=self._contact.nodes.urls, lookup_region=name)
+            client._enter()  # noqa: SLF001 - one of its own kind
+            self._regions[key] = client
+        return client
 
     def events(self) -> Events:
         """Listen to what happens to this client from now on: state, failover, registrations, failed lookups."""

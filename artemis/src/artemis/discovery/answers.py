@@ -5,6 +5,7 @@ Not here: how a request is judged; see `artemis.server.node`.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import msgspec
 
@@ -43,14 +44,34 @@ class _SplicedServices(_Spliced):
     version: int
 
 
+class Elsewhere(NamedTuple):
+    """Of what an answer about another region shows: the region, the cursor and age (ms) of the copy, how many nodes of
+    the region that leaves out, and how many instances found no room in the copy."""
+
+    region: str
+    cursor: str
+    age: int
+    missing: int
+    left_out: int
+
+
 class LookupAnswer:
-    """Answer of lookup (spec 2.2): the views in the order of the request, or a failure without any."""
+    """Answer of lookup (spec 2.2): the views in the order of the request, or a failure without any.
 
-    __slots__ = ("response_status", "views")
+    `elsewhere` says what it shows if that is another region.
+    """
 
-    def __init__(self, response_status: ResponseStatus, views: list[ServiceView] | None = None) -> None:
+    __slots__ = ("elsewhere", "response_status", "views")
+
+    def __init__(
+        self,
+        response_status: ResponseStatus,
+        views: list[ServiceView] | None = None,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
         self.response_status = response_status
         self.views = views
+        self.elsewhere = elsewhere
 
     def json(self) -> bytes:
         """Return the answer as JSON."""
@@ -76,13 +97,16 @@ class LookupAnswer:
 
 
 class ServiceAnswer:
-    """Answer of service (spec 2.2): one view, or a failure without."""
+    """Answer of service (spec 2.2): one view, or a failure without; `elsewhere` as in `LookupAnswer`."""
 
-    __slots__ = ("response_status", "view")
+    __slots__ = ("elsewhere", "response_status", "view")
 
-    def __init__(self, response_status: ResponseStatus, view: ServiceView | None = None) -> None:
+    def __init__(
+        self, response_status: ResponseStatus, view: ServiceView | None = None, elsewhere: Elsewhere | None = None
+    ) -> None:
         self.response_status = response_status
         self.view = view
+        self.elsewhere = elsewhere
 
     def json(self) -> bytes:
         """Return the answer as JSON."""

@@ -4,6 +4,8 @@
 Not here: which changes there are; see `artemis.push`, which writes the same bytes without these structs.
 """
 
+import msgspec
+
 from artemis.model.instances import Instance
 from artemis.model.responses import UNSTATED, ResponseStatus
 from artemis.model.wire import Int32, Int64, WireStruct
@@ -47,16 +49,20 @@ class ServicesDeltaResponse(WireStruct, kw_only=True):
 class SubscribeRequest(WireStruct, kw_only=True):
     """Body of subscribe and unsubscribe on the binary door: these services, or `all` of them.
 
-    `cursor` is the position up to which the caller knows the services; null: it looks them up.
+    `cursor` is the position up to which the caller knows the services; null: it looks them up. `region_id` is another
+    region of which the node has a copy; null: the node's own.
     """
 
     all: bool = False
     cursor: str | None = None
+    region_id: str | None = None
     service_ids: list[str | None] | None = None
 
 
 class ConfirmRequest(WireStruct, kw_only=True):
-    """Body of confirm on the binary door. It needs nothing."""
+    """Body of confirm on the binary door. It needs nothing; `region_id` as of subscribe."""
+
+    region_id: str | None = None
 
 
 class ConfirmResponse(WireStruct, kw_only=True):
@@ -64,13 +70,15 @@ class ConfirmResponse(WireStruct, kw_only=True):
 
     `cursor` is then that of the node at this moment. Otherwise it is one that the session can go on from, or null when
     the node knows none: go on from that of the last push. `age_ms` is how old the data of the node itself may be,
-    `missing_nodes` how many others that leaves out, as they are down or were never met.
+    `missing_nodes` how many others that leaves out, as they are down or were never met. `region_id` is there of a copy
+    of another region.
     """
 
     age_ms: Int64 = 0
     current: bool = False
     cursor: str | None = None
     missing_nodes: Int64 = 0
+    region_id: str | msgspec.UnsetType = msgspec.UNSET
     response_status: ResponseStatus = UNSTATED
 
 

@@ -17,6 +17,9 @@ import msgspec
 MESH = "mesh"
 """The kind of cursors whose positions are sequence numbers of nodes."""
 
+FEDERATED = "federated"
+"""The kind of cursors of the copy that a node has of another region: each is of use in that copy alone."""
+
 MAX_CURSOR = 4096
 """Characters of the longest cursor that is written and read."""
 
@@ -43,7 +46,8 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
     `ahead` names by origin what he may know of beyond that: a node that takes in a repair shows some changes before
     others that came earlier. `issuer` is the life of the node that gave the cursor, when what it shows had `version`;
     in its own history a node finds that place again, whatever the rest says.
-    `name` is the region in lower case, for cursors of the kind `mesh`. Those of other kinds or names say nothing here.
+    `name` is the region in lower case, for cursors of the kinds `mesh` and `federated`. Those of other kinds or names
+    say nothing here.
     """
 
     kind: str

@@ -7,6 +7,7 @@ import msgspec
 
 from artemis.model.cluster_members import ClusterMember
 from artemis.model.nodes import ServiceNodeStatus
+from artemis.model.regions import OtherRegion
 from artemis.model.responses import UNSTATED, ResponseStatus
 from artemis.model.wire import Int32, Int64, WireStruct
 
@@ -103,7 +104,7 @@ class OverviewResponse(WireStruct, kw_only=True):
 
     `cursor` is that of what lookups show now, `age_ms` how old that may be, `version` that of the software, `epoch` the
     number of this start, `uptime_ms` its length. `connections` counts the open ones per door, `push` what became of
-    subscriptions and pushes.
+    subscriptions and pushes. `regions` are the other regions that it shows, null for a node that shows none.
     """
 
     age_ms: Int64 = 0
@@ -116,6 +117,7 @@ class OverviewResponse(WireStruct, kw_only=True):
     node_id: str | None = None
     push: Counts | None = None
     region_id: str | None = None
+    regions: list[OtherRegion] | None = None
     response_status: ResponseStatus = UNSTATED
     services: Int64 = 0
     status: str | None = None

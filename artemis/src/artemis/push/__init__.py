@@ -1,6 +1,7 @@
 """What callers are told of changes: cursors, the change log, and the stream that subscribers hang on. Pure code."""
 
 from artemis.model.cursors import (
+    FEDERATED,
     MAX_CURSOR,
     NOTHING,
     BadCursor,
@@ -23,6 +24,7 @@ from artemis.push.touches import Alterations, Touched
 
 __all__ = [
     "EVERYTHING",
+    "FEDERATED",
     "MAX_CURSOR",
     "NOTHING",
     "Alterations",

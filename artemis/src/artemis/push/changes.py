@@ -41,12 +41,18 @@ def java_change(service: str, change: SeenChange, cursor: str | None) -> bytes:
     return _change(change.at, kind, content, b"" if cursor is None else b'"cursor":"%b",' % cursor.encode())
 
 
-def native_message(service: str, changes: Sequence[SeenChange], cursor: str | None, *, full: bool = False) -> bytes:
-    """Return the changes of one service as one message of our own: `service_change` with a list."""
+def native_message(
+    service: str, changes: Sequence[SeenChange], cursor: str | None, *, full: bool = False, region: str = ""
+) -> bytes:
+    """Return the changes of one service as one message of our own: `service_change` with a list.
+
+    `region` is that of a copy, empty for the node's own.
+    """
     name = encode(service)
-    return b'{"type":"service_change","service_id":%b,"serviceId":%b,"cursor":%b,"fullSync":%b,"changes":%b}' % (
+    return b'{"type":"service_change","service_id":%b,"serviceId":%b,%b"cursor":%b,"fullSync":%b,"changes":%b}' % (
         name,
         name,
+        b'"regionId":%b,' % encode(region) if region else b"",
         encode(cursor),
         b"true" if full else b"false",
         changes_json(changes),

@@ -8,15 +8,16 @@ from artemis.registry import Registry
 
 
 class Positions:
-    """The cursor of a node. Owned by the node.
+    """The cursor of a node, or with another `kind` that of a copy it has. Owned by the node, or the copy.
 
     It is asked for with every answer, so it is compared, not made, while nothing has changed.
     """
 
-    __slots__ = ("_ahead", "_base", "_registry", "_text", "_vector", "_version")
+    __slots__ = ("_ahead", "_base", "_kind", "_registry", "_text", "_vector", "_version")
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, kind: str = MESH) -> None:
         self._registry = registry
+        self._kind = kind
         self._vector: dict[Origin, int] | None = None
         self._base: dict[str, int] = {}
         self._ahead: dict[Origin, int] = {}
@@ -32,7 +33,7 @@ class Positions:
             self._vector, self._base, self._ahead = dict(vector), dict(registry.base), dict(ahead)
             self._text = encode_cursor(
                 Cursor(
-                    kind=MESH,
+                    kind=self._kind,
                     name=registry.region,
                     vector=self._vector,
                     base=self._base,

@@ -38,7 +38,8 @@ class ChangeLog:
 
     Owned by the node and its event loop. `wall` gives the milliseconds of the wall clock for the time of changes.
     `alterations` knows what hides and shows instances beside their records; without it, what a former life of this
-    node has altered is not known, so that cursors of that time cost a full sync.
+    node has altered is not known, so that cursors of that time cost a full sync. `kind` is that of the cursors; with
+    another than `mesh` only those that this log gave are of use.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class ChangeLog:
         max_entries: int = 50_000,
         max_per_service: int = 5_000,
         alterations: Alterations | None = None,
+        kind: str = MESH,
     ) -> None:
         if max_entries < 1 or max_per_service < 1:
             raise ValueError("a change log keeps at least one entry, of each service too")
@@ -57,6 +59,7 @@ class ChangeLog:
         self.wall = wall
         self._catalog = catalog
         self._registry = registry
+        self._kind = kind
         self._max_entries = max_entries
         self._max_per_service = max_per_service
         self._start = catalog.version
@@ -232,7 +235,7 @@ class ChangeLog:
         # Whatever he knows beyond the mark, he knows from here.
         ahead = {origin: seq for origin, seq in now.items() if seq > mark.vector.get(origin, 0)}
         return Cursor(
-            kind=MESH,
+            kind=self._kind,
             name=registry.region,
             vector=mark.vector,
             base=mark.base,
@@ -291,7 +294,7 @@ class ChangeLog:
         A node that lacks changes itself may be of use later.
         """
         registry = self._registry
-        if cursor.kind != MESH or cursor.name != registry.region or not cursor.vector:
+        if cursor.kind != MESH or self._kind != MESH or cursor.name != registry.region or not cursor.vector:
             return False
         if len(cursor.vector) + len(cursor.ahead) > _LIVES + 4 * len(registry.vector):
             return False  # no node of this cluster has given it

@@ -45,9 +45,10 @@ class Reached(NamedTuple):
 class ChangeStream:
     """Tells subscribers of what callers see differently. Owned by a node and its event loop.
 
-    `cursor` gives the position of the node as text. `log` must have been made before. The owner of the loop
-    sets `clock`, seconds that bound what is made at once, and `later`, which calls something in a later turn. He calls
-    `tick`, and `changed` when other nodes have brought something. `catching_up` are those whose cursor is ahead.
+    `cursor` gives the position of the node as text, `region` is that of a copy, empty for the node's own. `log` must
+    have been made before. The owner of the loop sets `clock`, seconds that bound what is made at once, and `later`,
+    which calls something in a later turn. He calls `tick`, and `changed` when other nodes have brought something.
+    `catching_up` are those whose cursor is ahead.
     `answering` counts, by service in lower case, waiters that were called and that their door has yet to answer; the
     door keeps it.
     """
@@ -58,6 +59,7 @@ class ChangeStream:
         log: ChangeLog,
         cursor: Callable[[], str],
         limits: PushLimits | None = None,
+        region: str = "",
     ) -> None:
         self.clock: Callable[[], float] = _still
         self._later: Callable[[Callable[[], None]], object] | None = None
@@ -69,7 +71,7 @@ class ChangeStream:
         self._catalog = catalog
         self._log = log
         self.catching_up = CatchingUp(log, self.counters)
-        self._teller = Teller(log, cursor, self.limits, self.counters)
+        self._teller = Teller(log, cursor, self.limits, self.counters, region)
         self._feeds: dict[str, Feed] = {}
         self._all = Feed("")
         self._subscribers: set[Subscriber] = set()

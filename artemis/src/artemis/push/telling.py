@@ -57,14 +57,19 @@ _NO_POSITION = encode_cursor(NOTHING)
 class Teller:
     """Makes the messages. Owned by a change stream; `cursor` gives the position of the node as text.
 
+    `region` is that of a copy, empty for the node's own.
+
     The cursor of a message holds when all messages up to it were applied. Only the last Java message of a moment has
     one; whoever goes on from the others gets a full sync.
     """
 
-    __slots__ = ("_cache", "_cached_bytes", "_counters", "_cursor", "_latest", "_limits", "_log")
+    __slots__ = ("_cache", "_cached_bytes", "_counters", "_cursor", "_latest", "_limits", "_log", "_region")
 
-    def __init__(self, log: ChangeLog, cursor: Callable[[], str], limits: PushLimits, counters: PushCounters) -> None:
+    def __init__(
+        self, log: ChangeLog, cursor: Callable[[], str], limits: PushLimits, counters: PushCounters, region: str = ""
+    ) -> None:
         self._log = log
+        self._region = region
         self._cursor = cursor
         self._limits = limits
         self._counters = counters
@@ -180,7 +185,9 @@ class Teller:
         if dialect is Dialect.JAVA or _size(changes) > self._limits.sync_bytes:
             told = self._told(service, [self._reload(service)], dialect)
         else:
-            told = Told([native_message(service, changes, self._cursor(), full=True)], full_syncs=1)
+            told = Told(
+                [native_message(service, changes, self._cursor(), full=True, region=self._region)], full_syncs=1
+            )
         return self._keep(key, told)
 
     def _reload(self, service: str) -> _Part:
@@ -193,7 +200,7 @@ class Teller:
             parts, messages = self._in_java(parts, cursor)
         else:
             changes = [change for part in parts for change in part.changes]
-            messages = [native_message(name, changes, cursor)] if changes else []
+            messages = [native_message(name, changes, cursor, region=self._region)] if changes else []
         reloads = sum(part.reload for part in parts)
         return Told(
             messages, sum(len(part.changes) for part in parts) - reloads, sum(part.coalesced for part in parts), reloads

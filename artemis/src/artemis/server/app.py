@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from artemis.registry.restore import Saved
     from artemis.server.clustering import Clustering
+    from artemis.server.federated import Federated
     from artemis.server.mixed import Mixed
 
 #: Seconds that a shutdown waits for answers under way.
@@ -82,6 +83,8 @@ class NodeServer:
         self.cluster: Clustering | None = None
         #: The Java side of a node that has Java peers, or had.
         self.mixed: Mixed | None = None
+        #: The copies of other regions of a node that shows some, or did.
+        self.federated: Federated | None = None
         #: What a node with a certificate serves with.
         self.certificates: Certificates | None = None
         self._claim: Claim | None = None
@@ -138,6 +141,16 @@ class NodeServer:
             self.mixed.reconfigure(config)
         elif config.java_peers:
             self._mix(config, first=False).start()
+
+    def federate(self, config: ServeConfig) -> None:
+        """Show these other regions from now on, also if there were none before."""
+        if self.federated is None:
+            if not config.federate:
+                return
+            from artemis.server.federated import Federated
+
+            self.federated = Federated(config, self.node, self._log)
+        self.federated.reconfigure(config)
 
     def bound_connections(self, limit: int) -> None:
         """Let at most `limit` connections be open; those that are stay."""
@@ -218,6 +231,7 @@ class NodeServer:
             self.cluster.start()
         if self.mixed is not None:
             self.mixed.start()
+        self.federate(self._config)
         if self.persistence is not None:
             self.persistence.start(self._cut)
 
@@ -234,6 +248,8 @@ class NodeServer:
             await self.cluster.stop(leaving=self.leaving.is_set())
         if self.mixed is not None:
             await self.mixed.stop()
+        if self.federated is not None:
+            await self.federated.stop()
         try:
             async with asyncio.timeout(_DRAIN):
                 await self.doors.wait_closed()

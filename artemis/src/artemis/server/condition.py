@@ -25,6 +25,7 @@ from artemis.model import (
 from artemis.model.nodes import STARTING, UP
 from artemis.model.responses import NO_PERMISSION, SERVICE_UNAVAILABLE, SUCCESS, failure
 from artemis.server.outcomes import not_ours
+from artemis.server.regions import Regions
 
 
 class NodeIdentity(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +46,8 @@ class Condition:
     `availability` decides what is served, as `status`, `serves_registry`, `serves_discovery` and `standing` tell;
     `members` are the other nodes, None for a node without. `generation` changes whenever something changes that the
     outcome of all requests depends on. `retiring` says how far the node is with being taken out of service.
-    `recognises`: whether a client's heartbeat may be known by its bytes.
+    `recognises`: whether a client's heartbeat may be known by its bytes. `regions` are other regions that are shown to
+    those who name them.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Condition:
         self.recognises = True
         self.as_of: int | None = None
         self.missing_nodes = 0
+        self.regions = Regions(identity.region)
         self._stale_since: int | None = None
         self._contact: int | None = None
         self._region = identity.region.lower()

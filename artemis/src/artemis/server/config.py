@@ -240,6 +240,7 @@ class ServeConfig(TlsOptions):
     def _check_with_others(self) -> Self:
         self.check_tls()
         self.check_cluster()
+        self.check_federation()
         self._check_cluster_times()
         return self
 

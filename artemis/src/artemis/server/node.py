@@ -12,12 +12,22 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from artemis.discovery import Catalog, DiscoveryFilter, LookupAnswer, Picker, ServiceAnswer, ServicesAnswer, ServiceView
+from artemis.discovery import (
+    Catalog,
+    DiscoveryFilter,
+    Elsewhere,
+    LookupAnswer,
+    Picker,
+    ServiceAnswer,
+    ServicesAnswer,
+    ServiceView,
+)
 from artemis.discovery.narrowing import MAX_NARROWED, NarrowedViews
 from artemis.management import OperationFilter, Operations, OperationsCut, PullOuts, read_pieces
 from artemis.model import (
     DiscoveryConfig,
     LookupRequest,
+    ResponseStatus,
     ServiceRequest,
     ServicesDeltaRequest,
     ServicesRequest,
@@ -43,6 +53,7 @@ from artemis.server.about import NodeAbout
 from artemis.server.backups import Backups
 from artemis.server.condition import NodeIdentity
 from artemis.server.outcomes import REGISTRY_SUCCESS
+from artemis.server.regions import Showing, elsewhere
 from artemis.server.registering import Registering
 
 if TYPE_CHECKING:
@@ -101,7 +112,7 @@ class Node(Registering):
     `stream` tell of changes (`max_changes` of them are remembered), `as_of` is the `now` from which on what is shown
     may lack something, None when it cannot. `availability` decides what is served, as `status`, `serves_registry`,
     `serves_discovery` and `standing` tell; `members` are the other nodes, `control` what operators do with them, `java`
-    the nodes of the Java product, each None for a node without.
+    the nodes of the Java product, each None for a node without; `regions` are the other regions that are shown.
     `saved` is what a former life of this node knew.
     `generation` changes whenever something changes that the outcome of all requests depends on. `about` is what the
     assembly knows and status operations show, `cluster_name` that of the cluster it is in, empty for none, `picker`
@@ -163,19 +174,31 @@ class Node(Registering):
 
     # -- discovery
 
-    def lookup(self, request: LookupRequest | None, now: int) -> LookupAnswer:  # noqa: ARG002
+    @property
+    def copy(self) -> None:
+        """It shows its own region; see `Showing`."""
+
+    def lookup(self, request: LookupRequest | None, now: int) -> LookupAnswer:
         """Show several services in the order of the request (spec 2.2, v2 behaviour: failures are visible)."""
         if request is None or not request.discovery_configs:
             return LookupAnswer(failure(BAD_REQUEST, "Request is null or request.discoveryConfigs is empty."))
-        refusal = self.refuse_discovery(request.region_id, request.zone_id)
+        configs = request.discovery_configs
+        showing: Showing = self
+        place: Elsewhere | None = None
+        if self.regions:
+            found = self.regions.named(request.region_id, [each.region_id for each in configs if each is not None])
+            if isinstance(found, ResponseStatus):
+                return LookupAnswer(found)
+            if found is not None:
+                showing, place = found, elsewhere(found, now)
+        refusal = self.refuse_discovery(request.region_id if place is None else self._region, request.zone_id)
         if refusal is not None:
             return LookupAnswer(refusal)
         limits = self.registry.limits
-        if len(request.discovery_configs) > limits.max_lookup_services:
+        if len(configs) > limits.max_lookup_services:
             text = f"One lookup may name {limits.max_lookup_services} services at most. Look up fewer at once."
             return LookupAnswer(failure(BAD_REQUEST, text))
-        view = self.catalog.view
-        configs = request.discovery_configs
+        view = showing.catalog.view
         views = [
             view(config.service_id)
             for config in configs
@@ -183,7 +206,7 @@ class Node(Registering):
         ]
         for config in configs:
             if config is not None and config.discovery_data:
-                narrowed = self._narrow(configs)
+                narrowed = _narrowed(showing, configs)
                 if narrowed is None:
                     return LookupAnswer(TOO_MUCH_TO_NARROW)
                 views = narrowed
@@ -191,21 +214,29 @@ class Node(Registering):
         if len(views) > 1 and sum(len(view.json) for view in views) > limits.max_lookup_bytes:
             text = f"The answer would be larger than {limits.max_lookup_bytes} bytes. Look up fewer services at once."
             return LookupAnswer(failure(BAD_REQUEST, text))
-        return LookupAnswer(SUCCESS, views)
+        return LookupAnswer(SUCCESS, views, place)
 
-    def service(self, request: ServiceRequest | None, now: int) -> ServiceAnswer:  # noqa: ARG002
+    def service(self, request: ServiceRequest | None, now: int) -> ServiceAnswer:
         """Show one service; an unknown one is shown empty (spec 2.2)."""
         config = None if request is None else request.discovery_config
         if request is None or config is None or not config.service_id or config.service_id.isspace():
             return ServiceAnswer(failure(BAD_REQUEST, "Request is null or request.discoveryConfig is null."))
-        refusal = self.refuse_discovery(request.region_id, request.zone_id)
+        showing: Showing = self
+        place: Elsewhere | None = None
+        if self.regions:
+            found = self.regions.named(request.region_id, [config.region_id])
+            if isinstance(found, ResponseStatus):
+                return ServiceAnswer(found)
+            if found is not None:
+                showing, place = found, elsewhere(found, now)
+        refusal = self.refuse_discovery(request.region_id if place is None else self._region, request.zone_id)
         if refusal is not None:
             return ServiceAnswer(refusal)
-        view = self.catalog.view(config.service_id)
+        view = showing.catalog.view(config.service_id)
         if not config.discovery_data:
-            return ServiceAnswer(SUCCESS, view)
-        narrowed = self.narrowed.all_narrowed([view], [config.discovery_data])
-        return ServiceAnswer(SUCCESS, narrowed[0]) if narrowed else ServiceAnswer(TOO_MUCH_TO_NARROW)
+            return ServiceAnswer(SUCCESS, view, place)
+        narrowed = showing.narrowed.all_narrowed([view], [config.discovery_data])
+        return ServiceAnswer(SUCCESS, narrowed[0], place) if narrowed else ServiceAnswer(TOO_MUCH_TO_NARROW)
 
     def services(self, request: ServicesRequest | None, now: int) -> ServicesAnswer:  # noqa: ARG002
         """Show all services that have live instances; region and zone of the request are ignored (spec 2.2)."""
@@ -316,8 +347,9 @@ class Node(Registering):
         if self.registry.heard_all_since(self._restored) or now - self._restored > longest:
             self.stale_since = None
 
-    def _narrow(self, configs: list[DiscoveryConfig | None]) -> list[ServiceView] | None:
-        """Return the views of these configs, narrowed by their discovery data; None when that is too much at once."""
-        named = [each for each in configs if each is not None and each.service_id and not each.service_id.isspace()]
-        views = [self.catalog.view(each.service_id or "") for each in named]
-        return self.narrowed.all_narrowed(views, [each.discovery_data for each in named])
+
+def _narrowed(showing: Showing, configs: list[DiscoveryConfig | None]) -> list[ServiceView] | None:
+    """Return the views of these configs, narrowed by their discovery data; None when that is too much at once."""
+    named = [each for each in configs if each is not None and each.service_id and not each.service_id.isspace()]
+    views = [showing.catalog.view(each.service_id or "") for each in named]
+    return showing.narrowed.all_narrowed(views, [each.discovery_data for each in named])

@@ -15,6 +15,7 @@ from artemis.model.nodes import UP
 from artemis.server.clock import now_ms
 from artemis.server.cluster_metrics import cluster_metrics
 from artemis.server.handlers.java_peers import java_metrics
+from artemis.server.handlers.regions import region_metrics
 from artemis.server.metrics import Numbers, Snapshot
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def numbers(node: Node, doors: Doors, gate: Gate, persistence: Persistence | Non
             "long_polls": doors.http.polls.waiting,
             **doors.certificate(),
         },
-        cluster=[*_of_the_cluster(node)],
+        cluster=[*_of_the_cluster(node), *region_metrics(node.regions, now_ms())],
     )
 
 

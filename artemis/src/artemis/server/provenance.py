@@ -18,7 +18,7 @@ from artemis.server.option_words import nearest, option_range, word
 PRIORITY = {"flag": 4, "environment": 3, "file": 2, "derived": 1, "default": 0}
 """The kinds of place a value can come from, the highest number winning: what config.json calls sources (spec 2.4)."""
 
-Value = str | int | float | bool | list[str] | dict[str, int] | None
+Value = str | int | float | bool | list[str] | dict[str, int] | dict[str, list[str]] | None
 
 
 class Option(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -104,9 +104,13 @@ def value_text(value: Value) -> str:
         case list():
             return ", ".join(value) or "-"
         case dict():
-            return ", ".join(f"{name}:{number}" for name, number in value.items()) or "-"
+            return ", ".join(_entry(name, held) for name, held in value.items()) or "-"
         case _:
             return str(value)
+
+
+def _entry(name: str, held: int | list[str]) -> str:
+    return f"{name}={','.join(held)}" if isinstance(held, list) else f"{name}:{held}"
 
 
 def _plain(value: object) -> Value:
@@ -115,6 +119,8 @@ def _plain(value: object) -> Value:
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, Mapping):
+        if any(isinstance(held, tuple) for held in value.values()):
+            return {str(name): [str(part) for part in held] for name, held in value.items()}
         return {str(name): int(number) for name, number in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [str(part) for part in value]

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from msgspec import structs
+
 from artemis.model import FailedInstance, Instance, RegistryRequest, RegistryResponse, ResponseStatus, encode_canonical
 from artemis.model.responses import BAD_REQUEST, DATA_NOT_FOUND, NO_PERMISSION, failure
 from artemis.registry import Lease, Registry, RegistryError, RenewalPlan, Stamp, WrongRegion
@@ -94,7 +96,7 @@ class Registering(Condition):
                     continue
                 lease = write(instance, now, None if versions is None else versions.known(number))
             except RegistryError as error:
-                failed.append(refused(instance, error))
+                failed.append(self._refused(instance, error))
                 continue
             if self.asked is not None:
                 tell(self.asked, instance, lease, now)
@@ -123,7 +125,7 @@ class Registering(Condition):
                     continue
                 lease = heartbeat(instance, now, None if versions is None else versions.known(number))
             except RegistryError as error:
-                failed.append(refused(instance, error))
+                failed.append(self._refused(instance, error))
                 continue
             if lease is None:
                 failed.append(failed_instance(instance, DATA_NOT_FOUND, NOT_EXISTING))
@@ -154,11 +156,17 @@ class Registering(Condition):
             return self.unavailable("registry")
         return request.instances
 
+    def _refused(self, instance: Instance, error: RegistryError) -> FailedInstance:
+        """Answer an instance that the registry refused; of a region that is shown here, also where to write to it."""
+        failed = refused(instance, error)
+        hint = self.regions.hint(instance.region_id) if isinstance(error, WrongRegion) else ""
+        return structs.replace(failed, error_message=f"{failed.error_message}{hint}") if hint else failed
+
     def _refuse_zone(self, instance: Instance) -> FailedInstance:
         """Answer an instance of another zone; a wrong region is named first, as it is nobody's choice."""
         if instance.region_id is None or instance.region_id.lower() != self._region:
             self.registry.counters.refused_region += 1
-            return refused(instance, WrongRegion(instance.region_id or "", self._region))
+            return self._refused(instance, WrongRegion(instance.region_id or "", self._region))
         self._refused_zone += 1
         text = f"zone {instance.zone_id or ''!r} is not the zone {self._zone!r} of this node"
         return failed_instance(instance, NO_PERMISSION, text)

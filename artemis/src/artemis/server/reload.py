@@ -119,6 +119,10 @@ def _remix(server: NodeServer, config: ServeConfig) -> None:
     server.mix(config)
 
 
+def _federate(server: NodeServer, config: ServeConfig) -> None:
+    server.federate(config)
+
+
 _LIVE: Mapping[str, _Apply] = {
     "lease_ttl": _retime,
     "legacy_lease_ttl": _retime,
@@ -129,6 +133,8 @@ _LIVE: Mapping[str, _Apply] = {
     "peers": _regroup,
     "java_peers": _remix,
     "offer_java_peers": _remix,
+    "federate": _federate,
+    "federate_max_instances": _federate,
     "peer_grace": _retime,
     "peer_suspect": _regroup,
     "peer_down": _regroup,

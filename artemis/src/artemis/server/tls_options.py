@@ -9,10 +9,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from artemis.server.cluster_options import ClusterOptions
+from artemis.server.federation_options import FederationOptions
 
 
-class TlsOptions(ClusterOptions):
+class TlsOptions(FederationOptions):
     """TLS on the port, and what goes with it."""
 
     tls_certificate_file: Path | None = Field(

@@ -74,9 +74,12 @@ class RegistryApi:
     May be used concurrently; cancelling a call leaves open whether the node carried it out.
     """
 
-    def __init__(self, caller: Caller, *, region_id: str | None, zone_id: str | None) -> None:
+    def __init__(
+        self, caller: Caller, *, region_id: str | None, zone_id: str | None, lookup_region: str | None = None
+    ) -> None:
         self._caller = caller
-        self._region_id = region_id
+        self._elsewhere = lookup_region is not None
+        self._region_id = lookup_region or region_id
         self._zone_id = zone_id
         self.sieve = Sieve(logger)
         """What keeps out entries that nobody can use, for what nodes push as well."""
@@ -132,7 +135,7 @@ class RegistryApi:
         Unknown ones come back without instances, blank ids not at all (spec 2.2).
 
         ``region_id`` and ``zone_id`` say where the caller is, if not where the client is. ``ValueError`` without any
-        region: a node answers callers of its own region alone (spec 6.5).
+        region: a node answers callers of its own region (spec 6.5), and those who name one of which it has a copy.
         """
         return (await self.show(service_ids, region_id=region_id, zone_id=zone_id)).services
 
@@ -173,7 +176,12 @@ class RegistryApi:
             )
 
     async def services(self) -> list[Service]:
-        """Return every service that has live instances."""
+        """Return every service that has live instances; ``ValueError`` for a client of another region's services."""
+        if self._elsewhere:
+            raise ValueError(
+                f"only services of the nodes' own region are listed whole; of {self._region_id!r} nodes show pages: "
+                f"GET /api/v1/services?regionId={self._region_id}"
+            )
         request = ServicesRequest(region_id=self._region_id, zone_id=self._zone_id)
         answered = await self._caller.call(SERVICES, request)
         return self.sieve.services(answered.node, answered.value.services or ())

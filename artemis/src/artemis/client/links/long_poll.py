@@ -40,6 +40,7 @@ PROBE: Final = "-"
 class LongPollLink:
     """See `Link`; made by `open_long_poll`. The requests wait for half a ``confirm_interval``, 60 s at most.
 
+    With a `region` it is the node's copy of that one.
     An answer is known to be no older than its request, so a view is two requests old at most.
     """
 
@@ -47,8 +48,17 @@ class LongPollLink:
     carries_calls = False
     confirms = False
 
-    def __init__(self, node: str, http: HttpTransport, options: ClientOptions, random: Random, on_push: OnPush) -> None:
+    def __init__(
+        self,
+        node: str,
+        http: HttpTransport,
+        options: ClientOptions,
+        random: Random,
+        on_push: OnPush,
+        region: str | None = None,
+    ) -> None:
         self.node = node
+        self._about = {"regionId": region} if region else {}
         self.lifetime: float | None = None
         self._http = http
         self._options = options
@@ -130,7 +140,7 @@ class LongPollLink:
             raise LinkFailure(str(failure), offered=offered) from failure
 
     async def _probe(self, within: float) -> None:
-        reply = await self._http.get(self.node, f"v1/services/{PROBE}", {}, within)
+        reply = await self._http.get(self.node, f"v1/services/{PROBE}", self._about, within)
         try:
             read_push(reply.body, PROBE)
         except GarbledPush as error:
@@ -160,7 +170,7 @@ class LongPollLink:
 
     async def _ask(self, service: str, cursor: str | None) -> Push:
         """Wait for what is new; raises ``LinkFailure`` with ``offered`` None if the node has no room just now."""
-        query = {"wait": f"{max(1, round(self._wait * 1000))}ms"}
+        query = {"wait": f"{max(1, round(self._wait * 1000))}ms", **self._about}
         if cursor is not None:
             query["cursor"] = cursor
         within = self._wait + self._options.attempt_timeout
@@ -188,9 +198,14 @@ class LongPollLink:
 
 
 async def open_long_poll(
-    node: str, http: HttpTransport, options: ClientOptions, random: Random, on_push: OnPush
+    node: str,
+    http: HttpTransport,
+    options: ClientOptions,
+    random: Random,
+    on_push: OnPush,
+    region: str | None = None,
 ) -> LongPollLink:
     """See that the node can be polled; nothing waits yet. Raises ``LinkFailure``."""
-    link = LongPollLink(node, http, options, random, on_push)
+    link = LongPollLink(node, http, options, random, on_push, region)
     await link.probe()
     return link

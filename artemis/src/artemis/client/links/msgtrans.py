@@ -16,7 +16,15 @@ from artemis.client.calls.transport import Reply
 from artemis.client.links.link import Confirmation, LinkFailure, LinkKind, OnPush, Subscribed, unheard
 from artemis.client.links.operations import CODES, CONFIRM, PUSH, SUBSCRIBE, UNSUBSCRIBE, position
 from artemis.client.links.pushes import GarbledPush, read_push
-from artemis.model import ConfirmResponse, MalformedBody, SubscribeRequest, SubscribeResponse, decode, encode
+from artemis.model import (
+    ConfirmRequest,
+    ConfirmResponse,
+    MalformedBody,
+    SubscribeRequest,
+    SubscribeResponse,
+    decode,
+    encode,
+)
 from msgtrans import (
     ConnectError,
     QuicClientConfig,
@@ -57,10 +65,19 @@ AnswerT = TypeVar("AnswerT", SubscribeResponse, ConfirmResponse)
 
 
 class MsgTransLink:
-    """See `Link`; made by `open_msgtrans`. `kind` is ``QUIC``, ``MSGTRANS`` or ``WEBSOCKET``."""
+    """See `Link`; made by `open_msgtrans`. `kind` is ``QUIC``, ``MSGTRANS`` or ``WEBSOCKET``.
+
+    With a `region` what is subscribed to and confirmed is the node's copy of that one.
+    """
 
     def __init__(
-        self, kind: LinkKind, node: str, client: TransportClient, options: ClientOptions, on_push: OnPush
+        self,
+        kind: LinkKind,
+        node: str,
+        client: TransportClient,
+        options: ClientOptions,
+        on_push: OnPush,
+        region: str | None = None,
     ) -> None:
         self.kind = kind
         self.node = node
@@ -68,6 +85,8 @@ class MsgTransLink:
         self._client = client
         self._options = options
         self._on_push = on_push
+        self._region = region
+        self._question = encode(ConfirmRequest(region_id=region)) if region else _CONFIRM_BODY
         self._confirms = False
         self._known = False  # that the peer speaks this: what ends the link later is no sign that it does not
         self._left: LinkFailure | None = None
@@ -90,10 +109,14 @@ class MsgTransLink:
 
         Raises ``LinkFailure``, with ``offered`` None if there is no answer in time.
         """
-        status = (await self._ask(CONFIRM, _CONFIRM_BODY, ConfirmResponse, self._options.link_timeout)).response_status
+        answer = await self._ask(CONFIRM, self._question, ConfirmResponse, self._options.link_timeout)
+        status = answer.response_status
         self._confirms = status.status == "success"
         if not self._confirms and status.error_code != "bad-request":
             raise LinkFailure(f"the node refuses: {_words(status)}")
+        # A node that knows nothing of other regions would push those of its own.
+        if self._region and str(answer.region_id or "").lower() != self._region.lower():
+            raise LinkFailure("the node shows no other region; its version is too old", offered=False)
         self._known = True
 
     async def call(self, path: str, body: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - as `Transport.call`
@@ -122,15 +145,24 @@ class MsgTransLink:
         ]
         return Subscribed(cursors[0] if len(cursors) == 1 else None, refused)
 
+    async def subscribe_all(self, cursor: str) -> None:
+        """Be told of all services from a position on, also if that was so before; raises ``LinkFailure``."""
+        request = SubscribeRequest(all=True, cursor=cursor, region_id=self._region)
+        status = (
+            await self._ask(SUBSCRIBE, encode(request), SubscribeResponse, self._options.attempt_timeout)
+        ).response_status
+        if status.status != "success":
+            raise self._leave(f"the node refuses subscriptions: {_words(status)}")
+
     async def unsubscribe(self, service_ids: Sequence[str]) -> None:
         """See `Link.unsubscribe`; what the node refuses is not subscribed anyway."""
         for batch in _batches(service_ids):
-            request = SubscribeRequest(service_ids=[*batch])
+            request = SubscribeRequest(region_id=self._region, service_ids=[*batch])
             await self._ask(UNSUBSCRIBE, encode(request), SubscribeResponse, self._options.attempt_timeout)
 
     async def confirm(self) -> Confirmation:
         """See `Link.confirm`; of a node without the operation the answer is a sign of life, and not ``current``."""
-        answer = await self._ask(CONFIRM, _CONFIRM_BODY, ConfirmResponse, self._options.attempt_timeout)
+        answer = await self._ask(CONFIRM, self._question, ConfirmResponse, self._options.attempt_timeout)
         status = answer.response_status
         if status.status == "success":
             age, missing = max(0, answer.age_ms) / 1000, max(0, answer.missing_nodes)
@@ -163,7 +195,7 @@ class MsgTransLink:
 
     async def _subscribe(self, services: list[str], cursor: str | None, refused: dict[str, str]) -> str | None:
         """Subscribe to services; where that is refused, to each half of them, until it is known which are."""
-        request = SubscribeRequest(cursor=cursor, service_ids=[*services])
+        request = SubscribeRequest(cursor=cursor, region_id=self._region, service_ids=[*services])
         answer = await self._ask(SUBSCRIBE, encode(request), SubscribeResponse, self._options.attempt_timeout)
         status = answer.response_status
         if status.status == "success":
@@ -240,6 +272,7 @@ async def open_msgtrans(
     tls: TlsClientConfig | None,
     on_push: OnPush,
     port: int | None = None,
+    region: str | None = None,
 ) -> MsgTransLink:
     """Connect to ``node`` and hear it answer once. Raises ``LinkFailure``; cancelled, it leaves nothing open.
 
@@ -249,7 +282,7 @@ async def open_msgtrans(
     """
     target = _target(kind, node, options, tls) if kind is not LinkKind.QUIC else _quic(node, port, options, tls)
     client = TransportClient(target, session=_session(options))
-    link = MsgTransLink(kind, node, client, options, on_push)
+    link = MsgTransLink(kind, node, client, options, on_push, region)
     try:
         await client.connect()
         await link.greet()

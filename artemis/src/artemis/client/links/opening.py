@@ -52,11 +52,18 @@ class Opener(Protocol):
 
 
 class NodeOpener:
-    """The `Opener` of a client."""
+    """The `Opener` of a client; `region` is the other one whose services it looks up, None for that of the nodes."""
 
     def __init__(
-        self, *, http: HttpTransport, options: ClientOptions, tls: TlsClientConfig | None, random: Random
+        self,
+        *,
+        http: HttpTransport,
+        options: ClientOptions,
+        tls: TlsClientConfig | None,
+        random: Random,
+        region: str | None = None,
     ) -> None:
+        self._region = region
         self._http = http
         self._options = options
         self._tls = tls
@@ -71,12 +78,14 @@ class NodeOpener:
             raise LinkFailure(str(failure)) from failure
         match kind:
             case LinkKind.QUIC | LinkKind.MSGTRANS | LinkKind.WEBSOCKET:
-                return await open_msgtrans(kind, node, self._options, self._tls, on_push, port)
+                return await open_msgtrans(kind, node, self._options, self._tls, on_push, port, self._region)
             case LinkKind.JAVA_WEBSOCKET:
+                if self._region is not None:
+                    raise LinkFailure("nodes of Java show no other region", offered=False)
                 lifetime = LIFETIME * self._random.uniform(0.8, 1.0)
                 return await open_java(node, self._options, self._tls, lifetime, on_push)
             case LinkKind.LONG_POLL:
-                return await open_long_poll(node, self._http, self._options, self._random, on_push)
+                return await open_long_poll(node, self._http, self._options, self._random, on_push, self._region)
             case LinkKind.POLL:
                 raise LinkFailure("nothing stays open between polls", offered=False)
 

@@ -12,6 +12,7 @@ from artemis.client.client import ArtemisClient as AsyncClient
 from artemis.client.options import ClientOptions
 from artemis.client.sync.api import RegistryApi
 from artemis.client.sync.balancer import Balancer
+from artemis.client.sync.elsewhere import OtherRegion
 from artemis.client.sync.iteration import Events, Watch
 from artemis.client.sync.listener import Listener
 from artemis.client.sync.registration import Registration
@@ -80,6 +81,7 @@ class ArtemisClient:
         cache_dir: str | PathLike[str] | None = None,
         random: Random | None = None,
         telemetry: Telemetry | Sequence[Telemetry] = (),
+        lookup_region: str | None = None,
     ) -> None:
         options = options or ClientOptions()
         self._work = Work(
@@ -95,6 +97,7 @@ class ArtemisClient:
                 cache_dir=cache_dir,
                 random=random,
                 telemetry=telemetry,
+                lookup_region=lookup_region,
             ),
             close_timeout=options.close_timeout + options.drain_timeout,
             forkable=transport is None,
@@ -145,6 +148,15 @@ class ArtemisClient:
     def server(self) -> str:
         """The URL of the node that the next call goes to."""
         return self._work.client.server
+
+    def region(self, region_id: str) -> OtherRegion:
+        """Return the services of another region, as this region's nodes show them; errors as of the async client."""
+
+        async def begin(client: AsyncClient) -> None:
+            client.region(region_id)
+
+        self._work.run(begin)
+        return OtherRegion(self._work, region_id)
 
     def events(self) -> Events:
         """Listen to what happens to this client from now on: ``for event in client.events()``."""

@@ -30,7 +30,14 @@ from artemis.model.responses import BAD_REQUEST, INTERNAL_SERVICE_ERROR, RATE_LI
 from artemis.model.wire import WireStruct
 from artemis.server.admin import AdminGuard, Denial
 from artemis.server.batches import SMALL_BODY, Call, is_large, read_and_call
-from artemis.server.binary.headers import MSGPACK_HEADER, PositionHeaders, named_format, offer_headers, option
+from artemis.server.binary.headers import (
+    MSGPACK_HEADER,
+    PositionHeaders,
+    elsewhere_header,
+    named_format,
+    offer_headers,
+    option,
+)
 from artemis.server.binary.subscriptions import CONFIRM, MAX_REQUEST, NAMES, Subscriptions
 from artemis.server.gate import Gate
 from artemis.server.node import Node
@@ -181,6 +188,9 @@ class BinaryDoor:
     def _shown(self, operation: Operation, response: object, *, packed: bool) -> bytes:
         """The ext header of an answer; which data it shows and how old that is, if it does."""
         if operation.shows_data:
+            place = getattr(response, "elsewhere", None)
+            if place is not None:
+                return elsewhere_header(place, packed=packed)
             status = response.response_status  # type: ignore[attr-defined]  # all answers have one
             if status is SUCCESS or (status is not None and status.error_code == SUCCESS.error_code):
                 return self._position.at(self._now, packed=packed)

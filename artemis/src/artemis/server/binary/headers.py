@@ -6,7 +6,9 @@ Not here: what an option means to a request; see `door`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import quote
 
+from artemis.discovery import Elsewhere
 from artemis.server.node import Node
 
 MSGPACK_HEADER = b"format=msgpack"
@@ -34,6 +36,19 @@ def offer_headers(port: int | None) -> tuple[bytes, bytes]:
         return b"", MSGPACK_HEADER
     offer = b"quic=%d" % port
     return offer, MSGPACK_HEADER + b";" + offer
+
+
+def elsewhere_header(place: Elsewhere, *, packed: bool) -> bytes:
+    """The ext header of an answer that shows a copy of another region."""
+    told = b"cursor=%b;age=%d;region=%b" % (
+        place.cursor.encode(),
+        place.age,
+        quote(place.region, safe="").encode("ascii"),
+    )
+    for name, number in ((b"missing", place.missing), (b"left-out", place.left_out)):
+        if number:
+            told += b";%b=%d" % (name, number)
+    return MSGPACK_HEADER + b";" + told if packed else told
 
 
 class PositionHeaders:

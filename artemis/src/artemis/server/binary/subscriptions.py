@@ -11,6 +11,8 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
 
+from msgspec import UNSET
+
 from artemis.model import (
     ConfirmRequest,
     ConfirmResponse,
@@ -20,9 +22,11 @@ from artemis.model import (
     decode,
     decode_msgpack,
 )
-from artemis.model.responses import BAD_REQUEST, SUCCESS, failure
+from artemis.model.responses import BAD_REQUEST, NO_PERMISSION, SERVICE_UNAVAILABLE, SUCCESS, failure
 from artemis.push import NOTHING, Cursor, Dialect, Subscriber, encode_cursor, read_cursor
 from artemis.server.node import Node
+from artemis.server.outcomes import not_ours
+from artemis.server.regions import Showing
 from msgtrans import CloseReason, Session
 from msgtrans.errors import SessionClosedError, TransportError
 
@@ -48,14 +52,17 @@ _NO_POSITION = encode_cursor(NOTHING)
 
 
 class Pusher:
-    """The pushes of one session. Owned by `Subscriptions`, which has it pushed in turns.
+    """The pushes of one session about one region, `showing`. Owned by `Subscriptions`, which has it pushed in turns.
 
     `counters` counts `slow_subscriber`: sessions ended because they fell behind further than can be told.
     """
 
-    __slots__ = ("_counters", "_session", "_waiting", "subscriber")
+    __slots__ = ("_counters", "_session", "_waiting", "showing", "subscriber")
 
-    def __init__(self, session: Session, wake: Callable[[Pusher], None], counters: Counter[str]) -> None:
+    def __init__(
+        self, session: Session, showing: Showing, wake: Callable[[Pusher], None], counters: Counter[str]
+    ) -> None:
+        self.showing = showing
         self.subscriber = Subscriber(Dialect.NATIVE, lambda: wake(self))
         self._session = session
         self._counters = counters
@@ -122,6 +129,8 @@ class Subscriptions:
         self._node = node
         self._counters = counters
         self._pushers: dict[int, Pusher] = {}
+        #: Of sessions that are told of other regions, by their names in lower case.
+        self._copied: dict[int, dict[str, Pusher]] = {}
         self._ready: deque[Pusher] = deque()
         self._scheduled = False
 
@@ -133,8 +142,8 @@ class Subscriptions:
         """
         read = decode_msgpack if packed else decode
         if code == CONFIRM:
-            read(ConfirmRequest, payload)  # it says nothing, but what is no request is told so
-            return self._confirm(session, now)
+            asked = read(ConfirmRequest, payload)  # what is no request is told so
+            return self._confirm(session, None if asked is None else asked.region_id, now)
         request = read(SubscribeRequest, payload)
         status, cursor = self._judge(session, code, request)
         return SubscribeResponse(response_status=status, cursor=cursor)
@@ -143,30 +152,52 @@ class Subscriptions:
         """A session is closed: end its subscriptions."""
         _ = reason
         pusher = self._pushers.pop(session.id, None)
-        if pusher is not None:
-            self._node.stream.detach(pusher.subscriber)
+        for each in (*([] if pusher is None else [pusher]), *self._copied.pop(session.id, {}).values()):
+            each.showing.stream.detach(each.subscriber)
 
-    def _confirm(self, session: Session, now: int) -> ConfirmResponse:
+    def _place(self, region: str | None) -> Showing | ResponseStatus:
+        """Return what a request is about, or why there is nothing to be told."""
+        node = self._node
+        if not node.serves_discovery:
+            return node.unavailable("discovery")
+        copy = node.regions.named(region)
+        if copy is not None:
+            return copy
+        if region and region.strip().lower() != node.identity.region.lower():
+            return failure(NO_PERMISSION, not_ours("region", region, node.identity.region))
+        return node
+
+    def _pusher(self, session: Session, showing: Showing) -> Pusher | None:
+        """Return the pushes of a session about a region; those of a copy that is no more are still there."""
+        if showing.copy is None:
+            return self._pushers.get(session.id)
+        return self._copied.get(session.id, {}).get(showing.copy.region.lower())
+
+    def _confirm(self, session: Session, region: str | None, now: int) -> ConfirmResponse:
         """Push what is to be told now; in the order of the session the answer comes behind it.
 
         What takes longer than a few milliseconds, or than the session takes at once, is pushed in later turns, and the
         answer is that the session is not current.
         """
-        node = self._node
-        if not node.serves_discovery:
-            return ConfirmResponse(response_status=node.unavailable("discovery"))
-        pusher = self._pushers.get(session.id)
+        showing = self._place(region)
+        if isinstance(showing, ResponseStatus):
+            return ConfirmResponse(response_status=showing)
+        pusher = self._pusher(session, showing)
         cursor: str | None
+        if pusher is not None and pusher.showing is not showing:
+            text = f"the copy of the region {region!r} was begun anew; subscribe again"
+            return ConfirmResponse(response_status=failure(SERVICE_UNAVAILABLE, text))
         if pusher is None or pusher.catch_up(asyncio.get_running_loop().time() + _PUSHING):
-            current, cursor = True, node.cursor()
+            current, cursor = True, showing.cursor()
         else:
-            current, cursor = False, None if pusher.late else node.stream.resumable(pusher.subscriber)
+            current, cursor = False, None if pusher.late else showing.stream.resumable(pusher.subscriber)
         return ConfirmResponse(
             response_status=SUCCESS,
-            age_ms=node.age(now),
+            age_ms=showing.age(now),
             current=current,
             cursor=cursor,
-            missing_nodes=node.missing_nodes,
+            missing_nodes=showing.missing_nodes,
+            region_id=UNSET if showing.copy is None else showing.copy.region,
         )
 
     def _judge(
@@ -175,41 +206,43 @@ class Subscriptions:
         """Do what a request asks for; returns the outcome and the cursor to go on from."""
         if request is None or not (request.service_ids or request.all):
             return failure(BAD_REQUEST, "Request is null or request.serviceIds is empty."), None
-        if not self._node.serves_discovery:
-            return self._node.unavailable("discovery"), None
+        showing = self._place(request.region_id)
+        if isinstance(showing, ResponseStatus):
+            return showing, None
         services = [_EVERYTHING] if request.all else [service or " " for service in request.service_ids or ()]
         if len(services) > MAX_SERVICES:
             return failure(BAD_REQUEST, f"One request may name {MAX_SERVICES} services at most."), None
         if code == UNSUBSCRIBE:
-            pusher = self._pushers.get(session.id)
-            if pusher is not None:
+            pusher = self._pusher(session, showing)
+            if pusher is not None and pusher.showing is showing:
                 for service in services:
-                    self._node.stream.unsubscribe(pusher.subscriber, service)
-            return SUCCESS, self._node.cursor()
+                    showing.stream.unsubscribe(pusher.subscriber, service)
+            return SUCCESS, showing.cursor()
         cursor = None if request.cursor is None else read_cursor(request.cursor)
-        status = self._subscribe(session, services, cursor)
+        status = self._subscribe(session, showing, services, cursor)
         if status is not SUCCESS:
             return status, None
         given = "" if request.cursor is None or cursor is NOTHING else request.cursor
-        return status, self._position(session, services, given)
+        return status, self._position(session, showing, services, given)
 
-    def _position(self, session: Session, services: list[str], given: str) -> str:
+    def _position(self, session: Session, showing: Showing, services: list[str], given: str) -> str:
         """The cursor that a session can go on from, whatever becomes of the pushes that it has not been sent yet."""
-        pusher = self._pushers.get(session.id)
+        pusher = self._pusher(session, showing)
         if pusher is None:
-            return given or self._node.cursor()
+            return given or showing.cursor()
         if pusher.late:
             return given or _NO_POSITION
-        return self._node.stream.position(pusher.subscriber, services, given)
+        return showing.stream.position(pusher.subscriber, services, given)
 
-    def _subscribe(self, session: Session, services: list[str], cursor: Cursor | None) -> ResponseStatus:
-        stream = self._node.stream
-        pusher = self._pushers.get(session.id)
-        if pusher is None:
+    def _subscribe(
+        self, session: Session, showing: Showing, services: list[str], cursor: Cursor | None
+    ) -> ResponseStatus:
+        stream = showing.stream
+        pusher = self._pusher(session, showing)
+        if pusher is None or pusher.showing is not showing:
             if not session.is_open:
                 return SUCCESS  # it ends before it could be told anything
-            pusher = self._pushers[session.id] = Pusher(session, self._wake, self._counters)
-            stream.attach(pusher.subscriber)
+            pusher = self._begin(session, showing)
         for service in services:
             if service == _EVERYTHING:
                 refusal = stream.subscribe_all(pusher.subscriber, cursor)
@@ -218,6 +251,18 @@ class Subscriptions:
             if refusal is not None:
                 return failure(BAD_REQUEST, f"{service!r}: {refusal}")
         return SUCCESS
+
+    def _begin(self, session: Session, showing: Showing) -> Pusher:
+        former = self._pusher(session, showing)
+        if former is not None:
+            former.showing.stream.detach(former.subscriber)
+        pusher = Pusher(session, showing, self._wake, self._counters)
+        if showing.copy is None:
+            self._pushers[session.id] = pusher
+        else:
+            self._copied.setdefault(session.id, {})[showing.copy.region.lower()] = pusher
+        showing.stream.attach(pusher.subscriber)
+        return pusher
 
     # -- pushing
 

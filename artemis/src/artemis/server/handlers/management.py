@@ -42,6 +42,7 @@ from artemis.model.nodes import UP
 from artemis.model.responses import (
     BAD_REQUEST,
     INTERNAL_SERVICE_ERROR,
+    NO_PERMISSION,
     SERVICE_UNAVAILABLE,
     SUCCESS,
     failure,
@@ -89,6 +90,10 @@ def _operate(
     target = _target(key, request)
     if isinstance(target, ResponseStatus):
         return target
+    elsewhere = node.regions.known(target.region)
+    if elsewhere is not None and not request.operation_complete:
+        where = node.regions.hint(target.region)
+        return failure(NO_PERMISSION, f"region {elsewhere.region!r} is not that of this node{where}")
     operation, operator = _filled(request.operation), _filled(request.operator_id)
     if not operation or not operator:
         return _missing("operatorId" if operation else "operation")

@@ -25,6 +25,7 @@ from artemis.registry import SelfPreservation
 from artemis.server.about import Setting
 from artemis.server.handlers.cluster import known_nodes
 from artemis.server.handlers.cluster_members import members_of
+from artemis.server.handlers.regions import other_regions
 from artemis.server.node import Node
 
 
@@ -112,6 +113,7 @@ def overview(node: Node, request: StatusRequest | None, now: int) -> OverviewRes
         node_id=identity.node_id,
         push=_push(node.stream),
         region_id=identity.region,
+        regions=other_regions(node.regions, now),
         response_status=SUCCESS,
         services=node.registry.live_services,
         status=node.status,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import http
 from typing import NamedTuple
+from urllib.parse import quote
 
 import msgspec
 
+from artemis.discovery import Elsewhere
 from artemis.model import ResponseStatus
 from artemis.model.responses import (
     BAD_REQUEST,
@@ -38,6 +40,10 @@ _STATUSES: dict[str | None, tuple[int, bytes]] = {
 }
 
 
+#: What stands in a header as it is; of all else the bytes are percent-encoded.
+_PLAIN = "!#$&'()*+,./:;=?@[]^_`{|}~-"
+
+
 class Position(NamedTuple):
     """Of what an answer shows: its cursor, its age in milliseconds, and how many other nodes that age leaves out, as
     they are missing (design 6)."""
@@ -52,6 +58,13 @@ def position_fields(position: Position) -> tuple[tuple[bytes, bytes], ...]:
     cursor, age, missing = position
     told = ((b"Artemis-Cursor", cursor.encode("ascii")), (b"Artemis-Age-Ms", b"%d" % age))
     return (*told, (b"Artemis-Missing-Nodes", b"%d" % missing)) if missing else told
+
+
+def elsewhere_fields(place: Elsewhere) -> tuple[tuple[bytes, bytes], ...]:
+    """What goes with an answer that shows a copy of another region: the same, the region, and what found no room."""
+    told = position_fields(Position(place.cursor, place.age, place.missing))
+    named = (*told, (b"Artemis-Region", quote(place.region, safe=_PLAIN).encode("ascii")))
+    return (*named, (b"Artemis-Left-Out", b"%d" % place.left_out)) if place.left_out else named
 
 
 def offer_fields(port: int) -> tuple[tuple[bytes, bytes], ...]:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, cast
 
-from artemis.server.http.answer import CORS_FIELDS, Answer, position_fields, preflight, problem
+from artemis.server.http.answer import CORS_FIELDS, Answer, elsewhere_fields, position_fields, preflight, problem
 from artemis.server.http.calls import PIECE, Outcome, Pieces
 from artemis.server.http.cold import GONE
 from artemis.server.http.head import HeadError, RequestHead, head_of_scope
@@ -127,7 +127,8 @@ class Application:
             return
         whole = Answer(200, cors=not operation.admin)
         if operation.shows_data and not (isinstance(outcome, Pieces) and outcome.failed):
-            whole.fields = position_fields(self._calls.position())
+            place = outcome.elsewhere if isinstance(outcome, Pieces) else None
+            whole.fields = position_fields(self._calls.position()) if place is None else elsewhere_fields(place)
         if isinstance(outcome, bytes) and (len(outcome) < FROM_SIZE or not head.accepts_gzip):
             whole.body = outcome
             await _send(send, whole, with_body=with_body)

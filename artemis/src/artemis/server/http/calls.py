@@ -15,12 +15,13 @@ from typing import Protocol, cast
 
 import msgspec
 
+from artemis.discovery import Elsewhere
 from artemis.model import MalformedBody, ResponseStatus, decode, encode
 from artemis.model.responses import INTERNAL_SERVICE_ERROR, SUCCESS, failure
 from artemis.server.admin import AdminGuard
 from artemis.server.batches import SMALL_BODY, Call, call_in_slices, is_large, read_and_call
 from artemis.server.gate import Gate
-from artemis.server.http.answer import Answer, Position, not_done, offer_fields, problem
+from artemis.server.http.answer import Answer, Position, elsewhere_fields, not_done, offer_fields, problem
 from artemis.server.http.head import RequestHead
 from artemis.server.http.inflate import GzipError, TooLargeError, inflate_steps
 from artemis.server.http.polls import Polls
@@ -40,14 +41,15 @@ PIECE = 64 * 1024
 class Pieces:
     """The JSON of an answer that is made while it is sent; only operations that are not hot have such answers.
 
-    `failed`: the answer says that the operation failed, so it shows no data.
+    `failed`: the answer says that the operation failed, so it shows no data. `elsewhere`: it shows another region.
     """
 
-    __slots__ = ("failed", "iterator")
+    __slots__ = ("elsewhere", "failed", "iterator")
 
-    def __init__(self, iterator: Iterator[bytes], *, failed: bool = False) -> None:
+    def __init__(self, iterator: Iterator[bytes], *, failed: bool = False, elsewhere: Elsewhere | None = None) -> None:
         self.iterator = iterator
         self.failed = failed
+        self.elsewhere = elsewhere
 
 
 Outcome = bytes | Answer | Pieces
@@ -219,14 +221,18 @@ def _encoded(operation: Operation, response: object) -> Outcome:
     if operation.parameters is not None and _fails(response):
         return not_done(cast("_Judged", response).response_status)
     failed = False
+    place: Elsewhere | None = None
     if operation.shows_data:
+        place = getattr(response, "elsewhere", None)
         judged = getattr(response, "response_status", SUCCESS)
         failed = judged is not SUCCESS and judged.error_code != SUCCESS.error_code
     if operation.json_pieces is not None:
-        return Pieces(operation.json_pieces(response, PIECE), failed=failed)
+        return Pieces(operation.json_pieces(response, PIECE), failed=failed, elsewhere=place)
     if operation.http_status is not None and (status := operation.http_status(response)) != OK:
         return Answer(status, operation.encode_json(response))
     body = operation.encode_json(response)
+    if place is not None:
+        return Answer(200, body, elsewhere_fields(place))
     return Answer(200, body) if failed else body
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PARAMETERS = {
     "cursor": Parameter("That of the last answer, from this or another node."),
     "wait": Parameter("How long to wait for a change: `30s`, `500ms` or seconds; more than 60 s counts as 60 s."),
-    "regionId": Parameter("Must be that of the node, if given."),
+    "regionId": Parameter("That of the node, as when it is left out, or another one of which it has a copy."),
     "zoneId": Parameter("The zone that asks, for nodes that serve their own zone only."),
 }
 

@@ -12,16 +12,20 @@ import zlib
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import msgspec
 
+from artemis.discovery import Elsewhere
+from artemis.model import ResponseStatus
 from artemis.model.responses import RATE_LIMITED, failure
 from artemis.push import Cursor, changes_json
-from artemis.server.http.answer import Answer, Position, not_done, position_fields, preflight, problem
+from artemis.server.http.answer import Answer, Position, elsewhere_fields, not_done, position_fields, preflight, problem
 from artemis.server.http.packing import FROM_SIZE
 from artemis.server.http.poll_query import PARAMETERS, Asked, BadQuery, read_poll
 from artemis.server.http.routes import PREFIXES, Routes, query_fields
 from artemis.server.operations.table import BadParameter, refuse_unknown
+from artemis.server.regions import elsewhere
 
 if TYPE_CHECKING:
     from artemis.push import Missed, Wait
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from artemis.server.http.head import RequestHead
     from artemis.server.node import Node
     from artemis.server.operations import Query
+    from artemis.server.regions import Showing
 
 NAME = "discovery.changes"
 """What metrics and the OpenAPI document call this request."""
@@ -53,9 +58,22 @@ _Key = tuple[str, str, bool]  # service in lower case, cursor (empty: everything
 class Waiting:
     """One request that waits. Made by `Polls.begin`; `cancel` when its connection is gone."""
 
-    __slots__ = ("_called", "_cancel_change", "_polls", "_timer", "answer", "asked", "done", "due", "finish", "held")
+    __slots__ = (
+        "_called",
+        "_cancel_change",
+        "_polls",
+        "_timer",
+        "answer",
+        "asked",
+        "done",
+        "due",
+        "finish",
+        "held",
+        "showing",
+    )
 
-    def __init__(self, polls: Polls, asked: Asked, finish: Finish) -> None:
+    def __init__(self, polls: Polls, showing: Showing, asked: Asked, finish: Finish) -> None:
+        self.showing = showing
         self.asked = asked
         self.finish = finish
         self.answer: Answer | None = None
@@ -71,7 +89,7 @@ class Waiting:
     def watch(self) -> bool:
         """Wait for the next change of the service; False when no more may wait."""
         self._answered()
-        self._cancel_change = self._polls.node.stream.once(self.asked.service, self._changed)
+        self._cancel_change = self.showing.stream.once(self.asked.service, self._changed)
         return self._cancel_change is not None
 
     def stop_watching(self) -> None:
@@ -104,14 +122,14 @@ class Waiting:
 
     def _changed(self) -> None:
         self._called = True
-        self._polls.node.stream.answering[self.asked.service] += 1
+        self.showing.stream.answering[self.asked.service] += 1
         self._polls.ready(self)
 
     def _answered(self) -> None:
         """It is told of the change that it was called for, or waits for another one."""
         if self._called:
             self._called = False
-            answering, service = self._polls.node.stream.answering, self.asked.service
+            answering, service = self.showing.stream.answering, self.asked.service
             answering[service] -= 1
             if not answering[service]:
                 del answering[service]
@@ -119,6 +137,30 @@ class Waiting:
     def _expire(self) -> None:
         self.due = True
         self._polls.ready(self)
+
+
+class _Moment:
+    """Answers of one moment of what is shown, and those that are being made: many wait for the same."""
+
+    __slots__ = ("kept", "making", "position")
+
+    def __init__(self) -> None:
+        self.position: Position | Elsewhere = Position("", 0, 0)
+        self.kept: OrderedDict[_Key, Answer] = OrderedDict()
+        self.making: dict[_Key, list[Waiting]] = {}
+
+    def at(self, position: Position | Elsewhere) -> None:
+        """Forget everything if it is another moment."""
+        if position != self.position:
+            self.kept.clear()
+            self.making.clear()
+            self.position = position
+
+    def keep(self, key: _Key, answer: Answer) -> None:
+        """Keep an answer for others."""
+        self.kept[key] = answer
+        if len(self.kept) > _KEPT:
+            self.kept.popitem(last=False)
 
 
 class Polls:
@@ -151,10 +193,7 @@ class Polls:
         self._ready: deque[Waiting] = deque()
         self._scheduled = False
         self._draining = False
-        # Answers of this moment, and those that are being made: many wait for the same.
-        self._position = Position("", 0, 0)
-        self._kept: OrderedDict[_Key, Answer] = OrderedDict()
-        self._making: dict[_Key, list[Waiting]] = {}
+        self._moments: WeakKeyDictionary[Showing, _Moment] = WeakKeyDictionary()
 
     @property
     def waiting(self) -> int:
@@ -173,14 +212,14 @@ class Polls:
             return None
         query = query_fields(head.query)
         refused = self._refuse(head, query, caller)
-        if refused is None:
+        if not isinstance(refused, Answer):
             try:
                 refuse_unknown(query, PARAMETERS)
                 asked = read_poll(path[len(start) :], query, head)
             except (BadParameter, BadQuery) as error:
                 self._counters["bad_query"] += 1
                 return problem(400, str(error))
-            return self._answer_or_wait(asked, finish)
+            return self._answer_or_wait(refused, asked, finish)
         if refused.status >= 400:
             self._counters[f"status_{refused.status}"] += 1
         return refused
@@ -204,7 +243,8 @@ class Polls:
 
     # -- one request
 
-    def _refuse(self, head: RequestHead, query: Query, caller: str) -> Answer | None:
+    def _refuse(self, head: RequestHead, query: Query, caller: str) -> Answer | Showing:
+        """Return what is asked about, or why there is no answer."""
         if head.method == b"OPTIONS":
             return preflight(head.preflight_method, head.preflight_headers)
         if head.method not in {b"GET", b"HEAD"}:
@@ -213,22 +253,28 @@ class Polls:
         per_caller = self._gate.per_caller
         if per_caller and not self._gate.callers.take(caller, per_caller, self._now()):
             return not_done(failure(RATE_LIMITED, "Request is rate limited."))
-        region, zone = query.get("regionId") or self.node.identity.region, query.get("zoneId")
-        status = self.node.refuse_discovery(region, zone or self.node.identity.zone)
-        return None if status is None else not_done(status)
+        node = self.node
+        region, zone = query.get("regionId") or node.identity.region, query.get("zoneId")
+        copy = node.regions.named(region)
+        if isinstance(copy, ResponseStatus):
+            return not_done(copy)
+        status = node.refuse_discovery(region if copy is None else node.identity.region, zone or node.identity.zone)
+        if status is not None:
+            return not_done(status)
+        return node if copy is None else copy
 
-    def _answer_or_wait(self, asked: Asked, finish: Finish) -> Answer | Waiting:
+    def _answer_or_wait(self, showing: Showing, asked: Asked, finish: Finish) -> Answer | Waiting:
         if asked.cursor is not None and not self._draining:
-            held = self._hold(asked, asked.cursor, finish)
+            held = self._hold(showing, asked, asked.cursor, finish)
             if held is not None:
                 return held
-        answer = self._look_up(asked, empty=not asked.wait or self._draining)
+        answer = self._look_up(showing, asked, empty=not asked.wait or self._draining)
         if isinstance(answer, Answer):
             return answer
         if len(self._waiting) >= self._max_waiting:
             return self._busy()
         # Nothing can change between the look above and here, because nothing else runs.
-        entry = Waiting(self, asked, finish)
+        entry = Waiting(self, showing, asked, finish)
         self._waiting.add(entry)
         if answer is not None:
             entry.stop_watching()
@@ -238,14 +284,14 @@ class Polls:
             return self._busy()
         return entry
 
-    def _hold(self, asked: Asked, cursor: Cursor, finish: Finish) -> Answer | Waiting | None:
+    def _hold(self, showing: Showing, asked: Asked, cursor: Cursor, finish: Finish) -> Answer | Waiting | None:
         """Wait a little if this node lacks what the caller may know; None when it can answer."""
-        catching_up = self.node.stream.catching_up
+        catching_up = showing.stream.catching_up
         if not catching_up.needed(asked.service, cursor):
             return None
         if len(self._waiting) >= self._max_waiting:
             return self._busy()
-        entry = Waiting(self, asked, finish)
+        entry = Waiting(self, showing, asked, finish)
         entry.held = catching_up.wait(asked.service, cursor, entry.caught_up)
         self._waiting.add(entry)
         return entry
@@ -254,26 +300,23 @@ class Polls:
         self._counters["status_503"] += 1
         return problem(503, "too many requests wait here; ask another node, or later", (b"Retry-After", b"5"))
 
-    def _look_up(self, asked: Asked, *, empty: bool) -> Answer | list[Waiting] | None:
+    def _look_up(self, showing: Showing, asked: Asked, *, empty: bool) -> Answer | list[Waiting] | None:
         """What there is to answer now; None when that is nothing, unless `empty` answers are wanted.
 
         A large answer is made in steps; then it is the list of those who wait for it, to be appended to.
         """
-        position = Position(self.node.cursor(), self.node.age(self._now()), self.node.missing_nodes)
-        if position != self._position:
-            self._kept.clear()
-            self._making.clear()
-            self._position = position
+        moment = self._moments.setdefault(showing, _Moment())
+        moment.at(position := self._position(showing))
         if asked.cursor_text == position.cursor and not empty:
             return None
-        log, key, everything = self.node.log, (asked.service, asked.cursor_text, asked.packed), ""
-        shared = self._kept.get(key) or self._making.get(key)
+        log, key, everything = showing.log, (asked.service, asked.cursor_text, asked.packed), ""
+        shared = moment.kept.get(key) or moment.making.get(key)
         if shared is not None:
             return shared
         if asked.cursor is None or log.start(asked.service, asked.cursor) is None:
             # All whose cursor is of no use are shown the same.
             key = (asked.service, everything, asked.packed)
-            shared = self._kept.get(key) or self._making.get(key)
+            shared = moment.kept.get(key) or moment.making.get(key)
             if shared is not None:
                 return shared
         missed = log.since(asked.service, asked.cursor)
@@ -281,31 +324,32 @@ class Polls:
             return None
         steps = _write(missed, position, packed=asked.packed)
         if len(missed.changes) > _SLICE:
-            entries = self._making[key] = []
-            self._make(key, steps, entries)
+            entries = moment.making[key] = []
+            self._make(moment, key, steps, entries)
             return entries
         answer = _finished(steps)
         if missed.full or missed.changes:
-            self._keep(key, answer)
+            moment.keep(key, answer)
         return answer
 
-    def _keep(self, key: _Key, answer: Answer) -> None:
-        self._kept[key] = answer
-        if len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
+    def _position(self, showing: Showing) -> Position | Elsewhere:
+        copy = showing.copy
+        if copy is not None:
+            return elsewhere(copy, self._now())
+        return Position(showing.cursor(), showing.age(self._now()), showing.missing_nodes)
 
-    def _make(self, key: _Key, steps: PollSteps, entries: list[Waiting]) -> None:
+    def _make(self, moment: _Moment, key: _Key, steps: PollSteps, entries: list[Waiting]) -> None:
         """Make a step of a large answer; in the end it is the answer of all who wait for it."""
         try:
             next(steps)
         except StopIteration as stop:
-            if self._making.get(key) is entries:
-                del self._making[key]
+            if moment.making.get(key) is entries:
+                del moment.making[key]
             for entry in entries:
                 entry.answer = stop.value
                 self.ready(entry)
         else:
-            self.loop.call_soon(self._make, key, steps, entries)
+            self.loop.call_soon(self._make, moment, key, steps, entries)
 
     # -- those that waited
 
@@ -325,7 +369,7 @@ class Polls:
     def _answer(self, entry: Waiting) -> None:
         if entry.held is not None and not self._draining:
             return
-        answer = entry.answer or self._look_up(entry.asked, empty=entry.due or self._draining)
+        answer = entry.answer or self._look_up(entry.showing, entry.asked, empty=entry.due or self._draining)
         if isinstance(answer, list):
             entry.stop_watching()
             answer.append(entry)
@@ -337,9 +381,11 @@ class Polls:
             entry.finish(self._busy())
 
 
-def _write(missed: Missed, position: Position, *, packed: bool) -> PollSteps:
+def _write(missed: Missed, position: Position | Elsewhere, *, packed: bool) -> PollSteps:
     """Write an answer in steps; what it shows is settled before the first."""
     changes, cursor, age = missed.changes, position.cursor, position.age
+    place = position if isinstance(position, Elsewhere) else None
+    named = b"" if place is None else b',"regionId":%b' % msgspec.json.encode(place.region)
     packer = zlib.compressobj(level=1, wbits=16 + zlib.MAX_WBITS) if packed and len(changes) > _SLICE else None
     body: list[bytes] = []
 
@@ -351,11 +397,11 @@ def _write(missed: Missed, position: Position, *, packed: bool) -> PollSteps:
         if at:
             yield
         put((b"," if at else b"") + changes_json(changes[at : at + _SLICE])[1:-1])
-    put(b'],"cursor":%b,"fullSync":%b}' % (msgspec.json.encode(cursor), b"true" if missed.full else b"false"))
+    put(b'],"cursor":%b,"fullSync":%b%b}' % (msgspec.json.encode(cursor), b"true" if missed.full else b"false", named))
     if packer:
         body.append(packer.flush())
     content = b"".join(body)
-    fields = position_fields(position)
+    fields = position_fields(position) if isinstance(position, Position) else elsewhere_fields(position)
     if packer is None and packed and len(content) >= FROM_SIZE:
         content = zlib.compress(content, level=1, wbits=16 + zlib.MAX_WBITS)
     elif packer is None:

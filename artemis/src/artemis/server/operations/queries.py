@@ -19,12 +19,14 @@ _PAGES = {
     "pageSize": Parameter("Results on a page, 1 to 1000; 100 when it is left out.", "integer"),
 }
 
+_REGION = "That of the node, as when it is left out, or another one of which it has a copy."
+
 _INSTANCES_PARAMETERS = {
     "groupId": Parameter("Only instances of this group, in any letter case; those that name none are in `default`."),
     "ip": Parameter("Only instances with this address."),
     METADATA: Parameter("Only instances with exactly this value of the metadata entry KEY, letter case included."),
     **_PAGES,
-    "regionId": Parameter("The caller's region; must be that of the node, if given."),
+    "regionId": Parameter(_REGION),
     "serviceId": Parameter("Only instances of this service, in any letter case; of all services when it is left out."),
     "status": Parameter("Only instances that call themselves this, such as `up`."),
     "zoneId": Parameter("Only instances of this zone, in any letter case."),
@@ -33,6 +35,7 @@ _INSTANCES_PARAMETERS = {
 _SERVICES_PARAMETERS = {
     **_PAGES,
     "prefix": Parameter("Only services whose ids begin with this, in any letter case."),
+    "regionId": Parameter(_REGION),
 }
 
 _TOLD_PARAMETERS = {
@@ -67,7 +70,10 @@ def _instances_query(query: Mapping[str, str]) -> InstancesRequest:
 
 def _services_query(query: Mapping[str, str]) -> ServicesPageRequest:
     return ServicesPageRequest(
-        page=_number(query, "page"), page_size=_number(query, "pageSize"), prefix=query.get("prefix")
+        page=_number(query, "page"),
+        page_size=_number(query, "pageSize"),
+        prefix=query.get("prefix"),
+        region_id=query.get("regionId"),
     )
 
 
