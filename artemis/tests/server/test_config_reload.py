@@ -238,6 +238,7 @@ async def test_every_live_option_can_be_applied(start):
         "log_level": "info",
         "log_format": "json",
         "java_peers": ("http://127.0.0.1:1/artemis-service",),
+        "federate": {"eu": ("http://127.0.0.1:1",)},
     }
     async with start() as server:
         for name in sorted(LIVE_OPTIONS - {"log_level", "log_format", "peers"}):
