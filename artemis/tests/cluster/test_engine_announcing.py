@@ -5,6 +5,7 @@ import pytest
 
 from artemis.cluster.addresses import PeerUrl
 from artemis.cluster.engine.announcing import MOST_NODES, MOST_REFUSED, Announcing, reasons
+from artemis.cluster.engine.port import Position
 from artemis.cluster.engine.signs import MAX_SIGN, Question, Sign, encode_sign
 from artemis.cluster.mesh.handshake import Party, Peer, Skew
 from artemis.cluster.mesh.listener import MeshListener
@@ -61,7 +62,7 @@ class Voice:
         self.ahead = int(str(of.pop("ahead", 0)))
         versions = of.pop("versions", Versions(1, 1))
         assert isinstance(versions, Versions)
-        self.standing = UP
+        self.standing, self.bucket = UP, "the one"
         party = Party(cluster="c", region="r", zone="z", node=name, epoch=self.epoch, url=f"http://{name}:1")
         self.me = msgspec.structs.replace(party, **of)
         self.announcing = Announcing(
@@ -75,7 +76,7 @@ class Voice:
         return WALL + self.air.now + self.ahead
 
     def tick(self) -> None:
-        self.announcing.tick(self.standing, 7, 11, self.air.now, self.wall)
+        self.announcing.tick(self.standing, 7, Position(self.bucket, 11, 0), self.air.now, self.wall)
 
     def hear(self, node: str, epoch: int, data: bytes) -> None:
         self.announcing.heard(node, epoch, data, self.air.now, self.wall)
@@ -328,6 +329,20 @@ def test_a_copy_that_starts_elsewhere_does_not_take_the_place_of_a_node_that_ser
     air.run(300)
     a.hear("b", WALL + 9, sign("elsewhere", standing=STARTING))
     assert "http://b:1" == a.announcing.states(air.now)[0].url
+
+
+def test_nodes_that_have_read_different_buckets_are_told_of(air: Air) -> None:
+    """As servers that do not share one JetStream may pass on signs of life all the same."""
+    a, b = air.add("a"), air.add("b")
+    air.run(1_500)
+    assert [] == a.announcing.apart()
+    b.bucket = "another"
+    air.run(1_500)
+    (sentence,) = a.announcing.apart()
+    assert "http://b:1) and node a" in sentence
+    b.bucket = ""
+    air.run(1_500)
+    assert [] == a.announcing.apart()
 
 
 # -- two with one id

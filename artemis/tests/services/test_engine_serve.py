@@ -14,7 +14,7 @@ from engine_clusters import ask, register, shown, until, until_all_show, view
 
 from artemis import ArtemisClient
 from artemis.testing.clusters import nodes_known_to, running_cluster, running_cluster_sync
-from artemis.testing.nats_servers import NatsServer, nats_cluster, nats_server
+from artemis.testing.nats_servers import NatsServer, free_port, nats_cluster, nats_server
 from artemis.testing.node import NodeFailedError, OptionValue, RunningNode, arguments_of
 
 pytestmark = pytest.mark.skipif(nats_server() is None, reason="there is no nats-server")
@@ -344,3 +344,45 @@ async def leader_of(url: str) -> str:
     await connection.close()
     assert found.cluster is not None
     return str(found.cluster.leader)
+
+
+_ACCOUNT = "accounts { A: { %s users: [ {user: a, password: a} ] } }\nno_auth_user: a\n"
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_leaf_node_shares_the_jetstream_of_its_hub_or_is_told_of(tmp_path: Path, own: bool) -> None:
+    """One with a JetStream of its own has another bucket, and nodes at both sides say so."""
+    port = free_port()
+    hub = NatsServer(
+        tmp_path / "hub",
+        limits="domain: hub",
+        config=f"leafnodes {{ listen: 127.0.0.1:{port} }}\n" + _ACCOUNT % "jetstream: enabled,",
+    )
+    remote = f'leafnodes {{ remotes = [ {{ url: "nats-leaf://a:a@127.0.0.1:{port}", account: A }} ] }}\n'
+    leaf = NatsServer(
+        tmp_path / "leaf",
+        jetstream=own,
+        limits="domain: leaf",
+        config=remote
+        + (_ACCOUNT % ("jetstream: enabled," if own else ""))
+        + ("" if own else "default_js_domain { A: hub }\n"),
+    )
+    try:
+        hub.start()
+        leaf.start()
+        with one_node(hub.url) as a, one_node(leaf.url) as b:
+            until(lambda: nodes_known_to(a.url) == {a.url, b.url}, lambda: a.output)
+            register(b.url, "x")
+            if own:
+                until(lambda: "different buckets" in str(engine_of(a.url)["refused"]), lambda: view(a.url))
+                assert (1, True) == (status(a.url).returncode, "different buckets" in status(a.url).stdout)
+            else:
+                until(lambda: shown(a.url) == {"x"}, lambda: view(a.url))
+                hub.kill()
+                until(lambda: engine_of(b.url)["state"] != "ready", lambda: view(b.url))
+                register(b.url, "y")
+                hub.start()
+                until(lambda: shown(a.url) == {"x", "y"}, lambda: (view(a.url), view(b.url)))
+    finally:
+        hub.kill()
+        leaf.kill()

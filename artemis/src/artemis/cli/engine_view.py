@@ -48,7 +48,7 @@ def engine_troubles(nodes: Sequence[Seen]) -> list[str]:
         f"{worded(urls)} {'say' if len(urls) > 1 else 'says'} that the engine is {reason}."
         for reason, urls in reasons.items()
     ]
-    found += [f"A node is refused: {text}." for text in refused]
+    found += [f"{text}." for text in refused]
     meshed = [node.url for node in nodes if node.view is not None and node.view.in_cluster and node.view.engine is None]
     if meshed and any(True for _ in _engines(nodes)):
         found.append(f"{worded(meshed)} {'are' if len(meshed) > 1 else 'is'} in a mesh of peers, the others are not.")

@@ -15,7 +15,7 @@ class EngineView(WireStruct, kw_only=True):
     `foreign`: the bucket is somebody else's. `why` is a sentence, null while it is `ready`. `synced` says whether the
     node has read all of the bucket since its start, up to `position` by now; `waiting` changes are still to be put, of
     which `flying` are under way. `remade` counts how often the bucket was another one than before. `refused` are
-    sentences on other nodes around the same engine that are none of this cluster.
+    sentences on other nodes around the same engine that are none of this cluster, or use another bucket.
     """
 
     flying: Int64 = 0

@@ -84,6 +84,8 @@ class ClusteredEngine:
         self._open_at = now()
         self._connected = False
         self._why = ""
+        self._apart: list[str] = []
+        self._log = log
         self.replica = EngineReplica(
             node.registry,
             ReplicatedOperations(node.pullouts, node.registry),
@@ -222,14 +224,12 @@ class ClusteredEngine:
         if carrier.connected and not self._connected:
             announcing.hello()
         self._connected = carrier.connected
-        position = replica.position
-        announcing.tick(
-            self._node.standing,
-            replica.digest,
-            0 if position is None else position.sequence,
-            self._now(),
-            self._wall(),
-        )
+        announcing.tick(self._node.standing, replica.digest, replica.position, self._now(), self._wall())
+        apart = announcing.apart()
+        for sentence in apart:
+            if sentence not in self._apart:
+                self._log.warning("node uses another bucket", reason=sentence)
+        self._apart = apart
         self._say()
 
     def _look_at_clock(self) -> None:
@@ -262,7 +262,7 @@ class ClusteredEngine:
             state=str(carrier.state),
             why=carrier.why,
             numbers=self.replica.state(),
-            refused=tuple(reasons(self.announcing.refusals)),
+            refused=(*reasons(self.announcing.refusals), *self._apart),
         )
 
     def _pending(self) -> int:

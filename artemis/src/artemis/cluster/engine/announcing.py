@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 from artemis.cluster.addresses import BadAddress, peer_url
+from artemis.cluster.engine.port import Position
 from artemis.cluster.engine.signs import (
     Answer,
     BadSign,
@@ -25,6 +26,7 @@ from artemis.cluster.engine.signs import (
     encode_sign,
     versions_of,
 )
+from artemis.cluster.engine.twins import Twins
 from artemis.cluster.mesh.handshake import (
     Party,
     Peer,
@@ -58,9 +60,6 @@ _AGAIN = 5_000
 _SOON = 200
 """Milliseconds between two signs at least."""
 
-_CONVINCING = 2
-"""Signs of another node with the own id after which it is no late word of a former life."""
-
 
 class _Other:
     """Another node in one life: its latest sign, and what came of it."""
@@ -76,17 +75,6 @@ class _Other:
         self.skew: Skew | None = None
         # The question that is open: its number, and both clocks when it was put.
         self.asked: tuple[int, int, int] | None = None
-
-
-class _Twin:
-    """Another node with the own id: its latest sign, when that came, and how many have."""
-
-    __slots__ = ("count", "epoch", "heard", "sign", "told")
-
-    def __init__(self, epoch: int, sign: Sign) -> None:
-        self.epoch, self.sign = epoch, sign
-        self.heard = self.count = 0
-        self.told = False
 
 
 class Refused(NamedTuple):
@@ -124,10 +112,10 @@ class Announcing:
         self._me, self._listener, self._versions = me, listener, versions
         self._beat, self._max_skew = beat, max_skew
         self._others: dict[str, _Other] = {}
-        self._twin: _Twin | None = None
+        self._twins = Twins(me)
         self._standing = Standing()
         self._digest: int | None = None
-        self._position = 0
+        self._position: Position | None = None
         self._first = True
         self._next = self._next_question = 0
         self._said_at = -_SOON
@@ -150,10 +138,17 @@ class Announcing:
     @property
     def taken(self) -> str:
         """What is to be said of another node with the own id, empty while there is none."""
-        twin = self._twin
-        if twin is None or self._now - twin.heard > self.patience:
-            return ""
-        return f"it is in use by {quoted(twin.sign.url)}, started as {twin.epoch}"
+        return self._twins.taken(self._now, self.patience)
+
+    def apart(self) -> list[str]:
+        """Return sentences on members that have read another bucket: what either puts the other lacks."""
+        mine = "" if self._position is None else self._position.identity
+        return [
+            f"{named(node, other.sign.url)} and {self._us} have read different buckets: either that was made anew just "
+            "now, or they are connected to servers that do not share one JetStream"
+            for node, other in sorted(self._others.items())
+            if mine and other.sign.bucket and other.sign.bucket != mine and self._is_there(other)
+        ]
 
     def states(self, now: int) -> list[LinkState]:
         """Return the state of every other node that is there or was lately, those that are refused included."""
@@ -201,7 +196,7 @@ class Announcing:
         self._first = True
         self._next = self._now
 
-    def tick(self, standing: Standing, digest: int | None, position: int, now: int, wall: int) -> None:
+    def tick(self, standing: Standing, digest: int | None, position: Position | None, now: int, wall: int) -> None:
         """Let time pass; this is what the node says of itself now."""
         self._now = now
         if standing is not self._standing:
@@ -371,32 +366,12 @@ class Announcing:
         return known.sign.url != sign.url and up and sign.standing.status != UP
 
     def _on_twin(self, epoch: int, sign: Sign, now: int) -> None:
-        """Another process says to be this node: the later of two that serve stays, one that serves rather than one that
-        starts."""
-        if sign.ends:
-            self._twin = None
-            return
-        twin = self._twin
-        if twin is None or twin.epoch != epoch or twin.sign.url != sign.url or now - twin.heard > _KEPT:
-            twin = self._twin = _Twin(epoch, sign)
-        twin.sign, twin.heard = sign, now
-        twin.count += 1
+        """Another process says to be this node."""
         if sign.first:
             self._next = min(self._next, now)
-        if twin.count < _CONVINCING:
-            return
-        me = self._me
-        mine = (self._standing.status == UP, me.epoch, me.url)
-        stays = mine > (sign.standing.status == UP, epoch, sign.url)
-        if stays and twin.told:
-            return
-        twin.told = True
-        urls = (me.url, sign.url) if stays else (sign.url, me.url)
-        text = (
-            f"there are two nodes with the id {quoted(me.node)}, and no two may use the same data directory or a "
-            f"copy of it: {quoted(urls[0])} stays, {quoted(urls[1])} ends"
-        )
-        self._listener.twin(text, stays)
+        told = self._twins.hear(epoch, sign, self._standing.status == UP, now)
+        if told is not None:
+            self._listener.twin(*told)
 
     # -- its own
 
@@ -416,7 +391,8 @@ class Announcing:
             first=self._first,
             ends=ends,
             digest=self._digest,
-            position=self._position,
+            bucket="" if self._position is None else self._position.identity,
+            position=0 if self._position is None else self._position.sequence,
         )
 
     def _ask(self, node: str, other: _Other, now: int, wall: int) -> None:

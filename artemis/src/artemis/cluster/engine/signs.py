@@ -26,8 +26,8 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True, tag="sign", tag_field="kin
     """A node lives: `oldest` to `newest` are the versions of the messages that it speaks, `standing` what it serves.
 
     `first` says that it has begun to listen and asks everybody for a sign, `ends` that this is the last one, and
-    whether it leaves for good. `digest` is over all that it knows, None while that is not computed, `position` how far
-    it has read the bucket.
+    whether it leaves for good. `digest` is over all that it knows, None while that is not computed, `bucket` which one
+    it has read, empty for none, and `position` how far.
     """
 
     cluster: _Text
@@ -40,6 +40,7 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True, tag="sign", tag_field="kin
     first: bool = False
     ends: Ends = ""
     digest: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    bucket: _Text = ""
     position: _Number = 0
 
 

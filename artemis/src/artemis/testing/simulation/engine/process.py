@@ -99,14 +99,14 @@ class EngineProcess(Process):
         self.membership.notice_pause()
         self.carrier.tick()
         self.replica.tick(self.member.now, self.member.wall)
-        carrier, position = self.carrier, self.replica.position
+        carrier = self.carrier
         if carrier.connected and not self._connected:
             self.announcing.hello()
         self._connected = carrier.connected
         self.announcing.tick(
             self.node.standing,
             self.replica.digest,
-            0 if position is None else position.sequence,
+            self.replica.position,
             self.member.now,
             self.member.wall,
         )
