@@ -99,6 +99,19 @@ def test_a_node_that_nobody_can_replace_does_not_drain_unless_forced() -> None:
         assert 0 == one.process.wait()
 
 
+def test_two_nodes_that_drain_do_not_wait_for_each_other_in_turn() -> None:
+    """The second is refused, and goes on serving."""
+    with running_cluster_sync(2, lease_ttl=60) as cluster:
+        one, other = cluster.nodes
+        assert "success" == register(one.url, "a")
+        late = artemis(one.url, "leave", "--drain", "--yes", "--timeout", "1")
+        assert "goes on" in late.output
+        wait(lambda: nodes_known_to(other.url) == {other.url})
+        refused = artemis(other.url, "leave", "--drain", "--yes")
+        assert (1, True) == (refused.exit_code, "no other node is up" in refused.output)
+        assert "success" == register(other.url, "b")
+
+
 def test_a_drain_that_takes_too_long_is_told_and_goes_on() -> None:
     """An instance whose client is stuck to the node is waited for until its lease ends."""
     with running_cluster_sync(2, lease_ttl=60) as cluster:

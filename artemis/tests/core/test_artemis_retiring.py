@@ -1,11 +1,12 @@
 """When a node that is taken out of service may go: who is sent away when, and what it waits for."""
 
+import msgspec
 import pytest
 
 from artemis.cluster.retiring import SHARES, Confirmed, Retiring, Seen
 from artemis.model import Instance, RegistryRequest
 from artemis.server.node import Node, NodeIdentity
-from artemis.server.retirement import renewed_here
+from artemis.server.retirement import renewed_here, takes_over
 
 WALL = 1_700_000_000_000
 
@@ -117,6 +118,21 @@ def test_instances_are_its_own_until_another_node_renews_them(node: Node) -> Non
     assert [0] == [found for found in renewed_here(node.registry) if found is not None]
 
 
+def test_one_that_waits_serves_all_and_is_nobody_to_hand_over_to(node: Node) -> None:
+    """So that two that drain at once do not send their clients to and fro."""
+    retiring = Retiring("alice", 1_000, 0)
+    retiring.tick(seen(others=0), 0)
+    node.retire(retiring)
+    assert ("up", True, True, True) == (
+        node.standing.status,
+        node.standing.registry,
+        node.standing.discovery,
+        node.standing.draining,
+    )
+    assert not takes_over(node.standing)
+    assert takes_over(msgspec.structs.replace(node.standing, draining=False))
+
+
 def test_it_is_offered_to_nobody_and_answers_lookups(node: Node) -> None:
     """Registrations are refused share by share, with the reason; and all is as before when it stays."""
     retiring = Retiring("alice", 1_000, 0)
@@ -137,4 +153,5 @@ def test_it_is_offered_to_nobody_and_answers_lookups(node: Node) -> None:
     assert node.refuse_discovery("r", "z") is None
     node.retire(None)
     assert ("up", True, True) == (node.standing.status, node.standing.registry, node.standing.discovery)
+    assert not node.standing.draining
     assert register(node, "c").response_status.ok

@@ -22,8 +22,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
     `status` is one of `starting`, `up`, `down`, `unknown`, `registry` and `discovery` whether it serves these, the next
     two whether it does so for other zones of the region. `why` is a sentence for operators, empty when nothing is to be
-    said. `metadata` is what else there is to know, such as the `version` of its software. `draining`: it is to be used
-    no more, and still serves who has not gone yet.
+    said. `metadata` is what else there is to know, such as the `version` of its software. `draining`: it is being
+    taken out of service, still serves who has not gone yet, and is nobody to hand over to.
     """
 
     status: str = UNKNOWN

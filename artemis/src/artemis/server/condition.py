@@ -240,13 +240,13 @@ class Condition:
     def _settle(self) -> None:
         """Take over what the availability says now, and tell whoever remembers outcomes."""
         available = self.availability
-        self.status = available.status
+        self.status = available.told
         self.serves_registry, self.serves_discovery = available.serves("registry"), available.serves("discovery")
         self.standing = Standing(
-            status=available.told,
+            status=self.status,
             registry=self.serves_registry and available.offered,
             discovery=self.serves_discovery and available.offered,
-            draining=not available.offered,
+            draining=self.retiring is not None,
             registry_from_other_zones=self._allow_registry,
             discovery_from_other_zones=self._allow_discovery,
             why="; ".join(available.reasons),

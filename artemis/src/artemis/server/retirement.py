@@ -14,6 +14,7 @@ from artemis.model.nodes import UP
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
+    from artemis.cluster.standing import Standing
     from artemis.registry import Registry
     from artemis.server.node import Node
 
@@ -84,8 +85,8 @@ class Retirement:
         node = self._node
         others = [] if node.members is None else [view for view in node.members.views(now) if view.status == UP]
         links = {} if node.control is None else {link.node: link for link in node.control.links() if link.node}
-        serving = [view for view in others if view.standing.registry and view.standing.discovery]
-        reached = [view for view in serving if view.node in links and links[view.node].connected]
+        taking = [view for view in others if takes_over(view.standing)]
+        reached = [view for view in taking if view.node in links and links[view.node].connected]
         lacking = [self._confirmed.lacking(links[view.node].confirmed, made) for view in reached]
         pending = None if node.control is None or node.control.pending is None else node.control.pending()
         return Seen(
@@ -110,6 +111,11 @@ class Retirement:
         self._phase, self._share, self._renewed, self._counting = "", -1, None, None
         self._doors.refuse_sessions(refuse=False)
         self._node.settle()
+
+
+def takes_over(standing: Standing) -> bool:
+    """Tell whether a node that is up can have what another one hands over."""
+    return standing.registry and standing.discovery and not standing.draining
 
 
 def renewed_here(registry: Registry) -> Iterator[int | None]:

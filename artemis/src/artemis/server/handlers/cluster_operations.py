@@ -43,7 +43,7 @@ from artemis.server.handlers.force import MAX_OPERATOR
 from artemis.server.handlers.java_peers import java_peers_of
 from artemis.server.handlers.status import preservation_state
 from artemis.server.node import Node
-from artemis.server.retirement import spread_of
+from artemis.server.retirement import spread_of, takes_over
 
 ALONE = "this node is in no cluster; start it with --peers, --peers-dns, --peers-file or --cluster"
 NOBODY_TAKES_OVER = (
@@ -157,8 +157,8 @@ def leave(node: Node, request: ClusterLeaveRequest | None, now: int) -> ClusterL
     elif node.retiring is None:
         linked = {link.node for link in node.control.links() if link.connected}
         views = node.control.members.views(now)
-        taking = [view for view in views if view.status == UP and view.standing.registry and view.standing.discovery]
-        if not any(view.node in linked for view in taking) and not request.force:
+        taking = [view for view in views if view.status == UP and takes_over(view.standing) and view.node in linked]
+        if not taking and not request.force:
             return ClusterLeaveResponse(response_status=failure(BAD_REQUEST, NOBODY_TAKES_OVER))
         node.retire(Retiring(operator, spread_of(node), now, forced=request.force))
     return ClusterLeaveResponse(members=told, response_status=SUCCESS)
