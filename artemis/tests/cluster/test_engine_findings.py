@@ -1,8 +1,9 @@
 """What the simulation found in the engine's core, each in a few lines."""
 
-from engine_world import World, instance
+from engine_world import WALL, Member, World, instance
 
 from artemis.cluster.engine.entries import MemberRow, decode_entry
+from artemis.cluster.engine.port import Position
 from artemis.registry import Origin
 from artemis.testing.simulation.bucket import Bucket
 
@@ -56,3 +57,38 @@ def test_nobody_says_of_others_what_a_bucket_made_anew_has_not() -> None:
     assert [{}, {}, {}] == [member.shows() for member in world.members.values()]
     assert world.alike()
     assert world.quiet()
+
+
+def test_a_removal_that_was_not_put_before_a_restart_is_put_although_it_was_swept() -> None:
+    """A node that is without the bucket before a restart and after it, for a lifetime, still tells of its removals."""
+    world = World(("a", "b"))
+    beats = [("b", "i")]
+    world.run(3_000, beats)
+    world.cut("a")
+    world["a"].registry.unregister(instance("i"), world.now)
+    world.run(40_000, beats)
+    saved, position = world.save("a")
+    world.add("a", 2, saved, position)
+    world.cut("a")
+    world.run(40_000, beats)
+    assert world["a"].registry.find("s", "i") is None
+    world.join("a")
+    world.run(1_000)
+    assert world["b"].registry.vector[Origin("a", 1)] == 1
+    assert world.alike()
+    assert {} == world["b"].shows()
+
+
+def test_a_node_that_has_never_read_the_bucket_knows_nothing_of_the_others() -> None:
+    """All that they ever accepted may be missing, or all since its snapshot."""
+    world = World(("a", "b"))
+    world.run(3_000)
+    assert world.now == world["a"].replica.reached
+    saved, position = world.save("a")
+    world.cut("a")
+    world.run(1_000)
+    assert world.now - 1_000 == world["a"].replica.reached
+    assert 0 == Member("a", 2, world).replica.reached
+    assert position is not None
+    position = Position(position.identity, position.sequence, WALL + 3_500)
+    assert 3_500 == Member("a", 2, world, saved, position).replica.reached

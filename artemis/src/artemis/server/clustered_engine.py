@@ -81,7 +81,6 @@ class ClusteredEngine:
         beat = round(config.beat * 1000)
         self._node, self._now, self._wall = node, now, wall
         self._source = f"the engine {config.cluster}"
-        self._open_at = now()
         self._connected = False
         self._why = ""
         self._apart: list[str] = []
@@ -167,7 +166,7 @@ class ClusteredEngine:
         self.membership.links = self.announcing.links
         self.membership.receiving = lambda peer: peer in self.announcing.links()
         self.membership.deaf = lambda: not self.carrier.connected
-        self.membership.reached = self._reached
+        self.membership.reached = lambda: self.replica.reached
         self.membership.end = end
 
     @property
@@ -247,12 +246,6 @@ class ClusteredEngine:
     def _heard(self, node: str, epoch: int, data: bytes) -> None:
         self.announcing.heard(node, epoch, data, self._now(), self._wall())
         self._say()
-
-    def _reached(self) -> int:
-        """Return until when all was known here that others have put."""
-        if self.carrier.state.open and self.replica.synced:
-            self._open_at = self._now()
-        return self._open_at
 
     def _standing(self) -> EngineStanding:
         carrier = self.carrier

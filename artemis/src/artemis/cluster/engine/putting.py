@@ -17,7 +17,7 @@ from artemis.cluster.engine.places import Place, is_decision, is_member, operati
 from artemis.cluster.engine.port import Command, Get, Purge, Put, Stored, Tell
 from artemis.cluster.engine.saying import Saying
 from artemis.cluster.engine.sweeping import Sweeping
-from artemis.cluster.engine.writing import Number, Writing
+from artemis.cluster.engine.writing import NONE, Number, Writing
 from artemis.cluster.messages import OperationRow, instance_row
 from artemis.registry import Change, Dot, Lease, Origin, Record, Registry
 from artemis.registry.records import merge
@@ -80,20 +80,20 @@ class Putting:
         self.writing.changed(place, (origin.epoch, seq))
 
     def forgotten(self, row: OperationRow) -> None:
-        """Note that a decision was forgotten; one that is not in the bucket yet still goes there."""
+        """Note that a decision was forgotten; one that may not be in the bucket yet still goes there."""
         place = operation_place(row)
-        if place in self.writing:
+        dots = tuple(Dot(Origin(node, epoch), seq) for node, epoch, seq in row.dots)
+        if self._lacking(place, dots):
             self._decisions[place] = row
             return
         revision = self.writing.forget(place)
         if revision > 0:
-            dots = tuple(Dot(Origin(node, epoch), seq) for node, epoch, seq in row.dots)
             self.sweeping.add(place, revision, dots, 0 if self._first() else 1, self.now)
 
     def gone(self, lease: Lease) -> None:
-        """Note that the registry forgot a lease; what of it is not in the bucket yet still goes there."""
+        """Note that the registry forgot a lease; what of it may not be in the bucket yet still goes there."""
         place = lease.record.key
-        if place in self.writing:
+        if self._lacking(place, lease.record.dots):
             known = self.orphans.get(place)
             self.orphans[place] = lease.record if known is None else merge(known, lease.record)
             return
@@ -230,6 +230,13 @@ class Putting:
                 self._get(place)
 
     # -- inside
+
+    def _lacking(self, place: Place, dots: tuple[Dot, ...]) -> bool:
+        """Tell whether a place is to be put: it is dirty, or a former life may not have put it (then it is by now)."""
+        number = self._saying.first_lacking(dots)
+        if number != NONE and place not in self.writing:
+            self.writing.changed(place, number)
+        return place in self.writing
 
     def _get(self, place: Place) -> None:
         key = key_of_place(place)

@@ -126,6 +126,7 @@ class EngineReplica:
         )
         self._next_beat = now
         self._next_ask = now
+        self._reached = 0 if position is None else max(0, now - max(0, wall - position.at))
         registry.mark(self)
         registry.rank_by(self._ranks.of)
         registry.on_change(self._putting.changed)
@@ -155,6 +156,11 @@ class EngineReplica:
         """How far the bucket is read and merged; for whoever begins a snapshot at this moment. None before the first
         pass is over."""
         return self._reading.position
+
+    @property
+    def reached(self) -> int:
+        """Until when all is known here that nodes have put, in monotonic milliseconds; 0 for since ever."""
+        return self._reached
 
     @property
     def members(self) -> dict[str, MemberRow]:
@@ -352,6 +358,7 @@ class EngineReplica:
             if self._saying.due(now):
                 self._putting.writing.changed(self._saying.place)
             if self.synced:
+                self._reached = now
                 self._putting.sweep()
         if now >= self._next_beat or self._renewing.early:
             self._next_beat = now + self._timings.beat

@@ -82,10 +82,11 @@ class Saying:
     def first_lacking(self, dots: Iterable[Dot]) -> Number:
         """Return the first own change that the bucket may lack if it lacks a record with these changes."""
         node, stored = self._registry.origin.node, self.stored
+        since = self._registry.base.get(node, 0)
         found = [
             (dot.origin.epoch, stored.get(dot.origin.epoch, 0) + 1)
             for dot in dots
-            if dot.origin.node == node and dot.seq > stored.get(dot.origin.epoch, 0)
+            if dot.origin.node == node and dot.origin.epoch >= since and dot.seq > stored.get(dot.origin.epoch, 0)
         ]
         return min(found, default=NONE)
 

@@ -68,9 +68,8 @@ class EngineProcess(Process):
         self.membership.links = self.announcing.links
         self.membership.receiving = lambda other: other in self.announcing.links()
         self.membership.deaf = lambda: not self.carrier.connected
-        self.membership.reached = self._reached
+        self.membership.reached = lambda: self.replica.reached
         self.membership.end = self._must_end
-        self._open_at = now
         self._connected = False
 
     @property
@@ -134,11 +133,6 @@ class EngineProcess(Process):
     def _say(self) -> None:
         for node, data in self.announcing.take():
             self.carrier.say(data, node)
-
-    def _reached(self) -> int:
-        if self.carrier.ready and self.replica.synced:
-            self._open_at = self.member.now
-        return self._open_at
 
     def _must_end(self, why: str) -> None:
         raise AssertionError(f"{self.member.name} would end: {why}")
