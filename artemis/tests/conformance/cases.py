@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
+from machines import Machine
 from matching import Exactly
 
 from artemis.model import Instance
@@ -39,6 +40,14 @@ class Case(NamedTuple):
     prepare: Callable[[NodeServer], object] | None = None
     websocket: bool = True
     """Whether it holds over WebSocket too, where the operation exists there."""
+
+    untouched: bool = False
+    """Whether what was removed in cases before would matter."""
+
+    @property
+    def one_process(self) -> str:
+        """Why it is about one process only, empty when it is not."""
+        return "nobody is sent to a worker that drains" if self.prepare is drained else ""
 
 
 SUCCESS = Exactly({"errorCode": "success", "message": "", "status": "success"})
@@ -120,6 +129,9 @@ def drained(server: NodeServer) -> None:
     server.node.drain(now_ms())
 
 
-def hold(server: NodeServer, value: Json) -> None:
+def hold(server: NodeServer | Machine, value: Json) -> None:
     """An instance that the node has before anything is asked."""
+    if isinstance(server, Machine):
+        server.ask(REGISTER, instances(value))
+        return
     server.node.registry.register(msgspec.convert(value, Instance), now_ms())

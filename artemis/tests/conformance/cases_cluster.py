@@ -98,7 +98,7 @@ CLUSTER_CASES: tuple[Case, ...] = (
          before=(Call(REPLICATE + "register.json", instances(instance())),)),
     Case("replication: an unknown heartbeat registers", "2.5", LOOKUP, lookup("demo.orders"),
          {"services": [{"instances": [{"instanceId": "10.0.0.7"}]}]},
-         before=(Call(REPLICATE + "heartbeat.json", instances(instance())),)),
+         before=(Call(REPLICATE + "heartbeat.json", instances(instance())),), untouched=True),
     Case("replication: heartbeat answers success", "2.5", REPLICATE + "heartbeat.json", instances(instance()), DONE),
     Case("replication: unregister", "2.5", HEARTBEAT, instances(instance()),
          failed("data-not-found", containing(UNKNOWN)),

@@ -185,6 +185,7 @@ async def test_row_9_keys_in_any_letters_region_everywhere_zone_not_in_replicati
     assert 1 == len(found["services"][0]["instances"])
 
 
+@pytest.mark.one_process("the test itself keeps the node from starting")
 async def test_row_10_replication_works_while_a_node_starts(server):
     """Clients are refused, peers are not; a heartbeat of an unknown instance registers it."""
     connection = await http(server)

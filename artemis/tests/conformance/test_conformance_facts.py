@@ -38,6 +38,7 @@ async def _subscribed(wire: Listener) -> None:
     await wire.ping()
 
 
+@pytest.mark.one_process("the test itself lets its time pass")
 async def test_an_expired_lease_is_back_with_its_next_heartbeat(server, connection):
     """The originals answer data-not-found until it is registered again; here the record is known and revived."""
     hold(server, instance())
@@ -76,6 +77,7 @@ async def test_changed_content_is_pushed_in_words_that_java_understands(server, 
     assert ("new", "http://other/") == (change["changeType"], change["instance"]["url"])
 
 
+@pytest.mark.one_process("the test itself begins the reload")
 async def test_a_reload_is_a_change_of_an_instance_that_is_none(server):
     """The words of its fields are the original's; its url is a literal (spec 1.4)."""
     hold(server, instance())
@@ -116,6 +118,7 @@ async def test_a_delta_of_a_delta_is_empty(connection):
     assert ({}, first["version"]) == (second["delta"], second["version"])
 
 
+@pytest.mark.one_process("the test itself lets its time pass")
 async def test_expiry_of_many_is_seen_by_who_watches(serve):
     """Of 3 000 instances that expire together each is told as deleted, or the service as to be looked up again."""
     many = [instance(number, serviceId="demo.orders") for number in range(3000)]

@@ -120,12 +120,13 @@ async def test_an_unpacked_body_may_not_be_a_bomb(serve):
     assert (413, 200) == (answer.status, after.status)
 
 
-async def test_the_thirty_first_status_page_is_refused(server):
+async def test_the_thirty_first_status_page_is_refused(serve):
     """30 in ten seconds are accepted, the 31st is rate-limited, in a 200; node status is not limited (spec 11)."""
-    connection = await http(server)
-    answers = [await connection.call(CLUSTER, {}) for _ in range(31)]
-    status = await connection.call(NODE, {})
-    await connection.close()
+    async with serve(untouched=True) as server:
+        connection = await http(server)
+        answers = [await connection.call(CLUSTER, {}) for _ in range(31)]
+        status = await connection.call(NODE, {})
+        await connection.close()
     codes = [answer["responseStatus"]["errorCode"] for answer in answers]
     assert ["success"] * 30 + ["rate-limited"] == codes
     assert "Request is rate limited." == answers[30]["responseStatus"]["message"]

@@ -6,6 +6,7 @@ from cases_cluster import CLUSTER_CASES
 from cases_discovery import DISCOVERY_CASES
 from cases_management import MANAGEMENT_CASES
 from cases_registry import REGISTRY_CASES
+from machines import Machine
 from matching import difference
 from ways import DOORS, WEBSOCKETS, WebSocketHeartbeat, open_way
 
@@ -36,7 +37,9 @@ async def test_case_over_websocket(serve, case: Case, door: str):
 
 async def run(serve, case: Case, door: str) -> None:
     """Prepare a node, call it, compare."""
-    async with serve(**case.options) as server:
+    async with serve(untouched=case.untouched, **case.options) as server:
+        if isinstance(server, Machine) and case.one_process:
+            pytest.skip(f"it is about one process: {case.one_process}")
         way = await open_way(door, server)
         try:
             if case.prepare is not None:

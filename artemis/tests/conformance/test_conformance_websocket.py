@@ -120,6 +120,7 @@ async def test_listed_addresses_may_not_connect(serve, path, option):
                 await wire.ping()
 
 
+@pytest.mark.one_process("each worker has its part of a limit, and the WebSocket may be at either")
 async def test_heartbeats_share_the_limit_of_rest(serve):
     """One identity for both, and refusals are replies (spec 3.2, 11)."""
     async with serve(rate_limit_map={"registry.heartbeat": 1000}) as server:

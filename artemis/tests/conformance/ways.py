@@ -3,15 +3,19 @@
 import asyncio
 import gzip
 import json
-from typing import NamedTuple, Protocol
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
+from machines import Machine
 
 from artemis.server.app import NodeServer
 from artemis.server.operations import OPERATIONS
 from artemis.testing.java import Deadlines, JavaSettings, WebSocket, jackson, open_websocket
 from artemis.testing.java.http import chunked, post_head, read_answer
 from msgtrans import TransportClient
+
+WayT = TypeVar("WayT", bound="Way")
 
 
 class Raw(NamedTuple):
@@ -82,6 +86,42 @@ class Http:
             return
 
 
+class Alternating:
+    """Several ways to one machine, each to another worker: every call goes to the next."""
+
+    PINNED = ("discovery/services.json", "discovery/services-delta.json", "leases.json")
+    """Asked of the same worker each time: each has versions of its own, as nodes have, and hears of a heartbeat in its
+    own millisecond."""
+
+    def __init__(self, ways: list[Http]) -> None:
+        self._ways = ways
+        self._turn = 0
+
+    def _next(self) -> Http:
+        self._turn += 1
+        return self._ways[self._turn % len(self._ways)]
+
+    def _way(self, path: str) -> Http:
+        return self._ways[0] if any(each in path for each in self.PINNED) else self._next()
+
+    async def exchange(self, request: bytes) -> Answer:
+        """As `Http.exchange`."""
+        return await self._next().exchange(request)
+
+    async def call(self, path: str, request: object) -> dict[str, object]:
+        """As `Way.call`."""
+        return await self._way(path).call(path, request)
+
+    async def get(self, target: str, *fields: str, method: str = "GET") -> Answer:
+        """As `Http.get`."""
+        return await self._way(target).get(target, *fields, method=method)
+
+    async def close(self) -> None:
+        """Close all."""
+        for way in self._ways:
+            await way.close()
+
+
 class JavaHttp(Http):
     """POSTs as the SDK sends them: packed, in chunks, headers twice."""
 
@@ -127,7 +167,7 @@ class WebSocketHeartbeat:
         self._replies: asyncio.Queue[bytes] = asyncio.Queue()
         self.websocket: WebSocket | None = None
 
-    async def open(self, server: NodeServer, path: str) -> None:
+    async def open(self, server: NodeServer | Machine, path: str) -> None:
         """Connect."""
         url = "ws" + server.url.removeprefix("http") + path
         settings = JavaSettings(handshake_timeout=20)
@@ -149,23 +189,45 @@ class WebSocketHeartbeat:
         await self._http.close()
 
 
-async def http(server: NodeServer, *, api: str = "/api") -> Http:
-    """A plain connection."""
-    return Http(*await asyncio.open_connection(*server.address), api=api)
+async def http(server: NodeServer | Machine, *, api: str = "/api", kind: type[Http] = Http) -> Http:
+    """A plain connection; with a machine one to each worker, which are used in turn."""
+    if isinstance(server, Machine):
+        return Alternating(await _to_each(server, lambda: _opened(server, api, kind)))  # type: ignore[return-value]
+    return await _opened(server, api, kind)
 
 
-async def open_way(name: str, server: NodeServer) -> Way:
-    """The way of this name, connected to a node."""
+async def _opened(server: NodeServer | Machine, api: str, kind: type[Http]) -> Http:
+    return kind(*await asyncio.open_connection(*server.address), api=api)
+
+
+async def _to_each(machine: Machine, connect: Callable[[], Awaitable[WayT]]) -> list[WayT]:
+    async def named() -> tuple[str, WayT]:
+        way = await connect()
+        if isinstance(way, Binary):
+            return str((await way.call("v1/status", {}))["nodeId"]), way
+        answer = await way.get(f"{machine.prefix}/api/v1/status")  # type: ignore[attr-defined]
+        return answer.json()["nodeId"], way
+
+    return await machine.at_each(named, lambda way: way.close())
+
+
+async def open_way(name: str, server: NodeServer | Machine) -> Way:
+    """The way of this name, connected to a node; with a machine to each worker."""
     if name.startswith("msgtrans "):
-        host, port = server.address
-        client = TransportClient(f"tcp://{host}:{port}")
-        await client.connect()
-        return Binary(client, name.removeprefix("msgtrans "))
+
+        async def connect() -> Binary:
+            host, port = server.address
+            client = TransportClient(f"tcp://{host}:{port}")
+            await client.connect()
+            return Binary(client, name.removeprefix("msgtrans "))
+
+        if isinstance(server, Machine):
+            return Alternating(await _to_each(server, connect))  # type: ignore[arg-type]
+        return await connect()
     if name == "http":
         return await http(server)
     if name.startswith("http java"):
-        api = "/api" if name == "http java 1" else "/artemis/api"
-        return JavaHttp(*await asyncio.open_connection(*server.address), api=api)
+        return await http(server, api="/api" if name == "http java 1" else "/artemis/api", kind=JavaHttp)
     way = WebSocketHeartbeat(await http(server))
     generation = JavaSettings(generation=1 if name == "websocket 1" else 2)
     try:

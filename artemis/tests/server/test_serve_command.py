@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from artemis.server.app import NodeServer
-from artemis.server.command import _claimed
 from artemis.server.config import ServeConfig
 from artemis.server.data_directory import hold
 from artemis.server.logs import get_logger
+from artemis.server.running import claimed
 
 SERVE = [sys.executable, "-m", "artemis", "serve"]
 
@@ -218,7 +218,7 @@ async def test_waiting_for_a_data_directory_ends_when_the_node_is_told_to(tmp_pa
     lock, stop = await hold(tmp_path), asyncio.Event()
     server = NodeServer(ServeConfig(port=0, data_dir=tmp_path), get_logger())
     asyncio.get_running_loop().call_soon(stop.set)
-    assert not await _claimed(server, stop)
+    assert not await claimed(server, stop)
     lock.release()
     (await hold(tmp_path, 0)).release()
 

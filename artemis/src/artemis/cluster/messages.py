@@ -229,7 +229,26 @@ class Farewell(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="fare
     leaving: bool
 
 
-Message = Changes | Renewals | Unnamed | Digest | Repair | More | Farewell
+class Reached(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="reached"):
+    """Acknowledges to a sibling, another worker of one machine, its own changes of this `epoch` up to `seq`: all of
+    them are known here, and shown."""
+
+    epoch: Number
+    seq: Number
+
+
+class Switched(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="switched"):
+    """Tells a sibling what operators have switched by hand, all of it, at `at` milliseconds of the wall clock.
+
+    `forced` gives service, direction, operator and since when; `preserves` is None if self-preservation was left alone.
+    """
+
+    at: Number
+    forced: Annotated[list[tuple[Text, Text, Text, Number]], msgspec.Meta(max_length=16)]
+    preserves: bool | None
+
+
+Message = Changes | Renewals | Unnamed | Digest | Repair | More | Farewell | Reached | Switched
 
 SINCE: Mapping[type[Message], int] = {}
 """Since which version there is a message, for those that the oldest version lacks."""

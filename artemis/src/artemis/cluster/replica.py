@@ -14,6 +14,7 @@ from operator import xor
 import msgspec
 
 from artemis.cluster import exchange
+from artemis.cluster.acknowledging import Acknowledging
 from artemis.cluster.changing import Changing
 from artemis.cluster.digests import Digests
 from artemis.cluster.epochs import Epochs, superfluous
@@ -62,9 +63,9 @@ class Replica:
 
     Peers are named by node id. `now` is milliseconds of the registry's monotonic clock, `wall` of the wall clock. One
     message has `rows` rows at most.
-    `heard` says when a message of each peer came last, `current` when one that named no change which this node lacks,
-    `compared` when an exchange with it was completed last, `exchanged` what became of the last one, `synced` whether
-    any was completed since the start.
+    `acknowledging` is between the workers of one machine. `heard` says when a message of each peer came last, `current`
+    when one that named no change which this node lacks, `compared` when an exchange with it was completed last,
+    `exchanged` what became of the last one, `synced` whether any was completed since the start.
     Whatever `decode_message` lets through may come in; what makes no sense is counted as `strange`.
     """
 
@@ -93,6 +94,7 @@ class Replica:
         self._digests = Digests(leases, self._renewing.handles.forget)
         self._digests.refresh(self._digests.dirty)
         self._changing = Changing(registry, operators, self._outbox, self._digests, self.want, rows=rows)
+        self.acknowledging = Acknowledging(registry, self._outbox)
         self._exchanges = Exchanges(
             registry,
             self._digests,
@@ -151,6 +153,7 @@ class Replica:
         """Messages for `peer` are delivered no longer."""
         self._outbox.connected.pop(peer, None)
         self._exchanges.disconnect(peer)
+        self.acknowledging.part(peer)
 
     def overflowed(self, peer: str) -> None:  # noqa: ARG002
         """Count that messages for `peer` were dropped; it will notice the gap and ask."""
@@ -210,6 +213,7 @@ class Replica:
     def flush(self, now: int) -> None:
         """Tell the peers of the own changes since the last time; almost free when there are none."""
         self._changing.flush(now)
+        self.acknowledging.flush()
 
     def tick(self, now: int, wall: int) -> None:
         """Do what time has made due; call it about every 100 ms."""
@@ -231,6 +235,7 @@ class Replica:
     def receive(self, peer: str, message: Message, now: int) -> None:
         """Take in a message of a peer."""
         self.heard[peer] = now
+        self.acknowledging.receive(peer, message)
         match message:
             case Changes():
                 self._changing.on_changes(peer, message, now)

@@ -25,7 +25,7 @@ from artemis.server.describe import describe
 from artemis.server.doors import Doors, Secured
 from artemis.server.gate import Gate
 from artemis.server.http.limits import HttpLimits
-from artemis.server.identity import Identified, identify
+from artemis.server.identity import Identified, fallback_id, identify
 from artemis.server.metrics import Metrics, Snapshot
 from artemis.server.node import Node, NodeIdentity
 from artemis.server.numbers import numbers
@@ -39,14 +39,19 @@ from artemis.server.turns import in_turns
 from artemis.server.vitals import VitalsWatch
 from artemis.server.websocket.door import WebSocketDoor
 from artemis.server.websocket.limits import WebSocketLimits
+from artemis.server.workers.shares import shared_out
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from structlog.typing import FilteringBoundLogger
 
     from artemis.registry.restore import Saved
     from artemis.server.clustering import Clustering
     from artemis.server.federated import Federated
     from artemis.server.mixed import Mixed
+    from artemis.server.workers.place import Place
+    from artemis.server.workers.totals import Totals
 
 #: Seconds that a shutdown waits for answers under way.
 _DRAIN = 5.0
@@ -57,7 +62,7 @@ class NodeServer:
 
     `await start()`, then it serves until `await stop()`; both once. `await claim()` before `start` is for those who may
     give up waiting. Owns all its parts and runs on the loop that called `start`. `limits` and `websocket_limits` bound
-    connections; the limit of bodies and messages comes from `config`.
+    connections; the limit of bodies and messages comes from `config`. `place` is that of one worker of several.
     """
 
     def __init__(
@@ -66,12 +71,15 @@ class NodeServer:
         log: FilteringBoundLogger,
         limits: HttpLimits | None = None,
         websocket_limits: WebSocketLimits | None = None,
+        *,
+        place: Place | None = None,
     ) -> None:
         self._config = config
+        self._place = place
         self._log = log
         self._limits, self._websocket_limits = limits, websocket_limits
         #: Asked about every request by all doors; `configure` changes the limits while it serves.
-        self.gate = Gate(rate_limits(config))
+        self.gate = Gate(rate_limits(self.share(config)))
         #: Where it listens: host and port; and without TLS, if it does both.
         self.address = (config.host, config.port)
         self.plain_address: tuple[str, int] | None = None
@@ -87,7 +95,9 @@ class NodeServer:
         self.federated: Federated | None = None
         #: What a node with a certificate serves with.
         self.certificates: Certificates | None = None
+        self._metrics = Metrics(self._numbers)
         self._claim: Claim | None = None
+        self._rested = False
         self._ticks: Ticks
         self._vitals: VitalsWatch
         #: Set when an operator lets the node leave its cluster for good; whoever runs it then calls `stop`.
@@ -123,9 +133,19 @@ class NodeServer:
         return self.doors.counters
 
     @property
+    def _data_dir(self) -> Path | None:
+        directory = self._config.data_dir
+        return directory if self._place is None else self._place.directory_of(directory)
+
+    @property
     def _cluster_name(self) -> str:
         """What its data is of; a node without others is of no cluster, whatever its option says."""
         return self._config.cluster_name if self._config.clustered else ""
+
+    def share(self, config: ServeConfig) -> ServeConfig:
+        """Return the options with this process' part of those limits that hold for the machine; all of them if it is
+        alone."""
+        return config if self._place is None else shared_out(config, self._place)
 
     def reconfigure(self, config: ServeConfig) -> Reconfiguration:
         """Take over what can change while the node runs, and tell what did and what waits for the next start."""
@@ -167,8 +187,8 @@ class NodeServer:
         config = self._config
         self.certificates = self._read_certificate()
         tls = None if self.certificates is None else self.certificates.tls
-        wanted = Wanted(config.host, config.port, tls, config.plain_port, udp=config.serves_quic)
-        self._claim = await take(config.data_dir, wanted, self._accept)
+        wanted = Wanted(config.host, config.port, tls, config.plain_port, udp=config.serves_quic, place=self._place)
+        self._claim = await take(self._data_dir, wanted, self._accept)
 
     async def start(self) -> None:
         """Claim, make the node and serve.
@@ -218,6 +238,8 @@ class NodeServer:
             sessions=self.websocket.sessions.counts,
             vitals=self._vitals.read,
         )
+        if self._place is not None:
+            self._add_up(self._place.totals)
         # Reading what was saved takes time in which nobody could be heard.
         self.node.pardon(now_ms())
         # What can fail first; then time, callers, other nodes, and snapshots of what comes of it.
@@ -240,6 +262,8 @@ class NodeServer:
     async def stop(self) -> None:
         """Refuse new work, let what is under way finish for at most 5 s, then close everything."""
         self._log.info("node draining")
+        if self._rested:
+            await self._let_go()
         self.node.drain(now_ms())
         if self._claim is not None:
             self._claim.close()
@@ -250,11 +274,8 @@ class NodeServer:
             await self.mixed.stop()
         if self.federated is not None:
             await self.federated.stop()
-        try:
-            async with asyncio.timeout(_DRAIN):
-                await self.doors.wait_closed()
-        except TimeoutError:
-            self._log.warning("drain timed out", open_connections=self.doors.http.open_connections)
+        if not self._rested:
+            await self._let_go()
         await self.doors.abort()
         self._ticks.stop()
         self._vitals.stop()
@@ -263,6 +284,22 @@ class NodeServer:
             await self.persistence.stop(self._cut)
         self._give_up()
         self._log.info("node stopped")
+
+    async def rest(self) -> None:
+        """Let no more connections in: others of the machine do. `stop` then serves those that there are until they have
+        ended, as their clients are at home with the next worker, and are not to hear that this one drains."""
+        self._rested = True
+        if self._claim is not None:
+            self._claim.close()
+
+    async def _let_go(self) -> None:
+        """Let what is under way finish."""
+        self.doors.drain()
+        try:
+            async with asyncio.timeout(_DRAIN):
+                await self.doors.wait_closed()
+        except TimeoutError:
+            self._log.warning("drain timed out", open_connections=self.doors.http.open_connections)
 
     def _give_up(self) -> None:
         if self._claim is not None:
@@ -293,11 +330,17 @@ class NodeServer:
         identified = self._identify(url)
         known = identified.identity
         identity = NodeIdentity(
-            node_id=known.node_id, epoch=known.epoch, region=config.region, zone=config.zone, url=url
+            node_id=known.node_id,
+            epoch=known.epoch,
+            region=config.region,
+            zone=config.zone,
+            url=url,
+            machine="" if self._place is None else self._place.machine,
         )
-        if config.data_dir is None:
+        directory = self._data_dir
+        if directory is None:
             return identity, None
-        self.persistence = Persistence(config.data_dir, config.snapshot_interval, self._log)
+        self.persistence = Persistence(directory, config.snapshot_interval, self._log)
         self.persistence.told_first(identified.damage, enforced=claim.enforced)
         # What was said of the cluster beside the id goes for the snapshots as well; without it they have to say it.
         cluster = "" if known.previous else self._cluster_name
@@ -306,8 +349,8 @@ class NodeServer:
     def _identify(self, url: str) -> Identified:
         config = self._config
         return identify(
-            config.data_dir,
-            url.partition("//")[2].rstrip("/"),
+            self._data_dir,
+            fallback_id(url) if self._place is None else self._place.node_id,
             wall_ms(),
             region=config.region,
             cluster=self._cluster_name,
@@ -324,6 +367,7 @@ class NodeServer:
             allow_discovery_from_other_zone=config.allow_discovery_from_other_zone,
             filters=make_filters(config.filters),
             saved=saved,
+            first_version=None if self._place is None else self._place.first_version(wall_ms()),
             wall_clock=wall_ms,
             now=now_ms(),
             wall=wall_ms(),
@@ -332,13 +376,14 @@ class NodeServer:
     def _make_doors(self, guard: AdminGuard, claim: Claim) -> Doors:
         secured = None
         if self.certificates is not None:
-            secured = Secured(self.certificates, claim.udp, offered_port(self.node.identity.url, self.address[1]))
+            offer = offered_port(self.node.identity.url, self.address[1]) if self._config.serves_quic else None
+            secured = Secured(self.certificates, claim.udp, offer)
         return Doors(
             self.node,
-            self._config,
+            self.share(self._config),
             self.gate,
             guard,
-            Metrics(self._numbers),
+            self._metrics,
             limits=self._limits,
             websocket_limits=self._websocket_limits,
             report=self._report,
@@ -347,7 +392,7 @@ class NodeServer:
 
     def _join(self, saved: Saved | None) -> None:
         """Make what a node with others has beside it; `saved` is what it knew before."""
-        if not self._config.clustered:
+        if not self._config.clustered and self._place is None:
             return
         from artemis.cluster.engine.port import Position
         from artemis.server.clustering import clustering
@@ -362,8 +407,19 @@ class NodeServer:
             leave=self._leave,
             end=self._fail,
             log=self._log,
+            place=self._place,
         )
         self.cluster.enter(self.doors)
+
+    def _add_up(self, totals: Totals) -> None:
+        """Show the numbers of the machine where those of one worker would be."""
+        totals.own = self._metrics.own
+        totals.doors, totals.sessions = self.doors.open_connections, self.websocket.sessions.counts
+        self._metrics.families = totals.families
+        self.node.about = msgspec.structs.replace(
+            self.node.about, doors=totals.open_doors, sessions=totals.open_sessions
+        )
+        self.doors.gather_first(totals.gather)
 
     def _mix(self, config: ServeConfig, *, first: bool) -> Mixed:
         """Make what a node with Java peers has beside it; at its `first` start it copies from them."""

@@ -16,6 +16,7 @@ from artemis.server.certificates import HANDSHAKE
 from artemis.server.data_directory import DirectoryLock, hold
 
 if TYPE_CHECKING:
+    from artemis.server.workers.place import Place
     from msgtrans import ServerTls
 
 #: Ports of TCP that the system is asked for until one is free on UDP, too.
@@ -30,13 +31,14 @@ class ListenError(Exception):
 
 class Wanted(NamedTuple):
     """The addresses that a node wants. `tls` is spoken on `port`; `plain_port` is one without it, None for no such;
-    with `udp` the same number is wanted of UDP."""
+    with `udp` the same number is wanted of UDP. A worker has sockets from its machine, according to its `place`."""
 
     host: str
     port: int
     tls: ServerTls | None = None
     plain_port: int | None = None
     udp: bool = False
+    place: Place | None = None
 
 
 class Claim:
@@ -58,6 +60,9 @@ class Claim:
     async def bind(self, connected: _Connected) -> None:
         """Take the addresses. Raises `ListenError`."""
         wanted = self._wanted
+        if wanted.place is not None:
+            await self._take(wanted.place, connected)
+            return
         if wanted.plain_port is not None:
             plain = await _listen(wanted.host, wanted.plain_port, connected, None, "--plain-port")
             self._listeners.append(plain)
@@ -77,6 +82,19 @@ class Claim:
                 ) from error
             self._listeners.append(listener)
             return
+
+    async def _take(self, place: Place, connected: _Connected) -> None:
+        """Take the worker's sockets of the machine's ports."""
+        wanted = self._wanted
+        if wanted.plain_port is not None:
+            for bound in await place.listen(place.hosts, wanted.plain_port):
+                self._listeners.append(await _listen_at(bound, connected, None))
+            self.plain_address = _address(self._listeners[0])
+        first = len(self._listeners)
+        for bound in await place.listen(place.hosts, wanted.port):
+            self._listeners.append(await _listen_at(bound, connected, wanted.tls))
+        self.address = _address(self._listeners[first])
+        self.udp = [bound.dup() for bound in place.udp]
 
     async def start_serving(self) -> None:
         """Let connections in."""
@@ -129,6 +147,17 @@ async def _listen(host: str, port: int, connected: _Connected, tls: ServerTls | 
         raise ListenError(
             f"cannot listen on {host}:{port}: {error.strerror or error}; choose another {advice}"
         ) from error
+
+
+async def _listen_at(bound: socket.socket, connected: _Connected, tls: ServerTls | None) -> asyncio.Server:
+    return await asyncio.get_running_loop().create_server(
+        connected,
+        sock=bound,
+        backlog=1024,
+        start_serving=False,
+        ssl=None if tls is None else tls.context,
+        ssl_handshake_timeout=None if tls is None else HANDSHAKE,
+    )
 
 
 def _bind_udp(listener: asyncio.Server) -> list[socket.socket]:

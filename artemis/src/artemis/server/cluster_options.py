@@ -23,6 +23,9 @@ from artemis.server.option_words import separated
 MAX_PEERS = 64
 """Other nodes that a node knows at most: each of them sends every change to every other."""
 
+MAX_WORKERS = 64
+"""Processes of one node: each of them sends every change to every other."""
+
 EXCHANGE_ROUNDS = 3 * 5.0
 """Seconds of a few exchange rounds: by so much a record outlives the last chance to expire it (design 4.1)."""
 
@@ -53,6 +56,12 @@ class ClusterOptions(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 or :: for all.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    workers: int = Field(
+        1,
+        ge=1,
+        le=MAX_WORKERS,
+        description="Processes that serve the port together; to clients and operators they are one node.",
+    )
     region: Name = Field("local", description="Region of this node; instances and lookups of others are refused.")
     zone: Name = Field("zone1", description="Zone of this node.")
     self_url: str | None = Field(
@@ -189,6 +198,11 @@ class ClusterOptions(BaseSettings):
             self._check_without_engine()
         if not self.clustered:
             return
+        if self.workers > 1:
+            raise ValueError(
+                "workers: a node of a cluster is one process for now; leave out --workers, or --peers, --peers-dns, "
+                "--peers-file, --cluster and --cluster-secret-file, and run a node for each processor instead"
+            )
         if self.self_url is not None:
             try:
                 peer_url(self.self_url)

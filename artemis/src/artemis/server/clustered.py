@@ -10,6 +10,8 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from artemis.cluster.addresses import peer_url
 from artemis.cluster.joining import Joining
 from artemis.cluster.mesh.handshake import Party
@@ -39,14 +41,18 @@ if TYPE_CHECKING:
     from artemis.server.config import ServeConfig
     from artemis.server.doors import Doors
     from artemis.server.node import Node
+    from artemis.server.workers.place import Place
 
 #: What the list of nodes among the options is called.
 _OPTIONS = "options"
+#: Between workers of one machine: one that was started again is there in a moment, and costs nothing to look for.
+_NEAR = MeshTimings(first_pause=0.02, longest_pause=0.5)
 
 
 class Clustered:
     """The cluster's side of one node (a `Clustering`).
 
+    `place` is that of one worker of several, whose peers are its siblings: see `workers.among`.
     Raises `ClusterFileError` when made with a file that cannot be used.
     """
 
@@ -60,16 +66,21 @@ class Clustered:
         leave: Callable[[str], None],
         end: Callable[[str], None],
         log: FilteringBoundLogger,
+        place: Place | None = None,
     ) -> None:
         identity, versions = node.identity, spoken_versions(os.environ)
         secret_file, ca_file = config.cluster_secret_file, config.cluster_ca_file
         secret = b"" if secret_file is None else read_secret(secret_file)
+        url, peers, pauses = identity.url, config.peer_urls, MeshTimings()
+        if place is not None:
+            secret, url, peers, pauses = place.secret, str(place.url), place.siblings, _NEAR
         if ca_file is not None:
             check_authorities(ca_file)
         if secret_file is not None and readable_by_others(secret_file):
             log.warning("cluster secret readable by others", file=str(secret_file), advice="chmod 600 it")
         self._node = node
         self._now, self._log = now, log
+        self._place = place
         beat = round(config.beat * 1000)
         self.replica = Replica(
             node.registry,
@@ -85,7 +96,16 @@ class Clustered:
             self.replica,
         )
         self.membership = Membership(
-            config, node, self.replica, self._start, listing=listing, now=now, wall=wall, log=log
+            config,
+            node,
+            self.replica,
+            self._start,
+            url=peer_url(url),
+            siblings=() if place is None else peers,
+            listing=listing,
+            now=now,
+            wall=wall,
+            log=log,
         )
         self.mesh = Mesh(
             Party(
@@ -94,7 +114,7 @@ class Clustered:
                 zone=config.zone,
                 node=identity.node_id,
                 epoch=identity.epoch,
-                url=identity.url,
+                url=url,
             ),
             self.replica,
             secret=secret,
@@ -106,21 +126,22 @@ class Clustered:
             log=log,
             listener=self.membership,
             # A link that is dead is dialled again before its node is given up.
-            timings=MeshTimings(ping=config.beat, silence=config.given_up / 2),
+            timings=msgspec.structs.replace(pauses, ping=config.beat, silence=config.given_up / 2),
             versions=versions,
         )
-        node.control = ClusterControl(
-            config.cluster_name,
-            self.membership.members,
-            self.replica,
-            PeerComparing(self.membership.members, self.replica, self.mesh.peers),
-            state=self.replica.state,
-            links=self.mesh.peers,
-            counters=lambda: {**self.mesh.counters, **self.mesh.reception.counters},
-            refused=lambda: self.mesh.refused,
-            leave=leave,
-            versions=versions,
-        )
+        if place is None:  # workers are one node to operators
+            node.control = ClusterControl(
+                config.cluster_name,
+                self.membership.members,
+                self.replica,
+                PeerComparing(self.membership.members, self.replica, self.mesh.peers),
+                state=self.replica.state,
+                links=self.mesh.peers,
+                counters=lambda: {**self.mesh.counters, **self.mesh.reception.counters},
+                refused=lambda: self.mesh.refused,
+                leave=leave,
+                versions=versions,
+            )
         node.registry.on_change(self._changed)
         node.pullouts.on_decision(self._decided)
         node.registry.on_jump(lambda *_: node.stream.catching_up.changed())
@@ -130,7 +151,7 @@ class Clustered:
         self.membership.dial = self.mesh.set_peers
         self.membership.resumed = self.mesh.resumed
         self.membership.end = end
-        self.membership.listed(_OPTIONS, config.peer_urls)
+        self.membership.listed(_OPTIONS, peers)
         self._following: list[asyncio.Task[None]] = []
 
     @property
@@ -160,7 +181,8 @@ class Clustered:
     def reconfigure(self, config: ServeConfig) -> None:
         """Take over what can change while the node runs: the configured peers, and what is thought of silent ones."""
         self.membership.reconfigure(config)
-        self.membership.listed(_OPTIONS, config.peer_urls)
+        if self._place is None:
+            self.membership.listed(_OPTIONS, config.peer_urls)
 
     def tick(self) -> None:
         """Let time pass."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from artemis.server.config import ServeConfig
     from artemis.server.doors import Doors
     from artemis.server.node import Node
+    from artemis.server.workers.place import Place
 
 SKEW_PART = 8
 """The part of the TTL by which wall clocks may be apart (design 4.1)."""
@@ -62,12 +63,17 @@ def clustering(
     leave: Callable[[str], None],
     end: Callable[[str], None],
     log: FilteringBoundLogger,
+    place: Place | None = None,
 ) -> Clustering:
     """Make the cluster's side of a node; `position` is how far it had read its bucket when it saved what it knows.
 
-    `leave` lets the node end because an operator, by name, wants it to leave for good, `end` because it has to, for a
-    reason. Raises `ClusterFileError` when a file cannot be used.
+    `place` is that of one worker of several. `leave` lets the node end because an operator, by name, wants it to leave
+    for good, `end` because it has to, for a reason. Raises `ClusterFileError` when a file cannot be used.
     """
+    if place is not None:
+        from artemis.server.workers.among import AmongSiblings
+
+        return AmongSiblings(config, node, place, now=now, wall=wall, leave=leave, end=end, log=log)
     if config.engine_servers is None:
         from artemis.server.clustered import Clustered
 

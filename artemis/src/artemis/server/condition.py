@@ -4,7 +4,7 @@ Synchronous and pure, like the node whose part it is. Not here: what wins when s
 (`artemis.cluster.standing`), and what is served (`node`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from zlib import crc32
 
 import msgspec
@@ -29,13 +29,15 @@ from artemis.server.regions import Regions
 
 
 class NodeIdentity(msgspec.Struct, frozen=True, kw_only=True):
-    """Who a node is. `epoch` grows at each start of the node; `url` is where clients and peers reach it."""
+    """Who a node is. `epoch` grows at each start of the node; `url` is where clients and peers reach it. One worker of
+    several has an id of its own, and to everybody else that of the `machine`; empty for a node in one process."""
 
     node_id: str
     epoch: int
     region: str
     zone: str
     url: str
+    machine: str = ""
 
 
 class Condition:
@@ -55,6 +57,12 @@ class Condition:
     ) -> None:
         self.identity = identity
         self.members: Members | None = None
+        #: What a worker waits for before its machine counts as ready, although it serves itself; empty for nothing.
+        self.unready = ""
+        #: Self-preservation as an operator has switched it by hand, None for not at all.
+        self.preserves: bool | None = None
+        #: Called when an operator has switched something by hand, which holds for all workers of a machine.
+        self.switched: Callable[[int], None] = lambda _: None
         self.availability = Availability()
         self.status = STARTING
         self.standing = Standing()
@@ -123,7 +131,7 @@ class Condition:
             can_service_discovery=self.standing.discovery or undecided,
             can_service_registry=self.standing.registry or undecided,
             node=ServiceNode(
-                node_id=identity.node_id,
+                node_id=identity.machine or identity.node_id,
                 region_id=identity.region,
                 url=identity.url,
                 zone=zone,

@@ -183,13 +183,14 @@ class ServeConfig(TlsOptions):
         """The tombstone lifetime in seconds, given or derived."""
         if self.tombstone_lifetime is not None:
             return self.tombstone_lifetime
-        return max(600.0, 2 * self._longest_ttl, 2 * self.least_lifetime(len(self.peers) + 1))
+        return max(600.0, 2 * self._longest_ttl, 2 * self.least_lifetime(len(self.peers) + self.workers))
 
     def least_lifetime(self, nodes: int) -> float:
         """The seconds that a record must be remembered at least in a cluster of so many nodes (design 4.1): the longest
         TTL, what self-preservation holds a lease longer, each node's grace, and a few exchange rounds: else a node that
-        was cut off brings back what was removed and is forgotten. A node alone needs the TTL only."""
-        if not self.clustered:
+        was cut off brings back what was removed and is forgotten. A node alone needs the TTL only; each worker is one
+        of the nodes."""
+        if not self.clustered and self.workers == 1:
             return self._longest_ttl
         hold = self.preservation_hold if self.self_preservation else 0.0
         return self._longest_ttl + hold + nodes * self.grace + EXCHANGE_ROUNDS
@@ -257,7 +258,7 @@ class ServeConfig(TlsOptions):
             )
         if 2 * self.beat > self.grace:
             raise ValueError(f"peer-grace: must be {2 * self.beat:g} at least, two beats, in which renewals travel")
-        nodes = len(self.peers) + 1
+        nodes = len(self.peers) + self.workers
         if self.record_lifetime <= self.least_lifetime(nodes):
             raise ValueError(
                 f"tombstone-lifetime: must be more than {self.least_lifetime(nodes):g} in a cluster of {nodes}: the "

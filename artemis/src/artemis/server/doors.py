@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from artemis.server.gate import Gate
     from artemis.server.metrics import Metrics
     from artemis.server.node import Node
+    from artemis.server.workers.barrier import Barrier
 
 #: Seconds without a packet after which a MsgTrans session ends.
 _SESSION_IDLE = 300.0
@@ -52,11 +53,11 @@ _QUIC = "quic"
 
 class Secured(NamedTuple):
     """What doors have with a certificate: sockets to speak QUIC on, none for no QUIC, and the port to tell clients
-    of."""
+    of, None for none; another worker of the machine may speak it."""
 
     certificates: Certificates
     bound: Sequence[socket.socket]
-    offer: int
+    offer: int | None
 
 
 class Doors:
@@ -92,8 +93,10 @@ class Doors:
         self.counters: dict[str, Counter[str]] = {name: Counter() for name in names}
         self.requests: dict[str, Counter[str]] = {name: Counter() for name in names}
         self._secured = secured
-        self._offer = secured.offer if secured is not None and secured.bound else None
+        self._offer = None if secured is None else secured.offer
         self._reception: Reception | None = None
+        #: What holds answers until the other workers of the machine have what they are about, None without others.
+        self.barrier: Barrier | None = None
         self.http = self._make_http(metrics)
         self.msgtrans = TransportServer(session=self._session(), max_connections=config.max_connections)
         self.binary = self._make_binary("msgtrans", self.msgtrans)
@@ -131,6 +134,21 @@ class Doors:
         if self.quic is not None and self._over_quic is not None:  # nodes do not meet there, which they are told
             self._over_quic.mesh = reception.answer
             self.quic.server.on_message(reception.take)
+
+    def hold_answers(self, barrier: Barrier) -> None:
+        """Hold the answers of what changed something until the other workers of the machine know it."""
+        self.barrier = self.http.calls.barrier = barrier
+        for door in (self.binary, self._over_quic):
+            if door is not None:
+                door.barrier = barrier
+        self._heartbeats.barrier = barrier
+
+    def gather_first(self, gather: Callable[[], Awaitable[None]]) -> None:
+        """Have the numbers of the other workers of the machine before those of the machine are shown."""
+        self.http.calls.gather = gather
+        for door in (self.binary, self._over_quic):
+            if door is not None:
+                door.gather = gather
 
     def bound_connections(self, limit: int) -> None:
         """Let at most `limit` connections be open; those that are stay."""
@@ -280,8 +298,9 @@ class Doors:
         over_websocket = WebSocketServerConfig(
             max_connections=self._config.max_connections, idle_timeout=_SESSION_IDLE, keepalive=None
         )
+        self._heartbeats = Heartbeats(node, now_ms, self._report, counters, self.requests["websocket"], self._gate)
         return WebSocketDoor(
-            Heartbeats(node, now_ms, self._report, counters, self.requests["websocket"], self._gate),
+            self._heartbeats,
             node.stream,
             session_policy(self._config),
             self._websocket_limits,

@@ -55,6 +55,21 @@ class _DamagedError(Exception):
     """What is kept is no identity; the text says why."""
 
 
+def fallback_id(url: str) -> str:
+    """Return the id of a node that has no other: its URL without the scheme."""
+    return url.partition("//")[2].rstrip("/")
+
+
+def known_id(data_dir: Path | None) -> str:
+    """Return the id that is kept in a data directory, empty for none; what is wrong there `identify` will say."""
+    if data_dir is None:
+        return ""
+    try:
+        return _kept(data_dir / FILE, "").node_id
+    except (OSError, _DamagedError):
+        return ""
+
+
 def identify(
     data_dir: Path | None,
     fallback_id: str,

@@ -48,12 +48,15 @@ but within these bounds."""
 class Membership(MeshListener):
     """The others, as one node sees them. Owned by the assembly; used from one event loop, and waits for nothing.
 
-    `start` decides when the node serves, `most` others are known. `listing` names the sources whose lists of nodes are
+    `start` decides when the node serves, `most` others are known. `url` is where others dial this node, that of its
+    clients unless it says otherwise; `siblings` are the other workers of its machine, with whom it is one node to
+    everybody else. `listing` names the sources whose lists of nodes are
     still to come; each is told by `listed`. `links` returns the nodes that messages can be sent to, `receiving` whether
     a node can send to this one, `dial` takes the addresses to be dialled, `resumed` hears that this node stood still,
     `end` that it has to end, and why; they are to be set before the first `tick`, which comes several times a second.
     `deaf` says that nobody can be heard now, which is nobody's fault, `reached` until when all was known that others
-    have put where all put it, None where there is no such place.
+    have put where all put it, None where there is no such place. `met_sibling` hears of a link with one, and the life
+    that it is in, `lost_sibling` that a peer can tell nothing more.
     """
 
     def __init__(
@@ -63,6 +66,8 @@ class Membership(MeshListener):
         replica: Replicating,
         start: Start,
         *,
+        url: PeerUrl | None = None,
+        siblings: Collection[PeerUrl] = (),
         listing: Collection[str],
         most: int = MAX_MEMBERS,
         now: Callable[[], int],
@@ -70,9 +75,14 @@ class Membership(MeshListener):
         log: FilteringBoundLogger,
     ) -> None:
         identity = node.identity
-        me = Announced(node=identity.node_id, epoch=identity.epoch, url=peer_url(identity.url), zone=identity.zone)
-        self.members = node.members = Members(me, member_timings(config), most)
+        url = url or peer_url(identity.url)
+        me = Announced(node=identity.node_id, epoch=identity.epoch, url=url, zone=identity.zone)
+        self.members = Members(me, member_timings(config), most)
+        if not siblings:
+            node.members = self.members
         self.start = start
+        self.met_sibling: Callable[[str, int], None] = lambda *_: None
+        self.lost_sibling: Callable[[str], None] = lambda _: None
         self.links: Callable[[], Collection[str]] = tuple
         self.receiving: Callable[[str], bool] = lambda _: False
         self.dial: Callable[[list[PeerUrl]], None] = lambda _: None
@@ -85,6 +95,7 @@ class Membership(MeshListener):
         self._contacts = Contacts()
         self._last = now()
         self._node, self._replica, self._log = node, replica, log
+        self._siblings = frozenset(siblings)
         self._now, self._wall = now, wall
         self._lists: dict[str, tuple[PeerUrl, ...]] = {}
         self._listing = dict.fromkeys(listing)
@@ -179,6 +190,8 @@ class Membership(MeshListener):
         if not refused:
             if dialled is None:
                 self._contacts.connected(party.node, self._now())
+            if url in self._siblings:
+                self.met_sibling(party.node, party.epoch)
             # Before it can send anything: whoever has heard an instance takes turns in giving it up.
             self._ids = self.members.ids
             self._replica.set_members(self._ids)
@@ -189,6 +202,7 @@ class Membership(MeshListener):
         """A node cannot send to us any more, unless it does so on a newer connection."""
         self.notice_pause()
         if not self.receiving(peer.party.node):
+            self.lost_sibling(peer.party.node)
             self.members.lost(peer.party.node, self._now(), "its connection ended")
 
     def parted(self, peer: Peer, reason: Refusal) -> None:

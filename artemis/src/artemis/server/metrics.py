@@ -14,7 +14,7 @@ Numbers = Mapping[str, float]
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The numbers at one moment. Counters only grow; they start at zero with the process.
 
-    `cluster` is empty for a node without others.
+    `cluster` is empty for a node without others, `held_answers` for one in a single process.
     """
 
     requests: Mapping[str, Numbers]
@@ -30,6 +30,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     websocket: Numbers
     websocket_sessions: Numbers
     node: Numbers
+    held_answers: Numbers = {}
     cluster: Iterable[Metric] = ()
 
 
@@ -109,6 +110,8 @@ class Metrics:
 
     def __init__(self, take: Callable[[], Snapshot]) -> None:
         self._take = take
+        #: What is rendered: the families of this process, or of a machine with several.
+        self.families: Callable[[], Iterable[Metric]] = self.own
         self._collectors = CollectorRegistry(auto_describe=False)
         self._collectors.register(self)
 
@@ -118,6 +121,10 @@ class Metrics:
 
     def collect(self) -> Iterable[Metric]:
         """For prometheus_client."""
+        return self.families()
+
+    def own(self) -> Iterable[Metric]:
+        """Yield the families of this process."""
         now = self._take()
         yield _by_two(
             "artemis_requests",
@@ -154,8 +161,18 @@ class Metrics:
         yield gauge
         for name, value in now.node.items():
             yield GaugeMetricFamily(f"artemis_{name}", _NODE[name], value=value)
+        if now.held_answers:
+            family = CounterMetricFamily("artemis_held_answers", _HELD, labels=["fate"])
+            for fate, value in now.held_answers.items():
+                family.add_metric([fate], value)
+            yield family
         yield from now.cluster
 
+
+_HELD = (
+    "Answers of what changed something that were held until the other workers of the machine had it: waited; in_vain: "
+    "of these, given after 20 ms all the same. Not there with one worker."
+)
 
 _NODE = {
     "instances": "Live instances.",

@@ -113,7 +113,8 @@ class Node(Registering):
     may lack something, None when it cannot. `availability` decides what is served, as `status`, `serves_registry`,
     `serves_discovery` and `standing` tell; `members` are the other nodes, `control` what operators do with them, `java`
     the nodes of the Java product, each None for a node without; `regions` are the other regions that are shown.
-    `saved` is what a former life of this node knew.
+    `saved` is what a former life of this node knew. `first_version` is that of the catalog, the wall clock's unless it
+    says otherwise.
     `generation` changes whenever something changes that the outcome of all requests depends on. `about` is what the
     assembly knows and status operations show, `cluster_name` that of the cluster it is in, empty for none, `picker`
     chooses instances for callers who want one.
@@ -132,6 +133,7 @@ class Node(Registering):
         max_changes: int = 50_000,
         wall_clock: Callable[[], int] | None = None,
         saved: Saved | None = None,
+        first_version: int | None = None,
         now: int,
         wall: int,
     ) -> None:
@@ -150,7 +152,8 @@ class Node(Registering):
         )
         self.operations = Operations(max_records=self.registry.limits.max_operations)
         hiding = OperationFilter(self.operations, identity.region)
-        self.catalog = Catalog(self.registry, filters=(*filters, hiding), wall=wall)
+        version = wall if first_version is None else first_version
+        self.catalog = Catalog(self.registry, filters=(*filters, hiding), wall=version)
         self.pullouts = PullOuts(self.operations, hiding, self.registry, self.catalog)
         self.picker = Picker(self.catalog, seed=identity.epoch)
         self.narrowed = NarrowedViews()

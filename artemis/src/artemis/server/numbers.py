@@ -58,6 +58,7 @@ def numbers(node: Node, doors: Doors, gate: Gate, persistence: Persistence | Non
             "long_polls": doors.http.polls.waiting,
             **doors.certificate(),
         },
+        held_answers={} if doors.barrier is None else doors.barrier.counters,
         cluster=[*_of_the_cluster(node), *region_metrics(node.regions, now_ms())],
     )
 

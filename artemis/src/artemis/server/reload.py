@@ -95,11 +95,11 @@ def _bound_registry(server: NodeServer, config: ServeConfig) -> None:
 
 
 def _bound_connections(server: NodeServer, config: ServeConfig) -> None:
-    server.bound_connections(config.max_connections)
+    server.bound_connections(server.share(config).max_connections)
 
 
 def _limit_rates(server: NodeServer, config: ServeConfig) -> None:
-    server.gate.configure(rate_limits(config))
+    server.gate.configure(rate_limits(server.share(config)))
 
 
 def _snapshot(server: NodeServer, config: ServeConfig) -> None:
@@ -108,7 +108,7 @@ def _snapshot(server: NodeServer, config: ServeConfig) -> None:
 
 
 def _judge_sessions(server: NodeServer, config: ServeConfig) -> None:
-    server.websocket.sessions.policy = session_policy(config)
+    server.websocket.sessions.policy = session_policy(server.share(config))
 
 
 def _log(server: NodeServer, config: ServeConfig) -> None:  # noqa: ARG001 - logging belongs to the process

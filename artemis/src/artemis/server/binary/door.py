@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -46,6 +47,9 @@ from artemis.server.operators import denied, guarded, has_token
 from artemis.server.recognition import HeartbeatMemory
 from artemis.server.turns import in_turns
 from msgtrans import Context, Reply, Session
+
+if TYPE_CHECKING:
+    from artemis.server.workers.barrier import Barrier
 
 _TOO_LARGE_ANSWER = "the answer does not fit into a packet; ask for less at once, or over HTTP"
 
@@ -95,6 +99,10 @@ class BinaryDoor:
         self._guard = guard
         #: Answers what nodes of a cluster ask each other; None on a node that is in none.
         self.mesh: Callable[[Context], bytes] | None = None
+        #: What holds answers until the other workers of the machine have what they are about, None without others.
+        self.barrier: Barrier | None = None
+        #: What gets the numbers of those workers, before an operation shows the machine's.
+        self.gather: Callable[[], Awaitable[None]] | None = None
         self._position = PositionHeaders(node)
         self._offers = offer_headers(offer)
         self.subscriptions = Subscriptions(node, counters)
@@ -134,7 +142,7 @@ class BinaryDoor:
             call = self._calls[operation.code]
             if operation.admin and has_token(operation):
                 call = guarded(operation, call, self._guard, _token(context), self._counters)
-        if len(payload) > SMALL_BODY or operation.json_pieces is not None:
+        if len(payload) > SMALL_BODY or operation.json_pieces is not None or (operation.adds_up and self.gather):
             return self._answer_large(operation, call, payload, packed=packed)
         try:
             request = (decode_msgpack if packed else decode)(operation.request_type, payload)
@@ -142,15 +150,24 @@ class BinaryDoor:
             return self._refuse(str(error), packed=packed)
         if is_large(request):
             return self._answer_large(operation, call, payload, packed=packed)
+        barrier = self.barrier
+        mark = 0 if barrier is None else barrier.mark()
         try:
-            return self._reply(operation, call.whole(request, now), packed=packed)
+            reply = self._reply(operation, call.whole(request, now), packed=packed)
         except Exception:  # noqa: BLE001 - whatever a handler does, the peer gets an answer and the log the trace
             return self._failed(operation, packed=packed)
+        return reply if barrier is None or not barrier.behind(mark) else _held(barrier, reply)
 
     async def _answer_large(self, operation: Operation, call: Call, payload: bytes, *, packed: bool) -> bytes | Reply:
         """As above with a turn of the loop for everybody else between slices."""
+        barrier = self.barrier
+        mark = 0 if barrier is None else barrier.mark()
         try:
+            if operation.adds_up and self.gather is not None:
+                await self.gather()
             response = await in_turns(read_and_call(operation, call, payload, self._now, msgpack=packed))
+            if barrier is not None and barrier.behind(mark):
+                await barrier.wait()
             if operation.json_pieces is not None:
                 return await self._collect(operation, response)
             return self._reply(operation, response, packed=packed)
@@ -248,6 +265,11 @@ class BinaryDoor:
         self._report(operation.name, traceback.format_exc())
         status = failure(INTERNAL_SERVICE_ERROR, "the server failed; its log has the details")
         return _encoded(operation.response_type(response_status=status), packed=packed)
+
+
+async def _held(barrier: Barrier, reply: bytes | Reply) -> bytes | Reply:
+    await barrier.wait()
+    return reply
 
 
 def _memory(session: Session) -> HeartbeatMemory:

@@ -95,6 +95,8 @@ def switch_self_preservation(node: Node, request: PreservationSwitch | None, now
     if request is None or request.enabled is None:
         return PreservationResponse(response_status=failure(BAD_REQUEST, 'say {"enabled": true} or {"enabled": false}'))
     node.registry.enable_self_preservation(request.enabled)
+    node.preserves = request.enabled
+    node.switched(now)
     return self_preservation(node, None, now)
 
 

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 Page = Callable[[], Answer]
 
 
+#: The page that adds up, as some operations do.
+METRICS = b"/metrics"
+
+
 class DisconnectedError(Exception):
     """The peer has gone while its request was read."""
 
@@ -73,11 +77,15 @@ class Application:
             return
         operation = self._routes.find(head.path)
         if operation is None:
+            if self._calls.gather is not None and self._routes.without_prefix(head.path) == METRICS:
+                await self._calls.gather()
             await self._show(head, self._page(head), send)
             return
         client = scope["client"]
         caller = client[0] if client else ""
         refusal = self._routes.refuse(operation, head, self._calls.body_limit)
+        if refusal is None and operation.adds_up and self._calls.gather is not None:
+            await self._calls.gather()
         if refusal is not None:
             if refusal.status >= 400:
                 self._counters[f"status_{refusal.status}"] += 1
@@ -115,9 +123,13 @@ class Application:
             body = b"".join([part async for part in _body(receive)])
         except DisconnectedError:
             return
+        barrier = self._calls.barrier
+        mark = 0 if barrier is None else barrier.mark()
         outcome = self._calls.post(operation, head, body, caller)
         if isinstance(outcome, Generator):
             outcome = await in_turns(outcome)
+        if barrier is not None and barrier.behind(mark):
+            await barrier.wait()
         await self._respond(operation, head, outcome, send)
 
     async def _respond(self, operation: Operation, head: RequestHead, outcome: Outcome, send: ASGISendCallable) -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
-from typing import Protocol, cast
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Protocol, cast
 
 import msgspec
 
@@ -30,6 +30,9 @@ from artemis.server.node import Node
 from artemis.server.operations import BadParameter, Operation
 from artemis.server.operators import guarded, has_token
 from artemis.server.recognition import HeartbeatMemory
+
+if TYPE_CHECKING:
+    from artemis.server.workers.barrier import Barrier
 
 #: The HTTP status of all answers but those of operations that say otherwise.
 OK = 200
@@ -88,6 +91,10 @@ class Calls:
         self._requests = requests
         self.gate = gate
         self._guard = guard or AdminGuard()
+        #: What holds answers until the other workers of the machine have what they are about, None without others.
+        self.barrier: Barrier | None = None
+        #: What gets the numbers of those workers, before an operation shows the machine's.
+        self.gather: Callable[[], Awaitable[None]] | None = None
         self._calls: dict[str, Call] = {}
         self._position = Position("", 0, 0)
 

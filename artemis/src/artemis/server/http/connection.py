@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from artemis.server.http.door import HttpDoor
     from artemis.server.http.polls import Waiting as Poll
     from artemis.server.operations import Operation
+    from artemis.server.workers.barrier import Barrier
 
 #: Work of one connection in one turn of the loop, in requests; 512 bytes of body count as one more, and the first step
 #: of a long answer as half of all.
@@ -225,22 +226,40 @@ class HttpConnection(asyncio.Protocol):
         self._shows_data = operation.shows_data
         calls = self.door.calls
         caller = self._caller() if calls.gate.per_caller else ""
+        barrier = calls.barrier
+        mark = 0 if barrier is None else barrier.mark()
         if head.method == b"POST":
             outcome = calls.post(operation, head, body, caller, self.memory)
         else:
             outcome = calls.get(operation, head.query, caller)
         if type(outcome) is not bytes and isinstance(outcome, Generator):
-            self._step(outcome)
+            self._step(outcome, mark)
             return True
-        self._send_outcome(outcome)
+        if barrier is not None and barrier.behind(mark):
+            self._hold(barrier, outcome)
+        else:
+            self._send_outcome(outcome)
         return False
+
+    def _hold(self, barrier: Barrier, outcome: Outcome) -> None:
+        """Answer when the other workers of the machine have what was changed."""
+        self.phase = Phase.BUSY
+        self.deadline = math.inf
+        barrier.hold(lambda: self._let_go(outcome))
+
+    def _let_go(self, outcome: Outcome) -> None:
+        if self.phase is Phase.BUSY:
+            self.phase = Phase.READING
+            self._send_outcome(outcome)
+            self._flush()
+            self._next_turn()
 
     def _caller(self) -> str:
         """The address of the peer, without its port."""
         peer = self.transport.get_extra_info("peername")
         return str(peer[0]) if isinstance(peer, tuple) else ""
 
-    def _step(self, steps: Steps, *, own_turn: bool = False) -> None:
+    def _step(self, steps: Steps, mark: int, *, own_turn: bool = False) -> None:
         """Make a step of a long answer; the next one follows in the next turn of the loop."""
         if self.phase > Phase.BUSY:
             steps.close()
@@ -248,6 +267,10 @@ class HttpConnection(asyncio.Protocol):
         try:
             next(steps)
         except StopIteration as stop:
+            barrier = self.door.calls.barrier
+            if barrier is not None and barrier.behind(mark):
+                self._hold(barrier, stop.value)
+                return
             self.phase = Phase.READING
             self._send_outcome(stop.value)
             if own_turn:
@@ -257,7 +280,7 @@ class HttpConnection(asyncio.Protocol):
             self.phase = Phase.BUSY
             if not self.write_paused:
                 self.deadline = math.inf
-            self._loop.call_soon(lambda: self._step(steps, own_turn=True))
+            self._loop.call_soon(lambda: self._step(steps, mark, own_turn=True))
 
     def _answer_poll(self, request: Request) -> bool:
         """Answer a long poll, or let it wait; whether it is one."""

@@ -86,9 +86,10 @@ class Pages:
         `alone` says without which other nodes it serves: what clients see is then maybe not all there is.
         """
         standing = self._node.standing
-        notes = {"why": standing.why, "alone": self._node.alone(self._now())}
+        unready = self._node.unready
+        notes = {"why": standing.why or unready, "alone": self._node.alone(self._now())}
         page = {"status": standing.status, **{name: text for name, text in notes.items() if text}}
-        return Answer(200 if standing.status == UP else 503, msgspec.json.encode(page))
+        return Answer(200 if standing.status == UP and not unready else 503, msgspec.json.encode(page))
 
     def metrics(self) -> Answer:
         """All counters and gauges in the Prometheus text format."""

@@ -50,8 +50,9 @@ def _page(
     aliases: tuple[str, ...] = (),
     *,
     own: bool = False,
+    adds_up: bool = False,
 ) -> Operation:
-    """Return an operation without parameters; `own` is one that the originals lack."""
+    """Return an operation without parameters; `own` is one that the originals lack, one that `adds_up` is not hot."""
     return Operation(
         code=code,
         name=name,
@@ -65,6 +66,8 @@ def _page(
         from_query=_no_query,
         limit=None if limit is None else Limit(LIMITER, limit),
         parameters={} if own else None,
+        hot=not adds_up,
+        adds_up=adds_up,
     )
 
 
@@ -111,8 +114,9 @@ STATUS: tuple[Operation, ...] = (
         MessageConnections,
         status.message_connections,
         aliases=("status/websocket/connection.json",),
+        adds_up=True,
     ),
-    _page(39, "status.overview", "v1/status", OverviewResponse, status.overview, own=True),
+    _page(39, "status.overview", "v1/status", OverviewResponse, status.overview, own=True, adds_up=True),
     _page(
         40,
         "status.self-preservation",

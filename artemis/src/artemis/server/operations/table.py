@@ -65,7 +65,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     MissingParameter. `hot` operations belong to the fast path of a door. `limit` says what the rate limiter counts it
     as, None for not at all (spec 11). `admin` operations need the admin token once the node is reachable from
     elsewhere. With the answers of one that `shows_data` go the cursor and the age of what they show (design 6), with
-    those of one that `offers` how else the node can be reached.
+    those of one that `offers` how else the node can be reached. One that `adds_up` shows numbers of all workers of a
+    machine, which are gathered before; it is not hot.
     The requests of a `recognisable` one come in the same bytes again and again: see `Node.heartbeat_plan`; after
     `Node.renew` the answer is `success_json` or `success_msgpack`, which other operations leave empty. `http_status`,
     where set, gives the HTTP status of an answer; every other answer is a 200 (spec 0.1), except that what is not done
@@ -91,6 +92,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     admin: bool = False
     shows_data: bool = False
     offers: bool = False
+    adds_up: bool = False
     recognisable: bool = False
     success_json: bytes = b""
     success_msgpack: bytes = b""

@@ -10,6 +10,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -22,6 +23,9 @@ from artemis.server.gate import Gate
 from artemis.server.node import Node
 from artemis.server.operations import OPERATIONS, Operation
 from artemis.server.recognition import HeartbeatMemory
+
+if TYPE_CHECKING:
+    from artemis.server.workers.barrier import Barrier
 
 #: Bytes that one answer aims to stay below: at 8 KiB the buffer of a Java client ends, and the connection with it.
 ANSWER_SIZE = 7 * 1024
@@ -63,6 +67,8 @@ class Heartbeats:
         self._counters = counters
         self._requests = requests
         self._gate = gate
+        #: What holds answers until the other workers of the machine have what they are about, None without others.
+        self.barrier: Barrier | None = None
 
     def answer(self, message: bytes, memory: HeartbeatMemory, caller: str) -> list[bytes] | Steps:
         """Answer one message of the session that `memory` belongs to; `caller` is the peer's address.
@@ -81,9 +87,17 @@ class Heartbeats:
         if memory.renew(self._node, digest, now):
             return [_OPERATION.success_json]
         call = memory.caller(self._node, digest)
+        barrier = self.barrier
+        mark = 0 if barrier is None else barrier.mark()
         if len(message) > SMALL_BODY:
-            return self._steps(read_and_call(_OPERATION, call, message, self._now, ignore_trailing=True))
-        return self._answer_small(call, message)
+            answer: list[bytes] | Steps = self._steps(
+                read_and_call(_OPERATION, call, message, self._now, ignore_trailing=True)
+            )
+        else:
+            answer = self._answer_small(call, message)
+        if barrier is not None and (not isinstance(answer, list) or barrier.behind(mark)):
+            return _held(answer, barrier, mark)
+        return answer
 
     def _answer_small(self, call: Call, message: bytes) -> list[bytes] | Steps:
         try:
@@ -150,6 +164,17 @@ class Heartbeats:
         self._report(_OPERATION.name, traceback.format_exc())
         status = failure(INTERNAL_SERVICE_ERROR, "the server failed; its log has the details")
         return encode(RegistryResponse(response_status=status))
+
+
+def _held(answer: list[bytes] | Steps, barrier: Barrier, mark: int) -> Steps:
+    """Give the answer once the siblings have what it changed; heartbeats that change anything are rare."""
+    for batch in [answer] if isinstance(answer, list) else answer:
+        if batch and barrier.behind(mark):
+            known: list[bool] = []
+            barrier.hold(lambda known=known: known.append(True))  # type: ignore[misc]
+            while not known:
+                yield []
+        yield batch
 
 
 def answers(

@@ -1,0 +1,89 @@
+"""A worker among its siblings: a node of a mesh on loopback, which all together are one node to everybody else.
+
+What it has beside other nodes of a mesh: a door that siblings come in by, answers that wait for them, and switches that
+hold for all. Not here: the mesh (`artemis.server.clustered`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from artemis.server.clustered import Clustered
+from artemis.server.workers.barrier import Barrier
+from artemis.server.workers.sibling_door import SiblingDoor
+from artemis.server.workers.switches import share_switches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from structlog.typing import FilteringBoundLogger
+
+    from artemis.server.config import ServeConfig
+    from artemis.server.doors import Doors
+    from artemis.server.node import Node
+    from artemis.server.workers.place import Place
+
+_TOGETHER = 2_000
+"""Milliseconds that a worker that serves waits at most for its siblings to do so as well, before it counts as ready."""
+
+
+class AmongSiblings(Clustered):
+    """The cluster's side of one worker (a `Clustering`)."""
+
+    def __init__(
+        self,
+        config: ServeConfig,
+        node: Node,
+        place: Place,
+        *,
+        now: Callable[[], int],
+        wall: Callable[[], int],
+        leave: Callable[[str], None],
+        end: Callable[[str], None],
+        log: FilteringBoundLogger,
+    ) -> None:
+        super().__init__(config, node, now=now, wall=wall, leave=leave, end=end, log=log, place=place)
+        self._others = len(place.siblings)
+        self._acknowledging = self.replica.acknowledging
+        self._barrier = Barrier(node.registry, self.replica, config.beat, now)
+        self._door = SiblingDoor(self.mesh.reception, place.mesh)
+        self._opening: asyncio.Task[None] | None = None
+        self._opened_at = 0
+        self.membership.met_sibling = self._acknowledging.meet
+        self.membership.lost_sibling = self._acknowledging.part
+        share_switches(node, self._acknowledging, self.mesh.soon)
+        node.unready = "it waits for the other workers to serve"
+
+    def enter(self, doors: Doors) -> None:
+        """Have the doors hold answers. Nobody comes by them: siblings have a door of their own."""
+        doors.hold_answers(self._barrier)
+
+    def start(self) -> None:
+        """Let siblings in, and look for them."""
+        self._opening = asyncio.create_task(self._door.start())
+        super().start()
+
+    def tick(self) -> None:
+        """Let time pass."""
+        super().tick()
+        if self._node.unready and self._node.serves_discovery:
+            self._gather_siblings()
+
+    async def stop(self, *, leaving: bool = False) -> None:
+        """Tell siblings what there is to tell, and leave them."""
+        await super().stop(leaving=leaving)
+        self._barrier.close()
+        if self._opening is not None:
+            await self._opening
+        await self._door.stop()
+
+    def _gather_siblings(self) -> None:
+        """Say that this worker serves, and be ready when the others do, as callers come to any of them."""
+        now = self._now()
+        if not self._acknowledging.opened:
+            self._acknowledging.opened = True
+            self._opened_at = now
+            self.mesh.soon()
+        if len(self._acknowledging.serving) >= self._others or now - self._opened_at > _TOGETHER:
+            self._node.unready = ""

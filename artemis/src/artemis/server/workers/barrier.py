@@ -1,0 +1,108 @@
+"""Read your writes on a machine with several workers: an answer waits until its siblings show what it is about.
+
+Whoever wrote may read at another worker next, as a new connection comes to any of them. So the answer of what changed
+something is held until every sibling that serves has acknowledged the change, and for `PATIENCE` at most.
+Not here: the acknowledgements (`artemis.cluster.acknowledging`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from artemis.cluster.replica import Replica
+    from artemis.registry import Registry
+
+PATIENCE = 0.020
+"""Seconds that an answer waits at most."""
+
+_BEATS = 2.5
+"""Beats of silence after which nobody waits for a sibling: it is about to be taken for dead."""
+
+
+class _Held(NamedTuple):
+    seq: int
+    until: float
+    done: Callable[[], None]
+
+
+class Barrier:
+    """Owned by the cluster's side of a worker, used from its event loop. `beat` is seconds between signs of life.
+
+    `counters`: `waited` answers, and of those the ones that waited `in_vain`.
+    """
+
+    def __init__(self, registry: Registry, replica: Replica, beat: float, now: Callable[[], int]) -> None:
+        self.counters: Counter[str] = Counter({"waited": 0, "in_vain": 0})
+        self._registry = registry
+        self._heard = replica.heard
+        self._acknowledging = replica.acknowledging
+        self._silence = round(beat * _BEATS * 1000)
+        self._now = now
+        self._loop = asyncio.get_running_loop()
+        self._held: deque[_Held] = deque()
+        self._releasing: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._acknowledging.heard = self._soon
+
+    def mark(self) -> int:
+        """Return where the changes of this worker are, for `behind`."""
+        return self._registry.vector[self._registry.origin]
+
+    def behind(self, mark: int) -> bool:
+        """Tell whether there are changes since `mark` that siblings still lack."""
+        reached = self.mark()
+        return reached != mark and self._lacking(reached)
+
+    def hold(self, done: Callable[[], None]) -> None:
+        """Call `done`, which must not raise, once siblings have all changes up to now, or have taken too long."""
+        self.counters["waited"] += 1
+        self._held.append(_Held(self.mark(), self._loop.time() + PATIENCE, done))
+        if self._timer is None:
+            self._timer = self._loop.call_later(PATIENCE, self._overdue)
+
+    async def wait(self) -> None:
+        """The same for who can wait."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        self.hold(lambda: None if future.done() else future.set_result(None))
+        await future
+
+    def close(self) -> None:
+        """Let everything go."""
+        for handle in (self._timer, self._releasing):
+            if handle is not None:
+                handle.cancel()
+        self._timer = self._releasing = None
+        while self._held:
+            self._held.popleft().done()
+
+    def _lacking(self, seq: int) -> bool:
+        lacking = self._acknowledging.lacking(seq)
+        if not lacking:
+            return False
+        since = self._now() - self._silence
+        return any(self._heard.get(sibling, since) > since for sibling in lacking)
+
+    def _soon(self) -> None:
+        """Look again in the next turn: acknowledgements come while messages are handled."""
+        if self._held and self._releasing is None:
+            self._releasing = self._loop.call_soon(self._release)
+
+    def _release(self) -> None:
+        self._releasing = None
+        held = self._held
+        while held and not self._lacking(held[0].seq):
+            held.popleft().done()
+
+    def _overdue(self) -> None:
+        self._timer = None
+        held, now = self._held, self._loop.time()
+        while held and held[0].until <= now + 0.001:
+            self.counters["in_vain"] += 1
+            held.popleft().done()
+        if held:
+            self._timer = self._loop.call_at(held[0].until, self._overdue)

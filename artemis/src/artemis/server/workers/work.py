@@ -1,0 +1,127 @@
+"""What one worker does: it is a node among its siblings, and tells its supervisor when it serves.
+
+Not here: who starts it (`supervision`), and what a node does (`artemis.server.app`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from artemis.server.app import NodeServer
+from artemis.server.collector import settle
+from artemis.server.config import ConfigError, load_config
+from artemis.server.data_directory import read_regular
+from artemis.server.logs import configure_logging, get_logger
+from artemis.server.reload import FileState, file_state
+from artemis.server.running import UNUSABLE, claimed, keep_running, loop_factory, tell_up
+from artemis.server.workers.totals import Totals
+from msgtrans import TransportError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from structlog.typing import FilteringBoundLogger
+
+    from artemis.server.config import ServeConfig
+    from artemis.server.workers.ground import Ground
+    from artemis.server.workers.place import Place
+    from msgtrans.workers import WorkerLink
+
+_MACHINE = (
+    "workers",
+    "host",
+    "port",
+    "plain_port",
+    "quic",
+    "self_url",
+    "region",
+    "cluster_name",
+    "data_dir",
+    "path_prefix",
+    "tls_certificate_file",
+    "tls_key_file",
+)
+"""Options of the machine, which all workers have from the parent: not even a reload changes them."""
+
+_JOIN = 30.0
+"""Seconds, at most, in which one that was started again gets no connections because it does not serve yet."""
+
+_LOOK = 0.02
+
+
+def work(
+    link: WorkerLink, *, ground: Ground, settings: ServeConfig, file: Path | None, flags: Mapping[str, object]
+) -> None:
+    """Serve until told to stop; the work of a process. `settings` are those of the machine's start."""
+    structlog.contextvars.bind_contextvars(worker=link.worker.index)
+    log = get_logger()
+    seen = file_state(file)
+    if link.worker.life > link.worker.count:
+        settings = _current(settings, file, flags, log)
+        configure_logging(settings.log_level, settings.log_format)
+    place = ground.place(link.worker.index, link.listen, Totals(link, log))
+    try:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(_serve(link, place, settings, file, flags, seen, log))
+    except UNUSABLE as error:
+        raise TransportError(str(error)) from error  # what the supervisor tells in the worker's words
+
+
+def _current(
+    settings: ServeConfig, file: Path | None, flags: Mapping[str, object], log: FilteringBoundLogger
+) -> ServeConfig:
+    """Return the options as their file says them now, but for those of the machine; those of its start if the file
+    cannot be used: one that was spoilt meanwhile ends no machine."""
+    if file is None:
+        return settings
+    try:
+        new = load_config(file, dict(flags), read_regular)
+    except ConfigError as error:
+        log.error("configuration kept", reason=str(error))  # noqa: TRY400 - what is wrong is said, not where
+        return settings
+    kept = {name: getattr(settings, name) for name in _MACHINE}
+    return new.model_copy(update=kept).trace(new.given)
+
+
+async def _serve(
+    link: WorkerLink,
+    place: Place,
+    settings: ServeConfig,
+    file: Path | None,
+    flags: Mapping[str, object],
+    seen: FileState,
+    log: FilteringBoundLogger,
+) -> None:
+    server = NodeServer(settings, log, place=place)
+    link.attach()
+    try:
+        if not await claimed(server, link.stopping):
+            return
+        settle()
+        await server.start()
+        readying = asyncio.create_task(_tell_ready(link, server))
+        tell_up(server, log)
+        never = asyncio.Event()
+        try:
+            await keep_running(server, file, flags, seen, log, stop=link.stopping, hangup=never, renew=never)
+        finally:
+            readying.cancel()
+    finally:
+        link.detach()
+
+
+async def _tell_ready(link: WorkerLink, server: NodeServer) -> None:
+    """Have connections come. At the start of the machine at once: it listens, and says itself whether it serves. One
+    that was started again beside others waits until it has what they have."""
+    if link.worker.life > link.worker.count:
+        try:
+            async with asyncio.timeout(_JOIN):
+                while not server.node.serving:  # noqa: ASYNC110 - pure, it tells nobody
+                    await asyncio.sleep(_LOOK)
+        except TimeoutError:
+            pass
+    link.ready([server.url, *server.further_urls], server.rest)

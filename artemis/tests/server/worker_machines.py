@@ -1,0 +1,153 @@
+"""Machines with several workers, for tests: their processes, and a connection to each worker."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from artemis.testing.node import OptionValue, RunningNode, arguments_of, unverified
+
+LOOKUP = "/api/discovery/lookup.json"
+REGISTER = "/api/registry/register.json"
+_SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
+DEADLINE = 30.0
+
+
+class Answer(NamedTuple):
+    """An HTTP answer."""
+
+    status: int
+    text: str
+
+    def json(self) -> dict[str, object]:
+        """The body, decoded."""
+        decoded: dict[str, object] = json.loads(self.text)
+        return decoded
+
+
+class Connection:
+    """A keep-alive connection, to whichever worker it came."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self.worker = ""
+        """The id of the node that answers."""
+
+    async def ask(self, path: str, request: object = None) -> Answer:
+        """POST a request, GET without one. Raises OSError or EOFError when the connection is gone."""
+        body = b"" if request is None else json.dumps(request).encode()
+        method = "GET" if request is None else "POST"
+        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        self._writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        answer = (await asyncio.wait_for(self._reader.readuntil(b"\r\n\r\n"), DEADLINE)).decode().lower()
+        status = int(answer.split(" ", 2)[1])
+        size = re.search(r"content-length: (\d+)", answer)
+        if size is not None:
+            return Answer(status, (await self._reader.readexactly(int(size[1]))).decode())
+        text = b""
+        while length := int((await self._reader.readline()).strip(), 16):
+            text += await self._reader.readexactly(length)
+            await self._reader.readline()
+        await self._reader.readline()
+        return Answer(status, text.decode())
+
+    async def register(self, *names: str) -> dict[str, object]:
+        """Register instances of a service `s`."""
+        return (await self.ask(REGISTER, {"instances": [instance(name) for name in names]})).json()
+
+    async def found(self) -> set[str]:
+        """The instances of `s` that this worker shows."""
+        request = {"discoveryConfigs": [{"serviceId": "s"}], "regionId": "local", "zoneId": "zone1"}
+        answer = (await self.ask(LOOKUP, request)).json()
+        assert "success" == answer["responseStatus"]["status"], answer  # type: ignore[index]
+        return {found["instanceId"] for found in answer["services"][0]["instances"]}  # type: ignore[index]
+
+    async def metrics(self) -> dict[tuple[str, str], float]:
+        """The numbers of the machine by name and labels."""
+        lines = (await self.ask("/metrics")).text.splitlines()
+        samples = [found for line in lines if (found := _SAMPLE.match(line)) is not None]
+        return {(sample[1], sample[2] or ""): float(sample[3]) for sample in samples}
+
+    async def close(self) -> None:
+        """Drop it."""
+        self._writer.close()
+        with suppress(OSError):
+            await self._writer.wait_closed()
+
+
+def instance(name: str) -> dict[str, object]:
+    """An instance of a service `s`."""
+    where = {"regionId": "local", "zoneId": "zone1", "ip": "10.0.0.1", "port": 80, "url": "http://10.0.0.1/"}
+    return {"serviceId": "s", "instanceId": name, "status": "up", **where}
+
+
+class Machine(RunningNode):
+    """A node of several workers; `opened` are all connections with it."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        self.opened: list[Connection] = []
+        super().__init__(arguments)
+
+    async def connect(self) -> Connection:
+        """A connection to any worker."""
+        secure: ssl.SSLContext | None = unverified() if self.url.startswith("https") else None
+        connection = Connection(*await asyncio.open_connection("127.0.0.1", self.port, ssl=secure))
+        self.opened.append(connection)
+        connection.worker = str((await connection.ask("/api/v1/status")).json()["nodeId"])
+        return connection
+
+    async def at_each(self, count: int = 2) -> list[Connection]:
+        """A connection to each worker, the first one's first."""
+        found: dict[str, Connection] = {}
+        async with asyncio.timeout(DEADLINE):
+            while len(found) < count:
+                connection = await self.connect()
+                if connection.worker in found:
+                    await connection.close()
+                else:
+                    found[connection.worker] = connection
+        return [found[worker] for worker in sorted(found)]
+
+    def processes(self) -> list[int]:
+        """The process ids of the workers, the first one's first: they are children of the parent."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        ready = re.findall(r"worker (\d+) is ready, process (\d+)", self.output)
+        places = {int(process): int(place) for place, process in ready}
+        return sorted((int(child) for child in children), key=lambda child: places.get(child, 99))
+
+    def signal(self, worker: int, number: signal.Signals) -> int:
+        """Send a signal to a worker; returns its process id."""
+        process = self.processes()[worker]
+        os.kill(process, number)
+        return process
+
+    async def until_said(self, text: str) -> None:
+        """Wait until the machine has printed this."""
+        async with asyncio.timeout(DEADLINE):
+            while text not in self.output:  # noqa: ASYNC110 - another process says it
+                await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def machine(**options: OptionValue) -> AsyncIterator[Machine]:
+    """A machine with two workers, unless the options say otherwise, which has to end well."""
+    running = Machine(arguments_of({"workers": 2, **options}))
+    try:
+        await asyncio.to_thread(running.wait_ready)
+        yield running
+    finally:
+        for connection in running.opened:
+            await connection.close()
+        code = await asyncio.shield(asyncio.to_thread(running.stop))
+    assert 0 == code, running.output
+
+
+def labelled(numbers: dict[tuple[str, str], float], name: str) -> Iterator[tuple[str, float]]:
+    """The labels and values of a family."""
+    return ((labels, value) for (found, labels), value in numbers.items() if found == name)
