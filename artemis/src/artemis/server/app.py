@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 
 #: Seconds that a shutdown waits for answers under way.
 _DRAIN = 5.0
+#: Seconds that new connections have for their first bytes, once others of the machine take the next ones.
+_DECIDED = 1.0
 
 
 class NodeServer:
@@ -290,7 +292,8 @@ class NodeServer:
         ended, as their clients are at home with the next worker, and are not to hear that this one drains."""
         self._rested = True
         if self._claim is not None:
-            self._claim.close()
+            await self._claim.rest()
+        await self.doors.decided(_DECIDED)
 
     async def _let_go(self) -> None:
         """Let what is under way finish."""

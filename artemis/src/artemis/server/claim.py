@@ -101,6 +101,16 @@ class Claim:
         for listener in self._listeners:
             await listener.start_serving()
 
+    async def rest(self) -> None:
+        """Let no more connections in, and have those that are in made: asyncio does that in the turn in which it
+        accepted them, unless their listener is closed by then."""
+        loop = asyncio.get_running_loop()
+        for listener in self._listeners:
+            for bound in listener.sockets:
+                loop.remove_reader(bound.fileno())
+        await asyncio.sleep(0)
+        self.close()
+
     def close(self) -> None:
         """Let no more connections in; once more is fine."""
         for listener in self._listeners:

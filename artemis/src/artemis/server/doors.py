@@ -49,6 +49,9 @@ _SESSION_IDLE = 300.0
 #: The doors, as statistics name them; the last one is there with a certificate only.
 _NAMES = ("http", "websocket", "msgtrans")
 _QUIC = "quic"
+#: Seconds between two looks at connections that are about to say what they are, and looks that must find none.
+_LOOK = 0.02
+_CALM = 2
 
 
 class Secured(NamedTuple):
@@ -221,6 +224,13 @@ class Doors:
         return stats
 
     # -- the end
+
+    async def decided(self, seconds: float) -> None:
+        """Wait until all connections have said what they are, at most so long: those that came last are about to."""
+        until, calm = self._loop.time() + seconds, 0
+        while calm < _CALM and self._loop.time() < until:
+            await asyncio.sleep(_LOOK)
+            calm = 0 if self._port.undecided else calm + 1
 
     def drain(self) -> None:
         """Take no new work; what is under way goes on."""
