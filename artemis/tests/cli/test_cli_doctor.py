@@ -14,6 +14,7 @@ from artemis.cluster.trial import CLAIM
 from artemis.model.cluster_members import ClusterMember
 from artemis.model.cluster_status import ClusterDrain, ClusterViewResponse
 from artemis.model.engine import EngineView
+from artemis.model.regions import OtherRegion
 from artemis.model.status import PreservationState
 from artemis.model.vitals import VitalsResponse
 from artemis.testing import running_cluster_sync
@@ -206,6 +207,28 @@ def test_a_cluster_that_is_well_is_told_check_by_check() -> None:
         (
             pair(vitals={"certificate_expires": int(NOW) - 1}),
             ("certificates", "FAIL", f"the certificate of {B} has expired"),
+        ),
+        (
+            pair(
+                vitals={"regions": [OtherRegion(region_id="eu", state="unreachable", state_ms=5_000, why="no answer")]}
+            ),
+            ("regions", "FAIL", f"{B} can show nothing of region eu, which is unreachable for 5 s: no answer"),
+        ),
+        (
+            pair(vitals={"regions": [OtherRegion(region_id="eu", ready=True, age_ms=60_000, why="no answer")]}),
+            ("regions", "WARN", f"what {B} shows of region eu is 1 min old: no answer"),
+        ),
+        (
+            pair(vitals={"regions": [OtherRegion(region_id="eu", ready=True, left_out=2, max_instances=9)]}),
+            ("regions", "WARN", f"{B} leaves 2 instances of region eu out; it holds 9"),
+        ),
+        (
+            pair(vitals={"regions": [OtherRegion(region_id="eu", ready=True, held=1, held_why="a listing lacked it")]}),
+            ("regions", "WARN", f"{B} keeps 1 instance of region eu in doubt: a listing lacked it"),
+        ),
+        (
+            pair(vitals={"regions": [OtherRegion(region_id="eu", ready=True)]}),
+            ("regions", "WARN", f"nodes show different other regions ({A}: none; {B}: eu)"),
         ),
     ],
 )

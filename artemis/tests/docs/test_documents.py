@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from artemis.server.config import ServeConfig
+from artemis.server.handlers import regions as region_handlers
 from artemis.server.operations import OPERATIONS
 from artemis.server.provenance import provenance
 from artemis.server.reload import LIVE_OPTIONS
@@ -63,3 +64,12 @@ def test_every_local_link_leads_somewhere():
     for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")]:
         for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", document.read_text(encoding="utf-8")):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_every_metric_of_other_regions_is_explained() -> None:
+    """With when to look at it, and none that was renamed."""
+    names = {f"artemis_region_{name}" for name in region_handlers._GAUGES} | {
+        "artemis_region_age_seconds",
+        "artemis_region_events_total",
+    }
+    assert names == set(re.findall(r"`(artemis_region_\w+)\{", OPERATING))

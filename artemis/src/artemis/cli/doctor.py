@@ -33,6 +33,7 @@ from artemis.cli.doctor_checks import (
     versions,
 )
 from artemis.cli.doctor_machines import certificates, machines, queues
+from artemis.cli.doctor_regions import regions
 from artemis.cli.parameters import DEFAULT_SERVER, Json, TokenFile, token_of
 from artemis.cli.reach import unreachable
 from artemis.model.cluster_status import (
@@ -123,6 +124,7 @@ def checks(nodes: Sequence[Examined], now: float) -> list[Check]:
         Check("machines", "there is room on disks, and there are files left", machines),
         Check("certificates", "none ends soon", certificates(now)),
         Check("beside", "no trouble with Java peers or an engine", foreign),
+        Check("regions", "what is shown of other regions is of now", regions),
     ]
 
 

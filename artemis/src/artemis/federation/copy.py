@@ -8,6 +8,7 @@ Not here: how the other region is asked (`following`), and who may look (`artemi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -250,6 +251,11 @@ class RegionCopy:
         entry = self.registry.services.get(service)
         keys = [] if entry is None else [(service, name) for name, lease in entry.leases.items() if lease.live]
         return [key for key in keys if key not in self._held] if self._held else keys
+
+    def counts(self) -> dict[str, int]:
+        """Return how many instances each service has, id in lower case, but for those that are kept in doubt."""
+        doubted = Counter(service for service, _ in self._held)
+        return {name: entry.live - doubted[name] for name, entry in self.registry.services.items()}
 
     def _has_room(self, more: int, *, new: bool) -> bool:
         if new and len(self.registry) >= self.max_instances:

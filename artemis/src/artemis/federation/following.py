@@ -327,7 +327,7 @@ class Following:
         """
         copy = self._copy
         self._compare_at = self._now() + COMPARE_EVERY
-        counts = {service: len(copy.certain(service)) for service in list(copy.registry.services)}
+        counts = copy.counts()
         page, total, differing = 1, 1, dict[str, None]()
         while (page - 1) * PAGE < total:
             query = {"page": str(page), "pageSize": str(PAGE)}

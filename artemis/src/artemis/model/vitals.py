@@ -3,6 +3,7 @@
 An addition to the originals; `artemis doctor` asks for it. Not here: what a node says of others (`cluster_status`).
 """
 
+from artemis.model.regions import OtherRegion
 from artemis.model.responses import UNSTATED, ResponseStatus
 from artemis.model.status import Counts
 from artemis.model.wire import Int64, WireStruct
@@ -15,7 +16,7 @@ class VitalsResponse(WireStruct, kw_only=True):
     bytes are left where the data directory is, `snapshot_age_ms` is that of the last whole snapshot. `files_open` of
     `files_limit` files are open. `options`, in ms, are those that are to be the same at all nodes; with the nodes that
     there are, records have to be remembered for `least_lifetime_ms` at least. `pauses` is how often the node stood
-    still; `counters` only grow.
+    still; `counters` only grow. `regions` are the other regions that it shows, null for a node that shows none.
     """
 
     certificate_expires: Int64 | None = None
@@ -28,6 +29,7 @@ class VitalsResponse(WireStruct, kw_only=True):
     node_id: str | None = None
     options: Counts | None = None
     pauses: Int64 = 0
+    regions: list[OtherRegion] | None = None
     response_status: ResponseStatus = UNSTATED
     snapshot_age_ms: Int64 | None = None
     url: str | None = None

@@ -4,6 +4,7 @@ from artemis.model.responses import SUCCESS
 from artemis.model.status import StatusRequest
 from artemis.model.vitals import VitalsResponse
 from artemis.model.wire import in_camel_case
+from artemis.server.handlers.regions import other_regions
 from artemis.server.node import Node
 
 
@@ -28,6 +29,7 @@ def vitals(node: Node, request: StatusRequest | None, now: int) -> VitalsRespons
             "tombstoneLifetime": timings.lifetime,
         },
         pauses=known.pauses,
+        regions=other_regions(node.regions, now),
         response_status=SUCCESS,
         snapshot_age_ms=known.snapshot_age,
         url=identity.url,
