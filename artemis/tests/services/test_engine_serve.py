@@ -386,3 +386,40 @@ def test_a_leaf_node_shares_the_jetstream_of_its_hub_or_is_told_of(tmp_path: Pat
     finally:
         hub.kill()
         leaf.kill()
+
+
+PERMITTED = """authorization { users: [ { user: artemis, password: secret, permissions: {
+  publish: [ "artemis.artemis.>", "$KV.artemis_artemis.>",
+    "$JS.API.STREAM.INFO.KV_artemis_artemis", "$JS.API.STREAM.CREATE.KV_artemis_artemis",
+    "$JS.API.STREAM.PURGE.KV_artemis_artemis", "$JS.API.DIRECT.GET.KV_artemis_artemis.>",
+    "$JS.API.CONSUMER.CREATE.KV_artemis_artemis", "$JS.API.CONSUMER.DELETE.KV_artemis_artemis.>",
+    "$JS.FC.KV_artemis_artemis.>" ]
+  subscribe: [ "artemis.artemis.>", "_INBOX.>" ] } } ] }
+"""
+"""What docs/operating.md says that nodes must be permitted."""
+
+
+def test_nodes_need_no_more_than_the_documents_say(tmp_path: Path) -> None:
+    """With these permissions and no others all that nodes do works."""
+    documented = Path(__file__).parents[3] / "docs" / "operating.md"
+    assert PERMITTED in documented.read_text(encoding="utf-8")
+    server = NatsServer(tmp_path / "nats", config=PERMITTED)
+    server.start()
+    login = tmp_path / "login"
+    login.write_text("artemis\nsecret\n")
+    login.chmod(0o600)
+    options: dict[str, OptionValue] = {"lease_ttl": 600, "cluster_password_file": str(login)}
+    try:
+        with running_cluster_sync(2, engine=server.url, **options) as cluster:
+            a, b = cluster.nodes
+            register(a.url, "x")
+            until_all_show(cluster, {"x"})
+            done = subprocess.run([*ARTEMIS, "cluster", "diff", "--server", b.url], check=False, capture_output=True)
+            assert 0 == done.returncode, done
+            counters = view(a.url)["counters"]
+            assert isinstance(counters, dict)
+            assert {0} == {counters.get(name, 0) for name in ("engineMessagesErrors", "engineFailures")}, counters
+            assert "Violation" not in (tmp_path / "nats" / "log").read_text()
+            assert "ready" == engine_of(a.url)["state"]
+    finally:
+        server.kill()
