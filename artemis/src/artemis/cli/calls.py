@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Generic, NamedTuple, TypeVar
 
 import aiohttp
@@ -60,6 +61,27 @@ def find(server: str, path: str, answer: type[T]) -> T | None:
 def post(server: str, path: str, answer: type[T], request: msgspec.Struct, token: str = "") -> T:
     """POST to an operation, as an operator where `token` is given; ends the command as `get` does."""
     return _there(server, path, _run(server, _call(server, path, answer, body=encode(request), token=token)))
+
+
+def post_each(
+    server: str, path: str, answer: type[T], requests: Iterable[msgspec.Struct], token: str = ""
+) -> Iterator[T]:
+    """POST one request after the other over one connection and yield each answer; ends the command as `post` does.
+
+    The next request is taken when its turn comes, so it may depend on the last answer.
+    """
+
+    async def connect() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(timeout=_PATIENCE)
+
+    with asyncio.Runner() as runner:
+        session = runner.run(connect())
+        try:
+            for request in requests:
+                call = _call(server, path, answer, body=encode(request), token=token, session=session)
+                yield _there(server, path, _outcome(server, call, runner.run))
+        finally:
+            runner.run(session.close())
 
 
 def ask(server: str, path: str, answer: type[T], request: msgspec.Struct | None = None, token: str = "") -> T | None:
@@ -117,8 +139,16 @@ def timed_each(servers: Sequence[str], path: str, answer: type[T]) -> list[Timed
 
 
 def _run(server: str, call: Coroutine[None, None, T | None]) -> T | None:
+    return _outcome(server, call, asyncio.run)
+
+
+def _outcome(
+    server: str,
+    call: Coroutine[None, None, T | None],
+    run: Callable[[Coroutine[None, None, T | None]], T | None],
+) -> T | None:
     try:
-        return asyncio.run(call)
+        return run(call)
     except _UnreachableError as error:
         raise unreachable(server, str(error)) from None
     except _RefusedError as refusal:
@@ -142,16 +172,17 @@ async def _call(
     body: bytes | None = None,
     token: str = "",
     patience: aiohttp.ClientTimeout = _PATIENCE,
+    session: aiohttp.ClientSession | None = None,
 ) -> T | None:
-    """Make one call; None where the node does not know the operation."""
+    """Make one call, over `session` where there is one; None where the node does not know the operation."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     if body is not None:
         headers["Content-Type"] = "application/json"
     url = f"{server.rstrip('/')}/api/{path}"
     try:
         async with (
-            aiohttp.ClientSession(timeout=patience) as session,
-            session.request(
+            aiohttp.ClientSession(timeout=patience) if session is None else nullcontext(session) as connection,
+            connection.request(
                 "GET" if body is None else "POST",
                 url,
                 params=query,
