@@ -73,7 +73,9 @@ async def until_seen(client: JavaClient, everybody: set[str]) -> None:
         return set(copy.instance_ids) == everybody
 
     async with asyncio.timeout(20):
-        while not await seen():
+        while True:
+            if await seen():
+                return
             await asyncio.sleep(0.05)
 
 
