@@ -157,6 +157,17 @@ def test_a_backup_that_fails_leaves_the_one_that_was_there(tmp_path: Path, run: 
     assert ["b"] == [path.name for path in tmp_path.iterdir()]
 
 
+def test_a_node_of_several_processes_is_backed_up_by_one_of_them(tmp_path: Path) -> None:
+    """As often as it is asked, though each call of a new connection may reach another one."""
+    with running_node_sync(workers=2) as node:
+        register(node.url, "a", "b")
+        for number in range(4):
+            done = artemis(node.url, "backup", str(tmp_path / f"b{number}"), "--json")
+            assert 0 == done.exit_code, done.output
+            assert 2 == json.loads(done.stdout)["instances"]
+        assert 0 == artemis(node.url, "restore", str(tmp_path / "b0"), "--overwrite").exit_code
+
+
 def test_only_operators_have_backups(tmp_path: Path) -> None:
     """They hold what operators may see, and restoring is what only they may do."""
     secret = tmp_path / "token"

@@ -11,7 +11,7 @@ import os
 import time
 from base64 import b64decode, b64encode
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +20,7 @@ import msgspec
 import typer
 
 from artemis.cli import output
-from artemis.cli.calls import post, post_each
+from artemis.cli.calls import Conversation
 from artemis.cli.codes import FAILED
 from artemis.cli.parameters import DEFAULT_SERVER, Json, Server, TokenFile, token_of
 from artemis.management.dump import OperationsDump, decisions_of, key_of, read_pieces
@@ -107,32 +107,18 @@ def restore(
         region_id=header.region,
     )
 
-    def send(request: RestoreRequest) -> RestoreResponse:
-        return post(server, "v1/restore", RestoreResponse, request, token)
-
-    def send_each(requests: Iterable[RestoreRequest]) -> Iterator[RestoreResponse]:
-        return post_each(server, "v1/restore", RestoreResponse, requests, token)
-
-    send(common)  # refused before anything is done, if it is of somewhere else
     operations: Counter[str] = Counter()
     instances: Counter[str] = Counter()
-    if only != "instances":
-        for answer in send_each(
-            msgspec.structs.replace(common, operations=piece) for piece in _operation_pieces(saved)
-        ):
-            operations += Counter(answer.operations or {})
-        if overwrite:
-            ending = msgspec.structs.replace(common, only=_recorded(saved))
+    with Conversation(server, token) as node:
+        # Refused before anything is done, if it is of somewhere else.
+        node.post("v1/restore", RestoreResponse, common)
+        for request in _requests(saved, common, only):
             more = True
             while more:
-                answer = send(ending)
+                answer = node.post("v1/restore", RestoreResponse, request)
                 operations += Counter(answer.operations or {})
+                instances += Counter(answer.instances or {})
                 more = answer.more
-    if only != "operations":
-        for answer in send_each(
-            msgspec.structs.replace(common, instances=piece) for piece in _instance_pieces(saved.rows)
-        ):
-            instances += Counter(answer.instances or {})
     if json:
         output.print_json({"dryRun": dry_run, "instances": dict(instances), "operations": dict(operations)})
     else:
@@ -146,6 +132,17 @@ def restore(
     if instances["refused"] or operations["refused"]:
         output.say("Refused is what is beyond --max-instances or --max-operations of the node, or of no sane time.")
         raise typer.Exit(FAILED)
+
+
+def _requests(saved: Saved, common: RestoreRequest, only: str) -> Iterator[RestoreRequest]:
+    """Yield what is to be asked for, in its order."""
+    replace = msgspec.structs.replace
+    if only != "instances":
+        yield from (replace(common, operations=piece) for piece in _operation_pieces(saved))
+        if common.overwrite:
+            yield replace(common, only=_recorded(saved))
+    if only != "operations":
+        yield from (replace(common, instances=piece) for piece in _instance_pieces(saved.rows))
 
 
 def _sentence(saved: Saved, instances: Counter[str], operations: Counter[str], *, dry_run: bool) -> str:
@@ -163,7 +160,6 @@ def _sentence(saved: Saved, instances: Counter[str], operations: Counter[str], *
 
 def _fetch(path: Path, server: str, operator: str, token: str) -> None:
     """Write a backup of the node into a file, all of it or nothing."""
-    begun = post(server, "v1/backup", BackupResponse, BackupRequest(operator_id=operator), token)
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -171,7 +167,7 @@ def _fetch(path: Path, server: str, operator: str, token: str) -> None:
         raise _failed(f"Cannot write {fresh}: {error.strerror}.") from None
     try:
         with os.fdopen(descriptor, "wb") as file:
-            for data in _parts(server, begun.number, token):
+            for data in _parts(server, operator, token):
                 file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -186,12 +182,15 @@ def _fetch(path: Path, server: str, operator: str, token: str) -> None:
         fresh.unlink(missing_ok=True)
 
 
-def _parts(server: str, number: int, token: str) -> Iterator[bytes]:
-    requests = (BackupPartRequest(number=number, part=part) for part in count())
-    for answer in post_each(server, "v1/backup/part", BackupPartResponse, requests, token):
-        yield b64decode(answer.data or "")
-        if answer.last:
-            return
+def _parts(server: str, operator: str, token: str) -> Iterator[bytes]:
+    with Conversation(server, token) as node:
+        begun = node.post("v1/backup", BackupResponse, BackupRequest(operator_id=operator))
+        for part in count():
+            request = BackupPartRequest(number=begun.number, part=part)
+            answer = node.post("v1/backup/part", BackupPartResponse, request)
+            yield b64decode(answer.data or "")
+            if answer.last:
+                return
 
 
 def _settle(directory: Path) -> None:

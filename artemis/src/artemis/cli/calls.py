@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Generic, NamedTuple, TypeVar
 
@@ -63,25 +63,33 @@ def post(server: str, path: str, answer: type[T], request: msgspec.Struct, token
     return _there(server, path, _run(server, _call(server, path, answer, body=encode(request), token=token)))
 
 
-def post_each(
-    server: str, path: str, answer: type[T], requests: Iterable[msgspec.Struct], token: str = ""
-) -> Iterator[T]:
-    """POST one request after the other over one connection and yield each answer; ends the command as `post` does.
+class Conversation:
+    """Calls to one node over one connection, as an operator where `token` is given. `with` it.
 
-    The next request is taken when its turn comes, so it may depend on the last answer.
+    A node of several processes answers all of them by the same one.
     """
 
-    async def connect() -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(timeout=_PATIENCE)
+    def __init__(self, server: str, token: str = "") -> None:
+        self._server, self._token = server, token
+        self._runner = asyncio.Runner()
+        self._session: aiohttp.ClientSession | None = None
 
-    with asyncio.Runner() as runner:
-        session = runner.run(connect())
-        try:
-            for request in requests:
-                call = _call(server, path, answer, body=encode(request), token=token, session=session)
-                yield _there(server, path, _outcome(server, call, runner.run))
-        finally:
-            runner.run(session.close())
+    def __enter__(self) -> Conversation:
+        self._session = self._runner.run(self._connect())
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._session is not None:
+            self._runner.run(self._session.close())
+        self._runner.close()
+
+    def post(self, path: str, answer: type[T], request: msgspec.Struct) -> T:
+        """POST to an operation; ends the command as `get` does."""
+        call = _call(self._server, path, answer, body=encode(request), token=self._token, session=self._session)
+        return _there(self._server, path, _outcome(self._server, call, self._runner.run))
+
+    async def _connect(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(timeout=_PATIENCE)
 
 
 def ask(server: str, path: str, answer: type[T], request: msgspec.Struct | None = None, token: str = "") -> T | None:

@@ -106,14 +106,20 @@ def doctor(server: Servers = DEFAULT_SERVER, *, token_file: TokenFile = None, js
 def checks(nodes: Sequence[Examined], now: float) -> list[Check]:
     """Return all checks in their order, with what is said of nodes that are well."""
     count = sum(node.seen.view is not None for node in nodes)
-    all_of_them = f"all {count} nodes" if count > 1 else "the one node"
+    many = count > 1
     slowest = max((node.took or 0.0 for node in nodes), default=0.0)
     found = [node.offset for node in nodes if node.offset is not None]
     apart = max(found) - min(found) if found else 0.0
     release = next((node.seen.view.version for node in nodes if node.seen.view is not None), "?")
     return [
-        Check("reachability", f"{all_of_them} answer within {slowest:.0f} ms, and reach each other", reachable),
-        Check("status", f"{all_of_them} serve", serving),
+        Check(
+            "reachability",
+            f"all {count} nodes answer within {slowest:.0f} ms, and reach each other"
+            if many
+            else f"the node answers within {slowest:.0f} ms",
+            reachable,
+        ),
+        Check("status", f"all {count} nodes serve" if many else "it serves", serving),
         Check("membership", "one cluster, each node once", membership),
         Check("clocks", f"{apart:.0f} ms between the fastest and the slowest, as seen from here", clocks),
         Check("versions", f"all have {release}", versions),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +39,11 @@ class _Backup:
         self._part = b""
         self._last = False
 
+    @property
+    def over(self) -> bool:
+        """Whether all of it was handed out; only its last part is kept."""
+        return self._last
+
     def part(self, index: int) -> tuple[bytes, bool] | None:
         """Return a part and whether it is the last; None for one that is over or not due yet."""
         if index == self._at:
@@ -59,11 +65,12 @@ class _Backup:
 
 
 class Backups:
-    """The backups under way at one node. Owned by the node; `tick` now and then."""
+    """The backups under way at one node, of this id. Owned by the node; `tick` now and then."""
 
-    def __init__(self) -> None:
+    def __init__(self, node: str) -> None:
         self._open: dict[int, _Backup] = {}
-        self._number = 0
+        # Processes of one node have ids of their own, so none hands out the parts of another one's backup.
+        self._number = crc32(node.encode()) << 20
         #: What happened and is not logged yet: the action and its fields.
         self.happened: deque[tuple[str, dict[str, object]]] = deque(maxlen=1_000)
 
@@ -74,7 +81,7 @@ class Backups:
     def begin(self, cut: Callable[[], Cut], now: int) -> tuple[int, Cut]:
         """Begin a backup of this moment; returns its number. Raises TooManyBackups."""
         self.tick(now)
-        if len(self._open) >= MOST_BACKUPS:
+        if sum(not each.over for each in self._open.values()) >= MOST_BACKUPS:
             raise TooManyBackups
         self._number += 1
         made = cut()

@@ -158,7 +158,7 @@ class Node(Registering):
         self.picker = Picker(self.catalog, seed=identity.epoch)
         self.narrowed = NarrowedViews()
         self.about = NodeAbout()
-        self.backups = Backups()
+        self.backups = Backups(identity.node_id)
         self.cluster_name = ""
         self.control: ClusterControl | None = None
         self.java: JavaPeers | None = None
