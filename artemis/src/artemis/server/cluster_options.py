@@ -62,7 +62,9 @@ class ClusterOptions(BaseSettings):
         le=MAX_WORKERS,
         description="Processes that serve the port together; to clients and operators they are one node.",
     )
-    region: Name = Field("local", description="Region of this node; instances and lookups of others are refused.")
+    region: Name = Field(
+        "local", description="Region of this node; instances of others are refused, and lookups but for --federate."
+    )
     zone: Name = Field("zone1", description="Zone of this node.")
     self_url: str | None = Field(
         None, description="URL that clients and other nodes reach this node by; default: the bound address."

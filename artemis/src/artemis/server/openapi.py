@@ -117,6 +117,16 @@ def openapi_document(operations: Iterable[Operation], prefix: str = "") -> Objec
                     "not there when none is.",
                     "schema": {"type": "integer", "minimum": 1},
                 },
+                "Region": {
+                    "description": "The other region that is shown, with what a header cannot hold percent-encoded; "
+                    "not there for that of the node.",
+                    "schema": {"type": "string"},
+                },
+                "LeftOut": {
+                    "description": "How many instances of another region found no room in the copy of it; not there "
+                    "when all did.",
+                    "schema": {"type": "integer", "minimum": 1},
+                },
             },
             "securitySchemes": {
                 "adminToken": {
@@ -191,6 +201,8 @@ def _response(operation: Operation) -> Object:
             "Artemis-Cursor": {"$ref": "#/components/headers/Cursor"},
             "Artemis-Age-Ms": {"$ref": "#/components/headers/Age"},
             "Artemis-Missing-Nodes": {"$ref": "#/components/headers/Missing"},
+            "Artemis-Region": {"$ref": "#/components/headers/Region"},
+            "Artemis-Left-Out": {"$ref": "#/components/headers/LeftOut"},
         }
     return response
 
@@ -254,12 +266,16 @@ class Problem(msgspec.Struct):
 
 
 class ServiceChanges(WireStruct, kw_only=True):
-    """What changed of a service since the caller's cursor; with `fullSync` everything that is shown of it now."""
+    """What changed of a service since the caller's cursor; with `fullSync` everything that is shown of it now.
+
+    `regionId` is there of another region than that of the node.
+    """
 
     age_ms: int
     changes: list[InstanceChange]
     cursor: str
     full_sync: bool
+    region_id: str | msgspec.UnsetType = msgspec.UNSET
 
 
 def _schemas(operations: Iterable[Operation]) -> Object:

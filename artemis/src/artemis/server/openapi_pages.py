@@ -152,6 +152,8 @@ def _long_poll() -> Object:
                     "Artemis-Cursor": {"$ref": "#/components/headers/Cursor"},
                     "Artemis-Age-Ms": {"$ref": "#/components/headers/Age"},
                     "Artemis-Missing-Nodes": {"$ref": "#/components/headers/Missing"},
+                    "Artemis-Region": {"$ref": "#/components/headers/Region"},
+                    "Artemis-Left-Out": {"$ref": "#/components/headers/LeftOut"},
                 },
             },
             "400": _problem("Malformed"),
