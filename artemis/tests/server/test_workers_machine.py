@@ -1,11 +1,18 @@
 """`artemis serve --workers 2`: two processes that look like one node, whatever happens to one of them."""
 
 import asyncio
+import json
 import re
 import signal
 
+import aiohttp
 import pytest
-from worker_machines import Machine, instance, labelled, machine
+from worker_machines import REGISTER, Machine, instance, labelled, machine
+
+from artemis.testing.certificates import CertificateFiles, make_certificate
+from artemis.testing.java import JavaNode, JavaNodeSettings
+from artemis.testing.node import arguments_of
+from msgtrans import QuicClientConfig, TlsClientConfig, TransportClient
 
 
 async def test_what_was_written_at_one_worker_is_read_at_the_other_at_once():
@@ -185,6 +192,18 @@ async def test_a_machine_with_data_knows_everything_after_a_restart(tmp_path):
                 assert name == connection.worker.partition("#")[0]
 
 
+async def test_what_only_a_worker_has_written_that_is_no_more_is_taken_over(tmp_path):
+    """As when the first could not write any more, and the machine comes back with fewer workers."""
+    data = tmp_path / "data"
+    async with machine(data_dir=str(data)) as running:
+        await (await running.connect()).register("a", "b")
+    (data / "registry.snapshot").write_bytes(b"damaged")
+    (data / "registry.snapshot.previous").unlink(missing_ok=True)
+    async with machine(data_dir=str(data), workers=1) as running:
+        assert {"a", "b"} == await (await running.connect()).found()
+    assert "snapshot of a former worker taken over" in running.output
+
+
 async def test_every_line_of_the_log_is_whole():
     """Each begins with its time and names its worker, however many write at once."""
     async with machine(workers=3) as running:
@@ -203,8 +222,6 @@ async def test_every_line_of_the_log_is_whole():
 )
 async def test_workers_that_cannot_be_are_refused_with_words(options, words):
     """Numbers out of range, and clusters."""
-    from artemis.testing.node import arguments_of
-
     refused = Machine(arguments_of(options))
     assert 2 == await asyncio.to_thread(refused.process.wait, 20)
     refused.stop()
@@ -213,10 +230,69 @@ async def test_workers_that_cannot_be_are_refused_with_words(options, words):
 
 async def test_a_port_that_is_taken_is_named():
     """By a sentence, once, and exit code 1."""
-    from artemis.testing.node import arguments_of
-
     async with machine() as running:
         second = Machine(arguments_of({"workers": 2, "port": running.port}))
         assert 1 == await asyncio.to_thread(second.process.wait, 20)
         second.stop()
     assert re.search(r"artemis serve: cannot listen on 127.0.0.1:\d+ of TCP: Address already in use", second.output)
+
+
+async def test_a_machine_with_a_certificate_serves_tls_at_all_workers_and_quic(tmp_path):
+    """One worker speaks QUIC; so does the one that takes its place. Who has no TLS comes to all, too."""
+    certificate = make_certificate(tmp_path)
+    async with machine(**certificate.options, plain_port=0) as running:
+        one, two = await running.at_each()
+        await one.register("a")
+        assert {"a"} == await two.found()
+        async with aiohttp.ClientSession() as session, session.get(f"{running.plain_url}/health/ready") as answer:
+            assert 200 == answer.status
+        assert "success" == await _looked_up_over_quic(running.quic_url, certificate)
+        running.signal(0, signal.SIGKILL)
+        await running.at_each()
+        assert "success" == await _looked_up_over_quic(running.quic_url, certificate)
+
+
+async def _looked_up_over_quic(url: str, certificate: CertificateFiles) -> str:
+    """The status of the answer to a lookup."""
+    tls = TlsClientConfig(ca_file=certificate.ca_file)
+    async with TransportClient(QuicClientConfig(target_address=url.removeprefix("quic://"), tls=tls)) as client:
+        request = {"discoveryConfigs": [{"serviceId": "s"}], "regionId": "local", "zoneId": "zone1"}
+        answer = json.loads((await client.request(json.dumps(request).encode(), biz_type=16)).payload)
+    return answer["responseStatus"]["status"]
+
+
+async def test_java_peers_and_all_workers_tell_each_other():
+    """What any worker accepts is at the Java node, what that one tells is at all workers, and all name it."""
+    patient = JavaNodeSettings(
+        status_interval=0.05, init_interval=0.05, connect_timeout=5.0, socket_timeout=5.0, status_timeout=5.0
+    )
+    java = JavaNode(region_id="local", zone_id="zone1", force_up=True, settings=patient)
+    await java.start()
+    try:
+        async with machine(java_peers=java.url) as running:
+            java.urls = [java.url, running.url]
+            one, two = await running.at_each()
+            await one.register("a")
+            await two.register("b")
+            await _until(lambda: _held(java), {"a", "b"})
+            await _until(lambda: _targets(java), [running.url])
+            async with (
+                aiohttp.ClientSession() as session,
+                session.post(f"{java.url}{REGISTER}", json={"instances": [instance("c")]}) as answer,
+            ):
+                assert 200 == answer.status
+            for connection in (one, two):
+                await _until(connection.found, {"a", "b", "c"})
+            for connection in (one, two):
+                listed = await connection.ask("/api/cluster/up-registry-nodes.json", {"regionId": "local"})
+                assert {running.url, java.url} == {node["url"].rstrip("/") for node in listed.json()["nodes"]}
+    finally:
+        await java.stop()
+
+
+async def _held(java: JavaNode) -> set[str]:
+    return {str(each["instanceId"]) for each in java.leases.of("s")}
+
+
+async def _targets(java: JavaNode) -> list[str]:
+    return java.targets()

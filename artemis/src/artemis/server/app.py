@@ -39,6 +39,7 @@ from artemis.server.turns import in_turns
 from artemis.server.vitals import VitalsWatch
 from artemis.server.websocket.door import WebSocketDoor
 from artemis.server.websocket.limits import WebSocketLimits
+from artemis.server.workers.leftovers import newer_leftover
 from artemis.server.workers.shares import shared_out
 
 if TYPE_CHECKING:
@@ -347,7 +348,26 @@ class NodeServer:
         self.persistence.told_first(identified.damage, enforced=claim.enforced)
         # What was said of the cluster beside the id goes for the snapshots as well; without it they have to say it.
         cluster = "" if known.previous else self._cluster_name
-        return identity, self.persistence.load(identity, known.previous, cluster)
+        saved = self.persistence.load(identity, known.previous, cluster)
+        if self._place is None or self._place.index == 0:
+            saved = self._take_over(directory, saved, cluster)
+        return identity, saved
+
+    def _take_over(self, directory: Path, own: Saved | None, cluster: str) -> Saved | None:
+        """Return what is saved, or what a worker saved later that is no more."""
+        config = self._config
+        left = newer_leftover(directory, LATEST, config.workers, own, region=config.region, cluster=cluster)
+        if left is None:
+            return own
+        if self.persistence is not None:
+            self.persistence.tell_later(
+                self._log.info,
+                "snapshot of a former worker taken over",
+                file=str(left.path),
+                records=len(left.saved.rows),
+                reason="it is newer than that of the first worker",
+            )
+        return left.saved
 
     def _identify(self, url: str) -> Identified:
         config = self._config

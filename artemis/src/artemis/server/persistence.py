@@ -69,9 +69,9 @@ class Persistence:
     def told_first(self, damage: Damage | None, *, enforced: bool) -> None:
         """Have it logged, once the node serves, that its identity was damaged or that nothing locks its directory."""
         if damage is not None:
-            self._tell_later(self._log.error, "identity cannot be used", **damage._asdict())
+            self.tell_later(self._log.error, "identity cannot be used", **damage._asdict())
         if not enforced:
-            self._tell_later(
+            self.tell_later(
                 self._log.warning,
                 "data directory cannot be locked",
                 directory=str(self._directory),
@@ -101,7 +101,7 @@ class Persistence:
                 self._set_aside(path, str(error))
                 continue
             self.counters["loaded"] += 1
-            self._tell_later(
+            self.tell_later(
                 self._log.info,
                 "snapshot loaded",
                 file=str(path),
@@ -121,9 +121,9 @@ class Persistence:
             fate = {"not_set_aside": error.strerror or str(error)}
         else:
             fate = {"set_aside_as": str(aside)}
-        self._tell_later(self._log.error, "snapshot cannot be used", file=str(path), reason=reason, **fate)
+        self.tell_later(self._log.error, "snapshot cannot be used", file=str(path), reason=reason, **fate)
 
-    def _tell_later(self, log: Callable[..., object], action: str, **fields: object) -> None:
+    def tell_later(self, log: Callable[..., object], action: str, **fields: object) -> None:
         """Log once the node serves: machines wait for its address, which comes first."""
         self._told.append(partial(log, action, **fields))
 
