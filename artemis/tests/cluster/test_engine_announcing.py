@@ -30,12 +30,16 @@ class Ears(MeshListener):
         self.refused: list[tuple[str, str]] = []
         self.farewells: list[tuple[str, int, bool]] = []
         self.twins: list[tuple[str, bool]] = []
+        self.lost_ones: list[str] = []
 
     def met(self, peer: Peer, dialled: PeerUrl | None) -> str:
         assert dialled is None
         if not self.objection:
             self.members[peer.party.node] = peer
         return self.objection
+
+    def lost(self, peer: Peer) -> None:
+        self.lost_ones.append(peer.party.node)
 
     def told(self, node: str, standing: Standing) -> None:
         self.standings[node] = standing
@@ -213,6 +217,19 @@ def test_a_clock_that_was_set_right_is_noticed(air: Air) -> None:
     b.ahead = 0
     air.run(7_000)
     assert ({"b"}, {"a"}) == (set(a.ears.members), set(b.ears.members))
+
+
+def test_a_member_whose_clock_was_set_wrong_is_none_any_more(air: Air) -> None:
+    """Both notice, and it is one again when its clock is right."""
+    a, b = air.add("a"), air.add("b")
+    air.run(1_000)
+    b.ahead = 60_000
+    air.run(3_000)
+    assert (["b"], ["a"]) == (a.ears.lost_ones, b.ears.lost_ones)
+    assert ([], False) == ([*a.announcing.links()], a.announcing.admits("b"))
+    b.ahead = 0
+    air.run(7_000)
+    assert (["b"], []) == ([*a.announcing.links()], reasons(a.announcing.refusals))
 
 
 def test_who_came_later_leaves_the_bucket_to_those_it_does_not_understand(air: Air) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from own_clocks import own_clock
 
 from artemis.testing import RunningNode, running_cluster
 from artemis.testing.clusters import nodes_known_to
@@ -19,7 +20,6 @@ from artemis.testing.links import Passes, Weather
 
 TTL, SETTLE = 2.0, 5.0
 OPTIONS: dict[str, float | bool] = {"lease_ttl": TTL, "self_preservation": False}
-FAKETIME = "/usr/lib/{}-linux-gnu/faketime/libfaketime.so.1"
 
 
 @contextmanager
@@ -49,22 +49,6 @@ def metric(node: RunningNode, name: str) -> float:
     with urllib.request.urlopen(f"{node.url}/metrics", timeout=5) as response:  # noqa: S310 - http alone
         lines = response.read().decode().splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
-
-
-def own_clock(path: Path) -> tuple[Path, dict[str, str]]:
-    """A file that says by how many seconds a wall clock is wrong, and the environment of a process that has it."""
-    library = Path(FAKETIME.format(os.uname().machine))
-    if not library.exists():
-        pytest.skip("a clock of its own needs libfaketime: apt-get install libfaketime")
-    clock = path / "clock"
-    clock.write_text("+0\n")
-    return clock, {
-        "LD_PRELOAD": str(library),
-        "FAKETIME_TIMESTAMP_FILE": str(clock),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "DONT_FAKE_MONOTONIC": "1",
-    }
 
 
 def age_of(node: RunningNode) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 import nats
 import pytest
 from engine_clusters import ask, register, shown, until, until_all_show, view
+from own_clocks import own_clock
 
 from artemis import ArtemisClient
 from artemis.testing.clusters import nodes_known_to, running_cluster, running_cluster_sync
@@ -140,6 +141,34 @@ def test_a_copy_of_a_node_ends_with_words(server: NatsServer, tmp_path: Path) ->
         assert a.process.poll() is None
         cluster.wait_linked(10)
         assert {"at-a"} == shown(a.url)
+
+
+def test_an_engine_that_hangs_takes_nobody_down(server: NatsServer) -> None:
+    """All others are silent then, and none of them is judged for it; the age of what is shown says it."""
+    with running_cluster_sync(2, engine=server.url, lease_ttl=600) as cluster:
+        a, b = cluster.nodes
+        server.halt()
+        until(lambda: engine_of(a.url)["state"] != "ready", lambda: view(a.url))
+        register(a.url, "at-a")
+        until(lambda: int(str(view(a.url)["ageMs"])) > 8_000, lambda: view(a.url))
+        assert {a.url, b.url} == nodes_known_to(a.url)
+        server.go_on()
+        until_all_show(cluster, {"at-a"})
+
+
+def test_of_two_nodes_whose_clocks_differ_the_wrong_one_knows(server: NatsServer, tmp_path: Path) -> None:
+    """The engine's clock is the third, so the one that is wrong serves no registry until it is right."""
+    clock, environment = own_clock(tmp_path)
+    with running_cluster_sync(2, engine=server.url, lease_ttl=8, environments={1: environment}) as cluster:
+        a, b = cluster.nodes
+        clock.write_text("+30\n")
+        until(lambda: view(b.url)["servesRegistry"] is False, lambda: (view(a.url), view(b.url)))
+        until(lambda: nodes_known_to(a.url) == {a.url}, lambda: view(a.url))
+        assert "wall clock of this node is" in str(view(b.url)["why"])
+        until(lambda: "the clock of node" in str(engine_of(a.url)["refused"]), lambda: view(a.url))
+        assert view(a.url)["servesRegistry"] is True
+        clock.write_text("+0\n")
+        cluster.wait_linked()
 
 
 def test_operators_decisions_count_for_all(server: NatsServer) -> None:

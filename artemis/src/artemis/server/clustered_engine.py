@@ -44,6 +44,13 @@ _ENGINE = "the engine"
 """Stands for the engine among the clocks that are compared."""
 
 
+_SILENT = 1_300
+"""Milliseconds in which nothing comes from the engine after which it may hang."""
+
+_JUDGED = 5_000
+"""Milliseconds within which a connection to an engine that hangs ends."""
+
+
 class _EngineMembership(Membership):
     """The others, which are heard over the engine."""
 
@@ -165,7 +172,7 @@ class ClusteredEngine:
         node.stream.catching_up.patience = PATIENCE
         self.membership.links = self.announcing.links
         self.membership.receiving = lambda peer: peer in self.announcing.links()
-        self.membership.deaf = lambda: not self.carrier.connected
+        self.membership.deaf = self._hears_nobody
         self.membership.reached = lambda: self.replica.reached
         self.membership.end = end
 
@@ -246,6 +253,10 @@ class ClusteredEngine:
     def _heard(self, node: str, epoch: int, data: bytes) -> None:
         self.announcing.heard(node, epoch, data, self._now(), self._wall())
         self._say()
+
+    def _hears_nobody(self) -> bool:
+        """Tell whether it is the engine that is silent, and not the others."""
+        return not self.carrier.connected or _SILENT <= self.carrier.quiet < _JUDGED
 
     def _standing(self) -> EngineStanding:
         carrier = self.carrier

@@ -64,17 +64,23 @@ _SOON = 200
 class _Other:
     """Another node in one life: its latest sign, and what came of it."""
 
-    __slots__ = ("asked", "epoch", "first", "heard", "met", "next", "received", "rtt", "sign", "skew")
+    __slots__ = ("asked", "epoch", "first", "heard", "next", "peer", "received", "rtt", "sign", "skew")
 
     def __init__(self, epoch: int, sign: Sign, now: int) -> None:
         self.epoch, self.sign = epoch, sign
         self.first = self.heard = self.next = now
         self.received = 0
-        self.met = False
+        # Who it is to the membership, None while it is no member.
+        self.peer: Peer | None = None
         self.rtt = 0
         self.skew: Skew | None = None
         # The question that is open: its number, and both clocks when it was put.
         self.asked: tuple[int, int, int] | None = None
+
+    @property
+    def met(self) -> bool:
+        """Whether it is a member."""
+        return self.peer is not None
 
 
 class Refused(NamedTuple):
@@ -269,7 +275,7 @@ class Announcing:
             self._next = min(self._next, now)
         refusal = self._judge(node, sign)
         if refusal is not None:
-            other.met = False
+            other.peer = None
             self._refuse(node, epoch, sign.url, refusal, now)
         elif other.met:
             self._listener.told(node, sign.standing)
@@ -284,10 +290,21 @@ class Announcing:
         other.asked, other.rtt = None, now - sent
         other.skew = skew(answer.wall, wall, other.rtt)
         self._listener.measured(node, other.skew)
-        if not other.met:
-            self._meet(node, other, now)
+        was = other.peer
+        refusal = self._meet(node, other)
+        if refusal is None:
+            self.refusals.pop(node, None)
+            if was is None:
+                other.first = now
+                self._listener.told(node, other.sign.standing)
+            return
+        other.peer, other.next = None, now + _AGAIN
+        self._refuse(node, other.epoch, other.sign.url, refusal, now)
+        if was is not None:
+            self._listener.lost(was)
 
-    def _meet(self, node: str, other: _Other, now: int) -> None:
+    def _meet(self, node: str, other: _Other) -> Refusal | None:
+        """Let a node be a member whose clock was compared, and one that is one stay it; returns why it cannot be."""
         sign = other.sign
         party = Party(
             cluster=sign.cluster, region=sign.region, zone=sign.zone, node=node, epoch=other.epoch, url=sign.url
@@ -300,21 +317,16 @@ class Announcing:
             listed=False,
             up=sign.standing.status == UP,
         )
-        refusal = None
         try:
             check_clocks(peer, peer.skew, self._max_skew())
         except RefusedError as error:
-            refusal = error.refusal
-        if refusal is None:
+            return error.refusal
+        if other.peer is None or other.peer.party != party:
             objection = self._listener.met(peer, None)
-            refusal = Refusal(Code.NOT_A_MEMBER, objection) if objection else None
-        if refusal is not None:
-            other.next = now + _AGAIN
-            self._refuse(node, other.epoch, sign.url, refusal, now)
-            return
-        self.refusals.pop(node, None)
-        other.met, other.first = True, now
-        self._listener.told(node, sign.standing)
+            if objection:
+                return Refusal(Code.NOT_A_MEMBER, objection)
+        other.peer = peer
+        return None
 
     # -- judging
 

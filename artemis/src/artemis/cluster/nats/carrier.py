@@ -97,6 +97,9 @@ class Carrier:
         self._flushing: asyncio.Handle | None = None
         self._running: asyncio.Task[None] | None = None
         self._stopping = False
+        # How many messages have come over this connection, and when the last one did.
+        self._received = 0
+        self._came = now()
 
     # -- what the assembly calls
 
@@ -131,6 +134,12 @@ class Carrier:
         return self._beats is not None
 
     @property
+    def quiet(self) -> int:
+        """Return for how many milliseconds nothing came from the engine, which has something to say every second while
+        there is a bucket."""
+        return self._now() - self._came
+
+    @property
     def under_way(self) -> int:
         """Return how many puts have no answer yet."""
         return 0 if self._session is None else self._session.under_way
@@ -154,6 +163,8 @@ class Carrier:
         """Let time pass."""
         if self._connection is not None:
             self._connection.check()
+            if self._connection.received != self._received:
+                self._received, self._came = self._connection.received, self._now()
         self._core.tick(self._now(), self._wall())
         if self._session is not None:
             self._session.tick()

@@ -193,6 +193,11 @@ class Connection:
             raise TroubleError(EngineState.CONNECTING, f"{self.url}: the connection is lost: {error!r}") from error
 
     @property
+    def received(self) -> int:
+        """Return how many messages have come."""
+        return self._client.stats["in_msgs"]
+
+    @property
     def max_payload(self) -> int:
         """Return the bytes that a message may have."""
         return self._client.max_payload
