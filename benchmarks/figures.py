@@ -47,3 +47,9 @@ def print_table(title: str, columns: Sequence[str], lines: Sequence[Sequence[str
     for line in lines:
         shown.add_row(*line)
     console.print(shown)
+
+
+def markdown(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a table as the documents have it; all columns but the first are set to the right."""
+    rule = ["---", *("---:" for _ in columns[1:])]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (columns, rule, *lines))

@@ -34,6 +34,12 @@ SHARED = {
     "scale_connections_figures.py",
     "scale_connections_sides.py",
     "scale_connections_system.py",
+    "scaling_checks.py",
+    "scaling_cores.py",
+    "scaling_engine.py",
+    "scaling_load.py",
+    "scaling_model.py",
+    "scaling_nodes.py",
     "sdk_fleet.py",
     "soak.py",
     "soak_clients.py",
@@ -49,9 +55,11 @@ SHARED = {
 }
 ARGUMENTS = {
     "cluster_large": ["--quick"],
+    "cluster_modes": ["--quick"],
     "java_fleet": ["--quick"],
     "msgtrans_buffers": ["--rounds", "1"],
     "scale_connections": ["--quick"],
+    "scaling_costs": ["--quick"],
     "sdk_restart": ["--quick"],
 }
 DRAWN = {"msgtrans_peers", "phase3"}
