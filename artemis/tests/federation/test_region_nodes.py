@@ -276,6 +276,22 @@ async def test_a_session_is_pushed_what_changes_in_a_region() -> None:
         assert (b'"current":true' in own, b"regionId" in own) == (True, False)
 
 
+async def test_a_websocket_that_names_another_region_is_refused_and_not_told_of_this_one() -> None:
+    """Its sessions are about the region of the node."""
+    async with (
+        serving("eu") as eu,
+        serving("us", federate=f"eu={eu.url}") as us,
+        aiohttp.ClientSession() as session,
+        session.ws_connect(f"{us.url}/ws") as socket,
+    ):
+        await socket.send_json({"type": "subscribe", "service_id": "orders", "regionId": "eu"})
+        refused = await socket.receive_json(timeout=30)
+        await socket.send_json({"type": "subscribe", "service_id": "orders", "region_id": "US"})
+        accepted = await socket.receive_json(timeout=30)
+        assert (refused["type"], "over MsgTrans, or use long polls" in refused["message"]) == ("error", True)
+        assert accepted["type"] == "subscribed"
+
+
 async def test_status_and_metrics_tell_how_it_stands_with_each_region() -> None:
     """A node that shows none says nothing of them."""
     async with (

@@ -316,6 +316,7 @@ class Doors:
             self._websocket_limits,
             now=now_ms,
             age=lambda: (node.age(now_ms()), node.missing_nodes) if node.serves_discovery else None,
+            region=node.identity.region,
             msgtrans=self.msgtrans.websocket_factory(over_websocket),
             report=self._report,
             counters=counters,

@@ -72,9 +72,9 @@ class WebSocketDoor:
 
     `stream` tells of changes, `now` gives the node's monotonic milliseconds, `age` those that its data may be old and
     how many missing nodes that leaves out, None while it does not serve; `msgtrans` makes the protocol of a connection
-    that is MsgTrans over WebSocket; `prefix` is a path that all others may stand below; `report` is told of
-    exceptions that nobody expected, as (what failed, traceback text); `counters` counts refused handshakes and bad
-    messages by reason. `chance` gives numbers from 0 to 1.
+    that is MsgTrans over WebSocket; `region` is that of the node; `prefix` is a path that all others may stand below;
+    `report` is told of exceptions that nobody expected, as (what failed, traceback text); `counters` counts refused
+    handshakes and bad messages by reason. `chance` gives numbers from 0 to 1.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class WebSocketDoor:
         *,
         now: Callable[[], int],
         age: Callable[[], tuple[int, int] | None],
+        region: str,
         msgtrans: Callable[[], asyncio.Protocol],
         report: Callable[[str, str], None],
         counters: Counter[str],
@@ -113,7 +114,7 @@ class WebSocketDoor:
             ),
             Endpoint.CHANGES: ChangesConduct(*rest),
             Endpoint.ALL_CHANGES: AllChangesConduct(*rest),
-            Endpoint.NATIVE: NativeConduct(NativeMessages(stream, counters, age), *rest),
+            Endpoint.NATIVE: NativeConduct(NativeMessages(stream, counters, age, region), *rest),
         }
         self._complaints: deque[float] = deque(maxlen=_COMPLAINTS)
         self._busy: deque[WebSocketConnection] = deque()  # they have messages that wait for their turn

@@ -16,6 +16,7 @@ from artemis.model import encode
 from artemis.push import EVERYTHING, NOTHING, ChangeStream, Subscriber, read_cursor
 
 _PONG = encode({"type": "pong"})
+_ELSEWHERE = "only the region of the node is told of here; subscribe to others over MsgTrans, or use long polls"
 
 
 class _Message(msgspec.Struct):
@@ -25,6 +26,8 @@ class _Message(msgspec.Struct):
     service_id: str | None = None
     serviceId: str | None = None  # noqa: N815 - as on the wire
     cursor: str | None = None
+    region_id: str | None = None
+    regionId: str | None = None  # noqa: N815 - as on the wire
 
 
 _DECODER = msgspec.json.Decoder(_Message)
@@ -33,13 +36,16 @@ _DECODER = msgspec.json.Decoder(_Message)
 class NativeMessages:
     """Answers the messages of all `/ws` sessions of one node.
 
-    `counters` counts what went wrong by reason; `age` gives the milliseconds that the node's data may be old and how
-    many missing nodes that leaves out, None while it does not serve. Every message has one answer: an acknowledgement,
-    or `error` with a text that says what to do.
+    `region` is that of the node, and the only one that is told of here. `counters` counts what went wrong by reason;
+    `age` gives the milliseconds that the node's data may be old and how many missing nodes that leaves out, None while
+    it does not serve. Every message has one answer: an acknowledgement, or `error` with a text that says what to do.
     """
 
-    def __init__(self, stream: ChangeStream, counters: Counter[str], age: Callable[[], tuple[int, int] | None]) -> None:
+    def __init__(
+        self, stream: ChangeStream, counters: Counter[str], age: Callable[[], tuple[int, int] | None], region: str
+    ) -> None:
         self._stream = stream
+        self._region = region.lower()
         self._counters = counters
         self._age = age
 
@@ -53,6 +59,9 @@ class NativeMessages:
         except (msgspec.MsgspecError, RecursionError) as error:
             return self._error("malformed_message", f"not a message of this endpoint: {error}")
         service_id = asked.service_id if asked.service_id is not None else asked.serviceId
+        region = asked.region_id or asked.regionId or ""
+        if region.strip().lower() not in {"", self._region}:
+            return self._error("refused_subscription", _ELSEWHERE)
         match asked.type:
             case "ping":
                 return _PONG
