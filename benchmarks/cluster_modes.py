@@ -23,8 +23,8 @@ import uvloop
 from cluster_visibility import measure as visible
 from figures import machine, markdown, print_table
 from scaling_load import Flow
-from scaling_model import Mode
 from scaling_nodes import Nodes, nodes_of
+from scaling_terms import Mode
 
 from artemis.testing.nats_servers import nats_server
 

@@ -40,6 +40,7 @@ SHARED = {
     "scaling_load.py",
     "scaling_model.py",
     "scaling_nodes.py",
+    "scaling_terms.py",
     "sdk_fleet.py",
     "soak.py",
     "soak_clients.py",

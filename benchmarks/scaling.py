@@ -20,7 +20,8 @@ from typing import TypeVar
 import msgspec
 from figures import markdown, print_table
 from scaling_checks import check
-from scaling_model import Costs, Mode, Plan, Room, Workload, fewest, most, nearest, plan, rows
+from scaling_model import fewest, most, nearest, plan
+from scaling_terms import Costs, Mode, Plan, Room, Workload, rows
 
 COSTS = Path(__file__).parent / "scaling_costs.json"
 MODES: tuple[Mode, ...] = ("mesh", "engine")

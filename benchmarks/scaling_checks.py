@@ -14,8 +14,9 @@ import msgspec
 import uvloop
 from scaling_cores import EngineWorld, MeshWorld, instance
 from scaling_load import Flow
-from scaling_model import TIMINGS, Costs, Mode, Plan, Room, Workload, plan
+from scaling_model import plan
 from scaling_nodes import Nodes, nodes_of
+from scaling_terms import TIMINGS, Costs, Mode, Plan, Room, Workload
 
 REAL = 3
 """Real nodes of a check."""

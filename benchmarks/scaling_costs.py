@@ -26,8 +26,8 @@ from figures import machine, print_table
 from scaling_cores import Core, MeshWorld, instance
 from scaling_engine import engine
 from scaling_load import Flow
-from scaling_model import TIMINGS, Costs
 from scaling_nodes import carried, nodes_of
+from scaling_terms import TIMINGS, Costs
 
 from artemis.cluster.digests import BUCKETS, bucket_of
 from artemis.testing.nats_servers import nats_server

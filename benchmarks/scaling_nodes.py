@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 from scaling_load import Flow, Load, Told
-from scaling_model import Mode
+from scaling_terms import Mode
 
 from artemis.testing import RunningCluster, running_cluster, running_node
 from artemis.testing.links import BACK, FORTH

@@ -13,7 +13,8 @@ import scaling
 import scaling_costs
 from scaling_checks import cores
 from scaling_load import MARK, Flow, bodies_of, packets
-from scaling_model import (
+from scaling_model import fewest, most, nearest, plan
+from scaling_terms import (
     MARKERS_AT_MOST,
     NODES_AT_MOST,
     RENEWALS_EARLY,
@@ -22,10 +23,6 @@ from scaling_model import (
     Mode,
     Room,
     Workload,
-    fewest,
-    most,
-    nearest,
-    plan,
     rows,
 )
 
