@@ -22,7 +22,17 @@ from msgtrans.workers import Group, WorkerState
 def place(index: int, count: int) -> Place:
     """A worker's place; its sockets are of no interest."""
     url = peer_url("http://127.0.0.1:1")
-    rest = {"secret": b"", "url": url, "siblings": (), "mesh": None, "hosts": (), "listen": None, "totals": None}
+    rest = {
+        "secret": b"",
+        "url": url,
+        "siblings": (),
+        "mesh": None,
+        "hosts": (),
+        "port": 1,
+        "plain_port": None,
+        "listen": None,
+        "totals": None,
+    }
     return Place(index=index, count=count, machine="m", **rest)
 
 

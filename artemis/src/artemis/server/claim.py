@@ -85,14 +85,13 @@ class Claim:
 
     async def _take(self, place: Place, connected: _Connected) -> None:
         """Take the worker's sockets of the machine's ports."""
-        wanted = self._wanted
-        if wanted.plain_port is not None:
-            for bound in await place.listen(place.hosts, wanted.plain_port):
+        if place.plain_port is not None:
+            for bound in await place.listen(place.hosts, place.plain_port):
                 self._listeners.append(await _listen_at(bound, connected, None))
             self.plain_address = _address(self._listeners[0])
         first = len(self._listeners)
-        for bound in await place.listen(place.hosts, wanted.port):
-            self._listeners.append(await _listen_at(bound, connected, wanted.tls))
+        for bound in await place.listen(place.hosts, place.port):
+            self._listeners.append(await _listen_at(bound, connected, self._wanted.tls))
         self.address = _address(self._listeners[first])
         self.udp = [bound.dup() for bound in place.udp]
 

@@ -73,6 +73,8 @@ class Ground:
             siblings=tuple(url for number, url in enumerate(urls) if number != index),
             mesh=self._mesh[index],
             hosts=self.hosts,
+            port=self.port,
+            plain_port=self.plain_port,
             listen=listen,
             udp=() if index else tuple(self._udp),
         )

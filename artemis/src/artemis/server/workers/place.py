@@ -26,8 +26,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     """One worker, number `index` of `count`, of the node `machine`. `secret` is what the siblings trust each other by.
 
     `url` is where siblings dial it, at the socket `mesh`, and `siblings` where it dials them. `hosts` are the addresses
-    of the machine's port, `listen` gets sockets for one port of them, `udp` are sockets for QUIC, which one worker has.
-    `totals` are the numbers of all.
+    of the machine's `port` and `plain_port`, `listen` gets sockets for one port of them, `udp` are sockets for QUIC,
+    which one worker has. `totals` are the numbers of all.
     """
 
     index: int
@@ -38,6 +38,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     siblings: tuple[PeerUrl, ...]
     mesh: socket.socket
     hosts: tuple[str, ...]
+    port: int
+    plain_port: int | None
     listen: Callable[[Sequence[str], int], Awaitable[list[socket.socket]]]
     totals: Totals
     udp: tuple[socket.socket, ...] = ()

@@ -42,7 +42,6 @@ def supervise(settings: ServeConfig, file: Path | None, flags: Mapping[str, obje
     log = get_logger()
     files = raise_file_limit()
     ground = Ground(settings)
-    settled = settings.model_copy(update={"port": ground.port, "plain_port": ground.plain_port}).trace(settings.given)
 
     def tell(urls: list[str]) -> None:
         sys.stdout.write(f"listening {' '.join(urls)}\n")
@@ -58,10 +57,11 @@ def supervise(settings: ServeConfig, file: Path | None, flags: Mapping[str, obje
             )
 
     supervisor = Supervisor(
-        partial(work, ground=ground, settings=settled, file=file, flags=flags), _plan(settled), ready=tell
+        partial(work, ground=ground, settings=settings, file=file, flags=flags), _plan(settings), ready=tell
     )
     # These would add and remove workers, whose places are made once.
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTTIN, signal.SIGTTOU))
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTTIN, signal.SIGTTOU))
     try:
         supervisor.run()
     except ConfigurationError as error:
