@@ -9,7 +9,7 @@ from typer.testing import Result
 
 from artemis.cli.output import counted
 from artemis.cli.overview import duration_text, overview_rows, preservation_text
-from artemis.model.status import OverviewResponse, PreservationState
+from artemis.model.status import OverviewResponse, PreservationState, ShownWorker
 from artemis.testing import RunningNode, running_node_sync
 
 Run = Callable[..., Result]
@@ -157,3 +157,11 @@ def test_what_is_registered_is_shown_as_it_is(run: Run, fresh_service: str) -> N
     assert "Unregistered " + fresh_service + "/:smile:[b]\\x1b[31m." in (
         run("unregister", "--service", fresh_service, "--instance", name).stderr
     )
+
+
+def test_the_processes_of_a_node_with_several_are_shown():
+    """How many there are, for how long each has run, and which takes no connections; nothing of a single one."""
+    workers = [ShownWorker(index=0, ready=True, uptime_ms=65_000), ShownWorker(index=1, uptime_ms=2_000)]
+    rows = dict(overview_rows(OverviewResponse(workers=workers)))
+    assert "2, up for 1 min 5 s, 2 s (not ready)" == rows["workers"]
+    assert "workers" not in dict(overview_rows(OverviewResponse()))

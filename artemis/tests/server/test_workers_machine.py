@@ -61,6 +61,8 @@ async def test_to_the_outside_it_is_one_node():
                 )
                 listed.append([node["url"] for node in answer.json()["nodes"]])
             whole = (await connection.ask("/api/status/cluster.json", {})).json()
+            shown = (await connection.ask("/api/v1/status")).json()["workers"]
+            assert [(0, True), (1, True)] == [(each["index"], each["ready"]) for each in shown]
             status.append((whole["nodeCount"], whole["members"], whole["nodesStatus"][0]["node"]["nodeId"]))
     name = f"127.0.0.1:{running.port}"
     assert [[running.url]] * 4 == listed

@@ -22,6 +22,7 @@ def overview_rows(overview: OverviewResponse, view: ClusterViewResponse | None =
     return [
         ("version", f"{overview.version or '-'}, start {overview.epoch}"),
         ("up for", duration_text(overview.uptime_ms)),
+        *_worker_rows(overview),
         ("holds", f"{counted(overview.instances, 'instance')} of {counted(overview.services, 'service')}"),
         ("connections", connections),
         ("push", push or "nothing yet"),
@@ -29,6 +30,14 @@ def overview_rows(overview: OverviewResponse, view: ClusterViewResponse | None =
         ("self-preservation", preservation_text(overview.leases)),
         ("... legacy leases", preservation_text(overview.legacy_leases)),
     ]
+
+
+def _worker_rows(overview: OverviewResponse) -> list[tuple[str, str]]:
+    """Return a line about the processes of a node with several."""
+    if not overview.workers:
+        return []
+    each = (f"{duration_text(one.uptime_ms)}{'' if one.ready else ' (not ready)'}" for one in overview.workers)
+    return [("workers", f"{len(overview.workers)}, up for {', '.join(each)}")]
 
 
 def cluster_rows(view: ClusterViewResponse | None) -> list[tuple[str, str]]:

@@ -99,12 +99,23 @@ class PreservationResponse(WireStruct, kw_only=True):
     response_status: ResponseStatus = UNSTATED
 
 
+class ShownWorker(WireStruct, kw_only=True):
+    """One of several processes that are one node: its number, from 0, its process, whether it takes connections, and
+    for how long it has run."""
+
+    index: Int32 = 0
+    process: Int64 = 0
+    ready: bool = False
+    uptime_ms: Int64 = 0
+
+
 class OverviewResponse(WireStruct, kw_only=True):
     """Answer of v1/status: a node at one glance.
 
     `cursor` is that of what lookups show now, `age_ms` how old that may be, `version` that of the software, `epoch` the
     number of this start, `uptime_ms` its length. `connections` counts the open ones per door, `push` what became of
-    subscriptions and pushes. `regions` are the other regions that it shows, null for a node that shows none.
+    subscriptions and pushes. `regions` are the other regions that it shows, null for a node that shows none, `workers`
+    the processes of a node with several, null for one with a single one.
     """
 
     age_ms: Int64 = 0
@@ -124,4 +135,5 @@ class OverviewResponse(WireStruct, kw_only=True):
     uptime_ms: Int64 = 0
     url: str | None = None
     version: str | None = None
+    workers: list[ShownWorker] | None = None
     zone_id: str | None = None

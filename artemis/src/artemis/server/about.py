@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from artemis.model.status import ShownWorker
+
 MASK = "******"
 
 _SECRET = ("password", "passwd", "secret", "token", "credential")
@@ -51,6 +53,10 @@ def _none() -> dict[str, int]:
     return {}
 
 
+def _no_workers() -> None:
+    """A node in one process."""
+
+
 class NodeAbout(msgspec.Struct, frozen=True, kw_only=True):
     """All of it. Made by the assembly, given to `Node.about`; the default describes a node without doors.
 
@@ -58,7 +64,7 @@ class NodeAbout(msgspec.Struct, frozen=True, kw_only=True):
     sources of settings by id, each with its priority, the highest winning; `settings` all options by name, those of
     `deployment_settings` also being shown with the deployment. `doors` returns the open connections per door,
     `sessions` the open sessions of the Java WebSocket endpoints `registry` and `discovery`, `vitals` how it stands on
-    its machine.
+    its machine, `workers` the processes of a node with several, None for one with a single one.
     """
 
     version: str = ""
@@ -69,6 +75,7 @@ class NodeAbout(msgspec.Struct, frozen=True, kw_only=True):
     deployment: Deployment = Deployment()
     doors: Callable[[], Mapping[str, int]] = _none
     sessions: Callable[[], Mapping[str, int]] = _none
+    workers: Callable[[], list[ShownWorker] | None] = _no_workers
     vitals: Callable[[], Vitals] = Vitals
 
 

@@ -440,7 +440,7 @@ class NodeServer:
         totals.doors, totals.sessions = self.doors.open_connections, self.websocket.sessions.counts
         self._metrics.families = totals.families
         self.node.about = msgspec.structs.replace(
-            self.node.about, doors=totals.open_doors, sessions=totals.open_sessions
+            self.node.about, doors=totals.open_doors, sessions=totals.open_sessions, workers=totals.workers
         )
         self.doors.gather_first(totals.gather)
 

@@ -122,6 +122,7 @@ def overview(node: Node, request: StatusRequest | None, now: int) -> OverviewRes
         uptime_ms=now - about.started,
         url=identity.url,
         version=about.version,
+        workers=about.workers(),
         zone_id=identity.zone,
     )
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from artemis.model.status import ShownWorker
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -74,6 +76,13 @@ class Totals:
     def open_sessions(self) -> dict[str, int]:
         """The same for sessions by endpoint."""
         return self._states(_SESSIONS, self.sessions())
+
+    def workers(self) -> list[ShownWorker]:
+        """Return all workers, as of the last `gather`; none before it."""
+        return [
+            ShownWorker(index=each.index, process=each.pid, ready=each.ready, uptime_ms=round(each.uptime * 1000))
+            for each in (() if self._group is None else self._group.workers)
+        ]
 
     def families(self) -> Iterator[Metric]:
         """Yield the families of the machine, as of the last `gather`."""
