@@ -286,7 +286,10 @@ def test_a_real_cluster_is_well_until_something_befalls_it() -> None:
         assert 0 == well.exit_code, well.output
         told = json.loads(well.stdout)
         assert (True, set(cluster.urls)) == (told["ok"], {each["url"] for each in told["nodes"]})
-        assert {"OK"} == {each["level"] for each in told["findings"]}
+        # Of a machine that is busy there may be a word.
+        levels = {each["check"]: each["level"] for each in told["findings"]}
+        assert ["OK"] * 4 == [levels[check] for check in ("reachability", "membership", "versions", "options")]
+        assert "FAIL" not in levels.values()
         three.stop()
         three.restart({CLAIM: "1-2"})
         mixed = doctor(one.url)
