@@ -281,7 +281,7 @@ class NodeServer:
             await self._let_go()
         await self.doors.abort()
         self._ticks.stop()
-        self._vitals.stop()
+        await self._vitals.stop()
         if self.persistence is not None:
             # Last, so that it holds what came until the end; and then the next process may have the directory.
             await self.persistence.stop(self._cut)

@@ -49,10 +49,11 @@ class VitalsWatch:
         """Look for the first time soon."""
         self._task = asyncio.create_task(self._look())
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Look no more."""
         if self._task is not None:
             self._task.cancel()
+            await asyncio.wait([self._task])
 
     def read(self) -> Vitals:
         """Return what is known at this moment."""
