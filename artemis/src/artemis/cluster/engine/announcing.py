@@ -3,7 +3,8 @@
 Nodes do not connect to each other; each says now and then to all who it is and how it is. One that is heard for the
 first time is asked what its clock shows, so both directions are known to work before it is a member; what would refuse
 a link in a mesh refuses it here. Pure: bytes, monotonic milliseconds and those of the wall clock come in, and what is
-to be said waits to be taken. Not here: what is thought of members (`artemis.cluster.members`), and the bytes (`signs`).
+to be said waits to be taken. Not here: what is thought of members (`artemis.cluster.members`), the bytes (`signs`), who
+belongs to the cluster (`judging`), and two nodes with one id (`twins`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
-from artemis.cluster.addresses import BadAddress, peer_url
+from artemis.cluster.engine.judging import objection, other_version
 from artemis.cluster.engine.port import Position
 from artemis.cluster.engine.signs import (
     Answer,
@@ -24,7 +25,6 @@ from artemis.cluster.engine.signs import (
     Sign,
     decode_sign,
     encode_sign,
-    versions_of,
 )
 from artemis.cluster.engine.twins import Twins
 from artemis.cluster.mesh.handshake import (
@@ -34,8 +34,6 @@ from artemis.cluster.mesh.handshake import (
     Skew,
     check_clocks,
     named,
-    no_common_version,
-    quoted,
     skew,
 )
 from artemis.cluster.mesh.listener import MeshListener
@@ -249,7 +247,7 @@ class Announcing:
             case Answer():
                 self._on_answer(node, epoch, said, now)
             case Foreign():
-                self._refuse(node, epoch, said.url, self._other_version(node, said), now)
+                self._refuse(node, epoch, said.url, other_version(self._me, self._versions, node, said), now)
 
     def _on_sign(self, node: str, epoch: int, sign: Sign, now: int, wall: int) -> None:
         other = self._others.get(node)
@@ -273,7 +271,7 @@ class Announcing:
         other.received += 1
         if sign.first:
             self._next = min(self._next, now)
-        refusal = self._judge(node, sign)
+        refusal = objection(self._me, self._versions, node, sign)
         if refusal is not None:
             other.peer = None
             self._refuse(node, epoch, sign.url, refusal, now)
@@ -322,9 +320,9 @@ class Announcing:
         except RefusedError as error:
             return error.refusal
         if other.peer is None or other.peer.party != party:
-            objection = self._listener.met(peer, None)
-            if objection:
-                return Refusal(Code.NOT_A_MEMBER, objection)
+            why = self._listener.met(peer, None)
+            if why:
+                return Refusal(Code.NOT_A_MEMBER, why)
         other.peer = peer
         return None
 
@@ -333,30 +331,6 @@ class Announcing:
     @property
     def _us(self) -> str:
         return named(self._me.node, self._me.url)
-
-    def _judge(self, node: str, sign: Sign) -> Refusal | None:
-        """Refuse who does not belong to us, as a handshake does."""
-        them, us, me = named(node, sign.url), self._us, self._me
-        if sign.cluster != me.cluster:
-            text = f"{them} is of cluster {quoted(sign.cluster)}, {us} of cluster {quoted(me.cluster)}"
-            return Refusal(Code.CLUSTER, f"{text}; give nodes that belong together the same --cluster-name")
-        if sign.region.lower() != me.region.lower():
-            text = f"{them} is of region {quoted(sign.region)}, {us} of region {quoted(me.region)}"
-            return Refusal(Code.REGION, f"{text}; a cluster is of one region: give that of one another --cluster-name")
-        if versions_of(sign).common(self._versions) is None:
-            return self._other_version(node, sign)
-        try:
-            url = peer_url(sign.url)
-        except BadAddress as error:
-            return Refusal(Code.SELF_URL, f"{them} announces no usable URL: {error}; set its --self-url")
-        if url.on_loopback and not peer_url(me.url).on_loopback:
-            text = f"{them} announces an address where no other machine reaches it; set its --self-url"
-            return Refusal(Code.SELF_URL, text)
-        return None
-
-    def _other_version(self, node: str, sign: Sign | Foreign) -> Refusal:
-        text = no_common_version(named(node, sign.url), versions_of(sign), self._us, self._versions)
-        return Refusal(Code.VERSION, text)
 
     def _refuse(self, node: str, epoch: int, url: str, refusal: Refusal, now: int) -> None:
         known = self.refusals.get(node)
