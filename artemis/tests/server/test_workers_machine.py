@@ -298,3 +298,28 @@ async def _held(java: JavaNode) -> set[str]:
 
 async def _targets(java: JavaNode) -> list[str]:
     return java.targets()
+
+
+async def test_pipelined_requests_are_answered_in_order_although_some_are_held():
+    """Each lookup shows what was registered before it on the connection, and the other worker shows all of it."""
+    async with machine() as running:
+        one, two = await running.at_each()
+        names = [f"i{number}" for number in range(30)]
+        seen = await one.pipeline(names)
+        assert [set(names[: number + 1]) for number in range(30)] == seen
+        assert set(names) == await two.found()
+
+
+async def test_a_heartbeat_over_websocket_that_changes_an_instance_is_held():
+    """Its answer comes when the other worker shows the new content."""
+    async with machine() as running:
+        one, two = await running.at_each()
+        await one.register("i")
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(f"{running.url.replace('http', 'ws')}/ws/registry/heartbeat") as socket,
+        ):
+            for port in range(81, 101):
+                await socket.send_str(json.dumps({"instances": [instance("i") | {"port": port}]}))
+                assert "success" == json.loads(await socket.receive_str())["responseStatus"]["status"]
+                assert [port] * 2 == [await one.port_of("i"), await two.port_of("i")]

@@ -15,6 +15,7 @@ from artemis.testing.node import OptionValue, RunningNode, arguments_of, unverif
 
 LOOKUP = "/api/discovery/lookup.json"
 REGISTER = "/api/registry/register.json"
+SERVICE = {"discoveryConfigs": [{"serviceId": "s"}], "regionId": "local", "zoneId": "zone1"}
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
 DEADLINE = 30.0
 
@@ -45,6 +46,9 @@ class Connection:
         method = "GET" if request is None else "POST"
         head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         self._writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        return await self._read()
+
+    async def _read(self) -> Answer:
         answer = (await asyncio.wait_for(self._reader.readuntil(b"\r\n\r\n"), DEADLINE)).decode().lower()
         status = int(answer.split(" ", 2)[1])
         size = re.search(r"content-length: (\d+)", answer)
@@ -63,10 +67,25 @@ class Connection:
 
     async def found(self) -> set[str]:
         """The instances of `s` that this worker shows."""
-        request = {"discoveryConfigs": [{"serviceId": "s"}], "regionId": "local", "zoneId": "zone1"}
-        answer = (await self.ask(LOOKUP, request)).json()
-        assert "success" == answer["responseStatus"]["status"], answer  # type: ignore[index]
-        return {found["instanceId"] for found in answer["services"][0]["instances"]}  # type: ignore[index]
+        return {str(each["instanceId"]) for each in _instances(await self.ask(LOOKUP, SERVICE))}
+
+    async def port_of(self, name: str) -> object:
+        """The port that this worker shows of an instance of `s`."""
+        shown = _instances(await self.ask(LOOKUP, SERVICE))
+        return next(each["port"] for each in shown if each["instanceId"] == name)
+
+    async def pipeline(self, names: list[str]) -> list[set[str]]:
+        """Register instances one by one with a lookup behind each, all in one write; what each lookup showed."""
+        for name in names:
+            for path, request in ((REGISTER, {"instances": [instance(name)]}), (LOOKUP, SERVICE)):
+                body = json.dumps(request)
+                head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                self._writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+        seen = []
+        for _ in names:
+            assert "success" == (await self._read()).json()["responseStatus"]["status"]  # type: ignore[index]
+            seen.append({str(each["instanceId"]) for each in _instances(await self._read())})
+        return seen
 
     async def metrics(self) -> dict[tuple[str, str], float]:
         """The numbers of the machine by name and labels."""
@@ -79,6 +98,12 @@ class Connection:
         self._writer.close()
         with suppress(OSError):
             await self._writer.wait_closed()
+
+
+def _instances(answer: Answer) -> list[dict[str, object]]:
+    found = answer.json()
+    assert "success" == found["responseStatus"]["status"], found  # type: ignore[index]
+    return found["services"][0]["instances"] or []  # type: ignore[index,no-any-return]
 
 
 def instance(name: str) -> dict[str, object]:
