@@ -84,12 +84,22 @@ def test_the_leader_of_the_servers_is_not_missed(three: list[NatsServer]) -> Non
     engine = "nats://" + ",".join(server.address for server in three)
     with running_cluster_sync(2, engine=engine, lease_ttl=600) as cluster:
         a, b = cluster.nodes
-        leader = asyncio.run(leader_of(three[0].url))
+        leader, copies = asyncio.run(leader_of(three[0].url))
+        assert 3 == copies
         next(server for server in three if server.folder.name == leader).kill()
         register(a.url, "at-a")
         register(b.url, "at-b")
         until_all_show(cluster, {"at-a", "at-b"})
         until(lambda: view(a.url)["dataDigest"] == view(b.url)["dataDigest"], lambda: (a.output, b.output))
+
+
+def test_a_bucket_has_as_many_copies_as_are_asked_for(three: list[NatsServer]) -> None:
+    """By the node that creates it; where there are too few servers it says what to do."""
+    engine = "nats://" + ",".join(server.address for server in three)
+    with one_node(engine, cluster_replicas=5, join_timeout=1) as node:
+        until(lambda: "--cluster-replicas" in str(engine_of(node.url)["why"]), lambda: view(node.url))
+    with one_node(engine, cluster_replicas=2):
+        assert 2 == asyncio.run(leader_of(three[0].url))[1]
 
 
 def test_a_node_starts_without_the_engine_and_joins_when_it_is_there(server: NatsServer) -> None:
@@ -366,13 +376,13 @@ async def delete_stream(url: str) -> None:
     await connection.close()
 
 
-async def leader_of(url: str) -> str:
-    """The name of the server that leads those that keep the bucket."""
+async def leader_of(url: str) -> tuple[str, int]:
+    """The name of the server that leads those that keep the bucket, and how many these are."""
     connection = await nats.connect(url)
     found = await connection.jetstream().stream_info("KV_artemis_artemis")
     await connection.close()
     assert found.cluster is not None
-    return str(found.cluster.leader)
+    return str(found.cluster.leader), int(found.config.num_replicas or 0)
 
 
 _ACCOUNT = "accounts { A: { %s users: [ {user: a, password: a} ] } }\nno_auth_user: a\n"

@@ -55,7 +55,10 @@ class Fault(msgspec.Struct, frozen=True):
         if self.err_code == _OVERLAP:
             return TroubleError(EngineState.FOREIGN, f"{what}: another stream has its subjects: {told}")
         if self.err_code == _FEW:
-            return TroubleError(EngineState.NO_QUORUM, f"{what}: too few servers for as many copies: {told}")
+            return TroubleError(
+                EngineState.NO_QUORUM,
+                f"{what}: too few servers for as many copies; start them, or set --cluster-replicas: {told}",
+            )
         if self.err_code in _UNAVAILABLE or self.code == 503:
             return TroubleError(EngineState.NO_QUORUM, f"{what}: {told}")
         return TroubleError(EngineState.REFUSED, f"{what}: {told}")
