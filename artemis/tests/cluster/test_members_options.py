@@ -2,7 +2,8 @@
 
 import pytest
 
-from artemis.server.config import ConfigError, ServeConfig, checked
+from artemis.server import cluster_options
+from artemis.server.config import ConfigError, ServeConfig, checked, load_config
 
 SHARED = "/etc/artemis/cluster-secret"
 
@@ -120,3 +121,18 @@ def test_what_cannot_be_is_refused_by_name(values: dict[str, object], named: str
 def test_names_of_nodes(name: str) -> None:
     """With a port or without, and services."""
     assert name == accepted(peers_dns=name).peers_dns
+
+
+def test_without_the_client_of_nats_a_node_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the start, and not when it reaches for the engine."""
+    monkeypatch.setattr(cluster_options, "find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match=r"--cluster: .*pip install 'artemis-registry\[nats\]'"):
+        load_config(None, {"cluster": "nats://127.0.0.1:4222"})
+
+
+def test_a_node_around_an_engine_is_clustered_without_peers_and_secret() -> None:
+    """And the servers are those that it names."""
+    config = load_config(None, {"cluster": "nats://127.0.0.1,127.0.0.2:5222"})
+    assert config.clustered
+    assert config.engine_servers is not None
+    assert (("127.0.0.1", 4222), ("127.0.0.2", 5222)) == config.engine_servers.addresses
