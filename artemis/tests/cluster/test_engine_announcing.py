@@ -389,8 +389,19 @@ def test_one_late_word_of_a_former_life_ends_nobody(air: Air) -> None:
     """It may have been on its way when that ended."""
     a = air.add("a", epoch=WALL + 9)
     a.tick()
-    a.hear("a", WALL, sign("a"))
+    a.hear("a", WALL, sign("copy"))
     air.run(PATIENCE + 500)
+    assert ([], "") == (a.ears.twins, a.announcing.taken)
+
+
+@pytest.mark.parametrize("epoch", [WALL, WALL + 9])
+def test_own_words_that_come_back_late_end_nobody(air: Air, epoch: int) -> None:
+    """They may have waited behind a cut, as many as there were, until after it or after a restart."""
+    a = air.add("a", epoch=WALL + 9)
+    a.standing = STARTING
+    a.tick()
+    for _ in range(5):
+        a.hear("a", epoch, sign("a"))
     assert ([], "") == (a.ears.twins, a.announcing.taken)
 
 
@@ -398,9 +409,9 @@ def test_a_twin_that_says_farewell_is_none_any_more(air: Air) -> None:
     """A node that waits for it goes on at once."""
     a = air.add("a", epoch=WALL + 9)
     a.tick()
-    a.hear("a", WALL, sign("a"))
+    a.hear("a", WALL, sign("copy"))
     assert a.announcing.taken
-    a.hear("a", WALL, sign("a", ends="stopping"))
+    a.hear("a", WALL, sign("copy", ends="stopping"))
     assert "" == a.announcing.taken
 
 

@@ -85,3 +85,12 @@ def test_an_outcome_says_how_to_see_it_again():
 def test_the_judge_sees_that_nothing_is_repaired():
     """Without an answer to any question for what is missing, some world of the first few does not converge."""
     assert any(run_seed(seed, without="repair").law is not None for seed in range(4))
+
+
+@pytest.mark.parametrize(
+    ("rule", "seeds"),
+    [("renewals", (4, 9)), ("dots", (0, 1)), ("markers", (0, 1)), ("holes", (51,)), ("identity", (9, 16, 23))],
+)
+def test_the_judge_sees_that_a_rule_of_the_engine_is_missing(rule, seeds):
+    """For each rule that can be taken away there are worlds that break a law without it, and none with it."""
+    assert any(run_seed(seed, without=rule, cluster="engine").law is not None for seed in seeds)

@@ -9,40 +9,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from random import Random
 
+from campaign_faults import TTL, killed, paused, stopped, writes
+
 from artemis.testing import running_cluster
 from artemis.testing.histories_observed import ObservedCluster, observed, sdk_callers
 from artemis.testing.links import Passes, Weather
 
 SEED = int(os.environ.get("ARTEMIS_CAMPAIGN_SEED", "1"))
 FAULTS = int(os.environ.get("ARTEMIS_CAMPAIGN_FAULTS", "6"))
-TTL, SETTLE = 2.0, 8.0
-
-
-async def killed(one: ObservedCluster, chance: Random) -> None:
-    """A node is killed, and comes back a while later."""
-    node = chance.choice(one.cluster.nodes)
-    with one.history.fault("killed", node.url):
-        await asyncio.to_thread(node.kill)
-        await asyncio.sleep(chance.uniform(0, 1.5 * TTL))
-        await asyncio.to_thread(node.restart)
-
-
-async def stopped(one: ObservedCluster, chance: Random) -> None:
-    """A node is asked to end, and comes back."""
-    node = chance.choice(one.cluster.nodes)
-    with one.history.fault("stopped", node.url):
-        assert 0 == await asyncio.to_thread(node.stop)
-        await asyncio.sleep(chance.uniform(0, 1.5 * TTL))
-        await asyncio.to_thread(node.restart)
-
-
-async def paused(one: ObservedCluster, chance: Random) -> None:
-    """A node hangs for a while."""
-    node = chance.choice(one.cluster.nodes)
-    with one.history.fault("paused", node.url):
-        node.pause()
-        await asyncio.sleep(chance.uniform(0.1, 2 * TTL))
-        node.resume()
+SETTLE = 8.0
 
 
 async def split(one: ObservedCluster, chance: Random) -> None:
@@ -67,18 +42,6 @@ async def slow(one: ObservedCluster, chance: Random) -> None:
         one.cluster.split({0}, {1}, {2}, weather=Weather(delay=chance.uniform(0, 0.2), jitter=chance.uniform(0, 0.4)))
         await asyncio.sleep(chance.uniform(0.2, 2 * TTL))
         one.cluster.heal()
-
-
-async def writes(one: ObservedCluster, chance: Random, over: asyncio.Event) -> None:
-    """Instances that are registered at one node, renewed at another, and unregistered at a third."""
-    number = 0
-    while not over.is_set():
-        number += 1
-        name = f"passing-{number % 10}"
-        for act in (chance.choice(one.direct).register, chance.choice(one.direct).heartbeat):
-            await act("orders", name, f"content-{number}")
-            await asyncio.sleep(chance.uniform(0, 0.5))
-        await chance.choice(one.direct).unregister("orders", name)
 
 
 KINDS: list[Callable[[ObservedCluster, Random], Awaitable[None]]] = [killed, stopped, paused, split, split, slow]

@@ -11,7 +11,7 @@ from artemis.cluster.mesh.handshake import Party, quoted
 from artemis.model.nodes import UP
 
 _CONVINCING = 2
-"""Signs after which it is no late word of a former life."""
+"""Signs after which it is no word that was under way when it ended."""
 
 _KEPT = 60_000
 """Milliseconds of silence after which it is another one that is heard."""
@@ -37,6 +37,8 @@ class Twins:
 
         Returns which of the two ends, as a sentence and whether this one stays, None while there is nothing new to say.
         """
+        if epoch <= self._me.epoch and sign.url == self._me.url:
+            return None  # the own words, which waited where a connection was cut off, however many that are
         if sign.ends:
             self._sign = None
             return None

@@ -185,7 +185,8 @@ class Carrier:
         self._opening = False
         if connection.broken or self._servers.bucket is not bucket:
             return
-        opening = replace(opening, members=self._servers.opening().members)
+        opening, spoil = replace(opening, members=self._servers.opening().members), self._world.spoil_engine
+        opening = opening if spoil is None else spoil.opening(opening)
         self._session, self.why = Session(bucket), ""
         self._told(partial(self._opened, self._session, opening))
 

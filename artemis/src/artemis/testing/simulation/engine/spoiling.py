@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from artemis.cluster.engine.entries import BadEntry, MemberRow, Value, decode_entry, encode_entry
-from artemis.cluster.engine.port import Entry, Put, Stored, Told
+from artemis.cluster.engine.entries import BadEntry, Value, decode_entry, encode_entry
+from artemis.cluster.engine.port import Entry, Opening, Put, Stored, Told
 from artemis.cluster.messages import InstanceRow, Renewals
 from artemis.testing.simulation.bucket import Bucket
 
@@ -33,6 +33,10 @@ class EngineSpoil:
         """Return what is said to be the last number."""
         return bucket.last
 
+    def opening(self, opening: Opening) -> Opening:
+        """Return what a node finds instead."""
+        return opening
+
 
 class Renewing(EngineSpoil):
     """Nodes do not tell whom they have heard."""
@@ -40,15 +44,6 @@ class Renewing(EngineSpoil):
     def told(self, message: Told) -> Told | None:
         """Tell nobody."""
         return replace(message, handles=b"") if isinstance(message, Renewals) else message
-
-
-class Revision(EngineSpoil):
-    """Puts count on no revision: what another node has put meanwhile is lost."""
-
-    def arriving(self, put: Put, bucket: Bucket) -> Put:
-        """Put it whatever is there."""
-        present = bucket.get(put.key, 0)
-        return replace(put, revision=0 if present is None else present.sequence)
 
 
 class Dots(EngineSpoil):
@@ -67,40 +62,20 @@ class Holes(EngineSpoil):
         return 0
 
 
-class Lain(EngineSpoil):
-    """Entries do not say for how long they have lain there, nor renewals how old they were."""
-
-    def entry(self, entry: Entry) -> Entry:
-        """Let it be new."""
-        return replace(entry, lain=0)
-
-    def value(self, value: Value) -> Value:
-        """Let it be heard just now."""
-        return replace(value, age=0) if isinstance(value, InstanceRow) else value
-
-
-class Floor(EngineSpoil):
-    """Nodes do not say what they have let go of."""
-
-    def value(self, value: Value) -> Value:
-        """Say nothing of it."""
-        return replace(value, floor=[]) if isinstance(value, MemberRow) else value
-
-
-class Base(EngineSpoil):
-    """Nodes do not say which lives they have forgotten."""
-
-    def value(self, value: Value) -> Value:
-        """Say nothing of them."""
-        return replace(value, base=[], unnamed=[]) if isinstance(value, MemberRow) else value
-
-
 class Markers(EngineSpoil):
     """Nodes say that all they did is in the bucket before it is."""
 
     def told(self, message: Told) -> Told | None:
         """Claim more than there is, where it is."""
         return replace(message, reached=message.reached + 3, sequence=1) if isinstance(message, Stored) else message
+
+
+class Identity(EngineSpoil):
+    """A bucket that was made anew cannot be told from the former one."""
+
+    def opening(self, opening: Opening) -> Opening:
+        """Let it be called as ever."""
+        return replace(opening, identity="bucket")
 
 
 def _spoilt(key: str, data: bytes, spoil: EngineSpoil) -> bytes:
@@ -112,11 +87,8 @@ def _spoilt(key: str, data: bytes, spoil: EngineSpoil) -> bytes:
 
 ENGINE_SPOILED: dict[str, EngineSpoil] = {
     "renewals": Renewing(),
-    "revision": Revision(),
     "dots": Dots(),
     "holes": Holes(),
-    "aged": Lain(),
-    "floor": Floor(),
-    "base": Base(),
     "markers": Markers(),
+    "identity": Identity(),
 }

@@ -1,0 +1,170 @@
+"""A seeded row of faults on real nodes around a real cluster of NATS servers, judged by all laws.
+
+ARTEMIS_CAMPAIGN_SEED=17 chooses another row, ARTEMIS_CAMPAIGN_FAULTS=100 a longer one.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from random import Random
+
+import nats
+import nats.errors
+import pytest
+from campaign_faults import TTL, killed, paused, stopped, writes
+from engine_clusters import ask
+
+from artemis.testing import running_cluster
+from artemis.testing.histories_observed import ObservedCluster, observed, sdk_callers, until
+from artemis.testing.links import LinkProxy, Passes, Weather
+from artemis.testing.nats_servers import NatsServer, nats_cluster, nats_server
+
+pytestmark = pytest.mark.skipif(nats_server() is None, reason="there is no nats-server")
+SEED = int(os.environ.get("ARTEMIS_CAMPAIGN_SEED", "1"))
+FAULTS = int(os.environ.get("ARTEMIS_CAMPAIGN_FAULTS", "3"))
+SETTLE = 12.0
+NODES = 3
+
+
+class Engine:
+    """Three servers, and for each node a proxy in front of each of them."""
+
+    def __init__(self, servers: list[NatsServer], proxies: list[list[LinkProxy]]) -> None:
+        self.servers, self.proxies = servers, proxies
+
+    def of(self, node: int) -> str:
+        """The servers as a node is told of them."""
+        return "nats://" + ",".join(f"127.0.0.1:{proxy.port}" for proxy in self.proxies[node])
+
+    async def leader(self) -> NatsServer:
+        """The server that leads those that keep the bucket; the first one when nobody knows."""
+        for server in self.servers:
+            try:
+                connection = await nats.connect(server.url, connect_timeout=1, allow_reconnect=False)
+                try:
+                    found = await connection.jetstream(timeout=1).stream_info("KV_artemis_artemis")
+                finally:
+                    await connection.close()
+            except (TimeoutError, OSError, nats.errors.Error):
+                continue
+            name = None if found.cluster is None else found.cluster.leader
+            return next((each for each in self.servers if each.folder.name == name), server)
+        return self.servers[0]
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    """Give servers, and what is between them and the nodes; all end with the test."""
+    with ExitStack() as stack:
+        servers = nats_cluster(tmp_path / "nats")
+        for server in servers:
+            server.start()
+            stack.callback(server.kill)
+        proxies = [[stack.enter_context(LinkProxy(server.port)) for server in servers] for _ in range(NODES)]
+        yield Engine(servers, proxies)
+
+
+def settled(one: ObservedCluster) -> bool:
+    """Tell whether every node has put all that it knows: until then who moves from one to another may go back."""
+    views = [ask(node.url, "/api/v1/cluster").get("engine") for node in one.cluster.nodes]
+    return all(isinstance(each, dict) and (each["state"], each["waiting"]) == ("ready", 0) for each in views)
+
+
+async def leader_killed(one: ObservedCluster, chance: Random, engine: Engine) -> None:
+    """The server that leads is killed, and comes back."""
+    leader = await engine.leader()
+    with one.history.fault("leader killed"):
+        await asyncio.to_thread(leader.kill)
+        await asyncio.sleep(chance.uniform(0, 2 * TTL))
+        await asyncio.to_thread(leader.start)
+
+
+async def leader_halted(one: ObservedCluster, chance: Random, engine: Engine) -> None:
+    """The server that leads stands still for a while."""
+    leader = await engine.leader()
+    with one.history.fault("leader halted"):
+        leader.halt()
+        await asyncio.sleep(chance.uniform(0.5, 3 * TTL))
+        leader.go_on()
+
+
+async def all_killed(one: ObservedCluster, chance: Random, engine: Engine) -> None:
+    """No server is there for a while; all come back with what they had."""
+    with one.history.fault("engine down"):
+        for server in engine.servers:
+            await asyncio.to_thread(server.kill)
+        await asyncio.sleep(chance.uniform(0, TTL))
+        await asyncio.gather(*(asyncio.to_thread(server.start) for server in engine.servers))
+
+
+async def cut(one: ObservedCluster, chance: Random, engine: Engine) -> None:
+    """A node reaches no server, in one of the ways that there are."""
+    node = chance.randrange(NODES)
+    weather = Weather(passes=chance.choice([Passes.NOTHING, Passes.LOST, Passes.RESET]))
+    with one.history.fault("cut off"):
+        for proxy in engine.proxies[node]:
+            if chance.random() < 0.3:
+                proxy.line.flap(weather, bad=chance.uniform(0.1, 1), fine=chance.uniform(0.1, 1))
+            else:
+                proxy.line.worsen(weather)
+        await asyncio.sleep(chance.uniform(0.2, 2 * TTL))
+        for proxy in engine.proxies[node]:
+            proxy.line.clear()
+
+
+async def slow(one: ObservedCluster, chance: Random, engine: Engine) -> None:
+    """The ways to the servers are bad."""
+    with one.history.fault("bad links"):
+        for proxies in engine.proxies:
+            weather = Weather(delay=chance.uniform(0, 0.2), jitter=chance.uniform(0, 0.4))
+            for proxy in proxies:
+                proxy.line.worsen(weather)
+        await asyncio.sleep(chance.uniform(0.2, 2 * TTL))
+        for proxies in engine.proxies:
+            for proxy in proxies:
+                proxy.line.clear()
+
+
+OF_NODES: list[Callable[[ObservedCluster, Random], Awaitable[None]]] = [killed, stopped, paused]
+OF_ENGINES: list[Callable[[ObservedCluster, Random, Engine], Awaitable[None]]] = [
+    leader_killed,
+    leader_halted,
+    all_killed,
+    cut,
+    cut,
+    slow,
+]
+
+
+async def test_a_row_of_faults_around_an_engine_breaks_no_law(tmp_path: Path, engine: Engine) -> None:
+    """Nodes end, hang and are cut off, and servers do, while plain clients and those of the SDK go on; each fault comes
+    when the engine has what was accepted during the one before."""
+    chance = Random(SEED)  # noqa: S311 - a campaign is to be repeated
+    laws = ("kept", "visible", "removed", "converged", "watch", "cursor")
+    each = {node: {"cluster": engine.of(node)} for node in range(NODES)}
+    options = {"data_dir": tmp_path, "lease_ttl": TTL, "self_preservation": False}
+    async with (
+        running_cluster(NODES, engine=engine.of(0), each=each, **options) as cluster,
+        observed(cluster, tmp_path / "history.jsonl", *laws, ttl=TTL, settle=SETTLE) as one,
+        sdk_callers(one, 2, urls=[node.url for node in cluster.nodes]),
+    ):
+        for node in range(NODES):
+            one.look(node, 0.2)
+            one.watch(node)
+            one.keep(f"at-{node}", node)
+        over = asyncio.Event()
+        passing = asyncio.create_task(writes(one, Random(SEED), over))  # noqa: S311 - the same
+        for _ in range(FAULTS):
+            if chance.random() < 0.3:
+                await chance.choice(OF_NODES)(one, chance)
+            else:
+                await chance.choice(OF_ENGINES)(one, chance, engine)
+            await until(lambda: settled(one))
+        over.set()
+        await passing
+        await asyncio.to_thread(cluster.wait_linked)
+        for running in cluster.nodes:
+            assert running.process.poll() is None
+        await one.settle()
