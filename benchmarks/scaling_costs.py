@@ -240,7 +240,7 @@ async def engine_memory(instances: int, found: dict[str, float]) -> dict[str, fl
 
 async def measure(instances: int, seconds: float) -> dict[str, float]:
     """Measure everything; those of the engine are missing where there is none."""
-    found = await asyncio.to_thread(cores, 3 * instances)
+    found = await asyncio.to_thread(cores, 2 * instances)
     gc.unfreeze()
     gc.collect()
     found |= await doors(instances, seconds)
@@ -259,7 +259,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--write", type=Path, metavar="FILE", help="keep them, for scaling.py --costs FILE")
     options = parser.parse_args()
-    instances, seconds = (8_000, 0.8) if options.quick else (options.instances, 2.0)
+    instances, seconds = (8_000, 0.8) if options.quick else (options.instances, 1.6)
     if instances < 8_000 or instances % 1_000:
         parser.error("--instances must be a multiple of 1000, and 8000 at least")
     found = {name: round(value, 3) for name, value in uvloop.run(measure(instances, seconds)).items()}
@@ -270,7 +270,7 @@ def main() -> int:
         return 0
     known = Costs.__struct_fields__
     units = [[name, f"{value:,.1f}"] for name, value in sorted(found.items(), key=lambda one: order(one[0]))]
-    print(f"microseconds and bytes; {instances} instances, three times as many in the cores")
+    print(f"microseconds and bytes; {instances} instances, twice as many in the cores")
     print_table("", ("cost", ""), units)
     missing = [name for name in known if name not in found]
     if missing:
