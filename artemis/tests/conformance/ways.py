@@ -77,6 +77,10 @@ class Http:
         """A request without a body; `target` with its prefix."""
         return await self.exchange("\r\n".join([f"{method} {target} HTTP/1.1", "Host: x", *fields, "", ""]).encode())
 
+    def same(self) -> "Http":
+        """What answers from one process alone."""
+        return self
+
     async def close(self) -> None:
         """Close and wait for it."""
         self._writer.close()
@@ -100,6 +104,10 @@ class Alternating:
     def _next(self) -> Http:
         self._turn += 1
         return self._ways[self._turn % len(self._ways)]
+
+    def same(self) -> Http:
+        """What answers from one worker alone."""
+        return self._ways[0]
 
     def _way(self, path: str) -> Http:
         return self._ways[0] if any(each in path for each in self.PINNED) else self._next()
