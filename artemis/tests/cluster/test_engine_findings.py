@@ -3,7 +3,7 @@
 from engine_world import WALL, Member, World, instance
 
 from artemis.cluster.engine.entries import MemberRow, decode_entry
-from artemis.cluster.engine.port import Position
+from artemis.cluster.engine.port import Position, Put
 from artemis.registry import Origin
 from artemis.testing.simulation.bucket import Bucket
 
@@ -92,3 +92,16 @@ def test_a_node_that_has_never_read_the_bucket_knows_nothing_of_the_others() -> 
     assert position is not None
     position = Position(position.identity, position.sequence, WALL + 3_500)
     assert 3_500 == Member("a", 2, world, saved, position).replica.reached
+
+
+def test_an_own_entry_of_which_nobody_told_that_it_was_put_is_no_former_life() -> None:
+    """A node whose first word about itself was put, and not answered, goes on in the life that it is in."""
+    world = World(("a",))
+    member = world.add("b", epoch=5)
+    member.replica.tick(world.now, WALL + world.now)
+    [put] = [command for command in member.replica.take() if isinstance(command, Put)]
+    world.bucket.put(put, world.now)
+    member.replica.unknown(put.number, world.now)
+    world.run(5_000)
+    assert Origin("b", 5) == member.registry.origin
+    assert world.quiet()

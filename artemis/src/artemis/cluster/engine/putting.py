@@ -6,6 +6,7 @@ which places are dirty and what became of their puts (`writing`), and what is re
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 import msgspec
@@ -30,6 +31,9 @@ _RANK = 1_000
 """Milliseconds that each further member waits with what all of them could put."""
 
 _MOST_RANKS = 5
+
+_SAID = 16
+"""Own entries that are known again when they are read, although nobody told that they were put."""
 
 
 class Putting:
@@ -63,6 +67,8 @@ class Putting:
         self._told = 0
         self._values: dict[int, Value] = {}
         self._decisions: dict[Place, OperationRow] = {}
+        # What this node has put about itself lately, whatever became of it.
+        self._said: deque[MemberRow] = deque(maxlen=_SAID)
         # What the keys mean that are being brought.
         self._places: dict[str, Place] = {}
 
@@ -127,8 +133,8 @@ class Putting:
         self._told = 0
 
     def puts(self, row: MemberRow) -> bool:
-        """Tell whether this node itself is putting this about itself."""
-        return row in self._values.values()
+        """Tell whether this life of the node itself has put this about itself, or does."""
+        return row in self._said
 
     def stored(self, number: int, sequence: int) -> None:
         """A put was done."""
@@ -189,8 +195,9 @@ class Putting:
             elif len(data) > MAX_VALUE:
                 self.writing.refused(number, now, full=False)
             else:
-                if place == own:
+                if isinstance(value, MemberRow):
                     self._saying.began(now)
+                    self._said.append(value)
                 self._values[number] = value
                 self._do(Put(number, key_of_place(place), data, revision))
 
