@@ -1,6 +1,7 @@
 """`artemis backup` and `artemis restore`: files, nodes and clusters as operators have them."""
 
 import json
+import os
 import stat
 import time
 import urllib.request
@@ -180,7 +181,22 @@ def test_only_operators_have_backups(tmp_path: Path) -> None:
         assert 0 == artemis(url, "backup", str(tmp_path / "b"), "--token-file", str(secret)).exit_code
 
 
-@pytest.mark.parametrize("words", [[], ["verify", "a", "b"], ["a", "b"]])
+def test_a_backup_never_takes_the_place_of_what_is_no_file(tmp_path: Path, run: Run) -> None:
+    """Such as a device: root could replace even that; behind a symbolic link it is the file there that is written."""
+    pipe, folder, link = tmp_path / "pipe", tmp_path / "folder", tmp_path / "link"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    link.symlink_to(folder / "b")
+    for target, words in ((pipe, "it is no file"), (folder, "it is a directory")):
+        result = run("backup", str(target))
+        assert (1, True) == (result.exit_code, words in result.output), result.output
+    assert pipe.is_fifo()
+    assert 0 == run("backup", str(link)).exit_code
+    assert link.is_symlink()
+    assert "is whole" in run("backup", "verify", str(folder / "b")).output
+
+
+@pytest.mark.parametrize("words", [[], [""], ["verify"], ["verify", "a", "b"], ["a", "b"]])
 def test_what_is_no_backup_command_is_refused(words: list[str], run: Run) -> None:
     """With the usage."""
     assert 2 == run("backup", *words).exit_code

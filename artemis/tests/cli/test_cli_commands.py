@@ -1,12 +1,14 @@
 """The commands against a real node: what goes to stdout, what goes to stderr, which code ends them."""
 
 import json
+import os
 from collections.abc import Callable
 
 import pytest
 from typer.testing import Result
 
 from artemis import __version__
+from artemis.cli.parameters import operator_of
 
 Run = Callable[..., Result]
 
@@ -223,3 +225,29 @@ def test_the_help_names_every_command(run: Run) -> None:
     output = run("--help").stdout
     for command in ("services", "instances", "watch", "status", "register", "unregister", "serve", "demo"):
         assert f"  {command} " in output
+
+
+@pytest.mark.parametrize("server", ["ftp://x", "http://127.0.0.1:1,http://127.0.0.1:2", "nonsense", ""])
+@pytest.mark.parametrize("command", ["services", "status", "pullouts", "backup x", "cluster status", "cluster stay"])
+def test_what_is_no_url_of_a_node_is_a_wrong_command_line(run: Run, command: str, server: str) -> None:
+    """Of each command; that nobody answers there would be beside the point."""
+    result = run(*command.split(), "--server", server)
+    assert (2, True) == (result.exit_code, "not the URL of a node" in result.stderr), result.output
+
+
+def test_a_doctor_is_given_urls_of_nodes(run: Run, cli_node_url: str) -> None:
+    """All of them are looked at before any node is asked."""
+    result = run("doctor", "--server", f"{cli_node_url},ftp://x")
+    assert (2, True) == (result.exit_code, "not the URL of a node: 'ftp://x'" in result.stderr), result.output
+
+
+def test_a_user_without_a_name_operates_by_number(
+    run: Run, fresh_service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container, which runs as a user that it does not know."""
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_001)
+    assert 0 == run("pullout", fresh_service, "a").exit_code
+    assert "uid-4000000001" == operator_of("")
+    assert "alice" == operator_of("alice")

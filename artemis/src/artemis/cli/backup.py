@@ -6,8 +6,8 @@ Not here: the form of the file, which is that of a node's snapshot (`artemis.reg
 
 from __future__ import annotations
 
-import getpass
 import os
+import stat
 import time
 from base64 import b64decode, b64encode
 from collections import Counter
@@ -22,7 +22,7 @@ import typer
 from artemis.cli import output
 from artemis.cli.calls import Conversation
 from artemis.cli.codes import FAILED
-from artemis.cli.parameters import DEFAULT_SERVER, Json, Server, TokenFile, token_of
+from artemis.cli.parameters import DEFAULT_SERVER, Json, Server, TokenFile, operator_of, token_of
 from artemis.management.dump import OperationsDump, decisions_of, key_of, read_pieces
 from artemis.model.backup import (
     BackupPartRequest,
@@ -61,14 +61,18 @@ def backup(
     The file takes its place when it is whole and checked, readable by its owner alone. Exit code 1 if it is not.
     --json: {"file", "bytes", "region", "cluster", "node", "written", "instances", "records", "operations"}.
     """
-    if words[0] == "verify" and len(words) == 2:
-        path = Path(words[1])
-    elif len(words) == 1:
-        path = Path(words[0])
-        _fetch(path, server, operator or getpass.getuser(), token_of(token_file))
-    else:
+    if words == ["verify"]:
+        raise typer.BadParameter(
+            "which FILE is to be checked? For a backup of that name say ./verify", param_hint="[verify] FILE"
+        )
+    checked = words[0] == "verify" and len(words) == 2
+    if len(words) > 1 and not checked:
         raise typer.BadParameter("give one FILE, or `verify` and one FILE", param_hint="[verify] FILE")
-    _tell(path, _read(path), json=json, checked=len(words) > 1)
+    if not checked:
+        _fetch(_target(words[0]), server, operator_of(operator), token_of(token_file))
+    path = Path(words[-1])
+    content = _content(path)
+    _tell(path, len(content), _saved(path, content), json=json, checked=checked)
 
 
 def restore(
@@ -95,14 +99,14 @@ def restore(
     """
     if only not in {"", "instances", "operations"}:
         raise typer.BadParameter("must be instances or operations", param_hint="--only")
-    saved = _read(file)
+    saved = _saved(file, _content(file))
     token = token_of(token_file)
     header = saved.header
     common = RestoreRequest(
         cluster_name=header.cluster,
         dry_run=dry_run,
         force_cluster=force_cluster,
-        operator_id=operator or getpass.getuser(),
+        operator_id=operator_of(operator),
         overwrite=overwrite,
         region_id=header.region,
     )
@@ -158,13 +162,32 @@ def _sentence(saved: Saved, instances: Counter[str], operations: Counter[str], *
     return f"{changes} made from {what}; instances that nobody renews expire after their TTL.{rest}"
 
 
+def _target(word: str) -> Path:
+    """Return the file that a backup is to be in, behind symbolic links; what is there and no file stays what it is."""
+    if not word:
+        raise typer.BadParameter("must not be empty", param_hint="[verify] FILE")
+    try:
+        path = Path(word).resolve()
+        kind = path.stat().st_mode
+    except FileNotFoundError:
+        return path
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise _failed(f"Cannot write {word}: {reason}.") from None
+    if stat.S_ISDIR(kind):
+        raise _failed(f"Cannot write {word}: it is a directory; name a file in it.")
+    if not stat.S_ISREG(kind):
+        raise _failed(f"Cannot write {word}: it is no file; a backup takes its place only when it is whole.")
+    return path
+
+
 def _fetch(path: Path, server: str, operator: str, token: str) -> None:
     """Write a backup of the node into a file, all of it or nothing."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
-        raise _failed(f"Cannot write {fresh}: {error.strerror}.") from None
+        raise _failed(f"Cannot write {path}: {error.strerror}.") from None
     try:
         with os.fdopen(descriptor, "wb") as file:
             for data in _parts(server, operator, token):
@@ -203,13 +226,18 @@ def _settle(directory: Path) -> None:
             os.close(descriptor)
 
 
-def _read(path: Path) -> Saved:
-    """Read a backup whole, or end the command with what is wrong with it."""
+def _content(path: Path) -> bytes:
     try:
-        saved = read_whole(path.read_bytes())
-        read_pieces(saved.operations)
+        return path.read_bytes()
     except OSError as error:
         raise _failed(f"Cannot read {path}: {error.strerror}.") from None
+
+
+def _saved(path: Path, content: bytes) -> Saved:
+    """Read a backup whole, or end the command with what is wrong with it."""
+    try:
+        saved = read_whole(content)
+        read_pieces(saved.operations)
     except SnapshotError as error:
         raise _failed(f"{path} cannot be used: {error}.") from None
     except msgspec.MsgspecError as error:
@@ -222,11 +250,10 @@ def _failed(text: str) -> typer.Exit:
     return typer.Exit(FAILED)
 
 
-def _tell(path: Path, saved: Saved, *, json: bool, checked: bool) -> None:
+def _tell(path: Path, size: int, saved: Saved, *, json: bool, checked: bool) -> None:
     header = saved.header
     live = sum(not row.removed and row.renewed > row.expired for row in saved.rows)
     operations = sum(not decision.ended for decision, _ in decisions_of(read_pieces(saved.operations)))
-    size = path.stat().st_size
     if json:
         told = {
             "file": str(path),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 import time
 from datetime import datetime
@@ -29,7 +28,7 @@ from artemis.cli.codes import FAILED, UNREACHABLE
 from artemis.cli.draining import follow
 from artemis.cli.engine_view import ENGINE, engine_rows, engine_troubles
 from artemis.cli.java_view import JAVA, java_rows, java_troubles
-from artemis.cli.parameters import DEFAULT_SERVER, Json, Server, TokenFile, token_of
+from artemis.cli.parameters import DEFAULT_SERVER, Json, Server, TokenFile, operator_of, token_of
 from artemis.cli.trust import trusting
 from artemis.model.cluster import ForceRequest, ForceResponse
 from artemis.model.cluster_status import (
@@ -191,7 +190,7 @@ def leave(
         ends = "drains, and ends when others have taken over" if drain else "drains and ends"
         effect = f"{own.url or server} {ends}; {rest}."
         typer.confirm(f"{effect} Go on?", abort=True, err=True)
-    request = ClusterLeaveRequest(drain=drain, force=force_, operator_id=operator or getpass.getuser())
+    request = ClusterLeaveRequest(drain=drain, force=force_, operator_id=operator_of(operator))
     answer = post(server, "v1/cluster/leave", ClusterLeaveResponse, request, token)
     if json:
         output.print_json(answer)
@@ -209,7 +208,7 @@ def leave(
 @trusting
 def stay(*, server: Server = DEFAULT_SERVER, operator: Operator = "", token_file: TokenFile = None) -> None:
     """Let the node at --server stay in service, that drains because of `leave --drain`; exit code 1 if it does not."""
-    request = ClusterStayRequest(operator_id=operator or getpass.getuser())
+    request = ClusterStayRequest(operator_id=operator_of(operator))
     answer = post(server, "v1/cluster/stay", ClusterStayResponse, request, token_of(token_file))
     if not answer.stays:
         output.say(f"{server} does not drain.")
@@ -241,7 +240,7 @@ def force(
         answer = get(server, "v1/node/forced", ForceResponse)
     else:
         named = None if service is Forced.BOTH else service.value
-        request = ForceRequest(force=what.value, operator_id=operator or getpass.getuser(), service=named)
+        request = ForceRequest(force=what.value, operator_id=operator_of(operator), service=named)
         answer = post(server, "v1/node/force", ForceResponse, request, token_of(token_file))
     if json:
         output.print_json(answer)

@@ -34,7 +34,7 @@ from artemis.cli.doctor_checks import (
 )
 from artemis.cli.doctor_machines import certificates, machines, queues
 from artemis.cli.doctor_regions import regions
-from artemis.cli.parameters import DEFAULT_SERVER, Json, TokenFile, token_of
+from artemis.cli.parameters import DEFAULT_SERVER, Json, TokenFile, one_node, token_of
 from artemis.cli.reach import unreachable
 from artemis.model.cluster_status import (
     ClusterOutcomeRequest,
@@ -68,7 +68,7 @@ def doctor(server: Servers = DEFAULT_SERVER, *, token_file: TokenFile = None, js
     All nodes that any of them tells of are asked, each directly. With the admin token records that differ are counted.
     --json: {"ok", "findings": [{"check", "level", "text", "advice"}], "nodes": [{"url", "tookMs", "clockAheadMs"}]}.
     """
-    begin = [url.strip() for url in server.split(",") if url.strip()]
+    begin = [one_node(url) for url in server.split(",") if url.strip()]
     if not begin:
         raise typer.BadParameter("must name a node", param_hint="--server")
     nodes = gather(begin)

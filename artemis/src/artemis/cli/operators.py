@@ -3,7 +3,6 @@
 They need the admin token wherever a node listens beyond its own machine.
 """
 
-import getpass
 import shlex
 from enum import Enum
 from typing import Annotated
@@ -16,7 +15,7 @@ from artemis.cli.calls import get, post
 from artemis.cli.codes import FAILED
 from artemis.cli.hidden import leased, recorded
 from artemis.cli.overview import preservation_text
-from artemis.cli.parameters import DEFAULT_SERVER, Json, Region, Server, TokenFile, token_of
+from artemis.cli.parameters import DEFAULT_SERVER, Json, Region, Server, TokenFile, operator_of, token_of
 from artemis.cli.session import place, with_client
 from artemis.client import ArtemisClient
 from artemis.model import Instance
@@ -176,7 +175,7 @@ def _placed(server: str, target: InstanceKey | ServerKey) -> InstanceKey | Serve
 
 def _operate(server: str, key: InstanceKey | ServerKey, what: tuple[str, str], token: str, *, complete: bool) -> None:
     operation, operator = what
-    operator = operator or getpass.getuser()
+    operator = operator_of(operator)
     if isinstance(key, InstanceKey):
         request: msgspec.Struct = OperateInstanceRequest(
             instance_key=key, operation=operation, operator_id=operator, operation_complete=complete

@@ -1,15 +1,28 @@
 """The options that several commands share, and the check of those that must not be blank."""
 
+import getpass
 import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from artemis.client.nodes.urls import node_url
+
 DEFAULT_SERVER = "http://127.0.0.1:8080"
 
+
+def one_node(text: str) -> str:
+    """Return the URL of one node without a trailing slash; anything else is a wrong command line."""
+    try:
+        return node_url(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--server") from None
+
+
 Server = Annotated[
-    str, typer.Option("--server", envvar="ARTEMIS_SERVER", metavar="URL", help="A node of the registry.")
+    str,
+    typer.Option("--server", envvar="ARTEMIS_SERVER", metavar="URL", help="A node of the registry.", callback=one_node),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Region = Annotated[
@@ -49,6 +62,16 @@ def token_of(file: Path | None) -> str:
     if not lines or not lines[0].strip():
         raise typer.BadParameter(f"the first line of {file} is empty", param_hint="--token-file")
     return lines[0].strip()
+
+
+def operator_of(name: str) -> str:
+    """Return who operates: the one that was named, else the user; by number where the system has no name for it."""
+    if name:
+        return name
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container runs as a user of which it knows nothing
+        return f"uid-{os.getuid()}"
 
 
 def named(text: str, parameter: str) -> str:
