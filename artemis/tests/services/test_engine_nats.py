@@ -315,6 +315,57 @@ async def test_a_missing_permission_is_named(make: Make) -> None:
         await in_state(one, EngineState.REFUSED, "$JS.API.STREAM.INFO")
 
 
+async def test_a_missing_permission_is_named_among_others(make: Make) -> None:
+    """Beats that are denied as well, again and again, do not hide which subject the bucket takes."""
+    server = make(config=permitted("_INBOX.>"))
+    file = server.folder / "login"
+    file.write_text("u\np\n")
+    async with carried(server.url, login=Login(password=file)) as one:
+
+        def denied() -> bool:
+            one.carrier.say(b"here I am")
+            return one.carrier.state is EngineState.REFUSED and "$JS.API.STREAM.INFO" in one.carrier.why
+
+        await one.until(denied, "not refused:")
+
+
+async def test_nodes_that_may_not_speak_are_told_so(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beats that are denied are in the log, with the subject."""
+    server = make(config=permitted("$JS.API.>", "$KV.>"))
+    file = server.folder / "login"
+    file.write_text("u\np\n")
+    async with carried(server.url, login=Login(password=file)) as one:
+        await ready(one)
+        said = ""
+
+        def told() -> bool:
+            nonlocal said
+            one.carrier.say(b"here I am")
+            said += capsys.readouterr().out
+            return "engine permission missing" in said
+
+        await one.until(told, "not told:")
+        assert "artemis.tests.beat" in said
+
+
+async def test_puts_that_are_denied_are_named(make: Make) -> None:
+    """A user who may read the bucket and not write to it is told which permission that takes."""
+    server = make(config=permitted("$JS.API.>", "artemis.>"))
+    file = server.folder / "login"
+    file.write_text("u\np\n")
+    async with carried(server.url, login=Login(password=file)) as one:
+        await ready(one)
+        one.core.put("i.x", b"1")
+        one.carrier.turn()
+        await in_state(one, EngineState.REFUSED, "permit $KV.artemis_tests.>")
+
+
+def permitted(*subjects: str) -> str:
+    """Return the configuration of a server whose only user may publish to these."""
+    allowed = ", ".join(f'"{subject}"' for subject in subjects)
+    return f"authorization {{ users: [{{user: u, password: p, permissions: {{publish: [{allowed}]}}}}] }}"
+
+
 async def test_nothing_secret_is_said_in_clear_text(make: Make) -> None:
     """A server that speaks no TLS where it ought to gets no password, although it asks for one."""
     server = make(config='authorization { user: u, password: "p" }')

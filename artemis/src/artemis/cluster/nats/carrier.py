@@ -197,6 +197,7 @@ class Carrier:
             )
             since = self._now()
             try:
+                connection.denies = self._denied
                 await connection.open()
                 self._connection = connection
                 self.counters["connections"] += 1
@@ -327,6 +328,11 @@ class Carrier:
             self._log.info("engine ready", server=self.server)
         else:
             self._log.warning("engine not ready", state=str(state), reason=why)
+
+    def _denied(self, text: str) -> None:
+        """Nodes that may not speak or listen do not hear each other, whatever the bucket says."""
+        if self._names.words in text:
+            self._log.warning("engine permission missing", server=self.server, reason=text)
 
     def _failed(self, where: str, error: Exception) -> None:
         self.counters["failures"] += 1

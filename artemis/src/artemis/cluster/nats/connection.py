@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import ssl
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
@@ -32,6 +33,10 @@ _BUFFER = 1024 * 1024
 _MESSAGES = 262_144
 _BYTES = 64 * 1024 * 1024
 """What may wait of one subscription to be handled: more than the engine sends to a consumer that does not confirm."""
+
+_DENIED = 256
+"""Denied subjects that are remembered; the oldest is forgotten first."""
+_SUBJECT = re.compile(r'"([^"]+)"')
 
 
 class ConnectionTimings(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +101,9 @@ class Connection:
         self._written = asyncio.Event()
         self._written.set()
         self._writing: asyncio.Task[None] | None = None
-        self._denied = ""
+        #: Called with the words of the server when a subject is denied that was not before.
+        self.denies: Callable[[str], None] = lambda _: None
+        self._denied: dict[str, str] = {}
         self._reason = ""
 
     # -- begin and end
@@ -184,13 +191,21 @@ class Connection:
         except nats.errors.NoRespondersError:
             return Msg(self._client, headers={"Status": "503"})
         except TimeoutError as error:
-            if subject.lower() in self._denied:
+            denied = self.denial(subject)
+            if denied:
                 raise TroubleError(
-                    EngineState.REFUSED, f"{self.url}: this node may not use {subject}; permit it: {self._denied}"
+                    EngineState.REFUSED, f"{self.url}: this node may not use {subject}; permit it: {denied}"
                 ) from error
             raise TroubleError(EngineState.NO_QUORUM, f"{self.url}: no answer from {subject}") from error
         except (nats.errors.Error, OSError) as error:
             raise TroubleError(EngineState.CONNECTING, f"{self.url}: the connection is lost: {error!r}") from error
+
+    def denial(self, subject: str, *, below: bool = False) -> str:
+        """Return what the server said when it denied a subject, or one that begins with it, empty if it did not."""
+        asked = subject.lower()
+        if not below:
+            return self._denied.get(asked, "")
+        return next((text for name, text in self._denied.items() if name.startswith(asked)), "")
 
     @property
     def received(self) -> int:
@@ -274,9 +289,20 @@ class Connection:
         self.counters["errors"] += 1
         text = str(error) or type(error).__name__
         if "permissions violation" in text.lower():
-            self._denied = text.lower()[:4_000]
+            self._deny(text[:4_000])
         else:
             self._reason = text[:1_000]
+
+    def _deny(self, text: str) -> None:
+        """Remember it: beats that are denied again and again must not hide what else is. nats-py has lowered it."""
+        found = _SUBJECT.search(text)
+        name = (text if found is None else found[1]).lower()
+        new = self._denied.pop(name, None) is None
+        self._denied[name] = text
+        if len(self._denied) > _DENIED:
+            del self._denied[next(iter(self._denied))]
+        if new:
+            self.denies(text)
 
     async def _closed(self) -> None:
         self._end(f"{self.url}: {self._reason or 'the connection was closed'}")

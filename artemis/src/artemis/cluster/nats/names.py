@@ -48,6 +48,11 @@ class Names(msgspec.Struct, frozen=True):
         bucket = f"artemis_{name}"
         return cls(f"KV_{bucket}", f"$KV.{bucket}.", f"artemis.{name}.beat", f"artemis.{name}.to.")
 
+    @property
+    def words(self) -> str:
+        """Return how all subjects begin on which nodes talk to each other."""
+        return self.nodes.removesuffix("to.")
+
     def to(self, node: str) -> str:
         """Return the subject of one node."""
         return self.nodes + token(node)

@@ -131,7 +131,7 @@ class Session:
         """Let time pass; some times a second."""
         now, puts = self._now(), self._puts
         if puts.unheard(now) >= self._timings.patience:
-            self._end(TroubleError(EngineState.NO_QUORUM, "puts are not answered"))
+            self._end(self._unanswered())
             return
         for number in puts.forgotten(now):
             self._counters["unknown"] += 1
@@ -175,6 +175,13 @@ class Session:
             "Nats-Msg-Id": f"{self._name}.{put.number}",
         }
         self._connection.send(self._subject + put.key, put.value, f"{self._inbox}.{put.number}", headers)
+
+    def _unanswered(self) -> TroubleError:
+        denied = self._connection.denial(self._subject, below=True)
+        if denied:
+            why = f"{self._connection.url}: this node may not put anything; permit {self._subject}>: {denied}"
+            return TroubleError(EngineState.REFUSED, why)
+        return TroubleError(EngineState.NO_QUORUM, "puts are not answered")
 
     async def _answered(self, message: Msg) -> None:
         number = int(message.subject.rpartition(".")[2])
