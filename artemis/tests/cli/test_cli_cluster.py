@@ -12,6 +12,7 @@ from artemis.cli.cluster_seen import Seen
 from artemis.cli.cluster_view import link_rows, node_rows, remarks, same_data, troubles
 from artemis.model.cluster_members import ClusterMember
 from artemis.model.cluster_status import ClusterViewResponse
+from artemis.model.engine import EngineView
 from artemis.model.status import PreservationState
 from artemis.testing import RunningNode, running_node_sync
 
@@ -105,6 +106,22 @@ def test_a_link_that_is_missing_is_told_with_what_went_wrong() -> None:
     """Although the node is believed, because it is heard."""
     nodes = [seen(A, member(B, connected=False, error="the secret is another one")), seen(B, member(A))]
     assert [f"{A} cannot send to {B}: the secret is another one."] == troubles(nodes)
+
+
+def test_an_engine_that_is_away_explains_links_that_are_missing() -> None:
+    """What the engine says of it is said once for all, and not again for each two nodes; a full one explains none."""
+    cut = {"connected": False, "receiving": False}
+
+    def around(state: str) -> list[Seen]:
+        engine = EngineView(servers="nats://h:4222", state=state, why="nats://h:4222 cannot be reached")
+        return [
+            seen(A, member(B, **cut), engine=engine),
+            seen(B, member(A, **cut), engine=engine),
+            seen(C, engine=engine),
+        ]
+
+    assert [] == troubles(around("connecting"))
+    assert 6 == len(troubles(around("full")))
 
 
 def test_a_node_that_does_not_serve_all_says_why() -> None:

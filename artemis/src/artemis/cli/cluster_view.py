@@ -17,6 +17,7 @@ from artemis.cli.cluster_seen import (
     twins,
     worded,
 )
+from artemis.cli.engine_view import without_engine
 from artemis.cli.output import counted
 from artemis.cli.overview import duration_text, preservation_text
 from artemis.cli.reach import trust_advice, untrusted
@@ -171,13 +172,17 @@ def _opinions_of(node: Seen, told: Sequence[tuple[Seen, ClusterMember]]) -> list
 
 
 def _views_of(node: Seen, told: Sequence[tuple[Seen, ClusterMember]], nodes: Sequence[Seen]) -> list[str]:
-    """Return who does not know a node, cannot send to it, or hears nothing of it."""
+    """Return who does not know a node, cannot send to it, or hears nothing of it, unless an engine that is away, which
+    is said once for all, explains it."""
     knowing = {node.url, *(viewer.url for viewer, _ in told)}
     viewers = [viewer for viewer in nodes if viewer.view is not None and viewer.view.in_cluster]
     found = [
         f"{viewer.url} does not know {node.url}; {_introduce(viewer)}."
         for viewer in viewers
-        if viewer.url not in knowing and not is_twin(node, nodes) and _would_be_let_in(node, viewer)
+        if viewer.url not in knowing
+        and not is_twin(node, nodes)
+        and _would_be_let_in(node, viewer)
+        and not (without_engine(viewer) or without_engine(node))
     ]
     if _untrusted(node):
         found += [
@@ -193,7 +198,7 @@ def _views_of(node: Seen, told: Sequence[tuple[Seen, ClusterMember]], nodes: Seq
         found += [
             f"{viewer.url} cannot send to {node.url}: {member.error or 'there is no link yet'}."
             for viewer, member in told
-            if not member.connected and member.status == _UP
+            if not member.connected and member.status == _UP and not (without_engine(viewer) or without_engine(node))
         ]
     return found
 

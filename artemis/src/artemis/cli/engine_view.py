@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ENGINE = ("NODE", "ENGINE", "STATE", "READ UP TO", "STILL TO PUT", "BUCKETS")
 
 _READY = "ready"
+_OPEN = (_READY, "full")
 
 
 def engine_rows(nodes: Sequence[Seen]) -> list[tuple[object, ...]]:
@@ -53,6 +54,11 @@ def engine_troubles(nodes: Sequence[Seen]) -> list[str]:
     if meshed and any(True for _ in _engines(nodes)):
         found.append(f"{worded(meshed)} {'are' if len(meshed) > 1 else 'is'} in a mesh of peers, the others are not.")
     return found
+
+
+def without_engine(node: Seen) -> bool:
+    """Tell whether a node stands around an engine that does not work for it, which it says itself."""
+    return any(engine.state not in _OPEN for _, engine in _engines([node]))
 
 
 def _engines(nodes: Sequence[Seen]) -> Iterator[tuple[Seen, EngineView]]:
