@@ -71,7 +71,8 @@ class Member:
 
 
 class World:
-    """Some nodes, one clock, and a bucket. With `rnd` outcomes are late and unknown, and told messages lost."""
+    """Some nodes, one clock, and a bucket. With `rnd` outcomes are late and unknown, and told messages lost. `tried`
+    are the keys that were to be put, in order."""
 
     def __init__(self, names: Iterable[str] = ("a", "b"), *, most: int = 1_000_000, seed: int | None = None) -> None:
         self.now = 1_000
@@ -81,9 +82,14 @@ class World:
         self.members: dict[str, Member] = {}
         self.late: list[tuple[Bucket, Put]] = []
         self.purged = 0
-        self.puts = 0
+        self.tried: list[str] = []
         for name in names:
             self.add(name)
+
+    @property
+    def puts(self) -> int:
+        """Count the puts that were tried."""
+        return len(self.tried)
 
     def __getitem__(self, name: str) -> Member:
         """Return a node."""
@@ -253,7 +259,7 @@ class World:
 
     def _put(self, member: Member, put: Put) -> None:
         replica, now = member.replica, self.now
-        self.puts += 1
+        self.tried.append(put.key)
         if self.rnd is not None and self.rnd.random() < 0.05:
             if self.rnd.random() < 0.5:
                 self.bucket.put(put, now)

@@ -58,7 +58,9 @@ class Reading:
         self._putting = putting
         self._counters = counters
         self._do, self._compared = do, compared
-        self._taking = Taking(registry, operators, saying, putting, counters, self._member, self._later)
+        self._taking = Taking(
+            registry, operators, saying, putting, counters, self._member, self._later, lambda: self._markers.vector
+        )
         saying.complete = lambda: self.synced and not self.passing and not putting.writing.owed
         self._markers = Markers()
         self._ending: Ending | None = None

@@ -6,7 +6,7 @@ top of what it removes. Not here: in which order entries come (`progress`), and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from artemis.cluster.engine.entries import BadEntry, MemberRow, Value, decode_entry
 from artemis.cluster.engine.operators import EngineOperators
@@ -14,6 +14,7 @@ from artemis.cluster.engine.places import Place, place_of
 from artemis.cluster.engine.port import Entry
 from artemis.cluster.engine.putting import Putting
 from artemis.cluster.engine.saying import Saying
+from artemis.cluster.engine.writing import NONE
 from artemis.cluster.messages import InstanceRow, OperationRow, latest_stamp
 from artemis.cluster.outbox import ReplicaCounters
 from artemis.cluster.reading import Bounds, Records, StrangeRow, is_of_no_time
@@ -34,7 +35,8 @@ class Taking:
     """What one node makes of entries. Owned by its replica.
 
     `member` is given what nodes say of themselves, its sequence number and the time, `met` the epoch of a life of this
-    node that knew more than this one and is no earlier. `seen` collects the places of a pass, None while nobody asks.
+    node that knew more than this one and is no earlier. `theirs` says up to which number of each life of another node
+    the bucket has had all changes. `seen` collects the places of a pass, None while nobody asks.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Taking:
         counters: ReplicaCounters,
         member: Callable[[MemberRow, int, int], None],
         met: Callable[[int], None],
+        theirs: Callable[[], Mapping[Origin, int]],
     ) -> None:
         self._orphans = putting.orphans
         self.seen: set[Place] | None = None
@@ -56,6 +59,7 @@ class Taking:
         self._counters = counters
         self._member = member
         self._met = met
+        self._theirs = theirs
         self._shared: tuple[Records, Bounds] | None = None
         self._left = 0
         self._early: dict[Origin, set[int]] = {}
@@ -134,11 +138,33 @@ class Taking:
         if known is None:
             self._sweeping.add(place, entry.sequence, record.dots, 0, now)
             writing.forget(place)
-        elif says_all(theirs, known, registry.base):
-            writing.agreed(place, entry.sequence)
         else:
-            writing.revisions[place] = entry.sequence
-            writing.changed(place, self._saying.first_lacking({*known.dots} - {*theirs.dots}))
+            lacking = self._lacking(theirs.dots, known.dots)
+            self._judge(place, entry.sequence, lacking, alike=says_as_much(theirs, known))
+
+    def _lacking(self, theirs: tuple[Dot, ...], known: tuple[Dot, ...]) -> list[Dot]:
+        """Return the known changes that an entry neither names nor follows upon.
+
+        Whoever changes what is in the bucket names that change alone, and puts it on top of an entry that it has
+        merged; so an entry includes all changes of its place that the bucket has had before.
+        """
+        if theirs == known:
+            return []
+        had, saying, node = self._theirs(), self._saying, self._registry.origin.node
+        return [
+            dot
+            for dot in remembered(known, self._registry.base)
+            if dot not in theirs
+            and (saying.first_lacking((dot,)) != NONE if dot.origin.node == node else dot.seq > had.get(dot.origin, 0))
+        ]
+
+    def _judge(self, place: Place, sequence: int, lacking: Sequence[Dot], *, alike: bool) -> None:
+        """Note what an entry says: all that is known if it is `alike` and lacks no change."""
+        if alike and not lacking:
+            self._writing.agreed(place, sequence)
+        else:
+            self._writing.revisions[place] = sequence
+            self._writing.changed(place, self._saying.first_lacking(lacking))
 
     def _beyond(self, dots: tuple[Dot, ...]) -> list[Dot]:
         """Return the changes that this node lacks."""
@@ -209,25 +235,19 @@ class Taking:
         if known is None:
             self._sweeping.add(place, entry.sequence, dots, 0, now)
             writing.forget(place)
-        elif _decided(known) == _decided(row) and {*known.dots} <= {*row.dots}:
-            writing.agreed(place, entry.sequence)
         else:
-            writing.revisions[place] = entry.sequence
-            lacking = (Dot(Origin(node, epoch), seq) for node, epoch, seq in {*known.dots} - {*row.dots})
-            writing.changed(place, self._saying.first_lacking(lacking))
+            ours = tuple(Dot(Origin(node, epoch), seq) for node, epoch, seq in known.dots)
+            self._judge(place, entry.sequence, self._lacking(dots, ours), alike=_decided(known) == _decided(row))
 
 
-def says_all(entry: Record, known: Record, base: dict[str, int]) -> bool:
-    """Tell whether an entry says all that is known of a record that it was merged into, but for renewals."""
-    entry = without_forgotten(entry, base)
-    known = without_forgotten(known, base)
-    return (entry.version, entry.removed, entry.content, entry.expired, entry.asserted, entry.dots) == (
+def says_as_much(entry: Record, known: Record) -> bool:
+    """Tell whether an entry says what is known of a record that it was merged into, but for renewals and changes."""
+    return (entry.version, entry.removed, entry.content, entry.expired, entry.asserted) == (
         known.version,
         known.removed,
         known.content,
         known.expired,
         known.asserted,
-        known.dots,
     )
 
 
