@@ -362,3 +362,10 @@ async def test_a_task_that_takes_a_cancellation_for_its_own_ends_all_the_same() 
     await end([task], pause=0.01)
     assert task.cancelled()
     assert [1] == taken
+
+
+@pytest.mark.parametrize("kind", ["password", "token", "credentials"])
+def test_a_login_from_a_pipe_or_device_is_refused(kind: str) -> None:
+    """It could be read once at most, and without a writer the whole node would wait."""
+    with pytest.raises(LoginError, match="is no regular file, and it is read anew"):
+        Login(**{kind: Path("/dev/zero")}).read()

@@ -10,6 +10,7 @@ import base64
 import binascii
 import re
 from pathlib import Path
+from stat import S_ISREG
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -91,6 +92,9 @@ def _mode(file: Path) -> int:
 
 def _text(file: Path) -> str:
     try:
+        if not S_ISREG(file.stat().st_mode):
+            # A pipe gives its text once at most, and may make all wait for a writer.
+            raise LoginError(f"{file} is no regular file, and it is read anew for each connection; give one that is")
         with file.open("rb") as stream:
             return stream.read(_LIMIT).decode()
     except OSError as error:
