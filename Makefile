@@ -91,7 +91,7 @@ test-services: setup nats-server ## tests that need root, namespaces, nats-serve
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 	  ! { command -v nft && command -v ip && ls /usr/lib/*/faketime/libfaketime.so.1; } >/dev/null 2>&1; then \
 	  apt-get update -qq && apt-get install -y -qq --no-install-recommends iproute2 nftables libfaketime || true; fi
-	ARTEMIS_TEST_SERVICES=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS) artemis/tests/services
+	ARTEMIS_TEST_SERVICES=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS) artemis/tests/services artemis/tests/server/test_workers_engine.py
 
 # Cargo builds six small programs: minutes the first time, a second when nothing changed. ARGS go to pytest.
 test-interop: setup ## tests against programs made of the Rust crate msgtrans 1.0.0, 1.0.10 and 2.0; needs cargo

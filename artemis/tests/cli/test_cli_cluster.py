@@ -366,8 +366,8 @@ def test_a_difference_is_shown_with_both_sides(monkeypatch: pytest.MonkeyPatch, 
         ],
     }
     monkeypatch.setattr(
-        "artemis.cli.cluster.post",
-        lambda server, path, kind, *_: msgspec.convert(answer, kind),  # noqa: ARG005
+        "artemis.cli.calls.Conversation.post",
+        lambda self, path, kind, *_: msgspec.convert(answer, kind),  # noqa: ARG005
     )
     result = run("cluster", "diff", "b")
     assert result.exit_code == 1

@@ -284,3 +284,33 @@ def test_what_a_node_that_has_said_nothing_yet_accepted_may_be_missing(members: 
     assert members.oldest_contact({}, 1_100) is None
     members.told("a", UP, 1_200)
     assert 400 == members.oldest_contact({}, 1_200)
+
+
+def test_the_workers_of_a_machine_are_one_node(members: Members) -> None:
+    """The one that serves best speaks for all; siblings are not shown at all."""
+    for node, host in (("a", "10.0.0.2"), ("a#1", "10.0.0.2"), ("n#1", "10.0.0.1"), ("b", "10.0.0.3")):
+        members.met(who(node, host), 0)
+    members.told("a#1", UP, 0)
+    shown = {view.url.host: (view.node, view.status, view.why) for view in members.nodes(0)}
+    said = "not up of its 2 processes: a: it has not said yet what it serves"
+    assert {"10.0.0.2", "10.0.0.3"} == shown.keys()
+    assert ("a#1", "up", said) == shown["10.0.0.2"]
+
+
+def test_other_nodes_at_one_url_are_shown_each(members: Members) -> None:
+    """As when one was started anew with another id: the former one is still to be seen."""
+    members.met(who("a", "10.0.0.2"), 0)
+    members.met(who("b", "10.0.0.2"), 0)
+    assert {"a", "b"} == {view.node for view in members.nodes(0)}
+
+
+def test_a_machine_is_missing_when_all_of_its_workers_are(members: Members) -> None:
+    """Once; siblings never are, as their machine is there."""
+    for node, host in (("a", "10.0.0.2"), ("a#1", "10.0.0.2"), ("n#1", "10.0.0.1")):
+        members.met(who(node, host), 0)
+    members.heard("a#1", 5_000)
+    members.tick(11_000, WALL)
+    assert (0, []) == (members.lacking(), members.missing(11_000))
+    members.tick(16_000, WALL)
+    (missing,) = members.missing(16_000)
+    assert (1, 1) == (members.lacking(), missing.count("http://10.0.0.2:1"))

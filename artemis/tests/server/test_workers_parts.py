@@ -98,8 +98,7 @@ def barrier(siblings: Acknowledged, heard: dict[str, int], *, now: int = 10_000)
     """A barrier, and the vector whose number it looks at."""
     vector = {"me": 0}
     registry = SimpleNamespace(vector=vector, origin="me")
-    replica = SimpleNamespace(heard=heard, acknowledging=siblings)
-    return Barrier(registry, replica, 1.0, lambda: now), vector
+    return Barrier(registry, heard, siblings, 1.0, lambda: now), vector
 
 
 async def test_an_answer_is_held_until_all_siblings_have_the_change():
@@ -248,8 +247,13 @@ def test_a_host_that_is_none_is_named():
 @pytest.mark.parametrize("options", [{"peers": "http://127.0.0.1:1"}, {"cluster_secret_file": "x"}])
 def test_a_cluster_of_machines_with_workers_is_refused(options):
     """With a sentence that says what to do."""
-    with pytest.raises(ConfigError, match="a node of a cluster is one process for now; leave out --workers"):
+    with pytest.raises(ConfigError, match="without an engine is one process for now; leave out --workers"):
         load_config(None, {"workers": 2, **options})
+
+
+def test_workers_around_an_engine_are_taken():
+    """Each of them is a member there."""
+    assert 2 == load_config(None, {"workers": 2, "cluster": "nats://127.0.0.1:4222"}).workers
 
 
 def test_each_worker_counts_as_a_node_for_how_long_is_remembered():

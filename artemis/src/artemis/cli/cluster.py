@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from artemis.cli import output
-from artemis.cli.calls import get, get_each, post
+from artemis.cli.calls import Conversation, get, get_each, post
 from artemis.cli.cluster_seen import Seen
 from artemis.cli.cluster_view import (
     LINKS,
@@ -307,16 +307,17 @@ def _show(own: ClusterViewResponse, nodes: list[Seen], trouble: list[str]) -> No
 
 def _finished(server: str, path: str, peer: str, token: str) -> ClusterTaskResponse:
     """Begin a diff or a repair, and wait until it is over."""
-    answer = post(server, path, ClusterTaskResponse, ClusterTaskRequest(peer=peer.strip() or None), token)
-    deadline = time.monotonic() + _DEADLINE
-    while not answer.done:
-        if time.monotonic() > deadline:
-            output.say(f"{server} is not done after {_DEADLINE:g} s; see `artemis cluster status`.")
-            raise typer.Exit(FAILED)
-        time.sleep(_POLL)
-        request = ClusterOutcomeRequest(number=answer.number)
-        answer = post(server, "v1/cluster/outcome", ClusterTaskResponse, request, token)
-    return answer
+    with Conversation(server, token) as node:
+        answer = node.post(path, ClusterTaskResponse, ClusterTaskRequest(peer=peer.strip() or None))
+        deadline = time.monotonic() + _DEADLINE
+        while not answer.done:
+            if time.monotonic() > deadline:
+                output.say(f"{server} is not done after {_DEADLINE:g} s; see `artemis cluster status`.")
+                raise typer.Exit(FAILED)
+            time.sleep(_POLL)
+            request = ClusterOutcomeRequest(number=answer.number)
+            answer = node.post("v1/cluster/outcome", ClusterTaskResponse, request)
+        return answer
 
 
 def _show_diff(task: ClusterTask) -> None:

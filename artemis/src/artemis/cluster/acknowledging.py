@@ -7,7 +7,7 @@ Pure. Not here: who waits for it, and for how long (`artemis.server.workers.barr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from artemis.cluster.messages import Changes, Message, Reached, Renewals, Switched
 from artemis.cluster.outbox import Outbox
@@ -70,7 +70,7 @@ class Acknowledging:
             return
         vector = self._registry.vector
         for sibling, origin in self._lives.items():
-            reached = origin.epoch, vector.get(origin, 0)
+            reached = self._shown(origin, vector)
             if sibling in self._outbox.connected and self._told.get(sibling) != reached:
                 self._told[sibling] = reached
                 self._outbox.send(sibling, Reached(*reached))
@@ -89,6 +89,10 @@ class Acknowledging:
         """Return the siblings that serve and have not acknowledged the own changes up to `seq`."""
         reached = self._registry.origin.epoch, seq
         return [each for each, known in self._reached.items() if known < reached and each not in ignored]
+
+    def _shown(self, origin: Origin, vector: Mapping[Origin, int]) -> tuple[int, int]:
+        """Return what is acknowledged to a sibling: how many of its changes are known here."""
+        return origin.epoch, vector.get(origin, 0)
 
     @property
     def serving(self) -> list[str]:

@@ -15,6 +15,7 @@ import msgspec
 
 from artemis.cluster.addresses import PeerUrl
 from artemis.cluster.configured import MAX_MEMBERS, Configured, Place
+from artemis.cluster.machines import machine_of, together
 from artemis.cluster.member import Announced, Member
 from artemis.cluster.reasons import MOST_NAMED, seen_from, shared
 from artemis.cluster.skew import Clocks
@@ -67,6 +68,7 @@ class Members:
 
     def __init__(self, me: Announced, timings: MemberTimings, most: int = MAX_MEMBERS) -> None:
         self.me = me
+        self._machine = me.url, machine_of(me.node)
         self._most = most
         self.clocks = Clocks(timings.skew)
         self.generation = 0
@@ -276,6 +278,16 @@ class Members:
                 why=address.trouble or "it was not reached yet",
             )
 
+    def nodes(self, now: int) -> Iterator[MemberView]:
+        """Show all other nodes as clients and operators know them: those of the processes of a machine with several
+        that serves best, and none of the siblings of this one."""
+        found: dict[tuple[PeerUrl, str], list[MemberView]] = {}
+        for view in self.views(now):
+            found.setdefault((view.url, machine_of(view.node)), []).append(view)
+        found.pop(self._machine, None)
+        for views in found.values():
+            yield views[0] if len(views) == 1 else together(views)
+
     def view(self, node: str, now: int) -> MemberView:
         """Show one member. Raises KeyError for an unknown one."""
         member = self._members[node]
@@ -307,16 +319,19 @@ class Members:
     def missing(self, now: int) -> list[str]:
         """Return without whom this node serves, with why in parentheses: nodes that ought to be there and were not met
         or are down without a farewell, those that share a reason together, and nodes that a source cannot name."""
-        gone = ((str(view.url), view.why) for view in self.views(now) if view.presence == Presence.GONE.value)
+        gone = ((str(view.url), view.why) for view in self.nodes(now) if view.presence == Presence.GONE.value)
         sources = (f"nodes of {source} ({why})" for source, why in self.unlisted.items() if why)
         return [*shared([*self._unmet, *gone]), *sources]
 
     def lacking(self) -> int:
         """Count the nodes that ought to be there and were not met or are down without a farewell; where it knows nobody
         because no source can say who there is, that is one."""
-        gone = sum(member.suspicion.presence is Presence.GONE and not member.left for member in self._members.values())
+        gone, there = set[tuple[PeerUrl, str]](), {self._machine}
+        for node, member in self._members.items():
+            lost = member.suspicion.presence is Presence.GONE and not member.left
+            (gone if lost else there).add((member.announced.url, machine_of(node)))
         unknown = not self._members and not len(self._configured) and any(self.unlisted.values())
-        return gone + len(self._configured.unmet) + unknown
+        return len(gone - there) + len(self._configured.unmet) + unknown
 
     def present(self) -> Iterator[tuple[str, str, str]]:
         """Yield node id, zone and status of those that are there, believed or not yet."""

@@ -367,7 +367,8 @@ class NodeServer:
                 records=len(left.saved.rows),
                 reason="it is newer than that of the first worker",
             )
-        return left.saved
+        # Of what that worker had not put into a bucket nobody else knows: all of it is compared.
+        return msgspec.structs.replace(left.saved, header=msgspec.structs.replace(left.saved.header, bucket=None))
 
     def _identify(self, url: str) -> Identified:
         config = self._config

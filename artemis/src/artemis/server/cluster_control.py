@@ -110,7 +110,7 @@ class ClusterControl:
         by_url = {link.url: link for link in links if not link.node}
         return [
             Neighbour(view=view, link=_both(by_url.get(str(view.url)), by_node.get(view.node)))
-            for view in self.members.views(now)
+            for view in self.members.nodes(now)
         ]
 
     def compare(self, peer: str | None, now: int) -> Task:

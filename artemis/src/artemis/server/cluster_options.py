@@ -200,10 +200,11 @@ class ClusterOptions(BaseSettings):
             self._check_without_engine()
         if not self.clustered:
             return
-        if self.workers > 1:
+        if self.workers > 1 and self.cluster is None:
             raise ValueError(
-                "workers: a node of a cluster is one process for now; leave out --workers, or --peers, --peers-dns, "
-                "--peers-file, --cluster and --cluster-secret-file, and run a node for each processor instead"
+                "workers: a node of a cluster without an engine is one process for now; leave out --workers, or "
+                "--peers, --peers-dns, --peers-file and --cluster-secret-file, and run a node for each processor "
+                "instead, or hold the cluster together by --cluster nats://HOST:PORT"
             )
         if self.self_url is not None:
             try:

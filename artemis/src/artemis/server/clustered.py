@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 #: What the list of nodes among the options is called.
 _OPTIONS = "options"
 #: Between workers of one machine: one that was started again is there in a moment, and costs nothing to look for.
-_NEAR = MeshTimings(first_pause=0.02, longest_pause=0.5)
+NEAR = MeshTimings(first_pause=0.02, longest_pause=0.5)
 
 
 class Clustered:
@@ -73,7 +73,7 @@ class Clustered:
         secret = b"" if secret_file is None else read_secret(secret_file)
         url, peers, pauses = identity.url, config.peer_urls, MeshTimings()
         if place is not None:
-            secret, url, peers, pauses = place.secret, str(place.url), place.siblings, _NEAR
+            secret, url, peers, pauses = place.secret, str(place.url), place.siblings, NEAR
         if ca_file is not None:
             check_authorities(ca_file)
         if secret_file is not None and readable_by_others(secret_file):

@@ -70,6 +70,10 @@ def clustering(
     `place` is that of one worker of several. `leave` lets the node end because an operator, by name, wants it to leave
     for good, `end` because it has to, for a reason. Raises `ClusterFileError` when a file cannot be used.
     """
+    if place is not None and config.engine_servers is not None:
+        from artemis.server.workers.among_engine import AmongEngine
+
+        return AmongEngine(config, node, place, position=position, now=now, wall=wall, leave=leave, end=end, log=log)
     if place is not None:
         from artemis.server.workers.among import AmongSiblings
 

@@ -9,7 +9,7 @@ engine's protocol (`artemis.cluster.nats`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import reduce
 from operator import xor
 
@@ -88,6 +88,8 @@ class EngineReplica:
         self.compared: dict[str, int] = {}
         self.exchanged: dict[str, Exchanged] = {}
         self.trouble = "it was not reached yet"
+        #: Called when something may be put or shown that was not before.
+        self.turned: Callable[[], None] = _idle
         self._registry = registry
         self._operators = operators
         self._timings = timings
@@ -140,6 +142,21 @@ class EngineReplica:
     def synced(self) -> bool:
         """Whether the whole bucket was read once."""
         return self._reading.synced
+
+    @property
+    def shown(self) -> tuple[str, int] | None:
+        """The bucket, and up to which number all that is in it is shown here; None while that cannot be told."""
+        reading, progress = self._reading, self._reading.progress
+        if not (reading.open and reading.synced and progress.settled) or progress.asked is not None:
+            return None
+        return self._saying.bucket, progress.position
+
+    @property
+    def put(self) -> tuple[int, int]:
+        """Up to which number all changes of this life are in the bucket, and up to which number of that they are."""
+        origin, writing = self._registry.origin, self._putting.writing
+        first = writing.first() or (origin.epoch, self._registry.vector[origin] + 1)
+        return (first[1] - 1 if first[0] == origin.epoch else 0), writing.sequence
 
     @property
     def passing(self) -> bool:
@@ -344,6 +361,7 @@ class EngineReplica:
             self._putting.put()
             if self.synced and not self._reading.passing:
                 self._putting.mark()
+        self.turned()
 
     def tick(self, now: int, wall: int) -> None:
         """Do what time has made due."""
@@ -409,3 +427,7 @@ class EngineReplica:
 
 def _nothing(_: str) -> None:
     """What a node lacks comes from the bucket; there is nobody to ask."""
+
+
+def _idle() -> None:
+    """A node that is alone on its machine has nobody to tell."""

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from artemis.cluster.mesh.accepting import Accepted
     from artemis.cluster.mesh.dialler import Dialler
     from artemis.cluster.mesh.handshake import Party, Peer, Skew, TwinError
+    from artemis.cluster.mesh.linked import Linked
     from artemis.cluster.messages import Message, Versions
-    from artemis.cluster.replica import Replica
     from artemis.cluster.standing import Standing
 
 #: Milliseconds between two looks at what has become of the links.
@@ -59,7 +59,7 @@ class Mesh:
     def __init__(
         self,
         me: Party,
-        replica: Replica,
+        replica: Linked,
         *,
         secret: bytes,
         ca_file: str | None,

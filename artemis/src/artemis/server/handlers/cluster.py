@@ -4,6 +4,7 @@ Not here: what is thought of other nodes, see `artemis.cluster.members`. A node 
 """
 
 from artemis.cluster.java.peers import JavaView
+from artemis.cluster.machines import machine_of
 from artemis.cluster.members import MemberView
 from artemis.model.cluster import UpNodesRequest, UpNodesResponse
 from artemis.model.nodes import DOWN, STARTING, UNKNOWN, UP, ServiceNode, ServiceNodeStatus, Zone
@@ -28,7 +29,7 @@ def _own_kind(node: Node, now: int) -> list[ServiceNodeStatus]:
     if node.members is None:
         return known
     zone = node.identity.zone.lower()
-    others = sorted(node.members.views(now), key=lambda view: (view.zone.lower() != zone, str(view.url)))
+    others = sorted(node.members.nodes(now), key=lambda view: (view.zone.lower() != zone, str(view.url)))
     return known + [_status(view, node.identity.region) for view in others]
 
 
@@ -68,7 +69,7 @@ def _status(view: MemberView, region: str) -> ServiceNodeStatus:
         can_service_discovery=None if silent else standing.discovery,
         can_service_registry=None if silent else standing.registry,
         node=ServiceNode(
-            node_id=view.node or None,
+            node_id=machine_of(view.node) or None,
             region_id=region,
             url=str(view.url),
             zone=Zone(region_id=region, zone_id=view.zone or None),

@@ -46,6 +46,10 @@ from artemis.server.node import Node
 from artemis.server.retirement import spread_of, takes_over
 
 ALONE = "this node is in no cluster; start it with --peers, --peers-dns, --peers-file or --cluster"
+SEVERAL_WORKERS = (
+    "a node with several workers is taken out by ending it with SIGTERM: it drains, and tells the others; to have it "
+    "wait until others have taken over, start it with --workers 1 first"
+)
 NOBODY_TAKES_OVER = (
     "no other node is up that could take over what this one serves; see `artemis cluster status`, or --force (force)"
 )
@@ -151,6 +155,8 @@ def leave(node: Node, request: ClusterLeaveRequest | None, now: int) -> ClusterL
     if not operator or len(operator) > MAX_OPERATOR:
         text = f"operatorId must say who lets the node leave, in {MAX_OPERATOR} characters at most"
         return ClusterLeaveResponse(response_status=failure(BAD_REQUEST, text))
+    if node.identity.machine:
+        return ClusterLeaveResponse(response_status=failure(BAD_REQUEST, SEVERAL_WORKERS))
     told = sum(link.connected for link in node.control.links())
     if request is None or not request.drain:
         node.control.leave(operator)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from artemis.server.node import Node
     from artemis.server.workers.place import Place
 
-_TOGETHER = 2_000
+TOGETHER = 2_000
 """Milliseconds that a worker that serves waits at most for its siblings to do so as well, before it counts as ready."""
 
 
@@ -46,7 +46,7 @@ class AmongSiblings(Clustered):
         super().__init__(config, node, now=now, wall=wall, leave=leave, end=end, log=log, place=place)
         self._others = len(place.siblings)
         self._acknowledging = self.replica.acknowledging
-        self._barrier = Barrier(node.registry, self.replica, config.beat, now)
+        self._barrier = Barrier(node.registry, self.replica.heard, self._acknowledging, config.beat, now)
         self._door = SiblingDoor(self.mesh.reception, place.mesh)
         self._opening: asyncio.Task[None] | None = None
         self._opened_at = 0
@@ -85,5 +85,5 @@ class AmongSiblings(Clustered):
             self._acknowledging.opened = True
             self._opened_at = now
             self.mesh.soon()
-        if len(self._acknowledging.serving) >= self._others or now - self._opened_at > _TOGETHER:
+        if len(self._acknowledging.serving) >= self._others or now - self._opened_at > TOGETHER:
             self._node.unready = ""

@@ -12,9 +12,9 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from artemis.cluster.replica import Replica
+    from artemis.cluster.acknowledging import Acknowledging
     from artemis.registry import Registry
 
 PATIENCE = 0.020
@@ -31,16 +31,24 @@ class _Held(NamedTuple):
 
 
 class Barrier:
-    """Owned by the cluster's side of a worker, used from its event loop. `beat` is seconds between signs of life.
+    """Owned by the cluster's side of a worker, used from its event loop. `heard` says when something of each sibling
+    came last, in milliseconds, `beat` is seconds between signs of life.
 
     `counters`: `waited` answers, and of those the ones that waited `in_vain`.
     """
 
-    def __init__(self, registry: Registry, replica: Replica, beat: float, now: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        heard: Mapping[str, int],
+        acknowledging: Acknowledging,
+        beat: float,
+        now: Callable[[], int],
+    ) -> None:
         self.counters: Counter[str] = Counter({"waited": 0, "in_vain": 0})
         self._registry = registry
-        self._heard = replica.heard
-        self._acknowledging = replica.acknowledging
+        self._heard = heard
+        self._acknowledging = acknowledging
         self._silence = round(beat * _BEATS * 1000)
         self._now = now
         self._loop = asyncio.get_running_loop()

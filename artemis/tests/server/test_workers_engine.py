@@ -1,0 +1,211 @@
+"""Machines with two workers each around an engine: every worker is a member, every machine is one node to the outside.
+
+They need nats-server and time; `make test-services` runs them.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from worker_machines import DEADLINE, Connection, instance, machine
+
+from artemis.testing.nats_servers import NatsServer, nats_server
+
+pytestmark = pytest.mark.skipif(
+    "ARTEMIS_TEST_SERVICES" not in os.environ or nats_server() is None, reason="it needs `make test-services`"
+)
+HERE = {"regionId": "local", "zoneId": "zone1"}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[NatsServer]:
+    """Give a server, which ends with the test."""
+    one = NatsServer(tmp_path / "nats")
+    one.start()
+    yield one
+    one.kill()
+
+
+async def _until_all_show(connections: list[Connection], names: set[str]) -> None:
+    async with asyncio.timeout(DEADLINE):
+        while [names] * len(connections) != [await each.found() for each in connections]:  # noqa: ASYNC110 - as below
+            await asyncio.sleep(0.02)
+
+
+async def _offered(connection: Connection, kind: str) -> list[str]:
+    answer = await connection.ask(f"/api/cluster/up-{kind}-nodes.json", HERE)
+    return [node["url"] for node in answer.json()["nodes"] or []]
+
+
+async def _until_offered(connections: list[Connection], urls: set[str]) -> None:
+    """Wait until all offer these nodes to clients, each once."""
+    async with asyncio.timeout(DEADLINE):
+        for connection in connections:
+            for kind in ("registry", "discovery"):
+                while sorted(urls) != sorted(await _offered(connection, kind)):  # noqa: ASYNC110 - other processes
+                    await asyncio.sleep(0.02)
+
+
+async def _command(*arguments: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "artemis", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    printed, _ = await process.communicate()
+    return process.returncode or 0, printed.decode()
+
+
+async def test_what_was_written_at_one_worker_is_read_at_its_sibling_at_once(server):
+    """Registrations and removals, alternately at both; only answers that were held for 20 ms may be too early."""
+    async with machine(cluster=server.url) as running:
+        one, two = await running.at_each()
+        stale = []
+        for number in range(100):
+            writer, reader = (one, two) if number % 2 else (two, one)
+            name = f"i{number}"
+            await writer.register(name)
+            if name not in await reader.found():
+                stale.append(name)
+            if number >= 50:
+                gone = f"i{number - 50}"
+                await reader.ask("/api/registry/unregister.json", {"instances": [instance(gone)]})
+                if gone in await writer.found():
+                    stale.append(f"-{gone}")
+        held = await one.metrics()
+    assert 150 <= held["artemis_held_answers_total", 'fate="waited"']
+    assert len(stale) <= held["artemis_held_answers_total", 'fate="in_vain"']
+
+
+async def test_two_machines_and_a_node_of_one_process_are_three_nodes(server):
+    """What is registered at each process all show; clients and operators are told of three nodes by all five."""
+    async with (
+        machine(cluster=server.url) as a,
+        machine(cluster=server.url) as b,
+        machine(cluster=server.url, workers=1) as c,
+    ):
+        connections = [*await a.at_each(), *await b.at_each(), await c.connect()]
+        for number, connection in enumerate(connections):
+            await connection.register(f"at-{number}")
+        await _until_all_show(connections, {f"at-{number}" for number in range(5)})
+        await _until_offered(connections, {a.url, b.url, c.url})
+        for connection in connections:
+            status = (await connection.ask("/api/status/cluster.json", {})).json()
+            assert (3, 2) == (status["nodeCount"], len(status["members"]))
+        code, printed = await _command("doctor", "--server", a.url)
+        assert "all 3 nodes answer" in printed
+        assert "one cluster, each node once" in printed
+    assert code in {0, 1}, printed  # of a busy machine it may have more to say
+
+
+async def test_a_killed_worker_comes_back_and_its_machine_is_offered_all_the_time(server):
+    """To the workers of another machine too; what was written meanwhile is there."""
+    async with machine(cluster=server.url) as a, machine(cluster=server.url) as b:
+        one, two = await a.at_each()
+        others = await b.at_each()
+        await _until_offered([one, two, *others], {a.url, b.url})
+        killed = a.signal(1, signal.SIGKILL)
+        for number in range(50):
+            await one.register(f"n{number}")
+            for other in others:
+                assert {a.url, b.url} == set(await _offered(other, "registry"))
+        again = (await a.at_each())[1]
+        await _until_all_show([again, one, *others], {f"n{number}" for number in range(50)})
+        assert killed not in a.processes()
+
+
+async def test_a_rolling_reload_fails_no_lookup(server):
+    """At the machine that reloads, by those who come back where they are sent away."""
+    async with machine(cluster=server.url) as a, machine(cluster=server.url) as b:
+        one, two = await a.at_each()
+        await one.register("a", "b")
+        await _until_all_show([one, two, *await b.at_each()], {"a", "b"})
+        before, ended = a.processes(), asyncio.Event()
+
+        async def look_up() -> int:
+            connection, answered = await a.connect(), 0
+            while not ended.is_set():
+                try:
+                    found = await connection.found()
+                except (OSError, EOFError):  # it has moved on
+                    connection = await a.connect()
+                    continue
+                assert {"a", "b"} == found
+                answered += 1
+            return answered
+
+        looking = [asyncio.create_task(look_up()) for _ in range(4)]
+        a.process.send_signal(signal.SIGHUP)
+        await a.until_said("the rolling reload is done")
+        ended.set()
+        answered = [await each for each in looking]
+        assert set() == set(before) & set(a.processes())
+        await _until_offered(await b.at_each(), {a.url, b.url})
+    assert min(answered) > 0
+
+
+async def test_without_the_engine_nobody_waits_for_siblings(server):
+    """Each worker goes on by itself, and all are one again when it is back."""
+    async with machine(cluster=server.url, lease_ttl=600) as running:
+        one, two = await running.at_each()
+        await one.register("before")
+        server.kill()
+        await running.until_said("engine not ready")
+        async with asyncio.timeout(DEADLINE):
+            for number, connection in enumerate((one, two)):
+                view = await connection.ask("/api/v1/cluster")
+                while view.json()["engine"]["state"] == "ready":
+                    view = await connection.ask("/api/v1/cluster")
+                await connection.register(f"at-{number}")
+        assert ({"before", "at-0"}, {"before", "at-1"}) == (await one.found(), await two.found())
+        server.start()
+        await _until_all_show([one, two], {"before", "at-0", "at-1"})
+
+
+async def test_operators_compare_a_worker_with_the_engine_and_cannot_let_it_leave(server):
+    """A comparison is asked for over one connection; whoever wants the machine to end hears how."""
+    async with machine(cluster=server.url) as running:
+        await running.at_each()
+        for command in ("diff", "repair"):
+            code, printed = await _command("cluster", command, "--server", running.url)
+            assert 0 == code, printed
+        code, printed = await _command("cluster", "leave", "--yes", "--server", running.url)
+        assert (1, True) == (code, "SIGTERM" in printed), printed
+
+
+async def test_with_fewer_workers_what_only_a_former_one_knew_gets_into_the_bucket(server, tmp_path):
+    """It was accepted without the engine, and its worker is no more when that is back."""
+    data = str(tmp_path / "data")
+    async with machine(cluster=server.url, data_dir=data, lease_ttl=600, join_timeout=1) as running:
+        await running.at_each()
+        server.kill()
+        await running.until_said("engine not ready")
+        two = (await running.at_each())[1]
+        while (await two.ask("/api/v1/cluster")).json()["engine"]["state"] == "ready":  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.02)
+        await two.register("late")
+    (tmp_path / "data" / "registry.snapshot").unlink()
+    server.start()
+    options = {"cluster": server.url, "lease_ttl": 600}
+    async with machine(data_dir=data, workers=1, **options) as again, machine(workers=1, **options) as other:
+        await _until_all_show([await again.connect(), await other.connect()], {"late"})
+
+
+async def test_switches_of_operators_hold_for_all_workers_of_a_machine_and_for_no_other(server):
+    """Forced at one, obeyed by its sibling, and by one that is started again."""
+    async with machine(cluster=server.url) as a, machine(cluster=server.url) as b:
+        one, two = await a.at_each()
+        other = await b.connect()
+        await one.ask("/api/v1/node/force", {"service": "registry", "force": "down", "operatorId": "alice"})
+        await _until_forced(two)
+        a.signal(1, signal.SIGKILL)
+        await _until_forced((await a.at_each())[1])
+        assert not (await other.ask("/api/v1/node/forced")).json()["registry"]
+
+
+async def _until_forced(connection: Connection) -> None:
+    async with asyncio.timeout(DEADLINE):
+        while not (await connection.ask("/api/v1/node/forced")).json()["registry"]:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.02)
