@@ -22,7 +22,9 @@ class Machine:
 
     def __init__(self, options: dict[str, object]) -> None:
         words = {name: _word(value) for name, value in options.items()}
-        self._running = RunningNode(arguments_of({"region": "r1", "zone": "z1", "workers": WORKERS, **words}))
+        # Also where processes wait for a processor, what was said to one is to be asked of the other at once.
+        own = {"region": "r1", "zone": "z1", "workers": WORKERS, "workers_wait": 10}
+        self._running = RunningNode(arguments_of({**own, **words}))
         self._running.wait_ready()
         self.url = self._running.url
         self.address = ("127.0.0.1", self._running.port)

@@ -109,7 +109,7 @@ async def test_a_killed_worker_comes_back_and_nothing_is_lost():
 
 async def test_writes_go_on_while_a_worker_hangs_and_it_is_replaced():
     """Answers come after 20 ms at most; then the one that gives no sign of life is killed and started again."""
-    async with machine(lease_ttl=4, heartbeat_interval=1) as running:
+    async with machine(lease_ttl=4, heartbeat_interval=1, workers_wait=0.02) as running:
         one, _ = await running.at_each()
         stopped = running.signal(1, signal.SIGSTOP)
         names = [f"n{number}" for number in range(20)]
@@ -219,7 +219,7 @@ async def test_every_line_of_the_log_is_whole():
     [
         ({"workers": 0}, "workers"),
         ({"workers": 65}, "workers"),
-        ({"workers": 2, "peers": "http://127.0.0.1:1"}, "a node of a cluster is one process for now"),
+        ({"workers": 2, "peers": "http://127.0.0.1:1"}, "a node of a cluster without an engine is one process for now"),
     ],
 )
 async def test_workers_that_cannot_be_are_refused_with_words(options, words):

@@ -11,12 +11,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from artemis.cluster.addresses import peer_url
 from artemis.server.claim import ListenError
 from artemis.server.config import ConfigError, ServeConfig, load_config
-from artemis.server.workers.barrier import PATIENCE, Barrier
+from artemis.server.workers.barrier import Barrier
 from artemis.server.workers.ground import Ground
 from artemis.server.workers.place import Place
 from artemis.server.workers.shares import shared_out
 from artemis.server.workers.totals import Totals
 from msgtrans.workers import Group, WorkerState
+
+PATIENCE = 0.02
 
 
 def place(index: int, count: int) -> Place:
@@ -98,7 +100,7 @@ def barrier(siblings: Acknowledged, heard: dict[str, int], *, now: int = 10_000)
     """A barrier, and the vector whose number it looks at."""
     vector = {"me": 0}
     registry = SimpleNamespace(vector=vector, origin="me")
-    return Barrier(registry, heard, siblings, 1.0, lambda: now), vector
+    return Barrier(registry, heard, siblings, beat=1.0, patience=PATIENCE, now=lambda: now), vector
 
 
 async def test_an_answer_is_held_until_all_siblings_have_the_change():

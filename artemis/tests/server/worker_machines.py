@@ -161,8 +161,11 @@ class Machine(RunningNode):
 
 @asynccontextmanager
 async def machine(**options: OptionValue) -> AsyncIterator[Machine]:
-    """A machine with two workers, unless the options say otherwise, which has to end well."""
-    running = Machine(arguments_of({"workers": 2, **options}))
+    """A machine with two workers, unless the options say otherwise, which has to end well.
+
+    Answers wait for siblings as long as those need on a machine that is busy.
+    """
+    running = Machine(arguments_of({"workers": 2, "workers_wait": 1, **options}))
     try:
         await asyncio.to_thread(running.wait_ready)
         yield running

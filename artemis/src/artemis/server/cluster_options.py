@@ -62,6 +62,12 @@ class ClusterOptions(BaseSettings):
         le=MAX_WORKERS,
         description="Processes that serve the port together; to clients and operators they are one node.",
     )
+    workers_wait: float = Field(
+        0.02,
+        ge=0,
+        le=10,
+        description="Seconds that the answer to a change waits at most until all workers show the change.",
+    )
     region: Name = Field(
         "local", description="Region of this node; instances of others are refused, and lookups but for --federate."
     )

@@ -46,7 +46,14 @@ class AmongSiblings(Clustered):
         super().__init__(config, node, now=now, wall=wall, leave=leave, end=end, log=log, place=place)
         self._others = len(place.siblings)
         self._acknowledging = self.replica.acknowledging
-        self._barrier = Barrier(node.registry, self.replica.heard, self._acknowledging, config.beat, now)
+        self._barrier = Barrier(
+            node.registry,
+            self.replica.heard,
+            self._acknowledging,
+            beat=config.beat,
+            patience=config.workers_wait,
+            now=now,
+        )
         self._door = SiblingDoor(self.mesh.reception, place.mesh)
         self._opening: asyncio.Task[None] | None = None
         self._opened_at = 0

@@ -115,7 +115,14 @@ class AmongEngine(ClusteredEngine):
         self._others = len(place.siblings)
         siblings = _Siblings(node.registry, self.replica)
         self._acknowledging = siblings.acknowledging
-        self._barrier = Barrier(node.registry, siblings.heard, siblings.acknowledging, config.beat, now)
+        self._barrier = Barrier(
+            node.registry,
+            siblings.heard,
+            siblings.acknowledging,
+            beat=config.beat,
+            patience=config.workers_wait,
+            now=now,
+        )
         self._mesh = Mesh(
             Party(
                 cluster=config.cluster_name,

@@ -1,7 +1,7 @@
 """Read your writes on a machine with several workers: an answer waits until its siblings show what it is about.
 
 Whoever wrote may read at another worker next, as a new connection comes to any of them. So the answer of what changed
-something is held until every sibling that serves has acknowledged the change, and for `PATIENCE` at most.
+something is held until every sibling that serves has acknowledged the change, and for a bounded time.
 Not here: the acknowledgements (`artemis.cluster.acknowledging`).
 """
 
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from artemis.cluster.acknowledging import Acknowledging
     from artemis.registry import Registry
 
-PATIENCE = 0.020
-"""Seconds that an answer waits at most."""
-
 _BEATS = 2.5
 """Beats of silence after which nobody waits for a sibling: it is about to be taken for dead."""
 
@@ -32,7 +29,7 @@ class _Held(NamedTuple):
 
 class Barrier:
     """Owned by the cluster's side of a worker, used from its event loop. `heard` says when something of each sibling
-    came last, in milliseconds, `beat` is seconds between signs of life.
+    came last, in milliseconds, `beat` is seconds between signs of life, `patience` those that an answer waits at most.
 
     `counters`: `waited` answers, and of those the ones that waited `in_vain`.
     """
@@ -42,7 +39,9 @@ class Barrier:
         registry: Registry,
         heard: Mapping[str, int],
         acknowledging: Acknowledging,
+        *,
         beat: float,
+        patience: float,
         now: Callable[[], int],
     ) -> None:
         self.counters: Counter[str] = Counter({"waited": 0, "in_vain": 0})
@@ -50,6 +49,7 @@ class Barrier:
         self._heard = heard
         self._acknowledging = acknowledging
         self._silence = round(beat * _BEATS * 1000)
+        self._patience = patience
         self._now = now
         self._loop = asyncio.get_running_loop()
         self._held: deque[_Held] = deque()
@@ -69,9 +69,9 @@ class Barrier:
     def hold(self, done: Callable[[], None]) -> None:
         """Call `done`, which must not raise, once siblings have all changes up to now, or have taken too long."""
         self.counters["waited"] += 1
-        self._held.append(_Held(self.mark(), self._loop.time() + PATIENCE, done))
+        self._held.append(_Held(self.mark(), self._loop.time() + self._patience, done))
         if self._timer is None:
-            self._timer = self._loop.call_later(PATIENCE, self._overdue)
+            self._timer = self._loop.call_later(self._patience, self._overdue)
 
     async def wait(self) -> None:
         """The same for who can wait."""
