@@ -447,6 +447,37 @@ async def test_start_raises_the_real_error() -> None:
         await pool.get()
 
 
+async def test_starting_again_after_a_failure() -> None:
+    """A start after one that failed tries at once, however long the pause would be; its error is that of now."""
+    server = await echoing()
+    address, patient = str(server.tcp_address), RetryConfig(retry_interval=600, max_retry_interval=600, jitter=False)
+    pool = ConnectionPool(server.uris[0], config=FIXED, retry=patient)
+    await server.stop()
+    errors = []
+    for _ in range(2):
+        with pytest.raises(ConnectError, match="nothing listens there") as caught:
+            await pool.start()
+        errors.append(caught.value.__cause__)
+    assert errors[0] is not errors[1]
+    server = TransportServer(tcp=address)
+    server.on_request(lambda context: context.payload)
+    async with server, pool:
+        assert b"x" == (await pool.request(b"x")).payload
+        assert (2, 4) == (pool.stats().total_connections, pool.stats().connect_failures)
+
+
+async def test_starting_again_with_nothing_to_make() -> None:
+    """A pool that begins without connections starts again, whatever its servers did before it was closed."""
+    server = await echoing()
+    pool = pool_of(server, config=FIXED.replace(enable_warmup=False, min_connections=0))
+    await server.stop()
+    async with pool:
+        with pytest.raises(ConnectError):
+            await pool.get()
+    async with pool:
+        assert 0 == pool.stats().total_connections
+
+
 async def test_who_waits_gets_the_real_error(until: Until) -> None:
     """When the only server goes, those in line get the error of the failed attempt, not a timeout; then it heals."""
     server = await echoing()

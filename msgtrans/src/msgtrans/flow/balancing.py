@@ -103,6 +103,13 @@ class Target:
         """Whether its breaker is open."""
         return self.breaker is not None and self.breaker.state is BreakerState.OPEN
 
+    def begin_anew(self) -> None:
+        """Forget what failed, and the pause after it."""
+        self.given_up = None
+        self.failures = 0
+        self.pauses.reset()
+        self.not_before = -math.inf
+
 
 class Try(msgspec.Struct, frozen=True):
     """Try `target` now, then call `connected`, `failed` or `abandoned` with both."""
@@ -232,10 +239,12 @@ class Targets:
         """Try again what was given up."""
         for target in self.all:
             if target.given_up is not None:
-                target.given_up = None
-                target.failures = 0
-                target.pauses.reset()
-                target.not_before = -math.inf
+                target.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Try every address as if none had failed so far; what its breaker has seen counts on."""
+        for target in self.all:
+            target.begin_anew()
 
     def _pause(self, target: Target, now: float, error: TransportError, *, counted: bool = True) -> float:
         chance = self._chance()

@@ -150,7 +150,8 @@ class ConnectionPool:
         """Open the connections to begin with; with `enable_warmup` all of `initial_size`, else `min_connections`.
 
         Returns when no attempt is under way any more; what could not be made is tried again in the background. Raises
-        ConnectError with the real error as its cause when there is not a single connection, and closes.
+        ConnectError with the real error as its cause when there is not a single connection, and closes. Started again,
+        it tries every address at once, whatever failed before.
         """
         await self._upkeep.start()
 

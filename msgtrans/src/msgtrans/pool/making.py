@@ -124,6 +124,11 @@ class Maker:
         """Attempts now."""
         return len(self._attempts)
 
+    def begin_anew(self) -> None:
+        """Before a pool that was closed starts again: neither pauses nor errors of its former life count."""
+        self.targets.begin_anew()
+        self.error = None
+
     def begin(self, count: int, now: float) -> float:
         """Begin up to `count` attempts, as many as may begin now; when to call again for the rest.
 

@@ -85,7 +85,7 @@ class Upkeep:
             await self.settled()
             return
         self.running = True
-        self.maker.targets.hope_again()
+        self.maker.begin_anew()
         self.shelf.begin()
         try:
             await self.settled()
