@@ -176,6 +176,46 @@ async def test_an_unfinished_packet_must_grow() -> None:
     assert endpoint.stats().packet_timeouts == 1
 
 
+async def test_a_process_that_stood_still_closes_nobody_for_it() -> None:
+    """Only time in which packets could be read counts as silence; who is silent after a stall goes all the same."""
+    session, link, endpoint = open_session(SessionConfig(idle_timeout=20, packet_timeout=20))
+    sweeping, start = endpoint.sweeping, session.active_at
+    link.inside_packet = True
+
+    def sweep(due: float, now: float) -> None:
+        """Seconds from the start on."""
+        sweeping._due = start + due
+        sweeping.begin(start + now)
+        sweeping.look_at(session, start + now)
+
+    sweep(5, 5)
+    sweep(10, 70)  # first it stands still once, then again soon after
+    sweep(75, 100)
+    assert session.is_open
+    sweep(104, 104)  # 10 seconds to the first stall, 5 to the second one, and 4
+    assert session.is_open
+    sweep(105, 109)  # late, by less than what counts
+    await session.wait_closed()
+    assert CloseReason.TIMEOUT is session.close_reason
+    assert (1, 0) == (endpoint.stats().idle_timeouts, endpoint.stats().packet_timeouts)
+
+
+async def test_a_process_that_stood_still_waits_for_the_rest_of_a_packet() -> None:
+    """The time that a packet may take to arrive leaves out what passed before anything could be read."""
+    session, link, endpoint = open_session(SessionConfig(packet_timeout=20))
+    sweeping, start = endpoint.sweeping, session.active_at
+    link.inside_packet = True
+    for due, now in ((5, 5), (10, 70), (75, 75), (80, 84)):  # 5 seconds, then a stall, then 14
+        assert session.is_open
+        sweeping._due = start + due
+        sweeping.begin(start + now)
+        sweeping.look_at(session, start + now)
+    assert session.is_open
+    sweeping.look_at(session, start + 85)
+    await session.wait_closed()
+    assert (CloseReason.TIMEOUT, 1) == (session.close_reason, endpoint.stats().packet_timeouts)
+
+
 async def test_sessions_that_come_and_go_unseen_are_left_out() -> None:
     """A stream that nobody reads stays bounded and loses no message; who is seen to come is seen to go."""
     endpoint = Endpoint(SessionConfig(event_queue_size=4))

@@ -1,5 +1,6 @@
 """Looks at all sessions of an endpoint now and then, for timeouts that need no timer of their own: one timer, however
 many sessions there are. Of many it looks at some in each turn of the loop, so that the others' packets come in between.
+Time in which this process stood still, and could hear nobody, is not held against a peer.
 
 Not here: timeouts of requests (`session`), of writing (`outbound`), and of connections that are no sessions yet.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from msgtrans.errors import TransportTimeoutError
@@ -17,19 +19,23 @@ if TYPE_CHECKING:
     from msgtrans.session import Session
 
 PROGRESS: Final = 64 * 1024  # bytes by which an unfinished packet must grow within packet_timeout
+LOOKS: Final = 4  # within the shortest timeout; a look that is late by the time between two shows a stall
+STALLS: Final = 4  # the latest; with more of them in one silence, the peer has had many turns to be heard
 SLICE: Final = 1024  # sessions looked at in one turn; that takes about a millisecond
 
 
 class Sweeping:
     """Owned by an endpoint."""
 
-    __slots__ = ("_endpoint", "_idle", "_next", "_shortest", "_unfinished")
+    __slots__ = ("_due", "_endpoint", "_idle", "_next", "_shortest", "_stalls", "_unfinished")
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._next: asyncio.Handle | None = None
         self._idle = False  # there is an idle_timeout
         self._shortest = math.inf  # seconds, of all timeouts that it looks for
+        self._due = math.inf  # when to look next
+        self._stalls: deque[tuple[float, float]] = deque(maxlen=STALLS)  # from when until when this process stood still
         self._unfinished: dict[Session, tuple[int, int, float]] = {}  # packets and bytes then, and when that was
 
     def opened(self, session: Session) -> None:
@@ -51,7 +57,9 @@ class Sweeping:
     def wake(self) -> None:
         """A packet has begun."""
         if self._next is None and self._endpoint.sessions and self._shortest < math.inf:
-            self._next = asyncio.get_running_loop().call_later(self._shortest / 4, self._sweep)
+            loop = asyncio.get_running_loop()
+            self._due = loop.time() + self._shortest / LOOKS
+            self._next = loop.call_at(self._due, self._sweep)
 
     def closed(self, session: Session) -> None:
         """A session is closed."""
@@ -63,12 +71,17 @@ class Sweeping:
             self._next.cancel()
             self._next = None
 
+    def begin(self, now: float) -> None:
+        """A look at all sessions begins: notes whether the process has stood still since it was due."""
+        if now - self._due >= self._shortest / LOOKS:
+            self._stalls.append((self._due, now))
+
     def look_at(self, session: Session, now: float) -> None:
         """Close a session that has been silent for its `idle_timeout`, or whose peer has begun a packet and neither
         ends nor continues it for its `packet_timeout`.
         """
-        timeout = session.config.idle_timeout
-        if timeout is not None and now - session.active_at >= timeout and session.is_open and not session.busy:
+        timeout, since = session.config.idle_timeout, session.active_at
+        if timeout is not None and self._silent(since, now, timeout) and session.is_open and not session.busy:
             self._endpoint.counters.idle_timeouts += 1  # were it busy, it would be our turn
             session.time_out(TransportTimeoutError("waiting for a packet on an idle session", timeout))
         timeout = session.config.packet_timeout
@@ -81,9 +94,16 @@ class Sweeping:
         packets, size, since = self._unfinished.get(session, (-1, 0, now))
         if session.packets_received != packets or session.bytes_received - size >= PROGRESS:
             self._unfinished[session] = (session.packets_received, session.bytes_received, now)
-        elif now - since >= timeout and session.is_open:
+        elif self._silent(since, now, timeout) and session.is_open:
             self._endpoint.counters.packet_timeouts += 1
             session.time_out(TransportTimeoutError("receiving the rest of a packet", timeout))
+
+    def _silent(self, since: float, now: float, timeout: float) -> bool:
+        """Whether a peer could have been heard for that long and was not."""
+        if now - since < timeout:
+            return False
+        stood_still = sum(max(end - max(begin, since), 0.0) for begin, end in self._stalls)
+        return now - since - stood_still >= timeout
 
     def _start_if_needed(self) -> None:
         """A client has no timer while no packet of the server has begun: a program may have very many clients."""
@@ -91,6 +111,7 @@ class Sweeping:
             self.wake()
 
     def _sweep(self) -> None:
+        self.begin(asyncio.get_running_loop().time())
         self._look_at_some(list(self._endpoint.sessions.values()), 0)
 
     def _look_at_some(self, sessions: list[Session], at: int) -> None:

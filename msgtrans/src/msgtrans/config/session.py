@@ -24,7 +24,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     graceful_timeout: seconds a graceful close may take to finish handlers and write what is queued; default 5.
     write_timeout: seconds without any progress in writing after which a peer that does not read is dropped; default 30.
     idle_timeout: seconds without any packet in either direction after which a session is closed; default None: what the
-        listener says, 300 by default, and never on a client.
+        listener says, 300 by default, and never on a client. Time in which this process stood still does not count.
     packet_timeout: seconds in which a packet that has begun must arrive in full or grow by 64 KiB, else the session is
         closed; default 30, None for never. Seen up to half of it late. Time in which we do not read does not count.
     high_water: bytes of outbound data above which `send` waits until the system has taken them; default 256 KiB.
