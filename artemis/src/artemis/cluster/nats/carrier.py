@@ -95,6 +95,8 @@ class Carrier:
         self._beats: Beats | None = None
         self._session: Session | None = None
         self._flushing: asyncio.Handle | None = None
+        # Whether what was put is read, as far as it can be.
+        self._all_read = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._stopping = False
         # How many messages have come over this connection, and when the last one did.
@@ -112,7 +114,10 @@ class Carrier:
         self.turn()
         if self._session is not None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._session.quiet.wait(), self._timings.pauses.drain)
+                async with asyncio.timeout(self._timings.pauses.drain):
+                    await self._session.quiet.wait()
+                    self._note_unread()
+                    await self._all_read.wait()
         self.turn()  # what is stored now is told
         if farewell:
             self.say(farewell)
@@ -181,6 +186,7 @@ class Carrier:
             self._carry(command)
         if self._session is not None:
             self._session.pump()
+        self._note_unread()
 
     # -- connections
 
@@ -300,8 +306,15 @@ class Carrier:
             trouble = TroubleError(EngineState.CONNECTING, lost.result() if lost.done() else "this node ends")
         self._be(trouble.state, trouble.why)
         self._core.lost(trouble.why, self._now())
+        self._note_unread()
 
     # -- its own
+
+    def _note_unread(self) -> None:
+        if self._session is None or not self._core.unread:
+            self._all_read.set()
+        else:
+            self._all_read.clear()
 
     def _carry(self, command: Command) -> None:
         if isinstance(command, Tell):
