@@ -136,7 +136,7 @@ class Client:
             self.die()
             return True
         elif dice < 0.06:
-            self.content, self.registered = self.content + 1, False
+            self.content, self.registered, self._plan = self.content + 1, False, None  # other bytes, another plan
         elif dice < 0.10:
             self.at = rnd.choice(world.serving())
         elif dice < 0.13:  # a copy of this heartbeat wanders about
