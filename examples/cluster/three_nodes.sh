@@ -13,6 +13,7 @@ data=$(mktemp -d)
 pids=
 
 node() { # PORT: every node has the same list of peers; its own URL may be in it
+    : >"$data/$1.log" # here, as `ready` is not to find what a former life said
     $ARTEMIS serve --port "$1" --peers "$one,$two,$three" --data-dir "$data/$1" 2>"$data/$1.log" >/dev/null &
     last=$!
     pids="$pids $last"
