@@ -9,15 +9,21 @@ import time
 import urllib.request
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner, Result
 
+from artemis import ArtemisClient, ClientOptions, Instance
 from artemis.cli.app import app
+from artemis.client.calls.transport import HttpTransport, Reply
+from artemis.client.events import HeartbeatFailed
+from artemis.client.nodes import addresses
 from artemis.testing import running_cluster, running_cluster_sync
 from artemis.testing.clusters import nodes_known_to
 from artemis.testing.histories_observed import observed, sdk_callers
 
 TTL, SETTLE = 2.0, 4.0
 OPTIONS: dict[str, float | bool] = {"lease_ttl": TTL, "self_preservation": False}
+ORDERS = Instance(region_id="local", zone_id="zone1", service_id="orders", instance_id="kept", url="http://x/")
 
 
 def artemis(url: str, *arguments: str) -> Result:
@@ -32,6 +38,39 @@ def register(url: str, name: str) -> str:
     asked = urllib.request.Request(f"{url}/api/registry/register.json", body, {"Content-Type": "application/json"})  # noqa: S310 - http
     with urllib.request.urlopen(asked, timeout=5) as answer:  # noqa: S310 - as above
         return str(json.load(answer)["responseStatus"]["errorCode"])
+
+
+def shown(url: str) -> set[str]:
+    """The instances of the service that a node shows."""
+    body = json.dumps({"discoveryConfig": {"serviceId": "orders", "regionId": "local", "zoneId": "zone1"}}).encode()
+    asked = urllib.request.Request(f"{url}/api/discovery/service.json", body, {"Content-Type": "application/json"})  # noqa: S310 - http
+    with urllib.request.urlopen(asked, timeout=5) as answer:  # noqa: S310 - as above
+        service = json.load(answer).get("service") or {}
+    return {str(each["instanceId"]) for each in service.get("instances") or ()}
+
+
+class Asking:
+    """Tells when a list of nodes was asked for. Being no `HttpTransport` it is the only way to the nodes."""
+
+    def __init__(self) -> None:
+        self._http = HttpTransport(max_answer_bytes=1 << 20)
+        self.asked = asyncio.Event()
+
+    async def call(self, node: str, path: str, body: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - as its base
+        """See `Transport.call`."""
+        reply = await self._http.call(node, path, body, timeout)
+        if path.startswith("cluster/"):
+            self.asked.set()
+        return reply
+
+    async def close(self) -> None:
+        """See `Transport.close`."""
+        await self._http.close()
+
+
+def client_of(url: str, options: ClientOptions, transport: Asking | None = None) -> ArtemisClient:
+    """A client that knows one node."""
+    return ArtemisClient(servers=[url], region_id="local", zone_id="zone1", options=options, transport=transport)
 
 
 async def test_a_node_that_drains_costs_no_lookup_and_no_instance(tmp_path: Path) -> None:
@@ -51,7 +90,7 @@ async def test_a_node_that_drains_costs_no_lookup_and_no_instance(tmp_path: Path
             )
         assert 0 == result.exit_code, result.output
         assert "has left and ended" in result.output
-        assert "0 instances are still renewed there" in result.output
+        assert "still renewed there" in result.output
         assert 0 == await asyncio.to_thread(cluster.nodes[0].process.wait)
         assert set(cluster.urls[1:]) == nodes_known_to(cluster.nodes[1].url)
         for node in (1, 2):
@@ -110,6 +149,45 @@ def test_two_nodes_that_drain_do_not_wait_for_each_other_in_turn() -> None:
         refused = artemis(other.url, "leave", "--drain", "--yes")
         assert (1, True) == (refused.exit_code, "no other node is up" in refused.output)
         assert "success" == register(other.url, "b")
+
+
+async def test_an_instance_lives_while_its_client_knows_no_other_node() -> None:
+    """Its client is sent away and comes back; the node hears it nevertheless, and waits."""
+    options = ClientOptions(heartbeat_interval=0.3, address_interval=0, attempts=1)
+    async with running_cluster(2, **OPTIONS) as cluster:
+        one, other = cluster.nodes
+        async with client_of(one.url, options) as client, client.registered(ORDERS):
+            events = client.events()
+            leaving = await asyncio.to_thread(artemis, one.url, "leave", "--drain", "--yes", "--timeout", "6")
+            assert "is not done after 6 s, and goes on" in leaving.output, leaving.output
+            assert "1 instance is still renewed there" in leaving.output
+            async with asyncio.timeout(20):
+                await anext(event async for event in events if isinstance(event, HeartbeatFailed))
+            assert {"kept"} == shown(other.url)
+            assert 0 == (await asyncio.to_thread(artemis, one.url, "stay")).exit_code
+        await asyncio.to_thread(wait, lambda: not shown(other.url))
+
+
+async def test_a_client_that_learnt_its_nodes_while_the_others_were_away_finds_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It asks for them again when its only node sends it away, long before it would."""
+    monkeypatch.setattr(addresses, "SOON", 0.1)
+    options = ClientOptions(heartbeat_interval=0.3, address_interval=3600)
+    async with running_cluster(2, **OPTIONS) as cluster:
+        one, other = cluster.nodes
+        other.pause()
+        await asyncio.to_thread(wait, lambda: nodes_known_to(one.url) == {one.url})
+        asking = Asking()
+        async with client_of(one.url, options, asking) as client, client.registered(ORDERS):
+            async with asyncio.timeout(20):
+                await asking.asked.wait()
+            other.resume()
+            await asyncio.to_thread(cluster.wait_linked)
+            left = await asyncio.to_thread(artemis, one.url, "leave", "--drain", "--yes", "--timeout", "40")
+            assert (0, True) == (left.exit_code, "has left and ended" in left.output), left.output
+            assert {"kept"} == shown(other.url)
+            assert other.url == client.status.node
 
 
 def test_a_drain_that_takes_too_long_is_told_and_goes_on() -> None:

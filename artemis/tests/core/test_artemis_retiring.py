@@ -3,7 +3,10 @@
 import msgspec
 import pytest
 
+from artemis.cluster.addresses import peer_url
+from artemis.cluster.members import Announced, Members, MemberTimings, MemberView
 from artemis.cluster.retiring import SHARES, Confirmed, Retiring, Seen
+from artemis.cluster.standing import Standing
 from artemis.model import Instance, RegistryRequest
 from artemis.server.node import Node, NodeIdentity
 from artemis.server.retirement import renewed_here, takes_over
@@ -104,8 +107,20 @@ def node() -> Node:
 
 def register(node: Node, *names: str):
     """Register these."""
-    instances = [Instance(region_id="r", zone_id="z", service_id="s", instance_id=each, url="u") for each in names]
-    return node.register(RegistryRequest(instances=instances), 0)
+    return node.register(RegistryRequest(instances=[instance(each) for each in names]), 0)
+
+
+def instance(name: str) -> Instance:
+    """One of the service."""
+    return Instance(region_id="r", zone_id="z", service_id="s", instance_id=name, url="u")
+
+
+def seen_of(standing: Standing) -> MemberView:
+    """A node of zone z that says this of itself, as others see it."""
+    members = Members(Announced(node="me", epoch=1, url=peer_url("http://me:1"), zone="z"), MemberTimings())
+    members.met(Announced(node="n", epoch=1, url=peer_url("http://n:1"), zone="z"), 0)
+    members.told("n", standing, 0)
+    return members.view("n", 0)
 
 
 def test_instances_are_its_own_until_another_node_renews_them(node: Node) -> None:
@@ -129,8 +144,32 @@ def test_one_that_waits_serves_all_and_is_nobody_to_hand_over_to(node: Node) -> 
         node.standing.discovery,
         node.standing.draining,
     )
-    assert not takes_over(node.standing)
-    assert takes_over(msgspec.structs.replace(node.standing, draining=False))
+    assert not takes_over(seen_of(node.standing), "z")
+    assert takes_over(seen_of(msgspec.structs.replace(node.standing, draining=False)), "z")
+
+
+def test_a_node_that_takes_its_own_zone_alone_takes_over_there_alone(node: Node) -> None:
+    """Clients of another zone are not told of it."""
+    node.allow_other_zones(registry=False, discovery=True)
+    assert takes_over(seen_of(node.standing), "Z")
+    assert not takes_over(seen_of(node.standing), "elsewhere")
+    node.allow_other_zones(registry=True, discovery=True)
+    assert takes_over(seen_of(node.standing), "elsewhere")
+
+
+def test_who_is_sent_away_is_heard_nevertheless_and_may_leave(node: Node) -> None:
+    """A client may know no other node yet: its instances live as long as it comes, and go when it says so."""
+    retiring = handing(Retiring("alice", 1_000, 0))
+    node.retire(retiring)
+    three = RegistryRequest(instances=[instance("a"), instance("b"), instance("new")])
+    for again in (node.heartbeat, node.register):
+        assert "service-unavailable" == again(three, 1_500).response_status.error_code
+        heard = {name: lease.heard for name in "ab" if (lease := node.registry.find("s", name)) is not None}
+        assert {"a": 1_500, "b": 1_500} == heard
+        assert node.registry.find("s", "new") is None
+    assert node.unregister(RegistryRequest(instances=[instance("b")]), 1_600).response_status.ok
+    assert "service-unavailable" == node.heartbeat(three, 1_700).response_status.error_code
+    assert [1] == [found for found in renewed_here(node.registry) if found is not None]
 
 
 def test_it_is_offered_to_nobody_and_answers_lookups(node: Node) -> None:

@@ -7,6 +7,7 @@ served at all (`condition`), and the records (`artemis.registry`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from msgspec import structs
@@ -82,7 +83,7 @@ class Registering(Condition):
 
     def _write(self, request: RegistryRequest | None, now: int, write: Write, tell: _Tell) -> RegistryResponse:
         """Register or remove each instance of a request."""
-        instances = self._asked(request)
+        instances = self._asked(request, now, leaving=tell == self._tell_removed)
         if isinstance(instances, ResponseStatus):
             return RegistryResponse(response_status=instances)
         failed: list[FailedInstance | None] = []
@@ -111,7 +112,7 @@ class Registering(Condition):
         asked.removed(lease, encode_canonical(instance), now)
 
     def _heartbeat(self, request: RegistryRequest | None, now: int, leases: list[Lease] | None) -> RegistryResponse:
-        instances = self._asked(request)
+        instances = self._asked(request, now)
         if isinstance(instances, ResponseStatus):
             return RegistryResponse(response_status=instances)
         failed: list[FailedInstance | None] = []
@@ -146,15 +147,36 @@ class Registering(Condition):
         latest = max((self.registry.wall(now) + AHEAD) * 1000, self.registry.clock)
         return Versions(request.versions, len(request.instances or ()), latest)
 
-    def _asked(self, request: RegistryRequest | None) -> list[Instance | None] | ResponseStatus:
-        """Return the instances of a registry request, or why it is not served at all (spec 2.1 steps 2 and 3)."""
+    def _asked(
+        self, request: RegistryRequest | None, now: int, *, leaving: bool = False
+    ) -> list[Instance | None] | ResponseStatus:
+        """Return the instances of a registry request, or why it is not served at all (spec 2.1 steps 2 and 3).
+
+        Who is leaving is not sent elsewhere for that.
+        """
         if request is None:
             return failure(BAD_REQUEST, "request is null")
         if not request.instances:
             return failure(BAD_REQUEST, "request.instances is null or empty.")
-        if not self.serves_registry or (self.retiring is not None and self.sends_away(request.instances)):
+        if not self.serves_registry:
+            return self.unavailable("registry")
+        if self.retiring is not None and not leaving and self.sends_away(request.instances):
+            self._hear(request.instances, now)
             return self.unavailable("registry")
         return request.instances
+
+    def _hear(self, instances: list[Instance | None], now: int) -> None:
+        """Keep what is registered for those who are sent away: they live, and may have nowhere else to go yet."""
+        for instance in instances:
+            if instance is None or not (self._allow_registry or self._in_zone(instance)):
+                continue
+            lease = self.registry.find(instance.service_id or "", instance.instance_id or "")
+            if lease is None or lease.record.removed or (instance.region_id or "").lower() != self._region:
+                continue
+            with suppress(RegistryError):  # the registry is full, and counts that
+                self.registry.revive(lease, now)
+                if self.asked is not None:
+                    self.asked.renewed(lease, now)
 
     def _refused(self, instance: Instance, error: RegistryError) -> FailedInstance:
         """Answer an instance that the registry refused; of a region that is shown here, also where to write to it."""

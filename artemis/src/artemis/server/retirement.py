@@ -14,7 +14,7 @@ from artemis.model.nodes import UP
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
-    from artemis.cluster.standing import Standing
+    from artemis.cluster.members import MemberView
     from artemis.registry import Registry
     from artemis.server.node import Node
 
@@ -85,7 +85,7 @@ class Retirement:
         node = self._node
         others = [] if node.members is None else [view for view in node.members.views(now) if view.status == UP]
         links = {} if node.control is None else {link.node: link for link in node.control.links() if link.node}
-        taking = [view for view in others if takes_over(view.standing)]
+        taking = [view for view in others if takes_over(view, node.identity.zone)]
         reached = [view for view in taking if view.node in links and links[view.node].connected]
         lacking = [self._confirmed.lacking(links[view.node].confirmed, made) for view in reached]
         pending = None if node.control is None or node.control.pending is None else node.control.pending()
@@ -113,9 +113,12 @@ class Retirement:
         self._node.settle()
 
 
-def takes_over(standing: Standing) -> bool:
-    """Tell whether a node that is up can have what another one hands over."""
-    return standing.registry and standing.discovery and not standing.draining
+def takes_over(view: MemberView, zone: str) -> bool:
+    """Tell whether a node that is up can have what another one of this zone hands over: its clients are told of it."""
+    standing = view.standing
+    anywhere = standing.registry_from_other_zones and standing.discovery_from_other_zones
+    at_home = anywhere or view.zone.lower() == zone.lower()
+    return standing.registry and standing.discovery and not standing.draining and at_home
 
 
 def renewed_here(registry: Registry) -> Iterator[int | None]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic
 
 from artemis.client.calls.answers import AnswerT, RequestT, UnusableAnswer
-from artemis.client.calls.attempts import Again, Course, Deliver, GiveUp, advice, refuses
+from artemis.client.calls.attempts import Again, Course, Deliver, GiveUp, Verdict, advice, judge, refuses
 from artemis.client.calls.transport import TransportFailure
 from artemis.client.errors import Attempt, ClosedError, RefusedError, UnreachableError
 from artemis.model import encode
@@ -102,6 +102,7 @@ class Caller:
             if not self._open:
                 raise ClosedError(forked=self._forked)
             node = self._contact.node
+            turned_away = False
             try:
                 answer, reply = await self._attempt(node, endpoint, request, body, watched)
             except (TransportFailure, UnusableAnswer) as failure:
@@ -114,6 +115,7 @@ class Caller:
                 )
             else:
                 said = answer.response_status
+                turned_away = judge(said) is Verdict.NODE_DOWN
                 reason = said.message or said.error_code or ""
                 step = course.answered(node, said, self._contact.clock())
                 if isinstance(step, Deliver):
@@ -122,6 +124,8 @@ class Caller:
                         raise RefusedError(node, endpoint.path, said.error_code or "unknown", said.message or "")
                     return Answered(node, answer, reply.cursor, reply.age, reply.missing)
             self._contact.moved(reason)
+            if turned_away:
+                self._contact.refused(node)
             if isinstance(step, GiveUp):
                 if step.silent:
                     self._contact.silent(str(step.error))

@@ -80,6 +80,7 @@ class Addresses:
         if options.address_interval > 0:
             contact.on_heard(self._heard)
             contact.on_move(self._lost.set)
+            contact.on_refused(self._lost.set)
 
     def _heard(self) -> None:
         if not self._running and self._wanted() and self._background.is_open:
@@ -106,7 +107,7 @@ class Addresses:
         return self._random.uniform(0.0, min(SOON, self._options.address_interval))
 
     async def _wait(self, pause: float) -> None:
-        """Wait; if the node was lost meanwhile its list may be old, so the next one is asked soon."""
+        """Wait; if the node was lost meanwhile, or sends us to others that we do not know, ask soon: lists are old."""
         try:
             async with asyncio.timeout(pause):
                 await self._lost.wait()

@@ -34,6 +34,7 @@ class Contact:
         self.closed = False
         self._told = nodes.current
         self._on_move: list[Callable[[], None]] = []
+        self._on_refused: list[Callable[[], None]] = []
         self._on_heard: list[Callable[[], None]] = []
 
     @property
@@ -49,6 +50,10 @@ class Contact:
     def on_move(self, callback: Callable[[], None]) -> None:
         """Have ``callback`` called after the client went to another node; it must not raise, and must not wait."""
         self._on_move.append(callback)
+
+    def on_refused(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` called when the node refuses to serve and no other is known to go to; as for `on_move`."""
+        self._on_refused.append(callback)
 
     def on_heard(self, callback: Callable[[], None]) -> None:
         """Have ``callback`` called at every usable answer, so it has to be quick; it must not raise."""
@@ -83,6 +88,13 @@ class Contact:
         """Note that a node failed: the client leaves it, if it is its own and there is another."""
         self.nodes.failed(node, self.clock())
         self.moved(reason)
+        self.refused(node)
+
+    def refused(self, node: str) -> None:
+        """Note that a node would not serve; where the client stays with it nevertheless, it needs to hear of others."""
+        if node == self.nodes.current:
+            for callback in self._on_refused:
+                callback()
 
     def move(self, node: str, reason: str) -> None:
         """Go to ``node``, not because the present one failed but because it is the better one."""

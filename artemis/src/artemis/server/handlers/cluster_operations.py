@@ -162,8 +162,9 @@ def leave(node: Node, request: ClusterLeaveRequest | None, now: int) -> ClusterL
         node.control.leave(operator)
     elif node.retiring is None:
         linked = {link.node for link in node.control.links() if link.connected}
-        views = node.control.members.views(now)
-        taking = [view for view in views if view.status == UP and takes_over(view.standing) and view.node in linked]
+        zone = node.identity.zone
+        views = [view for view in node.control.members.views(now) if view.status == UP and view.node in linked]
+        taking = [view for view in views if takes_over(view, zone)]
         if not taking and not request.force:
             return ClusterLeaveResponse(response_status=failure(BAD_REQUEST, NOBODY_TAKES_OVER))
         node.retire(Retiring(operator, spread_of(node), now, forced=request.force))
