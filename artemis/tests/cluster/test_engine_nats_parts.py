@@ -48,9 +48,11 @@ def seed_text(seed: bytes = SEED, kind: int = 20) -> str:
 
 
 def test_servers_are_read_with_their_ports() -> None:
-    """A list of hosts needs the scheme once, and the usual port is not given."""
+    """A list of hosts needs the scheme once and may repeat it, and the usual port is not given."""
     assert Servers(False, (("a", 4222), ("b", 5), ("::1", 6))) == parse_servers("nats://a, nats://b:5,[::1]:6,a")
     assert "tls://[::1]:6" == parse_servers("tls://a,[::1]:6").url(3)
+    assert Servers(False, (("a", 1), ("b", 2), ("c", 4222))) == parse_servers("nats://a:1,nats://b:2/, c")
+    assert Servers(True, (("a", 1), ("b", 4222))) == parse_servers("tls://a:1, tls://b")
 
 
 @pytest.mark.parametrize(
@@ -59,6 +61,23 @@ def test_servers_are_read_with_their_ports() -> None:
 def test_what_is_no_server_is_refused(text: str) -> None:
     """The text of the refusal is for whoever gave the option."""
     with pytest.raises(BadServers):
+        parse_servers(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("nats://a:1,tls://b:2", "'tls://b:2' is no server of the kind nats://"),
+        ("tls://a:1,b, nats://c", "'nats://c' is no server of the kind tls://"),
+        ("nats://a,http://b:80", "all as tls://HOST:PORT"),
+        ("nats://a,nats://tls://b", "no server of the kind nats://"),
+        ("nats://a,", "leave out what is empty"),
+        ("tls://", "leave out what is empty"),
+    ],
+)
+def test_a_list_of_servers_says_what_is_wrong_with_it(text: str, words: str) -> None:
+    """Servers are all with TLS or all without, and no place in the list is empty."""
+    with pytest.raises(BadServers, match=words):
         parse_servers(text)
 
 

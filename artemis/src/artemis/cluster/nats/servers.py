@@ -1,4 +1,4 @@
-"""Where the servers of an engine are: `nats://h1:4222,h2` or, with TLS, `tls://h1,h2:4333`.
+"""Where the servers of an engine are: `nats://h1:4222,h2` or, with TLS, `tls://h1,tls://h2:4333`.
 
 Pure. Not here: who this node is to them (`login`).
 """
@@ -39,7 +39,13 @@ def parse_servers(text: str) -> Servers:
         raise BadServers("user and password belong into files, not into the URL, which others can see")
     addresses = []
     for part in rest.split(","):
-        address = _address(part.strip().removeprefix(f"{scheme}://").rstrip("/"))
+        theirs, repeated, place = part.strip().rpartition("://")
+        if repeated and theirs != scheme:
+            raise BadServers(
+                f"{part.strip()!r} is no server of the kind {scheme}://, with which the list begins; "
+                "give all of them as nats://HOST:PORT or, for TLS, all as tls://HOST:PORT"
+            )
+        address = _address(place.rstrip("/"))
         if address not in addresses:
             addresses.append(address)
     if len(addresses) > MAX_SERVERS:
@@ -48,7 +54,9 @@ def parse_servers(text: str) -> Servers:
 
 
 def _address(part: str) -> tuple[str, int]:
-    if not part or any(sign in part for sign in "/?# "):
+    if not part:
+        raise BadServers("there is no HOST:PORT beside a comma or behind ://; leave out what is empty")
+    if any(sign in part for sign in "/?# "):
         raise BadServers(f"{part!r} is no HOST:PORT of a server")
     try:
         split = urlsplit(f"//{part}")
