@@ -357,6 +357,36 @@ def test_files_that_do_not_do(tmp_path: Path) -> None:
         Login(token=file, password=file)
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (bytes(range(1, 9)), "without control characters"),
+        (b"\x1c\x1d\nsecret\n", "without control characters"),
+        (b"se\x00cret\nsecret\n", "without control characters"),
+        ("se\x85cret\nsecret\n".encode(), "without control characters"),
+        (b"\x1f\x8b\x08\x00\x80\xff", "is no text in UTF-8"),
+    ],
+)
+def test_a_login_that_is_no_text_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+    """A file of something else is no token and no password, whatever the server would say to it."""
+    file = tmp_path / "login"
+    file.write_bytes(content)
+    with pytest.raises(LoginError, match=words):
+        Login(token=file).read()
+    file.write_bytes(b"ann\n" + content)
+    with pytest.raises(LoginError, match=words):
+        Login(password=file).read()
+
+
+def test_a_login_may_have_any_letters_and_ends_of_lines(tmp_path: Path) -> None:
+    """What is behind the lines that count is not looked at."""
+    file = tmp_path / "login"
+    file.write_bytes("änn b\r\n¡pässword! \r\n\x00".encode())
+    proof = Login(password=file).read()
+    assert ("änn b", "¡pässword!") == (proof.user, proof.password)
+    assert "änn b" == Login(token=file).read().token
+
+
 def test_a_trouble_has_words() -> None:
     """What an operator reads is the text of the error."""
     assert "no room" == str(TroubleError(EngineState.FULL, "no room"))

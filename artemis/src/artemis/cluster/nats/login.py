@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _LIMIT = 64 * 1024
 _READABLE_BY_OTHERS = 0o044
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _PART = re.compile(r"-----BEGIN ([A-Z ]+)-----\s+(\S+)\s+-+END ")
 _USER_SEED = (18 << 3, 20 << 3)
 """The first bits of a seed (S) and of one that is a user's (U), before base32."""
@@ -53,11 +54,13 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
             lines = _lines(self.password)
             if len(lines) < 2 or not lines[0] or not lines[1]:
                 raise LoginError(f"{self.password}: the first line must be the user, the second the password")
+            _check_text(self.password, "user and password", lines[:2])
             return Proof(user=lines[0], password=lines[1])
         if self.token is not None:
             lines = _lines(self.token)
             if not lines or not lines[0]:
                 raise LoginError(f"{self.token}: the first line must be the token")
+            _check_text(self.token, "the token", lines[:1])
             return Proof(token=lines[0])
         if self.credentials is not None:
             return _credentials(self.credentials)
@@ -100,11 +103,17 @@ def _text(file: Path) -> str:
     except OSError as error:
         raise LoginError(f"cannot read {file}: {error.strerror}; give a readable file") from error
     except UnicodeDecodeError as error:
-        raise LoginError(f"{file} is no text") from error
+        raise LoginError(f"{file} is no text in UTF-8; give a file that says who this node is") from error
 
 
 def _lines(file: Path) -> list[str]:
-    return [line.strip() for line in _text(file).split("\n")]
+    return [line.strip(" \t\r") for line in _text(file).split("\n")]
+
+
+def _check_text(file: Path, what: str, lines: list[str]) -> None:
+    """Refuse what nobody can have meant, such as a file of something else."""
+    if any(_CONTROL.search(line) for line in lines):
+        raise LoginError(f"{file}: {what} must be text without control characters; give the file that has it so")
 
 
 def _credentials(file: Path) -> Proof:
