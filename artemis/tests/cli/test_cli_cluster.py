@@ -11,7 +11,7 @@ from typer.testing import Result
 from artemis.cli.cluster_seen import Seen
 from artemis.cli.cluster_view import link_rows, node_rows, remarks, same_data, troubles
 from artemis.model.cluster_members import ClusterMember
-from artemis.model.cluster_status import ClusterViewResponse
+from artemis.model.cluster_status import ClusterDrain, ClusterViewResponse
 from artemis.model.engine import EngineView
 from artemis.model.status import PreservationState
 from artemis.testing import RunningNode, running_node_sync
@@ -56,6 +56,15 @@ def test_nodes_that_see_the_same_have_no_trouble() -> None:
     assert [] == troubles(nodes)
     assert ["All nodes that answer know the same."] == remarks(nodes)
     assert same_data(nodes)
+
+
+def test_a_node_that_is_taken_out_of_service_is_no_trouble_and_told_with_how_far_it_is() -> None:
+    """An operator wants it: the others know that it is down."""
+    drain = ClusterDrain(operator_id="alice", phase="handing", renewed=1, sessions=0)
+    nodes = [seen(A, member(B), status="down", draining=drain), seen(B, member(A, "down"))]
+    assert [] == troubles(nodes)
+    how_far = "the others take over: 0 sessions left, 1 instance is still renewed there"
+    assert f"{A} is taken out of service by alice; {how_far}." in remarks(nodes)
 
 
 def test_a_node_that_sees_another_view_is_named() -> None:

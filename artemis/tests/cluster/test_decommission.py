@@ -116,7 +116,8 @@ def test_a_node_that_stays_is_used_again() -> None:
             assert 130 == leaving.wait()
         assert "artemis cluster stay" in rest
         status = artemis(other.url, "status")
-        assert "takes it out of service" in status.output
+        assert 0 == status.exit_code, status.output
+        assert f"{one.url} is taken out of service by" in status.output
         stays = artemis(one.url, "stay")
         assert (0, True) == (stays.exit_code, "stays" in stays.output)
         wait(lambda: nodes_known_to(other.url) == set(cluster.urls))

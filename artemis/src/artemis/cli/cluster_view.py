@@ -17,6 +17,7 @@ from artemis.cli.cluster_seen import (
     twins,
     worded,
 )
+from artemis.cli.draining import progress
 from artemis.cli.engine_view import without_engine
 from artemis.cli.output import counted
 from artemis.cli.overview import duration_text, preservation_text
@@ -99,7 +100,7 @@ def troubles(nodes: Sequence[Seen]) -> list[str]:
     opinions: list[Opinion] = []
     others: list[str] = []
     for node in nodes:
-        if node.view is not None and node.view.status != _UP:
+        if node.view is not None and node.view.status != _UP and node.view.draining is None:
             why = f": {node.view.why}" if node.view.why else ""
             found.append(f"{node.url} says that it is {node.view.status}{why}.")
         told = told_of(node, nodes)
@@ -132,6 +133,10 @@ def remarks(nodes: Sequence[Seen]) -> list[str]:
     for node in nodes:
         if node.view is None:
             continue
+        draining = node.view.draining
+        if draining is not None:
+            by = f" by {draining.operator_id}" if draining.operator_id else ""
+            found.append(f"{node.url} is taken out of service{by}; {progress(draining)}.")
         for name, state in (("", node.view.leases), (" of legacy leases", node.view.legacy_leases)):
             if state is not None and state.active:
                 found.append(f"Self-preservation{name} at {node.url}: {preservation_text(state)}.")
