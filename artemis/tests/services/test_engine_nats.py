@@ -12,7 +12,10 @@ from engine_cores import CarriedCore, carried
 from nats.js.api import StreamConfig
 
 from artemis.cluster.engine.port import AskLast, Get, Purge, Read, Stored, Tell
+from artemis.cluster.mesh.pauses import MeshTimings
+from artemis.cluster.nats.carrier import CarrierTimings
 from artemis.cluster.nats.login import Login
+from artemis.cluster.nats.session import SessionTimings
 from artemis.cluster.nats.trouble import EngineState
 from artemis.testing.certificates import make_certificate
 from artemis.testing.nats_servers import NatsServer, nats_cluster, nats_server
@@ -358,6 +361,33 @@ async def test_puts_that_are_denied_are_named(make: Make) -> None:
         one.core.put("i.x", b"1")
         one.carrier.turn()
         await in_state(one, EngineState.REFUSED, "permit $KV.artemis_tests.>")
+
+
+async def test_a_node_that_may_not_put_stays_refused_until_a_put_is_answered(make: Make) -> None:
+    """That the bucket opens again at each attempt says nothing of puts; the connection stays the same."""
+    server = make(config=permitted("$JS.API.>", "artemis.>"))
+    file = server.folder / "login"
+    file.write_text("u\np\n")
+    timings = CarrierTimings(session=SessionTimings(patience=500), pauses=MeshTimings(refused_pause=0.2))
+    async with carried(server.url, login=Login(password=file), timings=timings) as one:
+        await ready(one)
+        one.core.put("i.x", b"1")
+        one.carrier.turn()
+        await in_state(one, EngineState.REFUSED, "permit $KV.artemis_tests.>")
+        for openings in (2, 3):
+            await one.until(lambda openings=openings: len(one.core.openings) == openings, "not opened:")
+            assert EngineState.REFUSED is one.carrier.state
+            assert "permit $KV.artemis_tests.>" in one.carrier.why
+            one.core.put("i.x", b"1")
+            one.carrier.turn()
+            await one.until(lambda openings=openings: len(one.core.losses) == openings, "not lost:")
+        await one.until(lambda: len(one.core.openings) == 4, "not opened:")
+        server.configure(permitted("$JS.API.>", "artemis.>", "$KV.>"))
+        await one.until(lambda: "Reloaded server configuration" in server.log, "not reloaded:")
+        number = one.core.put("i.x", b"1")
+        one.carrier.turn()
+        await one.until(lambda: one.core.stored_all([number]), "not stored:")
+        assert (EngineState.READY, "", 1) == (one.carrier.state, one.carrier.why, one.carrier.counters["connections"])
 
 
 def permitted(*subjects: str) -> str:

@@ -35,7 +35,8 @@ class NatsServer:
         folder.mkdir(parents=True, exist_ok=True)
         self._file = folder / "server.conf"
         stored = f'jetstream {{\nstore_dir: "{folder}"\n{limits}\n}}\n' if jetstream else ""
-        self._file.write_text(f"server_name: {folder.name}\nlisten: 127.0.0.1:{self.port}\n{stored}{config}\n")
+        self._head = f"server_name: {folder.name}\nlisten: 127.0.0.1:{self.port}\n{stored}"
+        self._file.write_text(f"{self._head}{config}\n")
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -47,6 +48,11 @@ class NatsServer:
     def address(self) -> str:
         """Return host and port."""
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        """Return what it has said since it was made."""
+        return (self.folder / "log").read_text()
 
     def start(self) -> None:
         """Start it, again after it was ended, and wait until it listens. Raises RuntimeError when it does not."""
@@ -69,7 +75,7 @@ class NatsServer:
             else:
                 return
         self.kill()
-        raise RuntimeError(f"the server did not start: {(self.folder / 'log').read_text()[-1000:]}")
+        raise RuntimeError(f"the server did not start: {self.log[-1000:]}")
 
     def kill(self) -> None:
         """End it at once, if it runs."""
@@ -77,6 +83,11 @@ class NatsServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def configure(self, config: str) -> None:
+        """Have what was added to its configuration replaced, which it reads at once if it runs."""
+        self._file.write_text(f"{self._head}{config}\n")
+        self._signal(signal.SIGHUP)
 
     def halt(self) -> None:
         """Let it stand still."""

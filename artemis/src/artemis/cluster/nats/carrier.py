@@ -94,6 +94,8 @@ class Carrier:
         self._connection: Connection | None = None
         self._beats: Beats | None = None
         self._session: Session | None = None
+        # Why puts were denied over this connection, until one is answered: an opening tells nothing of that.
+        self._denied_puts: TroubleError | None = None
         self._flushing: asyncio.Handle | None = None
         # Whether what was put is read, as far as it can be.
         self._all_read = asyncio.Event()
@@ -254,6 +256,7 @@ class Carrier:
 
     async def _work(self, connection: Connection) -> None:
         """Open the bucket again and again, until another server may know more; raises TroubleError."""
+        self._denied_puts = None
         pauses, several = Pauses(self._timings.pauses), len(self._options.servers.addresses) > 1
         while True:
             bucket = Bucket(connection, self._names, self._options.bucket, EngineClock(), self._now)
@@ -266,6 +269,7 @@ class Carrier:
                     self._core,
                     now=self._now,
                     turn=self.soon,
+                    answers=self._be_answered,
                     full=self._be_full,
                     timings=self._timings.session,
                     counters=self.counters,
@@ -276,9 +280,10 @@ class Carrier:
                     self._session = session
                     self.counters["openings"] += 1
                     self._core.opened(opening, self._now())
-                    self._be(EngineState.READY, "")
+                    self._be_opened()
                     self.turn()
                     trouble = await asyncio.shield(session.ended)
+                    self._denied_puts = session.denied or self._denied_puts
                 finally:
                     self._leave(session, connection)
                     await session.close()
@@ -328,6 +333,18 @@ class Carrier:
             self.counters["unadmitted"] += 1
             return
         self._core.receive(node, message, self._now())
+
+    def _be_opened(self) -> None:
+        denied = self._denied_puts
+        if denied is None:
+            self._be(EngineState.READY, "")
+        else:
+            self._be(denied.state, denied.why)
+
+    def _be_answered(self) -> None:
+        if self._denied_puts is not None:
+            self._denied_puts = None
+            self._be(EngineState.READY, "")
 
     def _be_full(self, full: bool, why: str) -> None:
         self._be(EngineState.FULL if full else EngineState.READY, why)

@@ -48,8 +48,9 @@ class SessionTimings(msgspec.Struct, frozen=True, kw_only=True):
 
 class Session:
     """Owned by the carrier: `start`, `carry` and `tick` while it lasts, then `close`. `ended` gets the trouble that
-    ends it. `full` is called with whether new keys find room, when that changes. `quiet` is set while no put waits
-    or is under way. The core must not raise."""
+    ends it, `denied` that of puts which this node may not do, None while it is not known that it may not. `answers` is
+    called when the first put is answered, `full` with whether new keys find room, when that changes. `quiet` is set
+    while no put waits or is under way. The core must not raise."""
 
     def __init__(
         self,
@@ -59,15 +60,18 @@ class Session:
         *,
         now: Callable[[], int],
         turn: Callable[[], None],
+        answers: Callable[[], None],
         full: Callable[[bool, str], None],
         timings: SessionTimings,
         counters: Counter[str],
     ) -> None:
         self.ended: asyncio.Future[TroubleError] = asyncio.get_running_loop().create_future()
+        self.denied: TroubleError | None = None
         self.quiet = asyncio.Event()
         self.quiet.set()
         self._connection, self._bucket, self._core = connection, bucket, core
-        self._now, self._turn, self._told_full = now, turn, full
+        self._now, self._turn = now, turn
+        self._told_answers, self._told_full = answers, full
         self._timings = timings
         self._counters = counters
         self._puts = Puts(timings=timings.puts)
@@ -80,6 +84,7 @@ class Session:
         self._tasks: list[asyncio.Task[None]] = []
         self._errands: deque[Purge | Get | AskLast] = deque()
         self._errand = asyncio.Event()
+        self._answers = False
         self._full = False
         self._next_check = now() + timings.check
         self._checking = False
@@ -180,7 +185,8 @@ class Session:
         denied = self._connection.denial(self._subject, below=True)
         if denied:
             why = f"{self._connection.url}: this node may not put anything; permit {self._subject}>: {denied}"
-            return TroubleError(EngineState.REFUSED, why)
+            self.denied = TroubleError(EngineState.REFUSED, why)
+            return self.denied
         return TroubleError(EngineState.NO_QUORUM, "puts are not answered")
 
     async def _answered(self, message: Msg) -> None:
@@ -190,6 +196,9 @@ class Session:
             why = answer.why or "nobody keeps the bucket now"
             self._end(TroubleError(EngineState.NO_QUORUM, why))
             return
+        if not self._answers:
+            self._answers = True
+            self._told_answers()
         now = self._now()
         put = self._puts.answered(number, now)
         if not self.under_way:
