@@ -1,6 +1,8 @@
 """How an engine reads in `artemis cluster status`."""
 
 from artemis.cli.cluster_seen import Seen
+from artemis.cli.cluster_view import remarks
+from artemis.cli.doctor_checks import Examined, data, membership
 from artemis.cli.engine_view import engine_rows, engine_troubles
 from artemis.model.cluster_status import ClusterViewResponse
 from artemis.model.engine import EngineView
@@ -37,6 +39,26 @@ def test_an_engine_that_is_not_ready_is_trouble():
     assert [
         "http://a and http://b say that the engine is connecting: nats://h2:4222 cannot be reached."
     ] == engine_troubles([node("http://a", AWAY), node("http://b", AWAY), node("http://c", READY)])
+
+
+def test_why_an_engine_is_away_is_said_once() -> None:
+    """Without whom else a node serves is said all the same."""
+    engine, why = f"the engine {SERVERS}", str(AWAY.why)
+    other = "http://c (nothing was heard of it for 12 s)"
+    views = {
+        "http://a": {"alone": f"it serves without {engine} ({why})"},
+        "http://b": {"alone": f"it serves without {other}; without {engine} ({why})"},
+        "http://d": {},  # it starts
+    }
+    nodes = [
+        Seen(url=url, view=ClusterViewResponse(in_cluster=True, engine=AWAY, unlisted={engine: why}, **words))
+        for url, words in views.items()
+    ]
+    assert [f"http://b serves without {other}."] == remarks(nodes)
+    assert 1 == len(engine_troubles(nodes))
+    examined = [Examined(seen=node) for node in nodes]
+    assert [f"http://b: it serves without {other}"] == [found.text for found in data(examined)]
+    assert [] == list(membership(examined))
 
 
 def test_nodes_that_are_refused_are_told_of_once():

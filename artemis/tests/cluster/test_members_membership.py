@@ -348,6 +348,15 @@ def test_what_is_thought_of_others_is_logged_when_it_changes(world: World) -> No
     ]
 
 
+def test_an_engine_that_is_missing_is_no_list_of_nodes() -> None:
+    """It is what the node serves without, and not some nodes of it."""
+    world = World(join_timeout=1.0)
+    world.membership.troubled("the engine nats://h:1", "it cannot be reached")
+    for _ in range(12):
+        world.run(1_000)
+    assert "it serves without the engine nats://h:1 (it cannot be reached)" == world.node.alone(world.now)
+
+
 def test_a_node_that_serves_without_others_says_without_whom_and_why() -> None:
     """Those that were never met, those that are down and did not say farewell, and those that a source cannot name."""
     world = World(join_timeout=1.0)

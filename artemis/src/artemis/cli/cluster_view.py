@@ -18,7 +18,7 @@ from artemis.cli.cluster_seen import (
     worded,
 )
 from artemis.cli.draining import progress
-from artemis.cli.engine_view import without_engine
+from artemis.cli.engine_view import serving_without, unlisted, without_engine
 from artemis.cli.output import counted
 from artemis.cli.overview import duration_text, preservation_text
 from artemis.cli.reach import trust_advice, untrusted
@@ -140,10 +140,11 @@ def remarks(nodes: Sequence[Seen]) -> list[str]:
         for name, state in (("", node.view.leases), (" of legacy leases", node.view.legacy_leases)):
             if state is not None and state.active:
                 found.append(f"Self-preservation{name} at {node.url}: {preservation_text(state)}.")
-        if node.view.alone:
-            alone.setdefault(node.view.alone.removeprefix("it serves "), []).append(node.url)
-        elif node.view.unlisted:
-            sources = node.view.unlisted.items()
+        without = serving_without(node.view)
+        if without:
+            alone.setdefault(without.removeprefix("it serves "), []).append(node.url)
+        else:
+            sources = unlisted(node.view).items()
             found += [f"{node.url} cannot tell the nodes of {source}: {why}." for source, why in sources]
         if node.view.held:
             held = counted(node.view.held, "change")

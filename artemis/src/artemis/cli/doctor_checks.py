@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from artemis.cli.cluster_seen import Seen, no_common_version, told_of, twins, worded
-from artemis.cli.engine_view import engine_troubles
+from artemis.cli.engine_view import engine_troubles, serving_without, unlisted
 from artemis.cli.java_view import java_troubles
 from artemis.cli.output import counted
 from artemis.cli.overview import duration_text, preservation_text
@@ -189,7 +189,7 @@ def membership(nodes: Sequence[Examined]) -> Iterator[Finding]:
             text = f"{viewer.url} and {member.url} have different cluster secrets"
             yield Finding("membership", Level.FAIL, text, "give both the same --cluster-secret-file")
     for node, view in _answering(nodes):
-        for source, why in (view.unlisted or {}).items():
+        for source, why in unlisted(view).items():
             text = f"{node.url} cannot tell the nodes of {source}: {why}"
             yield Finding("membership", Level.WARN, text, "the last list holds until it can")
 
@@ -235,8 +235,9 @@ def data(nodes: Sequence[Examined]) -> Iterator[Finding]:
         if view.held:
             text = f"{node.url} holds {counted(view.held, 'change')} back until those before them come"
             yield Finding("data", Level.WARN, text, "an exchange repairs it within seconds; else see its links")
-        if view.alone:
-            yield Finding("data", Level.WARN, f"{node.url}: {view.alone}", "start those, or take them from its list")
+        without = serving_without(view)
+        if without:
+            yield Finding("data", Level.WARN, f"{node.url}: {without}", "start those, or take them from its list")
     if len(digests) > 1:
         groups = " against ".join(worded(urls) for urls in digests.values())
         differ = max((member.differing_buckets or 0 for _, view in _answering(nodes) for member in view.members or ()))

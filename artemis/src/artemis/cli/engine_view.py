@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 from artemis.cli.cluster_seen import worded
 from artemis.cli.output import counted
+from artemis.cluster.configured import ENGINE as SOURCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from artemis.cli.cluster_seen import Seen
+    from artemis.model.cluster_status import ClusterViewResponse
     from artemis.model.engine import EngineView
 
 ENGINE = ("NODE", "ENGINE", "STATE", "READ UP TO", "STILL TO PUT", "BUCKETS")
@@ -59,6 +61,20 @@ def engine_troubles(nodes: Sequence[Seen]) -> list[str]:
 def without_engine(node: Seen) -> bool:
     """Tell whether a node stands around an engine that does not work for it, which it says itself."""
     return any(engine.state not in _OPEN for _, engine in _engines([node]))
+
+
+def serving_without(view: ClusterViewResponse) -> str:
+    """Return without whom a node serves and why, in its words, less its engine, of which `engine_troubles` tells."""
+    alone = view.alone or ""
+    if view.engine is None:
+        return alone
+    others, engine, _ = alone.partition(f"without {SOURCE}{view.engine.servers} (")
+    return others.removesuffix("; ").removesuffix("it serves ") if engine else alone
+
+
+def unlisted(view: ClusterViewResponse) -> Mapping[str, str | None]:
+    """Return what is wrong with each list of nodes, again less the engine."""
+    return {source: why for source, why in (view.unlisted or {}).items() if not source.startswith(SOURCE)}
 
 
 def _engines(nodes: Sequence[Seen]) -> Iterator[tuple[Seen, EngineView]]:

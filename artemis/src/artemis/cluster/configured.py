@@ -14,6 +14,9 @@ MAX_MEMBERS = 64
 """Other nodes that a node knows at most, as each sends every change to every other; further ones take the place of such
 as are gone, or are refused."""
 
+ENGINE = "the engine "
+"""What the one source that is no list of nodes begins with, before where it is."""
+
 _SHOWN = 5
 """Addresses that one sentence names."""
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from artemis.cluster.addresses import PeerUrl
-from artemis.cluster.configured import MAX_MEMBERS, Configured, Place
+from artemis.cluster.configured import ENGINE, MAX_MEMBERS, Configured, Place
 from artemis.cluster.machines import machine_of, together
 from artemis.cluster.member import Announced, Member
 from artemis.cluster.reasons import MOST_NAMED, seen_from, shared
@@ -318,9 +318,14 @@ class Members:
 
     def missing(self, now: int) -> list[str]:
         """Return without whom this node serves, with why in parentheses: nodes that ought to be there and were not met
-        or are down without a farewell, those that share a reason together, and nodes that a source cannot name."""
+        or are down without a farewell, those that share a reason together, and nodes that a source cannot name, or the
+        engine itself."""
         gone = ((str(view.url), view.why) for view in self.nodes(now) if view.presence == Presence.GONE.value)
-        sources = (f"nodes of {source} ({why})" for source, why in self.unlisted.items() if why)
+        sources = (
+            f"{'' if source.startswith(ENGINE) else 'nodes of '}{source} ({why})"
+            for source, why in self.unlisted.items()
+            if why
+        )
         return [*shared([*self._unmet, *gone]), *sources]
 
     def lacking(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from artemis.cluster.configured import ENGINE
 from artemis.cluster.engine.announcing import MOST_NODES, Announcing, reasons
 from artemis.cluster.engine.replica import EngineReplica
 from artemis.cluster.engine.standing import EngineStanding, replica_state
@@ -87,7 +88,7 @@ class ClusteredEngine:
         versions = spoken_versions(os.environ)
         beat = round(config.beat * 1000)
         self._node, self._now, self._wall = node, now, wall
-        self._source = f"the engine {config.cluster}"
+        self._source = f"{ENGINE}{config.cluster}"
         self._connected = False
         self._why = ""
         self._apart: list[str] = []
@@ -261,7 +262,7 @@ class ClusteredEngine:
     def _standing(self) -> EngineStanding:
         carrier = self.carrier
         return EngineStanding(
-            servers=self._source.removeprefix("the engine "),
+            servers=self._source.removeprefix(ENGINE),
             server=carrier.server,
             state=str(carrier.state),
             why=carrier.why,
