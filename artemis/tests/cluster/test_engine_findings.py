@@ -1,14 +1,11 @@
 """What the simulation found in the engine's core, each in a few lines."""
 
-from copy import deepcopy
-
 from engine_world import WALL, Member, World, instance
 
 from artemis.cluster.engine.entries import MemberRow, decode_entry
 from artemis.cluster.engine.port import Position, Put
 from artemis.registry import Origin
 from artemis.testing.simulation.bucket import Bucket
-from artemis.testing.simulation.campaign import run_seed
 
 
 def test_what_is_put_into_another_bucket_unnoticed_counts_in_none() -> None:
@@ -34,39 +31,6 @@ def test_what_is_put_into_another_bucket_unnoticed_counts_in_none() -> None:
     assert len(world["b"].shows()) == 7
     assert world.alike()
     assert world.quiet()
-
-
-def test_what_is_put_into_an_old_copy_unnoticed_counts_in_none() -> None:
-    """A put that ends up in an old copy of a bucket counts for nobody, also where its number is a new one for the node
-    that put it, which had not read all of the bucket."""
-    world = World(("a", "b"))
-    world.run(3_000)
-    copy = deepcopy(world.bucket)
-    copy.identity = "an old copy"
-    world["a"].reading = None
-    for number in range(5):
-        world["b"].registry.register(instance(f"i{number}"), world.now)
-    world.run(500)
-    world["b"].reading = None
-    world.bucket = copy
-    world["a"].registry.register(instance("new"), world.now)
-    world.run(1_000)
-    assert ["new"] == [key.rpartition("/")[2] for key in world["a"].shows()]
-    assert 1 == world["a"].replica.unread
-    assert 0 == world["b"].registry.vector.get(Origin("a", 1), 0)
-    world.cut("a", "b")
-    world.join("a", "b")
-    world.run(2_000)
-    assert len(world["b"].shows()) == 6
-    assert world.alike()
-    assert world.quiet()
-
-
-def test_what_an_old_copy_answers_counts_in_none() -> None:
-    """A put whose outcome nobody knows, and that is found in an old copy of the bucket, does not count in the bucket,
-    also where the node made the change before it knew the bucket."""
-    outcome = run_seed(3185, cluster="engine")
-    assert "" == outcome.text
 
 
 def test_nobody_says_of_others_what_a_bucket_made_anew_has_not() -> None:

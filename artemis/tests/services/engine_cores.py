@@ -34,7 +34,6 @@ class KeepingCore:
         self.beats: list[tuple[str, int, bytes]] = []
         self.changed = asyncio.Event()
         self.hold = False
-        self.unread = 0
         self._commands: list[Command] = []
         self._numbers = itertools.count()
 

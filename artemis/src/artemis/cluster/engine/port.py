@@ -145,10 +145,6 @@ Command = Read | Put | Get | Purge | AskLast | Scan | Tell
 class Core(Protocol):
     """What a carrier calls. `now` is monotonic milliseconds. After every batch of calls it carries out `take`."""
 
-    @property
-    def unread(self) -> int:
-        """How many of its puts were stored, and are still to be brought before it tells the others of them."""
-
     def opened(self, opening: Opening, now: int) -> None:
         """There is a bucket to work with, for the first time, again after `lost`, or another one. Nothing is brought
         before the `Read` that follows, and outcomes of earlier puts are told no more."""

@@ -18,8 +18,7 @@ from artemis.cluster.engine.places import Place, is_decision, is_member, operati
 from artemis.cluster.engine.port import Command, Get, Purge, Put, Stored, Tell
 from artemis.cluster.engine.saying import Saying
 from artemis.cluster.engine.sweeping import Sweeping
-from artemis.cluster.engine.unread import NONE, Number
-from artemis.cluster.engine.writing import Writing
+from artemis.cluster.engine.writing import NONE, Number, Writing
 from artemis.cluster.messages import OperationRow, instance_row
 from artemis.registry import Change, Dot, Lease, Origin, Record, Registry
 from artemis.registry.records import merge

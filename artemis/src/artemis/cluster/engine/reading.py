@@ -119,7 +119,7 @@ class Reading:
         writing.revisions.setdefault(self._saying.place, 0)
         self._pass(after, opening.last, now, whole=not resumes)
         for entry in opening.members:
-            self._taking.take(entry, now, read=False)
+            self._taking.take(entry, now)
         base, unnamed, _ = self._saying.joined()
         self._registry.expect(Reach({}, base, unnamed))
 
@@ -165,7 +165,7 @@ class Reading:
         """The next entry of the bucket."""
         if self.open:
             self._engine = entry.at + entry.lain - now
-            self._taking.take(entry, now, read=True)
+            self._taking.take(entry, now)
             self.progress.read(entry.sequence)
             self._putting.writing.known = max(self._putting.writing.known, entry.sequence)
             self._read_at = max(entry.at, self._read_at)
@@ -177,7 +177,7 @@ class Reading:
 
     def got(self, entry: Entry, now: int) -> None:
         """An entry that was asked for."""
-        self._taking.take(entry, now, read=False)
+        self._taking.take(entry, now)
 
     def ask(self, now: int) -> None:
         """Find out up to which number there is anything."""
@@ -266,7 +266,6 @@ class Reading:
         if self._engine is not None:
             self._read_at = max(self._read_at, now + self._engine)
         risen = self._markers.reach(progress.position)
-        self._putting.writing.reached(progress.position)
         if self._ending is not None:
             if not self._finish(self._ending, now):
                 return

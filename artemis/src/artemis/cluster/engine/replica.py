@@ -196,11 +196,6 @@ class EngineReplica:
         """Count the places that are to be put."""
         return len(self._putting.writing)
 
-    @property
-    def unread(self) -> int:
-        """Count the places that were put and not read yet."""
-        return len(self._putting.writing.unread)
-
     def state(self) -> EngineState:
         """Return the numbers of this moment."""
         writing = self._putting.writing

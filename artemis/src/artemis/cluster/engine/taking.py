@@ -14,7 +14,7 @@ from artemis.cluster.engine.places import Place, place_of
 from artemis.cluster.engine.port import Entry
 from artemis.cluster.engine.putting import Putting
 from artemis.cluster.engine.saying import Saying
-from artemis.cluster.engine.unread import NONE, Number
+from artemis.cluster.engine.writing import NONE
 from artemis.cluster.messages import InstanceRow, OperationRow, latest_stamp
 from artemis.cluster.outbox import ReplicaCounters
 from artemis.cluster.reading import Bounds, Records, StrangeRow, is_of_no_time
@@ -65,38 +65,24 @@ class Taking:
         self._early: dict[Origin, set[int]] = {}
         self._waiting = 0
 
-    def take(self, entry: Entry, now: int, *, read: bool) -> Place | None:
-        """Take in an entry that was read in its turn, or asked for; return its place, None when it is none that can be
-        used."""
+    def take(self, entry: Entry, now: int) -> Place | None:
+        """Take in an entry; return its place, None when it is none that can be used."""
         value = self._value(entry)
         if value is None:
             return None
         place = place_of(value, self._registry.region)
-        revision = self._writing.revisions.get(place, 0)
-        own = self._own(value) if read and self._writing.concerns(place) else NONE
-        # Else it was brought before, or is an own one, which has what was put if it is in the same bucket.
-        missed = read and entry.sequence == revision and own < self._writing.unread.awaited(place, revision)
-        if entry.sequence > revision or missed:
+        if entry.sequence > self._writing.revisions.get(place, 0):  # else it was brought before, or is an own one
             self._sweeping.forget(place)
             if isinstance(value, MemberRow):
                 self._member(value, entry.sequence, now)
             elif isinstance(value, InstanceRow):
-                self._instance(place, value, entry, now, read=read)
+                self._instance(place, value, entry, now)
             else:
-                self._operation(place, value, entry, now, read=read)
-        if read:
-            self._writing.read(place, entry.sequence, own)
+                self._operation(place, value, entry, now)
         if self.seen is not None:
             lease = self._registry.find(*place[1:]) if isinstance(value, InstanceRow) else None
             self.seen.add(place if lease is None else lease.record.key)
         return place
-
-    def _own(self, value: Value) -> Number:
-        """Return the last change of this node that an entry has, NONE for none."""
-        if isinstance(value, MemberRow):
-            return NONE
-        node = self._registry.origin.node
-        return max(((epoch, seq) for origin, epoch, seq in value.dots if origin == node), default=NONE)
 
     def _value(self, entry: Entry) -> Value | None:
         try:
@@ -116,7 +102,7 @@ class Taking:
 
     # -- instances
 
-    def _instance(self, place: Place, row: InstanceRow, entry: Entry, now: int, *, read: bool) -> None:
+    def _instance(self, place: Place, row: InstanceRow, entry: Entry, now: int) -> None:
         registry, writing = self._registry, self._writing
         records, bounds = self._records(now)
         refused = bounds.refused
@@ -154,7 +140,7 @@ class Taking:
             writing.forget(place)
         else:
             lacking = self._lacking(theirs.dots, known.dots)
-            self._judge(place, entry.sequence, lacking, alike=says_as_much(theirs, known), read=read)
+            self._judge(place, entry.sequence, lacking, alike=says_as_much(theirs, known))
 
     def _lacking(self, theirs: tuple[Dot, ...], known: tuple[Dot, ...]) -> list[Dot]:
         """Return the known changes that an entry neither names nor follows upon.
@@ -172,10 +158,10 @@ class Taking:
             and (saying.first_lacking((dot,)) != NONE if dot.origin.node == node else dot.seq > had.get(dot.origin, 0))
         ]
 
-    def _judge(self, place: Place, sequence: int, lacking: Sequence[Dot], *, alike: bool, read: bool) -> None:
+    def _judge(self, place: Place, sequence: int, lacking: Sequence[Dot], *, alike: bool) -> None:
         """Note what an entry says: all that is known if it is `alike` and lacks no change."""
         if alike and not lacking:
-            self._writing.agreed(place, sequence, read=read)
+            self._writing.agreed(place, sequence)
         else:
             self._writing.revisions[place] = sequence
             self._writing.changed(place, self._saying.first_lacking(lacking))
@@ -230,7 +216,7 @@ class Taking:
 
     # -- decisions
 
-    def _operation(self, place: Place, row: OperationRow, entry: Entry, now: int, *, read: bool) -> None:
+    def _operation(self, place: Place, row: OperationRow, entry: Entry, now: int) -> None:
         operators, writing = self._operators, self._writing
         records, bounds = self._records(now)
         refused = bounds.refused
@@ -251,9 +237,7 @@ class Taking:
             writing.forget(place)
         else:
             ours = tuple(Dot(Origin(node, epoch), seq) for node, epoch, seq in known.dots)
-            self._judge(
-                place, entry.sequence, self._lacking(dots, ours), alike=_decided(known) == _decided(row), read=read
-            )
+            self._judge(place, entry.sequence, self._lacking(dots, ours), alike=_decided(known) == _decided(row))
 
 
 def says_as_much(entry: Record, known: Record) -> bool:

@@ -15,7 +15,11 @@ from itertools import islice
 import msgspec
 
 from artemis.cluster.engine.places import Place
-from artemis.cluster.engine.unread import NONE, Number, Unread
+
+Number = tuple[int, int]
+"""A change of this node: epoch and sequence number."""
+
+NONE: Number = (0, 0)
 
 WINDOW = 512
 """Puts under way at once."""
@@ -39,8 +43,8 @@ class Dirty(msgspec.Struct):
     """A place that is to be put. `first` is the first own change that its entry lacks, `then` the first that was made
     after the put under way began, `above` the number of the bucket that an entry with it is beyond, `covered` whether
     an entry has come that says all, `owed` whether it counts as such (`Writing.owed`). `flight` is the number of the
-    put, 0 for none, `read` that of the entry of the bucket that was read meanwhile and has `first`, `getting` since
-    when its entry is being brought, `tried` how often in vain. It `waits` for another node that may put it first.
+    put, 0 for none, `getting` since when its entry is being brought, `tried` how often in vain. It `waits` for another
+    node that may put it first.
     """
 
     first: Number = NONE
@@ -49,7 +53,6 @@ class Dirty(msgspec.Struct):
     covered: bool = False
     owed: bool = False
     flight: int = 0
-    read: int = 0
     getting: int | None = None
     tried: int = 0
     waits: bool = False
@@ -72,7 +75,6 @@ class WriteCounters(msgspec.Struct, gc=False):
     unknown: int = 0
     refused: int = 0
     brought: int = 0
-    missed: int = 0
 
 
 class Writing:
@@ -92,7 +94,6 @@ class Writing:
         self.owing = False
         self.owed = 0
         self.sequence = self.known = 0
-        self.unread = Unread()
         self._dirty: dict[Place, Dirty] = {}
         self._ready: dict[Place, None] = {}
         self._later: list[tuple[int, int, Place]] = []
@@ -155,47 +156,26 @@ class Writing:
 
     def first(self) -> Number | None:
         """Return the first change of this node that may not be in the bucket yet; None if all are."""
-        firsts, unread = self._firsts, self.unread.first()
+        firsts = self._firsts
         while firsts:
             number, place = firsts[0]
             dirty = self._dirty.get(place)
             if dirty is not None and number in (dirty.first, dirty.then):
-                return number if unread is None else min(number, unread)
+                return number
             heappop(firsts)
-        return unread
+        return None
 
-    def agreed(self, place: Place, revision: int, *, read: bool) -> None:
-        """Note that a place has an entry that says all that this node knows of it, which was read or only asked for."""
+    def agreed(self, place: Place, revision: int) -> None:
+        """Note that a place has an entry that says all that this node knows of it."""
         self.revisions[place] = max(revision, self.revisions.get(place, 0))
         dirty = self._dirty.get(place)
         if dirty is None or (dirty.first != NONE and revision <= dirty.above):
             return  # an own change that is in an entry of before it was made is in another bucket
         self.sequence = max(revision, self.sequence)
-        if not dirty.flight:
-            if not read:
-                self.unread.add(place, dirty.first, revision)
-            self._clean(place)
-        elif read:
+        if dirty.flight:
             dirty.covered = True
-
-    def concerns(self, place: Place) -> bool:
-        """Tell whether it matters which own changes are in an entry of a place that is read."""
-        return place in self.unread or place in self._dirty
-
-    def read(self, place: Place, revision: int, own: Number) -> None:
-        """Note that an entry was read whose last own change is `own`, and taken in unless it has what was awaited."""
-        self.unread.read(place, revision)
-        dirty = self._dirty.get(place)
-        if dirty is not None and dirty.flight and own >= dirty.first:
-            dirty.read = revision
-
-    def reached(self, position: int) -> None:
-        """Note that all is read up to a number: what was to be read by then is in another bucket, or was purged."""
-        for place, first in self.unread.passed(position):
-            self.counters.missed += 1
-            self.changed(place, first, wait=_LATER)
-            if not self._dirty[place].flight:
-                self.revisions[place] = -1
+        else:
+            self._clean(place)
 
     def forget(self, place: Place) -> int:
         """Forget a place that is not dirty; return the revision that it had, 0 for none."""
@@ -231,7 +211,6 @@ class Writing:
             number = self._dirty[place].flight = self._count
             self._put_at[place] = now
             self._dirty[place].covered = False
-            self._dirty[place].read = 0
             self._flights[number] = Flight(place, revision, self.known)
             self.counters.put += 1
             yield number, place, revision
@@ -263,8 +242,6 @@ class Writing:
         if not flight.revision and self.full:
             self._fits()
         dirty.flight, dirty.tried = 0, 0
-        if not dirty.covered and dirty.read < sequence:
-            self.unread.add(place, dirty.first, sequence)
         if dirty.then == NONE:
             # What was merged meanwhile came as an entry, with a later revision.
             if self.revisions[place] == sequence or dirty.covered:
@@ -336,7 +313,6 @@ class Writing:
         """Note that the bucket is another one, of which nothing is known."""
         self.lost()
         self.revisions.clear()
-        self.unread.clear()
         self.complete = False
         self.sequence = self.known = 0
         if self.full:

@@ -20,13 +20,8 @@ class Calls:
         self._core = core
         self._failed = failed
 
-    @property
-    def unread(self) -> int:
-        """Pass on; so do all."""
-        return self._core.unread
-
     def opened(self, opening: Opening, now: int) -> None:
-        """Pass on."""
+        """Pass on; so do all."""
         self._call("opened", self._core.opened, opening, now)
 
     def lost(self, why: str, now: int) -> None:

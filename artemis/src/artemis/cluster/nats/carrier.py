@@ -97,8 +97,6 @@ class Carrier:
         # Why puts were denied over this connection, until one is answered: an opening tells nothing of that.
         self._denied_puts: TroubleError | None = None
         self._flushing: asyncio.Handle | None = None
-        # Whether what was put is read, as far as it can be.
-        self._all_read = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._stopping = False
         # How many messages have come over this connection, and when the last one did.
@@ -116,10 +114,7 @@ class Carrier:
         self.turn()
         if self._session is not None:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._timings.pauses.drain):
-                    await self._session.quiet.wait()
-                    self._note_unread()
-                    await self._all_read.wait()
+                await asyncio.wait_for(self._session.quiet.wait(), self._timings.pauses.drain)
         self.turn()  # what is stored now is told
         if farewell:
             self.say(farewell)
@@ -188,7 +183,6 @@ class Carrier:
             self._carry(command)
         if self._session is not None:
             self._session.pump()
-        self._note_unread()
 
     # -- connections
 
@@ -311,15 +305,8 @@ class Carrier:
             trouble = TroubleError(EngineState.CONNECTING, lost.result() if lost.done() else "this node ends")
         self._be(trouble.state, trouble.why)
         self._core.lost(trouble.why, self._now())
-        self._note_unread()
 
     # -- its own
-
-    def _note_unread(self) -> None:
-        if self._session is None or not self._core.unread:
-            self._all_read.set()
-        else:
-            self._all_read.clear()
 
     def _carry(self, command: Command) -> None:
         if isinstance(command, Tell):
