@@ -44,6 +44,18 @@ def test_what_came_is_acknowledged_once_for_each_turn():
     assert [Reached(8, 0)] == world.sent()
 
 
+def test_what_is_not_in_effect_yet_is_not_acknowledged():
+    """A pull-out of a server takes effect bit by bit; until then callers do not see it here."""
+    world = World()
+    world.siblings.opened = True
+    world.sent()
+    world.registry.vector[Origin("b", 7)] = 3
+    world.registry.pending[Origin("b", 7)] = 3
+    assert [Reached(7, 2)] == world.sent()
+    world.registry.pending.clear()
+    assert [Reached(7, 3)] == world.sent()
+
+
 def test_a_new_link_is_told_again():
     """What was said on the one before may be lost with it."""
     world = World()

@@ -99,7 +99,7 @@ class Acknowledged:
 def barrier(siblings: Acknowledged, heard: dict[str, int], *, now: int = 10_000) -> tuple[Barrier, dict[str, int]]:
     """A barrier, and the vector whose number it looks at."""
     vector = {"me": 0}
-    registry = SimpleNamespace(vector=vector, origin="me")
+    registry = SimpleNamespace(pending={}, vector=vector, origin="me")
     return Barrier(registry, heard, siblings, beat=1.0, patience=PATIENCE, now=lambda: now), vector
 
 

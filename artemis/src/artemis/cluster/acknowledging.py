@@ -18,7 +18,8 @@ class Acknowledging:
     """The acknowledgements of one node, of and to its siblings. Owned by a replica.
 
     Nothing is acknowledged before `opened` is set: before a node serves nobody reads there. `heard` is called after
-    each acknowledgement, and when a sibling is gone; `switched` when a sibling tells of switches that are news.
+    each acknowledgement, when own changes have taken effect, and when a sibling is gone; `switched` when a sibling tells
+    of switches that are news.
     """
 
     def __init__(self, registry: Registry, outbox: Outbox) -> None:
@@ -31,6 +32,8 @@ class Acknowledging:
         # The last own change that each has, with its epoch, and the last of theirs that was acknowledged.
         self._reached: dict[str, tuple[int, int]] = {}
         self._told: dict[str, tuple[int, int]] = {}
+        # The last own change that callers see here.
+        self._own = 0
         self._switches: Switched | None = None
         self._switches_told: dict[str, Switched] = {}
 
@@ -68,7 +71,12 @@ class Acknowledging:
             self._tell_switches(self._switches)
         if not self.opened:
             return
-        vector = self._registry.vector
+        # What callers see: pull-outs of servers take effect bit by bit.
+        vector = self._registry.position()[0]
+        own = vector.get(self._registry.origin, 0)
+        if own != self._own:
+            self._own = own
+            self.heard()
         for sibling, origin in self._lives.items():
             reached = self._shown(origin, vector)
             if sibling in self._outbox.connected and self._told.get(sibling) != reached:

@@ -89,6 +89,9 @@ class Barrier:
             self._held.popleft().done()
 
     def _lacking(self, seq: int) -> bool:
+        registry = self._registry
+        if registry.pending and registry.position()[0].get(registry.origin, 0) < seq:
+            return True
         lacking = self._acknowledging.lacking(seq)
         if not lacking:
             return False
