@@ -18,8 +18,8 @@ class Acknowledging:
     """The acknowledgements of one node, of and to its siblings. Owned by a replica.
 
     Nothing is acknowledged before `opened` is set: before a node serves nobody reads there. `heard` is called after
-    each acknowledgement, when own changes have taken effect, and when a sibling is gone; `switched` when a sibling tells
-    of switches that are news.
+    each acknowledgement, when own changes have taken effect, and when a sibling is gone; `switched` when one tells of
+    switches that are news.
     """
 
     def __init__(self, registry: Registry, outbox: Outbox) -> None:
