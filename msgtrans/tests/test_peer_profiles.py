@@ -220,7 +220,7 @@ async def test_many_requests_do_not_end_the_dispatcher() -> None:
             )
             assert any(isinstance(answer, TransportTimeoutError) for answer in answers)
             assert not there.peers[0].bus.alive
-        async with to_peer(LegacyPeer, there.address, peer_profile=LEGACY, pacing=QUICK) as client:
+        async with to_peer(LegacyPeer, there.address, peer_profile=LEGACY) as client:
             answers = await asyncio.gather(*(client.request(b"%d" % number) for number in range(40)))
             assert [b"%d" % number for number in range(40)] == [answer.payload for answer in answers]
             assert there.peers[1].bus.alive
