@@ -4,8 +4,8 @@ import asyncio
 import json
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import aiohttp
@@ -52,6 +52,24 @@ async def secure(start: Callable, certificate: CertificateFiles) -> AsyncIterato
 def trusting(certificate: CertificateFiles) -> ssl.SSLContext:
     """Return a context that trusts the authority alone."""
     return ssl.create_default_context(cafile=certificate.ca_file)
+
+
+@contextmanager
+def taken_on_udp() -> Iterator[int]:
+    """Hold a port of UDP whose number nobody has on TCP; nobody else is given that one, and a node, which reuses it,
+    can listen there."""
+    with ExitStack() as held:
+        while True:
+            free = held.enter_context(socket.socket())
+            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            free.bind(("127.0.0.1", 0))
+            taken = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            try:
+                taken.bind(free.getsockname())
+            except OSError:
+                continue
+            yield free.getsockname()[1]
+            return
 
 
 class Caller:
@@ -323,9 +341,7 @@ async def test_pages_operate_over_wss_as_over_https(
 
 async def test_a_port_of_udp_that_is_taken_is_told(start: Callable, certificate: CertificateFiles) -> None:
     """With words that name what to do; without QUIC the node starts there."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    with taken_on_udp() as port:
         with pytest.raises(ListenError, match=rf"127\.0\.0\.1:{port} of UDP: .*--no-quic"):
             async with start(**certificate.options, port=port):
                 pass
