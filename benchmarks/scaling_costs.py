@@ -3,10 +3,11 @@
 Four parts: cores of two nodes in this process, without sockets; one real node and its clients; four real nodes of a
 mesh, whose links lead through proxies that count bytes; a node in this process with its real carrier, and others that
 read, on a nats-server. Processor time is what Linux counts for a thread, so other programs hardly show in it. A node
-that waits is woken by what comes: that costs by itself, and is taken off everything else. Takes about two minutes;
+that waits is woken by what comes: that costs by itself, and is taken off everything else. What small differences are
+taken from differs by a third from round to round, so each cost is the median of three rounds. Takes five minutes;
 without nats-server the engine is left out.
 
-    python benchmarks/scaling_costs.py [--instances 20000] [--quick] [--json] [--write FILE]
+    python benchmarks/scaling_costs.py [--instances 20000] [--rounds 3] [--quick] [--json] [--write FILE]
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -240,6 +242,8 @@ async def engine_memory(instances: int, found: dict[str, float]) -> dict[str, fl
 
 async def measure(instances: int, seconds: float) -> dict[str, float]:
     """Measure everything; those of the engine are missing where there is none."""
+    gc.unfreeze()
+    gc.collect()
     found = await asyncio.to_thread(cores, 2 * instances)
     gc.unfreeze()
     gc.collect()
@@ -251,18 +255,26 @@ async def measure(instances: int, seconds: float) -> dict[str, float]:
     return found
 
 
+def medians(rounds: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return each cost's median."""
+    return {name: round(statistics.median(each[name] for each in rounds), 3) for name in rounds[0]}
+
+
 def main() -> int:
     """Measure, and print what was found."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--instances", type=int, default=20_000)
-    parser.add_argument("--quick", action="store_true", help="8 000 instances, half a minute")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="8 000 instances, one round, half a minute")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--write", type=Path, metavar="FILE", help="keep them, for scaling.py --costs FILE")
     options = parser.parse_args()
-    instances, seconds = (8_000, 0.8) if options.quick else (options.instances, 1.6)
+    instances, seconds, rounds = (8_000, 0.8, 1) if options.quick else (options.instances, 1.6, options.rounds)
     if instances < 8_000 or instances % 1_000:
         parser.error("--instances must be a multiple of 1000, and 8000 at least")
-    found = {name: round(value, 3) for name, value in uvloop.run(measure(instances, seconds)).items()}
+    if rounds < 1:
+        parser.error("--rounds must be 1 at least")
+    found = medians([uvloop.run(measure(instances, seconds)) for _ in range(rounds)])
     if options.write is not None:
         options.write.write_text(json.dumps({**machine(), "costs": found}, indent=1) + "\n", encoding="utf-8")
     if options.json:
@@ -270,7 +282,7 @@ def main() -> int:
         return 0
     known = Costs.__struct_fields__
     units = [[name, f"{value:,.1f}"] for name, value in sorted(found.items(), key=lambda one: order(one[0]))]
-    print(f"microseconds and bytes; {instances} instances, twice as many in the cores")
+    print(f"microseconds and bytes; {instances} instances, twice as many in the cores; {rounds} rounds")
     print_table("", ("cost", ""), units)
     missing = [name for name in known if name not in found]
     if missing:
