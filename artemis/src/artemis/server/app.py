@@ -1,7 +1,8 @@
 """A node in one process: what it is made of, in which order that begins, and in which order it ends.
 
 Everything that decides anything is elsewhere, and so are the parts: what is held alone (`claim`), ways in (`doors`),
-time (`ticks`), snapshots (`persistence`), other nodes (`clustered`). Here is only what binds them together.
+time (`ticks`), what is known from before (`remembering`), other nodes (`clustering`). Here is only what binds them
+together.
 """
 
 from __future__ import annotations
@@ -20,37 +21,34 @@ from artemis.server.admin import AdminGuard, admin_guard, readable_by_others
 from artemis.server.certificates import Certificates
 from artemis.server.claim import Claim, Wanted, take
 from artemis.server.clock import now_ms, wall_ms
-from artemis.server.config import ServeConfig, own_url
+from artemis.server.config import ServeConfig
 from artemis.server.describe import describe
 from artemis.server.doors import Doors, Secured
 from artemis.server.gate import Gate
 from artemis.server.http.limits import HttpLimits
-from artemis.server.identity import Identified, fallback_id, identify
 from artemis.server.metrics import Metrics, Snapshot
 from artemis.server.node import Node, NodeIdentity
 from artemis.server.numbers import numbers
-from artemis.server.persistence import LATEST, PREVIOUS, Persistence
 from artemis.server.provenance import shown_settings
 from artemis.server.rate_limit import rate_limits
 from artemis.server.reload import Reconfiguration, node_limits, node_timings, preserve, recognise, reconfigured
+from artemis.server.remembering import cluster_name, data_directory, remember
 from artemis.server.retirement import Retirement
 from artemis.server.ticks import Ticks
 from artemis.server.turns import in_turns
 from artemis.server.vitals import VitalsWatch
 from artemis.server.websocket.door import WebSocketDoor
 from artemis.server.websocket.limits import WebSocketLimits
-from artemis.server.workers.leftovers import newer_leftover
 from artemis.server.workers.shares import shared_out
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from structlog.typing import FilteringBoundLogger
 
     from artemis.registry.restore import Saved
     from artemis.server.clustering import Clustering
     from artemis.server.federated import Federated
     from artemis.server.mixed import Mixed
+    from artemis.server.persistence import Persistence
     from artemis.server.workers.place import Place
     from artemis.server.workers.totals import Totals
 
@@ -135,16 +133,6 @@ class NodeServer:
         """What was turned away, by door, once it serves."""
         return self.doors.counters
 
-    @property
-    def _data_dir(self) -> Path | None:
-        directory = self._config.data_dir
-        return directory if self._place is None else self._place.directory_of(directory)
-
-    @property
-    def _cluster_name(self) -> str:
-        """What its data is of; a node without others is of no cluster, whatever its option says."""
-        return self._config.cluster_name if self._config.clustered else ""
-
     def share(self, config: ServeConfig) -> ServeConfig:
         """Return the options with this process' part of those limits that hold for the machine; all of them if it is
         alone."""
@@ -191,7 +179,7 @@ class NodeServer:
         self.certificates = self._read_certificate()
         tls = None if self.certificates is None else self.certificates.tls
         wanted = Wanted(config.host, config.port, tls, config.plain_port, udp=config.serves_quic, place=self._place)
-        self._claim = await take(self._data_dir, wanted, self._accept)
+        self._claim = await take(data_directory(config, self._place), wanted, self._accept)
 
     async def start(self) -> None:
         """Claim, make the node and serve.
@@ -215,9 +203,10 @@ class NodeServer:
             raise RuntimeError("claim first")
         self.address, self.plain_address = claim.address, claim.plain_address
         # What is known from before: who this node is, and what its last snapshot holds.
-        identity, saved = self._remember(claim)
+        known = remember(self._config, self._place, self.address[1], self._log, enforced=claim.enforced)
+        identity, saved, self.persistence = known
         self.node = self._make_node(identity, saved)
-        self.node.cluster_name = self._cluster_name
+        self.node.cluster_name = cluster_name(self._config)
         preserve(self, self._config)
         recognise(self, self._config)
         # All that stands around the node; nothing of it answers or asks anybody yet.
@@ -327,60 +316,6 @@ class NodeServer:
             self._log.warning("TLS key readable by others", file=str(key), advice="chmod 600 it")
         return certificates
 
-    def _remember(self, claim: Claim) -> tuple[NodeIdentity, Saved | None]:
-        """Return who this node is, and what it knew when it was here last."""
-        config = self._config
-        url = own_url(config, self.address[1])
-        identified = self._identify(url)
-        known = identified.identity
-        identity = NodeIdentity(
-            node_id=known.node_id,
-            epoch=known.epoch,
-            region=config.region,
-            zone=config.zone,
-            url=url,
-            machine="" if self._place is None else self._place.machine,
-        )
-        directory = self._data_dir
-        if directory is None:
-            return identity, None
-        self.persistence = Persistence(directory, config.snapshot_interval, self._log)
-        self.persistence.told_first(identified.damage, enforced=claim.enforced)
-        # What was said of the cluster beside the id goes for the snapshots as well; without it they have to say it.
-        cluster = "" if known.previous else self._cluster_name
-        saved = self.persistence.load(identity, known.previous, cluster)
-        if self._place is None or self._place.index == 0:
-            saved = self._take_over(directory, saved, cluster)
-        return identity, saved
-
-    def _take_over(self, directory: Path, own: Saved | None, cluster: str) -> Saved | None:
-        """Return what is saved, or what a worker saved later that is no more."""
-        config = self._config
-        left = newer_leftover(directory, LATEST, config.workers, own, region=config.region, cluster=cluster)
-        if left is None:
-            return own
-        if self.persistence is not None:
-            self.persistence.tell_later(
-                self._log.info,
-                "snapshot of a former worker taken over",
-                file=str(left.path),
-                records=len(left.saved.rows),
-                reason="it is newer than that of the first worker",
-            )
-        # Of what that worker had not put into a bucket nobody else knows: all of it is compared.
-        return msgspec.structs.replace(left.saved, header=msgspec.structs.replace(left.saved.header, bucket=None))
-
-    def _identify(self, url: str) -> Identified:
-        config = self._config
-        return identify(
-            self._data_dir,
-            fallback_id(url) if self._place is None else self._place.node_id,
-            wall_ms(),
-            region=config.region,
-            cluster=self._cluster_name,
-            snapshots=(LATEST, PREVIOUS),
-        )
-
     def _make_node(self, identity: NodeIdentity, saved: Saved | None) -> Node:
         config = self._config
         return Node(
@@ -483,7 +418,7 @@ class NodeServer:
         await in_turns(self._end_pullouts())
         position = None if self.cluster is None else self.cluster.position
         bucket = None if position is None else (position.identity, position.sequence, position.at)
-        return self.node.cut(now_ms(), wall_ms(), final=final, cluster=self._cluster_name, bucket=bucket)
+        return self.node.cut(now_ms(), wall_ms(), final=final, cluster=cluster_name(self._config), bucket=bucket)
 
     def _end_pullouts(self) -> Generator[None, None, None]:
         while self.node.pullouts.settle():
