@@ -615,6 +615,21 @@ async def test_a_client_can_be_used_again(place: Place) -> None:
     assert place.server.stats().connections_total == 2
 
 
+async def test_connecting_again_after_a_failure(place: Place, until: Until) -> None:
+    """A client that was closed tries at once when it connects again, however long the pause would be."""
+    patient = RetryConfig(retry_interval=600, max_retry_interval=600, jitter=False)
+    client = ReconnectingClient(place.uri, retry=patient)
+    await place.kill()
+    client.start()
+    await until(lambda: client.stats().connect_failures == 1)
+    assert (client.targets[0].next_attempt or 0) > 500
+    await client.close(graceful=False)
+    await place.start()
+    async with asyncio.timeout(LIMIT), client:
+        assert b"x" == (await client.request(b"x")).payload
+    assert 1 == client.stats().connect_failures
+
+
 async def test_entering_may_be_cancelled() -> None:
     """Who stops waiting for the first connection leaves nothing behind."""
     client = ReconnectingClient(await unused_uri(), retry=SOON)

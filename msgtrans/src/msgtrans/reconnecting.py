@@ -168,7 +168,10 @@ class ReconnectingClient(Endpoint):
     # Its life
 
     def start(self) -> None:
-        """Begin to connect, without waiting for it; calls wait meanwhile. Call it on the loop."""
+        """Begin to connect, without waiting for it; calls wait meanwhile. Call it on the loop.
+
+        After `close` it tries every address at once, whatever failed before.
+        """
         self._closing = False
         self._keeper.start()
 

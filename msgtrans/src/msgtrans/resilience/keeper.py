@@ -150,10 +150,12 @@ class Keeper:
         return stream
 
     def start(self) -> None:
-        """Connect, at once; when started already, try again what was given up."""
-        self.targets.hope_again()
+        """Connect, at once, whatever failed before it was closed; when started already, try again what was given up."""
         self._news.set()
-        if self._task is None:
+        if self._task is not None:
+            self.targets.hope_again()
+        else:
+            self.targets.begin_anew()
             loop = asyncio.get_running_loop()
             self._wants = [Want(loop.time()) for _ in range(self._count)]
             self._change(ClientState.CONNECTING, "started")
