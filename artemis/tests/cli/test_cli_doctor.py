@@ -238,6 +238,24 @@ def test_what_is_not_well_is_found(nodes: tuple[Examined, ...], expected: tuple[
     assert [] == [each for each in all_of(*nodes) if each.level == "FAIL" and not each.advice]
 
 
+def test_a_node_that_left_for_good_is_told_once() -> None:
+    """By whoever heard it, also where others have not or were started since; and that it is still in lists."""
+    left = {"node_id": None, "presence": "departed", "connected": False, "receiving": False}
+    unmet = {"node_id": None, "presence": "unmet", "connected": False, "receiving": False}
+    gone = {"presence": "gone", "connected": False, "receiving": False}
+    for other in (left, unmet, gone):
+        lacking = {} if other is left else {"alone": "it serves without C"}
+        nodes = (node(A, member(B), member(C, **left)), node(B, member(A), member(C, **other), **lacking), silent(C))
+        text = f"{C} has left for good and is still in the lists of {A} and {B}"
+        assert [("reachability", "WARN", text)] == found(*nodes)
+        [advice] = [each.advice for each in all_of(*nodes) if each.level == "WARN"]
+        assert "take its URL from there" in advice
+    mourning = node(B, member(A), member(C, **unmet), alone="it serves without C", unlisted={"DNS": "no such name"})
+    assert 3 == len(found(node(A, member(B), member(C, **left)), mourning, silent(C)))
+    there = (node(A, member(B), member(C, **left, error="refused")), node(B, member(A), member(C)))
+    assert ("reachability", "FAIL", f"{A} cannot send to {C}: refused") in found(*there, node(C, member(A), member(B)))
+
+
 def test_records_that_differ_are_counted_where_that_is_known() -> None:
     """Against the first node."""
     one, two = pair(data_digest="10")
@@ -309,5 +327,22 @@ def test_where_no_node_answers_that_is_said() -> None:
 
 
 def test_a_node_alone_is_examined_too(cli_node_url: str) -> None:
+def test_a_node_that_has_left_is_one_finding() -> None:
+    """That it is still in lists; nothing is said to be missing, and `status` finds no trouble."""
+    with running_cluster_sync(3) as cluster:
+        one, two, three = cluster.nodes
+        left = CliRunner().invoke(app, ["cluster", "leave", "--yes"], env={"ARTEMIS_SERVER": three.url})
+        assert 0 == left.exit_code, left.output
+        assert 0 == three.process.wait(10)
+        told = doctor(one.url, "--json")
+        findings = [each for each in json.loads(told.stdout)["findings"] if each["level"] != "OK"]
+        lists = " and ".join(sorted([one.url, two.url]))
+        text = f"{three.url} has left for good and is still in the lists of {lists}"
+        assert (0, [text]) == (told.exit_code, [each["text"] for each in findings if each["check"] != "queues"])
+        status = CliRunner().invoke(app, ["cluster", "status"], env={"ARTEMIS_SERVER": two.url, "COLUMNS": "300"})
+        assert (0, True) == (status.exit_code, f"{text}; take it from there." in status.output), status.output
+        assert "without" not in status.output
+
+
     """It has no others, which is no fault."""
     assert 0 == doctor(cli_node_url).exit_code

@@ -173,11 +173,36 @@ def test_announced_members_are_forgotten_and_configured_ones_stay(members: Membe
 
 
 def test_a_node_that_leaves_is_no_member_any_more(members: Members) -> None:
-    """Its address waits for another one, if it is configured."""
+    """Its address waits for another one, if it is configured, and nobody is missing there."""
     members.configure([url("a")], 0)
     members.met(who("a"), 0, url("a"))
     members.farewell("a", 1, 5, leaving=True)
-    assert ({"n"}, ["http://a:1"]) == (members.ids, list(seen(members, 5)))
+    members.trouble(url("a"), "connection refused", nobody=True)
+    view = seen(members, 7)["http://a:1"]
+    assert ({"n"}, "departed", "down", 2) == (members.ids, view.presence, view.status, view.since)
+    assert (0, [], [], None) == (
+        members.lacking(),
+        members.unmet,
+        members.missing(7),
+        members.oldest_contact({}, 7),
+    )
+
+
+@pytest.mark.parametrize("event", ["met", "refused", "listed"])
+def test_where_a_node_left_another_one_may_be(members: Members, event: str) -> None:
+    """One that is met there, one that cannot be met, or one that is to come, as its address is in a new list."""
+    members.configure([url("a")], 0)
+    members.met(who("a"), 0, url("a"))
+    members.farewell("a", 1, 5, leaving=True)
+    match event:
+        case "met":
+            members.met(who("b", "a"), 6, url("a"))
+        case "refused":
+            members.trouble(url("a"), "it has another secret")
+        case _:
+            members.configure([], 6)
+            members.configure([url("a")], 7)
+    assert ["steady" if event == "met" else "unmet"] == [view.presence for view in seen(members, 8).values()]
 
 
 def test_the_farewell_of_an_earlier_life_is_not_that_of_a_later_one(members: Members) -> None:

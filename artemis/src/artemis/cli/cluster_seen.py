@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 VERSION = "version"
 """Why a link is refused where the nodes speak no version of the messages in common."""
 
+DEPARTED = "departed"
+"""The presence of an address in a list whose node has left for good."""
+
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """A node of which somebody told: its URL, what it says itself, or else `silence`, why it does not."""
@@ -65,6 +68,21 @@ def told_of(node: Seen, nodes: Sequence[Seen]) -> list[tuple[Seen, ClusterMember
         for member in viewer.view.members or ()
         if member.url in urls or (own_id is not None and member.node_id == own_id)
     ]
+
+
+def departed(nodes: Sequence[Seen]) -> dict[str, list[str]]:
+    """Return the URLs that do not answer as their node has left for good, each with the nodes that still list it."""
+    found: dict[str, list[str]] = {}
+    for node in nodes:
+        told = told_of(node, nodes) if node.view is None else []
+        if any(member.presence == DEPARTED for _, member in told):
+            found[node.url] = sorted(viewer.url for viewer, member in told if member.configured)
+    return found
+
+
+def departed_text(url: str, listing: Sequence[str]) -> str:
+    """Say that a node has left for good, and who still lists it."""
+    return f"{url} has left for good and is still in the {'lists' if len(listing) > 1 else 'list'} of {worded(listing)}"
 
 
 def no_common_version(nodes: Sequence[Seen]) -> list[str]:

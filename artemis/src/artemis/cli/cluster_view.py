@@ -8,8 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from artemis.cli.cluster_seen import (
+    DEPARTED,
     VERSION,
     Opinion,
+    departed,
+    departed_text,
     is_twin,
     no_common_version,
     told_of,
@@ -37,7 +40,7 @@ _UP = "up"
 _SECOND = 1_000
 _NAMES = {"cluster", "region"}
 _SECRETS = {"secret"}
-_SILENT = {"suspected", "gone", "left", "unmet"}
+_SILENT = {"suspected", "gone", "left", "unmet", DEPARTED}
 
 
 def others_of(view: ClusterViewResponse) -> list[str]:
@@ -99,7 +102,10 @@ def troubles(nodes: Sequence[Seen]) -> list[str]:
     ]
     opinions: list[Opinion] = []
     others: list[str] = []
+    left = departed(nodes)
     for node in nodes:
+        if node.url in left:
+            continue
         if node.view is not None and node.view.status != _UP and node.view.draining is None:
             why = f": {node.view.why}" if node.view.why else ""
             found.append(f"{node.url} says that it is {node.view.status}{why}.")
@@ -128,7 +134,7 @@ def unasked(nodes: Sequence[Seen]) -> list[str]:
 
 def remarks(nodes: Sequence[Seen]) -> list[str]:
     """Return sentences on what is worth knowing and no trouble."""
-    found = []
+    found = [f"{departed_text(url, listing)}; take it from there." for url, listing in departed(nodes).items()]
     alone: dict[str, list[str]] = {}
     for node in nodes:
         if node.view is None:

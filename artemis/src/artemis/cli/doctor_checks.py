@@ -6,13 +6,13 @@ sentence that is said then. Not here: asking the nodes (`doctor`), and machines 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
 import msgspec
 
-from artemis.cli.cluster_seen import Seen, no_common_version, told_of, twins, worded
+from artemis.cli.cluster_seen import Seen, departed, departed_text, no_common_version, told_of, twins, worded
 from artemis.cli.engine_view import engine_troubles, serving_without, unlisted
 from artemis.cli.java_view import java_troubles
 from artemis.cli.output import counted
@@ -72,15 +72,20 @@ _OLD = 5_000
 
 _UP = "up"
 _GONE = ("left", "gone")
+_MISSING = ("unmet", "gone")
 _TOLD_ELSEWHERE = ("version", "clock", "secret", "cluster", "region")
 """Reasons for which a link is refused that have a check of their own."""
 
 
 def reachable(nodes: Sequence[Examined]) -> Iterator[Finding]:
     """Who does not answer from here, and which links between nodes are missing, in either direction."""
+    left = departed([node.seen for node in nodes])
+    for url, listing in left.items():
+        advice = "take its URL from there (--peers, --peers-file or --peers-dns)"
+        yield Finding("reachability", Level.WARN, departed_text(url, listing), advice)
     for node in nodes:
         silence = node.seen.silence
-        if node.seen.view is None:
+        if node.seen.view is None and node.url not in left:
             told = told_of(node.seen, [each.seen for each in nodes])
             thought = "; ".join(f"{viewer.url} takes it for {member.status}" for viewer, member in told)
             text = f"{node.url} does not answer from here ({silence}){f': {thought}' if thought else ''}"
@@ -91,7 +96,7 @@ def reachable(nodes: Sequence[Examined]) -> Iterator[Finding]:
                 yield Finding("reachability", Level.FAIL, text, advice)
     for viewer, member in _pairs(nodes):
         where = f"{viewer.url} and {member.url}"
-        if member.refusal in _TOLD_ELSEWHERE or member.presence in _GONE:
+        if member.refusal in _TOLD_ELSEWHERE or member.presence in _GONE or member.url in left:
             continue
         if member.presence == "unmet":
             text = f"{viewer.url} has {member.url} in its list and has never met it ({member.why or 'not reached yet'})"
@@ -226,6 +231,7 @@ def options(nodes: Sequence[Examined]) -> Iterator[Finding]:
 def data(nodes: Sequence[Examined]) -> Iterator[Finding]:
     """Nodes that know different things, data that is old, changes that are held back."""
     digests: dict[str, list[str]] = {}
+    left = departed([node.seen for node in nodes])
     for node, view in _answering(nodes):
         if view.data_digest is not None:
             digests.setdefault(view.data_digest, []).append(node.url)
@@ -236,7 +242,7 @@ def data(nodes: Sequence[Examined]) -> Iterator[Finding]:
             text = f"{node.url} holds {counted(view.held, 'change')} back until those before them come"
             yield Finding("data", Level.WARN, text, "an exchange repairs it within seconds; else see its links")
         without = serving_without(view)
-        if without:
+        if without and not _departed_alone(view, left):
             yield Finding("data", Level.WARN, f"{node.url}: {without}", "start those, or take them from its list")
     if len(digests) > 1:
         groups = " against ".join(worded(urls) for urls in digests.values())
@@ -246,6 +252,12 @@ def data(nodes: Sequence[Examined]) -> Iterator[Finding]:
         where = f"; {worded(counts)} differ from those of {nodes[0].url}" if counts else where
         text = f"nodes know different things, longer than changes take: {groups}{where}"
         yield Finding("data", Level.FAIL, text, "`artemis cluster diff` says which records, `repair` fetches them")
+
+
+def _departed_alone(view: ClusterViewResponse, left: Container[str]) -> bool:
+    """Tell whether a node lacks nobody but such as have left for good, as one that was started after that does."""
+    missing = [member.url or "" for member in view.members or () if member.presence in _MISSING]
+    return bool(missing) and all(url in left for url in missing) and not any(unlisted(view).values())
 
 
 def preservation(nodes: Sequence[Examined]) -> Iterator[Finding]:

@@ -25,20 +25,26 @@ Place = tuple[str, int]
 
 class Address:
     """A configured address since `since`: `node` was met there, empty for nobody, and `trouble` says what kept us from
-    meeting one; `clock` that it is one whose clock differs."""
+    meeting one; `clock` that it is one whose clock differs. `left` is when a node that was met there left for good,
+    None where none did or another one is there since."""
 
-    __slots__ = ("clock", "node", "since", "trouble", "url")
+    __slots__ = ("clock", "left", "node", "since", "trouble", "url")
 
     def __init__(self, url: PeerUrl, now: int) -> None:
         self.url = url
         self.node = ""
         self.trouble = ""
         self.clock = False
+        self.left: int | None = None
         self.since = now
 
     def meet(self, node: str) -> None:
         """Take note that a node was met there."""
-        self.node, self.trouble, self.clock = node, "", False
+        self.node, self.trouble, self.clock, self.left = node, "", False, None
+
+    def depart(self, now: int) -> None:
+        """Take note that the node that was met there has left for good."""
+        self.node, self.left = "", now
 
 
 class Configured:
@@ -109,6 +115,12 @@ class Configured:
             if address.node == node:
                 address.node = ""
 
+    def depart(self, node: str, now: int) -> None:
+        """Take note that a node has left for good: nobody is to be met where it was, until somebody is there again."""
+        for address in self._addresses.values():
+            if address.node == node:
+                address.depart(now)
+
     @property
     def nodes(self) -> set[str]:
         """The ids of the nodes that were met at any of them."""
@@ -116,8 +128,13 @@ class Configured:
 
     @property
     def unmet(self) -> list[Address]:
-        """Those where nobody was met."""
-        return [address for address in self._addresses.values() if not address.node]
+        """Those where nobody was met, but for those whose node left for good."""
+        return [address for address in self._addresses.values() if not address.node and address.left is None]
+
+    @property
+    def departed(self) -> list[tuple[Address, int]]:
+        """Those whose node left for good, and when."""
+        return [(address, address.left) for address in self._addresses.values() if address.left is not None]
 
 
 def _left_out(urls: list[PeerUrl]) -> str:

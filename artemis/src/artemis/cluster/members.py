@@ -21,7 +21,7 @@ from artemis.cluster.reasons import MOST_NAMED, seen_from, shared
 from artemis.cluster.skew import Clocks
 from artemis.cluster.standing import Standing
 from artemis.cluster.suspicion import Patience, Presence
-from artemis.model.nodes import UNKNOWN
+from artemis.model.nodes import DOWN, UNKNOWN
 
 __all__ = ["Announced", "MemberTimings", "MemberView", "Members"]
 
@@ -176,6 +176,7 @@ class Members:
         if member is None or epoch < member.announced.epoch:
             return
         if leaving:
+            self._configured.depart(node, now)
             self._drop(node)
         else:
             member.left = True
@@ -190,12 +191,15 @@ class Members:
             member.ended = why
             self.generation += 1
 
-    def trouble(self, url: PeerUrl, why: str, *, clock: bool = False) -> None:
-        """Nobody could be met at an address that was dialled, and why; `clock`: a node is there whose clock differs."""
+    def trouble(self, url: PeerUrl, why: str, *, clock: bool = False, nobody: bool = False) -> None:
+        """No node could be met at an address that was dialled, and why; `nobody` says that none is there, `clock` that
+        one is there whose clock differs."""
         why = seen_from(self.me.node, why)
         address = self._configured.at(url.place)
         if address is not None:
             address.trouble, address.clock = why, clock
+            if not nobody:
+                address.left = None
         for node, member in self._members.items():
             if member.announced.url.place == url.place or (address is not None and address.node == node):
                 member.unreached = why
@@ -276,6 +280,22 @@ class Members:
                 skew=None,
                 flaps=0,
                 why=address.trouble or "it was not reached yet",
+            )
+        for address, left in self._configured.departed:
+            yield MemberView(
+                node="",
+                epoch=0,
+                url=address.url,
+                zone="",
+                configured=True,
+                presence="departed",
+                status=DOWN,
+                standing=Standing(),
+                since=now - left,
+                silent=None,
+                skew=None,
+                flaps=0,
+                why="it left for good",
             )
 
     def nodes(self, now: int) -> Iterator[MemberView]:

@@ -11,13 +11,13 @@ class ClusterMember(WireStruct, kw_only=True):
 
     `status` is what clients are told: `up`, `starting`, `down` or `unknown`, and `why` a sentence unless all is well.
     `presence` is what is thought of it, for `for_ms` now: `unmet`, `steady`, `returning` (heard again and not believed
-    yet), `suspected` (silent), `gone`, `left`; `flaps` counts its interruptions that are not forgotten. It was heard
-    `last_contact_ms` ago. `clock_skew_ms` is by how much its wall clock is ahead.
-    `connected` says whether this node can send to it, for `connected_for_ms`, `receiving` whether it can send to this
-    one, and `protocol` is the version of the messages that both speak; `error` is what went wrong last, `refusal` the
-    code of it where one side refused the link. `queued` messages wait to be sent, `dropped` were because it was slow.
-    `lag` is how many of its changes have not come yet. In the last exchange that this node began with it,
-    `exchanged_ms` ago, `differing_buckets` of all differed, and `repaired` records were news here.
+    yet), `suspected` (silent), `gone`, `left`, `departed` (an address in the list whose node left for good); `flaps`
+    counts its interruptions that are not forgotten. It was heard `last_contact_ms` ago. `clock_skew_ms` is by how much
+    its wall clock is ahead. `connected` says whether this node can send to it, for `connected_for_ms`, `receiving`
+    whether it can send to this one, and `protocol` is the version of the messages that both speak; `error` is what went
+    wrong last, `refusal` the code of it where one side refused the link. `queued` messages wait to be sent, `dropped`
+    were because it was slow. `lag` is how many of its changes have not come yet. In the last exchange that this node
+    began with it, `exchanged_ms` ago, `differing_buckets` of all differed, and `repaired` records were news here.
     """
 
     clock_skew_ms: Int64 | None = None

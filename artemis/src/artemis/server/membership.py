@@ -39,6 +39,9 @@ _WHAT_TO_DO = (
 )
 """The end of the last line of a node that ends because another one has its id."""
 
+_NOBODY = {Code.UNREACHABLE, Code.SILENT, Code.STOPPING}
+"""Reasons why nobody was linked at an address where no node is, or none that goes on."""
+
 _LONGEST_GAP = 3_000
 _SHORTEST_GAP = 500
 """Milliseconds between two ticks that are taken for a pause of this node: a quarter of what others may be silent for,
@@ -229,7 +232,8 @@ class Membership(MeshListener):
             self.members.is_me(url)
             self._redial = True  # later: this comes from within the task that dials
         elif reason.code != Code.SAME_NODE:
-            self.members.trouble(url, reason.text, clock=reason.code == Code.CLOCK)
+            nobody = reason.code in _NOBODY
+            self.members.trouble(url, reason.text, clock=reason.code == Code.CLOCK, nobody=nobody)
 
     def same(self, url: PeerUrl, node: str) -> None:
         """An address leads to a node that is linked at another one."""
