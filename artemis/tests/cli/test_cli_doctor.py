@@ -282,6 +282,14 @@ def test_self_preservation_and_the_engine_are_told() -> None:
     assert {("self-preservation", "WARN"), ("engine", "FAIL")} == {(check, level) for check, level, _ in told}
 
 
+def test_an_engine_that_works_for_nobody_is_told_once() -> None:
+    """And not as links that are missing between the nodes around it."""
+    cut = {"connected": False, "receiving": False, "presence": "steady"}
+    engine = EngineView(servers="nats://e", state="refused", why="permit it")
+    nodes = (node(A, member(B, **cut), engine=engine), node(B, member(A, **cut), engine=engine))
+    assert [("engine", "FAIL", f"{A} and {B} say that the engine is refused: permit it")] == found(*nodes)
+
+
 def test_a_node_that_does_not_tell_its_vitals_is_no_trouble() -> None:
     """One of an earlier release."""
     one, two = pair()
@@ -319,14 +327,6 @@ def test_a_real_cluster_is_well_until_something_befalls_it() -> None:
         assert f"FAIL  reachability: {two.url} does not answer from here (no answer within 5 s)" in hanging.output
 
 
-def test_where_no_node_answers_that_is_said() -> None:
-    """With the code of all commands for it."""
-    with running_cluster_sync(1) as cluster:
-        url = cluster.urls[0]
-    assert 3 == doctor(url).exit_code
-
-
-def test_a_node_alone_is_examined_too(cli_node_url: str) -> None:
 def test_a_node_that_has_left_is_one_finding() -> None:
     """That it is still in lists; nothing is said to be missing, and `status` finds no trouble."""
     with running_cluster_sync(3) as cluster:
@@ -344,5 +344,13 @@ def test_a_node_that_has_left_is_one_finding() -> None:
         assert "without" not in status.output
 
 
+def test_where_no_node_answers_that_is_said() -> None:
+    """With the code of all commands for it."""
+    with running_cluster_sync(1) as cluster:
+        url = cluster.urls[0]
+    assert 3 == doctor(url).exit_code
+
+
+def test_a_node_alone_is_examined_too(cli_node_url: str) -> None:
     """It has no others, which is no fault."""
     assert 0 == doctor(cli_node_url).exit_code

@@ -332,23 +332,53 @@ async def test_a_missing_permission_is_named_among_others(make: Make) -> None:
         await one.until(denied, "not refused:")
 
 
-async def test_nodes_that_may_not_speak_are_told_so(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
-    """Beats that are denied are in the log, with the subject."""
+async def test_nodes_that_may_not_speak_say_so_until_they_may(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beats that are denied make the state `refused` with the subject, in the log once, while the bucket is used."""
     server = make(config=permitted("$JS.API.>", "$KV.>"))
     file = server.folder / "login"
     file.write_text("u\np\n")
     async with carried(server.url, login=Login(password=file)) as one:
         await ready(one)
-        said = ""
 
-        def told() -> bool:
-            nonlocal said
+        def denied() -> bool:
             one.carrier.say(b"here I am")
-            said += capsys.readouterr().out
-            return "engine permission missing" in said
+            return one.carrier.state is EngineState.REFUSED
 
-        await one.until(told, "not told:")
-        assert "artemis.tests.beat" in said
+        await one.until(denied, "not refused:")
+        assert "permit it to publish to artemis.tests.>" in one.carrier.why
+        number = one.core.put("i.x", b"1")
+        one.carrier.turn()
+        await one.until(lambda: one.core.stored_all([number]), "not stored:")
+        assert denied()
+        assert 1 == capsys.readouterr().out.count("engine not ready")
+        server.configure(permitted("$JS.API.>", "$KV.>", "artemis.>"))
+        await one.until(lambda: not denied(), "still refused:")
+        assert (EngineState.READY, "", 1) == (one.carrier.state, one.carrier.why, one.carrier.counters["connections"])
+
+
+async def test_nodes_that_may_not_listen_say_so_until_they_may(make: Make) -> None:
+    """They hear nobody and know it, so they judge nobody; what is permitted later is found without a new connection."""
+    users = "authorization {{ users: [{{user: u, password: p, permissions: {{subscribe: [{}]}}}}] }}"
+    server = make(config=users.format('"_INBOX.>"'))
+    file = server.folder / "login"
+    file.write_text("u\np\n")
+    async with carried(server.url, login=Login(password=file)) as one:
+        await in_state(one, EngineState.REFUSED, "permit it to subscribe to artemis.tests.>")
+        number = one.core.put("i.x", b"1")
+        one.carrier.turn()
+        await one.until(lambda: one.core.stored_all([number]), "not stored:")
+        assert not one.carrier.connected
+        server.configure(users.format('"_INBOX.>", "artemis.>"'))
+        await ready(one)
+        assert (True, 1) == (one.carrier.connected, one.carrier.counters["connections"])
+        async with carried(server.url, login=Login(password=file), node="other") as other:
+            await ready(other)
+
+            def heard() -> bool:
+                other.carrier.say(b"here I am")
+                return bool(one.core.beats)
+
+            await one.until(heard, "not heard:")
 
 
 async def test_puts_that_are_denied_are_named(make: Make) -> None:

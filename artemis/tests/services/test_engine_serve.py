@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -460,5 +461,40 @@ def test_nodes_need_no_more_than_the_documents_say(tmp_path: Path) -> None:
             assert {0} == {counters.get(name, 0) for name in ("engineMessagesErrors", "engineFailures")}, counters
             assert "Violation" not in (tmp_path / "nats" / "log").read_text()
             assert "ready" == engine_of(a.url)["state"]
+    finally:
+        server.kill()
+
+
+def test_nodes_that_may_not_talk_to_each_other_say_so(tmp_path: Path) -> None:
+    """With the bucket permitted and nothing else: in status, metrics and log and by `doctor`, until it is mended."""
+    server = NatsServer(tmp_path / "nats", config=PERMITTED)
+    server.start()
+    login = tmp_path / "login"
+    login.write_text("artemis\nsecret\n")
+    login.chmod(0o600)
+    options: dict[str, OptionValue] = {"lease_ttl": 600, "cluster_password_file": str(login)}
+    try:
+        with running_cluster_sync(2, engine=server.url, **options) as cluster:
+            a, b = cluster.nodes
+            server.configure(PERMITTED.replace('"artemis.artemis.>", ', ""))
+            for node in cluster.nodes:
+                until(lambda node=node: engine_of(node.url)["state"] == "refused", lambda node=node: view(node.url))
+            until(lambda: "not hear this node" in str(engine_of(a.url)["why"]), lambda: engine_of(a.url))
+            assert "this node does not hear the others; permit it to subscribe to artemis.artemis.>" in str(
+                engine_of(a.url)["why"]
+            )
+            register(a.url, "x")
+            until_all_show(cluster, {"x"})
+            with urllib.request.urlopen(f"{b.url}/metrics", timeout=10) as response:  # noqa: S310
+                assert 'artemis_cluster_engine_state{state="refused"} 1.0' in response.read().decode()
+            told = subprocess.run([*ARTEMIS, "doctor", "--server", a.url], check=False, capture_output=True, text=True)
+            assert 1 == told.stdout.count("FAIL"), told.stdout
+            (line,) = [line for line in told.stdout.splitlines() if line.startswith("FAIL")]
+            assert (1, True) == (told.returncode, "permit it to publish to artemis.artemis.>" in line), told
+            assert any("engine not ready" in line and "permit it" in line for line in a.output.splitlines())
+            server.configure(PERMITTED)
+            for node in cluster.nodes:
+                until(lambda node=node: engine_of(node.url)["state"] == "ready", lambda node=node: view(node.url))
+            cluster.wait_linked()
     finally:
         server.kill()

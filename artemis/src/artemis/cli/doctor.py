@@ -34,6 +34,7 @@ from artemis.cli.doctor_checks import (
 )
 from artemis.cli.doctor_machines import certificates, machines, queues
 from artemis.cli.doctor_regions import regions
+from artemis.cli.engine_view import without_engine
 from artemis.cli.parameters import DEFAULT_SERVER, Json, TokenFile, one_node, token_of
 from artemis.cli.reach import unreachable
 from artemis.model.cluster_status import (
@@ -108,13 +109,14 @@ def checks(nodes: Sequence[Examined], now: float) -> list[Check]:
     count = sum(node.seen.view is not None for node in nodes)
     many = count > 1
     slowest = max((node.took or 0.0 for node in nodes), default=0.0)
+    reach = "" if any(without_engine(node.seen) for node in nodes) else ", and reach each other"
     found = [node.offset for node in nodes if node.offset is not None]
     apart = max(found) - min(found) if found else 0.0
     release = next((node.seen.view.version for node in nodes if node.seen.view is not None), "?")
     return [
         Check(
             "reachability",
-            f"all {count} nodes answer within {slowest:.0f} ms, and reach each other"
+            f"all {count} nodes answer within {slowest:.0f} ms{reach}"
             if many
             else f"the node answers within {slowest:.0f} ms",
             reachable,

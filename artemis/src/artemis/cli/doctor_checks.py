@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from artemis.cli.cluster_seen import Seen, departed, departed_text, no_common_version, told_of, twins, worded
-from artemis.cli.engine_view import engine_troubles, serving_without, unlisted
+from artemis.cli.engine_view import engine_troubles, serving_without, unlisted, without_engine
 from artemis.cli.java_view import java_troubles
 from artemis.cli.output import counted
 from artemis.cli.overview import duration_text, preservation_text
@@ -94,9 +94,13 @@ def reachable(nodes: Sequence[Examined]) -> Iterator[Finding]:
             else:
                 advice = "see whether it runs; if it is gone for good, take its URL from the lists of the others"
                 yield Finding("reachability", Level.FAIL, text, advice)
+    # Around an engine that does not work for a node, of which `foreign` tells, it can send to nobody and hears nobody.
+    cut_off = {node.url for node in nodes if without_engine(node.seen)}
     for viewer, member in _pairs(nodes):
         where = f"{viewer.url} and {member.url}"
         if member.refusal in _TOLD_ELSEWHERE or member.presence in _GONE or member.url in left:
+            continue
+        if viewer.url in cut_off or member.url in cut_off:
             continue
         if member.presence == "unmet":
             text = f"{viewer.url} has {member.url} in its list and has never met it ({member.why or 'not reached yet'})"

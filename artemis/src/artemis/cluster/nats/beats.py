@@ -16,9 +16,11 @@ import msgspec
 from artemis.cluster.engine.port import MAX_TOLD, Told, decode_told, encode_told
 from artemis.cluster.mesh.intake import Intake
 from artemis.cluster.messages import BadMessage, Name, Number
+from artemis.cluster.nats.denials import Use
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
 
     from artemis.cluster.nats.connection import Connection
     from artemis.cluster.nats.names import Names
@@ -51,8 +53,9 @@ def read_envelope(data: bytes) -> Envelope:
 
 class Beats:
     """The subjects of one node on one connection. Owned by the carrier. `told` and `beat` get what others say, with
-    their id, a beat with their epoch as well; `after` is called at the end of a turn in which they did. `counters` only
-    grow: `received`, `sent`, `own` (another process has our id), `strange`, `oversized`, `late` (waited for a turn)."""
+    their id, a beat with their epoch as well; `after` is called at the end of a turn in which they did, `tried` with
+    each subject that is used. `counters` only grow: `received`, `sent`, `own` (another process has our id), `strange`,
+    `oversized`, `late` (waited for a turn)."""
 
     def __init__(
         self,
@@ -64,9 +67,12 @@ class Beats:
         told: Callable[[str, Told], None],
         beat: Callable[[str, int, bytes], None],
         after: Callable[[], None],
+        tried: Callable[[Use, str], None],
         counters: Counter[str],
     ) -> None:
         self._connection, self._names = connection, names
+        self._tried = tried
+        self._subscriptions: dict[str, Subscription] = {}
         self._node, self._epoch = node, epoch
         self._told, self._beat = told, beat
         self._counters = counters
@@ -75,7 +81,15 @@ class Beats:
     async def start(self) -> None:
         """Listen. Raises TroubleError."""
         for subject in (self._names.beats, self._names.to(self._node)):
-            await self._connection.subscribe(subject, self._received)
+            await self.listen(subject)
+
+    async def listen(self, subject: str) -> None:
+        """Listen to a subject, also once more. Raises TroubleError."""
+        before = self._subscriptions.pop(subject, None)
+        if before is not None:
+            await self._connection.unsubscribe(before)
+        self._tried(Use.HEAR, subject)
+        self._subscriptions[subject] = await self._connection.subscribe(subject, self._received)
 
     def close(self) -> None:
         """Hear nothing any more."""
@@ -97,6 +111,7 @@ class Beats:
             self._counters["oversized"] += 1
         elif self._connection.send(subject, data):
             self._counters["sent"] += 1
+            self._tried(Use.SAY, subject)
 
     async def _received(self, message: Msg) -> None:
         room = self._intake.take(None, message.data)

@@ -23,6 +23,7 @@ from artemis.cluster.nats.bucket import Bucket, BucketOptions
 from artemis.cluster.nats.calls import Calls
 from artemis.cluster.nats.clock import EngineClock
 from artemis.cluster.nats.connection import Connection, ConnectionTimings
+from artemis.cluster.nats.denials import Denials, Use
 from artemis.cluster.nats.ending import end
 from artemis.cluster.nats.login import Login
 from artemis.cluster.nats.names import Names
@@ -94,6 +95,10 @@ class Carrier:
         self._connection: Connection | None = None
         self._beats: Beats | None = None
         self._session: Session | None = None
+        # What nodes may not say to each other over this connection; the state is told as if the bucket were denied.
+        self._denials = Denials(self._names)
+        self._stands = self.state, self.why
+        self._listening: asyncio.Task[None] | None = None
         # Why puts were denied over this connection, until one is answered: an opening tells nothing of that.
         self._denied_puts: TroubleError | None = None
         self._flushing: asyncio.Handle | None = None
@@ -133,7 +138,7 @@ class Carrier:
     @property
     def connected(self) -> bool:
         """Whether what others say is heard."""
-        return self._beats is not None
+        return self._beats is not None and not self._denials.deaf
 
     @property
     def quiet(self) -> int:
@@ -171,6 +176,7 @@ class Carrier:
         if self._session is not None:
             self._session.tick()
             self._session.bar(self._barred())
+        self._look_at_denials()
         self.turn()
 
     def turn(self) -> None:
@@ -220,6 +226,7 @@ class Carrier:
 
     async def _hear(self, connection: Connection) -> None:
         """Have a connection until it is lost or of no use; raises TroubleError."""
+        self._denials = Denials(self._names)
         beats = Beats(
             connection,
             self._names,
@@ -228,6 +235,7 @@ class Carrier:
             told=self._told,
             beat=self._heard,
             after=self.turn,
+            tried=self._tried,
             counters=self.counters,
         )
         working = None
@@ -240,8 +248,9 @@ class Carrier:
         finally:
             self._beats = None
             beats.close()
-            if working is not None:
-                await end([working], pause=1.0)
+            tasks = [task for task in (working, self._listening) if task is not None]
+            self._listening = None
+            await end(tasks, pause=1.0)
         if connection.lost.done():
             raise TroubleError(EngineState.CONNECTING, connection.lost.result())
         working.result()
@@ -338,6 +347,15 @@ class Carrier:
 
     def _be(self, state: EngineState, why: str) -> None:
         """Be in a state, and say so when it is another one."""
+        self._stands = state, why
+        self._show()
+
+    def _show(self) -> None:
+        """Tell how it stands with the bucket, or what nodes may not say to each other while there is nothing worse."""
+        state, why = self._stands
+        denied = self._denials.why if state.open else ""
+        if denied:
+            state, why = EngineState.REFUSED, f"{self.server}: {denied}"
         changed, self.state, self.why = state is not self.state, state, why
         if not changed or self._stopping:
             return
@@ -348,9 +366,28 @@ class Carrier:
 
     def _denied(self, text: str) -> None:
         """Nodes that may not speak or listen do not hear each other, whatever the bucket says."""
-        if self._names.words in text:
-            self._log.warning("engine permission missing", server=self.server, reason=text)
+        self._denials.take(text, self._now())
+        self._show()
+
+    def _tried(self, use: Use, subject: str) -> None:
+        self._denials.tried(use, subject, self._now())
+
+    def _look_at_denials(self) -> None:
+        """Try again what was denied, and notice what is permitted now."""
+        denials, beats = self._denials, self._beats
+        denials.tick(self._now())
+        self._show()
+        due = denials.due(self._now())
+        if due and beats is not None and (self._listening is None or self._listening.done()):
+            self._listening = self._loop.create_task(_listen(beats, due))
 
     def _failed(self, where: str, error: Exception) -> None:
         self.counters["failures"] += 1
         self._log.error("engine failure", where=where, exc_info=error)
+
+
+async def _listen(beats: Beats, subjects: list[str]) -> None:
+    """Subscribe once more. That the connection has ended meanwhile is told elsewhere."""
+    with contextlib.suppress(TroubleError):
+        for subject in subjects:
+            await beats.listen(subject)

@@ -101,7 +101,7 @@ class Connection:
         self._written = asyncio.Event()
         self._written.set()
         self._writing: asyncio.Task[None] | None = None
-        #: Called with the words of the server when a subject is denied that was not before.
+        #: Called with the words of the server whenever a subject is denied.
         self.denies: Callable[[str], None] = lambda _: None
         self._denied: dict[str, str] = {}
         self._reason = ""
@@ -297,12 +297,11 @@ class Connection:
         """Remember it: beats that are denied again and again must not hide what else is. nats-py has lowered it."""
         found = _SUBJECT.search(text)
         name = (text if found is None else found[1]).lower()
-        new = self._denied.pop(name, None) is None
+        self._denied.pop(name, None)
         self._denied[name] = text
         if len(self._denied) > _DENIED:
             del self._denied[next(iter(self._denied))]
-        if new:
-            self.denies(text)
+        self.denies(text)
 
     async def _closed(self) -> None:
         self._end(f"{self.url}: {self._reason or 'the connection was closed'}")

@@ -12,9 +12,10 @@ class EngineState(StrEnum):
     """How a node stands with the engine.
 
     `connecting`: no server answers. `no-quorum`: servers do, and the bucket does not, or takes nothing. `refused`: they
-    do not let this node in, or not put, or have no room for a bucket, and an operator must see to it; after a put that
-    was denied it stays so until one is answered. `foreign`: the bucket is somebody else's, was changed, or is used by
-    nodes that this one does not understand. `full`: no new keys fit, and all else works. `ready`: all works.
+    do not let this node in, or not put, or not talk to other nodes, or have no room for a bucket, and an operator must
+    see to it; after a put that was denied it stays so until one is answered. `foreign`: the bucket is somebody else's,
+    was changed, or is used by nodes that this one does not understand. `full`: no new keys fit, and all else works.
+    `ready`: all works.
     """
 
     CONNECTING = "connecting"
