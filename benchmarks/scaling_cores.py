@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Generic, TypeVar
 
 from artemis.cluster import ClusterTimings, Replica, decode_message, encode_message
 from artemis.cluster.engine.port import AskLast, Get, Purge, Put, Read, Tell, decode_told, encode_told
@@ -82,29 +83,26 @@ class MeshCore(Core):
         self.replica = Replica(self.node.registry, self.operators, ClusterTimings(), now=now, wall=WALL + now)
 
 
-class MeshWorld:
-    """Nodes of a mesh. `messages` and `bytes` are those of all links, by what they are."""
+class EngineCore(Core):
+    """A node with the engine; `reading` is the number up to which it has read the bucket."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, name: str, now: int) -> None:
+        super().__init__(name, now)
+        self.replica = EngineReplica(self.node.registry, self.operators, ClusterTimings(), now=now, wall=WALL + now)
+        self.reading: int | None = None
+
+
+CoreT = TypeVar("CoreT", MeshCore, EngineCore)
+
+
+class World(Generic[CoreT]):
+    """Nodes, and time. `messages` and `bytes` are what they say, by what it is."""
+
+    def __init__(self) -> None:
         self.now = 1_000
-        self.cores: list[MeshCore] = []
+        self.cores: list[CoreT] = []
         self.messages: Counter[str] = Counter()
         self.bytes: Counter[str] = Counter()
-        self.held = False
-        for _ in range(count):
-            self.add()
-
-    def add(self) -> MeshCore:
-        """Add a node, linked with all others."""
-        new = MeshCore(f"node{len(self.cores)}", self.now)
-        self.cores.append(new)
-        names = [core.name for core in self.cores]
-        for core in self.cores:
-            core.replica.set_members(names)
-            if core is not new:
-                core.replica.connect(new.name, self.now)
-                new.replica.connect(core.name, self.now)
-        return new
 
     def forget(self) -> None:
         """Begin to count anew."""
@@ -122,6 +120,32 @@ class MeshWorld:
             with core.timed("told"):
                 core.replica.tick(self.now, WALL + self.now)
         self.carry()
+
+    def carry(self) -> None:
+        """Carry what nodes say until nobody has anything to say."""
+        raise NotImplementedError
+
+
+class MeshWorld(World[MeshCore]):
+    """Nodes of a mesh. `messages` and `bytes` are those of all links, by what they are."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.held = False
+        for _ in range(count):
+            self.add()
+
+    def add(self) -> MeshCore:
+        """Add a node, linked with all others."""
+        new = MeshCore(f"node{len(self.cores)}", self.now)
+        self.cores.append(new)
+        names = [core.name for core in self.cores]
+        for core in self.cores:
+            core.replica.set_members(names)
+            if core is not new:
+                core.replica.connect(new.name, self.now)
+                new.replica.connect(core.name, self.now)
+        return new
 
     def carry(self) -> None:
         """Carry messages until nobody has anything to say."""
@@ -145,45 +169,17 @@ class MeshWorld:
                             target.replica.receive(source.name, decode_message(data), self.now)
 
 
-class EngineCore(Core):
-    """A node with the engine; `reading` is the number up to which it has read the bucket."""
-
-    def __init__(self, name: str, now: int) -> None:
-        super().__init__(name, now)
-        self.replica = EngineReplica(self.node.registry, self.operators, ClusterTimings(), now=now, wall=WALL + now)
-        self.reading: int | None = None
-
-
-class EngineWorld:
+class EngineWorld(World[EngineCore]):
     """Nodes around a bucket in memory. `messages` and `bytes` are what goes to the bucket (`Put`), comes from it
     (`Entry`) and is said beside it, each arrival counted; requests without a value are not."""
 
     def __init__(self, count: int) -> None:
-        self.now = 1_000
+        super().__init__()
         self.bucket = Bucket("bucket")
-        self.cores = [EngineCore(f"node{number}", self.now) for number in range(count)]
-        self.messages: Counter[str] = Counter()
-        self.bytes: Counter[str] = Counter()
+        self.cores += [EngineCore(f"node{number}", self.now) for number in range(count)]
         for core in self.cores:
             core.replica.set_members([each.name for each in self.cores])
             core.replica.opened(self.bucket.opening(self.now), self.now)
-        self.carry()
-
-    def forget(self) -> None:
-        """Begin to count anew."""
-        self.messages.clear()
-        self.bytes.clear()
-        for core in self.cores:
-            core.spent.clear()
-
-    def tick(self) -> None:
-        """Let a tenth of a second pass."""
-        self.now += TICK
-        for core in self.cores:
-            while core.node.tick(self.now, WALL + self.now):
-                pass
-            with core.timed("told"):
-                core.replica.tick(self.now, WALL + self.now)
         self.carry()
 
     def carry(self) -> None:
