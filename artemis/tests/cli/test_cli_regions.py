@@ -79,8 +79,18 @@ def test_a_region_that_is_not_shown_is_refused(cli_node_url: str, showing_url: s
         for command in (("instances", "orders"), ("services",), ("watch", "orders")):
             refused = at(url, *command, "--region", "mars")
             assert (refused.exit_code, "region 'mars' is not the region" in refused.output) == (1, True)
+            assert (url == showing_url) == ("of other regions it shows 'r'" in refused.output)
     everything = at(showing_url, "watch", "*", "--region", "r")
     assert (everything.exit_code, "in the node's own region alone" in everything.output) == (2, True)
+
+
+def test_what_is_copied_is_explained_by_its_own_nodes(cli_node_url: str, showing_url: str, registered: str) -> None:
+    """A node knows what another region shows and not why, and says whom to ask."""
+    refused = at(showing_url, "explain", registered, "10.0.0.7:80", "--region", "R")
+    assert (1, True) == (refused.exit_code, f"its own nodes decide what is shown; ask {cli_node_url}" in refused.output)
+    assert 0 == at(cli_node_url, "explain", registered, "10.0.0.7:80", "--region", "r").exit_code
+    stranger = at(showing_url, "explain", registered, "10.0.0.7:80", "--region", "mars")
+    assert (1, True) == (stranger.exit_code, "'mars' is not the region 'here'" in stranger.output)
 
 
 def test_status_has_a_line_for_each_region(showing_url: str, registered: str) -> None:

@@ -292,6 +292,32 @@ async def test_a_websocket_that_names_another_region_is_refused_and_not_told_of_
         assert accepted["type"] == "subscribed"
 
 
+async def test_what_java_clients_hear_is_never_of_another_region_under_its_name() -> None:
+    """A subscription that names a copied region is dropped, lists of all services are refused; others get theirs."""
+    async with (
+        serving("eu") as eu,
+        serving("us", federate=f"eu={eu.url}") as us,
+        aiohttp.ClientSession() as session,
+        session.ws_connect(f"{us.url}/ws/discovery/instance-change") as copied,
+        session.ws_connect(f"{us.url}/ws/discovery/instance-change") as own,
+    ):
+        await copied.send_json({"serviceId": "orders", "regionId": "EU"})
+        await copied.send_json({"serviceId": "later"})
+        await own.send_json({"serviceId": "orders", "regionId": "us"})
+        await until(lambda: us.node.stream.subscriptions == 2)
+        assert us.doors.counters["websocket"]["refused_subscription"] == 1
+        await register(us.url, instance("us", "orders", 1), instance("us", "later", 1))
+        told = [(await socket.receive_json(timeout=30))["instance"]["serviceId"] for socket in (own, copied)]
+        assert told == ["orders", "later"]
+        for path in ("discovery/services.json", "discovery/services-delta.json"):
+            refused = await ask(us.url, path, {"regionId": "eu"})
+            assert refused.body["responseStatus"]["errorCode"] == "no-permission"
+            assert f"look up its services, or ask {eu.url}" in refused.body["responseStatus"]["message"]
+        for region in ("us", "mars", None):
+            others = await ask(us.url, "discovery/services.json", {"regionId": region})
+            assert others.body["responseStatus"]["status"] == "success"
+
+
 async def test_status_and_metrics_tell_how_it_stands_with_each_region() -> None:
     """A node that shows none says nothing of them."""
     async with (

@@ -115,7 +115,7 @@ class Condition:
         if not self.serves_discovery:
             return self.unavailable("discovery")
         if region is None or region.lower() != self._region:
-            return failure(NO_PERMISSION, not_ours("region", region, self.identity.region))
+            return failure(NO_PERMISSION, self.regions.refused(region, self.identity.region))
         if not self._allow_discovery and (zone is None or zone.lower() != self._zone):
             return failure(NO_PERMISSION, not_ours("zone", zone, self.identity.zone))
         return None

@@ -317,6 +317,7 @@ class Doors:
             now=now_ms,
             age=lambda: (node.age(now_ms()), node.missing_nodes) if node.serves_discovery else None,
             region=node.identity.region,
+            copied=lambda region: node.regions.known(region) is not None,
             msgtrans=self.msgtrans.websocket_factory(over_websocket),
             report=self._report,
             counters=counters,

@@ -242,15 +242,22 @@ class Node(Registering):
         return ServiceAnswer(SUCCESS, narrowed[0], place) if narrowed else ServiceAnswer(TOO_MUCH_TO_NARROW)
 
     def services(self, request: ServicesRequest | None, now: int) -> ServicesAnswer:  # noqa: ARG002
-        """Show all services that have live instances; region and zone of the request are ignored (spec 2.2)."""
+        """Show all services that have live instances; region and zone of the request are ignored (spec 2.2), but for a
+        region of which there is a copy."""
         if not self.serves_discovery:
             return ServicesAnswer(self.unavailable("discovery"))
+        refusal = self.regions.whole(None if request is None else request.region_id)
+        if refusal is not None:
+            return ServicesAnswer(refusal)
         return ServicesAnswer(SUCCESS, self.catalog)
 
     def services_delta(self, request: ServicesDeltaRequest | None, now: int) -> ServicesDeltaAnswer:  # noqa: ARG002
         """Show what changed in all services since a version; nothing for the current one (spec 5.2, defect 8)."""
         if not self.serves_discovery:
             return ServicesDeltaAnswer(self.unavailable("discovery"))
+        refusal = self.regions.whole(None if request is None else request.region_id)
+        if refusal is not None:
+            return ServicesDeltaAnswer(refusal)
         return ServicesDeltaAnswer(SUCCESS, self.log, self.catalog, 0 if request is None else request.version)
 
     def cursor(self) -> str:

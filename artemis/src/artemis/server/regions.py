@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from artemis.discovery import Elsewhere
 from artemis.model import ResponseStatus
 from artemis.model.responses import BAD_REQUEST, NO_PERMISSION, SERVICE_UNAVAILABLE, failure
+from artemis.server.outcomes import not_ours
 
 if TYPE_CHECKING:
     from artemis.discovery import Catalog
@@ -98,8 +99,37 @@ class Regions:
 
     def unknown(self, region: str) -> str:
         """Say that a region is not shown here, and which are."""
-        others = ", ".join(sorted(repr(copy.region) for copy in self._copies.values())) or "none"
-        return f"region {region!r} is not followed by this node; it shows {self._own!r}, and of other regions {others}"
+        return (
+            f"region {region!r} is not followed by this node; it shows {self._own!r}, and of other regions "
+            f"{self._names or 'none'}"
+        )
+
+    def refused(self, region: str | None, own: str) -> str:
+        """Say that a region is not `own`, that of this node, and which others are shown where there are any."""
+        others = f"; of other regions it shows {self._names}" if self._copies else ""
+        return f"{not_ours('region', region, own)}{others}"
+
+    def whole(self, region: str | None) -> ResponseStatus | None:
+        """Say why all of a region of which there is a copy is not shown in one answer; None for others, which callers
+        of the original name for nothing."""
+        copy = self.known(region)
+        if copy is None:
+            return None
+        where = " or ".join(copy.where[:3])
+        text = f"region {copy.region!r} is not listed whole here; look up its services, or ask {where}"
+        return failure(NO_PERMISSION, text)
+
+    def only_copied(self, region: str | None) -> str:
+        """Say why a region of which there is a copy cannot be explained here; empty for others."""
+        copy = self.known(region)
+        if copy is None:
+            return ""
+        where = " or ".join(copy.where[:3])
+        return f"region {copy.region!r} is only copied here, and its own nodes decide what is shown; ask {where}"
+
+    @property
+    def _names(self) -> str:
+        return ", ".join(sorted(repr(copy.region) for copy in self._copies.values()))
 
     def hint(self, region: str | None) -> str:
         """Return where to go with what can be done only in a region of which there is a copy; empty for others."""

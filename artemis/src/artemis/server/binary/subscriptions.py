@@ -25,7 +25,6 @@ from artemis.model import (
 from artemis.model.responses import BAD_REQUEST, NO_PERMISSION, SERVICE_UNAVAILABLE, SUCCESS, failure
 from artemis.push import NOTHING, Cursor, Dialect, Subscriber, encode_cursor, read_cursor
 from artemis.server.node import Node
-from artemis.server.outcomes import not_ours
 from artemis.server.regions import Showing
 from msgtrans import CloseReason, Session
 from msgtrans.errors import SessionClosedError, TransportError
@@ -164,7 +163,7 @@ class Subscriptions:
         if copy is not None:
             return copy
         if region and region.strip().lower() != node.identity.region.lower():
-            return failure(NO_PERMISSION, not_ours("region", region, node.identity.region))
+            return failure(NO_PERMISSION, node.regions.refused(region, node.identity.region))
         return node
 
     def _pusher(self, session: Session, showing: Showing) -> Pusher | None:

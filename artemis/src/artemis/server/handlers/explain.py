@@ -5,7 +5,7 @@ Not here: the steps that do not depend on the caller; see `artemis.management.ex
 
 from artemis.management.explain import Step, explain
 from artemis.model.explain import ExplainRequest, ExplainResponse, ExplainStep
-from artemis.model.responses import BAD_REQUEST, SUCCESS, failure
+from artemis.model.responses import BAD_REQUEST, NO_PERMISSION, SUCCESS, failure
 from artemis.server.node import Node
 
 
@@ -21,6 +21,9 @@ def explain_instance(node: Node, request: ExplainRequest | None, now: int) -> Ex
     for name, value in fields.items():
         if value is None or not value.strip():
             return ExplainResponse(response_status=failure(BAD_REQUEST, f"{name} is null or empty"))
+    copied = node.regions.only_copied(request.region_id)
+    if copied:
+        return ExplainResponse(response_status=failure(NO_PERMISSION, copied))
     region = (request.region_id or "").strip() or node.identity.region
     zone = (request.zone_id or "").strip() or node.identity.zone
     steps = [*_of_caller(node, region, zone)]

@@ -22,7 +22,6 @@ from artemis.model.queries import (
 )
 from artemis.model.responses import BAD_REQUEST, NO_PERMISSION, SUCCESS, failure
 from artemis.server.node import Node
-from artemis.server.outcomes import not_ours
 from artemis.server.regions import Showing
 from artemis.server.regions import elsewhere as elsewhere_of
 
@@ -162,7 +161,7 @@ def _place(node: Node, region: str | None, now: int) -> tuple[Showing, Elsewhere
     if copy is not None:
         return copy, elsewhere_of(copy, now)
     if region and region.lower() != node.identity.region.lower():
-        return failure(NO_PERMISSION, not_ours("region", region, node.identity.region))
+        return failure(NO_PERMISSION, node.regions.refused(region, node.identity.region))
     return node, None
 
 

@@ -72,7 +72,8 @@ class WebSocketDoor:
 
     `stream` tells of changes, `now` gives the node's monotonic milliseconds, `age` those that its data may be old and
     how many missing nodes that leaves out, None while it does not serve; `msgtrans` makes the protocol of a connection
-    that is MsgTrans over WebSocket; `region` is that of the node; `prefix` is a path that all others may stand below;
+    that is MsgTrans over WebSocket; `region` is that of the node, `copied` says which others it has a copy of, of which
+    nobody is told here; `prefix` is a path that all others may stand below;
     `report` is told of exceptions that nobody expected, as (what failed, traceback text); `counters` counts refused
     handshakes and bad messages by reason. `chance` gives numbers from 0 to 1.
     """
@@ -92,6 +93,7 @@ class WebSocketDoor:
         counters: Counter[str],
         loop: asyncio.AbstractEventLoop,
         prefix: str = "",
+        copied: Callable[[str | None], bool] = lambda _: False,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.limits = limits
@@ -112,7 +114,7 @@ class WebSocketDoor:
             Endpoint.HEARTBEAT: HeartbeatConduct(
                 heartbeats, ReaderPool(limits.message_size, masked=True), limits.message_size
             ),
-            Endpoint.CHANGES: ChangesConduct(*rest),
+            Endpoint.CHANGES: ChangesConduct(*rest, copied),
             Endpoint.ALL_CHANGES: AllChangesConduct(*rest),
             Endpoint.NATIVE: NativeConduct(NativeMessages(stream, counters, age, region), *rest),
         }

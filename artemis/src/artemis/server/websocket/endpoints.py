@@ -159,9 +159,22 @@ class PushConduct:
 class ChangesConduct(PushConduct):
     """Subscribes to the service that each message names (spec 3.3).
 
-    Nothing is acknowledged. What is no subscription is counted and dropped, and so is one beyond a limit; of that the
-    log says once per session whose it was.
+    Nothing is acknowledged. What is no subscription is counted and dropped, and so is one beyond a limit or to a region
+    that is `copied`, whose clients must not hear of the service of that name here; of these two the log says once per
+    session whose it was.
     """
+
+    def __init__(
+        self,
+        stream: ChangeStream,
+        awaken: Callable[[WebSocketConnection], None],
+        readers: ReaderPool,
+        message_size: int,
+        counters: Counter[str],
+        copied: Callable[[str | None], bool],
+    ) -> None:
+        super().__init__(stream, awaken, readers, message_size, counters)
+        self._copied = copied
 
     def received(self, session: WebSocketConnection, message: bytes) -> list[bytes] | Steps:
         """Subscribe."""
@@ -172,11 +185,17 @@ class ChangesConduct(PushConduct):
         if config is None or not config.service_id or config.service_id.isspace():
             self._counters["malformed_message"] += 1
         else:
-            refusal = self._stream.subscribe(self._subscriber(session), config.service_id)
+            refusal = self._subscribe(session, config.service_id, config.region_id)
             if refusal is not None:
                 self._counters["refused_subscription"] += 1
                 session.complain(f"a subscription is dropped, and the client cannot be told: {refusal}")
         return []
+
+    def _subscribe(self, session: WebSocketConnection, service: str, region: str | None) -> str | None:
+        """Subscribe to a service; returns why not, None if all is well."""
+        if self._copied(region):
+            return f"changes of the region {(region or '').strip():.200}, of which there is a copy, are not told here"
+        return self._stream.subscribe(self._subscriber(session), service)
 
 
 class AllChangesConduct(PushConduct):
