@@ -7,13 +7,13 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from looked_at import events, until, until_renewed
 
 from artemis.client.sync.workers import HAS_FLOCK
 from artemis.sync import ArtemisClient
@@ -60,34 +60,6 @@ def leases(port: int) -> tuple[int, int]:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=PATIENCE) as answer:
         said = json.load(answer)
     return int(said["worker"]), int(said["leases"])
-
-
-def events(node: RunningNode) -> dict[str, int]:
-    """Return what the node counts of its instances, by name."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{node.port}/metrics", timeout=PATIENCE) as answer:
-        lines = str(answer.read().decode()).splitlines()
-    counts = [line.split('"') for line in lines if line.startswith("artemis_registry_events_total{")]
-    return {name: int(float(value.removeprefix("}"))) for _, name, value in counts}
-
-
-def renewals(node: RunningNode) -> int:
-    """Return how often the node was told that an instance lives."""
-    counted = events(node)
-    return counted["renewed"] + counted["renewed_by_plan"]
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what no event tells of."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def until_renewed(node: RunningNode) -> None:
-    """Wait until somebody has renewed the instance a few times."""
-    enough = renewals(node) + 3
-    until(lambda: renewals(node) >= enough)
 
 
 def both(port: int, killed: set[int]) -> dict[int, int]:

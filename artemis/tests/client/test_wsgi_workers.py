@@ -8,10 +8,11 @@ import sys
 import textwrap
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from looked_at import events, until_renewed
 
 from artemis import Instance
 from artemis.client.sync.workers import Membership, lock_name, worker_folder
@@ -47,8 +48,8 @@ ALONE = """
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[RunningNode]:
-    """Run a node whose leases are short, so that what nobody renews is seen to go."""
-    with running_node_sync(lease_ttl=3, self_preservation=False) as one:
+    """Run a node that holds no lease that nobody renews."""
+    with running_node_sync(lease_ttl=10, self_preservation=False) as one:
         yield one
 
 
@@ -124,9 +125,9 @@ def test_the_workers_of_gunicorn_are_one_instance(
             worker, state = get(port)
             assert state in {"connected", "suspended"}
             os.kill(int(worker), signal.SIGKILL)
-        with pytest.raises(TimeoutError):
-            watch.next(timeout=3.5)  # longer than a lease: somebody renews it
+        until_renewed(node)
         assert live(blocking, service_id) == 1
+        assert events(node)["expired"] == 0
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
     assert live(blocking, service_id) == 0
@@ -140,25 +141,26 @@ def test_the_next_process_takes_over_and_the_last_one_unregisters(
     tmp_path.joinpath("tried.py").write_text(textwrap.dedent(APPLICATION))
     words = {"TRIED": f"{node.url} {service_id} {port} False", "XDG_RUNTIME_DIR": str(tmp_path)}
     started: list[subprocess.Popen[str]] = []
-    with socket.create_server(("127.0.0.1", port)):
+    with ExitStack() as ending:
+        ending.enter_context(socket.create_server(("127.0.0.1", port)))
         for _ in range(2):
-            started.append(
-                subprocess.Popen(
-                    [sys.executable, "-c", "import tried; print('up', flush=True); input()"],
-                    cwd=tmp_path,
-                    env=os.environ | words,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                )
+            process = subprocess.Popen(
+                [sys.executable, "-c", "import tried; print('up', flush=True); input()"],
+                cwd=tmp_path,
+                env=os.environ | words,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
             )
+            started.append(ending.enter_context(process))
+            ending.callback(process.kill)
             assert started[-1].stdout is not None
             assert started[-1].stdout.readline() == "up\n"
         assert come(watch) == "new"
         started[0].communicate("\n", timeout=PATIENCE)
-        with pytest.raises(TimeoutError):
-            watch.next(timeout=3.5)  # longer than a lease
+        until_renewed(node)
         assert live(blocking, service_id) == 1
+        assert events(node)["expired"] == 0
         started[1].communicate("\n", timeout=PATIENCE)
     assert [process.returncode for process in started] == [0, 0]
     assert live(blocking, service_id) == 0
