@@ -79,6 +79,26 @@ async def test_what_was_written_at_one_worker_is_read_at_its_sibling_at_once(ser
     assert len(stale) <= held["artemis_held_answers_total", 'fate="in_vain"']
 
 
+async def test_what_is_written_after_a_silence_is_read_at_its_sibling_at_once(server):
+    """Siblings that had nothing to acknowledge for a while are there all the same, and waited for."""
+    async with machine(cluster=server.url, peer_beat=0.1) as running:
+        one, two = await running.at_each()
+        held = []
+        for number in range(6):
+            await asyncio.sleep(0.4)  # four beats: after two and a half nobody waits for a sibling that is silent
+            before = await one.metrics()
+            await one.register(f"i{number}")
+            assert f"i{number}" in await two.found()
+            after = await one.metrics()
+            held.append(_waited(after) - _waited(before))
+        assert [1] * 6 == held
+        assert 0 == after["artemis_held_answers_total", 'fate="in_vain"']
+
+
+def _waited(numbers: dict[tuple[str, str], float]) -> float:
+    return numbers["artemis_held_answers_total", 'fate="waited"']
+
+
 async def test_two_machines_and_a_node_of_one_process_are_three_nodes(server):
     """What is registered at each process all show; clients and operators are told of three nodes by all five."""
     async with (

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from artemis.cluster.engine.replica import EngineReplica
     from artemis.cluster.mesh.handshake import Peer
     from artemis.cluster.messages import Message
+    from artemis.cluster.standing import Standing
     from artemis.registry import Registry
     from artemis.server.config import ServeConfig
     from artemis.server.doors import Doors
@@ -45,8 +46,9 @@ if TYPE_CHECKING:
 class _Siblings(MeshListener):
     """What travels on the links of siblings (a mesh's `Linked`), and who is linked."""
 
-    def __init__(self, registry: Registry, replica: EngineReplica) -> None:
+    def __init__(self, registry: Registry, replica: EngineReplica, now: Callable[[], int]) -> None:
         self.heard: dict[str, int] = {}
+        self._now = now
         self._outbox = Outbox()
         self.acknowledging = EngineAcknowledging(registry, self._outbox, replica)
         self.receiving: Callable[[str], bool] = lambda _: False
@@ -60,6 +62,10 @@ class _Siblings(MeshListener):
         """A sibling can tell nothing any more."""
         if not self.receiving(peer.party.node):
             self.acknowledging.part(peer.party.node)
+
+    def told(self, node: str, standing: Standing) -> None:  # noqa: ARG002 - of it the engine tells as well
+        """A sibling gives a sign of life, also while it has nothing to acknowledge."""
+        self.heard[node] = self._now()
 
     def connect(self, peer: str, now: int) -> None:  # noqa: ARG002 - the face of a mesh's replica
         """A sibling can be told something."""
@@ -113,7 +119,7 @@ class AmongEngine(ClusteredEngine):
         super().__init__(config, node, position=position, now=now, wall=wall, leave=leave, end=end, log=log)
         identity = node.identity
         self._others = len(place.siblings)
-        siblings = _Siblings(node.registry, self.replica)
+        siblings = _Siblings(node.registry, self.replica, now)
         self._acknowledging = siblings.acknowledging
         self._barrier = Barrier(
             node.registry,
