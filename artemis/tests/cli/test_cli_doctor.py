@@ -354,3 +354,9 @@ def test_where_no_node_answers_that_is_said() -> None:
 def test_a_node_alone_is_examined_too(cli_node_url: str) -> None:
     """It has no others, which is no fault."""
     assert 0 == doctor(cli_node_url).exit_code
+
+
+def test_a_token_file_that_cannot_be_read_is_a_wrong_command(cli_node_url: str) -> None:
+    """Also where the token would not be needed."""
+    refused = doctor(cli_node_url, "--token-file", "/nowhere")
+    assert (2, True) == (refused.exit_code, "cannot read /nowhere" in refused.output)

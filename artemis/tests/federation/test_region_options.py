@@ -67,6 +67,9 @@ def test_what_is_wrong_is_said(value: object, why: str) -> None:
 
 
 def test_a_ca_file_must_be_readable(tmp_path: Path) -> None:
-    """It is looked at before the node starts."""
-    with pytest.raises(ConfigError, match="federate-ca-file: cannot read"):
-        load_config(None, {"federate": "eu=https://a", "federate_ca_file": tmp_path / "none.pem"})
+    """It is looked at before the node starts, also whether it has certificates."""
+    empty = tmp_path / "empty.pem"
+    empty.touch()
+    for file, words in ((tmp_path / "none.pem", "cannot read"), (tmp_path, "cannot read"), (empty, "no certificates")):
+        with pytest.raises(ConfigError, match=f"federate-ca-file: .*{words}"):
+            load_config(None, {"federate": "eu=https://a", "federate_ca_file": file})

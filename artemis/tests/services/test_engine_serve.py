@@ -314,10 +314,11 @@ def test_wrong_options_are_refused(options: list[str], words: str) -> None:
 
 
 def test_a_login_that_cannot_be_read_keeps_a_node_from_starting(tmp_path: Path) -> None:
-    """With its name."""
+    """With its name, and that of the option."""
     options = ["--port", "0", "--cluster", "nats://localhost", "--cluster-token-file", str(tmp_path / "none")]
     done = subprocess.run([*ARTEMIS, "serve", *options], check=False, capture_output=True, text=True, timeout=30)
-    assert (1, True) == (done.returncode, "cannot read" in done.stderr), done.stderr
+    words = f"--cluster-token-file: cannot read {tmp_path / 'none'}"
+    assert (1, True) == (done.returncode, words in done.stderr), done.stderr
 
 
 async def test_a_rolling_restart_fails_no_lookup(server: NatsServer, tmp_path: Path) -> None:

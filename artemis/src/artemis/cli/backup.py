@@ -33,7 +33,7 @@ from artemis.model.backup import (
     RestoreResponse,
 )
 from artemis.registry import Saved, SnapshotError
-from artemis.registry.restore import read_whole
+from artemis.registry.restore import NewerFormatError, read_whole
 from artemis.registry.snapshot import Row
 
 Operator = Annotated[str, typer.Option("--operator", metavar="ID", help="Who does it. [default: the user]")]
@@ -239,9 +239,10 @@ def _saved(path: Path, content: bytes) -> Saved:
         saved = read_whole(content)
         read_pieces(saved.operations)
     except SnapshotError as error:
-        raise _failed(f"{path} cannot be used: {error}.") from None
+        advice = "use that release" if isinstance(error, NewerFormatError) else "take another backup"
+        raise _failed(f"{path} cannot be used: {error}; {advice}.") from None
     except msgspec.MsgspecError as error:
-        raise _failed(f"{path} cannot be used: its operations cannot be read: {error}.") from None
+        raise _failed(f"{path} cannot be used: its operations cannot be read: {error}; take another backup.") from None
     return saved
 
 

@@ -72,6 +72,7 @@ def doctor(server: Servers = DEFAULT_SERVER, *, token_file: TokenFile = None, js
     begin = [one_node(url) for url in server.split(",") if url.strip()]
     if not begin:
         raise typer.BadParameter("must name a node", param_hint="--server")
+    token = token_of(token_file)
     nodes = gather(begin)
     for _ in range(_LOOKS):
         if same_data([node.seen for node in nodes]):
@@ -81,7 +82,7 @@ def doctor(server: Servers = DEFAULT_SERVER, *, token_file: TokenFile = None, js
     if all(node.seen.view is None for node in nodes):
         raise unreachable(begin[0], nodes[0].seen.silence)
     if not same_data([node.seen for node in nodes]):
-        counts = _compared(nodes[0].url, token_of(token_file))
+        counts = _compared(nodes[0].url, token)
         nodes = [msgspec.structs.replace(node, differs=counts.get(node.url)) for node in nodes]
     findings = list(diagnose(nodes, time.time()))
     failed = any(finding.level == Level.FAIL for finding in findings)

@@ -34,13 +34,13 @@ def read_secret(file: Path) -> bytes:
     return line
 
 
-def check_authorities(file: Path) -> None:
+def check_authorities(file: Path, option: str = "--cluster-ca-file") -> None:
     """Make sure that a file has certificates. It is read anew for each link. Raises `ClusterFileError`."""
     try:
         ssl.create_default_context(cafile=str(file))
     except ssl.SSLError as error:
-        text = f"{file} has no certificates in PEM form ({error.reason}); give another --cluster-ca-file"
+        text = f"{file} has no certificates in PEM form ({error.reason}); give another {option}"
         raise ClusterFileError(text) from error
     except OSError as error:
-        text = f"cannot read {file}: {error.strerror}; give a readable --cluster-ca-file"
+        text = f"cannot read {file}: {error.strerror}; give a readable {option}"
         raise ClusterFileError(text) from error

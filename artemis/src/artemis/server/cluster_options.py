@@ -42,7 +42,7 @@ Name = Annotated[
 _DNS_NAME = re.compile(r"(?=.{1,253}(?::\d{1,5})?$)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?(?::\d{1,5})?")
 
 
-_LOGINS = ("cluster_credentials_file", "cluster_password_file", "cluster_token_file")
+LOGINS = ("cluster_credentials_file", "cluster_password_file", "cluster_token_file")
 """Options that say who a node is to an engine; one of them at most."""
 
 
@@ -252,7 +252,7 @@ class ClusterOptions(BaseSettings):
                 "cluster-secret-file: peers use it; with --cluster it is NATS that knows who its users are: leave it "
                 "out, and give --cluster-credentials-file, --cluster-password-file or --cluster-token-file"
             )
-        logins = [name for name in _LOGINS if getattr(self, name) is not None]
+        logins = [name for name in LOGINS if getattr(self, name) is not None]
         if len(logins) > 1:
             raise ValueError(f"{_word(logins[1])}: give one file that says who this node is to NATS, not several")
         if find_spec("nats") is None:
@@ -266,7 +266,7 @@ class ClusterOptions(BaseSettings):
 
     def _check_without_engine(self) -> None:
         """Refuse options that nothing would read."""
-        for name in (*_LOGINS, "cluster_replicas", "cluster_max_entries"):
+        for name in (*LOGINS, "cluster_replicas", "cluster_max_entries"):
             if name in self.model_fields_set and getattr(self, name) is not None:
                 raise ValueError(f"{_word(name)}: is of use only with --cluster nats://HOST:PORT")
 

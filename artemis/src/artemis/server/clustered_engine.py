@@ -23,6 +23,7 @@ from artemis.cluster.timings import ClusterTimings
 from artemis.cluster.trial import spoken_versions
 from artemis.server.cluster_control import ClusterControl
 from artemis.server.cluster_files import ClusterFileError, check_authorities
+from artemis.server.cluster_options import LOGINS
 from artemis.server.clustering import PATIENCE, max_skew
 from artemis.server.engine_comparing import EngineComparing
 from artemis.server.membership import Membership
@@ -302,5 +303,6 @@ def _login(config: ServeConfig, log: FilteringBoundLogger) -> Login:
         for file in login.exposed():
             log.warning("login of the engine readable by others", file=str(file), advice="chmod 600 it")
     except LoginError as error:
-        raise ClusterFileError(str(error)) from error
+        given = (name for name in LOGINS if getattr(config, name) is not None)
+        raise ClusterFileError(f"--{next(given, 'cluster').replace('_', '-')}: {error}") from error
     return login

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
 from artemis.cluster.addresses import peer_url
+from artemis.server.cluster_files import ClusterFileError, check_authorities
 from artemis.server.cluster_options import MAX_PEERS, ClusterOptions
 
 MAX_REGIONS = 16
@@ -52,9 +53,9 @@ class FederationOptions(ClusterOptions):
             )
         if self.federate_ca_file is not None:
             try:
-                self.federate_ca_file.open("rb").close()
-            except OSError as error:
-                raise ValueError(f"federate-ca-file: cannot read {self.federate_ca_file}: {error.strerror}") from error
+                check_authorities(self.federate_ca_file, "--federate-ca-file")
+            except ClusterFileError as error:
+                raise ValueError(f"federate-ca-file: {error}") from error
 
     @field_validator("federate", mode="before")
     @classmethod
