@@ -317,7 +317,7 @@ def test_a_real_cluster_is_well_until_something_befalls_it() -> None:
         assert ["OK"] * 4 == [levels[check] for check in ("reachability", "membership", "versions", "options")]
         assert "FAIL" not in levels.values()
         three.stop()
-        three.restart({CLAIM: "1-2"})
+        three.restart({CLAIM: "2-3"})
         mixed = doctor(one.url)
         assert (0, True) == (mixed.exit_code, "releases are mixed" in mixed.output), mixed.output
         two.pause()

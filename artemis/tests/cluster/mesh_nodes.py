@@ -117,7 +117,7 @@ class Listener(MeshListener):
         self.losses.append(peer.party.node)
         self._notes.note()
 
-    def trouble(self, url: PeerUrl, reason: Refusal) -> None:
+    def trouble(self, url: PeerUrl, reason: Refusal, origin: PeerUrl | None = None) -> None:
         """Write it down."""
         self.troubles.append(reason.code)
         self._notes.note()

@@ -103,3 +103,15 @@ def test_the_wrong_one_stays_so_while_nobody_can_tell_and_not_for_ever() -> None
 def test_a_measurement_holds_for_later_moments() -> None:
     """Both clocks go on; only what one of them does otherwise is skew."""
     assert 700 == clocks(700).skew("a", 30_000, WALL + 30_000)
+
+
+def test_all_processes_of_a_machine_have_one_voice() -> None:
+    """However many there are, they have one clock."""
+    found = Clocks(LIMIT, "n#1")
+    for node, skew in (("m", 9_000), ("m#1", 9_000), ("m#2", 9_000), ("n", 0), ("o", 0)):
+        found.measure(node, skew, 5, 0, WALL)
+    assert (None, True) == (found.fault(0, WALL), found.agreed)
+    alone = Clocks(LIMIT, "n")
+    for node in ("m", "m#1", "m#2"):
+        alone.measure(node, 9_000, 5, 0, WALL)
+    assert alone.fault(0, WALL) is None  # two cannot tell

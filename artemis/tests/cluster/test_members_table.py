@@ -1,5 +1,6 @@
 """Who is a member: configured and announced nodes, lives of one node, and this node itself."""
 
+import msgspec
 import pytest
 
 from artemis.cluster.addresses import PeerUrl, peer_url
@@ -339,3 +340,72 @@ def test_a_machine_is_missing_when_all_of_its_workers_are(members: Members) -> N
     members.tick(16_000, WALL)
     (missing,) = members.missing(16_000)
     assert (1, 1) == (members.lacking(), missing.count("http://10.0.0.2:1"))
+
+
+def machine(members: Members, *processes: int) -> None:
+    """Be told that the node at 10.0.0.2 is a machine whose processes are linked with at these ports."""
+    members.sent_on(peer_url("http://10.0.0.2:1"), [peer_url(f"http://10.0.0.2:{port}") for port in processes], 0)
+
+
+def process(node: str, port: int) -> Announced:
+    """One of them."""
+    return msgspec.structs.replace(who(node, "10.0.0.2"), link=peer_url(f"http://10.0.0.2:{port}"))
+
+
+def test_a_machine_is_met_when_one_of_its_processes_is_and_the_others_are_told_of(members: Members) -> None:
+    """Nobody takes it for complete until all were met; then all of them are configured."""
+    members.configure([peer_url("http://10.0.0.2:1")], 0)
+    machine(members, 9000, 9001)
+    assert ["http://10.0.0.2:1"] == members.unmet
+    members.met(process("a", 9000), 0, peer_url("http://10.0.0.2:9000"))
+    members.same(peer_url("http://10.0.0.2:1"), "a")
+    members.told("a", UP, 0)
+    members.trouble(peer_url("http://10.0.0.2:9001"), "refused", origin=peer_url("http://10.0.0.2:1"))
+    assert (["http://10.0.0.2:9001 (refused)"], 0) == (members.unmet, members.lacking())
+    (shown,) = members.nodes(0)
+    assert ("a", "up", "not up of its 2 processes: http://10.0.0.2:9001: refused") == (
+        shown.node,
+        shown.status,
+        shown.why,
+    )
+    assert 0 == members.oldest_contact({"a": 50}, 100)  # what the other one has accepted may be missing
+    members.met(process("a#1", 9001), 100)
+    members.told("a#1", UP, 100)
+    assert [] == members.unmet
+    assert {"a": True, "a#1": True} == {view.node: view.configured for view in members.views(100)}
+    (shown,) = members.nodes(100)
+    assert "" == shown.why
+
+
+def test_a_process_that_a_machine_has_no_more_is_forgotten_in_time(members: Members) -> None:
+    """Once the others are where they are now."""
+    members.configure([peer_url("http://10.0.0.2:1")], 0)
+    machine(members, 9000, 9001)
+    for node, port in (("a", 9000), ("a#1", 9001)):
+        members.met(process(node, port), 0, peer_url(f"http://10.0.0.2:{port}"))
+        members.same(peer_url("http://10.0.0.2:1"), node)
+    machine(members, 9005)
+    assert {"a": True, "a#1": True} == {view.node: view.configured for view in members.views(0)}
+    members.met(process("a", 9005), 10, peer_url("http://10.0.0.2:9005"))
+    machine(members, 9005)
+    assert {"a": True, "a#1": False} == {view.node: view.configured for view in members.views(10)}
+
+
+def test_what_befalls_the_address_of_a_machine_is_no_trouble_of_its_processes(members: Members) -> None:
+    """Only what befalls their own addresses is."""
+    members.configure([peer_url("http://10.0.0.2:1")], 0)
+    members.met(process("a", 9000), 0)
+    members.told("a", UP, 0)
+    members.trouble(peer_url("http://10.0.0.2:1"), "nothing listens there")
+    assert "" == members.view("a", 0).why
+    members.trouble(peer_url("http://10.0.0.2:9000"), "nothing listens there", origin=peer_url("http://10.0.0.2:1"))
+    assert "nothing listens there" == members.view("a", 0).why
+
+
+def test_siblings_that_were_not_met_yet_are_waited_for_and_no_nodes() -> None:
+    """A machine shows one node while it starts."""
+    sibling = peer_url("http://127.0.0.1:9000")
+    members = Members(who("n", "10.0.0.1"), MemberTimings(), siblings=[sibling])
+    members.configure([sibling], 0)
+    assert (["http://127.0.0.1:9000"], 0, []) == (members.unmet, members.lacking(), [*members.nodes(0)])
+    assert [] == members.missing(0)

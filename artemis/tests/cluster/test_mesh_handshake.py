@@ -24,7 +24,7 @@ from artemis.cluster.mesh.wire import (
     decode_greeting,
     encode_greeting,
 )
-from artemis.cluster.messages import PROTOCOL, Versions
+from artemis.cluster.messages import Versions
 
 SECRET = b"a secret of some length"
 ONE = Party(cluster="c", region="r1", zone="z1", node="one", epoch=7, url="http://10.0.0.1:8080")
@@ -60,8 +60,8 @@ def shake(dialling: Dialling, accepting: Accepting, *, ahead: int = 0, rtt: int 
 def test_two_nodes_meet():
     """Both know who the other is, how long a round trip takes, and which version of the messages both speak."""
     met_by_one, met_by_two = shake(*sides())
-    assert (TWO, PROTOCOL, 20) == (met_by_one.party, met_by_one.protocol, met_by_one.rtt)
-    assert (ONE, PROTOCOL, 20) == (met_by_two.party, met_by_two.protocol, met_by_two.rtt)
+    assert (TWO, OURS.newest, 20) == (met_by_one.party, met_by_one.protocol, met_by_one.rtt)
+    assert (ONE, OURS.newest, 20) == (met_by_two.party, met_by_two.protocol, met_by_two.rtt)
 
 
 def altered(party: Party, **changes: object) -> Terms:
@@ -316,9 +316,9 @@ def future(**changes: object) -> bytes:
 def test_the_highest_common_version_is_taken():
     """A newer node that still speaks our version is met in ours."""
     accepting = Accepting(terms(TWO), b"n" * 32)
-    answer = decode_greeting(accepting.greeted(future(newest=PROTOCOL + 5), 0, 50_000))
+    answer = decode_greeting(accepting.greeted(future(newest=OURS.newest + 5), 0, 50_000))
     assert isinstance(answer, Hello)
-    assert PROTOCOL == answer.newest
+    assert OURS.newest == answer.newest
 
 
 def test_no_common_version_is_refused():

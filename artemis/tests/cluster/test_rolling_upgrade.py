@@ -17,7 +17,7 @@ from artemis.testing import running_cluster
 from artemis.testing.histories_observed import observed, sdk_callers, until
 
 TTL, SETTLE = 2.0, 4.0
-BOTH, NEW = {CLAIM: "1-2"}, {CLAIM: "2-2"}
+OLD, BOTH, NEW = {CLAIM: "1-1"}, {CLAIM: "1-2"}, {CLAIM: "2-2"}
 
 
 def members_of(url: str) -> list[dict[str, object]]:
@@ -39,7 +39,7 @@ async def test_no_lookup_fails_while_the_cluster_goes_from_old_to_both_to_new(tm
     options: dict[str, float | bool] = {"lease_ttl": TTL, "self_preservation": False}
     everybody = {"sdk-0", "sdk-1", "sdk-2"}
     async with (
-        running_cluster(3, data_dir=tmp_path, **options) as cluster,
+        running_cluster(3, data_dir=tmp_path, environments=dict.fromkeys(range(3), OLD), **options) as cluster,
         observed(cluster, tmp_path / "history.jsonl", "answered", "kept", ttl=TTL, settle=SETTLE) as one,
         sdk_callers(one, 3) as callers,
     ):
@@ -61,7 +61,7 @@ async def test_no_lookup_fails_while_the_cluster_goes_from_old_to_both_to_new(tm
 async def test_nodes_without_a_common_version_say_so_and_lose_nothing(tmp_path: Path) -> None:
     """Each goes on alone, names the other's versions and what to do, and has what the other accepted once it can."""
     async with (
-        running_cluster(2, data_dir=tmp_path, join_timeout=1) as cluster,
+        running_cluster(2, data_dir=tmp_path, environments={0: OLD, 1: OLD}, join_timeout=1) as cluster,
         observed(cluster, tmp_path / "history.jsonl", "kept", ttl=20, settle=SETTLE) as one,
     ):
         old, new = cluster.nodes

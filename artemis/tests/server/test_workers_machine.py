@@ -219,11 +219,11 @@ async def test_every_line_of_the_log_is_whole():
     [
         ({"workers": 0}, "workers"),
         ({"workers": 65}, "workers"),
-        ({"workers": 2, "peers": "http://127.0.0.1:1"}, "a node of a cluster without an engine is one process for now"),
+        ({"workers": 2, "workers_port": 9000}, "workers-port: is of use only with"),
     ],
 )
 async def test_workers_that_cannot_be_are_refused_with_words(options, words):
-    """Numbers out of range, and clusters."""
+    """Numbers out of range, and ports for nobody."""
     refused = Machine(arguments_of(options))
     assert 2 == await asyncio.to_thread(refused.process.wait, 20)
     refused.stop()

@@ -34,6 +34,7 @@ def place(index: int, count: int) -> Place:
         "plain_port": None,
         "listen": None,
         "totals": None,
+        "life": "one",
     }
     return Place(index=index, count=count, machine="m", **rest)
 
@@ -246,11 +247,51 @@ def test_a_host_that_is_none_is_named():
         Ground(ServeConfig(host="nobody.invalid", port=0, workers=2))
 
 
-@pytest.mark.parametrize("options", [{"peers": "http://127.0.0.1:1"}, {"cluster_secret_file": "x"}])
-def test_a_cluster_of_machines_with_workers_is_refused(options):
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({}, "workers-port: is of use only with --workers 2 or more, and --peers or another list"),
+        ({"workers": 2}, "workers-port: is of use only with"),
+        ({"workers": 2, "cluster": "nats://127.0.0.1:4222"}, "workers-port: is of use only with"),
+        ({"peers": "http://127.0.0.1:1"}, "workers-port: is of use only with"),
+        (
+            {"workers": 3, "peers": "http://127.0.0.1:1", "port": 9002},
+            "take the ports 9000 to 9002, and 9002 is --port",
+        ),
+        ({"workers": 2, "peers": "http://127.0.0.1:1", "workers_port": 65_535}, "may be 65534 at most"),
+    ],
+)
+def test_ports_of_workers_that_cannot_be_are_refused(options, says):
     """With a sentence that says what to do."""
-    with pytest.raises(ConfigError, match="without an engine is one process for now; leave out --workers"):
-        load_config(None, {"workers": 2, **options})
+    with pytest.raises(ConfigError, match=says):
+        load_config(None, {"workers_port": 9000, **options})
+
+
+def test_in_a_mesh_each_worker_has_a_port_for_links(tmp_path):
+    """All know where those of the others are, and trust each other by the cluster's secret."""
+    secret = tmp_path / "secret"
+    secret.write_text("a secret of some length\n")
+    ground = Ground(ServeConfig(port=0, workers=2, cluster_secret_file=secret, self_url="http://10.0.0.7:8080/x"))
+    try:
+        links = [ground.place(index, None, None).links for index in range(2)]
+        assert links[0] is not None
+        assert links[1] is not None
+        ports = [each.bound[0].getsockname()[1] for each in links]
+        trusted = ground.place(0, None, None).secret
+    finally:
+        ground.close()
+    assert [f"http://10.0.0.7:{port}" for port in ports] == [each.url for each in links]
+    assert [(links[0].url, links[1].url)] * 2 == [each.everywhere for each in links]
+    assert b"a secret of some length" == trusted
+
+
+def test_a_port_of_a_worker_that_is_taken_is_named():
+    """And nothing is kept."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        config = ServeConfig(port=0, workers=2, workers_port=port, peers="http://127.0.0.1:1")
+        with pytest.raises(ListenError, match=rf"127.0.0.1:{port} for links with a worker: .* another --workers-port"):
+            Ground(config)
 
 
 def test_workers_around_an_engine_are_taken():

@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -115,9 +115,9 @@ def instance(name: str) -> dict[str, object]:
 class Machine(RunningNode):
     """A node of several workers; `opened` are all connections with it."""
 
-    def __init__(self, arguments: list[str]) -> None:
+    def __init__(self, arguments: list[str], environment: Mapping[str, str] | None = None) -> None:
         self.opened: list[Connection] = []
-        super().__init__(arguments)
+        super().__init__(arguments, environment=environment)
 
     async def connect(self) -> Connection:
         """A connection to any worker."""
@@ -165,15 +165,22 @@ async def machine(**options: OptionValue) -> AsyncIterator[Machine]:
 
     Answers wait for siblings as long as those need on a machine that is busy.
     """
-    running = Machine(arguments_of({"workers": 2, "workers_wait": 1, **options}))
+    async with machines(options) as (running,):
+        yield running
+
+
+@asynccontextmanager
+async def machines(*options: Mapping[str, OptionValue]) -> AsyncIterator[list[Machine]]:
+    """Several of these, which start and end together."""
+    running = [Machine(arguments_of({"workers": 2, "workers_wait": 1, **each})) for each in options]
     try:
-        await asyncio.to_thread(running.wait_ready)
+        await asyncio.gather(*(asyncio.to_thread(each.wait_ready) for each in running))
         yield running
     finally:
-        for connection in running.opened:
+        for connection in [connection for each in running for connection in each.opened]:
             await connection.close()
-        code = await asyncio.shield(asyncio.to_thread(running.stop))
-    assert 0 == code, running.output
+        codes = await asyncio.shield(asyncio.gather(*(asyncio.to_thread(each.stop) for each in running)))
+    assert [0] * len(running) == codes, "\n".join(each.output for each in running)
 
 
 def labelled(numbers: dict[tuple[str, str], float], name: str) -> Iterator[tuple[str, float]]:

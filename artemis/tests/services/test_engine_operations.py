@@ -49,7 +49,10 @@ def test_a_node_leaves_when_the_engine_has_all_that_it_accepted(server: NatsServ
 
 def test_nodes_around_an_engine_go_to_the_next_version_one_by_one(server: NatsServer, tmp_path: Path) -> None:
     """By releases that speak both; all show the same all the time."""
-    with running_cluster_sync(2, engine=server.url, lease_ttl=600, data_dir=tmp_path / "data") as cluster:
+    old = {CLAIM: "1-1"}
+    with running_cluster_sync(
+        2, engine=server.url, lease_ttl=600, data_dir=tmp_path / "data", environments={0: old, 1: old}
+    ) as cluster:
         register(cluster.urls[0], "kept")
         until_all_show(cluster, {"kept"})
         for number, versions in enumerate(("1-2", "2-2")):

@@ -152,7 +152,7 @@ def repair(
         )
         for task in tasks:
             if task.why:
-                output.say(f"{task.url or task.node_id}: {task.why}.")
+                output.say(f"{_name(task)}: {task.why}.")
     if any(task.state != "done" for task in tasks):
         raise typer.Exit(FAILED)
 
@@ -320,8 +320,15 @@ def _finished(server: str, path: str, peer: str, token: str) -> ClusterTaskRespo
         return answer
 
 
+def _name(task: ClusterTask) -> str | None:
+    """Name whom a task is with; of a node of several processes also which of them."""
+    if task.url and "#" in (task.node_id or ""):
+        return f"{task.url} ({task.node_id})"
+    return task.url or task.node_id
+
+
 def _show_diff(task: ClusterTask) -> None:
-    name = task.url or task.node_id
+    name = _name(task)
     diff = task.diff
     if diff is None:
         output.say(f"{name} could not be compared with: {task.why}.")
@@ -359,14 +366,14 @@ def _side_text(side: ClusterSide | None) -> str:
 def _repaired(task: ClusterTask) -> tuple[object, ...]:
     done = task.repair
     if done is None:
-        return task.url or task.node_id, task.state, f"{task.took_ms} ms", None, None, None, None
+        return _name(task), task.state, f"{task.took_ms} ms", None, None, None, None
     numbers = (
         output.counted(done.buckets, "bucket"),
         output.counted(done.rows, "record"),
         done.repaired,
         done.restated,
     )
-    return task.url or task.node_id, task.state, f"{task.took_ms} ms", *numbers
+    return _name(task), task.state, f"{task.took_ms} ms", *numbers
 
 
 def _moment(milliseconds: int) -> str:

@@ -6,9 +6,10 @@ the lists come from (`sources`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from artemis.cluster.addresses import PeerUrl
+from artemis.cluster.machines import machine_of
 
 MAX_MEMBERS = 64
 """Other nodes that a node knows at most, as each sends every change to every other; further ones take the place of such
@@ -24,15 +25,17 @@ Place = tuple[str, int]
 
 
 class Address:
-    """A configured address since `since`: `node` was met there, empty for nobody, and `trouble` says what kept us from
-    meeting one; `clock` that it is one whose clock differs. `left` is when a node that was met there left for good,
-    None where none did or another one is there since."""
+    """A configured address since `since`: `nodes` were met there, one or processes of one, and `trouble` says what kept
+    us from meeting any; `clock` that it is one whose clock differs. `left` is when a node that was met there left for
+    good, None where none did or another one is there since. That of one process has the `front` of its machine, which
+    is the configured one."""
 
-    __slots__ = ("clock", "left", "node", "since", "trouble", "url")
+    __slots__ = ("clock", "front", "left", "nodes", "since", "trouble", "url")
 
-    def __init__(self, url: PeerUrl, now: int) -> None:
+    def __init__(self, url: PeerUrl, now: int, front: Address | None = None) -> None:
         self.url = url
-        self.node = ""
+        self.front = front
+        self.nodes: set[str] = set()
         self.trouble = ""
         self.clock = False
         self.left: int | None = None
@@ -40,11 +43,14 @@ class Address:
 
     def meet(self, node: str) -> None:
         """Take note that a node was met there."""
-        self.node, self.trouble, self.clock, self.left = node, "", False, None
+        self.nodes = {each for each in self.nodes if machine_of(each) == machine_of(node)} | {node}
+        self.trouble, self.clock, self.left = "", False, None
 
-    def depart(self, now: int) -> None:
-        """Take note that the node that was met there has left for good."""
-        self.node, self.left = "", now
+    def depart(self, node: str, now: int) -> None:
+        """Take note that a node that was met there has left for good."""
+        self.nodes.discard(node)
+        if not self.nodes:
+            self.left = now
 
 
 class Configured:
@@ -55,6 +61,7 @@ class Configured:
         self._own = own
         self._own_places = {own.place}
         self._addresses: dict[Place, Address] = {}
+        self._processes: dict[Place, Address] = {}
 
     def __iter__(self) -> Iterator[Address]:
         yield from self._addresses.values()
@@ -63,10 +70,10 @@ class Configured:
         """Count them, without those that lead to this node itself."""
         return len(self._addresses)
 
-    def configure(self, urls: Iterable[PeerUrl], known: Callable[[Place], str], now: int) -> list[str]:
+    def configure(self, urls: Iterable[PeerUrl], known: Callable[[Place], set[str]], now: int) -> list[str]:
         """Let these be all from now on, without the own one; returns sentences on those that cannot be members.
 
-        `known` returns the member that announces a place, empty for none.
+        `known` returns the members that announce a place.
         """
         wanted: dict[Place, PeerUrl] = {}
         remote: list[PeerUrl] = []
@@ -88,53 +95,77 @@ class Configured:
             urls = [wanted.pop(place) for place in beyond]
             refused.append(f"{_left_out(urls)}: a node knows {MAX_MEMBERS} others at most")
         for place in [place for place in self._addresses if place not in wanted]:
-            del self._addresses[place]
+            self._divide(self._addresses.pop(place), (), now)
         for place, url in wanted.items():
             address = self._addresses.setdefault(place, Address(url, now))
             address.url = url
-            address.node = address.node or known(place)
+            address.nodes = address.nodes or known(place)
         return refused
 
     def _rank(self, place: Place) -> tuple[bool, bool, str, int]:
         """Return the order of places when there are too many: who was met stays, the others are the same everywhere."""
         address = self._addresses.get(place)
-        return address is None or not address.node, address is None, *place
+        return address is None or not address.nodes, address is None, *place
 
     def is_own(self, place: Place) -> bool:
         """Take note that a place is this node itself; tells whether it was configured (defect 12)."""
         self._own_places.add(place)
-        return self._addresses.pop(place, None) is not None
+        own = self._addresses.pop(place, None)
+        if own is not None:
+            self._divide(own, (), 0)
+        return own is not None
+
+    def is_machine(self, place: Place, urls: Collection[PeerUrl], now: int) -> Address | None:
+        """Take note of where the processes of a machine are met that is configured; returns its address."""
+        front = self._addresses.get(place)
+        if front is not None:
+            front.left = None
+            self._divide(front, urls, now)
+        return front
 
     def at(self, place: Place) -> Address | None:
-        """Return the address of a place, None if it is not configured."""
-        return self._addresses.get(place)
+        """Return the address of a place, None if it is none that is configured, and of no process of one."""
+        return self._addresses.get(place) or self._processes.get(place)
 
     def forget(self, node: str) -> None:
         """Let a node have been met nowhere: it is no member any more."""
-        for address in self._addresses.values():
-            if address.node == node:
-                address.node = ""
+        for address in (*self._addresses.values(), *self._processes.values()):
+            address.nodes.discard(node)
 
     def depart(self, node: str, now: int) -> None:
         """Take note that a node has left for good: nobody is to be met where it was, until somebody is there again."""
-        for address in self._addresses.values():
-            if address.node == node:
-                address.depart(now)
+        for address in (*self._addresses.values(), *self._processes.values()):
+            if node in address.nodes:
+                address.depart(node, now)
 
     @property
     def nodes(self) -> set[str]:
         """The ids of the nodes that were met at any of them."""
-        return {address.node for address in self._addresses.values() if address.node}
+        return {node for address in self._addresses.values() for node in address.nodes}
 
     @property
     def unmet(self) -> list[Address]:
         """Those where nobody was met, but for those whose node left for good."""
-        return [address for address in self._addresses.values() if not address.node and address.left is None]
+        return [address for address in self._addresses.values() if not address.nodes and address.left is None]
+
+    @property
+    def unmet_processes(self) -> list[Address]:
+        """Those of processes that were not met, of machines of which others were."""
+        unmet = [each for each in self._processes.values() if not each.nodes and each.left is None]
+        return [each for each in unmet if each.front is not None and each.front.nodes]
 
     @property
     def departed(self) -> list[tuple[Address, int]]:
         """Those whose node left for good, and when."""
         return [(address, address.left) for address in self._addresses.values() if address.left is not None]
+
+    def _divide(self, front: Address, urls: Collection[PeerUrl], now: int) -> None:
+        for place, each in list(self._processes.items()):
+            if each.front is front and each.url not in urls:
+                del self._processes[place]
+        for url in urls:
+            if url.place not in self._addresses:
+                self._processes.setdefault(url.place, Address(url, now, front)).left = None
 
 
 def _left_out(urls: list[PeerUrl]) -> str:

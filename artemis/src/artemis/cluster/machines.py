@@ -26,14 +26,15 @@ def machine_of(node: str) -> str:
     return _FURTHER.sub("", node)
 
 
-def together(views: Sequence[MemberView]) -> MemberView:
+def together(views: Sequence[MemberView], unmet: Sequence[tuple[str, str]] = ()) -> MemberView:
     """Return what to tell of a machine: what holds for the worker that serves best, and which others are not up, unless
-    they said farewell."""
+    they said farewell. `unmet` are the addresses of those that were not met at all, with why."""
     best = min(views, key=lambda view: (_BEST.get(view.status, len(_BEST)), view.node))
     others = [view for view in views if view.status != UP and view.presence != "left" and view is not best]
     why = best.why
-    if others:
+    if others or unmet:
         troubles = dict.fromkeys(f"{view.node}: {view.why or view.status}" for view in others)
-        told = f"not up of its {len(views)} processes: {'; '.join(troubles)}"
+        troubles |= dict.fromkeys(f"{url}: {why or 'it was not reached yet'}" for url, why in unmet)
+        told = f"not up of its {len(views) + len(unmet)} processes: {'; '.join(troubles)}"
         why = f"{why}; {told}" if why else told
     return msgspec.structs.replace(best, why=why)

@@ -19,24 +19,33 @@ _UNTOLD = Standing()
 
 
 class Announced(msgspec.Struct, frozen=True, kw_only=True):
-    """Who a node is, as it says at the handshake. `url` is where clients and nodes reach it."""
+    """Who a node is, as it says at the handshake. `url` is where clients and nodes reach it, `link` where nodes do if
+    that is elsewhere."""
 
     node: str
     epoch: int
     url: PeerUrl
     zone: str
+    link: PeerUrl | None = None
+
+    @property
+    def dialled_at(self) -> PeerUrl:
+        """Return where links with it are made."""
+        return self.link or self.url
 
 
 class Member:
     """A node that was met."""
 
-    __slots__ = ("announced", "ended", "left", "standing", "suspicion", "unreached")
+    __slots__ = ("announced", "dialled", "ended", "left", "standing", "suspicion", "unreached")
 
     def __init__(self, announced: Announced, patience: Patience, now: int) -> None:
         self.announced = announced
         self.suspicion = Suspicion(patience, now)
         self.standing = Standing()
         self.left = False
+        #: Where it was linked by dialling last, None for nowhere yet.
+        self.dialled: PeerUrl | None = None
         #: Why it cannot send to us, and why we cannot send to it; empty while that is possible or not known.
         self.ended = ""
         self.unreached = ""

@@ -9,12 +9,12 @@ comes from (`sources`), what is thought of one node (`member`), connections (`me
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import msgspec
 
 from artemis.cluster.addresses import PeerUrl
-from artemis.cluster.configured import ENGINE, MAX_MEMBERS, Configured, Place
+from artemis.cluster.configured import ENGINE, MAX_MEMBERS, Address, Configured, Place
 from artemis.cluster.machines import machine_of, together
 from artemis.cluster.member import Announced, Member
 from artemis.cluster.reasons import MOST_NAMED, seen_from, shared
@@ -64,13 +64,17 @@ class Members:
 
     Tell it of what happens on links, call `tick` several times a second. `generation` grows whenever what `ids` or the
     views say may have changed, apart from times. It knows `most` others.
+    `siblings` are where the other processes of this machine are dialled, which are no nodes to the outside.
     """
 
-    def __init__(self, me: Announced, timings: MemberTimings, most: int = MAX_MEMBERS) -> None:
+    def __init__(
+        self, me: Announced, timings: MemberTimings, most: int = MAX_MEMBERS, siblings: Collection[PeerUrl] = ()
+    ) -> None:
         self.me = me
+        self._siblings = frozenset(siblings)
         self._machine = me.url, machine_of(me.node)
         self._most = most
-        self.clocks = Clocks(timings.skew)
+        self.clocks = Clocks(timings.skew, me.node)
         self.generation = 0
         self._timings = timings
         self._configured = Configured(me.url)
@@ -119,8 +123,19 @@ class Members:
     def same(self, url: PeerUrl, node: str) -> None:
         """Take note that a configured address is another name of a member."""
         address = self._configured.at(url.place)
-        if address is not None and node in self._members and address.node != node:
+        if address is not None and node in self._members and node not in address.nodes:
             address.meet(node)
+            self.generation += 1
+
+    def sent_on(self, url: PeerUrl, urls: Collection[PeerUrl], now: int) -> None:
+        """Take note of where links with the processes of a machine are made that is configured: those that were met
+        elsewhere it has no more."""
+        address = self._configured.is_machine(url.place, urls, now)
+        if address is None:
+            return
+        there = {node for node in address.nodes if self._members[node].announced.dialled_at in urls}
+        if there and there != address.nodes:
+            address.nodes = there
             self.generation += 1
 
     # -- what happens on links
@@ -147,10 +162,11 @@ class Members:
         if dialled is None:
             member.ended = ""
         else:
-            member.unreached = ""
-        address = self._configured.at(announced.url.place if dialled is None else dialled.place)
-        if address is not None:
-            address.meet(announced.node)
+            member.unreached, member.dialled = "", dialled
+        for url in {announced.url, announced.dialled_at} if dialled is None else {dialled}:
+            address = self._configured.at(url.place)
+            if address is not None:
+                address.meet(announced.node)
         self.generation += 1
         return ""
 
@@ -191,17 +207,26 @@ class Members:
             member.ended = why
             self.generation += 1
 
-    def trouble(self, url: PeerUrl, why: str, *, clock: bool = False, nobody: bool = False) -> None:
+    def trouble(
+        self, url: PeerUrl, why: str, *, clock: bool = False, nobody: bool = False, origin: PeerUrl | None = None
+    ) -> None:
         """No node could be met at an address that was dialled, and why; `nobody` says that none is there, `clock` that
-        one is there whose clock differs."""
+        one is there whose clock differs.
+
+        `origin` is the configured address of a machine that named this one for one of its processes.
+        """
         why = seen_from(self.me.node, why)
-        address = self._configured.at(url.place)
-        if address is not None:
-            address.trouble, address.clock = why, clock
-            if not nobody:
-                address.left = None
+        address, front = self._configured.at(url.place), None if origin is None else self._configured.at(origin.place)
+        for each in (address, front):
+            if each is not None and (each is address or not each.nodes):
+                each.trouble, each.clock = why, clock
+                if not nobody:
+                    each.left = None
         for node, member in self._members.items():
-            if member.announced.url.place == url.place or (address is not None and address.node == node):
+            announced, dialled = member.announced, member.dialled
+            there = url in (announced.dialled_at, dialled) or url.place == announced.dialled_at.place
+            # What befalls a machine's own address says nothing of links with its processes.
+            if there or (address is not None and node in address.nodes and announced.link is None):
                 member.unreached = why
         self.generation += 1
 
@@ -254,7 +279,7 @@ class Members:
             if member.serves_registry and not member.left and self._counts(node, member, now)
         ]
         lately = now - self._timings.patience.down
-        unmet = self._configured.unmet
+        unmet = [*self._configured.unmet, *self._configured.unmet_processes]
         missed = (each.since for each in unmet if each.since > lately or (each.clock and not self.clocks.agreed))
         paused, until = self._deaf
         if now < until and (unmet or self._away(now)):
@@ -303,10 +328,15 @@ class Members:
         that serves best, and none of the siblings of this one."""
         found: dict[tuple[PeerUrl, str], list[MemberView]] = {}
         for view in self.views(now):
+            if view.url in self._siblings:
+                continue
             found.setdefault((view.url, machine_of(view.node)), []).append(view)
         found.pop(self._machine, None)
+        unmet = self._configured.unmet_processes
         for views in found.values():
-            yield views[0] if len(views) == 1 else together(views)
+            known = {view.node for view in views}
+            lost = [each for each in unmet if each.front is not None and not known.isdisjoint(each.front.nodes)]
+            yield together(views, _troubles(lost))
 
     def view(self, node: str, now: int) -> MemberView:
         """Show one member. Raises KeyError for an unknown one."""
@@ -334,7 +364,7 @@ class Members:
     def unmet(self) -> list[str]:
         """The configured addresses where nobody was met, with why in parentheses if that is known: one entry for all
         that share a reason, which names the first few."""
-        return shared(self._unmet, MOST_NAMED)
+        return shared(_troubles([*self._configured.unmet, *self._configured.unmet_processes]), MOST_NAMED)
 
     def missing(self, now: int) -> list[str]:
         """Return without whom this node serves, with why in parentheses: nodes that ought to be there and were not met
@@ -356,7 +386,7 @@ class Members:
             lost = member.suspicion.presence is Presence.GONE and not member.left
             (gone if lost else there).add((member.announced.url, machine_of(node)))
         unknown = not self._members and not len(self._configured) and any(self.unlisted.values())
-        return len(gone - there) + len(self._configured.unmet) + unknown
+        return len(gone - there) + len(self._unmet) + unknown
 
     def present(self) -> Iterator[tuple[str, str, str]]:
         """Yield node id, zone and status of those that are there, believed or not yet."""
@@ -366,7 +396,7 @@ class Members:
 
     @property
     def _unmet(self) -> list[tuple[str, str]]:
-        return [(str(each.url), each.trouble) for each in self._configured.unmet]
+        return _troubles(each for each in self._configured.unmet if each.url not in self._siblings)
 
     def _make_room(self) -> bool:
         """Forget the announced member that has been gone for longest; False when none is."""
@@ -388,14 +418,18 @@ class Members:
         """Tell whether a node that was met is taken for down."""
         return any(member.left or not self._counts(node, member, now) for node, member in self._members.items())
 
-    def _announcing(self, place: Place) -> str:
-        """Return the member that announces a place, empty for none."""
-        return next((node for node, member in self._members.items() if member.announced.url.place == place), "")
+    def _announcing(self, place: Place) -> set[str]:
+        """Return the members that announce a place."""
+        return {node for node, member in self._members.items() if member.announced.url.place == place}
 
     def _drop(self, node: str) -> None:
         self._members.pop(node, None)
         self.clocks.forget(node)
         self._configured.forget(node)
+
+
+def _troubles(addresses: Iterable[Address]) -> list[tuple[str, str]]:
+    return [(str(each.url), each.trouble) for each in addresses]
 
 
 def _begun(epoch: int, now: int) -> int:

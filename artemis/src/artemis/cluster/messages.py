@@ -15,11 +15,15 @@ import msgspec
 from artemis.registry import Record
 from artemis.registry.settings import MAX_ID
 
-PROTOCOL = 1
+PROTOCOL = 2
 """The newest version of the messages below that this node speaks."""
 
 OLDEST_PROTOCOL = 1
 """The oldest version that it speaks as well."""
+
+
+MACHINES = 2
+"""Since this version nodes know that a node may be several processes, each of which they link with."""
 
 
 class Versions(NamedTuple):

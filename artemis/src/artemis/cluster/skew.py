@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
+from artemis.cluster.machines import machine_of
+
 KEPT = 60_000
 """Milliseconds after which a measurement says nothing any more; nodes that refuse each other measure well within."""
 
@@ -28,12 +30,14 @@ class Measured(msgspec.Struct, frozen=True):
 class Clocks:
     """The wall clocks of the nodes that this one reaches, all in milliseconds. Owned by `Members`.
 
-    `limit` is by how much two may differ. A difference counts only as far as it is certain. `agreed` says that this
+    `limit` is by how much two may differ, `own` the id of this node. Processes of one machine have one clock, and one
+    voice in whose is wrong. A difference counts only as far as it is certain. `agreed` says that this
     node's clock is right, as more than half of those that are reached agree with it, this one included.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, own: str = "") -> None:
         self.limit = limit
+        self._machine = machine_of(own)
         self._measured: dict[str, Measured] = {}
         self._own: int | None = None
         self._reached = 0
@@ -70,12 +74,17 @@ class Clocks:
         so until it is measured right, or nobody was reached for a minute.
         """
         self._void(now, wall)
-        if not self._measured:
+        machines = {
+            machine_of(node): found
+            for node, found in sorted(self._measured.items(), key=lambda each: each[1].error, reverse=True)
+        }
+        machines.pop(self._machine, None)
+        if not machines:
             if now - self._reached > KEPT:
                 self._fault = None
             return self._fault
         self._reached = now
-        others = list(self._measured.values())
+        others = list(machines.values())
         mine = Measured(wall - now, 0, now)
         everybody = [mine, *others]
         self.agreed = 2 * self._agreeing(mine, everybody) > len(everybody)

@@ -240,7 +240,8 @@ class NodeServer:
         self._ticks = Ticks(self.node, self.doors, self.cluster, self.persistence, retirement, self._log)
         self._ticks.start()
         self._vitals.start()
-        await claim.start_serving()
+        if self._place is None or not self._place.again:
+            await self.open()
         if self.cluster is not None:
             self.cluster.start()
         if self.mixed is not None:
@@ -248,6 +249,12 @@ class NodeServer:
         self.federate(self._config)
         if self.persistence is not None:
             self.persistence.start(self._cut)
+
+    async def open(self) -> None:
+        """Let callers in. Done by `start`, but for a worker that was started again: others of its machine serve, so
+        whoever comes to it waits until it has what they have."""
+        if self._claim is not None:
+            await self._claim.start_serving()
 
     # -- the end
 

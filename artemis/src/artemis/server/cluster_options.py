@@ -23,6 +23,8 @@ from artemis.server.option_words import separated
 MAX_PEERS = 64
 """Other nodes that a node knows at most: each of them sends every change to every other."""
 
+_LAST_PORT = 65_535
+
 MAX_WORKERS = 64
 """Processes of one node: each of them sends every change to every other."""
 
@@ -61,6 +63,13 @@ class ClusterOptions(BaseSettings):
         ge=1,
         le=MAX_WORKERS,
         description="Processes that serve the port together; to clients and operators they are one node.",
+    )
+    workers_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="First of the ports, one for each worker, at which the other nodes of a mesh are linked with them; "
+        "default: free ones.",
     )
     workers_wait: float = Field(
         0.02,
@@ -177,6 +186,16 @@ class ClusterOptions(BaseSettings):
         return bool(self.peers) or any(each is not None for each in named)
 
     @property
+    def several_linked(self) -> bool:
+        """Whether this node is several processes, each of which other nodes are linked with."""
+        return self.workers > 1 and self.clustered and self.cluster is None
+
+    @property
+    def workers_ports(self) -> range:
+        """The ports that are wanted for links with workers, none where any will do."""
+        return range(0) if self.workers_port is None else range(self.workers_port, self.workers_port + self.workers)
+
+    @property
     def engine_servers(self) -> Servers | None:
         """Where the engine is, None for a node without."""
         return None if self.cluster is None else parse_servers(self.cluster)
@@ -204,14 +223,9 @@ class ClusterOptions(BaseSettings):
         """Check that this node can be in this cluster (design 6). Raises ValueError, whose text names an option."""
         if self.cluster is None:
             self._check_without_engine()
+        self._check_workers_port()
         if not self.clustered:
             return
-        if self.workers > 1 and self.cluster is None:
-            raise ValueError(
-                "workers: a node of a cluster without an engine is one process for now; leave out --workers, or "
-                "--peers, --peers-dns, --peers-file and --cluster-secret-file, and run a node for each processor "
-                "instead, or hold the cluster together by --cluster nats://HOST:PORT"
-            )
         if self.self_url is not None:
             try:
                 peer_url(self.self_url)
@@ -233,6 +247,23 @@ class ClusterOptions(BaseSettings):
             raise ValueError(
                 "cluster-secret-file: nodes beyond loopback trust each other by a secret; give all of them the same "
                 f"file, made for example with: openssl rand -hex 32{other}"
+            )
+
+    def _check_workers_port(self) -> None:
+        """Check that there is room for the ports of the workers, and use for them."""
+        if self.workers_port is None:
+            return
+        if not self.several_linked:
+            raise ValueError(
+                "workers-port: is of use only with --workers 2 or more, and --peers or another list of nodes"
+            )
+        last = self.workers_port + self.workers - 1
+        if last > _LAST_PORT:
+            raise ValueError(f"workers-port: may be {_LAST_PORT - self.workers + 1} at most, one for each worker")
+        if self.port in self.workers_ports:
+            raise ValueError(
+                f"workers-port: the workers take the ports {self.workers_port} to {last}, and {self.port} is --port; "
+                "choose another one"
             )
 
     def _check_engine(self) -> None:

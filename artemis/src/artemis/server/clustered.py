@@ -17,6 +17,7 @@ from artemis.cluster.joining import Joining
 from artemis.cluster.mesh.handshake import Party
 from artemis.cluster.mesh.mesh import Mesh
 from artemis.cluster.mesh.pauses import MeshTimings
+from artemis.cluster.messages import MACHINES
 from artemis.cluster.operations import ReplicatedOperations
 from artemis.cluster.replica import Replica
 from artemis.cluster.starting import CopyingStart
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 
 #: What the list of nodes among the options is called.
 _OPTIONS = "options"
+#: What the other workers of the machine are called as a list of nodes.
+_SIBLINGS = "the other workers"
 #: Between workers of one machine: one that was started again is there in a moment, and costs nothing to look for.
 NEAR = MeshTimings(first_pause=0.02, longest_pause=0.5)
 
@@ -52,7 +55,8 @@ NEAR = MeshTimings(first_pause=0.02, longest_pause=0.5)
 class Clustered:
     """The cluster's side of one node (a `Clustering`).
 
-    `place` is that of one worker of several, whose peers are its siblings: see `workers.among`.
+    `place` is that of one worker of several, which has its siblings for peers, and those of the machine beside them:
+    see `workers.among`.
     Raises `ClusterFileError` when made with a file that cannot be used.
     """
 
@@ -70,17 +74,23 @@ class Clustered:
     ) -> None:
         identity, versions = node.identity, spoken_versions(os.environ)
         secret_file, ca_file = config.cluster_secret_file, config.cluster_ca_file
-        secret = b"" if secret_file is None else read_secret(secret_file)
-        url, peers, pauses = identity.url, config.peer_urls, MeshTimings()
+        links = None if place is None else place.links
+        secret = b""
         if place is not None:
-            secret, url, peers, pauses = place.secret, str(place.url), place.siblings, NEAR
+            secret = place.secret
+        elif secret_file is not None:
+            secret = read_secret(secret_file)
+        if links is not None:  # who does not know that there are others beside this process shall not link with it
+            versions = versions._replace(oldest=max(versions.oldest, MACHINES))
+        siblings = () if place is None else place.siblings
         if ca_file is not None:
             check_authorities(ca_file)
         if secret_file is not None and readable_by_others(secret_file):
             log.warning("cluster secret readable by others", file=str(secret_file), advice="chmod 600 it")
         self._node = node
         self._now, self._log = now, log
-        self._place = place
+        # Alone, workers have nobody beside each other.
+        self._lists = place is None or links is not None
         beat = round(config.beat * 1000)
         self.replica = Replica(
             node.registry,
@@ -100,8 +110,8 @@ class Clustered:
             node,
             self.replica,
             self._start,
-            url=peer_url(url),
-            siblings=() if place is None else peers,
+            machine="" if place is None else place.life,
+            siblings=siblings,
             listing=listing,
             now=now,
             wall=wall,
@@ -114,7 +124,9 @@ class Clustered:
                 zone=config.zone,
                 node=identity.node_id,
                 epoch=identity.epoch,
-                url=url,
+                url=identity.url,
+                link="" if links is None else links.url,
+                machine="" if place is None else place.life,
             ),
             self.replica,
             secret=secret,
@@ -126,10 +138,13 @@ class Clustered:
             log=log,
             listener=self.membership,
             # A link that is dead is dialled again before its node is given up.
-            timings=msgspec.structs.replace(pauses, ping=config.beat, silence=config.given_up / 2),
+            timings=msgspec.structs.replace(MeshTimings(), ping=config.beat, silence=config.given_up / 2),
             versions=versions,
+            near=siblings,
+            near_timings=NEAR,
+            processes=() if links is None else links.everywhere,
         )
-        if place is None:  # workers are one node to operators
+        if config.clustered:  # workers alone are one node to operators
             node.control = ClusterControl(
                 config.cluster_name,
                 self.membership.members,
@@ -137,7 +152,7 @@ class Clustered:
                 PeerComparing(self.membership.members, self.replica, self.mesh.peers),
                 state=self.replica.state,
                 links=self.mesh.peers,
-                counters=lambda: {**self.mesh.counters, **self.mesh.reception.counters},
+                counters=lambda: self.mesh.all_counters,
                 refused=lambda: self.mesh.refused,
                 leave=leave,
                 versions=versions,
@@ -151,7 +166,9 @@ class Clustered:
         self.membership.dial = self.mesh.set_peers
         self.membership.resumed = self.mesh.resumed
         self.membership.end = end
-        self.membership.listed(_OPTIONS, peers)
+        if siblings:
+            self.membership.listed(_SIBLINGS, siblings)
+        self.membership.listed(_OPTIONS, config.peer_urls)
         self._following: list[asyncio.Task[None]] = []
 
     @property
@@ -166,7 +183,7 @@ class Clustered:
 
     def enter(self, doors: Doors) -> None:
         """Have the doors hand over what peers send."""
-        doors.receive(self.mesh.reception)
+        doors.receive(self.mesh.front)
 
     def start(self) -> None:
         """Begin to look for the others."""
@@ -181,7 +198,7 @@ class Clustered:
     def reconfigure(self, config: ServeConfig) -> None:
         """Take over what can change while the node runs: the configured peers, and what is thought of silent ones."""
         self.membership.reconfigure(config)
-        if self._place is None:
+        if self._lists:
             self.membership.listed(_OPTIONS, config.peer_urls)
 
     def tick(self) -> None:

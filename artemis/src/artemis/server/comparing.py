@@ -60,9 +60,9 @@ class PeerComparing:
         for view in views:
             if peer.strip() == view.node:
                 return [view.node]
-        for view in views:
-            if _same_place(peer, view):
-                return [view.node]
+        found = [view.node for view in views if _same_place(peer, view)]  # all processes of a machine
+        if found:
+            return found
         known = ", ".join(f"{view.url} ({view.node})" for view in views) or "there are none"
         raise UnknownPeer(f"no node that was met is {peer.strip()!r:.200}; known are: {known}")
 

@@ -183,7 +183,7 @@ class ServeConfig(TlsOptions):
         """The tombstone lifetime in seconds, given or derived."""
         if self.tombstone_lifetime is not None:
             return self.tombstone_lifetime
-        return max(600.0, 2 * self._longest_ttl, 2 * self.least_lifetime(len(self.peers) + self.workers))
+        return max(600.0, 2 * self._longest_ttl, 2 * self.least_lifetime(self._processes))
 
     def least_lifetime(self, nodes: int) -> float:
         """The seconds that a record must be remembered at least in a cluster of so many nodes (design 4.1): the longest
@@ -222,6 +222,11 @@ class ServeConfig(TlsOptions):
         return self._shortest_ttl / 8
 
     @property
+    def _processes(self) -> int:
+        """How many processes the cluster has as far as is known now: those of other machines are as many as here."""
+        return len(self.peers) * self.workers + self.workers
+
+    @property
     def _shortest_ttl(self) -> float:
         return min(self.lease_ttl, self.legacy_lease_ttl)
 
@@ -258,7 +263,7 @@ class ServeConfig(TlsOptions):
             )
         if 2 * self.beat > self.grace:
             raise ValueError(f"peer-grace: must be {2 * self.beat:g} at least, two beats, in which renewals travel")
-        nodes = len(self.peers) + self.workers
+        nodes = self._processes
         if self.record_lifetime <= self.least_lifetime(nodes):
             raise ValueError(
                 f"tombstone-lifetime: must be more than {self.least_lifetime(nodes):g} in a cluster of {nodes}: the "

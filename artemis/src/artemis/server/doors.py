@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from artemis.server.metrics import Metrics
     from artemis.server.node import Node
     from artemis.server.workers.barrier import Barrier
+    from msgtrans import ServerTls
 
 #: Seconds without a packet after which a MsgTrans session ends.
 _SESSION_IDLE = 300.0
@@ -137,6 +138,11 @@ class Doors:
         if self.quic is not None and self._over_quic is not None:  # nodes do not meet there, which they are told
             self._over_quic.mesh = reception.answer
             self.quic.server.on_message(reception.take)
+
+    @property
+    def tls(self) -> ServerTls | None:
+        """What to listen with for those who come by TLS, None without a certificate."""
+        return None if self._secured is None else self._secured.certificates.tls
 
     def hold_answers(self, barrier: Barrier) -> None:
         """Hold the answers of what changed something until the other workers of the machine know it."""

@@ -51,15 +51,14 @@ but within these bounds."""
 class Membership(MeshListener):
     """The others, as one node sees them. Owned by the assembly; used from one event loop, and waits for nothing.
 
-    `start` decides when the node serves, `most` others are known. `url` is where others dial this node, that of its
-    clients unless it says otherwise; `siblings` are the other workers of its machine, with whom it is one node to
-    everybody else. `listing` names the sources whose lists of nodes are
-    still to come; each is told by `listed`. `links` returns the nodes that messages can be sent to, `receiving` whether
-    a node can send to this one, `dial` takes the addresses to be dialled, `resumed` hears that this node stood still,
-    `end` that it has to end, and why; they are to be set before the first `tick`, which comes several times a second.
-    `deaf` says that nobody can be heard now, which is nobody's fault, `reached` until when all was known that others
-    have put where all put it, None where there is no such place. `met_sibling` hears of a link with one, and the life
-    that it is in, `lost_sibling` that a peer can tell nothing more.
+    `start` decides when the node serves, `most` others are known. `siblings` is where the other workers of its machine
+    `machine` are dialled, with whom it is one node to everybody else. `listing` names the sources whose lists of nodes
+    are still to come; each is told by `listed`. `links` returns the nodes that messages can be sent to, `receiving`
+    whether a node can send to this one, `dial` takes the addresses to be dialled, `resumed` hears that this node stood
+    still, `end` that it has to end, and why; they are to be set before the first `tick`, which comes several times a
+    second. `deaf` says that nobody can be heard now, which is nobody's fault, `reached` until when all was known that
+    others have put where all put it, None where there is no such place. `met_sibling` hears of a link with one, and the
+    life that it is in, `lost_sibling` that a peer can tell nothing more.
     """
 
     def __init__(
@@ -69,7 +68,7 @@ class Membership(MeshListener):
         replica: Replicating,
         start: Start,
         *,
-        url: PeerUrl | None = None,
+        machine: str = "",
         siblings: Collection[PeerUrl] = (),
         listing: Collection[str],
         most: int = MAX_MEMBERS,
@@ -78,11 +77,9 @@ class Membership(MeshListener):
         log: FilteringBoundLogger,
     ) -> None:
         identity = node.identity
-        url = url or peer_url(identity.url)
+        url = peer_url(identity.url)
         me = Announced(node=identity.node_id, epoch=identity.epoch, url=url, zone=identity.zone)
-        self.members = Members(me, member_timings(config), most)
-        if not siblings:
-            node.members = self.members
+        self.members = node.members = Members(me, member_timings(config), most, siblings)
         self.start = start
         self.met_sibling: Callable[[str, int], None] = lambda *_: None
         self.lost_sibling: Callable[[str], None] = lambda _: None
@@ -98,13 +95,13 @@ class Membership(MeshListener):
         self._contacts = Contacts()
         self._last = now()
         self._node, self._replica, self._log = node, replica, log
-        self._siblings = frozenset(siblings)
+        self._machine = machine
         self._now, self._wall = now, wall
         self._lists: dict[str, tuple[PeerUrl, ...]] = {}
         self._listing = dict.fromkeys(listing)
         self._redial = False
-        # Where somebody with the id of this node is linked, and what is said of it there.
-        self._taken: dict[PeerUrl, str] = {}
+        # Where somebody with the id of this node is linked, and what is said of it there; with what it has in the list.
+        self._taken: dict[PeerUrl, tuple[str, PeerUrl]] = {}
         self._held: int | None = None
         self._ids: Collection[str] = ()
         self._short_for = 0
@@ -125,7 +122,8 @@ class Membership(MeshListener):
         everybody = [url for urls in self._lists.values() for url in urls]
         for sentence in self.members.configure(everybody, self._now()):
             self._log.error("peer left out", reason=sentence)
-        self._taken = {url: text for url, text in self._taken.items() if url in self.members.addresses}
+        listed = self.members.addresses
+        self._taken = {url: said for url, said in self._taken.items() if said[1] in listed}
         self._redial = True
 
     def notice_pause(self) -> None:
@@ -185,7 +183,8 @@ class Membership(MeshListener):
             url = peer_url(party.url)
         except BadAddress as error:
             return f"node {party.node} announces no usable URL: {error}; set its --self-url"
-        announced = Announced(node=party.node, epoch=party.epoch, url=url, zone=party.zone)
+        link = peer_url(party.link) if party.link else None  # looked at in the handshake
+        announced = Announced(node=party.node, epoch=party.epoch, url=url, zone=party.zone, link=link)
         self.notice_pause()
         if dialled is not None:
             self._taken.pop(dialled, None)
@@ -193,7 +192,7 @@ class Membership(MeshListener):
         if not refused:
             if dialled is None:
                 self._contacts.connected(party.node, self._now())
-            if url in self._siblings:
+            if self._machine and party.machine == self._machine:
                 self.met_sibling(party.node, party.epoch)
             # Before it can send anything: whoever has heard an instance takes turns in giving it up.
             self._ids = self.members.ids
@@ -221,19 +220,25 @@ class Membership(MeshListener):
         else:
             self.end(f"{text}; {_WHAT_TO_DO}")
 
-    def trouble(self, url: PeerUrl, reason: Refusal) -> None:
+    def trouble(self, url: PeerUrl, reason: Refusal, origin: PeerUrl | None = None) -> None:
         """Nobody was linked at an address that we dial."""
         self._taken.pop(url, None)
+        listed = origin or url
         # Only one that belongs to the cluster keeps this node from starting.
-        if reason.code == Code.NODE_ID and reason.proof and url in self.members.addresses:
-            self._taken[url] = reason.text
+        if reason.code == Code.NODE_ID and reason.proof and listed in self.members.addresses:
+            self._taken[url] = reason.text, listed
         if reason.code == Code.MYSELF:
             self._log.info("own address among the peers", url=str(url), consequence="it is no peer")
             self.members.is_me(url)
             self._redial = True  # later: this comes from within the task that dials
         elif reason.code != Code.SAME_NODE:
             nobody = reason.code in _NOBODY
-            self.members.trouble(url, reason.text, clock=reason.code == Code.CLOCK, nobody=nobody)
+            self.members.trouble(url, reason.text, clock=reason.code == Code.CLOCK, nobody=nobody, origin=origin)
+
+    def sent_on(self, url: PeerUrl, urls: Collection[PeerUrl]) -> None:
+        """An address that we dial is that of a machine."""
+        self._taken.pop(url, None)
+        self.members.sent_on(url, urls, self._now())
 
     def same(self, url: PeerUrl, node: str) -> None:
         """An address leads to a node that is linked at another one."""
@@ -287,7 +292,7 @@ class Membership(MeshListener):
         self.start.put_off(now)
         if self._held is None:
             self._held = now
-        where, said = next(iter(self._taken.items()))
+        where, (said, _) = next(iter(self._taken.items()))
         waiting = f"it waits until no other node has its id: {where} says: {said}"
         if waiting != self._node.availability.waiting:
             self._node.wait_for(waiting)
@@ -299,7 +304,7 @@ class Membership(MeshListener):
         if not self._taken or self.links():
             self._held = None
             return
-        where, said = next(iter(self._taken.items()))
+        where, (said, _) = next(iter(self._taken.items()))
         if self._held is None:
             self._held = now
             self._log.error("second node with the id of this one", reason=f"{where} says: {said}")

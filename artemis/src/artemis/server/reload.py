@@ -170,7 +170,7 @@ LIVE_OPTIONS = frozenset(_LIVE)
 def reconfigured(server: NodeServer, old: ServeConfig, new: ServeConfig) -> Reconfiguration:
     """Apply to `server` what differs between the options and can change; each thing once, whatever named it."""
     differing = [name for name in ServeConfig.model_fields if getattr(old, name) != getattr(new, name)]
-    live = _LIVE if server.cluster is not None else _LIVE.keys() - {"peers"}
+    live = _LIVE if server.node.control is not None else _LIVE.keys() - {"peers"}
     changed = tuple(name for name in differing if name in live)
     config = old.model_copy(update={name: getattr(new, name) for name in changed})
     origins = {name: given for name, given in old.given.items() if name not in live}

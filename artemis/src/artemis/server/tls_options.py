@@ -69,5 +69,7 @@ class TlsOptions(FederationOptions):
                 "tls-certificate-file: is of no use without its key; give --tls-key-file as well, the same file if "
                 "that holds both"
             )
+        if self.plain_port is not None and self.plain_port in self.workers_ports:
+            raise ValueError(f"plain-port: {self.plain_port} is one of those from --workers-port on; give another one")
         if self.plain_port is not None and self.plain_port == self.port != 0:
             raise ValueError(f"plain-port: is {self.port}, as the port that speaks TLS; give another one")

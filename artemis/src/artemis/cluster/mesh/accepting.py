@@ -33,7 +33,7 @@ from msgtrans import RemoteProtocolError, TransportError
 
 if TYPE_CHECKING:
     from asyncio import Future
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from artemis.cluster.mesh.handshake import Party, Peer
     from artemis.cluster.messages import Message, Versions
@@ -134,12 +134,14 @@ class Host(Protocol):
 class Reception:
     """Owned by the mesh. `answer`, `take` and `ended` are for the `TransportServer` of the node's own port.
 
+    Where links are made `elsewhere`, at the URLs of the processes of a machine, nodes are told so, and nothing else.
     `connections` are the accepted ones, the latest of each node, by node id. `counters` counts `strangers` (messages
     without a handshake), `refused` handshakes, `bad_messages`.
     """
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, elsewhere: Sequence[str] = ()) -> None:
         self._host = host
+        self._elsewhere = elsewhere
         self._greeting: dict[Session, Accepting] = {}
         self._accepted: dict[Session, Accepted] = {}
         self._intake: Intake[Accepted] = Intake(self._handle, host.turn, time.perf_counter)
@@ -252,6 +254,7 @@ class Reception:
             up=host.standing().status == UP,
             links=len(host.links),
             versions=host.versions,
+            front=bool(self._elsewhere),
         )
         accepting = Accepting(terms, secrets.token_bytes(NONCE))
         answer = accepting.greeted(payload, host.now(), host.wall())
@@ -272,6 +275,8 @@ class Reception:
             host.turned_away(_where(session), error.refusal, error.peer)
             host.twin(error)
             return accepting.proof(host.wall())
+        if self._elsewhere:
+            return accepting.elsewhere(self._elsewhere)
         try:
             host.admit(peer)
         except RefusedError as error:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from artemis.cluster.addresses import host_on_loopback
 from artemis.cluster.mesh.handshake import (
     Dialling,
+    ElsewhereError,
     RefusedError,
     Terms,
     TwinError,
@@ -22,7 +23,7 @@ from artemis.cluster.mesh.handshake import (
     sentence,
     skew,
 )
-from artemis.cluster.mesh.pauses import Pauses
+from artemis.cluster.mesh.pauses import MeshTimings, Pauses
 from artemis.cluster.mesh.queue import SendQueue
 from artemis.cluster.mesh.wire import (
     ENDING,
@@ -71,16 +72,20 @@ class Dialler:
     """Owned by the mesh's diallers, from `start` until `stop`.
 
     `url` is what is dialled, `claims` say whether another dialler leads to the same node, `configured` whether the URL
-    was given rather than announced by the peer, `listing` what the peer was told of that last. `queue` holds what is to
+    was given rather than announced by the peer, `listing` what the peer was told of that last; `origins` are the given
+    URLs of machines that sent us here. `timings` are those of the pauses, if not of all links. `queue` holds what is to
     be sent while there is a link; `peer` is the other side of it, None without one. `refusal` is why the last attempt
     was refused, `error` what went wrong last, in words, both empty when nothing did. `since` is when the link was made,
     in monotonic milliseconds, `rtt` and `skew` are of the last pulse, `sent` counts messages. All
     that was sent until `confirmed` (monotonic milliseconds) has come, None before that is known.
     """
 
-    def __init__(self, url: PeerUrl, home: Home, claims: Claims, *, configured: bool) -> None:
+    def __init__(
+        self, url: PeerUrl, home: Home, claims: Claims, *, configured: bool, timings: MeshTimings | None = None
+    ) -> None:
         self.url = url
         self.configured = self.listing = configured
+        self.origins: dict[PeerUrl, None] = {}
         self.queue = SendQueue()
         self.peer: Peer | None = None
         self.refusal: Refusal | None = None
@@ -92,14 +97,16 @@ class Dialler:
         self.links = 0
         self.confirmed: int | None = None
         self._home, self._claims = home, claims
-        self._pauses = Pauses(home.timings)
+        self._timings = timings or home.timings
+        self._pauses = Pauses(self._timings)
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._hurry = asyncio.Event()
         self._telling = asyncio.Event()
+        self._asking = asyncio.Event()
         self._client: TransportClient | None = None
         self._ending: Refusal | None = None
-        self._reached = False
+        self._reached = self._settled = False
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -111,10 +118,21 @@ class Dialler:
         """Begin to dial."""
         self._task = asyncio.get_running_loop().create_task(self._dial_for_ever())
 
+    def left_by(self, origin: PeerUrl) -> bool:
+        """Note that a machine does not send us here; whether it was the last that did."""
+        if origin not in self.origins:
+            return False
+        del self.origins[origin]
+        return not self.origins
+
     def hurry(self) -> None:
         """Dial now rather than later: the peer was just seen. Does nothing while the peer refuses."""
         if self.refusal is None:
             self._hurry.set()
+
+    def ask_again(self) -> None:
+        """Dial a machine that has sent us elsewhere: its processes may be at other places now."""
+        self._asking.set()
 
     def send(self, message: bytes) -> bool:
         """Send an encoded message; False when what waited was dropped with it."""
@@ -157,13 +175,14 @@ class Dialler:
     # -- the task
 
     async def _dial_for_ever(self) -> None:
-        chance, timings = self._home.chance, self._home.timings
+        chance, timings = self._home.chance, self._timings
         # Before every attempt, the first one too: nodes that start together shall not all dial in one moment.
         pause = timings.first_pause * chance()
         while True:
             self._hurry.clear()
             await _either(self._hurry, pause)
-            refused = False
+            self._asking.clear()
+            self._settled = refused = False
             try:
                 await self._attempt()
             except RefusedError as error:
@@ -176,6 +195,9 @@ class Dialler:
             except Exception as error:  # noqa: BLE001 - a peer that is never dialled again would be lost for good
                 self.error, self.refusal = repr(error), None
                 self._home.failed("dial", error)
+            if self._settled:
+                self._pauses.worked()
+                await self._asking.wait()
             pause = self._pauses.next(chance(), refused=refused)
 
     def _silence(self, error: TransportError) -> str:
@@ -202,7 +224,12 @@ class Dialler:
         try:
             await client.connect()
             self._reached = True
-            peer = await self._shake_hands(client)
+            try:
+                peer = await self._shake_hands(client)
+            except ElsewhereError as error:
+                self._settled = home.sent_on(self, error)
+                self.error, self.refusal = "", None
+                return
             home.linked(self, peer)
             self._begin(client, peer)
             try:
@@ -241,7 +268,8 @@ class Dialler:
         answer = await client.request(dialling.hello, biz_type=HELLO)
         proof = dialling.answered(answer.payload, home.now(), home.wall())
         # Before the proof: the peer would close the link that there is, for this one.
-        self._claims.claim(self, dialling.met.party)
+        if not dialling.front:
+            self._claims.claim(self, dialling.met.party)
         answer = await client.request(proof, biz_type=PROVE)
         try:
             return dialling.proven(answer.payload)

@@ -17,15 +17,27 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from artemis.cluster.addresses import BadAddress, peer_url
-from artemis.cluster.mesh.wire import BadGreeting, Code, Hello, Proof, Refusal, decode_greeting, encode_greeting
+from artemis.cluster.mesh.wire import (
+    BadGreeting,
+    Code,
+    Elsewhere,
+    Hello,
+    Proof,
+    Refusal,
+    decode_greeting,
+    encode_greeting,
+)
 from artemis.cluster.messages import SPOKEN, Versions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from artemis.cluster.mesh.wire import Greeting
 
 _DIALLER = b"artemis mesh: the dialler"
 _ACCEPTOR = b"artemis mesh: the dialled"
 _REFUSER = b"artemis mesh: the dialled refuses"
+_FRONT = b"artemis mesh: the dialled sends on"
 
 
 Precedence = tuple[bool, int, int, str]
@@ -35,7 +47,11 @@ whose epoch the others follow."""
 
 
 class Party(msgspec.Struct, frozen=True, kw_only=True):
-    """Who takes part: a node of a cluster, in one life. `url` is where the others reach it."""
+    """Who takes part: a node of a cluster, in one life. `url` is where clients and others reach it.
+
+    Of a node of several processes this is one of them: `machine` is what they have in common, `link` where links with
+    this one are made.
+    """
 
     cluster: str
     region: str
@@ -43,6 +59,17 @@ class Party(msgspec.Struct, frozen=True, kw_only=True):
     node: str
     epoch: int
     url: str
+    link: str = ""
+    machine: str = ""
+
+    @property
+    def dialled_at(self) -> str:
+        """Return where links with it are made."""
+        return self.link or self.url
+
+    def beside(self, other: Party) -> bool:
+        """Whether both are processes of one machine."""
+        return bool(self.machine) and self.machine == other.machine
 
 
 class Skew(msgspec.Struct, frozen=True):
@@ -83,7 +110,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
     `secret` is empty where there is none; then both ends of the connection must be on loopback. `max_skew`:
     milliseconds that wall clocks may be apart. `listed` says whether the other is in our list of peers, `up` whether
-    we serve, `links` how many members we can send to. `versions` of the messages are those that we speak.
+    we serve, `links` how many members we can send to. `versions` of the messages are those that we speak. `front`:
+    there will be no link, as those are made elsewhere.
     """
 
     me: Party
@@ -94,6 +122,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     up: bool = True
     links: int = 0
     versions: Versions = SPOKEN
+    front: bool = False
 
 
 class RefusedError(Exception):
@@ -111,6 +140,15 @@ class TwinError(RefusedError):
     def __init__(self, text: str, peer: Peer, *, stays: bool) -> None:
         super().__init__(Code.NODE_ID, text, peer)
         self.stays = stays
+
+
+class ElsewhereError(Exception):
+    """The other has proved that it is a node of several processes, and that links with those are made at `urls`."""
+
+    def __init__(self, urls: Sequence[str], peer: Peer) -> None:
+        super().__init__(f"links with node {quoted(peer.party.node)} are made at {', '.join(map(quoted, urls))}")
+        self.urls = urls
+        self.peer = peer
 
 
 class _Side:
@@ -134,6 +172,9 @@ class _Side:
             nonce=nonce,
             up=terms.up,
             links=terms.links,
+            link=me.link,
+            machine=me.machine,
+            front=terms.front,
         )
         self._sent = (0, wall)
         self._transcript = b""
@@ -158,7 +199,10 @@ class _Side:
             them, us = named(theirs.node, theirs.url), named(mine.node, mine.url)
             text = no_common_version(them, _versions(theirs), us, self._terms.versions)
             raise RefusedError(Code.VERSION, text)
-        if (theirs.node, theirs.epoch, theirs.url) == (mine.node, mine.epoch, mine.url):
+        myself = (theirs.node, theirs.epoch, theirs.url) == (mine.node, mine.epoch, mine.url)
+        # Siblings link by a door of their own; at one for everybody a machine meets itself.
+        ours = (theirs.front or mine.front) and bool(theirs.machine) and theirs.machine == mine.machine
+        if myself or ours:
             raise RefusedError(Code.MYSELF, f"{us} has met itself; leave its own address out of its --peers")
         if theirs.secured != mine.secured:
             has, lacks = (them, us) if theirs.secured else (us, them)
@@ -178,10 +222,17 @@ class _Side:
         said = encode_greeting(Refusal(code, text))
         return hmac.digest(self._terms.secret, _REFUSER + self._transcript + said, hashlib.sha256)
 
+    def _prove_elsewhere(self, urls: Sequence[str]) -> bytes:
+        said = encode_greeting(Elsewhere(list(urls)))
+        return hmac.digest(self._terms.secret, _FRONT + self._transcript + said, hashlib.sha256)
+
     def _check(self, side: bytes, proof: Proof, theirs: Hello) -> None:
         if not hmac.compare_digest(self._prove(side, proof.wall), proof.proof):
-            them, us = named(theirs.node, theirs.url), named(self._mine.node, self._mine.url)
-            raise RefusedError(Code.SECRET, f"the cluster secrets of {them} and {us} differ; give both the same")
+            raise self._other_secret(theirs.node, theirs.url)
+
+    def _other_secret(self, node: str, url: str) -> RefusedError:
+        them, us = named(node, url), named(self._mine.node, self._mine.url)
+        return RefusedError(Code.SECRET, f"the cluster secrets of {them} and {us} differ; give both the same")
 
     def _check_twin(self, peer: Peer) -> None:
         """Raise TwinError for another node with our id; only what is proved may end one of the two."""
@@ -204,6 +255,8 @@ class _Side:
             node=theirs.node,
             epoch=theirs.epoch,
             url=theirs.url,
+            link=theirs.link,
+            machine=theirs.machine,
         )
         return Peer(
             party=party,
@@ -234,6 +287,11 @@ class Dialling(_Side):
             raise _unexpected(self._mine)
         return self._met
 
+    @property
+    def front(self) -> bool:
+        """Whether who answered says that links with it are made elsewhere."""
+        return self._theirs is not None and self._theirs.front
+
     def answered(self, payload: bytes, now: int, wall: int) -> bytes:
         """Take the answer to `hello` and return the bytes of the second request. Raises RefusedError."""
         theirs = _read(payload)
@@ -248,12 +306,17 @@ class Dialling(_Side):
         return encode_greeting(Proof(proof=self._prove(_DIALLER, wall), wall=wall))
 
     def proven(self, payload: bytes) -> Peer:
-        """Take the answer to the second request. Raises RefusedError, a TwinError where the peer has our id."""
+        """Take the answer to the second request. Raises RefusedError, a TwinError where the peer has our id, and
+        ElsewhereError."""
         proof = _read(payload)
         if isinstance(proof, Refusal) and self._theirs is not None:
             expected = self._prove_refusal(proof.code, proof.text)
             if hmac.compare_digest(expected, proof.proof):
                 raise RefusedError(quoted(proof.code), sentence(proof.text), proof=proof.proof)
+        if isinstance(proof, Elsewhere) and self._met is not None:
+            if not hmac.compare_digest(self._prove_elsewhere(proof.urls), proof.proof):
+                raise self._other_secret(self._met.party.node, self._met.party.url)
+            raise ElsewhereError(proof.urls, self._met)
         if not isinstance(proof, Proof) or self._theirs is None or self._met is None:
             raise _unexpected(proof)
         self._check(_ACCEPTOR, proof, self._theirs)
@@ -277,7 +340,7 @@ class Accepting(_Side):
             raise _unexpected(theirs)
         self._judge(theirs)
         them = named(theirs.node, theirs.url)
-        if _on_loopback(theirs.url) and not self._terms.loopback:
+        if _on_loopback(theirs.link or theirs.url) and not self._terms.loopback:
             raise RefusedError(
                 Code.SELF_URL,
                 f"{them} announces an address where no other machine reaches it; set its --self-url",
@@ -307,6 +370,10 @@ class Accepting(_Side):
         same; nobody else is to be given anything that he could try secrets on."""
         proof = self._prove_refusal(refusal.code, refusal.text)
         return encode_greeting(msgspec.structs.replace(refusal, proof=proof))
+
+    def elsewhere(self, urls: Sequence[str]) -> bytes:
+        """Return the bytes of the answer to a second request whose proof was good, where links are made elsewhere."""
+        return encode_greeting(Elsewhere(list(urls), self._prove_elsewhere(urls)))
 
     def proof(self, wall: int) -> bytes:
         """Return the bytes of the answer to the second request."""

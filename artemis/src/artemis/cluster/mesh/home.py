@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from artemis.cluster.mesh.dialler import Dialler
-    from artemis.cluster.mesh.handshake import Party, Peer, Skew, TwinError
+    from artemis.cluster.mesh.handshake import ElsewhereError, Party, Peer, Skew, TwinError
     from artemis.cluster.mesh.pauses import MeshTimings
     from artemis.cluster.mesh.wire import Pulse, Refusal
     from artemis.cluster.messages import Versions
@@ -76,6 +76,11 @@ class Home(Protocol):
 
     def twin(self, error: TwinError) -> None:
         """A node that was dialled has proved that it has our id."""
+        ...
+
+    def sent_on(self, dialler: Dialler, error: ElsewhereError) -> bool:
+        """A node of several processes was dialled, each of which is to be linked; whether all are already. Raises
+        RefusedError where that cannot be."""
         ...
 
     def linked(self, dialler: Dialler, peer: Peer) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from artemis.cluster.addresses import PeerUrl
     from artemis.cluster.mesh.handshake import Peer, Skew
     from artemis.cluster.mesh.wire import Refusal
@@ -25,8 +27,12 @@ class MeshListener:
     def lost(self, peer: Peer) -> None:
         """A node cannot send to us any more."""
 
-    def trouble(self, url: PeerUrl, reason: Refusal) -> None:
-        """Nobody was linked at an address that we dial; told when the reason changes."""
+    def trouble(self, url: PeerUrl, reason: Refusal, origin: PeerUrl | None = None) -> None:
+        """Nobody was linked at an address that we dial, because it is in the list or as one that is, the `origin`, is
+        a machine and sent us there; told when the reason changes."""
+
+    def sent_on(self, url: PeerUrl, urls: Collection[PeerUrl]) -> None:
+        """An address that we dial is that of a machine, with whose processes links are made at others."""
 
     def same(self, url: PeerUrl, node: str) -> None:
         """An address that we dial leads to a node that is linked at another one; told at each attempt."""

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from artemis.cluster.addresses import BadAddress, peer_url
+from artemis.cluster.configured import MAX_MEMBERS
 from artemis.cluster.mesh.accepting import Reception
 from artemis.cluster.mesh.diallers import Diallers
 from artemis.cluster.mesh.handshake import RefusedError, named, quoted
@@ -25,14 +27,14 @@ from artemis.cluster.messages import MAX_MESSAGE, SPOKEN, Farewell, encode_messa
 from artemis.model.nodes import UP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
     from artemis.cluster.addresses import PeerUrl
     from artemis.cluster.mesh.accepting import Accepted
     from artemis.cluster.mesh.dialler import Dialler
-    from artemis.cluster.mesh.handshake import Party, Peer, Skew, TwinError
+    from artemis.cluster.mesh.handshake import ElsewhereError, Party, Peer, Skew, TwinError
     from artemis.cluster.mesh.linked import Linked
     from artemis.cluster.messages import Message, Versions
     from artemis.cluster.standing import Standing
@@ -52,8 +54,11 @@ class Mesh:
     authorities that vouch for peers with https URLs. `max_skew` gives the milliseconds that wall clocks may be apart,
     `now` monotonic milliseconds, `wall` those of the wall clock, `standing` what this node says of itself.
     `versions` are those of the messages that this node speaks; a peer is sent what the highest one that both speak has.
-    `reception` is what the doors hand sessions to. `counters` only grow: `links`, `overflows` (a queue was dropped),
-    `dropped` messages, `oversized`, `failures`.
+    Of a node of several processes this is one: `near` are the URLs of the others, dialled at the pace of
+    `near_timings`, `processes` those where other nodes make links with each of them, this one included.
+    `reception` is what the doors hand sessions to, `front` what the door of the node's own port does: the same, unless
+    links are made elsewhere. `counters` only grow: `links`, `overflows` (a queue was dropped), `dropped` messages,
+    `oversized`, `failures`.
     """
 
     def __init__(
@@ -71,6 +76,9 @@ class Mesh:
         listener: MeshListener | None = None,
         timings: MeshTimings | None = None,
         versions: Versions = SPOKEN,
+        near: Collection[PeerUrl] = (),
+        near_timings: MeshTimings | None = None,
+        processes: Sequence[str] = (),
     ) -> None:
         self.me = me
         self.versions = versions
@@ -80,6 +88,7 @@ class Mesh:
         self.now, self.wall, self.standing = now, wall, standing
         self.chance = random.Random().random  # noqa: S311 - spreads attempts, keeps no secret
         self.reception = Reception(self)
+        self.front = Reception(self, processes) if processes else self.reception
         self.counters: Counter[str] = Counter({"links": 0, "overflows": 0, "dropped": 0, "oversized": 0, "failures": 0})
         #: Handshakes that came to nothing, by who dialled (`us` or `them`) and code.
         self.refused: Counter[tuple[str, str]] = Counter()
@@ -87,7 +96,7 @@ class Mesh:
         self._max_skew = max_skew
         self._log = log
         self._listener = listener or MeshListener()
-        self._diallers = Diallers(self, self._listener)
+        self._diallers = Diallers(self, self._listener, near, near_timings)
         self._links: dict[str, Dialler] = {}
         self._pulses: dict[str, Pulse] = {}
         self._links_log = LinkLog(log)
@@ -110,6 +119,14 @@ class Mesh:
     def links(self) -> Collection[str]:
         """Return the ids of the nodes that we can send to."""
         return self._links.keys()
+
+    @property
+    def all_counters(self) -> dict[str, int]:
+        """Return what is counted here and where nodes come in."""
+        received = Counter(self.reception.counters)
+        if self.front is not self.reception:
+            received.update(self.front.counters)
+        return {**self.counters, **received}
 
     def set_peers(self, urls: Collection[PeerUrl]) -> None:
         """Dial these nodes and no others, beside those that dial us."""
@@ -163,6 +180,7 @@ class Mesh:
             await asyncio.wait(delivering)
         await self._diallers.stop()
         self.reception.close()
+        self.front.close()
         if self._flushing is not None:
             self._flushing.cancel()
 
@@ -172,6 +190,8 @@ class Mesh:
         states = []
         seen = set()
         for dialler in self._diallers:
+            if dialler.peer is None and self._diallers.sends_on(dialler):
+                continue
             node = "" if dialler.peer is None else dialler.peer.party.node
             seen.add(node)
             states.append(link_state(now, dialler, connections.get(node), self._standing_of(node)))
@@ -182,12 +202,30 @@ class Mesh:
 
     # -- what diallers call
 
+    def sent_on(self, dialler: Dialler, error: ElsewhereError) -> bool:
+        """A machine was dialled, with whose processes links are made; whether there are all of these. Raises
+        RefusedError when they cannot be reached."""
+        urls = _reachable(error, loopback=dialler.url.on_loopback)
+        too_many = self._diallers.send_on(dialler, urls)
+        if too_many is None:
+            raise RefusedError(Code.SAME_NODE, f"{error}, and those are dialled if it is in the list of peers")
+        self._links_log.linked(str(dialler.url))
+        if too_many:
+            text = f"{error}, and a node knows {MAX_MEMBERS} others at most"
+            self._links_log.refused(NOT_LINKED, str(too_many[0]), Refusal(Code.NOT_A_MEMBER, text), self.now())
+        self._listener.sent_on(dialler.url, urls)
+        linked = {link.url for link in self._links.values()}
+        return all(url in linked for url in urls if url not in too_many)
+
     def linked(self, dialler: Dialler, peer: Peer) -> None:
         """A handshake with a node that we dialled is done. Raises RefusedError when a later life of it is linked, or it
         cannot be a member."""
         party = peer.party
         self._outdate(peer)
         self._meet(peer, dialler.url)
+        for origin in dialler.origins:
+            self._listener.same(origin, party.node)
+        self._diallers.direct(dialler)
         self._links[party.node] = dialler
         self._links_log.linked(str(dialler.url))
         self.counters["links"] += 1
@@ -205,6 +243,7 @@ class Mesh:
             return
         del self._links[node]
         self._replica.disconnect(node)
+        self._diallers.parted(dialler)
         level: Literal["info", "warning"] = "info" if reason.code == Code.STOPPING else "warning"
         self._links_log.tell(level, "peer parted", self.now(), node=node, url=str(dialler.url), reason=reason.text)
         self._listener.parted(peer, reason)
@@ -212,8 +251,10 @@ class Mesh:
     def unlinked(self, dialler: Dialler, refusal: Refusal) -> None:
         """An attempt to link came to nothing."""
         self.refused["us", str(refusal.code)] += 1
+        if self._diallers.sends_on(dialler):
+            return  # of its processes those tell that are dialled
         if self._links_log.refused(NOT_LINKED, str(dialler.url), refusal, self.now()):
-            self._listener.trouble(dialler.url, refusal)
+            self._listener.trouble(dialler.url, refusal, next(iter(dialler.origins), None))
         if not dialler.configured and refusal.code in (Code.SAME_NODE, Code.MYSELF):
             # It calls us from within its task.
             self._loop.call_soon(self._diallers.forget, dialler)
@@ -378,6 +419,17 @@ class Mesh:
             self._dial_back(connection)
         for node in [each for each in self._pulses if each not in connections and each not in self._links]:
             del self._pulses[node]
+
+
+def _reachable(error: ElsewhereError, *, loopback: bool) -> list[PeerUrl]:
+    """Return where the processes of a machine are. Raises RefusedError when that is nowhere that can be dialled."""
+    try:
+        urls = list(dict.fromkeys(peer_url(text) for text in error.urls))
+    except BadAddress as bad:
+        raise RefusedError(Code.SELF_URL, f"{error}, where nothing can be dialled: {bad}; set its --self-url") from bad
+    if not loopback and any(url.on_loopback for url in urls):
+        raise RefusedError(Code.SELF_URL, f"{error}, which is that machine itself; set its --self-url")
+    return urls
 
 
 def _differ(one: Peer, other: Peer) -> bool:

@@ -60,7 +60,7 @@ def link_state(now: int, dialler: Dialler | None, connection: Accepted | None, s
         skew = dialler.skew
     party = peer.party if peer is not None else None
     told = LinkState(
-        url=str(dialler.url) if dialler is not None else "" if party is None else party.url,
+        url=str(dialler.url) if dialler is not None else "" if party is None else party.dialled_at,
         configured=dialler is not None and dialler.configured,
         connected=dialler is not None and dialler.peer is not None,
         receiving=connection is not None,

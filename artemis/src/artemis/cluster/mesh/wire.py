@@ -32,6 +32,9 @@ MAX_GREETING = 16 * 1024
 NONCE = 32
 """Bytes of a nonce, fresh for each handshake, and of a proof."""
 
+MAX_PROCESSES = 64
+"""Processes that one node has at most."""
+
 _Text = Annotated[str, msgspec.Meta(max_length=2000)]
 _Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _Secret = Annotated[bytes, msgspec.Meta(min_length=NONCE, max_length=NONCE)]
@@ -67,6 +70,9 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello", tag_field="k
     `wall` is its wall clock in milliseconds, `secured` whether it has a cluster secret, `url` where others reach it,
     `listed` whether it has the other in its list of peers rather than met it first when it was dialled itself, `up`
     whether its start is over and it serves all, `links` how many members it can send to.
+    Of a node of several processes `machine` is what they all have in common in one life of the machine, and `link`
+    where links with this one are made, empty for at `url`. `front` says that whoever answers here makes no link, and
+    tells instead where those are made.
     """
 
     oldest: _Number
@@ -83,6 +89,9 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello", tag_field="k
     nonce: _Secret
     up: bool = True
     links: _Number = 0
+    link: _Text = ""
+    machine: _Text = ""
+    front: bool = False
 
 
 class Refusal(msgspec.Struct, frozen=True, tag="refusal", tag_field="kind"):
@@ -93,6 +102,17 @@ class Refusal(msgspec.Struct, frozen=True, tag="refusal", tag_field="kind"):
 
     code: _Text
     text: _Text
+    proof: Annotated[bytes, msgspec.Meta(max_length=NONCE)] = b""
+
+
+class Elsewhere(msgspec.Struct, frozen=True, tag="elsewhere", tag_field="kind"):
+    """No link here: the node is several processes, and links are made with each of them, there.
+
+    `proof` says that a node with the cluster secret answers so. Peers that speak an older version of the messages than
+    `MACHINES` never hear it.
+    """
+
+    urls: Annotated[list[_Text], msgspec.Meta(min_length=1, max_length=MAX_PROCESSES)]
     proof: Annotated[bytes, msgspec.Meta(max_length=NONCE)] = b""
 
 
@@ -112,8 +132,8 @@ class Pulse(msgspec.Struct, frozen=True, kw_only=True, tag="pulse", tag_field="k
     links: _Number = 0
 
 
-Greeting = Hello | Refusal | Proof | Pulse
-GreetingT = TypeVar("GreetingT", Hello, Refusal, Proof, Pulse)
+Greeting = Hello | Refusal | Elsewhere | Proof | Pulse
+GreetingT = TypeVar("GreetingT", Hello, Refusal, Elsewhere, Proof, Pulse)
 
 _ENCODE = msgspec.msgpack.Encoder().encode
 _DECODER: msgspec.msgpack.Decoder[Greeting] = msgspec.msgpack.Decoder(Greeting)

@@ -1,6 +1,7 @@
-"""A worker among its siblings: a node of a mesh on loopback, which all together are one node to everybody else.
+"""A worker among its siblings: a node of a mesh, on loopback and where there are other machines with these too. All
+workers together are one node to everybody else.
 
-What it has beside other nodes of a mesh: a door that siblings come in by, answers that wait for them, and switches that
+What it has beside other nodes of a mesh: a door of its own for links, answers that wait for siblings, and switches that
 hold for all. Not here: the mesh (`artemis.server.clustered`).
 """
 
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from artemis.server.clustered import Clustered
 from artemis.server.workers.barrier import Barrier
-from artemis.server.workers.sibling_door import SiblingDoor
+from artemis.server.workers.link_door import LinkDoor
 from artemis.server.workers.switches import share_switches
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from artemis.server.doors import Doors
     from artemis.server.node import Node
     from artemis.server.workers.place import Place
+    from msgtrans import ServerTls
 
 TOGETHER = 2_000
 """Milliseconds that a worker that serves waits at most for its siblings to do so as well, before it counts as ready."""
@@ -54,7 +56,9 @@ class AmongSiblings(Clustered):
             patience=config.workers_wait,
             now=now,
         )
-        self._door = SiblingDoor(self.mesh.reception, place.mesh)
+        self._door = LinkDoor(self.mesh.reception, place.mesh)
+        self._links = place.links
+        self._tls: ServerTls | None = None
         self._opening: asyncio.Task[None] | None = None
         self._opened_at = 0
         self.membership.met_sibling = self._acknowledging.meet
@@ -63,12 +67,16 @@ class AmongSiblings(Clustered):
         node.unready = "it waits for the other workers to serve"
 
     def enter(self, doors: Doors) -> None:
-        """Have the doors hold answers. Nobody comes by them: siblings have a door of their own."""
+        """Have the doors hold answers. Nobody links by them; nodes of other machines hear there where they can."""
         doors.hold_answers(self._barrier)
+        if self._links is not None:
+            doors.receive(self.mesh.front)
+            self._tls = doors.tls if self._links.secure else None
 
     def start(self) -> None:
-        """Let siblings in, and look for them."""
-        self._opening = asyncio.create_task(self._door.start())
+        """Let siblings in, and other machines, and look for them."""
+        far = () if self._links is None else self._links.bound
+        self._opening = asyncio.create_task(self._door.start(far, self._tls))
         super().start()
 
     def tick(self) -> None:

@@ -22,7 +22,7 @@ from artemis.server.clustered_engine import ClusteredEngine
 from artemis.server.clustering import max_skew
 from artemis.server.workers.among import TOGETHER
 from artemis.server.workers.barrier import Barrier
-from artemis.server.workers.sibling_door import SiblingDoor
+from artemis.server.workers.link_door import LinkDoor
 from artemis.server.workers.switches import share_switches
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class AmongEngine(ClusteredEngine):
             timings=msgspec.structs.replace(NEAR, ping=config.beat, silence=config.given_up / 2),
         )
         siblings.receiving = self._mesh.reception.connections.__contains__
-        self._door = SiblingDoor(self._mesh.reception, place.mesh)
+        self._door = LinkDoor(self._mesh.reception, place.mesh)
         self._dialled = place.siblings
         self._opening: asyncio.Task[None] | None = None
         self._opened_at = 0

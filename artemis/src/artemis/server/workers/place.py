@@ -22,8 +22,21 @@ _VERSIONS = 2**44
 """Versions of one worker, 500 years of milliseconds; those of 64 workers fit into the whole numbers of JSON."""
 
 
+class Links(msgspec.Struct, frozen=True):
+    """Where nodes of other machines are linked with one worker: at `url`, which leads to the listening sockets `bound`;
+    `secure` says that TLS is spoken there. `everywhere` are the URLs of all workers."""
+
+    url: str
+    bound: tuple[socket.socket, ...]
+    secure: bool
+    everywhere: tuple[str, ...]
+
+
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """One worker, number `index` of `count`, of the node `machine`. `secret` is what the siblings trust each other by.
+    """One worker, number `index` of `count`, of the node `machine`. `secret` is what the siblings trust each other by,
+    and all nodes of the cluster where it is one of a mesh with other machines; then there are `links`. `life` is what
+    all workers have in common from the machine's start to its end, and no others; `again` says that this one was
+    started again beside others.
 
     `url` is where siblings dial it, at the socket `mesh`, and `siblings` where it dials them. `hosts` are the addresses
     of the machine's `port` and `plain_port`, `listen` gets sockets for one port of them, `udp` are sockets for QUIC,
@@ -42,6 +55,9 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     plain_port: int | None
     listen: Callable[[Sequence[str], int], Awaitable[list[socket.socket]]]
     totals: Totals
+    life: str
+    links: Links | None = None
+    again: bool = False
     udp: tuple[socket.socket, ...] = ()
 
     def share(self, limit: int) -> int:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _MACHINE = (
     "workers",
+    "workers_port",
     "host",
     "port",
     "plain_port",
@@ -42,6 +43,7 @@ _MACHINE = (
     "cluster_name",
     "cluster",
     "cluster_ca_file",
+    "cluster_secret_file",
     "cluster_credentials_file",
     "cluster_password_file",
     "cluster_token_file",
@@ -51,6 +53,9 @@ _MACHINE = (
     "tls_key_file",
 )
 """Options of the machine, which all workers have from the parent: not even a reload changes them."""
+
+_LISTS = ("peers", "peers_dns", "peers_file")
+"""Options that make the machine one of several."""
 
 _JOIN = 30.0
 """Seconds, at most, in which one that was started again gets no connections because it does not serve yet."""
@@ -65,10 +70,11 @@ def work(
     structlog.contextvars.bind_contextvars(worker=link.worker.index)
     log = get_logger()
     seen = file_state(file)
-    if link.worker.life > link.worker.count:
+    again = link.worker.life > link.worker.count
+    if again:
         settings = _current(settings, file, flags, log)
         configure_logging(settings.log_level, settings.log_format)
-    place = ground.place(link.worker.index, link.listen, Totals(link, log))
+    place = ground.place(link.worker.index, link.listen, Totals(link, log), again=again)
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_serve(link, place, settings, file, flags, seen, log))
@@ -88,7 +94,11 @@ def _current(
     except ConfigError as error:
         log.error("configuration kept", reason=str(error))  # noqa: TRY400 - what is wrong is said, not where
         return settings
-    kept = {name: getattr(settings, name) for name in _MACHINE}
+    names: tuple[str, ...] = _MACHINE
+    if new.several_linked != settings.several_linked:
+        names += _LISTS
+        log.warning("options wait for a restart", options=", ".join(name.replace("_", "-") for name in _LISTS))
+    kept = {name: getattr(settings, name) for name in names}
     return new.model_copy(update=kept).trace(new.given)
 
 
@@ -108,7 +118,7 @@ async def _serve(
             return
         settle()
         await server.start()
-        readying = asyncio.create_task(_tell_ready(link, server))
+        readying = asyncio.create_task(_tell_ready(link, server, again=place.again))
         tell_up(server, log)
         never = asyncio.Event()
         try:
@@ -119,14 +129,15 @@ async def _serve(
         link.detach()
 
 
-async def _tell_ready(link: WorkerLink, server: NodeServer) -> None:
+async def _tell_ready(link: WorkerLink, server: NodeServer, *, again: bool) -> None:
     """Have connections come. At the start of the machine at once: it listens, and says itself whether it serves. One
     that was started again beside others waits until it has what they have."""
-    if link.worker.life > link.worker.count:
+    if again:
         try:
             async with asyncio.timeout(_JOIN):
-                while not server.node.serving:  # noqa: ASYNC110 - pure, it tells nobody
+                while server.node.availability.starting:  # noqa: ASYNC110 - pure, it tells nobody
                     await asyncio.sleep(_LOOK)
         except TimeoutError:
             pass
+        await server.open()
     link.ready([server.url, *server.further_urls], server.rest)

@@ -1,0 +1,280 @@
+"""Machines with two workers each in a mesh: every worker is linked with those of the other machines, and to the outside
+every machine is one node."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, closing
+
+from worker_machines import DEADLINE, Connection, Machine, instance, machine, machines
+
+from artemis.cluster.trial import CLAIM
+from artemis.testing.certificates import make_certificate
+from artemis.testing.node import OptionValue, arguments_of
+
+HERE = {"regionId": "local", "zoneId": "zone1"}
+
+
+@asynccontextmanager
+async def mesh(*workers: int, **options: OptionValue) -> AsyncIterator[list[Machine]]:
+    """Machines with so many workers that are each other's peers."""
+    scheme = "https" if "tls_certificate_file" in options else "http"
+    with ExitStack() as stack:
+        ports = [stack.enter_context(closing(held())).getsockname()[1] for _ in workers]
+        peers = ",".join(f"{scheme}://127.0.0.1:{port}" for port in ports)
+        each = zip(ports, workers, strict=True)
+        async with machines(
+            *({"port": port, "workers": count, "peers": peers, **options} for port, count in each)
+        ) as running:
+            yield running
+
+
+def held() -> socket.socket:
+    """Hold a free port: nobody else is given it, and the machine, which reuses it, can."""
+    one = socket.socket()
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    one.bind(("127.0.0.1", 0))
+    return one
+
+
+async def until_all_show(connections: list[Connection], names: set[str]) -> None:
+    """Wait until all workers show these instances, and no others."""
+    async with asyncio.timeout(DEADLINE):
+        while [names] * len(connections) != [await each.found() for each in connections]:  # noqa: ASYNC110 - as below
+            await asyncio.sleep(0.02)
+
+
+async def offered(connection: Connection, kind: str) -> list[str]:
+    """The nodes that clients are told of."""
+    answer = await connection.ask(f"/api/cluster/up-{kind}-nodes.json", HERE)
+    return [node["url"] for node in answer.json()["nodes"] or []]
+
+
+async def until_offered(connections: list[Connection], *machines: Machine) -> None:
+    """Wait until all workers offer these nodes to clients, each once."""
+    urls = sorted(each.url for each in machines)
+    async with asyncio.timeout(DEADLINE):
+        for connection in connections:
+            for kind in ("registry", "discovery"):
+                while urls != sorted(await offered(connection, kind)):  # noqa: ASYNC110 - other processes
+                    await asyncio.sleep(0.02)
+
+
+async def command(*arguments: str) -> tuple[int, str]:
+    """Run a command of `artemis`; its exit code, and what it prints."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "artemis", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    printed, _ = await process.communicate()
+    return process.returncode or 0, printed.decode()
+
+
+async def test_two_machines_and_a_node_of_one_process_are_three_nodes():
+    """What is registered at each process all show; clients and operators are told of three nodes by all five."""
+    async with mesh(2, 2, 1) as (a, b, c):
+        connections = [*await a.at_each(), *await b.at_each(), await c.connect()]
+        await until_offered(connections, a, b, c)
+        for number, connection in enumerate(connections):
+            await connection.register(f"at-{number}")
+        await until_all_show(connections, {f"at-{number}" for number in range(5)})
+        for connection in connections:
+            status = (await connection.ask("/api/status/cluster.json", {})).json()
+            assert (3, 2) == (status["nodeCount"], len(status["members"]))
+        code, printed = await command("doctor", "--server", a.url)
+        assert "all 3 nodes answer" in printed
+        assert "one cluster, each node once" in printed
+    assert code in {0, 1}, printed  # of a busy machine it may have more to say
+
+
+async def test_what_was_written_at_one_worker_is_read_at_its_sibling_at_once():
+    """Answers wait for siblings, as alone, and for nobody else."""
+    async with mesh(2, 2) as (a, b):
+        one, two = await a.at_each()
+        await until_offered([one, two, *await b.at_each()], a, b)
+        os.kill(b.process.pid, signal.SIGSTOP)
+        for process in b.processes():
+            os.kill(process, signal.SIGSTOP)
+        stale = []
+        for number in range(50):
+            writer, reader = (one, two) if number % 2 else (two, one)
+            await writer.register(f"i{number}")
+            if f"i{number}" not in await reader.found():
+                stale.append(number)
+        kept = await one.metrics()
+        for process in (*b.processes(), b.process.pid):
+            os.kill(process, signal.SIGCONT)
+    assert [] == stale
+    assert 50 <= kept["artemis_held_answers_total", 'fate="waited"']
+    assert 0 == kept["artemis_held_answers_total", 'fate="in_vain"']
+
+
+async def test_a_killed_worker_comes_back_and_its_machine_is_offered_all_the_time():
+    """To the workers of another machine too; what was written meanwhile is there."""
+    async with mesh(2, 2) as (a, b):
+        one, two = await a.at_each()
+        others = await b.at_each()
+        await until_offered([one, two, *others], a, b)
+        killed = a.signal(1, signal.SIGKILL)
+        for number in range(50):
+            await one.register(f"n{number}")
+            for other in others:
+                assert {a.url, b.url} == set(await offered(other, "registry"))
+        again = (await a.at_each())[1]
+        names = {f"n{number}" for number in range(50)}
+        await until_all_show([again, one, *others], names)
+        await again.register("late")
+        await until_all_show([again, one, *others], names | {"late"})
+        assert killed not in a.processes()
+
+
+async def test_a_rolling_reload_fails_no_lookup():
+    """At the machine that reloads, by those who come back where they are sent away."""
+    async with mesh(2, 2) as (a, b):
+        one, two = await a.at_each()
+        others = await b.at_each()
+        await until_offered([one, two, *others], a, b)
+        await one.register("a", "b")
+        await until_all_show([one, two, *others], {"a", "b"})
+        before, ended = a.processes(), asyncio.Event()
+
+        async def look_up() -> int:
+            connection, answered = await a.connect(), 0
+            while not ended.is_set():
+                try:
+                    found = await connection.found()
+                except (OSError, EOFError):  # it has moved on
+                    connection = await a.connect()
+                    continue
+                assert {"a", "b"} == found
+                answered += 1
+            return answered
+
+        looking = [asyncio.create_task(look_up()) for _ in range(4)]
+        a.process.send_signal(signal.SIGHUP)
+        await a.until_said("the rolling reload is done")
+        ended.set()
+        answered = [await each for each in looking]
+        assert set() == set(before) & set(a.processes())
+        connections = [*await a.at_each(), *others]
+        await until_offered(connections, a, b)
+        for number, connection in enumerate(connections):
+            await connection.register(f"at-{number}")
+        await until_all_show(connections, {"a", "b", *(f"at-{number}" for number in range(4))})
+    assert min(answered) > 0
+
+
+async def test_a_machine_that_comes_back_with_other_ports_and_more_workers_is_found_again(tmp_path):
+    """By one that it does not know, and that knows its address alone."""
+    secret = tmp_path / "secret"
+    secret.write_text("a secret of some length\n")
+    options: dict[str, OptionValue] = {"cluster_secret_file": str(secret), "lease_ttl": 600}
+    with closing(held()) as kept:
+        port = kept.getsockname()[1]
+        async with machine(peers=f"http://127.0.0.1:{port}", join_timeout=0, **options) as b:
+            others = await b.at_each()
+            await others[0].register("first")
+            for count in (2, 3, 1, 2):
+                async with machine(port=port, workers=count, **options) as a:
+                    connections = [*await a.at_each(count), *others]
+                    await until_offered(connections, a, b)
+                    name = f"with-{count}"
+                    await connections[0].register(name)
+                    await until_all_show(connections, {"first", name})
+                    await connections[0].ask("/api/registry/unregister.json", {"instances": [instance(name)]})
+                    await until_all_show(connections, {"first"})
+
+
+async def test_the_own_address_under_another_name_is_no_peer():
+    """Whichever worker answers there."""
+    with closing(held()) as kept:
+        port = kept.getsockname()[1]
+        peers = f"http://localhost:{port},http://127.0.0.1:{port}"
+        async with machine(port=port, peers=peers, join_timeout=600) as running:
+            for connection in await running.at_each():
+                assert [running.url] == await offered(connection, "registry")
+                assert 1 == (await connection.ask("/api/status/cluster.json", {})).json()["nodeCount"]
+
+
+async def test_machines_with_different_secrets_stay_apart_and_say_so(tmp_path):
+    """Each serves its own clients; the log of both has the reason."""
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(f"the secret of {name}\n")
+    with closing(held()) as one, closing(held()) as two:
+        ports = [each.getsockname()[1] for each in (one, two)]
+        peers = ",".join(f"http://127.0.0.1:{port}" for port in ports)
+        async with machines(
+            *(
+                {"port": port, "peers": peers, "cluster_secret_file": str(tmp_path / name), "join_timeout": 1}
+                for port, name in zip(ports, ("one", "two"), strict=True)
+            )
+        ) as (a, b):
+            for each in (a, b):
+                await each.until_said("the cluster secrets of node")
+            code, printed = await command("cluster", "status", "--server", a.url)
+            assert (1, True) == (code, "secret" in printed), printed
+            for connection in [*await a.at_each(), *await b.at_each()]:
+                assert 1 == len(await offered(connection, "registry"))
+
+
+async def test_a_node_too_old_to_know_of_workers_is_refused_with_words():
+    """It goes on alone, as it would miss what further workers accept, and both say which one is to be updated."""
+    with closing(held()) as one, closing(held()) as two:
+        ports = [each.getsockname()[1] for each in (one, two)]
+        peers = ",".join(f"http://127.0.0.1:{port}" for port in ports)
+        old = Machine(arguments_of({"port": ports[1], "peers": peers, "join_timeout": 1}), {CLAIM: "1-1"})
+        try:
+            async with machine(port=ports[0], peers=peers, join_timeout=1) as new:
+                await asyncio.to_thread(old.wait_ready)
+                for each in (old, new):
+                    await each.until_said(f"({old.url}) to a release that speaks version 2")
+                for connection, url in ((await old.connect(), old.url), (await new.connect(), new.url)):
+                    assert [url] == await offered(connection, "registry")
+        finally:
+            for connection in old.opened:
+                await connection.close()
+            assert 0 == await asyncio.to_thread(old.stop)
+
+
+async def test_machines_with_certificates_are_linked_inside_tls(tmp_path):
+    """Each worker's own port speaks it too, with the certificate of the machine."""
+    files = make_certificate(tmp_path)
+    options: dict[str, OptionValue] = {**files.options, "cluster_ca_file": files.ca_file, "quic": False}
+    async with mesh(2, 2, **options) as (a, b):
+        connections = [*await a.at_each(), *await b.at_each()]
+        await until_offered(connections, a, b)
+        for number, connection in enumerate(connections):
+            await connection.register(f"at-{number}")
+        await until_all_show(connections, {f"at-{number}" for number in range(4)})
+
+
+async def test_switches_of_operators_hold_for_all_workers_of_a_machine_and_for_no_other():
+    """Forced at one, obeyed by its sibling, and by one that is started again."""
+    async with mesh(2, 2) as (a, b):
+        one, two = await a.at_each()
+        other = await b.connect()
+        await one.ask("/api/v1/node/force", {"service": "registry", "force": "down", "operatorId": "alice"})
+        await _until_forced(two)
+        a.signal(1, signal.SIGKILL)
+        await _until_forced((await a.at_each())[1])
+        assert not (await other.ask("/api/v1/node/forced")).json()["registry"]
+
+
+async def _until_forced(connection: Connection) -> None:
+    async with asyncio.timeout(DEADLINE):
+        while not (await connection.ask("/api/v1/node/forced")).json()["registry"]:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.02)
+
+
+async def test_operators_compare_and_repair_machines():
+    """With every process of the others."""
+    async with mesh(2, 2) as (a, b):
+        await until_offered([*await a.at_each(), *await b.at_each()], a, b)
+        for what in ("diff", "repair"):
+            code, printed = await command("cluster", what, "--server", a.url)
+            assert 0 == code, printed
+            assert b.url in printed
+        code, printed = await command("cluster", "status", "--server", a.url)
+        assert 0 == code, printed
