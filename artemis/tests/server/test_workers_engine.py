@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from worker_machines import DEADLINE, Connection, instance, machine
 
+from artemis.testing.certificates import make_certificate
+from artemis.testing.java import JavaNode, JavaNodeSettings
 from artemis.testing.nats_servers import NatsServer, nats_server
 
 pytestmark = pytest.mark.skipif(
@@ -229,3 +231,42 @@ async def _until_forced(connection: Connection) -> None:
     async with asyncio.timeout(DEADLINE):
         while not (await connection.ask("/api/v1/node/forced")).json()["registry"]:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.02)
+
+
+async def test_a_machine_with_tls_and_java_peers_outlives_a_worker_that_hangs(server, tmp_path):
+    """Around an engine: the Java node has what both accept, and a worker that stands still is replaced and missed by
+    nobody at the other."""
+    certificate = make_certificate(tmp_path)
+    tls = {
+        "tls_certificate_file": str(certificate.certificate_file),
+        "tls_key_file": str(certificate.key_file),
+    }
+    patient = JavaNodeSettings(connect_timeout=5.0, socket_timeout=5.0, status_timeout=5.0)
+    java = JavaNode(region_id="local", zone_id="zone1", force_up=True, settings=patient)
+    await java.start()
+    try:
+        async with machine(cluster=server.url, java_peers=java.url, lease_ttl=600, **tls) as running:
+            assert running.url.startswith("https://")
+            one, two = await running.at_each()
+            await one.register("a")
+            await two.register("b")
+            await _until_java_has(java, {"a", "b"})
+            stopped = running.signal(1, signal.SIGSTOP)
+            await one.register("c")
+            assert {"a", "b", "c"} == await one.found()
+            async with asyncio.timeout(DEADLINE):
+                while stopped in running.processes():  # noqa: ASYNC110 - its parent looks after it
+                    await asyncio.sleep(0.05)
+            again = (await running.at_each())[1]
+            assert {"a", "b", "c"} == await again.found()
+            await again.register("d")
+            assert "d" in await one.found()
+            await _until_java_has(java, {"a", "b", "c", "d"})
+    finally:
+        await java.stop()
+
+
+async def _until_java_has(java: JavaNode, names: set[str]) -> None:
+    async with asyncio.timeout(DEADLINE):
+        while not names <= {str(each["instanceId"]) for each in java.leases.of("s")}:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.05)

@@ -59,6 +59,11 @@ class Regions:
         """Tell whether there are any."""
         return bool(self._copies)
 
+    @property
+    def complete(self) -> bool:
+        """Tell whether there is something to be shown of each."""
+        return all(copy.ready for copy in self._copies.values())
+
     def follow(self, federation: Federation) -> None:
         """Show what this one has, now and later."""
         self._federation = federation

@@ -6,6 +6,7 @@ Not here: who starts it (`supervision`), and what a node does (`artemis.server.a
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -21,7 +22,7 @@ from artemis.server.workers.totals import Totals
 from msgtrans import TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from structlog.typing import FilteringBoundLogger
@@ -59,6 +60,10 @@ _LISTS = ("peers", "peers_dns", "peers_file")
 
 _JOIN = 30.0
 """Seconds, at most, in which one that was started again gets no connections because it does not serve yet."""
+
+_COPY = 5.0
+"""The same for one that serves and has not copied all other regions that it is to show: as long as it takes to notice
+that one is away."""
 
 _LOOK = 0.02
 
@@ -133,11 +138,16 @@ async def _tell_ready(link: WorkerLink, server: NodeServer, *, again: bool) -> N
     """Have connections come. At the start of the machine at once: it listens, and says itself whether it serves. One
     that was started again beside others waits until it has what they have."""
     if again:
-        try:
-            async with asyncio.timeout(_JOIN):
-                while server.node.availability.starting:  # noqa: ASYNC110 - pure, it tells nobody
-                    await asyncio.sleep(_LOOK)
-        except TimeoutError:
-            pass
+        node = server.node
+        await _wait(lambda: not node.availability.starting, _JOIN)
+        await _wait(lambda: node.regions.complete, _COPY)
         await server.open()
     link.ready([server.url, *server.further_urls], server.rest)
+
+
+async def _wait(done: Callable[[], bool], seconds: float) -> None:
+    """Wait until something is done, for so long at most."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while not done():  # noqa: ASYNC110 - pure, it tells nobody
+                await asyncio.sleep(_LOOK)
