@@ -377,6 +377,17 @@ def test_a_machine_is_met_when_one_of_its_processes_is_and_the_others_are_told_o
     assert "" == shown.why
 
 
+def test_processes_that_were_met_before_their_machine_tells_of_them_are_met(members: Members) -> None:
+    """They dialled this node, or were dialled as the addresses that they announce."""
+    members.configure([peer_url("http://10.0.0.2:1")], 0)
+    for node, port, dialled in (("a", 9000, None), ("a#1", 9001, peer_url("http://10.0.0.2:9001"))):
+        members.met(process(node, port), 0, dialled)
+        members.told(node, UP, 0)
+    machine(members, 9000, 9001)
+    (shown,) = members.nodes(0)
+    assert ([], "") == (members.unmet, shown.why)
+
+
 def test_a_process_that_a_machine_has_no_more_is_forgotten_in_time(members: Members) -> None:
     """Once the others are where they are now."""
     members.configure([peer_url("http://10.0.0.2:1")], 0)

@@ -133,6 +133,12 @@ class Members:
         address = self._configured.is_machine(url.place, urls, now)
         if address is None:
             return
+        for node, member in self._members.items():
+            # Who was met before it was known that a process is there: it dialled us, or was told of by others.
+            process = self._configured.at(member.announced.dialled_at.place)
+            if process is not None and process.front is address and node not in process.nodes:
+                process.meet(node)
+                self.generation += 1
         there = {node for node in address.nodes if self._members[node].announced.dialled_at in urls}
         if there and there != address.nodes:
             address.nodes = there
