@@ -3,6 +3,8 @@
 import json
 import os
 import stat
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from artemis.cli.app import app
 from artemis.registry.restore import read_header
 from artemis.registry.snapshot import FORMAT, HEADER, MAGIC, framed
 from artemis.testing import running_cluster_sync, running_node_sync
+from artemis.testing.links import LinkProxy, Weather
 
 Run = Callable[..., Result]
 
@@ -194,6 +197,29 @@ def test_a_backup_never_takes_the_place_of_what_is_no_file(tmp_path: Path, run: 
     assert 0 == run("backup", str(link)).exit_code
     assert link.is_symlink()
     assert "is whole" in run("backup", "verify", str(folder / "b")).output
+
+
+def test_a_restore_that_ends_half_way_says_so(tmp_path: Path) -> None:
+    """How much was put back, and that it may be done again."""
+    file = str(tmp_path / "b")
+    names = [f"i{number}" for number in range(600)]
+    with running_node_sync(lease_ttl=600) as node:
+        register(node.url, *names)
+        assert 0 == artemis(node.url, "backup", file).exit_code
+    with running_node_sync(lease_ttl=600) as node, LinkProxy(node.port) as proxy:
+        proxy.line.worsen(Weather(delay=0.1))
+        command = [sys.executable, "-m", "artemis", "restore", file, "--server", proxy.url]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as restoring:
+            deadline = time.monotonic() + 20
+            while not shown(node.url):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            node.kill()
+            _, said = restoring.communicate()
+        assert (3, True) == (restoring.returncode, "of the backup were looked at; restore it again" in said), said
+        node.restart()
+        again = artemis(node.url, "restore", file)
+        assert (0, set(names)) == (again.exit_code, shown(node.url))
 
 
 @pytest.mark.parametrize("words", [[], [""], ["verify"], ["verify", "a", "b"], ["a", "b"]])

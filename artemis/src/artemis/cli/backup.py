@@ -113,16 +113,24 @@ def restore(
 
     operations: Counter[str] = Counter()
     instances: Counter[str] = Counter()
-    with Conversation(server, token) as node:
-        # Refused before anything is done, if it is of somewhere else.
-        node.post("v1/restore", RestoreResponse, common)
-        for request in _requests(saved, common, only):
-            more = True
-            while more:
-                answer = node.post("v1/restore", RestoreResponse, request)
-                operations += Counter(answer.operations or {})
-                instances += Counter(answer.instances or {})
-                more = answer.more
+    try:
+        with Conversation(server, token) as node:
+            # Refused before anything is done, if it is of somewhere else.
+            node.post("v1/restore", RestoreResponse, common)
+            for request in _requests(saved, common, only):
+                more = True
+                while more:
+                    answer = node.post("v1/restore", RestoreResponse, request)
+                    operations += Counter(answer.operations or {})
+                    instances += Counter(answer.instances or {})
+                    more = answer.more
+    except (typer.Exit, KeyboardInterrupt):
+        if not dry_run and instances.total() + operations.total():
+            done = (
+                f"{output.counted(instances.total(), 'record')} and {output.counted(operations.total(), 'operation')}"
+            )
+            output.say(f"Only {done} of the backup were looked at; restore it again, which does nothing twice.")
+        raise
     if json:
         output.print_json({"dryRun": dry_run, "instances": dict(instances), "operations": dict(operations)})
     else:

@@ -244,4 +244,4 @@ def _refusal(server: str, path: str, status: int, raw: bytes) -> str:
         said = msgspec.json.decode(raw, type=_Problem).message
     except msgspec.MsgspecError:
         said = ""
-    return f"{server} refuses {path} (HTTP {status}): {said or 'it does not say why'}"
+    return f"{server} refuses {path} (HTTP {status}): {said or 'it does not say why; is it a node of the registry?'}"

@@ -243,6 +243,8 @@ def in_words(error: Exception) -> str:
         return f"{UNTRUSTED} ({_why_not(error.certificate_error)})"
     if isinstance(error, aiohttp.ClientConnectorError):
         return _in_system_words(error.os_error)
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the connection ended in the middle of the answer"
     return str(error) or type(error).__name__
 
 
