@@ -34,6 +34,7 @@ class KeepingCore:
         self.beats: list[tuple[str, int, bytes]] = []
         self.changed = asyncio.Event()
         self.hold = False
+        self.untold = False
         self._commands: list[Command] = []
         self._numbers = itertools.count()
 

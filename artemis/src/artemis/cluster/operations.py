@@ -13,6 +13,7 @@ import msgspec
 
 from artemis.cluster.messages import OperationRow
 from artemis.management import Decision, DecisionKey, InstanceTarget, PullOuts, ServerTarget
+from artemis.management.decisions import merge
 from artemis.registry import Dot, Origin, Reach, Registry
 
 BUCKETS = 64
@@ -65,11 +66,26 @@ class ReplicatedOperations:
 
     def row(self, region: str, service: str, target: str, operation: str) -> OperationRow | None:
         """Return what is known of one decision, names in lower case, with its changes; None for nothing."""
-        about = InstanceTarget(region, service, target) if service else ServerTarget(region, target)
-        decision = self._pullouts.operations.decision((about, operation))
+        decision = self._pullouts.operations.decision(_key(region, service, target, operation))
         if decision is None:
             return None
         return row_of(decision.without_forgotten(self._registry.base), with_dots=True)
+
+    def joined(self, one: OperationRow, other: OperationRow) -> OperationRow:
+        """Return what two rows of one decision say together, with the changes of both."""
+        a, b = (
+            decision_of(row, tuple(Dot(Origin(node, epoch), seq) for node, epoch, seq in row.dots))
+            for row in (one, other)
+        )
+        return row_of(merge(a, b), with_dots=True)
+
+    def end(self, row: OperationRow, now: int) -> None:
+        """End what this node knew to have ended, and has forgotten since."""
+        self._pullouts.end(decision_of(row, ()), now)
+
+    def restate(self, region: str, service: str, target: str, operation: str, now: int) -> None:
+        """Make what is known of one decision, names in lower case, one of this node's own."""
+        self._pullouts.restate(_key(region, service, target, operation), now)
 
     def lacking(self, buckets: Iterable[int], rows: Iterable[OperationRow], theirs: Reach, now: int) -> None:
         """End what a node at `theirs` knew and does not have among these rows."""
@@ -120,6 +136,11 @@ def decision_of(row: OperationRow, dots: tuple[Dot, ...]) -> Decision:
         InstanceTarget(row.region, row.service, row.target) if row.service else ServerTarget(row.region, row.target)
     )
     return Decision(target, row.operation, row.since, row.version, row.removed, row.operator, row.token, dots)
+
+
+def _key(region: str, service: str, target: str, operation: str) -> DecisionKey:
+    about = InstanceTarget(region, service, target) if service else ServerTarget(region, target)
+    return about, operation
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -10,7 +10,16 @@ decisions travel (`artemis.cluster.operations`).
 from collections.abc import Callable, Iterable, Mapping
 
 from artemis.discovery import Catalog
-from artemis.management.decisions import Decision, InstanceTarget, OperationRecord, ServerTarget, Target, merge, same
+from artemis.management.decisions import (
+    Decision,
+    DecisionKey,
+    InstanceTarget,
+    OperationRecord,
+    ServerTarget,
+    Target,
+    merge,
+    same,
+)
 from artemis.management.dump import OperationsDump, decisions_of
 from artemis.management.filter import OperationFilter
 from artemis.management.operations import Operations
@@ -122,8 +131,17 @@ class PullOuts:
         forgotten = self._registry.forgotten
         for decision in list(decisions):
             if not decision.ended and covered(decision.dots, forgotten, theirs.vector, theirs.base):
-                ended = self.operations.completed(decision.target, decision.operation, decision.version)
-                self._decide(ended, now)
+                self.end(decision, now)
+
+    def end(self, decision: Decision, now: int) -> None:
+        """End a decision that this node knew to have ended, and has forgotten since, by one of its own."""
+        self._decide(self.operations.completed(decision.target, decision.operation, decision.version), now)
+
+    def restate(self, key: DecisionKey, now: int) -> None:
+        """Make what is known of a decision one of this node's own, if there is anything."""
+        known = self.operations.decision(key)
+        if known is not None:
+            self._decide(known, now)
 
     # -- what others need
 

@@ -145,6 +145,10 @@ Command = Read | Put | Get | Purge | AskLast | Scan | Tell
 class Core(Protocol):
     """What a carrier calls. `now` is monotonic milliseconds. After every batch of calls it carries out `take`."""
 
+    @property
+    def untold(self) -> bool:
+        """Whether puts were stored of which it has not told the others: it does when they were brought."""
+
     def opened(self, opening: Opening, now: int) -> None:
         """There is a bucket to work with, for the first time, again after `lost`, or another one. Nothing is brought
         before the `Read` that follows, and outcomes of earlier puts are told no more."""

@@ -20,7 +20,7 @@ from artemis.cluster.engine.saying import Saying
 from artemis.cluster.engine.sweeping import Sweeping
 from artemis.cluster.engine.writing import NONE, Number, Writing
 from artemis.cluster.messages import OperationRow, instance_row
-from artemis.registry import Change, Dot, Lease, Origin, Record, Registry
+from artemis.registry import Change, Dot, Lease, Origin, Reach, Record, Registry
 from artemis.registry.records import merge
 from artemis.registry.store import current
 
@@ -41,7 +41,8 @@ class Putting:
     goes to `do`.
 
     `rank` says which member in the order of a lease this node is, `first` whether it is the first of all. `orphans` are
-    records that were swept here before they were put. `now` is the moment of the last call.
+    records that were swept here before they were put, `kept` the decisions that are to be put, whether they are still
+    known here or not. `now` is the moment of the last call.
     """
 
     def __init__(
@@ -55,9 +56,10 @@ class Putting:
         do: Callable[[Command], None],
         now: int,
     ) -> None:
-        self.writing = Writing()
+        self.writing = Writing(self._clean)
         self.sweeping = Sweeping()
         self.orphans: dict[Place, Record] = {}
+        self.kept: dict[Place, OperationRow] = {}
         self.now = now
         self._registry = registry
         self._operators = operators
@@ -65,8 +67,8 @@ class Putting:
         self._rank, self._first, self._do = rank, first, do
         self._next_stored = now
         self._told = 0
-        self._values: dict[int, Value] = {}
-        self._decisions: dict[Place, OperationRow] = {}
+        # What is under way, and a hash of it.
+        self._values: dict[int, tuple[Value, int]] = {}
         # What this node has put about itself lately, whatever became of it.
         self._said: deque[MemberRow] = deque(maxlen=_SAID)
         # What the keys mean that are being brought.
@@ -82,7 +84,7 @@ class Putting:
     def decided(self, seq: int, row: OperationRow) -> None:
         """Note a decision that was made at this node, as its change `seq`."""
         origin, place = self._registry.origin, operation_place(row)
-        self._decisions[place] = msgspec.structs.replace(row, dots=[(origin.node, origin.epoch, seq)])
+        self.kept[place] = msgspec.structs.replace(row, dots=[(origin.node, origin.epoch, seq)])
         self.writing.changed(place, (origin.epoch, seq))
 
     def forgotten(self, row: OperationRow) -> None:
@@ -90,7 +92,7 @@ class Putting:
         place = operation_place(row)
         dots = tuple(Dot(Origin(node, epoch), seq) for node, epoch, seq in row.dots)
         if self._lacking(place, dots):
-            self._decisions[place] = row
+            self.kept[place] = row
             return
         revision = self.writing.forget(place)
         if revision > 0:
@@ -114,6 +116,33 @@ class Putting:
         rank = int(not self._first()) if lease is None else min(self._rank(lease), _MOST_RANKS)
         self.writing.changed(place, number, wait=rank * _RANK)
 
+    @property
+    def untold(self) -> bool:
+        """Whether changes were put of which the others were not told."""
+        reached = self._saying.stored.get(self._registry.origin.epoch, 0)
+        return self.writing.unread or reached > self._told
+
+    def dots(self, place: Place) -> tuple[Dot, ...] | None:
+        """Return the changes that made what is live here of a place, None if nothing is."""
+        if is_decision(place):
+            row = None if self._operators is None else self._operators.row(*place[1:])
+            if row is None or row.removed:
+                return None
+            return tuple(Dot(Origin(node, epoch), seq) for node, epoch, seq in row.dots)
+        lease = None if is_member(place) else self._registry.find(*place[1:])
+        return None if lease is None or not lease.live else lease.record.dots
+
+    def died(self, place: Place, theirs: Reach) -> None:
+        """Note that a bucket at `theirs` has had all of a place, and has it no more: somebody knew its end."""
+        if is_decision(place):
+            row = None if self._operators is None else self._operators.row(*place[1:])
+            if row is not None and self._operators is not None:
+                self._operators.end(row, self.now)
+            return
+        lease = self._registry.find(*place[1:])
+        if lease is not None and self._registry.lacking([lease], theirs):
+            self._registry.restate(lease, self.now)
+
     # -- the bucket
 
     def anew(self) -> None:
@@ -132,26 +161,26 @@ class Putting:
         """Note that this node has begun another life."""
         self._told = 0
 
+    def say_anew(self, below: int) -> None:
+        """Make changes of lives of this node before `below`, which others have forgotten, changes of this life, as far
+        as the bucket may lack them: nobody would know any more that what they show is new."""
+        for place in self.writing.before(below):
+            if is_decision(place):
+                if self._operators is not None:
+                    self._operators.restate(place[1], place[2], place[3], place[4], self.now)
+            elif (lease := self._registry.find(*place[1:])) is not None:
+                self._registry.restate(lease, self.now)
+
     def puts(self, row: MemberRow) -> bool:
         """Tell whether this life of the node itself has put this about itself, or does."""
         return row in self._said
 
     def stored(self, number: int, sequence: int) -> None:
         """A put was done."""
-        value = self._values.pop(number, None)
-        place = self.writing.stored(number, sequence, self.now)
-        if place is None:
-            return
-        if isinstance(value, MemberRow):
+        value, data = self._values.pop(number, (None, 0))
+        place = self.writing.stored(number, sequence, self.now, data)
+        if place is not None and isinstance(value, MemberRow):
             self._saying.said = value
-            return
-        if place in self.writing:
-            return
-        self._decisions.pop(place, None)
-        orphan = self.orphans.pop(place, None)
-        if orphan is not None and self._registry.find(*place[1:]) is None:
-            revision = self.writing.forget(place)
-            self.sweeping.add(place, revision, orphan.dots, 0, self.now)
 
     def conflicted(self, number: int) -> None:
         """A put was not done, as the entry is another one."""
@@ -172,9 +201,9 @@ class Putting:
         """Return what a key means whose entry was asked for, once."""
         return self._places.pop(key, None)
 
-    def got(self, place: Place, revision: int) -> None:
+    def got(self, place: Place, revision: int, lain: int) -> None:
         """An entry that was asked for has come and is merged; 0 for none."""
-        self.sweeping.looked(place, revision)
+        self.sweeping.looked(place, revision, self._registry.timings.lifetime - lain, self.now)
         if place in self.writing:
             self.writing.got(place, revision)
 
@@ -198,7 +227,7 @@ class Putting:
                 if isinstance(value, MemberRow):
                     self._saying.began(now)
                     self._said.append(value)
-                self._values[number] = value
+                self._values[number] = value, hash(data)
                 self._do(Put(number, key_of_place(place), data, revision))
 
     def mark(self) -> None:
@@ -229,7 +258,11 @@ class Putting:
         said = self._saying.said
         if said is None or not self.sweeping:
             return
-        floor = {Origin(node, epoch): seq for node, epoch, seq in said.floor}
+        # Who has never read the removal is to find in the bucket that all is there, and nothing of what was removed.
+        reached, floor = self._saying.reached(), dict[Origin, int]()
+        for node, epoch, seq in said.floor:
+            origin = Origin(node, epoch)
+            floor[origin] = min(seq, reached.get(origin, 0))
         for place, revision in self.sweeping.due(floor, dict(said.base), self.now):
             if revision:
                 self._do(Purge(key_of_place(place), revision))
@@ -237,6 +270,13 @@ class Putting:
                 self._get(place)
 
     # -- inside
+
+    def _clean(self, place: Place) -> None:
+        """What is known of a place is in the bucket: what was kept for that alone may go."""
+        self.kept.pop(place, None)
+        orphan = self.orphans.pop(place, None)
+        if orphan is not None and self._registry.find(*place[1:]) is None:
+            self.sweeping.add(place, self.writing.forget(place), orphan.dots, 0, self.now)
 
     def _lacking(self, place: Place, dots: tuple[Dot, ...]) -> bool:
         """Tell whether a place is to be put: it is dirty, or a former life may not have put it (then it is by now)."""
@@ -255,7 +295,7 @@ class Putting:
             return self._saying.row
         if is_decision(place):
             row = None if self._operators is None else self._operators.row(*place[1:])
-            return row or self._decisions.get(place)
+            return row or self.kept.get(place)
         lease = self._registry.find(*place[1:])
         orphan = self.orphans.get(place)
         if lease is None:

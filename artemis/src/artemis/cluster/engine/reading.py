@@ -17,6 +17,7 @@ from artemis.cluster.engine.progress import Progress
 from artemis.cluster.engine.putting import Putting
 from artemis.cluster.engine.saying import Saying
 from artemis.cluster.engine.taking import Taking
+from artemis.cluster.engine.unseen import Unseen
 from artemis.cluster.messages import latest_epoch
 from artemis.cluster.outbox import ReplicaCounters
 from artemis.registry import Origin, Reach, Registry
@@ -61,6 +62,7 @@ class Reading:
         self._taking = Taking(
             registry, operators, saying, putting, counters, self._member, self._later, lambda: self._markers.vector
         )
+        self._unseen = self._taking.unseen
         saying.complete = lambda: self.synced and not self.passing and not putting.writing.owed
         self._markers = Markers()
         self._ending: Ending | None = None
@@ -119,7 +121,7 @@ class Reading:
         writing.revisions.setdefault(self._saying.place, 0)
         self._pass(after, opening.last, now, whole=not resumes)
         for entry in opening.members:
-            self._taking.take(entry, now)
+            self._taking.take(entry, now, read=False)
         base, unnamed, _ = self._saying.joined()
         self._registry.expect(Reach({}, base, unnamed))
 
@@ -154,6 +156,7 @@ class Reading:
         self._putting.anew()
         self._saying.anew()
         self._markers = Markers()
+        self._unseen = self._taking.unseen = Unseen()
         self.progress.position = 0
 
     def lost(self) -> None:
@@ -165,7 +168,7 @@ class Reading:
         """The next entry of the bucket."""
         if self.open:
             self._engine = entry.at + entry.lain - now
-            self._taking.take(entry, now)
+            self._taking.take(entry, now, read=True)
             self.progress.read(entry.sequence)
             self._putting.writing.known = max(self._putting.writing.known, entry.sequence)
             self._read_at = max(entry.at, self._read_at)
@@ -177,7 +180,7 @@ class Reading:
 
     def got(self, entry: Entry, now: int) -> None:
         """An entry that was asked for."""
-        self._taking.take(entry, now)
+        self._taking.take(entry, now, read=False)
 
     def ask(self, now: int) -> None:
         """Find out up to which number there is anything."""
@@ -266,6 +269,7 @@ class Reading:
         if self._engine is not None:
             self._read_at = max(self._read_at, now + self._engine)
         risen = self._markers.reach(progress.position)
+        self._putting.writing.reached(progress.position)
         if self._ending is not None:
             if not self._finish(self._ending, now):
                 return
@@ -278,13 +282,25 @@ class Reading:
     def _rise(self) -> None:
         registry, self._said_more = self._registry, False
         base, _, floor = self._saying.joined()
-        if base.get(registry.origin.node, 0) > registry.origin.epoch:
-            self._later(base[registry.origin.node] - 1)  # others have forgotten this one
+        own = base.get(registry.origin.node, 0)
+        if own > registry.origin.epoch:
+            self._later(own - 1)  # others have forgotten this one
+        if own > registry.base.get(registry.origin.node, 0):
+            self._putting.say_anew(own)
+        self._bury()
         registry.drop_epochs(base)
         self._markers.forget(registry.base)
         registry.rise(Reach(self._markers.vector, base), floor)
         for origin in self._markers.vector:
             self._taking.risen(origin)
+
+    def _bury(self) -> None:
+        """Give up, or say again, of what the bucket lacks, that all changes of which were there once."""
+        if not self._unseen:
+            return
+        for place in self._unseen.covered(self.theirs, self._putting.dots):
+            self._putting.died(place, self.theirs)
+            self._counters.restated += 1
 
     def _finish(self, ending: Ending, now: int) -> bool:
         """Find out what the bucket lacks, some at a time; return whether that is done."""
@@ -296,11 +312,16 @@ class Reading:
         writing = self._putting.writing
         for place, number in ending.lacking():
             self._putting.lacks(place, number)
+            dots = self._putting.dots(place) if seen is not None else None
+            if dots is not None:
+                self._unseen.add(place, dots, self.theirs)
         if not done:
             return False
         self._rise()
         self._pardon(now)
         writing.complete = writing.complete or ending.whole
+        # Others may have put changes of this node while it read.
+        writing.sequence = max(writing.sequence, self.progress.position)
         writing.owing = False
         self._taking.seen = None
         self._ending = None

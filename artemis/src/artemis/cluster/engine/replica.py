@@ -196,6 +196,11 @@ class EngineReplica:
         """Count the places that are to be put."""
         return len(self._putting.writing)
 
+    @property
+    def untold(self) -> bool:
+        """Whether changes were put of which the others were not told: they are when they were read."""
+        return self._putting.untold
+
     def state(self) -> EngineState:
         """Return the numbers of this moment."""
         writing = self._putting.writing
@@ -293,7 +298,10 @@ class EngineReplica:
             return
         if entry is not None:
             self._reading.got(entry, now)
-        self._putting.got(place, 0 if entry is None else entry.sequence)
+        if entry is None:
+            self._putting.got(place, 0, 0)
+        else:
+            self._putting.got(place, entry.sequence, entry.lain)
 
     def scanned(self, number: int, entry: Entry, now: int) -> None:
         """An entry to compare with."""
@@ -410,6 +418,9 @@ class EngineReplica:
         due = self._epochs.due(
             registry.vector, [*registry.ahead], members, lifetime=lifetime, departure=departure, now=now
         )
+        first = self._putting.writing.first()
+        if not self.synced or (first is not None and first[0] < due.get(registry.origin.node, 0)):
+            due.pop(registry.origin.node, None)  # the bucket may lack some of it
         registry.drop_epochs(due)
         own = registry.base.get(registry.origin.node, 0)
         self._saying.stored = {epoch: seq for epoch, seq in self._saying.stored.items() if epoch >= own}

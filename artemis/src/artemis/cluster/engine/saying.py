@@ -115,6 +115,17 @@ class Saying:
         self.rows[row.node] = row
         return True
 
+    def reached(self) -> dict[Origin, int]:
+        """Return up to which number all changes of each life are in the bucket, as far as that is said there."""
+        reached: dict[Origin, int] = {}
+        for row in (*self.rows.values(), *((self.said,) if self.said is not None else ())):
+            if row.bucket != self.bucket:
+                continue
+            for node, epoch, seq in (*((row.node, epoch, seq) for epoch, seq in row.stored), *row.others):
+                origin = Origin(node, epoch)
+                reached[origin] = max(seq, reached.get(origin, 0))
+        return reached
+
     def joined(self) -> tuple[Mapping[str, int], Mapping[str, int], Mapping[Origin, int]]:
         """Return base, unnamed epochs and floor of all nodes together."""
         base: dict[str, int] = {}

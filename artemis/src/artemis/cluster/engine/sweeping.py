@@ -1,7 +1,9 @@
 """Entries of the dead that are to disappear from the bucket: slowly, as each costs the engine much (design 4.1).
 
 A record that a node has let go of is gone for good once the floor is in the bucket below which no cursor can be served:
-then the first of the members in the order of the record purges its entry, the others later if it is still there.
+then the first of the members in the order of the record purges its entry, the others later if it is still there. Who
+comes back soon enough reads on where he was; so an entry also lies there for a lifetime, however long ago its record
+died: whether it does is looked at first.
 Not here: when a node lets go of a record (`artemis.registry`).
 """
 
@@ -26,13 +28,13 @@ PATIENCE = 30_000
 
 
 class Swept(msgspec.Struct):
-    """A dead entry: its `revision`, the changes that it names, and when this node is to purge it. `first` says that
-    nobody else is to do it before, or that it was still there afterwards."""
+    """A dead entry: its `revision`, the changes that it names, and when this node is to look at it, or to purge it if
+    it was `seen` there, old enough."""
 
     revision: int
     dots: tuple[Dot, ...]
     due: int
-    first: bool
+    seen: bool = False
 
 
 class Sweeping:
@@ -56,7 +58,7 @@ class Sweeping:
         if len(self._swept) >= MOST and place not in self._swept:
             self.dropped += 1
             return
-        self._swept[place] = Swept(revision, dots, now + PATIENCE * rank, not rank)
+        self._swept[place] = Swept(revision, dots, now + PATIENCE * rank)
 
     def forget(self, place: Place) -> None:
         """Let an entry be: something lives there again, or it is gone."""
@@ -66,15 +68,15 @@ class Sweeping:
         """Forget all, as the bucket is another one."""
         self._swept.clear()
 
-    def looked(self, place: Place, revision: int) -> None:
-        """Note which entry is there; 0 for none."""
+    def looked(self, place: Place, revision: int, lacking: int, now: int) -> None:
+        """Note which entry is there, 0 for none, and for how many milliseconds more it has to lie there."""
         swept = self._swept.get(place)
         if swept is None:
             return
         if revision == 0 or revision > swept.revision:
             del self._swept[place]
         else:
-            swept.first = True
+            swept.seen, swept.due = lacking <= 0, now + max(0, lacking)
 
     def due(self, floor: Mapping[Origin, int], base: Mapping[str, int], now: int) -> Iterator[tuple[Place, int]]:
         """Yield what is to be done now: a place to look at, with 0, or one to purge, with its revision.
@@ -88,7 +90,7 @@ class Sweeping:
                 self._swept.move_to_end(place)
                 continue
             self._next = now + 1_000 // PURGES
-            if swept.first:
+            if swept.seen:
                 del self._swept[place]
                 yield place, swept.revision
             else:

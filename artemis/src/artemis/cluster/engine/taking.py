@@ -1,12 +1,15 @@
 """Takes in the entries of the bucket, as what another node of the mesh would say in its answer (design 4.1 "Engine").
 
-What the bucket has is the truth at its number: a live entry is never one that was swept here, as a removal is put on
-top of what it removes. Not here: in which order entries come (`progress`), and when they are complete (`reading`).
+What the bucket has is the truth at its number: a live entry is one that was swept here only where a node that had not
+heard of its end was the first to fill another bucket.
+Not here: in which order entries come (`progress`), and when they are complete (`reading`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
 
 from artemis.cluster.engine.entries import BadEntry, MemberRow, Value, decode_entry
 from artemis.cluster.engine.operators import EngineOperators
@@ -14,12 +17,13 @@ from artemis.cluster.engine.places import Place, place_of
 from artemis.cluster.engine.port import Entry
 from artemis.cluster.engine.putting import Putting
 from artemis.cluster.engine.saying import Saying
+from artemis.cluster.engine.unseen import Unseen
 from artemis.cluster.engine.writing import NONE
-from artemis.cluster.messages import InstanceRow, OperationRow, latest_stamp
+from artemis.cluster.messages import InstanceRow, OperationRow, Part, latest_stamp
 from artemis.cluster.outbox import ReplicaCounters
 from artemis.cluster.reading import Bounds, Records, StrangeRow, is_of_no_time
 from artemis.registry import Dot, Origin, Reach, Record, Registry
-from artemis.registry.records import merge, remembered, without_forgotten
+from artemis.registry.records import covered, merge, remembered, without_forgotten
 
 _BUCKET = Reach({}, {}, {"": 1})
 """What is known of the sender of an entry: it may lack anything, and may have forgotten what nobody else has."""
@@ -50,8 +54,9 @@ class Taking:
         met: Callable[[int], None],
         theirs: Callable[[], Mapping[Origin, int]],
     ) -> None:
-        self._orphans = putting.orphans
+        self._orphans, self._kept = putting.orphans, putting.kept
         self.seen: set[Place] | None = None
+        self.unseen = Unseen()
         self._registry = registry
         self._operators = operators
         self._writing = putting.writing
@@ -65,20 +70,27 @@ class Taking:
         self._early: dict[Origin, set[int]] = {}
         self._waiting = 0
 
-    def take(self, entry: Entry, now: int) -> Place | None:
-        """Take in an entry; return its place, None when it is none that can be used."""
+    def take(self, entry: Entry, now: int, *, read: bool) -> Place | None:
+        """Take in an entry that was read in its turn, or only asked for; return its place, None when it is none that
+        can be used."""
         value = self._value(entry)
         if value is None:
             return None
         place = place_of(value, self._registry.region)
-        if entry.sequence > self._writing.revisions.get(place, 0):  # else it was brought before, or is an own one
+        writing = self._writing
+        missed = read and writing.awaits(place, entry.sequence, entry.value)
+        if missed or entry.sequence > writing.revisions.get(place, 0):  # else it was brought before, or is an own one
             self._sweeping.forget(place)
             if isinstance(value, MemberRow):
                 self._member(value, entry.sequence, now)
             elif isinstance(value, InstanceRow):
-                self._instance(place, value, entry, now)
+                self._instance(place, value, entry, now, read=read)
             else:
-                self._operation(place, value, entry, now)
+                self._operation(place, value, entry, now, read=read)
+        elif read:
+            writing.read(place, entry.sequence)
+        if self.unseen:
+            self.unseen.came(place)
         if self.seen is not None:
             lease = self._registry.find(*place[1:]) if isinstance(value, InstanceRow) else None
             self.seen.add(place if lease is None else lease.record.key)
@@ -102,7 +114,7 @@ class Taking:
 
     # -- instances
 
-    def _instance(self, place: Place, row: InstanceRow, entry: Entry, now: int) -> None:
+    def _instance(self, place: Place, row: InstanceRow, entry: Entry, now: int, *, read: bool) -> None:
         registry, writing = self._registry, self._writing
         records, bounds = self._records(now)
         refused = bounds.refused
@@ -140,7 +152,7 @@ class Taking:
             writing.forget(place)
         else:
             lacking = self._lacking(theirs.dots, known.dots)
-            self._judge(place, entry.sequence, lacking, alike=says_as_much(theirs, known))
+            self._judge(place, entry.sequence, lacking, alike=says_as_much(theirs, known), read=read)
 
     def _lacking(self, theirs: tuple[Dot, ...], known: tuple[Dot, ...]) -> list[Dot]:
         """Return the known changes that an entry neither names nor follows upon.
@@ -158,13 +170,12 @@ class Taking:
             and (saying.first_lacking((dot,)) != NONE if dot.origin.node == node else dot.seq > had.get(dot.origin, 0))
         ]
 
-    def _judge(self, place: Place, sequence: int, lacking: Sequence[Dot], *, alike: bool) -> None:
+    def _judge(self, place: Place, sequence: int, lacking: Sequence[Dot], *, alike: bool, read: bool) -> None:
         """Note what an entry says: all that is known if it is `alike` and lacks no change."""
         if alike and not lacking:
-            self._writing.agreed(place, sequence)
+            self._writing.agreed(place, sequence, read=read)
         else:
-            self._writing.revisions[place] = sequence
-            self._writing.changed(place, self._saying.first_lacking(lacking))
+            self._writing.differs(place, sequence, self._saying.first_lacking(lacking))
 
     def _beyond(self, dots: tuple[Dot, ...]) -> list[Dot]:
         """Return the changes that this node lacks."""
@@ -216,7 +227,7 @@ class Taking:
 
     # -- decisions
 
-    def _operation(self, place: Place, row: OperationRow, entry: Entry, now: int) -> None:
+    def _operation(self, place: Place, row: OperationRow, entry: Entry, now: int, *, read: bool) -> None:
         operators, writing = self._operators, self._writing
         records, bounds = self._records(now)
         refused = bounds.refused
@@ -229,15 +240,30 @@ class Taking:
         dots = records.dots(row.dots)
         self._counters.dots_refused += bounds.refused - refused
         beyond = self._beyond(dots)
-        operators.absorb(row, dots, _BUCKET, self._registry.base, now)
-        self._note(beyond)
         known = operators.row(*place[1:])
+        kept = self._kept.get(place) if known is None else None
+        if kept is not None:  # it was forgotten here before it could be put
+            kept = self._kept[place] = operators.joined(msgspec.structs.replace(row, dots=_parts(dots)), kept)
+            operators.absorb(kept, records.dots(kept.dots), _BUCKET, self._registry.base, now)
+        elif known is None and not row.removed and self._was_forgotten(dots):
+            operators.end(row, now)  # who has put it again did not know that
+        else:
+            operators.absorb(row, dots, _BUCKET, self._registry.base, now)
+        self._note(beyond)
+        known = operators.row(*place[1:]) or kept
         if known is None:
             self._sweeping.add(place, entry.sequence, dots, 0, now)
             writing.forget(place)
         else:
             ours = tuple(Dot(Origin(node, epoch), seq) for node, epoch, seq in known.dots)
-            self._judge(place, entry.sequence, self._lacking(dots, ours), alike=_decided(known) == _decided(row))
+            lacking = self._lacking(dots, ours)
+            self._judge(place, entry.sequence, lacking, alike=_decided(known) == _decided(row), read=read)
+
+    def _was_forgotten(self, dots: tuple[Dot, ...]) -> bool:
+        """Tell whether this node knew all changes of something that it does not know: then it ended [covered]. Those
+        who put entries say before which changes they do not name."""
+        base, unnamed, _ = self._saying.joined()
+        return covered(dots, {**base, **unnamed}, self._registry.vector, self._registry.base)
 
 
 def says_as_much(entry: Record, known: Record) -> bool:
@@ -249,6 +275,10 @@ def says_as_much(entry: Record, known: Record) -> bool:
         known.expired,
         known.asserted,
     )
+
+
+def _parts(dots: Sequence[Dot]) -> list[Part]:
+    return [(dot.origin.node, dot.origin.epoch, dot.seq) for dot in dots]
 
 
 def _decided(row: OperationRow) -> tuple[object, ...]:

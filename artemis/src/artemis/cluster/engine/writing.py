@@ -2,13 +2,15 @@
 
 A place is dirty while the node knows more of it than its entry says; what it knows then is what is put, so that many
 changes of one place need one put. A put counts only on the entry that the node has merged (`revisions`), else it is
-brought first. Not here: what is put (`putting`), and reading (`reading`).
+brought first. An own change counts as being in the bucket when it was read there: whoever answers a put, or brings a
+single entry, may keep another bucket under that name by now, and numbers do not tell. So a place with such a change
+stays dirty until its entry comes. Not here: what is put (`putting`), and reading (`reading`).
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 from itertools import islice
 
@@ -40,19 +42,22 @@ PACE = 50
 
 
 class Dirty(msgspec.Struct):
-    """A place that is to be put. `first` is the first own change that its entry lacks, `then` the first that was made
-    after the put under way began, `above` the number of the bucket that an entry with it is beyond, `covered` whether
-    an entry has come that says all, `owed` whether it counts as such (`Writing.owed`). `flight` is the number of the
-    put, 0 for none, `getting` since when its entry is being brought, `tried` how often in vain. It `waits` for another
-    node that may put it first.
+    """A place that is to be put, or to be read. `first` is the first own change that was not read in its entry, `then`
+    the first that was made after the last put began, `covered` whether an entry was read that says all, `owed` whether
+    it counts as such (`Writing.owed`). `flight` is the number of the put under way, 0 for none, `landed` the number of
+    the bucket at which the last one is to be read, 0 for none, and `value` a hash of what is to be there, 0 for
+    unknown; `again` says that it is to be put once more all the same. `getting` is since when its entry is being
+    brought, `tried` how often in vain. It `waits` for another node that may put it first.
     """
 
     first: Number = NONE
     then: Number = NONE
-    above: int = 0
     covered: bool = False
     owed: bool = False
     flight: int = 0
+    landed: int = 0
+    value: int = 0
+    again: bool = False
     getting: int | None = None
     tried: int = 0
     waits: bool = False
@@ -75,6 +80,7 @@ class WriteCounters(msgspec.Struct, gc=False):
     unknown: int = 0
     refused: int = 0
     brought: int = 0
+    missed: int = 0
 
 
 class Writing:
@@ -83,10 +89,10 @@ class Writing:
     `revisions` are the sequence numbers of the entries that were merged; while they are not `complete`, a place without
     one may have an entry all the same. `sequence` is the highest of those that own puts have taken, `known` of those
     that were heard of. `owed` counts the places that the bucket is known to lack since it was begun to be read as a
-    whole, and `owing` says that this goes on.
+    whole, and `owing` says that this goes on. `clean` is called with every place that is dirty no longer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clean: Callable[[Place], None] = lambda _: None) -> None:
         self.counters = WriteCounters()
         self.revisions: dict[Place, int] = {}
         self.complete = False
@@ -104,6 +110,10 @@ class Writing:
         self._count = 0
         self._getting: dict[Place, None] = {}
         self._firsts: list[tuple[Number, Place]] = []
+        # Where what was put is to be read, and up to where all is read.
+        self._landed: list[tuple[int, Place]] = []
+        self._position = 0
+        self._is_clean = clean
         # When places were put last, as long as they may not be put again.
         self._put_at: OrderedDict[Place, int] = OrderedDict()
         self._now = 0
@@ -121,6 +131,11 @@ class Writing:
         """Count the puts under way."""
         return len(self._flights)
 
+    @property
+    def unread(self) -> bool:
+        """Whether places were put that wait for nothing but to be read."""
+        return any(self._waits_at(place, sequence) for sequence, place in self._landed)
+
     # -- what is to be put
 
     def changed(self, place: Place, number: Number = NONE, *, wait: int = 0) -> None:
@@ -129,6 +144,8 @@ class Writing:
         For `wait` milliseconds another node may put it first, unless it changes meanwhile.
         """
         dirty = self._dirty.get(place)
+        if dirty is not None and dirty.landed and NONE < number <= dirty.first:
+            return  # it is in what was put
         if dirty is None:
             dirty = self._dirty[place] = Dirty(waits=wait > 0)
             if wait:
@@ -138,16 +155,17 @@ class Writing:
         elif dirty.waits and not wait:
             dirty.waits = False
             self._pace(place)
+        elif dirty.landed and not dirty.again:
+            dirty.again = True
+            self._pace(place)
         dirty.covered = False
         if self.owing and not dirty.owed:
             dirty.owed = True
             self.owed += 1
         if number == NONE:
             return
-        if dirty.first == NONE:
-            dirty.above = self.known
-        if dirty.flight:
-            if dirty.then == NONE:
+        if dirty.flight or dirty.landed:
+            if dirty.then == NONE or number < dirty.then:
                 dirty.then = number
                 heappush(self._firsts, (number, place))
         elif dirty.first == NONE or number < dirty.first:
@@ -165,17 +183,71 @@ class Writing:
             heappop(firsts)
         return None
 
-    def agreed(self, place: Place, revision: int) -> None:
-        """Note that a place has an entry that says all that this node knows of it."""
+    def before(self, epoch: int) -> list[Place]:
+        """Return the places with own changes of lives before this epoch that were not read in their entries."""
+        return [
+            place
+            for place, dirty in self._dirty.items()
+            if any(NONE < number < (epoch, 0) for number in (dirty.first, dirty.then))
+        ]
+
+    def agreed(self, place: Place, revision: int, *, read: bool) -> None:
+        """Note that a place has an entry that says all that this node knows of it, which was read or only asked for."""
         self.revisions[place] = max(revision, self.revisions.get(place, 0))
         dirty = self._dirty.get(place)
-        if dirty is None or (dirty.first != NONE and revision <= dirty.above):
-            return  # an own change that is in an entry of before it was made is in another bucket
+        if dirty is None:
+            return
+        if read or (dirty.first == NONE and dirty.then == NONE):
+            self.sequence = max(revision, self.sequence)
+            if dirty.flight:
+                dirty.covered = True
+            else:
+                self._clean(place)
+        elif not dirty.flight and revision > self._position:
+            dirty.getting = None
+            self._land_at(place, revision, 0)
+
+    def differs(self, place: Place, revision: int, number: Number) -> None:
+        """Note that a place has an entry that lacks some of what this node knows of it: own changes from `number` on,
+        if it is one."""
+        self.revisions[place] = revision
+        dirty = self._dirty.get(place)
+        if dirty is not None and dirty.landed and revision >= dirty.landed:
+            self._take_off(dirty)
+            self._pace(place)
+        self.changed(place, number)
+
+    def awaits(self, place: Place, revision: int, value: bytes) -> bool:
+        """Tell whether what was put is to be read at this number, and something else is there."""
+        dirty = self._dirty.get(place)
+        return dirty is not None and dirty.landed == revision and dirty.value != hash(value)
+
+    def read(self, place: Place, revision: int) -> None:
+        """Note that an entry that is known was read: if it is what was put, that is there."""
+        dirty = self._dirty.get(place)
+        if dirty is None or dirty.landed != revision:
+            return
         self.sequence = max(revision, self.sequence)
-        if dirty.flight:
-            dirty.covered = True
-        else:
+        dirty.landed = 0
+        dirty.first, dirty.then = dirty.then, NONE
+        if not dirty.again:
             self._clean(place)
+
+    def reached(self, position: int) -> None:
+        """Note that all is read up to a number: what was to be read by then is in another bucket, or was purged."""
+        self._position = position
+        while self._landed and self._landed[0][0] <= position:
+            sequence, place = heappop(self._landed)
+            dirty = self._dirty.get(place)
+            if dirty is None or dirty.landed != sequence:
+                continue
+            self.counters.missed += 1
+            again = dirty.again
+            self._take_off(dirty)
+            if not dirty.flight and self.revisions.get(place, 0) <= sequence:
+                self.revisions[place] = -1
+            if not again:
+                self._again(place, self._now)
 
     def forget(self, place: Place) -> int:
         """Forget a place that is not dirty; return the revision that it had, 0 for none."""
@@ -208,9 +280,11 @@ class Writing:
                 continue
             del self._ready[place]
             self._count += 1
-            number = self._dirty[place].flight = self._count
+            dirty = self._dirty[place]
+            self._take_off(dirty)
+            number = dirty.flight = self._count
             self._put_at[place] = now
-            self._dirty[place].covered = False
+            dirty.covered = dirty.again = False
             self._flights[number] = Flight(place, revision, self.known)
             self.counters.put += 1
             yield number, place, revision
@@ -224,9 +298,9 @@ class Writing:
 
     # -- what became of it
 
-    def stored(self, number: int, sequence: int, now: int) -> Place | None:
-        """Note that a put was done; return its place, None for one that is not known any more, or was done in another
-        bucket, whose numbers are lower."""
+    def stored(self, number: int, sequence: int, now: int, value: int = 0) -> Place | None:
+        """Note that a put was done, `value` is a hash of it; return its place, None for one that is not known any more,
+        or was done in another bucket, whose numbers are lower."""
         flight = self._flights.get(number)
         if flight is None:
             return None
@@ -236,21 +310,19 @@ class Writing:
         del self._flights[number]
         place, dirty = flight.place, self._dirty[flight.place]
         self.counters.stored += 1
-        self.sequence = max(sequence, self.sequence)
         self.known = max(sequence, self.known)
         self.revisions[place] = max(sequence, self.revisions.get(place, 0))
         if not flight.revision and self.full:
             self._fits()
         dirty.flight, dirty.tried = 0, 0
-        if dirty.then == NONE:
-            # What was merged meanwhile came as an entry, with a later revision.
-            if self.revisions[place] == sequence or dirty.covered:
-                self._clean(place)
-            else:
-                dirty.first = NONE
-                self._pace(place)
-        else:
-            dirty.first, dirty.then = dirty.then, NONE
+        # What was merged meanwhile came as an entry, with a later revision.
+        dirty.again = dirty.then != NONE or self.revisions[place] != sequence
+        if dirty.covered or (dirty.first == NONE and not dirty.again):
+            self._clean(place)
+            return place
+        if dirty.first != NONE:
+            self._land_at(place, sequence, value)
+        if dirty.again:
             self._pace(place)
         return place
 
@@ -312,6 +384,15 @@ class Writing:
     def anew(self) -> None:
         """Note that the bucket is another one, of which nothing is known."""
         self.lost()
+        for _, place in self._landed:
+            dirty = self._dirty.get(place)
+            if dirty is not None and dirty.landed:
+                again = dirty.again
+                self._take_off(dirty)
+                if not again:
+                    self._ready[place] = None
+        self._landed.clear()
+        self._position = 0
         self.revisions.clear()
         self.complete = False
         self.sequence = self.known = 0
@@ -365,6 +446,27 @@ class Writing:
             return None
         return flight
 
+    def _land_at(self, place: Place, sequence: int, value: int) -> None:
+        """Let a place wait until it is read at a number."""
+        dirty = self._dirty[place]
+        dirty.landed, dirty.value = sequence, value
+        heappush(self._landed, (sequence, place))
+        dirty.waits = False
+        if not dirty.again:
+            self._ready.pop(place, None)
+            self._getting.pop(place, None)
+
+    def _take_off(self, dirty: Dirty) -> None:
+        """Wait no longer for a place to be read: all that it has is to be put."""
+        dirty.landed = dirty.value = 0
+        if dirty.first == NONE or NONE < dirty.then < dirty.first:
+            dirty.first = dirty.then
+        dirty.then = NONE
+
+    def _waits_at(self, place: Place, sequence: int) -> bool:
+        dirty = self._dirty.get(place)
+        return dirty is not None and dirty.landed == sequence and not dirty.again
+
     def _again(self, place: Place, now: int, *, at_once: bool = False) -> None:
         dirty = self._dirty[place]
         dirty.tried += 1
@@ -392,7 +494,9 @@ class Writing:
         while self._later and self._later[0][0] <= now:
             place = heappop(self._later)[2]
             dirty = self._dirty.get(place)
-            if dirty is not None and not dirty.flight and dirty.getting is None and place not in self._outside:
+            if dirty is None or dirty.flight or (dirty.landed and not dirty.again):
+                continue
+            if dirty.getting is None and place not in self._outside:
                 dirty.waits = False
                 self._ready[place] = None
         if self._outside and now >= self._probe:
@@ -421,3 +525,4 @@ class Writing:
         self._ready.pop(place, None)
         self._outside.pop(place, None)
         self._getting.pop(place, None)
+        self._is_clean(place)

@@ -20,8 +20,13 @@ class Calls:
         self._core = core
         self._failed = failed
 
-    def opened(self, opening: Opening, now: int) -> None:
+    @property
+    def untold(self) -> bool:
         """Pass on; so do all."""
+        return self._core.untold
+
+    def opened(self, opening: Opening, now: int) -> None:
+        """Pass on."""
         self._call("opened", self._core.opened, opening, now)
 
     def lost(self, why: str, now: int) -> None:

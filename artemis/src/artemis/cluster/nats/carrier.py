@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
     from artemis.cluster.nats.servers import Servers
 
+_READING = 0.01
+"""Seconds between two looks at whether a node that ends has read what it has put."""
+
 _TRIES = 3
 """Attempts to open a bucket over one server, before it is tried over another one."""
 
@@ -115,12 +118,17 @@ class Carrier:
         self._running = self._loop.create_task(self._run())
 
     async def stop(self, farewell: bytes = b"") -> None:
-        """Do the puts that there are, say farewell and leave; takes `drain` and what closing takes."""
+        """Do the puts that there are, tell the others of them, say farewell and leave; takes `drain` and what closing
+        takes."""
         self.turn()
         if self._session is not None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._session.quiet.wait(), self._timings.pauses.drain)
-        self.turn()  # what is stored now is told
+                async with asyncio.timeout(self._timings.pauses.drain):
+                    await self._session.quiet.wait()
+                    while self._session is not None and self._core.untold:
+                        await asyncio.sleep(_READING)
+                        self.turn()
+        self.turn()
         if farewell:
             self.say(farewell)
         self._stopping = True
