@@ -401,3 +401,50 @@ def test_while_nobody_can_be_heard_nobody_is_judged(world: World) -> None:
     world.run(20_000)
     (view,) = world.membership.members.views(world.now)
     assert ("down", "gone", 0) == (view.status, view.presence, world.node.age(world.now))
+
+
+def test_while_nobody_can_be_heard_only_what_was_heard_here_is_given_up(world: World) -> None:
+    """Nobody could say that the others hear the rest; when they are heard again, it has a fresh TTL and a grace."""
+    deaf = True
+    world.membership.deaf = lambda: deaf
+    world.membership.listed("file peers", [])
+    assert not world.membership.met(peer("a"), None)
+    there = Node(NodeIdentity(node_id="a", epoch=WALL, region="r1", zone="z1", url="http://a:1"), now=0, wall=WALL)
+    lease = there.registry.register(msgspec.structs.replace(INSTANCE, instance_id="2"), 0)
+    registry = world.node.registry
+    world.node.register(RegistryRequest(instances=[INSTANCE]), world.now)
+    registry.apply(there.registry.origin, 1, lease.record, 0, world.now)
+    world.run(600_000)
+    assert ["2"] == [name for name, _ in world.node.catalog.instances("orders")]
+    kept = registry.find("orders", "2")
+    assert kept is not None
+    assert registry.lease_state(kept).kept
+    assert "no other node is heard" in registry.self_preservation()[0].reason
+    deaf = False
+    world.run(29_900)
+    assert ["2"] == [name for name, _ in world.node.catalog.instances("orders")]
+    world.run(300)
+    assert [] == [name for name, _ in world.node.catalog.instances("orders")]
+
+
+def test_without_self_preservation_a_node_that_hears_nobody_gives_up_all_that_is_silent(world: World) -> None:
+    """Who switches it off wants nothing kept."""
+    world.membership.deaf = lambda: True
+    world.node.registry.enable_self_preservation(False)
+    world.membership.listed("file peers", [])
+    assert not world.membership.met(peer("a"), None)
+    there = Node(NodeIdentity(node_id="a", epoch=WALL, region="r1", zone="z1", url="http://a:1"), now=0, wall=WALL)
+    lease = there.registry.register(INSTANCE, 0)
+    world.node.registry.apply(there.registry.origin, 1, lease.record, 0, world.now)
+    world.run(30_300)
+    assert [] == [name for name, _ in world.node.catalog.instances("orders")]
+
+
+def test_a_node_that_has_just_been_met_counts_for_the_age_at_once(world: World) -> None:
+    """Not only with the next tick: all that it has accepted may be missing."""
+    world.membership.listed("file peers", [])
+    world.run(5_000)
+    assert 0 == world.node.age(world.now)
+    assert not world.membership.met(peer("a"), None)
+    world.membership.told("a", UP)
+    assert 5_000 == world.node.age(world.now)

@@ -66,7 +66,9 @@ def _lease(registry: Registry, lease: Lease | None, now: int) -> Step:
     left = state.due - now
     until = f"live for {_span(left)} more" if left > 0 else "due to expire now"
     why = f"{heard}; {until} (TTL {_span(state.ttl)})"
-    if state.held:
+    if state.kept:
+        why += "; kept while no other node is heard, as another one heard it last"
+    elif state.held:
         why += f"; held up to {_span(state.hold)} longer by self-preservation"
     elif state.silent:
         why += f"; silent for longer than {_span(state.window)}"

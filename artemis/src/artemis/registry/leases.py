@@ -54,7 +54,8 @@ class SelfPreservation(msgspec.Struct, frozen=True, kw_only=True):
 class LeaseState(msgspec.Struct, frozen=True, kw_only=True):
     """What a table makes of a live lease. Times in ms; `due` is when it expires, monotonic, with `hold` if `held`.
 
-    `silent`: not heard within the `window`; `held`: kept longer because self-preservation is active.
+    `silent`: not heard within the `window`; `held`: kept longer because self-preservation is active; `kept`: for as
+    long as this node hears no other one, whatever `due` says, because another one heard it last.
     """
 
     ttl: int
@@ -63,6 +64,7 @@ class LeaseState(msgspec.Struct, frozen=True, kw_only=True):
     silent: bool
     held: bool
     due: int
+    kept: bool = False
 
 
 class LeaseTable:
@@ -76,9 +78,11 @@ class LeaseTable:
 
     __slots__ = (
         "_active",
+        "_deaf",
         "_due_before",
         "_fresh",
         "_fresh_from",
+        "_hears_since",
         "_pardoned",
         "_reprieved",
         "_silent",
@@ -119,6 +123,8 @@ class LeaseTable:
         # Whether those were silent by the times that hold now, so that they are not told as heard.
         self._reprieved = False
         self._fresh_from = now
+        self._deaf = False
+        self._hears_since = now
         self._active = False
         self._since = now
         self._due_before: int | None = None
@@ -217,6 +223,8 @@ class LeaseTable:
         moved = 0
         for rank, queue in enumerate(self._silent):
             due_before = self._due_before - rank * self.grace
+            if rank and (self._keeps or self._hears_since >= due_before):
+                break
             while queue:
                 lease = next(iter(queue))
                 if max(lease.heard, self._fresh_from) >= due_before:
@@ -237,14 +245,30 @@ class LeaseTable:
         """Tell the state of one lease of this table as of the last tick."""
         silent = any(lease in queue for queue in self._silent)
         held = silent and self._active
-        wait = self.ttl + self.rank(lease) * self.grace + (self.hold if held else 0)
-        due = max(lease.heard, self._fresh_from) + wait
-        return LeaseState(ttl=self.ttl, window=self.window, hold=self.hold, silent=silent, held=held, due=due)
+        rank = self.rank(lease)
+        heard = max(lease.heard, self._fresh_from, self._hears_since if rank else 0)
+        due = heard + self.ttl + rank * self.grace + (self.hold if held else 0)
+        kept = silent and rank > 0 and self._keeps
+        return LeaseState(
+            ttl=self.ttl, window=self.window, hold=self.hold, silent=silent, held=held, due=due, kept=kept
+        )
 
     def rate(self, now: int) -> RenewalRate:
         """Return how many leases were renewed of late."""
         self._window.sample(now, self.renewals)
         return self._window.rate(self.renewals)
+
+    def listen(self, hears: bool, now: int) -> None:
+        """Say whether other nodes are heard. While they are not, what one of them heard last is not given up, unless
+        self-preservation is switched off; from then on it has a fresh TTL."""
+        if hears and self._deaf:
+            self._hears_since = now
+        self._deaf = not hears
+
+    @property
+    def _keeps(self) -> bool:
+        """Whether only those are given up that were heard here last."""
+        return self._deaf and self.enabled
 
     def pardon(self, now: int) -> None:
         """Give every lease a fresh TTL, as if all had been heard now."""
@@ -279,6 +303,8 @@ class LeaseTable:
                 f"{silent} of {live} leases were not heard within {self.window} ms, more than {100 - self.share} %: "
                 f"each is kept {self.hold} ms longer"
             )
+        elif self._keeps:
+            reason = f"no other node is heard, so what others heard last is kept; {silent} of {live} leases are silent"
         elif live < self.least:
             reason = f"fewer than {self.least} live leases are never held"
         else:

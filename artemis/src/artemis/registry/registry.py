@@ -183,6 +183,11 @@ class Registry(MergingStore):
         for table, ttl in ((self._normal, timings.ttl), (self._legacy, timings.legacy_ttl)):
             table.retime(ttl, ttl - timings.heartbeat, timings.hold, timings.grace)
 
+    def listen(self, hears: bool, now: int) -> None:
+        """Say whether other nodes are heard; while they are not, leases that others heard last are kept."""
+        for table in (self._normal, self._legacy):
+            table.listen(hears, now)
+
     def rank_by(self, rank: Callable[[Lease], int]) -> None:
         """Let `rank` tell how many other members give a lease up before this node does [ranks]."""
         for table in (self._normal, self._legacy):

@@ -166,13 +166,7 @@ class Membership(MeshListener):
             self._join(now)
         else:
             self._hold_alone(now)
-        contact = members.oldest_contact(self._contacts.look(replica.current, replica.exchanged), now)
-        reached = self.reached()
-        if reached is not None:
-            contact = reached if contact is None else min(contact, reached)
-        # While nobody else is there that is now, and grows old with the first tick that is late. A node without others
-        # is never behind: nobody can have accepted anything that it lacks, whatever it slept through.
-        node.in_contact(now if contact is None and (members.addresses or len(ids) > 1) else contact)
+        self._date(now)
 
     # -- what the mesh tells
 
@@ -246,7 +240,11 @@ class Membership(MeshListener):
 
     def told(self, node: str, standing: Standing) -> None:
         """A node said what it serves."""
-        self.members.told(node, standing, self._now())
+        now, before = self._now(), self.members.generation
+        self.members.told(node, standing, now)
+        if self.members.generation != before:
+            self.notice_pause()
+            self._date(now)  # from this moment on it may count, and so may what it has accepted
 
     def measured(self, node: str, skew: Skew) -> None:
         """The wall clock of a node was compared with ours."""
@@ -258,15 +256,29 @@ class Membership(MeshListener):
 
     # -- deciding
 
+    def _date(self, now: int) -> None:
+        """Say as of when the node knows all that others have accepted."""
+        members, replica = self.members, self._replica
+        contact = members.oldest_contact(self._contacts.look(replica.current, replica.exchanged), now)
+        reached = self.reached()
+        if reached is not None:
+            contact = reached if contact is None else min(contact, reached)
+        # While nobody else is there that is now, and grows old with the first tick that is late. A node without others
+        # is never behind: nobody can have accepted anything that it lacks, whatever it slept through.
+        alone = not members.addresses and len(members.ids) == 1
+        self._node.in_contact(now if contact is None and not alone else contact)
+
     def _judge_silence(self, now: int, wall: int) -> None:
         """Let time pass for the others, unless it is this node that hears nobody."""
         if self.deaf():
             if self._deaf_since is None:
                 self._deaf_since = now
+                self._node.registry.listen(False, now)
             self.members.hold(now, wall)
             return
         if self._deaf_since is not None:
             self.members.resume(now, now - self._deaf_since)
+            self._node.registry.listen(True, now)
             self._deaf_since = None
         self.members.tick(now, wall)
 

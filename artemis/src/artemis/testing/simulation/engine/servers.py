@@ -67,14 +67,11 @@ class Servers:
         self.changed_at = self.world.schedule.now
 
     def is_idle(self, source: str, target: str) -> bool:
-        """Tell whether two nodes hear each other, and nothing is on its way from the one to the other; the other has
-        had the time to look who there is since it met the one."""
+        """Tell whether two nodes hear each other, and nothing is on its way from the one to the other."""
         receiver = self._carriers.get(target)
         if not self.world.plan.streams or source not in self._carriers or receiver is None:
             return False
-        if self._under_way.get((source, target)) or not self.hear(source, target):
-            return False
-        return receiver.process.knows_since(source) + self.world.tick < self.world.schedule.now
+        return not self._under_way.get((source, target)) and self.hear(source, target)
 
     def is_steady(self, source: str, target: str, since: int) -> bool:
         """Tell whether all that one node has told all others since a moment has arrived at another."""
