@@ -6,12 +6,12 @@ They need nats-server and time; `make test-services` runs them.
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from worker_machines import DEADLINE, Connection, instance, machine
+from worker_machines import DEADLINE, instance, machine
+from worker_waits import command, held, offered, reloaded, until, until_all_show, until_forced, until_offered
 
 from artemis.testing.certificates import make_certificate
 from artemis.testing.java import JavaNode, JavaNodeSettings
@@ -20,7 +20,6 @@ from artemis.testing.nats_servers import NatsServer, nats_server
 pytestmark = pytest.mark.skipif(
     "ARTEMIS_TEST_SERVICES" not in os.environ or nats_server() is None, reason="it needs `make test-services`"
 )
-HERE = {"regionId": "local", "zoneId": "zone1"}
 
 
 @pytest.fixture
@@ -30,34 +29,6 @@ def server(tmp_path: Path) -> Iterator[NatsServer]:
     one.start()
     yield one
     one.kill()
-
-
-async def _until_all_show(connections: list[Connection], names: set[str]) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while [names] * len(connections) != [await each.found() for each in connections]:  # noqa: ASYNC110 - as below
-            await asyncio.sleep(0.02)
-
-
-async def _offered(connection: Connection, kind: str) -> list[str]:
-    answer = await connection.ask(f"/api/cluster/up-{kind}-nodes.json", HERE)
-    return [node["url"] for node in answer.json()["nodes"] or []]
-
-
-async def _until_offered(connections: list[Connection], urls: set[str]) -> None:
-    """Wait until all offer these nodes to clients, each once."""
-    async with asyncio.timeout(DEADLINE):
-        for connection in connections:
-            for kind in ("registry", "discovery"):
-                while sorted(urls) != sorted(await _offered(connection, kind)):  # noqa: ASYNC110 - other processes
-                    await asyncio.sleep(0.02)
-
-
-async def _command(*arguments: str) -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "artemis", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    printed, _ = await process.communicate()
-    return process.returncode or 0, printed.decode()
 
 
 async def test_what_was_written_at_one_worker_is_read_at_its_sibling_at_once(server):
@@ -111,12 +82,12 @@ async def test_two_machines_and_a_node_of_one_process_are_three_nodes(server):
         connections = [*await a.at_each(), *await b.at_each(), await c.connect()]
         for number, connection in enumerate(connections):
             await connection.register(f"at-{number}")
-        await _until_all_show(connections, {f"at-{number}" for number in range(5)})
-        await _until_offered(connections, {a.url, b.url, c.url})
+        await until_all_show(connections, {f"at-{number}" for number in range(5)})
+        await until_offered(connections, a, b, c)
         for connection in connections:
             status = (await connection.ask("/api/status/cluster.json", {})).json()
             assert (3, 2) == (status["nodeCount"], len(status["members"]))
-        code, printed = await _command("doctor", "--server", a.url)
+        code, printed = await command("doctor", "--server", a.url)
         assert "all 3 nodes answer" in printed
         assert "one cluster, each node once" in printed
     assert code in {0, 1}, printed  # of a busy machine it may have more to say
@@ -127,14 +98,14 @@ async def test_a_killed_worker_comes_back_and_its_machine_is_offered_all_the_tim
     async with machine(cluster=server.url) as a, machine(cluster=server.url) as b:
         one, two = await a.at_each()
         others = await b.at_each()
-        await _until_offered([one, two, *others], {a.url, b.url})
+        await until_offered([one, two, *others], a, b)
         killed = a.signal(1, signal.SIGKILL)
         for number in range(50):
             await one.register(f"n{number}")
             for other in others:
-                assert {a.url, b.url} == set(await _offered(other, "registry"))
+                assert {a.url, b.url} == set(await offered(other, "registry"))
         again = (await a.at_each())[1]
-        await _until_all_show([again, one, *others], {f"n{number}" for number in range(50)})
+        await until_all_show([again, one, *others], {f"n{number}" for number in range(50)})
         assert killed not in a.processes()
 
 
@@ -143,29 +114,9 @@ async def test_a_rolling_reload_fails_no_lookup(server):
     async with machine(cluster=server.url) as a, machine(cluster=server.url) as b:
         one, two = await a.at_each()
         await one.register("a", "b")
-        await _until_all_show([one, two, *await b.at_each()], {"a", "b"})
-        before, ended = a.processes(), asyncio.Event()
-
-        async def look_up() -> int:
-            connection, answered = await a.connect(), 0
-            while not ended.is_set():
-                try:
-                    found = await connection.found()
-                except (OSError, EOFError):  # it has moved on
-                    connection = await a.connect()
-                    continue
-                assert {"a", "b"} == found
-                answered += 1
-            return answered
-
-        looking = [asyncio.create_task(look_up()) for _ in range(4)]
-        a.process.send_signal(signal.SIGHUP)
-        await a.until_said("the rolling reload is done")
-        ended.set()
-        answered = [await each for each in looking]
-        assert set() == set(before) & set(a.processes())
-        await _until_offered(await b.at_each(), {a.url, b.url})
-    assert min(answered) > 0
+        await until_all_show([one, two, *await b.at_each()], {"a", "b"})
+        assert await reloaded(a, {"a", "b"}) > 0
+        await until_offered(await b.at_each(), a, b)
 
 
 async def test_without_the_engine_nobody_waits_for_siblings(server):
@@ -183,17 +134,17 @@ async def test_without_the_engine_nobody_waits_for_siblings(server):
                 await connection.register(f"at-{number}")
         assert ({"before", "at-0"}, {"before", "at-1"}) == (await one.found(), await two.found())
         server.start()
-        await _until_all_show([one, two], {"before", "at-0", "at-1"})
+        await until_all_show([one, two], {"before", "at-0", "at-1"})
 
 
 async def test_operators_compare_a_worker_with_the_engine_and_cannot_let_it_leave(server):
     """A comparison is asked for over one connection; whoever wants the machine to end hears how."""
     async with machine(cluster=server.url) as running:
         await running.at_each()
-        for command in ("diff", "repair"):
-            code, printed = await _command("cluster", command, "--server", running.url)
+        for what in ("diff", "repair"):
+            code, printed = await command("cluster", what, "--server", running.url)
             assert 0 == code, printed
-        code, printed = await _command("cluster", "leave", "--yes", "--server", running.url)
+        code, printed = await command("cluster", "leave", "--yes", "--server", running.url)
         assert (1, True) == (code, "SIGTERM" in printed), printed
 
 
@@ -212,7 +163,7 @@ async def test_with_fewer_workers_what_only_a_former_one_knew_gets_into_the_buck
     server.start()
     options = {"cluster": server.url, "lease_ttl": 600}
     async with machine(data_dir=data, workers=1, **options) as again, machine(workers=1, **options) as other:
-        await _until_all_show([await again.connect(), await other.connect()], {"late"})
+        await until_all_show([await again.connect(), await other.connect()], {"late"})
 
 
 async def test_switches_of_operators_hold_for_all_workers_of_a_machine_and_for_no_other(server):
@@ -221,16 +172,10 @@ async def test_switches_of_operators_hold_for_all_workers_of_a_machine_and_for_n
         one, two = await a.at_each()
         other = await b.connect()
         await one.ask("/api/v1/node/force", {"service": "registry", "force": "down", "operatorId": "alice"})
-        await _until_forced(two)
+        await until_forced(two)
         a.signal(1, signal.SIGKILL)
-        await _until_forced((await a.at_each())[1])
+        await until_forced((await a.at_each())[1])
         assert not (await other.ask("/api/v1/node/forced")).json()["registry"]
-
-
-async def _until_forced(connection: Connection) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while not (await connection.ask("/api/v1/node/forced")).json()["registry"]:  # noqa: ASYNC110 - as above
-            await asyncio.sleep(0.02)
 
 
 async def test_a_machine_with_tls_and_java_peers_outlives_a_worker_that_hangs(server, tmp_path):
@@ -250,7 +195,7 @@ async def test_a_machine_with_tls_and_java_peers_outlives_a_worker_that_hangs(se
             one, two = await running.at_each()
             await one.register("a")
             await two.register("b")
-            await _until_java_has(java, {"a", "b"})
+            await until(lambda: held(java), {"a", "b"})
             stopped = running.signal(1, signal.SIGSTOP)
             await one.register("c")
             assert {"a", "b", "c"} == await one.found()
@@ -261,12 +206,6 @@ async def test_a_machine_with_tls_and_java_peers_outlives_a_worker_that_hangs(se
             assert {"a", "b", "c"} == await again.found()
             await again.register("d")
             assert "d" in await one.found()
-            await _until_java_has(java, {"a", "b", "c", "d"})
+            await until(lambda: held(java), {"a", "b", "c", "d"})
     finally:
         await java.stop()
-
-
-async def _until_java_has(java: JavaNode, names: set[str]) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while not names <= {str(each["instanceId"]) for each in java.leases.of("s")}:  # noqa: ASYNC110 - as above
-            await asyncio.sleep(0.05)

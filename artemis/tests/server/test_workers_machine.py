@@ -8,6 +8,7 @@ import signal
 import aiohttp
 import pytest
 from worker_machines import REGISTER, Machine, instance, labelled, machine
+from worker_waits import held, reloaded, until
 
 from artemis.testing.certificates import CertificateFiles, make_certificate
 from artemis.testing.java import JavaNode, JavaNodeSettings
@@ -128,30 +129,7 @@ async def test_a_reload_replaces_the_workers_one_by_one_and_no_lookup_fails():
     async with machine() as running:
         one, _ = await running.at_each()
         await one.register("a", "b")
-        before = running.processes()
-        ended = asyncio.Event()
-
-        async def look_up() -> int:
-            connection, answered = await running.connect(), 0
-            while not ended.is_set():
-                try:
-                    found = await connection.found()
-                except (OSError, EOFError):  # it has moved on
-                    connection = await running.connect()
-                    continue
-                assert {"a", "b"} == found
-                answered += 1
-            return answered
-
-        looking = [asyncio.create_task(look_up()) for _ in range(4)]
-        running.process.send_signal(signal.SIGHUP)
-        await running.until_said("the rolling reload is done")
-        ended.set()
-        answered = [await each for each in looking]
-        after = running.processes()
-    assert min(answered) > 0
-    assert set() == set(before) & set(after)
-    assert 2 == len(after)
+        assert await reloaded(running, {"a", "b"}) > 0
 
 
 async def test_switches_of_operators_hold_for_all_workers():
@@ -160,24 +138,18 @@ async def test_switches_of_operators_hold_for_all_workers():
         one, two = await running.at_each()
         await one.ask("/api/v1/node/force", {"service": "registry", "force": "down", "operatorId": "alice"})
         await one.ask("/api/v1/self-preservation/switch", {"enabled": False})
-        await _until(lambda: _switched(two), ("down", False))
+        await until(lambda: _switched(two), ("down", False))
         running.signal(1, signal.SIGKILL)
         again = (await running.at_each())[1]
-        await _until(lambda: _switched(again), ("down", False))
+        await until(lambda: _switched(again), ("down", False))
         await again.ask("/api/v1/node/force", {"service": "registry", "force": "off", "operatorId": "alice"})
-        await _until(lambda: _switched(one), (None, False))
+        await until(lambda: _switched(one), (None, False))
 
 
 async def _switched(connection) -> tuple[object, object]:
     forced = (await connection.ask("/api/v1/node/forced")).json()["registry"]
     preserved = (await connection.ask("/api/v1/self-preservation")).json()["leases"]["enabled"]
     return forced and forced["force"], preserved
-
-
-async def _until(look, expected) -> None:
-    async with asyncio.timeout(20):
-        while await look() != expected:  # noqa: ASYNC110 - other processes
-            await asyncio.sleep(0.02)
 
 
 async def test_a_machine_with_data_knows_everything_after_a_restart(tmp_path):
@@ -276,24 +248,20 @@ async def test_java_peers_and_all_workers_tell_each_other():
             one, two = await running.at_each()
             await one.register("a")
             await two.register("b")
-            await _until(lambda: _held(java), {"a", "b"})
-            await _until(lambda: _targets(java), [running.url])
+            await until(lambda: held(java), {"a", "b"})
+            await until(lambda: _targets(java), [running.url])
             async with (
                 aiohttp.ClientSession() as session,
                 session.post(f"{java.url}{REGISTER}", json={"instances": [instance("c")]}) as answer,
             ):
                 assert 200 == answer.status
             for connection in (one, two):
-                await _until(connection.found, {"a", "b", "c"})
+                await until(connection.found, {"a", "b", "c"})
             for connection in (one, two):
                 listed = await connection.ask("/api/cluster/up-registry-nodes.json", {"regionId": "local"})
                 assert {running.url, java.url} == {node["url"].rstrip("/") for node in listed.json()["nodes"]}
     finally:
         await java.stop()
-
-
-async def _held(java: JavaNode) -> set[str]:
-    return {str(each["instanceId"]) for each in java.leases.of("s")}
 
 
 async def _targets(java: JavaNode) -> list[str]:

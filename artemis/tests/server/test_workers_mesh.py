@@ -5,17 +5,15 @@ import asyncio
 import os
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, closing
 
-from worker_machines import DEADLINE, Connection, Machine, instance, machine, machines
+from worker_machines import Machine, instance, machine, machines
+from worker_waits import command, offered, reloaded, until_all_show, until_forced, until_offered
 
 from artemis.cluster.trial import CLAIM
 from artemis.testing.certificates import make_certificate
 from artemis.testing.node import OptionValue, arguments_of
-
-HERE = {"regionId": "local", "zoneId": "zone1"}
 
 
 @asynccontextmanager
@@ -38,38 +36,6 @@ def held() -> socket.socket:
     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     one.bind(("127.0.0.1", 0))
     return one
-
-
-async def until_all_show(connections: list[Connection], names: set[str]) -> None:
-    """Wait until all workers show these instances, and no others."""
-    async with asyncio.timeout(DEADLINE):
-        while [names] * len(connections) != [await each.found() for each in connections]:  # noqa: ASYNC110 - as below
-            await asyncio.sleep(0.02)
-
-
-async def offered(connection: Connection, kind: str) -> list[str]:
-    """The nodes that clients are told of."""
-    answer = await connection.ask(f"/api/cluster/up-{kind}-nodes.json", HERE)
-    return [node["url"] for node in answer.json()["nodes"] or []]
-
-
-async def until_offered(connections: list[Connection], *machines: Machine) -> None:
-    """Wait until all workers offer these nodes to clients, each once."""
-    urls = sorted(each.url for each in machines)
-    async with asyncio.timeout(DEADLINE):
-        for connection in connections:
-            for kind in ("registry", "discovery"):
-                while urls != sorted(await offered(connection, kind)):  # noqa: ASYNC110 - other processes
-                    await asyncio.sleep(0.02)
-
-
-async def command(*arguments: str) -> tuple[int, str]:
-    """Run a command of `artemis`; its exit code, and what it prints."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "artemis", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    printed, _ = await process.communicate()
-    return process.returncode or 0, printed.decode()
 
 
 async def test_two_machines_and_a_node_of_one_process_are_three_nodes():
@@ -138,32 +104,12 @@ async def test_a_rolling_reload_fails_no_lookup():
         await until_offered([one, two, *others], a, b)
         await one.register("a", "b")
         await until_all_show([one, two, *others], {"a", "b"})
-        before, ended = a.processes(), asyncio.Event()
-
-        async def look_up() -> int:
-            connection, answered = await a.connect(), 0
-            while not ended.is_set():
-                try:
-                    found = await connection.found()
-                except (OSError, EOFError):  # it has moved on
-                    connection = await a.connect()
-                    continue
-                assert {"a", "b"} == found
-                answered += 1
-            return answered
-
-        looking = [asyncio.create_task(look_up()) for _ in range(4)]
-        a.process.send_signal(signal.SIGHUP)
-        await a.until_said("the rolling reload is done")
-        ended.set()
-        answered = [await each for each in looking]
-        assert set() == set(before) & set(a.processes())
+        assert await reloaded(a, {"a", "b"}) > 0
         connections = [*await a.at_each(), *others]
         await until_offered(connections, a, b)
         for number, connection in enumerate(connections):
             await connection.register(f"at-{number}")
         await until_all_show(connections, {"a", "b", *(f"at-{number}" for number in range(4))})
-    assert min(answered) > 0
 
 
 async def test_a_machine_that_comes_back_with_other_ports_and_more_workers_is_found_again(tmp_path):
@@ -256,16 +202,10 @@ async def test_switches_of_operators_hold_for_all_workers_of_a_machine_and_for_n
         one, two = await a.at_each()
         other = await b.connect()
         await one.ask("/api/v1/node/force", {"service": "registry", "force": "down", "operatorId": "alice"})
-        await _until_forced(two)
+        await until_forced(two)
         a.signal(1, signal.SIGKILL)
-        await _until_forced((await a.at_each())[1])
+        await until_forced((await a.at_each())[1])
         assert not (await other.ask("/api/v1/node/forced")).json()["registry"]
-
-
-async def _until_forced(connection: Connection) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while not (await connection.ask("/api/v1/node/forced")).json()["registry"]:  # noqa: ASYNC110 - as above
-            await asyncio.sleep(0.02)
 
 
 async def test_operators_compare_and_repair_machines():

@@ -1,0 +1,93 @@
+"""What tests of machines with several workers wait for, of processes that tell nobody, and what they do meanwhile."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+from worker_machines import DEADLINE, Connection, Machine
+
+from artemis.testing.java import JavaNode
+
+HERE = {"regionId": "local", "zoneId": "zone1"}
+
+
+async def until(look: Callable[[], Awaitable[object]], expected: object) -> None:
+    """Wait until a look shows this."""
+    async with asyncio.timeout(DEADLINE):
+        while expected != await look():  # noqa: ASYNC110 - another process shows it
+            await asyncio.sleep(0.02)
+
+
+async def until_all_show(connections: list[Connection], names: set[str]) -> None:
+    """Wait until all workers show these instances, and no others."""
+
+    async def shown() -> list[set[str]]:
+        return [await each.found() for each in connections]
+
+    await until(shown, [names] * len(connections))
+
+
+async def offered(connection: Connection, kind: str) -> list[str]:
+    """The nodes that clients are told of."""
+    answer = await connection.ask(f"/api/cluster/up-{kind}-nodes.json", HERE)
+    return [node["url"] for node in answer.json()["nodes"] or []]  # type: ignore[attr-defined]
+
+
+async def until_offered(connections: list[Connection], *machines: Machine) -> None:
+    """Wait until all workers offer these nodes to clients, each once."""
+
+    async def all_offered() -> list[list[str]]:
+        return [sorted(await offered(each, kind)) for each in connections for kind in ("registry", "discovery")]
+
+    await until(all_offered, [sorted(each.url for each in machines)] * 2 * len(connections))
+
+
+async def until_forced(connection: Connection) -> None:
+    """Wait until a worker knows that an operator has switched its registry."""
+
+    async def forced() -> bool:
+        return bool((await connection.ask("/api/v1/node/forced")).json()["registry"])
+
+    await until(forced, expected=True)
+
+
+async def command(*arguments: str) -> tuple[int, str]:
+    """Run a command of `artemis`; its exit code, and what it prints."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "artemis", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    printed, _ = await process.communicate()
+    return process.returncode or 0, printed.decode()
+
+
+async def reloaded(machine: Machine, shown: set[str]) -> int:
+    """Have a machine replace its workers while four look up, who come back where they are sent away and always find
+    these; returns how many lookups the one was answered that was answered fewest."""
+    before, ended = machine.processes(), asyncio.Event()
+
+    async def look_up() -> int:
+        connection, answered = await machine.connect(), 0
+        while not ended.is_set():
+            try:
+                found = await connection.found()
+            except (OSError, EOFError):  # it has moved on
+                connection = await machine.connect()
+                continue
+            assert shown == found
+            answered += 1
+        return answered
+
+    looking = [asyncio.create_task(look_up()) for _ in range(4)]
+    machine.process.send_signal(signal.SIGHUP)
+    await machine.until_said("the rolling reload is done")
+    ended.set()
+    answered = [await each for each in looking]
+    after = machine.processes()
+    assert (set(), len(before)) == (set(before) & set(after), len(after))
+    return min(answered)
+
+
+async def held(java: JavaNode) -> set[str]:
+    """The instances of `s` that a Java node has."""
+    return {str(each["instanceId"]) for each in java.leases.of("s")}
