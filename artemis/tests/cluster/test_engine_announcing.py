@@ -31,6 +31,7 @@ class Ears(MeshListener):
         self.farewells: list[tuple[str, int, bool]] = []
         self.twins: list[tuple[str, bool]] = []
         self.lost_ones: list[str] = []
+        self.answers: list[tuple[str, int]] = []
 
     def met(self, peer: Peer, dialled: PeerUrl | None) -> str:
         assert dialled is None
@@ -46,6 +47,9 @@ class Ears(MeshListener):
 
     def measured(self, node: str, skew: Skew) -> None:
         self.skews[node] = skew
+
+    def answered(self, node: str, asked: int) -> None:
+        self.answers.append((node, asked))
 
     def farewell(self, node: str, epoch: int, leaving: bool) -> None:
         self.farewells.append((node, epoch, leaving))
@@ -159,6 +163,23 @@ def test_what_a_node_says_is_taken_in_once_it_is_a_member(air: Air) -> None:
     assert ([], 1) == ([*a.announcing.links()], len(a.announcing.states(air.now)))
     air.run(70_000)
     assert (False, []) == (a.announcing.admits("b"), a.announcing.states(air.now))
+
+
+def test_a_node_that_stood_still_asks_all_others_at_once_until_they_have_answered(air: Air) -> None:
+    """What comes of one after its answer, it has said after the question."""
+    a = air.add("a")
+    for name in "bcd":
+        air.add(name)
+    air.run(3_000)
+    a.ears.answers.clear()
+    since = air.now
+    a.announcing.resumed()
+    a.air.voices[3].deaf = True
+    air.run(200)
+    assert {"b", "c"} == {node for node, asked in a.ears.answers if asked >= since}
+    a.air.voices[3].deaf = False
+    air.run(2 * BEAT)
+    assert {"b", "c", "d"} == {node for node, asked in a.ears.answers if asked >= since}
 
 
 @pytest.mark.parametrize(

@@ -151,3 +151,33 @@ def test_a_pause_is_no_part_of_being_steady() -> None:
     suspicion.hear(60_500)
     assert (False, Presence.RETURNING) == (suspicion.judge(60_500), suspicion.presence)
     assert 400 == suspicion.patience_left(60_500)
+
+
+def test_what_a_peer_says_after_its_answer_ends_what_is_held() -> None:
+    """Where nodes exchange nothing with each other: the answer to a question that was put after the pause."""
+    contacts = Contacts()
+    assert {"a": 90} == contacts.look({"a": 90}, {})
+    contacts.resumed({"a": 110}, 100)
+    contacts.answered("a", 99, 112)
+    assert {"a": 90} == contacts.look({"a": 113}, {})
+    contacts.answered("a", 101, 114)
+    assert {"a": 90} == contacts.look({"a": 113}, {})
+    assert {"a": 115} == contacts.look({"a": 115}, {})
+
+
+def test_where_all_put_what_they_accept_having_read_that_ends_nothing_of_what_is_held(world: World) -> None:
+    """A node may have accepted something in the meantime, and not put it."""
+    world.membership.reached = lambda: world.now
+    world.replica.current["a"] = world.now
+    world.run(100)
+    world.sleep(20_000)
+    world.membership.notice_pause()
+    world.replica.current["a"] = world.now
+    world.replica.exchanged["a"] = Exchanged(at=world.now + 50, took=10, completed=True)
+    world.run(100)
+    assert 20_200 == world.node.age(world.now)
+    world.membership.answered("a", world.now)
+    world.run(100)
+    world.replica.current["a"] = world.now
+    world.run(100)
+    assert 100 == world.node.age(world.now)

@@ -41,6 +41,11 @@ class Contacts:
         if held is not None:
             held.anew = now
 
+    def answered(self, peer: str, asked: int, now: int) -> None:
+        """A peer has answered now what it was asked at a moment."""
+        if asked >= self._since:
+            self.connected(peer, now)
+
     def look(self, current: Mapping[str, int], exchanged: Mapping[str, Exchanged]) -> Mapping[str, int]:
         """Return when each peer was heard last with all known that it had accepted, by what its messages said
         (`current`) and the exchanges that are over."""

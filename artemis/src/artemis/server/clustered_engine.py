@@ -175,6 +175,7 @@ class ClusteredEngine:
         self.membership.links = self.announcing.links
         self.membership.receiving = lambda peer: peer in self.announcing.links()
         self.membership.deaf = self._hears_nobody
+        self.membership.resumed = self.announcing.resumed
         self.membership.reached = lambda: self.replica.reached
         self.membership.end = end
 

@@ -246,6 +246,10 @@ class Membership(MeshListener):
             self.notice_pause()
             self._date(now)  # from this moment on it may count, and so may what it has accepted
 
+    def answered(self, node: str, asked: int) -> None:
+        """A node has answered what was asked at a moment: what comes of it from now on it has said since."""
+        self._contacts.answered(node, asked, self._now())
+
     def measured(self, node: str, skew: Skew) -> None:
         """The wall clock of a node was compared with ours."""
         self.members.clocks.measure(node, skew.offset, skew.error, self._now(), self._wall())
@@ -258,9 +262,10 @@ class Membership(MeshListener):
 
     def _date(self, now: int) -> None:
         """Say as of when the node knows all that others have accepted."""
-        members, replica = self.members, self._replica
-        contact = members.oldest_contact(self._contacts.look(replica.current, replica.exchanged), now)
-        reached = self.reached()
+        members, replica, reached = self.members, self._replica, self.reached()
+        # Where all put what they accept, having read that tells nothing of what they have not put.
+        exchanged = replica.exchanged if reached is None else {}
+        contact = members.oldest_contact(self._contacts.look(replica.current, exchanged), now)
         if reached is not None:
             contact = reached if contact is None else min(contact, reached)
         # While nobody else is there that is now, and grows old with the first tick that is late. A node without others

@@ -62,7 +62,7 @@ _SOON = 200
 class _Other:
     """Another node in one life: its latest sign, and what came of it."""
 
-    __slots__ = ("asked", "epoch", "first", "heard", "next", "peer", "received", "rtt", "sign", "skew")
+    __slots__ = ("again", "asked", "epoch", "first", "heard", "next", "peer", "received", "rtt", "sign", "skew")
 
     def __init__(self, epoch: int, sign: Sign, now: int) -> None:
         self.epoch, self.sign = epoch, sign
@@ -74,6 +74,8 @@ class _Other:
         self.skew: Skew | None = None
         # The question that is open: its number, and both clocks when it was put.
         self.asked: tuple[int, int, int] | None = None
+        # Whether it is to be asked until it has answered.
+        self.again = False
 
     @property
     def met(self) -> bool:
@@ -200,6 +202,12 @@ class Announcing:
         self._first = True
         self._next = self._now
 
+    def resumed(self) -> None:
+        """This node stood still: ask all others at once, so that what they said before can be told from what they say
+        now."""
+        for other in self._others.values():
+            other.asked, other.again = None, True
+
     def tick(self, standing: Standing, digest: int | None, position: Position | None, now: int, wall: int) -> None:
         """Let time pass; this is what the node says of itself now."""
         self._now = now
@@ -212,6 +220,9 @@ class Announcing:
             self._said_at = now
             self._waiting.append((None, self._sign()))
             self._first = False
+        for node, other in self._others.items():
+            if other.again and other.asked is None:
+                self._ask(node, other, now, wall)
         if now >= self._next_question:
             self._next_question = now + self._beat
             self._ask_next(now, wall)
@@ -285,9 +296,10 @@ class Announcing:
         if other is None or other.epoch != epoch or other.asked is None or other.asked[0] != answer.number:
             return
         _, sent, wall = other.asked
-        other.asked, other.rtt = None, now - sent
+        other.asked, other.again, other.rtt = None, False, now - sent
         other.skew = skew(answer.wall, wall, other.rtt)
         self._listener.measured(node, other.skew)
+        self._listener.answered(node, sent)
         was = other.peer
         refusal = self._meet(node, other)
         if refusal is None:

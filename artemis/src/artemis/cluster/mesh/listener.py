@@ -46,6 +46,10 @@ class MeshListener:
     def told(self, node: str, standing: Standing) -> None:
         """A node said something of itself; every second or so."""
 
+    def answered(self, node: str, asked: int) -> None:
+        """A node has answered what was asked at a moment; what comes of it from now on it has said after that. Only
+        where nodes do not exchange what they know."""
+
     def measured(self, node: str, skew: Skew) -> None:
         """The wall clock of a node was compared with ours; also when it was refused for that."""
 

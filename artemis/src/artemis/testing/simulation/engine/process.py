@@ -68,6 +68,7 @@ class EngineProcess(Process):
         self.membership.links = self.announcing.links
         self.membership.receiving = lambda other: other in self.announcing.links()
         self.membership.deaf = lambda: not self.carrier.connected
+        self.membership.resumed = self.announcing.resumed
         self.membership.reached = lambda: self.replica.reached
         self.membership.end = self._must_end
         self._connected = False
