@@ -171,6 +171,26 @@ CASES: list[tuple[str, Callable[[], Story], str]] = [
         lambda: Story().told(0, full=True).told(1, ("delete", "i", "x"), resumed=True),
         "",
     ),
+    (
+        "told again after a gap",
+        lambda: Story().told(0, ("new", "i", "x"), full=True).told(1, ("new", "i", "x"), resumed=True),
+        "",
+    ),
+    (
+        "told again after a gap of another content",
+        lambda: (
+            Story()
+            .told(0, ("new", "i", "x"), full=True)
+            .told(1, ("new", "i", "y"), resumed=True)
+            .told(2, ("change", "i", "y"))
+        ),
+        "watch",
+    ),
+    (
+        "told again without a gap",
+        lambda: Story().told(0, ("new", "i", "x"), full=True).told(1, ("new", "i", "x")),
+        "watch",
+    ),
     ("told nothing new", lambda: Story().told(0, ("new", "i", "x"), full=True).told(1, ("change", "i", "x")), "watch"),
     (
         "told to look again",

@@ -258,7 +258,8 @@ class _Judgement:
                     self._change(name, each, shown, kind, instance, content)
 
     def _change(self, name: str, told: Told, shown: dict[str, str], kind: str, instance: str, content: str) -> None:
-        if kind == "delete" and told.resumed and instance not in shown:
+        if told.resumed and (kind, instance in shown) in {("delete", False), ("new", True)}:
+            shown.update({instance: content} if kind == "new" else {})
             return
         fits = (instance in shown) == (kind != "new") and (kind != "change" or shown.get(instance) != content)
         self._judge(

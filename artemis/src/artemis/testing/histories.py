@@ -75,8 +75,8 @@ class Told(msgspec.Struct, frozen=True, kw_only=True, tag="told", tag_field="kin
     """A watch was told ``changes``: kind (``new``, ``change``, ``delete``, ``reload``), instance, content.
 
     ``full``: they are all there is. ``resumed``: the watch has gone on with its cursor after it was lost, perhaps at
-    another node; then it may be told that an instance went which came and went meanwhile. ``last``: nothing came until
-    now, and the watch ends here.
+    another node; then it may be told that an instance went which came and went meanwhile, and as new of one that it
+    knows. ``last``: nothing came until now, and the watch ends here.
     """
 
     at: int
