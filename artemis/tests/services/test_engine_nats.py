@@ -346,6 +346,7 @@ async def test_nodes_that_may_not_speak_say_so_until_they_may(make: Make, capsys
 
         await one.until(denied, "not refused:")
         assert "permit it to publish to artemis.tests.>" in one.carrier.why
+        assert not one.carrier.connected
         number = one.core.put("i.x", b"1")
         one.carrier.turn()
         await one.until(lambda: one.core.stored_all([number]), "not stored:")

@@ -145,8 +145,8 @@ class Carrier:
 
     @property
     def connected(self) -> bool:
-        """Whether what others say is heard."""
-        return self._beats is not None and not self._denials.deaf
+        """Whether nodes hear each other here."""
+        return self._beats is not None and not self._denials
 
     @property
     def quiet(self) -> int:

@@ -77,10 +77,10 @@ class Denials:
             if key.use is Use.HEAR and denial.tried is None and now - denial.at >= AGAIN
         ]
 
-    @property
-    def deaf(self) -> bool:
-        """Whether nothing can be heard of the other nodes."""
-        return _Subject(Use.HEAR, self._names.beats) in self._denied
+    def __bool__(self) -> bool:
+        """Tell whether anything is denied: who may not say anything hears nothing of use either, as nodes agree first
+        on the numbers by which they tell of renewals."""
+        return bool(self._denied)
 
     @property
     def why(self) -> str:
