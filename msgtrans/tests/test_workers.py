@@ -9,6 +9,7 @@ import os
 import pty
 import signal
 import socket
+import subprocess
 import sys
 import termios
 from typing import TYPE_CHECKING
@@ -474,6 +475,47 @@ def test_anything_can_be_supervised(tmp_path: Path, words: list[str]) -> None:
         kind = "imported" if words else "forked"
         assert [f"{kind} {number} 2" for number in range(1, 6)] == [ask() for _ in range(5)]
         assert 0 == workers.end()
+
+
+ENOUGH = """
+import asyncio
+import sys
+from msgtrans import WorkerError, WorkersConfig
+from msgtrans.workers import Supervisor
+
+async def serve(link, together, failure):
+    link.attach()
+    link.ready([])
+    if together or link.worker.index == 1:
+        link.end_all("enough", failure=failure, together=together)
+    await link.stopping.wait()
+    print("worker", link.worker.index, "was told:", link.word, flush=True)
+    link.detach()
+
+def work(link):
+    asyncio.run(serve(link, "together" in sys.argv, "had to" if "failing" in sys.argv else ""))
+
+if __name__ == "__main__":
+    try:
+        Supervisor(work, WorkersConfig(count=2)).run()
+    except WorkerError as error:
+        sys.exit(f"ended: {error}")
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"), [([], 0, ""), (["together"], 0, ""), (["failing"], 1, "ended: worker 1 had to")]
+)
+def test_a_worker_can_have_all_of_them_end(tmp_path: Path, words: list[str], code: int, said: str) -> None:
+    """They are told why, and so is whoever runs the supervisor where it is a failure."""
+    program = tmp_path / "enough.py"
+    program.write_text(ENOUGH)
+    ended = subprocess.run(
+        [sys.executable, str(program), *words], capture_output=True, text=True, timeout=LIMIT, check=False
+    )
+    told = {line for line in ended.stdout.splitlines() if "was told: enough" in line}
+    assert (2, code) == (len(told), ended.returncode), ended.stderr
+    assert said in ended.stderr
 
 
 def test_serve_echo_with_workers() -> None:

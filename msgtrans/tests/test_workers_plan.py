@@ -468,3 +468,34 @@ def test_delays_are_bounded(failures: int) -> None:
     plan.places[0].failures = failures
     plan.exited(1, "exit code 1", 0)
     assert 0.1 <= plan.places[0].again <= 5
+
+
+def test_a_worker_that_wants_all_to_end_has_its_way() -> None:
+    """All end gracefully, are told what it said, and nobody calls it a failure."""
+    plan = started()
+    assert [Closing(), Stop(1), Stop(2)] == acts(plan.enough(2, 1, word="it was asked to"))
+    assert "it was asked to" == plan.word
+    assert [] == plan.enough(1, 1, word="late")
+    assert [] == acts(plan.exited(1, "exit code 0", 2))
+    assert [End()] == acts(plan.exited(2, "exit code 0", 2))
+
+
+def test_a_worker_that_says_that_none_may_go_on_is_believed() -> None:
+    """The end is a failure, in its words."""
+    plan = started()
+    assert [Closing(), Stop(1), Stop(2)] == acts(plan.enough(2, 1, failure="is a copy"))
+    plan.exited(1, "exit code 0", 2)
+    assert [End("worker 1 is a copy")] == acts(plan.exited(2, "exit code 1", 2))
+
+
+def test_workers_that_want_to_end_together_wait_for_each_other() -> None:
+    """One of every place, in lives that are there, with one word."""
+    plan = started(WorkersConfig(count=2, restart_delay=1))
+    assert [] == plan.enough(1, 1, word="a", together=True)
+    assert [] == plan.enough(2, 1, word="b", together=True)
+    plan.exited(1, "exit code 1", 2)
+    assert [Start(3, 0)] == acts(plan.tick(3))
+    plan.ready(3, 3)
+    assert [] == plan.enough(2, 4, word="a", together=True)
+    assert [Closing(), Stop(2), Stop(3)] == acts(plan.enough(3, 5, word="a", together=True))
+    assert [] == plan.enough(9, 5)

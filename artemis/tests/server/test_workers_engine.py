@@ -137,15 +137,18 @@ async def test_without_the_engine_nobody_waits_for_siblings(server):
         await until_all_show([one, two], {"before", "at-0", "at-1"})
 
 
-async def test_operators_compare_a_worker_with_the_engine_and_cannot_let_it_leave(server):
-    """A comparison is asked for over one connection; whoever wants the machine to end hears how."""
-    async with machine(cluster=server.url) as running:
-        await running.at_each()
+async def test_operators_compare_a_worker_with_the_engine_and_let_a_machine_leave(server):
+    """A comparison is asked for over one connection; a machine leaves with all of its workers."""
+    async with machine(cluster=server.url, lease_ttl=4, heartbeat_interval=1) as a, machine(cluster=server.url) as b:
+        others = await b.at_each()
+        await until_offered([*await a.at_each(), *others], a, b)
         for what in ("diff", "repair"):
-            code, printed = await command("cluster", what, "--server", running.url)
+            code, printed = await command("cluster", what, "--server", a.url)
             assert 0 == code, printed
-        code, printed = await command("cluster", "leave", "--yes", "--server", running.url)
-        assert (1, True) == (code, "SIGTERM" in printed), printed
+        code, printed = await command("cluster", "leave", "--drain", "--yes", "--server", a.url)
+        assert (0, True) == (code, "has left and ended" in printed), printed
+        assert 0 == await asyncio.to_thread(a.process.wait, DEADLINE)
+        await until_offered(others, b)
 
 
 async def test_with_fewer_workers_what_only_a_former_one_knew_gets_into_the_bucket(server, tmp_path):

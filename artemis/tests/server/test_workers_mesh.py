@@ -4,38 +4,14 @@ every machine is one node."""
 import asyncio
 import os
 import signal
-import socket
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager, closing
+from contextlib import closing
 
-from worker_machines import Machine, instance, machine, machines
+from worker_machines import DEADLINE, Connection, Machine, held, instance, machine, machines, mesh
 from worker_waits import command, offered, reloaded, until_all_show, until_forced, until_offered
 
 from artemis.cluster.trial import CLAIM
 from artemis.testing.certificates import make_certificate
 from artemis.testing.node import OptionValue, arguments_of
-
-
-@asynccontextmanager
-async def mesh(*workers: int, **options: OptionValue) -> AsyncIterator[list[Machine]]:
-    """Machines with so many workers that are each other's peers."""
-    scheme = "https" if "tls_certificate_file" in options else "http"
-    with ExitStack() as stack:
-        ports = [stack.enter_context(closing(held())).getsockname()[1] for _ in workers]
-        peers = ",".join(f"{scheme}://127.0.0.1:{port}" for port in ports)
-        each = zip(ports, workers, strict=True)
-        async with machines(
-            *({"port": port, "workers": count, "peers": peers, **options} for port, count in each)
-        ) as running:
-            yield running
-
-
-def held() -> socket.socket:
-    """Hold a free port: nobody else is given it, and the machine, which reuses it, can."""
-    one = socket.socket()
-    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    one.bind(("127.0.0.1", 0))
-    return one
 
 
 async def test_two_machines_and_a_node_of_one_process_are_three_nodes():
@@ -218,3 +194,52 @@ async def test_operators_compare_and_repair_machines():
             assert b.url in printed
         code, printed = await command("cluster", "status", "--server", a.url)
         assert 0 == code, printed
+
+
+async def test_a_machine_that_drains_ends_when_all_of_its_workers_have_handed_over():
+    """An operator asks one of them; the others hear that the machine has left for good."""
+    async with mesh(2, 2, lease_ttl=4, heartbeat_interval=1) as (a, b):
+        others = await b.at_each()
+        await until_offered([*await a.at_each(), *others], a, b)
+        code, printed = await command("cluster", "leave", "--drain", "--yes", "--server", a.url)
+        assert (0, True) == (code, "has left and ended" in printed), printed
+        assert 0 == await asyncio.to_thread(a.process.wait, DEADLINE)
+        await until_offered(others, b)
+        for other in others:
+            (left,) = (await other.ask("/api/v1/cluster")).json()["members"]
+            assert (a.url, "departed") == (left["url"], left["presence"])
+
+
+async def test_a_machine_that_leaves_ends_with_all_of_its_workers():
+    """At once, and each says farewell for good."""
+    async with mesh(2, 2) as (a, b):
+        others = await b.at_each()
+        await until_offered([*await a.at_each(), *others], a, b)
+        code, printed = await command("cluster", "leave", "--yes", "--server", a.url)
+        assert (0, True) == (code, "drains and ends" in printed), printed
+        assert 0 == await asyncio.to_thread(a.process.wait, DEADLINE)
+        for other in others:
+            async with asyncio.timeout(DEADLINE):
+                while "departed" not in {each["presence"] for each in await _members(other)}:  # noqa: ASYNC110 - as above
+                    await asyncio.sleep(0.02)
+
+
+async def test_a_machine_stays_as_a_whole_when_an_operator_wants_it_to():
+    """Whichever worker hears it; what is registered there holds its end up until then."""
+    async with mesh(2, 2, lease_ttl=600) as (a, b):
+        one, two = await a.at_each()
+        others = await b.at_each()
+        await until_offered([one, two, *others], a, b)
+        await one.register("kept")
+        asked = await one.ask("/api/v1/cluster/leave", {"operatorId": "alice", "drain": True})
+        assert "success" == asked.json()["responseStatus"]["status"]
+        await until_offered(others, b)
+        assert "alice" == (await two.ask("/api/v1/cluster")).json()["draining"]["operatorId"]
+        stays = await two.ask("/api/v1/cluster/stay", {"operatorId": "bob"})
+        assert stays.json()["stays"]
+        await until_offered([one, two, *others], a, b)
+        assert [None, None] == [(await each.ask("/api/v1/cluster")).json()["draining"] for each in (one, two)]
+
+
+async def _members(connection: Connection) -> list[dict[str, object]]:
+    return (await connection.ask("/api/v1/cluster")).json()["members"]

@@ -35,6 +35,7 @@ def place(index: int, count: int) -> Place:
         "listen": None,
         "totals": None,
         "life": "one",
+        "leave": None,
     }
     return Place(index=index, count=count, machine="m", **rest)
 
@@ -221,7 +222,7 @@ def test_the_ground_gives_each_worker_a_place():
     """Siblings know each other's sockets and one secret."""
     ground = Ground(ServeConfig(port=0, workers=3))
     try:
-        places = [ground.place(index, None, None) for index in range(3)]
+        places = [ground.place(index, None, None, None) for index in range(3)]
     finally:
         ground.close()
     urls = [each.url for each in places]
@@ -273,11 +274,11 @@ def test_in_a_mesh_each_worker_has_a_port_for_links(tmp_path):
     secret.write_text("a secret of some length\n")
     ground = Ground(ServeConfig(port=0, workers=2, cluster_secret_file=secret, self_url="http://10.0.0.7:8080/x"))
     try:
-        links = [ground.place(index, None, None).links for index in range(2)]
+        links = [ground.place(index, None, None, None).links for index in range(2)]
         assert links[0] is not None
         assert links[1] is not None
         ports = [each.bound[0].getsockname()[1] for each in links]
-        trusted = ground.place(0, None, None).secret
+        trusted = ground.place(0, None, None, None).secret
     finally:
         ground.close()
     assert [f"http://10.0.0.7:{port}" for port in ports] == [each.url for each in links]

@@ -5,9 +5,10 @@ import json
 import os
 import re
 import signal
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -186,3 +187,28 @@ async def machines(*options: Mapping[str, OptionValue]) -> AsyncIterator[list[Ma
 def labelled(numbers: dict[tuple[str, str], float], name: str) -> Iterator[tuple[str, float]]:
     """The labels and values of a family."""
     return ((labels, value) for (found, labels), value in numbers.items() if found == name)
+
+
+@asynccontextmanager
+async def mesh(*workers: int, data: Path | None = None, **options: OptionValue) -> AsyncIterator[list[Machine]]:
+    """Machines with so many workers that are each other's peers; in `data` each keeps what it knows, below `0`, ..."""
+    scheme = "https" if "tls_certificate_file" in options else "http"
+    with ExitStack() as stack:
+        ports = [stack.enter_context(closing(held())).getsockname()[1] for _ in workers]
+        peers = ",".join(f"{scheme}://127.0.0.1:{port}" for port in ports)
+        each: list[dict[str, OptionValue]] = [
+            {"port": port, "workers": count, "peers": peers, **options}
+            for port, count in zip(ports, workers, strict=True)
+        ]
+        if data is not None:
+            each = [{**one, "data_dir": str(data / str(number))} for number, one in enumerate(each)]
+        async with machines(*each) as running:
+            yield running
+
+
+def held() -> socket.socket:
+    """Hold a free port: nobody else is given it, and the machine, which reuses it, can."""
+    one = socket.socket()
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    one.bind(("127.0.0.1", 0))
+    return one

@@ -12,6 +12,7 @@ import typer
 from artemis.cli import output
 from artemis.cli.calls import get_each
 from artemis.cli.codes import FAILED
+from artemis.cluster.machines import machine_of
 from artemis.model.cluster_status import ClusterDrain, ClusterViewResponse
 
 _VIEW = "v1/cluster"
@@ -40,11 +41,11 @@ def follow(server: str, own: ClusterViewResponse, timeout: float) -> None:
 def _follow(server: str, own: ClusterViewResponse, timeout: float) -> None:
     where = own.url or server
     others = [member.url for member in own.members or () if member.url and member.status == "up"]
-    began, silent_since, said = time.monotonic(), 0.0, ""
+    began, silent_since, said = time.monotonic(), 0.0, dict[str, str]()
     while True:
         [view] = get_each([server], _VIEW, ClusterViewResponse)
         now = time.monotonic()
-        if isinstance(view, str) or view.node_id != own.node_id:
+        if isinstance(view, str) or _machine(view) != _machine(own):
             silent_since = silent_since or now
             if _left(others, own) or (not others and now - silent_since > 1.0):
                 output.say(f"{where} has left and ended; the others have all that it had.")
@@ -60,10 +61,10 @@ def _follow(server: str, own: ClusterViewResponse, timeout: float) -> None:
             if view.draining is None:
                 output.say(f"{where} stays: somebody wanted it to.")
                 raise typer.Exit(FAILED)
-            told = progress(view.draining)
-            if told != said:
-                said = told
-                output.say(f"{where}: {told}.")
+            told, worker = progress(view.draining), view.node_id or ""
+            if told != said.get(worker):
+                said[worker] = told
+                output.say(f"{where}{f' ({worker})' if '#' in worker else ''}: {told}.")
             if now - began > timeout:
                 output.say(f"{where} is not done after {timeout:g} s, and goes on. {_choices(server)}")
                 raise typer.Exit(FAILED)
@@ -87,10 +88,15 @@ def _left(others: list[str], own: ClusterViewResponse) -> bool:
     for view in get_each(others, _VIEW, ClusterViewResponse):
         if isinstance(view, str):
             continue
-        known = [member for member in view.members or () if member.node_id == own.node_id]
+        known = [member for member in view.members or () if machine_of(member.node_id or "") == _machine(own)]
         if all(member.presence == "left" for member in known):
             return True
     return False
+
+
+def _machine(view: ClusterViewResponse) -> str:
+    """Return the id of a node, whichever of its processes has answered."""
+    return machine_of(view.node_id or "")
 
 
 def _choices(server: str) -> str:

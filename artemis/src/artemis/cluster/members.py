@@ -344,6 +344,12 @@ class Members:
             lost = [each for each in unmet if each.front is not None and not known.isdisjoint(each.front.nodes)]
             yield together(views, _troubles(lost))
 
+    def others(self, now: int) -> Iterator[MemberView]:
+        """Show all processes of other nodes that were met."""
+        for view in self.views(now):
+            if view.node and (view.url, machine_of(view.node)) != self._machine:
+                yield view
+
     def view(self, node: str, now: int) -> MemberView:
         """Show one member. Raises KeyError for an unknown one."""
         member = self._members[node]

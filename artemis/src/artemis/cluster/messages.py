@@ -244,12 +244,14 @@ class Reached(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="reach
 class Switched(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="switched"):
     """Tells a sibling what operators have switched by hand, all of it, at `at` milliseconds of the wall clock.
 
-    `forced` gives service, direction, operator and since when; `preserves` is None if self-preservation was left alone.
+    `forced` gives service, direction, operator and since when; `preserves` is None if self-preservation was left alone;
+    `retiring` says who takes the machine out of service, since when, and whether in any case, None if nobody does.
     """
 
     at: Number
     forced: Annotated[list[tuple[Text, Text, Text, Number]], msgspec.Meta(max_length=16)]
     preserves: bool | None
+    retiring: tuple[Text, Number, bool] | None = None
 
 
 Message = Changes | Renewals | Unnamed | Digest | Repair | More | Farewell | Reached | Switched

@@ -34,12 +34,14 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 class Retiring:
     """How far a node is. Owned by who takes it out of service; `tick` several times a second.
 
-    `spread` is over how many milliseconds clients are sent away, `forced` that it goes though no other node is there.
+    `spread` is over how many milliseconds clients are sent away, `forced` that it goes though no other node is there,
+    `asked` when it was asked for, in milliseconds of the wall clock, which is the same for all workers of a machine.
     `share` of SHARES are sent away by now. While no other node is up it waits, and takes everybody again.
     """
 
-    def __init__(self, operator: str, spread: int, now: int, *, forced: bool = False) -> None:
+    def __init__(self, operator: str, spread: int, now: int, *, forced: bool = False, asked: int = 0) -> None:
         self.operator = operator
+        self.asked = asked
         self.since = now
         self.forced = forced
         self.phase: Phase = "sending"

@@ -236,7 +236,7 @@ class NodeServer:
         self.node.pardon(now_ms())
         # What can fail first; then time, callers, other nodes, and snapshots of what comes of it.
         await self.doors.start()
-        retirement = Retirement(self.node, self.doors, self._leave, self._log)
+        retirement = Retirement(self.node, self.doors, self._leave_retired, self._log)
         self._ticks = Ticks(self.node, self.doors, self.cluster, self.persistence, retirement, self._log)
         self._ticks.start()
         self._vitals.start()
@@ -409,9 +409,21 @@ class NodeServer:
         return self.doors.accept()
 
     def _leave(self, operator: str) -> None:
-        """Leave the cluster for good."""
+        """Leave the cluster for good; all workers of a machine do, and are told so."""
         self._log.warning("node leaves the cluster", operator=operator, consequence="it drains and ends")
-        self.leaving.set()
+        if self._place is None:
+            self.leaving.set()
+        else:
+            self._place.leave("")
+
+    def _leave_retired(self, operator: str) -> None:
+        """The same, when nothing is left to wait for here."""
+        retiring = self.node.retiring
+        if self._place is None or retiring is None:
+            self._leave(operator)
+        else:
+            self._log.info("worker has handed over what it served", operator=operator)
+            self._place.leave(str(retiring.asked))
 
     def _fail(self, why: str) -> None:
         """End, because there is no going on."""

@@ -41,7 +41,7 @@ class ClientSessions(Protocol):
 class Retirement:
     """Takes one node out of service when it is asked to. Owned by the assembly; `tick` about every 100 ms.
 
-    `leave` lets the node leave its cluster for good, because of an operator.
+    `leave` lets the node leave its cluster for good, because of an operator; all workers of a machine together.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Retirement:
 
     def _look(self, made: int, now: int) -> Seen:
         node = self._node
-        others = [] if node.members is None else [view for view in node.members.views(now) if view.status == UP]
+        others = [] if node.members is None else [view for view in node.members.others(now) if view.status == UP]
         links = {} if node.control is None else {link.node: link for link in node.control.links() if link.node}
         taking = [view for view in others if takes_over(view, node.identity.zone)]
         reached = [view for view in taking if view.node in links and links[view.node].connected]

@@ -34,6 +34,7 @@ from msgtrans.workers.messages import (
     Begin,
     Bound,
     End,
+    Enough,
     Failing,
     Frames,
     Group,
@@ -82,7 +83,7 @@ class WorkerLink:
 
     counters: what reports tell; set it before `attach`. figures: what else they tell: numbers that add up over workers,
     and numbers of this one; a monitor sets it, and at most 1000 of each are told. graceful_timeout: seconds the worker
-    has to end.
+    has to end. word: once `stopping` is set, what the worker said that wanted all to end (`end_all`), if it was one.
     """
 
     def __init__(self, channel: socket.socket, begin: Begin) -> None:
@@ -91,6 +92,7 @@ class WorkerLink:
         self.counters: Callable[[], dict[str, int]] = dict
         self.figures: Callable[[], tuple[dict[str, float], dict[str, float]]] = lambda: ({}, {})
         self.stopping = asyncio.Event()
+        self.word = ""
         self._channel = channel
         self._interval = begin.report_interval
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -198,6 +200,15 @@ class WorkerLink:
         self._rest = rest
         self._send(Ready(list(uris), rests=rest is not None))
 
+    def end_all(self, word: str = "", *, failure: str = "", together: bool = False) -> None:
+        """Have all workers end gracefully, and the supervisor after them.
+
+        word: what they are told (`word`). failure: why none may go on, which the supervisor raises as WorkerError,
+        behind the name of this worker; empty where it is meant so. together: only when a worker of every place has
+        asked for it with the same word.
+        """
+        self._send(Enough(word, failure, together))
+
     async def group(self) -> Group:
         """All workers and the sums of their counters, as of now; of one that does not answer soon, as of its last
         report. Raises TimeoutError when the supervisor does not answer.
@@ -247,7 +258,8 @@ class WorkerLink:
 
     def _take(self, body: bytes) -> None:
         match to_worker.decode(body):
-            case End():
+            case End(word):
+                self.word = word
                 self.stopping.set()
             case Rest() if self._resting is None:
                 self._resting = asyncio.ensure_future(self._take_rest())

@@ -74,7 +74,9 @@ class Rest(_Message, frozen=True):
 
 
 class End(_Message, frozen=True):
-    """End gracefully."""
+    """End gracefully. word: what the worker said that wanted all to end, if it was one."""
+
+    word: str = ""
 
 
 class Bound(_Message, frozen=True):
@@ -126,6 +128,16 @@ class Failing(_Message, frozen=True):
     hopeless: bool
 
 
+class Enough(_Message, frozen=True):
+    """All workers are to end. word: what they are told then; failure: why none may go on, empty where it is meant so;
+    together: only when a worker of every place has said the same.
+    """
+
+    word: str = ""
+    failure: str = ""
+    together: bool = False
+
+
 class Listen(_Message, frozen=True):
     """Give me sockets that listen on one port of all these addresses. ordinal: the how many-th listener of mine."""
 
@@ -144,7 +156,7 @@ class AskGroup(_Message, frozen=True):
 
 
 ToWorker: TypeAlias = Begin | Rest | End | Bound | AskReport | Grouped
-FromWorker: TypeAlias = Ready | Rested | Report | Failing | Listen | AskGroup
+FromWorker: TypeAlias = Ready | Rested | Report | Failing | Enough | Listen | AskGroup
 
 _encoder: Final = msgspec.json.Encoder()
 to_worker: Final[msgspec.json.Decoder[ToWorker]] = msgspec.json.Decoder(ToWorker)

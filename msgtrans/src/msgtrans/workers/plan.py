@@ -81,6 +81,8 @@ class Plan:
         self.lives: dict[int, Life] = {}
         self.restarts = 0
         self.stopping = False
+        self.word = ""  # what a worker said that wanted all to end
+        self._wanted: dict[int, str] = {}  # lives that want all to end when the others do, and what they said
         self._failure = ""
         self._ended = False
         self._generation = 0
@@ -132,6 +134,25 @@ class Plan:
         if not hopeless or self._was_ready or self.stopping:
             return []
         self._failure = f"a worker {why}"
+        return self.stop(now)
+
+    def enough(
+        self, number: int, now: float, *, word: str = "", failure: str = "", together: bool = False
+    ) -> list[Action]:
+        """A worker wants all to end. word: what all are told; failure: why none may go on; together: only when a worker
+        of every place has said the same word.
+        """
+        life = self.lives.get(number)
+        if life is None or self.stopping:
+            return []
+        self._wanted = {each: said for each, said in self._wanted.items() if each in self.lives} | {number: word}
+        willing = {self.lives[each].place for each, said in self._wanted.items() if said == word}
+        if together and len(willing) < len(self.places):
+            return []
+        self.word = word
+        if failure:
+            life.told = failure
+            self._failure = f"worker {life.place} {failure}"
         return self.stop(now)
 
     def exited(self, number: int, how: str, now: float, *, started: bool = True) -> list[Action]:

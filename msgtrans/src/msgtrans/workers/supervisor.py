@@ -35,6 +35,7 @@ from msgtrans.workers.messages import (
     Begin,
     Bound,
     End,
+    Enough,
     Failing,
     Grouped,
     Listen,
@@ -187,7 +188,7 @@ class Supervisor:
                 case actions.Rest(life):
                     self._send(life, Rest())
                 case actions.Stop(life):
-                    self._send(life, End())
+                    self._send(life, End(self._plan.word))
                 case actions.Kill(life, hung):
                     if (child := self._children.get(life)) is not None:
                         self._kill(child, signal.SIGABRT if hung else signal.SIGKILL)
@@ -328,6 +329,8 @@ class Supervisor:
                 self._do(self._plan.rested(child.life, now))
             case Failing(why, hopeless):
                 self._do(self._plan.failing(child.life, why, now, hopeless=hopeless))
+            case Enough(word, failure, together):
+                self._do(self._plan.enough(child.life, now, word=word, failure=failure, together=together))
             case Listen():
                 self._bind(child, message)
             case AskGroup(request):

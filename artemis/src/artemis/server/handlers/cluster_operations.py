@@ -46,10 +46,6 @@ from artemis.server.node import Node
 from artemis.server.retirement import spread_of, takes_over
 
 ALONE = "this node is in no cluster; start it with --peers, --peers-dns, --peers-file or --cluster"
-SEVERAL_WORKERS = (
-    "a node with several workers is taken out by ending it with SIGTERM: it drains, and tells the others; to have it "
-    "wait until others have taken over, start it with --workers 1 first"
-)
 NOBODY_TAKES_OVER = (
     "no other node is up that could take over what this one serves; see `artemis cluster status`, or --force (force)"
 )
@@ -155,23 +151,23 @@ def leave(node: Node, request: ClusterLeaveRequest | None, now: int) -> ClusterL
     if not operator or len(operator) > MAX_OPERATOR:
         text = f"operatorId must say who lets the node leave, in {MAX_OPERATOR} characters at most"
         return ClusterLeaveResponse(response_status=failure(BAD_REQUEST, text))
-    if node.identity.machine:
-        return ClusterLeaveResponse(response_status=failure(BAD_REQUEST, SEVERAL_WORKERS))
-    told = sum(link.connected for link in node.control.links())
+    told = sum(each.link is not None and each.link.connected for each in node.control.neighbours(now))
     if request is None or not request.drain:
         node.control.leave(operator)
     elif node.retiring is None:
         linked = {link.node for link in node.control.links() if link.connected}
         zone = node.identity.zone
-        views = [view for view in node.control.members.views(now) if view.status == UP and view.node in linked]
+        views = [view for view in node.control.members.others(now) if view.status == UP and view.node in linked]
         taking = [view for view in views if takes_over(view, zone)]
         if not taking and not request.force:
             return ClusterLeaveResponse(response_status=failure(BAD_REQUEST, NOBODY_TAKES_OVER))
-        node.retire(Retiring(operator, spread_of(node), now, forced=request.force))
+        asked = node.registry.wall(now)
+        node.retire(Retiring(operator, spread_of(node), now, forced=request.force, asked=asked))
+        node.switched(now)
     return ClusterLeaveResponse(members=told, response_status=SUCCESS)
 
 
-def stay(node: Node, request: ClusterStayRequest | None, now: int) -> ClusterStayResponse:  # noqa: ARG001
+def stay(node: Node, request: ClusterStayRequest | None, now: int) -> ClusterStayResponse:
     """Stay, though an operator let the node drain before it leaves."""
     operator = "" if request is None else (request.operator_id or "").strip()
     if not operator or len(operator) > MAX_OPERATOR:
@@ -182,6 +178,7 @@ def stay(node: Node, request: ClusterStayRequest | None, now: int) -> ClusterSta
     if node.retiring.phase == "done" or node.availability.draining:
         return ClusterStayResponse(response_status=failure(BAD_REQUEST, "it is too late: the node ends now"))
     node.retire(None)
+    node.switched(now)
     return ClusterStayResponse(response_status=SUCCESS, stays=True)
 
 

@@ -63,7 +63,7 @@ class AmongSiblings(Clustered):
         self._opened_at = 0
         self.membership.met_sibling = self._acknowledging.meet
         self.membership.lost_sibling = self._acknowledging.part
-        share_switches(node, self._acknowledging, self.mesh.soon)
+        share_switches(node, self._acknowledging, self.mesh.soon, now)
         node.unready = "it waits for the other workers to serve"
 
     def enter(self, doors: Doors) -> None:

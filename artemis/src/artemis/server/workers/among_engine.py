@@ -155,7 +155,7 @@ class AmongEngine(ClusteredEngine):
         self._opening: asyncio.Task[None] | None = None
         self._opened_at = 0
         self.replica.turned = self._turned
-        share_switches(node, self._acknowledging, self._mesh.soon)
+        share_switches(node, self._acknowledging, self._mesh.soon, now)
         node.unready = "it waits for the other workers to serve"
 
     def enter(self, doors: Doors) -> None:

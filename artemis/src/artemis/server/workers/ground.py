@@ -72,6 +72,7 @@ class Ground:
         index: int,
         listen: Callable[[Sequence[str], int], Awaitable[list[socket.socket]]],
         totals: Totals,
+        leave: Callable[[str], None],
         *,
         again: bool = False,
     ) -> Place:
@@ -82,6 +83,7 @@ class Ground:
             count=len(urls),
             machine=self.machine,
             totals=totals,
+            leave=leave,
             secret=self._secret,
             url=urls[index],
             siblings=tuple(url for number, url in enumerate(urls) if number != index),

@@ -40,7 +40,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
     `url` is where siblings dial it, at the socket `mesh`, and `siblings` where it dials them. `hosts` are the addresses
     of the machine's `port` and `plain_port`, `listen` gets sockets for one port of them, `udp` are sockets for QUIC,
-    which one worker has. `totals` are the numbers of all.
+    which one worker has. `totals` are the numbers of all, `leave` has the whole machine leave its cluster, with a text
+    once a worker of every place has wanted that with the same.
     """
 
     index: int
@@ -55,6 +56,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     plain_port: int | None
     listen: Callable[[Sequence[str], int], Awaitable[list[socket.socket]]]
     totals: Totals
+    leave: Callable[[str], None]
     life: str
     links: Links | None = None
     again: bool = False

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -67,6 +68,9 @@ that one is away."""
 
 _LOOK = 0.02
 
+_LEAVE = "leave"
+"""What begins what workers are told when the machine leaves its cluster for good."""
+
 
 def work(
     link: WorkerLink, *, ground: Ground, settings: ServeConfig, file: Path | None, flags: Mapping[str, object]
@@ -79,7 +83,7 @@ def work(
     if again:
         settings = _current(settings, file, flags, log)
         configure_logging(settings.log_level, settings.log_format)
-    place = ground.place(link.worker.index, link.listen, Totals(link, log), again=again)
+    place = ground.place(link.worker.index, link.listen, Totals(link, log), partial(_leave, link), again=again)
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_serve(link, place, settings, file, flags, seen, log))
@@ -125,13 +129,36 @@ async def _serve(
         await server.start()
         readying = asyncio.create_task(_tell_ready(link, server, again=place.again))
         tell_up(server, log)
-        never = asyncio.Event()
+        ending = asyncio.create_task(_end_with_all(link, server))
+        never, stop = asyncio.Event(), asyncio.Event()
+        ending.add_done_callback(lambda _: stop.set())
         try:
-            await keep_running(server, file, flags, seen, log, stop=link.stopping, hangup=never, renew=never)
+            await keep_running(server, file, flags, seen, log, stop=stop, hangup=never, renew=never)
         finally:
             readying.cancel()
+            ending.cancel()
     finally:
         link.detach()
+
+
+def _leave(link: WorkerLink, together: str) -> None:
+    """Have the machine leave its cluster."""
+    link.end_all(f"{_LEAVE}{together}", together=bool(together))
+
+
+async def _end_with_all(link: WorkerLink, server: NodeServer) -> None:
+    """Return when this worker is to end; all end with one that cannot go on, as what keeps it from that holds for all,
+    and leave for good when that is what a worker wanted."""
+    stopping, failing = asyncio.create_task(link.stopping.wait()), asyncio.create_task(server.failing.wait())
+    try:
+        await asyncio.wait({stopping, failing}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        failing.cancel()
+    if server.failure:
+        link.end_all(failure=f"cannot go on: {server.failure}")
+    if link.word.startswith(_LEAVE):
+        server.leaving.set()
 
 
 async def _tell_ready(link: WorkerLink, server: NodeServer, *, again: bool) -> None:
