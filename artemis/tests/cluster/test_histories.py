@@ -14,6 +14,7 @@ from artemis.testing.histories import (
     Completed,
     Event,
     Fault,
+    Flagged,
     History,
     Invoked,
     Outcome,
@@ -58,6 +59,11 @@ class Story:
         """Something befalls the cluster."""
         self.events.append(Fault(at=at, what=what, nodes=list(nodes)))
         self.events.append(Fault(at=over, what=what, nodes=list(nodes), over=True))
+        return self
+
+    def flag(self, at: int) -> "Story":
+        """The client says that it went back."""
+        self.events.append(Flagged(at=at, client="c", service="s"))
         return self
 
     def told(self, at: int, *changes: tuple[str, str, str], **more: object) -> "Story":
@@ -155,6 +161,21 @@ CASES: list[tuple[str, Callable[[], Story], str]] = [
         "position of another life",
         lambda: Story().look(0, A, cursor(2)).fault(3, 4, "killed", A).look(5, A, cursor(1)),
         "",
+    ),
+    (
+        "position of a client goes back and it says so",
+        lambda: Story().look(0, "", cursor(2)).flag(3).look(5, "", cursor(1)),
+        "",
+    ),
+    (
+        "position of a client goes back once more than it says",
+        lambda: Story().look(0, "", cursor(3)).flag(3).look(5, "", cursor(2)).look(8, "", cursor(1)),
+        "cursor",
+    ),
+    (
+        "position of a node goes back and a client says that it did",
+        lambda: Story().look(0, A, cursor(2)).flag(3).look(5, A, cursor(1)),
+        "cursor",
     ),
     ("positions of two nodes", lambda: Story().look(0, A, cursor(2)).look(5, B, cursor(1)), ""),
     ("no position", lambda: Story().look(0, A, cursor(2)).look(5, A, "nonsense"), "cursor"),

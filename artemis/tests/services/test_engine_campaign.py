@@ -142,8 +142,7 @@ async def test_a_row_of_faults_around_an_engine_breaks_no_law(tmp_path: Path, en
     """Nodes end, hang and are cut off, and servers do, while plain clients and those of the SDK go on; each fault comes
     when the engine has what was accepted during the one before."""
     chance = Random(SEED)  # noqa: S311 - a campaign is to be repeated
-    # Not "cursor": a client whose node is killed before it has put its changes may find another one without them.
-    laws = ("kept", "visible", "removed", "converged", "watch")
+    laws = ("kept", "visible", "removed", "converged", "watch", "cursor")
     each = {node: {"cluster": engine.of(node)} for node in range(NODES)}
     options = {"data_dir": tmp_path, "lease_ttl": TTL, "self_preservation": False}
     async with (

@@ -17,6 +17,7 @@ from artemis.testing.histories import (
     Completed,
     Event,
     Fault,
+    Flagged,
     Invoked,
     Operation,
     Setting,
@@ -116,9 +117,12 @@ class _Judgement:
             ).append(each)
         self._faults = list(_spans(event for event in events if isinstance(event, Fault)))
         self._watches: dict[str, list[Told]] = defaultdict(list)
+        self._flagged: dict[tuple[str, str], list[int]] = defaultdict(list)
         for event in events:
             if isinstance(event, Told):
                 self._watches[event.watch].append(event)
+            elif isinstance(event, Flagged):
+                self._flagged[event.client, event.service].append(event.at)
 
     def verdict(self) -> Verdict:
         for lookup in self._lookups:
@@ -304,6 +308,9 @@ class _Judgement:
             for one, other in pairwise(sorted(looks, key=lambda each: each.end)):
                 ended = one.call.node and self._ended(one.call.node, one.begun, other.end)
                 if one.answer is None or other.answer is None or one.end > other.begun or ended:
+                    continue
+                flags = () if one.call.node else self._flagged[one.call.client, one.call.service]
+                if any(one.begun <= at <= other.end for at in flags):
                     continue
                 before, after = one.answer.cursor or "", other.answer.cursor or ""
                 self._forward(before, after, other.begun, other)

@@ -90,6 +90,14 @@ class Told(msgspec.Struct, frozen=True, kw_only=True, tag="told", tag_field="kin
     last: bool = False
 
 
+class Flagged(msgspec.Struct, frozen=True, kw_only=True, tag="flagged", tag_field="kind"):
+    """A client has told who uses it that what it shows of a service went back to an older state."""
+
+    at: int
+    client: str
+    service: str
+
+
 class Fault(msgspec.Struct, frozen=True, kw_only=True, tag="fault", tag_field="kind"):
     """Something befalls the cluster or, if there are any, these nodes; with ``over`` it ends.
 
@@ -102,7 +110,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, tag="fault", tag_field="k
     over: bool = False
 
 
-Event = Setting | Invoked | Completed | Told | Fault
+Event = Setting | Invoked | Completed | Told | Flagged | Fault
 
 _ENCODE = msgspec.json.Encoder().encode
 _DECODER: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)

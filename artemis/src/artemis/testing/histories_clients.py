@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import aiohttp
 import msgspec
 
-from artemis.client import ArtemisError, AttemptEnded, CallTelemetry, Telemetry
+from artemis.client import ArtemisError, AttemptEnded, CallTelemetry, Telemetry, WentBack
 from artemis.model import Instance, LookupResponse, RegistryResponse, decode
-from artemis.testing.histories import History, Operation, Outcome, Told, now
+from artemis.testing.histories import Flagged, History, Operation, Outcome, Told, now
 
 if TYPE_CHECKING:
-    from artemis.client import ArtemisClient
+    from artemis.client import ArtemisClient, ClientEvent
 
 REGION, ZONE = "local", "zone1"
 TIMEOUT = 5.0
@@ -170,7 +170,8 @@ class SdkClient:
 
 
 class RegistrationRecord(Telemetry):
-    """Writes down what an `ArtemisClient` with one registration does to keep it; give it as its ``telemetry``."""
+    """Writes down what an `ArtemisClient` with one registration does to keep it, and which of its views it says went
+    back; give it as its ``telemetry``."""
 
     def __init__(self, history: History, name: str, instance: Instance) -> None:
         self._history, self._name, self._instance = history, name, instance
@@ -179,6 +180,11 @@ class RegistrationRecord(Telemetry):
         """A call begins."""
         op = _CALLS.get(operation)
         return None if op is None else _KeptCall(self._history, self._name, op, self._instance)
+
+    def event(self, event: ClientEvent) -> None:
+        """Something happened to the client."""
+        if isinstance(event, WentBack):
+            self._history.add(Flagged(at=now(), client=self._name, service=event.service_id))
 
 
 class _KeptCall(CallTelemetry):
