@@ -73,6 +73,7 @@ def test_misspelt_variables_are_found():
 
 COMPLAINTS = [
     ("lease-ttl", "0", "must be a number from 1 to 604800, not {}"),
+    ("workers", '"x"', "must be a whole number from 1 to 64, not {}"),
     ("lease-ttl", '"soon"', "must be a number from 1 to 604800, not {}"),
     ("port", "1.5", "must be a whole number from 0 to 65535, not {}"),
     ("max-instances", "0", "must be a whole number of at least 1, not {}"),
@@ -163,3 +164,11 @@ def test_every_option_has_the_flag_of_its_name():
     assert {name: f"--{name.replace('_', '-')}" for name in ServeConfig.model_fields if name in flags} == {
         name: flags[name] for name in ServeConfig.model_fields if name in flags
     }
+
+
+@pytest.mark.parametrize(("key", "given"), [("workers", "true"), ("lease-ttl", "false"), ("cluster-replicas", "true")])
+def test_true_and_false_are_no_numbers(key: str, given: str, tmp_path: Path):
+    """They would count as 1 and 0."""
+    file = tmp_path / "a.toml"
+    file.write_text(f"{key} = {given}\n")
+    assert refusal(file, {}).startswith(f"{key} in {file}: must be a ")

@@ -239,3 +239,10 @@ def test_a_misspelt_variable_is_told_in_the_log():
     with node(ARTEMIS_SERVE_LEESE_TTL="10") as (process, _):
         process.terminate()
         assert "did you mean ARTEMIS_SERVE_LEASE_TTL?" in process.communicate()[1]
+
+
+@pytest.mark.parametrize("option", ["--workers", "--lease-ttl", "--peer-beat"])
+def test_a_flag_that_is_no_number_is_refused_in_the_same_words_as_a_line_of_the_file(option: str):
+    """With what it takes."""
+    done = subprocess.run([*SERVE, option, "x"], check=False, capture_output=True, text=True, timeout=30)
+    assert (2, True) == (done.returncode, f"artemis serve: {option}: must be a " in done.stderr), done.stderr

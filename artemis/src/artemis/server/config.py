@@ -24,7 +24,7 @@ from pydantic_settings import (
 from artemis.discovery.filters import make_filters
 from artemis.registry.leases import SHARE_PERCENT, SMALLEST_PRESERVED
 from artemis.server.cluster_options import EXCHANGE_ROUNDS
-from artemis.server.option_words import complaints, separated, word
+from artemis.server.option_words import complaints, refuse_truth, separated, word
 from artemis.server.rate_limit import LIMITERS, limiter, read_limits
 from artemis.server.tls_options import TlsOptions
 
@@ -270,6 +270,11 @@ class ServeConfig(TlsOptions):
                 f"longest TTL, preservation-hold, {self.grace:g} of grace for each node and {EXCHANGE_ROUNDS:g} for "
                 "exchanges"
             )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_truth(cls, value: object, info: ValidationInfo) -> object:
+        return refuse_truth(value, cls.model_fields[str(info.field_name)])
 
     @field_validator("log_level", "log_format", mode="before")
     @classmethod

@@ -37,7 +37,10 @@ def with_serve_options(command: Callable[..., None]) -> None:
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     kind = _flag_type(field.annotation)
     names = [f"--{word(name, field)}"] if kind == list[str] else []
-    annotation = Annotated[kind | None, typer.Option(*names, help=_help(field))]  # type: ignore[valid-type]
+    # Numbers come as texts: the model reads them, and says what else there was in its own words.
+    shown = f"<{kind.__name__}>" if kind in (int, float) else None
+    taken = str if shown else kind
+    annotation = Annotated[taken | None, typer.Option(*names, help=_help(field), metavar=shown)]  # type: ignore[valid-type]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 

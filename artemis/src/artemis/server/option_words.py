@@ -12,6 +12,7 @@ from typing import Literal, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 _SHOWN = 80
 
@@ -90,6 +91,14 @@ def _taken(field: FieldInfo) -> str:
     if str in kinds and get_origin(field.annotation) is not tuple:
         return "text"
     return "a path" if Path in kinds else "texts, separated by commas or as a list"
+
+
+def refuse_truth(value: object, field: FieldInfo) -> object:
+    """Return a value, unless it is true or false for an option that takes a number: no 1 or 0 is meant by that."""
+    kinds = {field.annotation, *get_args(field.annotation)}
+    if isinstance(value, bool) and bool not in kinds and kinds & {int, float}:
+        raise PydanticCustomError("number", "must be a number")
+    return value
 
 
 def _bounds(field: FieldInfo) -> tuple[object, object]:
