@@ -104,3 +104,25 @@ async def test_a_worker_that_is_replaced_has_its_copy_before_anybody_comes_to_it
             await running.until_said("worker 1 ended")
             for connection in await running.at_each():
                 assert ["x"] == await _copied(connection)
+
+
+async def test_a_machine_is_followed_as_one_node_whichever_of_its_workers_ends() -> None:
+    """The position of one worker holds at the other, so what is registered meanwhile comes and nothing is listed anew."""
+    async with machine(region="eu", lease_ttl=600) as eu, running_node(region="us", federate=f"eu={eu.url}") as us:
+        showing, names = Connection(*await asyncio.open_connection("127.0.0.1", us.port)), ["a"]
+        await _accept((await eu.at_each())[0], "a")
+        await _until_copied([showing], names)
+        for ending in (0, 1):
+            staying = (await eu.at_each())[1 - ending]
+            eu.signal(ending, signal.SIGKILL)
+            names.append(f"without-{ending}")
+            await _accept(staying, names[-1])
+            await _until_copied([showing], names)
+        (region,) = (await showing.ask("/api/v1/status")).json()["regions"]  # type: ignore[misc]
+        assert (1, 0) == (region["listings"], region["held"])
+        await showing.close()
+
+
+async def _accept(worker: Connection, name: str) -> None:
+    answer = await worker.ask(REGISTER, {"instances": [{**instance(name), "regionId": "eu"}]})
+    assert "success" == answer.json()["responseStatus"]["status"]  # type: ignore[index]
