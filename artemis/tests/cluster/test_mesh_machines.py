@@ -2,8 +2,22 @@
 
 import msgspec
 import pytest
+from mesh_nodes import Member, members
 
-from artemis.cluster.mesh.handshake import Accepting, Dialling, ElsewhereError, Party, RefusedError, Terms
+from artemis.cluster.addresses import peer_url
+from artemis.cluster.configured import MAX_MEMBERS
+from artemis.cluster.mesh.claims import Claims
+from artemis.cluster.mesh.dialler import Dialler
+from artemis.cluster.mesh.handshake import (
+    Accepting,
+    Dialling,
+    ElsewhereError,
+    Party,
+    Peer,
+    RefusedError,
+    Skew,
+    Terms,
+)
 from artemis.cluster.mesh.wire import Code, Elsewhere, Proof, decode_greeting, encode_greeting
 from artemis.cluster.messages import Versions
 
@@ -82,3 +96,33 @@ def test_a_node_too_old_to_know_of_machines_is_refused_with_words():
     with pytest.raises(RefusedError, match=r"update node one .* to a release that speaks version 2") as caught:
         Accepting(new, b"b" * 32).greeted(Dialling(old, b"a" * 32, 0, 50_000).hello, 0, 50_000)
     assert Code.VERSION == caught.value.refusal.code
+
+
+@pytest.mark.parametrize(
+    ("urls", "says"),
+    [(["http://127.0.0.1:9000"], "which is that machine itself"), (["file:///x"], "where nothing can be dialled")],
+)
+async def test_where_nobody_can_dial_a_machine_that_is_said(urls, says):
+    """With what to do at it."""
+    one = Member("one")
+    async with members(one):
+        peer = Peer(party=TWO, protocol=2, skew=Skew(0, 0), rtt=1, listed=True)
+        dialler = Dialler(peer_url("http://10.0.0.2:8080"), one.mesh, Claims(one.listener), configured=True)
+        with pytest.raises(RefusedError, match=f"{says}.*set its --self-url") as caught:
+            one.mesh.sent_on(dialler, ElsewhereError(urls, peer))
+        assert Code.SELF_URL == caught.value.refusal.code
+
+
+async def test_more_processes_than_a_node_knows_others_are_left_out_and_said():
+    """The others are linked all the same, and only those are waited for that are dialled."""
+    one, two = Member("one"), Member("two")
+    async with members(one, two):
+        one.dial(two)
+        front = next(iter(one.mesh._diallers))
+        urls = [f"http://127.0.0.1:{port}" for port in range(1, MAX_MEMBERS + 2)]
+        peer = Peer(party=TWO, protocol=2, skew=Skew(0, 0), rtt=1, listed=True)
+        assert not one.mesh.sent_on(front, ElsewhereError(urls, peer))
+        dialled = [state.url for state in one.mesh.peers() if state.url in urls]
+        assert urls[:-1] == dialled
+        assert not one.mesh.sent_on(front, ElsewhereError(urls[:1], peer))
+        assert urls[:1] == [state.url for state in one.mesh.peers() if state.url in urls]

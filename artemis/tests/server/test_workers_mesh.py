@@ -6,11 +6,13 @@ import os
 import signal
 from contextlib import closing
 
-from worker_machines import DEADLINE, Connection, Machine, held, instance, machine, machines, mesh
-from worker_waits import command, offered, reloaded, until_all_show, until_forced, until_offered
+import aiohttp
+from worker_machines import DEADLINE, REGISTER, Connection, Machine, held_port, instance, machine, machines, mesh
+from worker_waits import command, held, offered, reloaded, until, until_all_show, until_forced, until_offered
 
 from artemis.cluster.trial import CLAIM
 from artemis.testing.certificates import make_certificate
+from artemis.testing.java import JavaNode, JavaNodeSettings
 from artemis.testing.node import OptionValue, arguments_of
 
 
@@ -93,7 +95,7 @@ async def test_a_machine_that_comes_back_with_other_ports_and_more_workers_is_fo
     secret = tmp_path / "secret"
     secret.write_text("a secret of some length\n")
     options: dict[str, OptionValue] = {"cluster_secret_file": str(secret), "lease_ttl": 600}
-    with closing(held()) as kept:
+    with closing(held_port()) as kept:
         port = kept.getsockname()[1]
         async with machine(peers=f"http://127.0.0.1:{port}", join_timeout=0, **options) as b:
             others = await b.at_each()
@@ -111,7 +113,7 @@ async def test_a_machine_that_comes_back_with_other_ports_and_more_workers_is_fo
 
 async def test_the_own_address_under_another_name_is_no_peer():
     """Whichever worker answers there."""
-    with closing(held()) as kept:
+    with closing(held_port()) as kept:
         port = kept.getsockname()[1]
         peers = f"http://localhost:{port},http://127.0.0.1:{port}"
         async with machine(port=port, peers=peers, join_timeout=600) as running:
@@ -124,7 +126,7 @@ async def test_machines_with_different_secrets_stay_apart_and_say_so(tmp_path):
     """Each serves its own clients; the log of both has the reason."""
     for name in ("one", "two"):
         (tmp_path / name).write_text(f"the secret of {name}\n")
-    with closing(held()) as one, closing(held()) as two:
+    with closing(held_port()) as one, closing(held_port()) as two:
         ports = [each.getsockname()[1] for each in (one, two)]
         peers = ",".join(f"http://127.0.0.1:{port}" for port in ports)
         async with machines(
@@ -143,7 +145,7 @@ async def test_machines_with_different_secrets_stay_apart_and_say_so(tmp_path):
 
 async def test_a_node_too_old_to_know_of_workers_is_refused_with_words():
     """It goes on alone, as it would miss what further workers accept, and both say which one is to be updated."""
-    with closing(held()) as one, closing(held()) as two:
+    with closing(held_port()) as one, closing(held_port()) as two:
         ports = [each.getsockname()[1] for each in (one, two)]
         peers = ",".join(f"http://127.0.0.1:{port}" for port in ports)
         old = Machine(arguments_of({"port": ports[1], "peers": peers, "join_timeout": 1}), {CLAIM: "1-1"})
@@ -243,3 +245,52 @@ async def test_a_machine_stays_as_a_whole_when_an_operator_wants_it_to():
 
 async def _members(connection: Connection) -> list[dict[str, object]]:
     return (await connection.ask("/api/v1/cluster")).json()["members"]
+
+
+async def test_a_machine_with_two_names_in_the_list_is_one_node(tmp_path):
+    """Its workers are linked once, and nobody is waited for in vain."""
+    secret = tmp_path / "secret"
+    secret.write_text("a secret of some length\n")
+    options: dict[str, OptionValue] = {"cluster_secret_file": str(secret), "join_timeout": 60}
+    async with machine(**options) as a:
+        peers = f"http://localhost:{a.port},{a.url}"
+        async with machine(peers=peers, **options) as b:
+            connections = [*await a.at_each(), *await b.at_each()]
+            await until_offered(connections, a, b)
+            for connection in connections[2:]:
+                await until(lambda connection=connection: _names(connection), [(a.url, True)])
+
+
+async def _names(connection: Connection) -> list[tuple[object, object]]:
+    return [(each["url"], each["connected"]) for each in await _members(connection)]
+
+
+async def test_java_peers_and_all_workers_of_all_machines_tell_each_other():
+    """Both machines have the Java node for a peer, and that has both."""
+    patient = JavaNodeSettings(
+        status_interval=0.05, init_interval=0.05, connect_timeout=5.0, socket_timeout=5.0, status_timeout=5.0
+    )
+    java = JavaNode(region_id="local", zone_id="zone1", force_up=True, settings=patient)
+    await java.start()
+    try:
+        async with mesh(2, 2, java_peers=java.url, lease_ttl=600) as (a, b):
+            java.urls = [java.url, a.url, b.url]
+            connections = [*await a.at_each(), *await b.at_each()]
+            names = set()
+            for number, connection in enumerate(connections):
+                names.add(f"at-{number}")
+                await connection.register(f"at-{number}")
+            await until(lambda: held(java), names)
+            await until(lambda: _targets(java), sorted([a.url, b.url]))
+            async with (
+                aiohttp.ClientSession() as session,
+                session.post(f"{java.url}{REGISTER}", json={"instances": [instance("java")]}) as answer,
+            ):
+                assert 200 == answer.status
+            await until_all_show(connections, names | {"java"})
+    finally:
+        await java.stop()
+
+
+async def _targets(java: JavaNode) -> list[str]:
+    return sorted(java.targets())

@@ -194,7 +194,7 @@ async def mesh(*workers: int, data: Path | None = None, **options: OptionValue) 
     """Machines with so many workers that are each other's peers; in `data` each keeps what it knows, below `0`, ..."""
     scheme = "https" if "tls_certificate_file" in options else "http"
     with ExitStack() as stack:
-        ports = [stack.enter_context(closing(held())).getsockname()[1] for _ in workers]
+        ports = [stack.enter_context(closing(held_port())).getsockname()[1] for _ in workers]
         peers = ",".join(f"{scheme}://127.0.0.1:{port}" for port in ports)
         each: list[dict[str, OptionValue]] = [
             {"port": port, "workers": count, "peers": peers, **options}
@@ -206,7 +206,7 @@ async def mesh(*workers: int, data: Path | None = None, **options: OptionValue) 
             yield running
 
 
-def held() -> socket.socket:
+def held_port() -> socket.socket:
     """Hold a free port: nobody else is given it, and the machine, which reuses it, can."""
     one = socket.socket()
     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
