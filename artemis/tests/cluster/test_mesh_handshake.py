@@ -12,7 +12,6 @@ from artemis.cluster.mesh.handshake import (
     Skew,
     Terms,
     TwinError,
-    quoted,
     skew,
 )
 from artemis.cluster.mesh.wire import (
@@ -24,6 +23,7 @@ from artemis.cluster.mesh.wire import (
     decode_greeting,
     encode_greeting,
 )
+from artemis.cluster.mesh.wording import quoted
 from artemis.cluster.messages import Versions
 
 SECRET = b"a secret of some length"

@@ -27,18 +27,11 @@ from artemis.cluster.engine.signs import (
     encode_sign,
 )
 from artemis.cluster.engine.twins import Twins
-from artemis.cluster.mesh.handshake import (
-    Party,
-    Peer,
-    RefusedError,
-    Skew,
-    check_clocks,
-    named,
-    skew,
-)
+from artemis.cluster.mesh.handshake import Party, Peer, RefusedError, Skew, check_clocks, skew
 from artemis.cluster.mesh.listener import MeshListener
 from artemis.cluster.mesh.states import LinkState
 from artemis.cluster.mesh.wire import Code, Refusal
+from artemis.cluster.mesh.wording import named
 from artemis.cluster.messages import SPOKEN, Versions
 from artemis.cluster.standing import Standing
 from artemis.model.nodes import UP

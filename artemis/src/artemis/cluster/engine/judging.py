@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from artemis.cluster.addresses import BadAddress, peer_url
 from artemis.cluster.engine.signs import Foreign, Sign, versions_of
-from artemis.cluster.mesh.handshake import Party, named, no_common_version, quoted
+from artemis.cluster.mesh.handshake import Party
 from artemis.cluster.mesh.wire import Code, Refusal
+from artemis.cluster.mesh.wording import named, no_common_version, quoted
 from artemis.cluster.messages import Versions
 
 

@@ -7,7 +7,8 @@ node that was cut off may have been taken on another machine. Pure. Not here: si
 from __future__ import annotations
 
 from artemis.cluster.engine.signs import Sign
-from artemis.cluster.mesh.handshake import Party, quoted
+from artemis.cluster.mesh.handshake import Party
+from artemis.cluster.mesh.wording import quoted
 from artemis.model.nodes import UP
 
 _CONVINCING = 2

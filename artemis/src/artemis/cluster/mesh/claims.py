@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from artemis.cluster.mesh.handshake import RefusedError, named
+from artemis.cluster.mesh.handshake import RefusedError
 from artemis.cluster.mesh.wire import Code
+from artemis.cluster.mesh.wording import named
 
 if TYPE_CHECKING:
     from artemis.cluster.mesh.dialler import Dialler

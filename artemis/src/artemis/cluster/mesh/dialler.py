@@ -18,9 +18,6 @@ from artemis.cluster.mesh.handshake import (
     Terms,
     TwinError,
     check_clocks,
-    named,
-    quoted,
-    sentence,
     skew,
 )
 from artemis.cluster.mesh.pauses import MeshTimings, Pauses
@@ -39,6 +36,7 @@ from artemis.cluster.mesh.wire import (
     decode_greeting,
     encode_greeting,
 )
+from artemis.cluster.mesh.wording import named, quoted, sentence
 from artemis.cluster.messages import MAX_MESSAGE
 from artemis.model.nodes import UP
 from msgtrans import (

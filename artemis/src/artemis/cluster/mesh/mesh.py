@@ -17,12 +17,13 @@ from artemis.cluster.addresses import BadAddress, peer_url
 from artemis.cluster.configured import MAX_MEMBERS
 from artemis.cluster.mesh.accepting import Reception
 from artemis.cluster.mesh.diallers import Diallers
-from artemis.cluster.mesh.handshake import RefusedError, named, quoted
+from artemis.cluster.mesh.handshake import RefusedError
 from artemis.cluster.mesh.link_log import NOT_LINKED, TURNED_AWAY, LinkLog
 from artemis.cluster.mesh.listener import MeshListener
 from artemis.cluster.mesh.pauses import MeshTimings
 from artemis.cluster.mesh.states import LinkState, link_state
 from artemis.cluster.mesh.wire import Code, Pulse, Refusal
+from artemis.cluster.mesh.wording import named, quoted
 from artemis.cluster.messages import MAX_MESSAGE, SPOKEN, Farewell, encode_message, spoken_in
 from artemis.model.nodes import UP
 
