@@ -294,3 +294,44 @@ async def test_java_peers_and_all_workers_of_all_machines_tell_each_other():
 
 async def _targets(java: JavaNode) -> list[str]:
     return sorted(java.targets())
+
+
+async def test_nodes_become_machines_one_by_one_and_forget_nothing(tmp_path):
+    """Each is ended, and started with workers where it was and with what it had; the other one shows all meanwhile."""
+    with closing(held_port()) as first, closing(held_port()) as second:
+        ports = [each.getsockname()[1] for each in (first, second)]
+        shared: dict[str, OptionValue] = {
+            "peers": ",".join(f"http://127.0.0.1:{port}" for port in ports),
+            "lease_ttl": 600,
+            "workers_wait": 1,
+        }
+        each: list[dict[str, OptionValue]] = [
+            {**shared, "port": port, "data_dir": str(tmp_path / str(port))} for port in ports
+        ]
+        names = {"kept"}
+        nodes = [Machine(arguments_of(one)) for one in each]
+        ever = list(nodes)
+        try:
+            for node in nodes:
+                await asyncio.to_thread(node.wait_ready)
+            await (await nodes[0].connect()).register("kept")
+            for number, other in ((0, 1), (1, 0)):
+                await until_all_show([await node.connect() for node in nodes], names)
+                assert 0 == await asyncio.to_thread(nodes[number].stop)
+                nodes[number] = Machine(arguments_of({**each[number], "workers": 2}))
+                ever.append(nodes[number])
+                assert names == await (await nodes[other].connect()).found()
+                await asyncio.to_thread(nodes[number].wait_ready)
+                workers = await nodes[number].at_each()
+                for worker in workers:
+                    names.add(f"at-{worker.worker}")
+                    await worker.register(f"at-{worker.worker}")
+                await until_all_show([*workers, await nodes[other].connect()], names)
+            connections = [connection for node in nodes for connection in await node.at_each()]
+            await until_all_show(connections, names)
+            await until_offered(connections, *nodes)
+        finally:
+            for connection in [connection for node in ever for connection in node.opened]:
+                await connection.close()
+            for node in nodes:
+                await asyncio.to_thread(node.stop)
