@@ -1,5 +1,8 @@
 """Machines with several processes in a mesh: who dials their port is sent on to each of them."""
 
+import asyncio
+import socket
+
 import msgspec
 import pytest
 from mesh_nodes import Member, members
@@ -20,6 +23,7 @@ from artemis.cluster.mesh.handshake import (
 )
 from artemis.cluster.mesh.wire import Code, Elsewhere, Proof, decode_greeting, encode_greeting
 from artemis.cluster.messages import Versions
+from artemis.server.workers.link_door import LinkDoor
 
 SECRET = b"a secret of some length"
 ONE = Party(cluster="c", region="r1", zone="z1", node="one", epoch=7, url="http://10.0.0.1:8080")
@@ -126,3 +130,29 @@ async def test_more_processes_than_a_node_knows_others_are_left_out_and_said():
         assert urls[:-1] == dialled
         assert not one.mesh.sent_on(front, ElsewhereError(urls[:1], peer))
         assert urls[:1] == [state.url for state in one.mesh.peers() if state.url in urls]
+
+
+async def until_sent_away(where: tuple[str, int]) -> None:
+    """Connect, say nothing, and wait for the end of it."""
+    reader, writer = await asyncio.open_connection(*where)
+    assert b"" == await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_who_comes_for_a_link_and_shakes_no_hands_is_sent_away():
+    """Soon, as there is only so much room for those who do; who is linked stays."""
+    one, two = Member("one"), Member("two")
+    async with members(one, two):
+        with socket.create_server(("127.0.0.1", 0)) as near, socket.create_server(("127.0.0.1", 0)) as far:
+            door = LinkDoor(one.mesh.reception, near, patience=0.05)
+            await door.start([far])
+            host, port = far.getsockname()
+            two.mesh.set_peers([peer_url(f"http://{host}:{port}")])
+            await two.until_linked(one)
+            for listening in (near, far):
+                await until_sent_away(listening.getsockname())
+            assert ["one"] == [*two.mesh.links]
+            assert 1 == two.mesh.counters["links"]
+            await two.mesh.stop()
+            await door.stop()

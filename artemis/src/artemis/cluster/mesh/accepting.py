@@ -196,6 +196,10 @@ class Reception:
             return None
         return self._intake.take(connection, context.payload)
 
+    def linked(self, session: Session) -> bool:
+        """Whether a session is a link, and its handshake over."""
+        return session in self._accepted
+
     def ended(self, session: Session) -> None:
         """A session is gone; those of others are of no interest."""
         self._greeting.pop(session, None)

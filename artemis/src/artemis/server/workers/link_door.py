@@ -29,14 +29,23 @@ _MOST = 1_000
 """Connections at once; more than one of each other process are of others, and get no further than the handshake."""
 
 
-class LinkDoor:
-    """Owned by the assembly, on its event loop: `start`, then `stop`, each once. Siblings come to the socket `near`."""
+_SHAKEN = 10.0
+"""Seconds within which a connection is a link: else strangers could take the place of those that may become some."""
 
-    def __init__(self, reception: Reception, near: socket.socket) -> None:
+
+class LinkDoor:
+    """Owned by the assembly, on its event loop: `start`, then `stop`, each once. Siblings come to the socket `near`.
+
+    `patience`: seconds that a handshake may take.
+    """
+
+    def __init__(self, reception: Reception, near: socket.socket, patience: float = _SHAKEN) -> None:
         self._reception = reception
         self._near = near
+        self._patience = patience
         codec = CodecOptions(max_payload_size=MAX_MESSAGE, max_inflated_size=MAX_MESSAGE)
         self._server = TransportServer(session=SessionConfig(codec=codec, idle_timeout=_IDLE), max_connections=_MOST)
+        self._server.on_connect(self._came)
         self._server.on_request(self._answer)
         self._server.on_message(reception.take)
         self._server.on_disconnect(self._ended)
@@ -63,6 +72,13 @@ class LinkDoor:
                 ssl_handshake_timeout=None if tls is None else HANDSHAKE,
             )
         )
+
+    def _came(self, session: Session) -> None:
+        asyncio.get_running_loop().call_later(self._patience, self._look_at, session)
+
+    def _look_at(self, session: Session) -> None:
+        if not self._reception.linked(session):
+            session.abort()
 
     def _answer(self, context: Context) -> bytes:
         return self._reception.answer(context) if context.biz_type in MESH_CODES else IN_NO_CLUSTER
