@@ -241,6 +241,26 @@ def test_a_pull_out_that_a_node_ended_without_knowing_of_it_stays_ended() -> Non
     assert world.quiet()
 
 
+def test_a_pull_out_of_a_life_that_others_have_forgotten_holds() -> None:
+    """Nobody knows any more whether it was there before: it is not taken for one that has ended."""
+    world = World(("a", "c"))
+    beats = [("a", "i")]
+    world.run(3_000, beats)
+    world.pull_out("c", "i")
+    world.pull_in("c", "i")
+    world.run(500, beats)
+    world.cut("c")
+    world.run(65_000, beats)
+    world["a"].registry.drop_epochs({"c": 2})
+    world.run(6_000, beats)
+    world.pull_out("c", "i")
+    world.join("c")
+    world.run(3_000, beats)
+    assert [{}, {}] == [member.shows() for member in world.members.values()]
+    assert world.alike()
+    assert world.quiet()
+
+
 def test_what_was_accepted_in_a_life_that_others_have_forgotten_is_a_change_of_the_next() -> None:
     """Else a node that comes back shows what no number stands for, to it or to anybody else."""
     world = World(("a", "c"))

@@ -1,11 +1,13 @@
 """Nodes whose registries replicate over a bucket of a real nats-server."""
 
 import asyncio
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 import structlog
 
@@ -159,3 +161,49 @@ async def test_a_node_is_compared_with_the_engine(server: NatsServer) -> None:
         await until(lambda: a.replica.counters.exchanges > passes, both)
         await until(lambda: not a.replica.dirty and a.replica.digest == b.replica.digest is not None, both)
         assert [0, 0] == [each.carrier.counters["failures"] for each in both]
+
+
+async def test_a_bucket_that_was_put_back_is_another_one_for_all(server: NatsServer, tmp_path: Path) -> None:
+    """Servers that come back with what they had earlier lose nothing that was accepted, however soon a node has put as
+    much as there was, and who reads on from there finds that it is another bucket."""
+    async with two_nodes(server.url) as both:
+        a, b = both
+        await until(lambda: a.replica.synced and b.replica.synced, both)
+        a.registry.register(instance("early"), now())
+        await until(lambda: {"early"} == b.shows() and not a.replica.dirty, both)
+        server.kill()
+        shutil.copytree(server.folder / "jetstream", tmp_path / "copy")
+        server.start()
+        await until(lambda: a.carrier.state.open and b.carrier.state.open, both)
+        for number in range(20):
+            a.registry.register(instance(f"i{number}"), now())
+        await until(lambda: len(b.shows()) == 21 and not a.replica.dirty, both)
+        before = [each.replica.position for each in both]
+        server.kill()
+        shutil.rmtree(server.folder / "jetstream")
+        shutil.copytree(tmp_path / "copy", server.folder / "jetstream")
+        b.registry.register(instance("late"), now())
+        server.start()
+        await until(lambda: len(a.shows()) == len(b.shows()) == 22, both)
+        await until(lambda: not a.replica.dirty and not b.replica.dirty and not a.replica.passing, both)
+        after = [each.replica.position for each in both]
+        assert before[0] is not None
+        assert after[0] is not None
+        assert after[1] is not None
+        assert before[0].identity != after[0].identity == after[1].identity
+        inspection = a.replica.inspect(now())
+        a.carrier.soon()
+        await until(lambda: inspection.done, both)
+        assert ("", 22, 0) == (inspection.failed, inspection.rows, inspection.count)
+
+
+async def test_who_ends_has_told_the_others_of_all_that_it_put(server: NatsServer) -> None:
+    """Also of changes of which there is no entry, as there was one after them at once."""
+    async with two_nodes(server.url) as both:
+        a, b = both
+        await until(lambda: a.replica.synced and b.replica.synced, both)
+        for number in range(4):
+            a.registry.register(msgspec.structs.replace(instance("i"), url=f"http://x/{number}"), now())
+        await a.carrier.stop()
+        assert not a.replica.untold
+        await until(lambda: b.registry.vector.get(a.registry.origin) == 4, both)

@@ -432,6 +432,7 @@ def test_a_leaf_node_shares_the_jetstream_of_its_hub_or_is_told_of(tmp_path: Pat
 PERMITTED = """authorization { users: [ { user: artemis, password: secret, permissions: {
   publish: [ "artemis.artemis.>", "$KV.artemis_artemis.>",
     "$JS.API.STREAM.INFO.KV_artemis_artemis", "$JS.API.STREAM.CREATE.KV_artemis_artemis",
+    "$JS.API.STREAM.UPDATE.KV_artemis_artemis",
     "$JS.API.STREAM.PURGE.KV_artemis_artemis", "$JS.API.DIRECT.GET.KV_artemis_artemis.>",
     "$JS.API.CONSUMER.CREATE.KV_artemis_artemis", "$JS.API.CONSUMER.DELETE.KV_artemis_artemis.>",
     "$JS.FC.KV_artemis_artemis.>" ]

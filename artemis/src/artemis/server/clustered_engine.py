@@ -150,6 +150,7 @@ class ClusteredEngine:
             heard=self._heard,
             admits=self.announcing.admits,
             barred=lambda: self.announcing.barred,
+            position=position,
             now=now,
             wall=wall,
             log=log,

@@ -147,7 +147,8 @@ class Core(Protocol):
 
     @property
     def untold(self) -> bool:
-        """Whether puts were stored of which it has not told the others: it does when they were brought."""
+        """Whether there are changes that are being put, or of which it has not told the others: it does when they were
+        brought."""
 
     def opened(self, opening: Opening, now: int) -> None:
         """There is a bucket to work with, for the first time, again after `lost`, or another one. Nothing is brought

@@ -118,9 +118,9 @@ class Putting:
 
     @property
     def untold(self) -> bool:
-        """Whether changes were put of which the others were not told."""
+        """Whether there are changes that are being put, or of which the others were not told."""
         reached = self._saying.stored.get(self._registry.origin.epoch, 0)
-        return self.writing.unread or reached > self._told
+        return self.writing.under_way or reached > self._told
 
     def dots(self, place: Place) -> tuple[Dot, ...] | None:
         """Return the changes that made what is live here of a place, None if nothing is."""

@@ -198,7 +198,8 @@ class EngineReplica:
 
     @property
     def untold(self) -> bool:
-        """Whether changes were put of which the others were not told: they are when they were read."""
+        """Whether there are changes that are being put, or of which the others were not told: they are when they were
+        read."""
         return self._putting.untold
 
     def state(self) -> EngineState:

@@ -261,9 +261,13 @@ class Taking:
 
     def _was_forgotten(self, dots: tuple[Dot, ...]) -> bool:
         """Tell whether this node knew all changes of something that it does not know: then it ended [covered]. Those
-        who put entries say before which changes they do not name."""
+        who put entries say before which changes they do not name; of a life that was forgotten nobody knows any more.
+        """
+        vector = self._registry.vector
+        if any(dot.origin not in vector for dot in dots):
+            return False
         base, unnamed, _ = self._saying.joined()
-        return covered(dots, {**base, **unnamed}, self._registry.vector, self._registry.base)
+        return covered(dots, {**base, **unnamed}, vector, self._registry.base)
 
 
 def says_as_much(entry: Record, known: Record) -> bool:

@@ -132,9 +132,9 @@ class Writing:
         return len(self._flights)
 
     @property
-    def unread(self) -> bool:
-        """Whether places were put that wait for nothing but to be read."""
-        return any(self._waits_at(place, sequence) for sequence, place in self._landed)
+    def under_way(self) -> bool:
+        """Whether places are to be put, or were put and are to be read, for which nothing else has to happen before."""
+        return any(not dirty.waits and place not in self._outside for place, dirty in self._dirty.items())
 
     # -- what is to be put
 
@@ -462,10 +462,6 @@ class Writing:
         if dirty.first == NONE or NONE < dirty.then < dirty.first:
             dirty.first = dirty.then
         dirty.then = NONE
-
-    def _waits_at(self, place: Place, sequence: int) -> bool:
-        dirty = self._dirty.get(place)
-        return dirty is not None and dirty.landed == sequence and not dirty.again
 
     def _again(self, place: Place, now: int, *, at_once: bool = False) -> None:
         dirty = self._dirty[place]

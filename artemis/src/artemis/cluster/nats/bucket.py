@@ -27,6 +27,9 @@ _COPIES = 3
 """Copies of a bucket where there is more than one server."""
 _AT_ONCE = 64
 """Entries that are asked for at the same time."""
+_SURE = 1.0
+"""Seconds after which it is asked again whether numbers have gone back, as one who leads since just now may lag."""
+_BACK = "the bucket was put back to an earlier state"
 
 
 class BucketOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +51,10 @@ class _Consumer(msgspec.Struct):
     created: str
 
 
+class _Raw(msgspec.Struct):
+    config: dict[str, object]
+
+
 class _Done(msgspec.Struct):
     success: bool = False
 
@@ -56,17 +63,28 @@ class Bucket:
     """A bucket as it was when it was opened: `incarnation` names it, `clock` is that of the engine, which may show
     up to `doubt` milliseconds more. Owned by the carrier, for one connection at most.
 
+    `known` tells of the bucket that this node worked with last its incarnation and the highest number of it that was
+    heard of. One that was put back to an earlier state is given another incarnation, so that all nodes find that it is
+    another one, however many entries were put since; `unmarked` is why that could not be done, else empty.
+
     Everything that asks raises TroubleError.
     """
 
     def __init__(
-        self, connection: Connection, names: Names, options: BucketOptions, clock: EngineClock, now: Callable[[], int]
+        self,
+        connection: Connection,
+        names: Names,
+        options: BucketOptions,
+        clock: EngineClock,
+        now: Callable[[], int],
+        known: Callable[[], tuple[str, int]] = lambda: ("", 0),
     ) -> None:
         self.names = names
         self.incarnation = ""
         self.clock = clock
         self.doubt = 0
-        self._connection, self._options, self._now = connection, options, now
+        self.unmarked = ""
+        self._connection, self._options, self._now, self._known = connection, options, now, known
 
     async def open(self) -> Opening:
         """Find the bucket or create it, and see that it can be worked with."""
@@ -75,7 +93,7 @@ class Bucket:
         self.incarnation = incarnation(stream)
         # A consumer is answered by those who keep the bucket, and only if they are enough; it also has their time.
         await self.start_clock()
-        last = (await self._same()).state.last_seq
+        last = await self._reaches()
         return Opening(self.incarnation, last, self.clock.at(self._now()), await self._members())
 
     async def last(self) -> int:
@@ -159,7 +177,41 @@ class Bucket:
         )
         return _fault(await self._request("STREAM.CREATE", names.stream, msgspec.json.encode(config)))
 
+    async def _reaches(self) -> int:
+        """Return the last sequence number; where that is lower than it was, the bucket becomes another one."""
+        stream = await self._present()
+        if not self._is_back(stream, *self._known()):
+            return stream.state.last_seq
+        await asyncio.sleep(_SURE)
+        stream = await self._present()
+        if not self._is_back(stream, *self._known()):
+            return stream.state.last_seq
+        try:
+            await self._mark_anew()
+        except TroubleError as trouble:
+            self.unmarked = str(trouble)
+            return stream.state.last_seq
+        raise TroubleError(EngineState.CONNECTING, _BACK)
+
+    async def _mark_anew(self) -> None:
+        """Give the bucket another identity, and leave all else of it as it is."""
+        fields = _read(await self._request("STREAM.INFO", self.names.stream), _Raw, "the bucket").config
+        options = self._options
+        identity = Identity(format=FORMAT, cluster=options.cluster, region=options.region, id=secrets.token_hex(8))
+        config = msgspec.json.encode({**fields, "description": msgspec.json.encode(identity).decode()})
+        await self._ask("STREAM.UPDATE", self.names.stream, config, Stream)
+
+    def _is_back(self, stream: Stream, identity: str, reached: int) -> bool:
+        return self.incarnation == identity and stream.state.last_seq < reached
+
     async def _same(self, body: bytes = b"") -> Stream:
+        known = self._known()
+        stream = await self._present(body)
+        if self._is_back(stream, *known):
+            raise TroubleError(EngineState.CONNECTING, _BACK)
+        return stream
+
+    async def _present(self, body: bytes = b"") -> Stream:
         stream = await self._ask("STREAM.INFO", self.names.stream, body, Stream)
         self._check(stream)
         if incarnation(stream) != self.incarnation:

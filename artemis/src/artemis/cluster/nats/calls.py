@@ -1,5 +1,6 @@
 """The core, called so that a mistake in it ends nothing: neither the reading of a bucket, nor what others say.
 
+On the way it is noted how far a bucket was known to reach: one that is put back to an earlier state has lower numbers.
 Pure. Not here: what a core does with a call.
 """
 
@@ -8,17 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import ParamSpec
 
-from artemis.cluster.engine.port import Command, Core, Entry, Opening, Told
+from artemis.cluster.engine.port import Command, Core, Entry, Opening, Position, Told
 
 P = ParamSpec("P")
 
 
 class Calls:
-    """A core (`artemis.cluster.engine.port.Core`) around one; `failed` gets the name of a call, and what it raised."""
+    """A core (`artemis.cluster.engine.port.Core`) around one; `failed` gets the name of a call, and what it raised.
 
-    def __init__(self, core: Core, failed: Callable[[str, Exception], None]) -> None:
+    `known` is the identity of the bucket that was opened last, or that a former life had read, and the highest number
+    of it that was heard of.
+    """
+
+    def __init__(self, core: Core, failed: Callable[[str, Exception], None], position: Position | None = None) -> None:
         self._core = core
         self._failed = failed
+        self.known = ("", 0) if position is None else (position.identity, position.sequence)
 
     @property
     def untold(self) -> bool:
@@ -27,6 +33,7 @@ class Calls:
 
     def opened(self, opening: Opening, now: int) -> None:
         """Pass on."""
+        self.known = (opening.identity, opening.last)
         self._call("opened", self._core.opened, opening, now)
 
     def lost(self, why: str, now: int) -> None:
@@ -35,6 +42,7 @@ class Calls:
 
     def entry(self, entry: Entry, now: int) -> None:
         """Pass on."""
+        self._reach(entry.sequence)
         self._call("entry", self._core.entry, entry, now)
 
     def at(self, sequence: int, now: int) -> None:
@@ -59,6 +67,7 @@ class Calls:
 
     def stored(self, number: int, sequence: int, now: int) -> None:
         """Pass on."""
+        self._reach(sequence)
         self._call("stored", self._core.stored, number, sequence, now)
 
     def conflicted(self, number: int, now: int) -> None:
@@ -92,6 +101,10 @@ class Calls:
         except Exception as error:  # noqa: BLE001 - as in `_call`
             self._failed("take", error)
             return ()
+
+    def _reach(self, sequence: int) -> None:
+        if sequence > self.known[1]:
+            self.known = (self.known[0], sequence)
 
     def _call(self, name: str, call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         try:

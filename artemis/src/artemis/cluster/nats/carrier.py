@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from artemis.cluster.engine.port import Command, Core, Tell, Told
+from artemis.cluster.engine.port import Command, Core, Position, Tell, Told
 from artemis.cluster.mesh.pauses import MeshTimings, Pauses
 from artemis.cluster.nats.beats import Beats
 from artemis.cluster.nats.bucket import Bucket, BucketOptions
@@ -65,8 +65,8 @@ class Carrier:
 
     `node` and `epoch` are this node's, `now` gives monotonic milliseconds, `wall` those of the wall clock, `heard` gets
     what nodes say of themselves; what those say to the core that `admits` does not know is dropped. `barred` says why
-    this node is to leave the bucket alone, empty while it need not. `state` and `why` tell how it stands with the
-    engine. `counters` only grow.
+    this node is to leave the bucket alone, empty while it need not, `position` how far a former life had read. `state`
+    and `why` tell how it stands with the engine. `counters` only grow.
     """
 
     def __init__(
@@ -82,12 +82,13 @@ class Carrier:
         log: FilteringBoundLogger,
         admits: Callable[[str], bool] = lambda _: True,
         barred: Callable[[], str] = str,
+        position: Position | None = None,
         timings: CarrierTimings | None = None,
     ) -> None:
         self.state = EngineState.CONNECTING
         self.why = "no server was reached yet"
         self.counters: Counter[str] = Counter()
-        self._core, self._options = Calls(core, self._failed), options
+        self._core, self._options = Calls(core, self._failed, position), options
         self._node, self._epoch = node, epoch
         self._heard, self._admits, self._barred = heard, admits, barred
         self._now, self._wall, self._log = now, wall, log
@@ -270,10 +271,14 @@ class Carrier:
         self._denied_puts = None
         pauses, several = Pauses(self._timings.pauses), len(self._options.servers.addresses) > 1
         while True:
-            bucket = Bucket(connection, self._names, self._options.bucket, EngineClock(), self._now)
+            options, clock = self._options.bucket, EngineClock()
+            bucket = Bucket(connection, self._names, options, clock, self._now, lambda: self._core.known)
             try:
                 self._check_barred()
                 opening = await bucket.open()
+                if bucket.unmarked:
+                    advice = "let the other nodes read all of it: artemis cluster repair"
+                    self._log.warning("engine bucket put back", reason=bucket.unmarked, advice=advice)
                 session = Session(
                     connection,
                     bucket,
