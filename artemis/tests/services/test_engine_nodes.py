@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
+import nats
 import pytest
 import structlog
 
@@ -16,6 +17,7 @@ from artemis.cluster.engine.replica import EngineReplica
 from artemis.cluster.nats.bucket import BucketOptions
 from artemis.cluster.nats.carrier import Carrier, EngineOptions
 from artemis.cluster.nats.servers import parse_servers
+from artemis.cluster.nats.trouble import EngineState
 from artemis.cluster.operations import ReplicatedOperations
 from artemis.model import Instance
 from artemis.registry import NodeTimings
@@ -195,6 +197,68 @@ async def test_a_bucket_that_was_put_back_is_another_one_for_all(server: NatsSer
         a.carrier.soon()
         await until(lambda: inspection.done, both)
         assert ("", 22, 0) == (inspection.failed, inspection.rows, inspection.count)
+
+
+async def test_a_bucket_that_falls_back_again_and_again_is_said_to_be_broken(
+    server: NatsServer, tmp_path: Path
+) -> None:
+    """As of servers that do not keep the same: each node has all read it anew once, and then says what to do."""
+    async with two_nodes(server.url) as both:
+        a, b = both
+
+        def broken() -> bool:
+            return all("delete it" in each.carrier.why for each in both)
+
+        def anew(before: str) -> bool:
+            ready = all(each.carrier.state.open and not each.replica.dirty for each in both)
+            return ready and before not in {getattr(each.replica.position, "identity", before) for each in both}
+
+        await until(lambda: a.replica.synced and b.replica.synced, both)
+        for turn in range(1, 4):
+            server.kill()
+            shutil.copytree(server.folder / "jetstream", tmp_path / str(turn))
+            server.start()
+            await until(lambda: a.carrier.state.open and b.carrier.state.open, both)
+            for number in range(20):
+                a.registry.register(instance(f"i{turn}-{number}"), now())
+            await until(lambda turn=turn: len(b.shows()) == 20 * turn and not a.replica.dirty, both)
+            position = a.replica.position
+            assert position is not None
+            identity = position.identity
+            server.kill()
+            shutil.rmtree(server.folder / "jetstream")
+            shutil.copytree(tmp_path / str(turn), server.folder / "jetstream")
+            server.start()
+            await until(lambda identity=identity: broken() or anew(identity), both)
+            if broken():
+                break
+        assert broken()
+        shown = len(a.shows())
+        connection = await nats.connect(server.url)
+        await connection.jetstream().delete_stream("KV_artemis_tests")
+        await connection.close()
+        await until(lambda: all(each.carrier.state.open and not each.replica.dirty for each in both), both)
+        assert [shown, shown] == [len(each.shows()) for each in both]
+
+
+async def test_who_is_brought_less_than_there_is_asks_another_server_some_times(server: NatsServer) -> None:
+    """As of one that lags behind the others and says that it has all; nothing is lost or read twice meanwhile."""
+    async with two_nodes(server.url) as both:
+        a, b = both
+        await until(lambda: a.replica.synced and b.replica.synced, both)
+        a.registry.register(instance("early"), now())
+        await until(lambda: {"early"} == b.shows() and not a.replica.dirty, both)
+        session = b.carrier._session
+        assert session is not None
+        consumer = session._consumer
+        assert consumer is not None
+        for _ in range(12):
+            consumer.expect(10**6)
+            await until(lambda: consumer._stretch.sure.is_set() and not consumer._stretch.broken.is_set(), both)
+        assert 5 == b.carrier.counters["lags"]
+        a.registry.register(instance("late"), now())
+        await until(lambda: {"early", "late"} == b.shows(), both)
+        assert (b.carrier.state, 1) == (EngineState.READY, b.carrier.counters["openings"])
 
 
 async def test_who_ends_has_told_the_others_of_all_that_it_put(server: NatsServer) -> None:

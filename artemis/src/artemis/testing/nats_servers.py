@@ -84,6 +84,13 @@ class NatsServer:
             self._process.wait()
             self._process = None
 
+    def stop(self) -> None:
+        """Have it write what it has and end; nothing if it does not run."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(_START)
+            self._process = None
+
     def configure(self, config: str) -> None:
         """Have what was added to its configuration replaced, which it reads at once if it runs."""
         self._file.write_text(f"{self._head}{config}\n")

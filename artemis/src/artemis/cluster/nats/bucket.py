@@ -30,6 +30,10 @@ _AT_ONCE = 64
 _SURE = 1.0
 """Seconds after which it is asked again whether numbers have gone back, as one who leads since just now may lag."""
 _BACK = "the bucket was put back to an earlier state"
+_AGAIN = (
+    "the bucket has lower numbers than it had, once more: its servers may not keep the same, as after they were all"
+    " killed at once; delete it, and the nodes fill a new one"
+)
 
 
 class BucketOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +69,8 @@ class Bucket:
 
     `known` tells of the bucket that this node worked with last its incarnation and the highest number of it that was
     heard of. One that was put back to an earlier state is given another incarnation, so that all nodes find that it is
-    another one, however many entries were put since; `unmarked` is why that could not be done, else empty.
+    another one, however many entries were put since, as far as `marks` lets it: servers that do not keep the same let
+    one fall back again and again. `unmarked` is why that could not be done, else empty.
 
     Everything that asks raises TroubleError.
     """
@@ -77,14 +82,15 @@ class Bucket:
         options: BucketOptions,
         clock: EngineClock,
         now: Callable[[], int],
-        known: Callable[[], tuple[str, int]] = lambda: ("", 0),
+        known: Callable[[], tuple[str, int]],
+        marks: Callable[[], bool],
     ) -> None:
         self.names = names
         self.incarnation = ""
         self.clock = clock
         self.doubt = 0
         self.unmarked = ""
-        self._connection, self._options, self._now, self._known = connection, options, now, known
+        self._connection, self._options, self._now, self._known, self._marks = connection, options, now, known, marks
 
     async def open(self) -> Opening:
         """Find the bucket or create it, and see that it can be worked with."""
@@ -100,10 +106,10 @@ class Bucket:
         """Return the last sequence number of the same bucket, or say that it is another one."""
         return (await self._same()).state.last_seq
 
-    async def room(self) -> bool:
-        """Tell whether new keys fit."""
+    async def look(self) -> tuple[int, bool]:
+        """Return the last sequence number as `last`, and whether new keys fit."""
         stream = await self._same()
-        return not 0 <= stream.config.max_msgs <= stream.state.messages
+        return stream.state.last_seq, not 0 <= stream.config.max_msgs <= stream.state.messages
 
     async def get(self, key: str) -> Entry | None:
         """Return the present entry of a key."""
@@ -186,6 +192,8 @@ class Bucket:
         stream = await self._present()
         if not self._is_back(stream, *self._known()):
             return stream.state.last_seq
+        if not self._marks():
+            raise TroubleError(EngineState.CONNECTING, _AGAIN)
         try:
             await self._mark_anew()
         except TroubleError as trouble:

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 _READING = 0.01
 """Seconds between two looks at whether a node that ends has read what it has put."""
 
+_MARKS = 300_000
+"""Milliseconds between two times that this node gives the bucket another identity, which has all nodes read it anew."""
+
 _TRIES = 3
 """Attempts to open a bucket over one server, before it is tried over another one."""
 
@@ -105,6 +108,8 @@ class Carrier:
         self._listening: asyncio.Task[None] | None = None
         # Why puts were denied over this connection, until one is answered: an opening tells nothing of that.
         self._denied_puts: TroubleError | None = None
+        # When this node gave the bucket another identity, None for never.
+        self._marked: int | None = None
         self._flushing: asyncio.Handle | None = None
         self._running: asyncio.Task[None] | None = None
         self._stopping = False
@@ -272,7 +277,7 @@ class Carrier:
         pauses, several = Pauses(self._timings.pauses), len(self._options.servers.addresses) > 1
         while True:
             options, clock = self._options.bucket, EngineClock()
-            bucket = Bucket(connection, self._names, options, clock, self._now, lambda: self._core.known)
+            bucket = Bucket(connection, self._names, options, clock, self._now, lambda: self._core.known, self._marks)
             try:
                 self._check_barred()
                 opening = await bucket.open()
@@ -309,6 +314,14 @@ class Carrier:
             if several and not trouble.lasting and pauses.failed >= _TRIES:
                 raise trouble
             await asyncio.sleep(pauses.next(self._chance(), refused=trouble.lasting))
+
+    def _marks(self) -> bool:
+        """Tell whether this node may give the bucket another identity now, which it then does."""
+        now = self._now()
+        if self._marked is not None and now - self._marked < _MARKS:
+            return False
+        self._marked = now
+        return True
 
     def _check_barred(self) -> None:
         barred = self._barred()

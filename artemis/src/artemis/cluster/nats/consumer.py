@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 _Source = tuple["_Stretch", Place | None, str, tuple[int, int]]
 
 
+_LAGS = 5
+"""Consumers that are tried in place of one that does not bring what there is: servers are chosen by chance."""
+
+
 class ConsumerTimings(msgspec.Struct, frozen=True, kw_only=True):
     """Milliseconds. A consumer with nothing to send says so each `heartbeat`, and one that is silent for `silence` is
     replaced."""
@@ -58,7 +62,8 @@ class _Stretch:
 
 class Consumer:
     """Owned by the carrier, for one opening of a bucket. `entry` and `at` get what comes, `after` is called at the end
-    of a turn in which they were. `counters` only grow: `entries`, `gaps`, `silences`, `late` (waited for a turn)."""
+    of a turn in which they were. `counters` only grow: `entries`, `gaps`, `silences`, `lags` (its server
+    lacked what the others have), `late` (waited for a turn)."""
 
     def __init__(
         self,
@@ -80,6 +85,8 @@ class Consumer:
         self._stretch: _Stretch | None = None
         self._position = 0
         self._closed = False
+        # What the bucket had when it was asked last, where this was then, and how often it was replaced there.
+        self._expected, self._then, self._lags = 0, -1, 0
 
     async def run(self, after: int) -> None:
         """Bring everything behind `after`, until `close`. Raises TroubleError."""
@@ -108,6 +115,18 @@ class Consumer:
         elif stretch.following.silent(now):
             self._counters["silences"] += 1
             stretch.end("nothing was heard")
+
+    def expect(self, last: int) -> None:
+        """Take note of how far the bucket reaches; called each few seconds. Who has not brought that the next time, and
+        nothing else either, is at a server that lags behind, and does not know it (seen with nats-server 2.9.10)."""
+        stretch, position = self._stretch, self._position
+        if position != self._then:
+            self._lags = 0
+        elif position < self._expected and self._lags < _LAGS and stretch is not None and stretch.sure.is_set():
+            self._lags += 1
+            self._counters["lags"] += 1
+            stretch.end("its server lags behind")
+        self._expected, self._then = last, position
 
     def slow(self, subscription: Subscription) -> None:
         """This node was too slow for what came, and some of it was dropped."""

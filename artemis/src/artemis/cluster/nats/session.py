@@ -37,11 +37,10 @@ _HEADERS = 1_024
 
 class SessionTimings(msgspec.Struct, frozen=True, kw_only=True):
     """Milliseconds. When no put was answered for `patience`, the bucket is taken for gone. It is looked at each
-    `check`, and each `room` while it is full."""
+    `check`: whether new keys fit, and whether all that there is is brought."""
 
     patience: int = 8_000
-    check: int = 60_000
-    room: int = 5_000
+    check: int = 5_000
     puts: PutTimings = PutTimings()
     consumer: ConsumerTimings = ConsumerTimings()
 
@@ -217,7 +216,7 @@ class Session:
             self._counters["full" if full else "refused"] += 1
             core.refused(number, full, answer.why, now)
             if full:
-                self._be_full(answer.why, now)
+                self._be_full(answer.why)
         self._turn()
 
     # -- reading
@@ -297,15 +296,16 @@ class Session:
     # -- looking after it
 
     async def _check(self) -> None:
-        room = await self._bucket.room()
+        last, room = await self._bucket.look()
         self._checking = False
+        if self._consumer is not None:
+            self._consumer.expect(last)
         if self._full and room:
             self._full = False
             self._told_full(False, "")
-        self._next_check = self._now() + (self._timings.room if self._full else self._timings.check)
+        self._next_check = self._now() + self._timings.check
 
-    def _be_full(self, why: str, now: int) -> None:
-        self._next_check = max(now + 1, min(self._next_check, now + self._timings.room))
+    def _be_full(self, why: str) -> None:
         if not self._full:
             self._full = True
             self._told_full(True, why)
