@@ -25,7 +25,6 @@ from msgtrans import (
     TransportTimeoutError,
     encode,
 )
-from msgtrans.adapters.quic.driving import MANY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -90,8 +89,10 @@ async def test_a_flood_of_probes_ends_its_connection(until: Until) -> None:
         session = await the_other_session(server, until)
         probes = [b"\x1a" + os.urandom(8) for _ in range(100)]
         peer.acknowledges = False
-        for _ in range(MANY // len(probes) + 2):
-            peer.send(*probes)
+        async with asyncio.timeout(10):
+            while peer.closed is None:  # some may be lost on the way, and a busy machine takes its time
+                peer.send(*probes)
+                await asyncio.sleep(0)
         closed = await peer.until_closed()
         assert (0x1D, 2) == (closed[0], closed[1])
         assert b"the peer asks for answers without end" in closed

@@ -330,6 +330,7 @@ class World:
         self.now = 0.0
         self.alive: set[int] = set()
         self.asked: set[int] = set()
+        self.faded: set[int] = set()  # whose place was taken away; another one may have its number by now
         self.started: list[tuple[float, int]] = []
         self.ended = False
         self.failures = 0
@@ -353,7 +354,8 @@ class World:
                     assert life in self.alive
                     self.asked.add(life)
                     place = self.plan.lives[life].place
-                    if not self.plan.stopping and place < self.plan.count:  # a reload: the new one serves
+                    reloaded = not self.plan.stopping and place < self.plan.count and life not in self.faded
+                    if reloaded:  # the new one serves
                         assert any(self.plan.lives[other].place == place for other in ready - {life})
                 case Kill(life):
                     assert life in self.alive
@@ -362,6 +364,7 @@ class World:
                 case End():
                     assert not self.alive
                     self.ended = True
+        self.faded |= {life.number for life in self.plan.lives.values() if life.phase is Phase.FADING}
         assert self.alive == set(self.plan.lives)
         wanted = [life for life in self.plan.lives.values() if life.phase not in {Phase.LEAVING, Phase.FADING}]
         for number in range(self.plan.count):
