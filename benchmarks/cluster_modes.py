@@ -3,10 +3,10 @@
 Each node is a process of its own, and so is what loads them, with connections to all of them. A lookup is of a service
 of ten instances. Rates are those of the whole cluster with its load on this machine, so they show what replication
 takes from the processors that all share, not what more machines would do. A change is registered at one node, 50 a
-second, and seen when all others have told a subscriber of it; with one node, when it has itself. Workers are those of
-a node alone.
+second, and seen when all others have told a subscriber of it; with one node, when it has itself. `3x2` are three nodes
+of two workers each.
 
-    python benchmarks/cluster_modes.py [--mesh 1 3 5 9] [--engine 3 5 9] [--workers 1 2] [--instances 10000] [--quick]
+    python benchmarks/cluster_modes.py [--mesh 1 3 5 9 1x2 3x2] [--engine 1 3 5 9 1x2 3x2] [--instances 10000] [--quick]
                                        [--json | --markdown] [--write FILE]
 """
 
@@ -132,12 +132,24 @@ COLUMNS = (
 )
 
 
+def size_of(text: str) -> tuple[int, int]:
+    """Read nodes and workers of each, as `3` or `3x2`."""
+    nodes, _, workers = text.partition("x")
+    try:
+        found = int(nodes), int(workers or 1)
+    except ValueError:
+        found = 0, 0
+    if min(found) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not nodes, as 3, or nodes and workers of each, as 3x2")
+    return found
+
+
 def main() -> int:
     """Run and print the figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--mesh", type=int, nargs="*", default=[1, 3, 5, 9], metavar="NODES")
-    parser.add_argument("--engine", type=int, nargs="*", default=[3, 5, 9], metavar="NODES")
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    sizes = [(1, 1), (3, 1), (5, 1), (9, 1), (1, 2), (3, 2)]
+    parser.add_argument("--mesh", type=size_of, nargs="*", default=sizes, metavar="NODES[xWORKERS]")
+    parser.add_argument("--engine", type=size_of, nargs="*", default=sizes, metavar="NODES[xWORKERS]")
     parser.add_argument("--instances", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each load")
     parser.add_argument("--quick", action="store_true", help="1 and 3 nodes, a second of each load")
@@ -146,20 +158,17 @@ def main() -> int:
     parser.add_argument("--markdown", action="store_true", help="the table of docs/cluster.md")
     options = parser.parse_args()
     if options.quick:
-        options.mesh, options.engine, options.instances, options.seconds = [1, 3], [3], 5_000, 1.0
+        options.mesh, options.engine, options.instances, options.seconds = [(1, 1), (3, 1)], [(3, 1)], 5_000, 1.0
     if options.instances % 1_000:
         parser.error("--instances must be a multiple of 1000")
     if nats_server() is None and options.engine:
         print("there is no nats-server; the engine is left out", file=sys.stderr)
         options.engine = []
-    sizes: list[tuple[Mode, int]] = [("mesh", nodes) for nodes in options.mesh]
-    sizes += [("engine", nodes) for nodes in options.engine]
+    cases: list[tuple[Mode, int, int]] = [("mesh", *size) for size in options.mesh]
+    cases += [("engine", *size) for size in options.engine]
     found = []
-    cases = [(workers, mode, nodes) for workers in options.workers for mode, nodes in sizes]
-    for workers, mode, nodes in cases:
-        if workers > 1 and (mode, nodes) != ("mesh", 1):
-            continue  # a node with workers is in no cluster with others
-        found.append(uvloop.run(measure(mode, nodes, workers, options.instances, options.seconds)))
+    for case in cases:
+        found.append(uvloop.run(measure(*case, options.instances, options.seconds)))
         print("  ".join(lines_of(found[-1:])[0]), file=sys.stderr, flush=True)
     told = {**machine(), "clusters": msgspec.to_builtins(found)}
     if options.write is not None:

@@ -19,7 +19,7 @@ import msgspec
 from scaling_load import Flow, Load, Told
 from scaling_terms import Mode
 
-from artemis.testing import RunningCluster, running_cluster, running_node
+from artemis.testing import RunningCluster, running_cluster
 from artemis.testing.links import BACK, FORTH
 from artemis.testing.nats_servers import NatsServer, free_port
 
@@ -226,11 +226,6 @@ async def nodes_of(
             running_cluster(count, engine=server.server.url, **{**OPTIONS, **options}) as cluster,
         ):
             yield Nodes(mode, cluster, [server], services, counted=False)
-    elif options.get("workers", 1) != 1:
-        if count != 1:
-            raise ValueError("a node with workers is in no cluster with others")
-        async with running_node(**{**OPTIONS, **options}) as node:
-            yield Nodes(mode, RunningCluster([node], [node.url], []), [], services, counted=False)
     else:
         async with running_cluster(count, linked=counted and count > 1, **{**OPTIONS, **options}) as cluster:
             yield Nodes(mode, cluster, [], services, counted=counted and count > 1)

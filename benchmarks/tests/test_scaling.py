@@ -213,14 +213,14 @@ def test_costs_of_the_documents_are_whole() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory and processor time of other processes are Linux's")
 def test_clusters_are_measured() -> None:
-    """The program runs two nodes, loads them, and tells every figure."""
+    """The program runs two nodes of two workers, loads them, and tells every figure."""
     ended = subprocess.run(
-        [sys.executable, str(FOLDER / "cluster_modes.py"), "--mesh", "2", "--engine", "--instances", "1000",
-         "--workers", "1", "--seconds", "0.3", "--json"],
+        [sys.executable, str(FOLDER / "cluster_modes.py"), "--mesh", "2x2", "--engine", "--instances", "1000",
+         "--seconds", "0.3", "--json"],
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
 
     assert 0 == ended.returncode, ended.stderr
     (found,) = json.loads(ended.stdout)["clusters"]
-    assert ("mesh", 2, 1, 1_000) == tuple(found[name] for name in ("mode", "nodes", "workers", "instances"))
+    assert ("mesh", 2, 2, 1_000) == tuple(found[name] for name in ("mode", "nodes", "workers", "instances"))
     assert [] == [name for name, value in found.items() if name != "mode" and not value > 0]
