@@ -83,21 +83,33 @@ def test_peers_that_are_no_siblings_acknowledge_nothing():
     taken: list[Switched] = []
     world.siblings.switched = taken.append
     world.siblings.receive("c", Reached(5, 1))
-    world.siblings.receive("c", Switched(1, [], True))
+    world.siblings.receive("c", Switched("self-preservation", 1, "c", "on", "", 0))
     assert ([], []) == (world.siblings.serving, taken)
 
 
-def test_switches_are_told_to_each_link_once_and_the_latest_win():
+def test_switches_are_told_to_each_link_once():
     """A sibling that comes later is told, one that told them is not told back."""
     world = World()
     taken: list[Switched] = []
     world.siblings.switched = taken.append
-    mine = Switched(10, [("registry", "down", "alice", 10)], None)
+    mine = Switched("registry", 10, "a", "down", "alice", 10)
     world.siblings.switch(mine)
     assert ([mine], []) == (world.sent(), world.sent())
-    world.siblings.receive("b", Switched(9, [], None))
-    later = Switched(11, [], False)
-    world.siblings.receive("b", later)
-    assert ([later], []) == (taken, world.sent())
+    theirs = Switched("discovery", 9, "b", "down", "bob", 9)
+    world.siblings.receive("b", theirs)
+    assert ([theirs], []) == (taken, world.sent())
     world.siblings.part("b")
-    assert [later] == world.sent()
+    assert [mine, theirs] == world.sent()
+
+
+def test_what_was_dropped_on_the_way_is_told_again():
+    """Acknowledgements and switches: no exchange brings them."""
+    world = World()
+    world.siblings.opened = True
+    mine = Switched("registry", 10, "a", "down", "alice", 10)
+    world.siblings.switch(mine)
+    assert [mine, Reached(7, 0)] == world.sent()
+    world.siblings.receive("b", Reached(5, 0))
+    world.siblings.tell_again("b")
+    assert [mine, Reached(7, 0)] == world.sent()
+    assert ["b"] == world.siblings.lacking(1)  # what it told still holds

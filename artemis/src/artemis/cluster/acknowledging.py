@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from artemis.cluster.messages import Changes, Message, Reached, Renewals, Switched
 from artemis.cluster.outbox import Outbox
+from artemis.cluster.switches import Switches
 from artemis.registry import Origin, Registry
 
 
@@ -19,7 +20,7 @@ class Acknowledging:
 
     Nothing is acknowledged before `opened` is set: before a node serves nobody reads there. `heard` is called after
     each acknowledgement, when own changes have taken effect, and when a sibling is gone; `switched` when one tells of
-    switches that are news.
+    a switch that is news.
     """
 
     def __init__(self, registry: Registry, outbox: Outbox) -> None:
@@ -34,8 +35,7 @@ class Acknowledging:
         self._told: dict[str, tuple[int, int]] = {}
         # The last own change that callers see here.
         self._own = 0
-        self._switches: Switched | None = None
-        self._switches_told: dict[str, Switched] = {}
+        self._switches = Switches()
 
     def meet(self, sibling: str, epoch: int) -> None:
         """A sibling is linked, in one direction or both, in this life of it."""
@@ -45,10 +45,14 @@ class Acknowledging:
 
     def part(self, peer: str) -> None:
         """Nothing can be told to a peer any more, or it can tell nothing: nobody waits for it."""
-        self._told.pop(peer, None)
-        self._switches_told.pop(peer, None)
+        self.tell_again(peer)
         if self._reached.pop(peer, None) is not None:
             self.heard()
+
+    def tell_again(self, peer: str) -> None:
+        """Tell a peer all anew, if it is a sibling: what it was told it may not have heard."""
+        self._told.pop(peer, None)
+        self._switches.tell_again(peer)
 
     def receive(self, peer: str, message: Message) -> None:
         """Take note of what a message of a peer says."""
@@ -57,8 +61,7 @@ class Acknowledging:
                 self._reached[peer] = (message.epoch, message.seq)
                 self.heard()
         elif isinstance(message, Switched):
-            if peer in self._lives and (self._switches is None or message.at > self._switches.at):
-                self._switches = self._switches_told[peer] = message
+            if peer in self._lives and self._switches.hear(peer, message):
                 self.switched(message)
         elif isinstance(message, Changes | Renewals) and peer in self._lives and message.node == peer:
             self.meet(peer, message.epoch)
@@ -67,8 +70,10 @@ class Acknowledging:
         """Acknowledge what came since the last time; almost free without siblings."""
         if not self._lives:
             return
-        if self._switches is not None:
-            self._tell_switches(self._switches)
+        for sibling in self._lives:
+            if sibling in self._outbox.connected:
+                for switched in self._switches.untold(sibling):
+                    self._outbox.send(sibling, switched)
         if not self.opened:
             return
         # What callers see: pull-outs of servers take effect bit by bit.
@@ -83,15 +88,9 @@ class Acknowledging:
                 self._told[sibling] = reached
                 self._outbox.send(sibling, Reached(*reached))
 
-    def switch(self, switches: Switched) -> None:
+    def switch(self, switched: Switched) -> None:
         """An operator has switched something here: from now on it is so everywhere."""
-        self._switches = switches
-
-    def _tell_switches(self, switches: Switched) -> None:
-        for sibling in self._lives:
-            if sibling in self._outbox.connected and self._switches_told.get(sibling) is not switches:
-                self._switches_told[sibling] = switches
-                self._outbox.send(sibling, switches)
+        self._switches.put(switched)
 
     def lacking(self, seq: int, ignored: Iterable[str] = ()) -> list[str]:
         """Return the siblings that serve and have not acknowledged the own changes up to `seq`."""

@@ -12,6 +12,7 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
+from artemis.cluster.standing import ByHand
 from artemis.registry import Record
 from artemis.registry.settings import MAX_ID
 
@@ -242,16 +243,24 @@ class Reached(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="reach
 
 
 class Switched(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="switched"):
-    """Tells a sibling what operators have switched by hand, all of it, at `at` milliseconds of the wall clock.
+    """Tells a sibling how an operator has put one `switch` by hand, last of all that the sender knows of.
 
-    `forced` gives service, direction, operator and since when; `preserves` is None if self-preservation was left alone;
-    `retiring` says who takes the machine out of service, since when, and whether in any case, None if nobody does.
+    It was put at `at` milliseconds of the wall clock, or later than what it overrules, at `node`. `position` is `up` or
+    `down` of a service, `on` or `off` of self-preservation, `leave` or `leave-anyway` of retirement, which has the
+    machine taken out of service; empty: it is left to itself. `operator` has put it at the moment `since`.
     """
 
+    switch: ByHand
     at: Number
-    forced: Annotated[list[tuple[Text, Text, Text, Number]], msgspec.Meta(max_length=16)]
-    preserves: bool | None
-    retiring: tuple[Text, Number, bool] | None = None
+    node: Name
+    position: Text
+    operator: Text
+    since: Number
+
+    @property
+    def stamp(self) -> Stamp:
+        """Return what is greater for the later of two."""
+        return self.at, self.node
 
 
 Message = Changes | Renewals | Unnamed | Digest | Repair | More | Farewell | Reached | Switched

@@ -155,9 +155,11 @@ class Replica:
         self._exchanges.disconnect(peer)
         self.acknowledging.part(peer)
 
-    def overflowed(self, peer: str) -> None:  # noqa: ARG002
-        """Count that messages for `peer` were dropped; it will notice the gap and ask."""
+    def overflowed(self, peer: str) -> None:
+        """Count that messages for `peer` were dropped; it will notice the gap and ask. What no exchange brings it is
+        told again."""
         self.counters.overflows += 1
+        self.acknowledging.tell_again(peer)
 
     @property
     def exchanging(self) -> bool:

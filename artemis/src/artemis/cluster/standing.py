@@ -15,6 +15,8 @@ from artemis.model.nodes import DOWN, STARTING, UNKNOWN, UP
 Service = Literal["registry", "discovery"]
 SERVICES: tuple[Service, ...] = ("registry", "discovery")
 Direction = Literal["up", "down"]
+ByHand = Literal["registry", "discovery", "self-preservation", "retirement"]
+"""What operators can switch by hand at a node, each by itself."""
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ import msgspec
 from artemis._version import __version__
 from artemis.cluster.members import Members
 from artemis.cluster.retiring import SHARES, Retiring
-from artemis.cluster.standing import Availability, Service, Standing, Switch
+from artemis.cluster.standing import Availability, ByHand, Service, Standing, Switch
 from artemis.model import (
     Instance,
     NodeStatusRequest,
@@ -61,8 +61,8 @@ class Condition:
         self.unready = ""
         #: Self-preservation as an operator has switched it by hand, None for not at all.
         self.preserves: bool | None = None
-        #: Called when an operator has switched something by hand, which holds for all workers of a machine.
-        self.switched: Callable[[int], None] = lambda _: None
+        #: Called when an operator has switched something by hand, and what, which holds for all workers of a machine.
+        self.switched: Callable[[ByHand, int], None] = lambda *_: None
         self.availability = Availability()
         self.status = STARTING
         self.standing = Standing()

@@ -163,7 +163,7 @@ def leave(node: Node, request: ClusterLeaveRequest | None, now: int) -> ClusterL
             return ClusterLeaveResponse(response_status=failure(BAD_REQUEST, NOBODY_TAKES_OVER))
         asked = node.registry.wall(now)
         node.retire(Retiring(operator, spread_of(node), now, forced=request.force, asked=asked))
-        node.switched(now)
+        node.switched("retirement", now)
     return ClusterLeaveResponse(members=told, response_status=SUCCESS)
 
 
@@ -178,7 +178,7 @@ def stay(node: Node, request: ClusterStayRequest | None, now: int) -> ClusterSta
     if node.retiring.phase == "done" or node.availability.draining:
         return ClusterStayResponse(response_status=failure(BAD_REQUEST, "it is too late: the node ends now"))
     node.retire(None)
-    node.switched(now)
+    node.switched("retirement", now)
     return ClusterStayResponse(response_status=SUCCESS, stays=True)
 
 

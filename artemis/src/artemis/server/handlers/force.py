@@ -41,7 +41,7 @@ def force(node: Node, request: ForceRequest | None, now: int) -> ForceResponse:
     switch = None if wanted == _OFF else Switch(_DIRECTIONS[wanted], operator, node.registry.wall(now))
     for service in [_SERVICES[named]] if named else SERVICES:
         node.force(service, switch)
-    node.switched(now)
+        node.switched(service, now)
     return _answer(node)
 
 

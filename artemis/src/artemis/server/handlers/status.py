@@ -96,7 +96,7 @@ def switch_self_preservation(node: Node, request: PreservationSwitch | None, now
         return PreservationResponse(response_status=failure(BAD_REQUEST, 'say {"enabled": true} or {"enabled": false}'))
     node.registry.enable_self_preservation(request.enabled)
     node.preserves = request.enabled
-    node.switched(now)
+    node.switched("self-preservation", now)
     return self_preservation(node, None, now)
 
 

@@ -86,7 +86,7 @@ class _Siblings(MeshListener):
 
     def overflowed(self, peer: str) -> None:
         """What was to be told is told anew."""
-        self.acknowledging.part(peer)
+        self.acknowledging.tell_again(peer)
 
     def tick(self, now: int, wall: int) -> None:
         """Nothing is due at a time."""
