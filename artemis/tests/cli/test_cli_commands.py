@@ -208,6 +208,33 @@ def test_a_wrong_command_line_ends_with_code_2(run: Run, arguments: tuple[str, .
     assert complaint in " ".join(result.stderr.split())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("register", "--service", "s", "--port", "x"), "'--port': must be a whole number from 1 to 65535, not 'x'"),
+        (
+            ("register", "--service", "s", "--port", "1.5"),
+            "'--port': must be a whole number from 1 to 65535, not '1.5'",
+        ),
+        (
+            ("run", "--service", "s", "--port", "65536", "--", "true"),
+            "must be a whole number from 0 to 65535, not '65536'",
+        ),
+        (("cluster", "leave", "--timeout", "0.5"), "'--timeout': must be a number of at least 1, not '0.5'"),
+        (("cluster", "leave", "--timeout", "nan"), "'--timeout': must be a number of at least 1, not 'nan'"),
+        (("watch", "s", "--interval", "inf"), "'--interval': must be a number of at least 0.1, not 'inf'"),
+        (("demo", "--lease-ttl", "61"), "'--lease-ttl': must be a number from 2 to 60, not '61'"),
+    ],
+)
+def test_a_number_that_an_option_does_not_take_is_answered_by_what_it_takes(
+    run: Run, arguments: tuple[str, ...], complaint: str
+) -> None:
+    """In the words in which `serve` says it of the options of a node."""
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert complaint in " ".join(result.stderr.split())
+
+
 def test_the_help_of_register_shows_one_default_each(run: Run) -> None:
     """What is derived is not shown as 0 as well."""
     lines = " ".join(run("register", "--help").stdout.split())

@@ -28,6 +28,7 @@ from artemis.cli.codes import FAILED, UNREACHABLE
 from artemis.cli.draining import follow
 from artemis.cli.engine_view import ENGINE, engine_rows, engine_troubles
 from artemis.cli.java_view import JAVA, java_rows, java_troubles
+from artemis.cli.numbers import number
 from artemis.cli.parameters import DEFAULT_SERVER, Json, Server, TokenFile, operator_of, token_of
 from artemis.cli.trust import trusting
 from artemis.model.cluster import ForceRequest, ForceResponse
@@ -167,7 +168,7 @@ def leave(
         bool, typer.Option("--drain", help="End only when the others have taken over all that it serves; show how far.")
     ] = False,
     timeout: Annotated[
-        float, typer.Option("--timeout", metavar="S", min=1, help="Seconds that a drain is waited for.")
+        float, number("--timeout", metavar="S", least=1, about="Seconds that a drain is waited for.")
     ] = 300.0,
     force_: Annotated[bool, typer.Option("--force", help="Drain though no other node is up.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,

@@ -9,6 +9,7 @@ from artemis.cli.calls import find
 from artemis.cli.codes import FAILED
 from artemis.cli.hidden import hidden_in_all, leased, not_shown
 from artemis.cli.interrupts import until_interrupted
+from artemis.cli.numbers import number
 from artemis.cli.overview import cluster_rows, overview_rows, region_rows
 from artemis.cli.parameters import DEFAULT_SERVER, Json, OnlyZone, Server, ShownRegion, named
 from artemis.cli.regions import copied_services, is_other, say_age
@@ -122,8 +123,11 @@ def watch(
     zone: OnlyZone = "",
     interval: Annotated[
         float,
-        typer.Option(
-            "--interval", metavar="SECONDS", min=0.1, help="Between two looks, where a node neither pushes nor waits."
+        number(
+            "--interval",
+            metavar="SECONDS",
+            least=0.1,
+            about="Between two looks, where a node neither pushes nor waits.",
         ),
     ] = 1.0,
     json: Json = False,

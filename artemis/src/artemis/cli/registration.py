@@ -8,6 +8,7 @@ import typer
 from artemis.cli import output
 from artemis.cli.address import address
 from artemis.cli.interrupts import until_interrupted
+from artemis.cli.numbers import number, whole_number
 from artemis.cli.parameters import DEFAULT_SERVER, Json, Region, Server, Zone, named, pairs
 from artemis.cli.reach import spelt
 from artemis.cli.session import QUICK, place, with_client
@@ -27,7 +28,7 @@ def register(
         str, typer.Option("--ip", metavar="ADDRESS", help="Its IP address. [default: from --url, else 127.0.0.1]")
     ] = "",
     port: Annotated[
-        int | None, typer.Option("--port", metavar="PORT", min=1, max=65535, help="Its port. [default: from --url]")
+        int | None, whole_number("--port", metavar="PORT", least=1, most=65535, about="Its port. [default: from --url]")
     ] = None,
     url: Annotated[
         str, typer.Option("--url", metavar="URL", help="Where it can be reached. [default: http://IP:PORT]")
@@ -39,7 +40,7 @@ def register(
     status: Annotated[str, typer.Option("--status", metavar="TEXT", help="Free text, shown to callers.")] = "up",
     keep: Annotated[bool, typer.Option("--keep", help="Renew the lease until Ctrl-C, then unregister.")] = False,
     heartbeat: Annotated[
-        float, typer.Option("--heartbeat", metavar="SECONDS", min=0.1, help="Seconds between two renewals with --keep.")
+        float, number("--heartbeat", metavar="SECONDS", least=0.1, about="Seconds between two renewals with --keep.")
     ] = 5.0,
     region: Region = "",
     zone: Zone = "",

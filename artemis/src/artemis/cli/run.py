@@ -18,6 +18,7 @@ import typer
 from artemis.cli import output
 from artemis.cli.address import is_ip
 from artemis.cli.codes import FAILED, USAGE
+from artemis.cli.numbers import number, whole_number
 from artemis.cli.parameters import DEFAULT_SERVER, Region, Server, Zone, named, pairs
 from artemis.cli.run_children import CannotStartError
 from artemis.cli.run_supervision import HealthPlan, Plan, Supervision
@@ -36,7 +37,9 @@ def run(
     service: Annotated[str, typer.Option("--service", metavar="ID", help="The service it is an instance of.")],
     port: Annotated[
         int,
-        typer.Option("--port", metavar="PORT", min=0, max=65535, help="Where it listens; 0 picks a free port for it."),
+        whole_number(
+            "--port", metavar="PORT", least=0, most=65535, about="Where it listens; 0 picks a free port for it."
+        ),
     ],
     port_env: Annotated[
         str, typer.Option("--port-env", metavar="NAME", help="The environment variable that tells it the port.")
@@ -65,39 +68,42 @@ def run(
     ] = "",
     no_health: Annotated[bool, typer.Option("--no-health", help="Register at once, and check nothing.")] = False,
     health_interval: Annotated[
-        float, typer.Option("--health-interval", metavar="SECONDS", min=0.05, help="Between two checks.")
+        float, number("--health-interval", metavar="SECONDS", least=0.05, about="Between two checks.")
     ] = 5.0,
     health_timeout: Annotated[
-        float, typer.Option("--health-timeout", metavar="SECONDS", min=0.01, help="What one check may take.")
+        float, number("--health-timeout", metavar="SECONDS", least=0.01, about="What one check may take.")
     ] = 2.0,
     healthy: Annotated[
-        int, typer.Option("--healthy", metavar="N", min=1, help="Passed checks in a row to be registered.")
+        int, whole_number("--healthy", metavar="N", least=1, about="Passed checks in a row to be registered.")
     ] = 1,
     unhealthy: Annotated[
-        int, typer.Option("--unhealthy", metavar="N", min=1, help="Failed checks in a row to be taken out.")
+        int, whole_number("--unhealthy", metavar="N", least=1, about="Failed checks in a row to be taken out.")
     ] = 3,
     start_timeout: Annotated[
         float | None,
-        typer.Option(
+        number(
             "--start-timeout",
             metavar="SECONDS",
-            min=0.1,
-            help="End it, with code 124, when it is not healthy by then. [default: wait]",
+            least=0.1,
+            about="End it, with code 124, when it is not healthy by then. [default: wait]",
         ),
     ] = None,
     drain: Annotated[
         float,
-        typer.Option(
+        number(
             "--drain",
             metavar="SECONDS",
-            min=0,
-            help="How long it serves on, at most, until callers know that it leaves.",
+            least=0,
+            about="How long it serves on, at most, until callers know that it leaves.",
         ),
     ] = 3.0,
     stop_timeout: Annotated[
         float,
-        typer.Option(
-            "--stop-timeout", metavar="SECONDS", min=0, help="What it may take to end when told to; then it is killed."
+        number(
+            "--stop-timeout",
+            metavar="SECONDS",
+            least=0,
+            about="What it may take to end when told to; then it is killed.",
         ),
     ] = 10.0,
     region: Region = "",

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.live import Live
 
 from artemis.cli.interrupts import until_interrupted
+from artemis.cli.numbers import number, whole_number
 from artemis.cli.output import say
 from artemis.demo.board import Board
 from artemis.demo.fleet import MEMBERS
@@ -23,12 +24,19 @@ SUMMARY_EVERY = 5.0
 def demo(
     *,
     host: Annotated[str, typer.Option(help="Address that the node listens on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Its port; 0 takes any that is free.")] = 8080,
+    port: Annotated[
+        int, whole_number("--port", metavar="PORT", least=0, most=65535, about="Its port; 0 takes any that is free.")
+    ] = 8080,
     seconds: Annotated[
-        float | None, typer.Option(min=1, help="End after so long; runs until Ctrl-C otherwise.")
+        float | None,
+        number("--seconds", metavar="SECONDS", least=1, about="End after so long; runs until Ctrl-C otherwise."),
     ] = None,
-    lease_ttl: Annotated[float, typer.Option(min=2, max=60, help="Seconds until a silent lease expires.")] = 6.0,
-    kill_every: Annotated[float, typer.Option(min=5, help="Seconds between two outages.")] = 25.0,
+    lease_ttl: Annotated[
+        float, number("--lease-ttl", metavar="SECONDS", least=2, most=60, about="Seconds until a silent lease expires.")
+    ] = 6.0,
+    kill_every: Annotated[
+        float, number("--kill-every", metavar="SECONDS", least=5, about="Seconds between two outages.")
+    ] = 25.0,
     plain: Annotated[bool, typer.Option("--plain", help="Lines instead of a live screen, as in a pipe.")] = False,
 ) -> None:
     """Run a node and a fleet of services that find each other through it, and kill one now and then.
