@@ -15,7 +15,7 @@ from artemis.model.cluster_members import ClusterMember
 from artemis.model.cluster_status import ClusterDrain, ClusterViewResponse
 from artemis.model.engine import EngineView
 from artemis.model.regions import OtherRegion
-from artemis.model.status import PreservationState
+from artemis.model.status import PreservationState, ShownWorker
 from artemis.model.vitals import VitalsResponse
 from artemis.testing import running_cluster_sync
 
@@ -25,6 +25,8 @@ OPTIONS = {"leaseTtl": 20_000, "tombstoneLifetime": 600_000}
 MIXED = (
     f"releases are mixed: {A} has 1.0.0 with version 1 of the messages, {B} has 1.10.0 with version 1 of the messages"
 )
+WELL = ShownWorker(process=6, ready=True, silent_ms=900)
+HANDING = "the others take over: 0 sessions left, instances that it renews are counted"
 Run = Callable[..., Result]
 
 
@@ -113,9 +115,21 @@ def test_a_cluster_that_is_well_is_told_check_by_check() -> None:
         (pair(status="starting", why="it copies"), ("status", "FAIL", f"{B} says that it is starting: it copies")),
         (
             pair(status="down", draining=ClusterDrain(operator_id="alice", phase="handing")),
-            ("status", "WARN", f"{B} is taken out of service by alice: it is handing"),
+            (
+                "status",
+                "WARN",
+                f"{B} is taken out of service by alice; {HANDING}",
+            ),
         ),
         (pair(in_cluster=False), ("status", "FAIL", f"{B} is in no cluster")),
+        (
+            pair(vitals={"workers": [WELL, ShownWorker(index=1, process=7, ready=True, silent_ms=3_000)]}),
+            ("status", "FAIL", f"worker 1 of {B}, process 7, has stood still for 3 s: whoever came to it waits"),
+        ),
+        (
+            pair(vitals={"workers": [WELL, ShownWorker(index=1, process=7, silent_ms=4_000, uptime_ms=4_000)]}),
+            ("status", "WARN", f"worker 1 of {B}, process 7, does not serve yet, 4 s after its start"),
+        ),
         (pair(node_id="a"), ("membership", "FAIL", f"{A} and {B} have the same id a")),
         (
             pair(cluster_name="other"),
@@ -280,6 +294,17 @@ def test_self_preservation_and_the_engine_are_told() -> None:
     engine = EngineView(servers="nats://e", state="no-quorum", why="it has no leader")
     told = found(node(A, member(B), leases=held, engine=engine), node(B, member(A), engine=EngineView(state="ready")))
     assert {("self-preservation", "WARN"), ("engine", "FAIL")} == {(check, level) for check, level, _ in told}
+
+
+def test_of_what_an_engine_that_is_away_brings_with_it_is_said_that_it_ends_with_it() -> None:
+    """And not that an exchange or a repair helps, which go through the engine."""
+    engine = EngineView(servers="nats://e", state="connecting", why="nobody is there")
+    nodes = (
+        node(A, member(B), engine=engine, age_ms=9_000),
+        node(B, member(A), engine=engine, data_digest="f0", age_ms=1_000),
+    )
+    advice = {each.advice for each in all_of(*nodes) if each.check == "data"}
+    assert {"that ends by itself once the engine works for all of them again"} == advice
 
 
 def test_an_engine_that_works_for_nobody_is_told_once() -> None:

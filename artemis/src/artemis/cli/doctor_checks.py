@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from artemis.cli.cluster_seen import Seen, departed, departed_text, no_common_version, told_of, twins, worded
+from artemis.cli.draining import progress
 from artemis.cli.engine_view import engine_troubles, serving_without, unlisted, without_engine
 from artemis.cli.java_view import java_troubles
 from artemis.cli.output import counted
@@ -70,6 +71,11 @@ _SKEW_PART = 8
 _OLD = 5_000
 """Milliseconds that data may be old without being worth a word: nodes that fall silent are suspected meanwhile."""
 
+_SILENT = 2_500
+"""Milliseconds in which a worker says nothing, beyond which it stands still: it reports once a second."""
+
+_AWAY = "that ends by itself once the engine works for all of them again"
+
 _UP = "up"
 _GONE = ("left", "gone")
 _MISSING = ("unmet", "gone")
@@ -114,10 +120,10 @@ def reachable(nodes: Sequence[Examined]) -> Iterator[Finding]:
 
 
 def serving(nodes: Sequence[Examined]) -> Iterator[Finding]:
-    """Who does not serve all, and why; who is in no cluster."""
+    """Who does not serve all, and why; who is in no cluster; workers of a machine that stand still."""
     for node, view in _answering(nodes):
         if view.draining is not None:
-            text = f"{node.url} is taken out of service by {view.draining.operator_id}: it is {view.draining.phase}"
+            text = f"{node.url} is taken out of service by {view.draining.operator_id}; {progress(view.draining)}"
             yield Finding("status", Level.WARN, text, "`artemis cluster stay` ends that")
         elif view.status != _UP:
             text = f"{node.url} says that it is {view.status}{f': {view.why}' if view.why else ''}"
@@ -125,6 +131,15 @@ def serving(nodes: Sequence[Examined]) -> Iterator[Finding]:
         if not view.in_cluster and len(nodes) > 1:
             text = f"{node.url} is in no cluster"
             yield Finding("status", Level.FAIL, text, "start it with the list of the others, or with --cluster")
+        for worker in (node.vitals.workers or ()) if node.vitals is not None else ():
+            name = f"worker {worker.index} of {node.url}, process {worker.process},"
+            if not worker.ready:
+                text = f"{name} does not serve yet, {duration_text(worker.uptime_ms)} after its start"
+                yield Finding("status", Level.WARN, text, "the others do; the log says why it was started again")
+            elif worker.silent_ms > _SILENT:
+                text = f"{name} has stood still for {duration_text(worker.silent_ms)}: whoever came to it waits"
+                advice = "it is killed and started again within seconds; see what stopped it or took its processor"
+                yield Finding("status", Level.FAIL, text, advice)
 
 
 def clocks(nodes: Sequence[Examined]) -> Iterator[Finding]:
@@ -241,7 +256,8 @@ def data(nodes: Sequence[Examined]) -> Iterator[Finding]:
             digests.setdefault(view.data_digest, []).append(node.url)
         if view.age_ms > _OLD:
             text = f"answers of {node.url} are {duration_text(view.age_ms)} old"
-            yield Finding("data", Level.WARN, text, "a node that it counts on is silent, or a snapshot unconfirmed")
+            advice = "a node that it counts on is silent, or a snapshot unconfirmed"
+            yield Finding("data", Level.WARN, text, _AWAY if without_engine(node.seen) else advice)
         if view.held:
             text = f"{node.url} holds {counted(view.held, 'change')} back until those before them come"
             yield Finding("data", Level.WARN, text, "an exchange repairs it within seconds; else see its links")
@@ -255,7 +271,8 @@ def data(nodes: Sequence[Examined]) -> Iterator[Finding]:
         counts = [f"{counted(node.differs, 'record')} at {node.url}" for node in nodes if node.differs]
         where = f"; {worded(counts)} differ from those of {nodes[0].url}" if counts else where
         text = f"nodes know different things, longer than changes take: {groups}{where}"
-        yield Finding("data", Level.FAIL, text, "`artemis cluster diff` says which records, `repair` fetches them")
+        advice = "`artemis cluster diff` says which records, `repair` fetches them"
+        yield Finding("data", Level.FAIL, text, _AWAY if any(without_engine(node.seen) for node in nodes) else advice)
 
 
 def _departed_alone(view: ClusterViewResponse, left: Container[str]) -> bool:

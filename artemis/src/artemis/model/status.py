@@ -100,12 +100,13 @@ class PreservationResponse(WireStruct, kw_only=True):
 
 
 class ShownWorker(WireStruct, kw_only=True):
-    """One of several processes that are one node: its number, from 0, its process, whether it takes connections, and
-    for how long it has run."""
+    """One of several processes that are one node: its number, from 0, its process, whether it takes connections, for
+    how long it has run, and for how long it has said nothing to the parent, to which it reports once a second."""
 
     index: Int32 = 0
     process: Int64 = 0
     ready: bool = False
+    silent_ms: Int64 = 0
     uptime_ms: Int64 = 0
 
 

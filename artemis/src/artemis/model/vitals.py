@@ -5,7 +5,7 @@ An addition to the originals; `artemis doctor` asks for it. Not here: what a nod
 
 from artemis.model.regions import OtherRegion
 from artemis.model.responses import UNSTATED, ResponseStatus
-from artemis.model.status import Counts
+from artemis.model.status import Counts, ShownWorker
 from artemis.model.wire import Int64, WireStruct
 
 
@@ -16,7 +16,8 @@ class VitalsResponse(WireStruct, kw_only=True):
     bytes are left where the data directory is, `snapshot_age_ms` is that of the last whole snapshot. `files_open` of
     `files_limit` files are open. `options`, in ms, are those that are to be the same at all nodes; with the nodes that
     there are, records have to be remembered for `least_lifetime_ms` at least. `pauses` is how often the node stood
-    still; `counters` only grow. `regions` are the other regions that it shows, null for a node that shows none.
+    still; `counters` only grow. `regions` are the other regions that it shows, null for a node that shows none;
+    `workers` are its processes, null for a node that is one.
     """
 
     certificate_expires: Int64 | None = None
@@ -34,3 +35,4 @@ class VitalsResponse(WireStruct, kw_only=True):
     snapshot_age_ms: Int64 | None = None
     url: str | None = None
     wall: Int64 = 0
+    workers: list[ShownWorker] | None = None

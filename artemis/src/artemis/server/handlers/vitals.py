@@ -34,4 +34,5 @@ def vitals(node: Node, request: StatusRequest | None, now: int) -> VitalsRespons
         snapshot_age_ms=known.snapshot_age,
         url=identity.url,
         wall=registry.wall(now),
+        workers=node.about.workers(),
     )

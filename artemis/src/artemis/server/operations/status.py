@@ -125,7 +125,7 @@ STATUS: tuple[Operation, ...] = (
         status.self_preservation,
         own=True,
     ),
-    _page(42, "status.vitals", "v1/node/vitals", VitalsResponse, vitals.vitals, own=True),
+    _page(42, "status.vitals", "v1/node/vitals", VitalsResponse, vitals.vitals, own=True, adds_up=True),
     Operation(
         code=41,
         name="status.switch-self-preservation",

@@ -80,7 +80,13 @@ class Totals:
     def workers(self) -> list[ShownWorker]:
         """Return all workers, as of the last `gather`; none before it."""
         return [
-            ShownWorker(index=each.index, process=each.pid, ready=each.ready, uptime_ms=round(each.uptime * 1000))
+            ShownWorker(
+                index=each.index,
+                process=each.pid,
+                ready=each.ready,
+                silent_ms=round(each.reported * 1000),
+                uptime_ms=round(each.uptime * 1000),
+            )
             for each in (() if self._group is None else self._group.workers)
         ]
 
