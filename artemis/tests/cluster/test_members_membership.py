@@ -121,6 +121,15 @@ def test_a_node_copies_before_it_serves(world: World) -> None:
     assert ["it has copied from node a in zone z1"] == world.said("node serves")
 
 
+def test_a_node_that_copies_from_elsewhere_as_well_does_not_say_yet_that_it_serves(world: World) -> None:
+    """A first copy from a Java peer comes after the nodes of its own kind."""
+    world.node.copy_first("it waits for a first copy from a Java peer")
+    world.membership.listed("file peers", [url("10.0.0.1")])
+    world.run()
+    said = world.said("node serves"), world.said("node does not serve yet")
+    assert ("starting", [], ["it waits for a first copy from a Java peer"]) == (world.node.status, *said)
+
+
 def test_nobody_waits_longer_than_the_join_timeout(world: World) -> None:
     """The reason names whom it waited for, and why that was in vain."""
     world.membership.listed("file peers", [url("a")])

@@ -297,37 +297,10 @@ class Members:
         for node in self._members:
             yield self.view(node, now)
         for address in self._configured.unmet:
-            yield MemberView(
-                node="",
-                epoch=0,
-                url=address.url,
-                zone="",
-                configured=True,
-                presence="unmet",
-                status=UNKNOWN,
-                standing=Standing(),
-                since=now - address.since,
-                silent=None,
-                skew=None,
-                flaps=0,
-                why=address.trouble or "it was not reached yet",
-            )
+            why = address.trouble or "it was not reached yet"
+            yield _nobody_at(address, presence="unmet", status=UNKNOWN, since=now - address.since, why=why)
         for address, left in self._configured.departed:
-            yield MemberView(
-                node="",
-                epoch=0,
-                url=address.url,
-                zone="",
-                configured=True,
-                presence="departed",
-                status=DOWN,
-                standing=Standing(),
-                since=now - left,
-                silent=None,
-                skew=None,
-                flaps=0,
-                why="it left for good",
-            )
+            yield _nobody_at(address, presence="departed", status=DOWN, since=now - left, why="it left for good")
 
     def nodes(self, now: int) -> Iterator[MemberView]:
         """Show all other nodes as clients and operators know them: those of the processes of a machine with several
@@ -438,6 +411,25 @@ class Members:
         self._members.pop(node, None)
         self.clocks.forget(node)
         self._configured.forget(node)
+
+
+def _nobody_at(address: Address, *, presence: str, status: str, since: int, why: str) -> MemberView:
+    """Show a configured address at which no member is, or none any more."""
+    return MemberView(
+        node="",
+        epoch=0,
+        url=address.url,
+        zone="",
+        configured=True,
+        presence=presence,
+        status=status,
+        standing=Standing(),
+        since=since,
+        silent=None,
+        skew=None,
+        flaps=0,
+        why=why,
+    )
 
 
 def _troubles(addresses: Iterable[Address]) -> list[tuple[str, str]]:

@@ -299,7 +299,9 @@ class Membership(MeshListener):
         start.look(Seen(" and ".join(self._listing), self.members.unmet, reachable), now)
         if start.over:
             self._node.wait_for(None)
-            self._log.info("node serves", reason=start.outcome)
+            copying = self._node.availability.copying
+            said = "node serves" if copying is None else "node does not serve yet"
+            self._log.info(said, reason=copying or start.outcome)
         elif start.waiting != self._node.availability.waiting:
             self._node.wait_for(start.waiting)
             self._log.info("node does not serve yet", reason=start.waiting)
