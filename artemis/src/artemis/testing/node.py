@@ -36,6 +36,8 @@ START_TIMEOUT = 60.0
 """Seconds that a node may take from its start until it is ready."""
 STOP_TIMEOUT = 12.0
 """Seconds that a node may take from SIGTERM to its end (it promises 10) before it is killed."""
+_KEPT = 1_000
+"""Lines that are kept of what a node prints: all of them, but for a node that is used for long."""
 
 
 class NodeFailedError(RuntimeError):
@@ -58,7 +60,7 @@ class RunningNode:
         self._paused = False
         self._listening = threading.Event()
         self._also: dict[str, str] = {}
-        self._output: deque[str] = deque(maxlen=50)
+        self._output: deque[str] = deque(maxlen=_KEPT)
         self.url = ""
         """The node's address, ``http://HOST:PORT``, or ``https://HOST:PORT`` if it has a certificate."""
         self.process = self._start()
@@ -66,7 +68,7 @@ class RunningNode:
 
     @property
     def output(self) -> str:
-        """The last 50 lines that the node printed."""
+        """The last 1 000 lines that the node printed."""
         return "\n".join(self._output)
 
     @property
