@@ -333,7 +333,9 @@ def test_a_change_of_the_standing_is_said_at_once(air: Air) -> None:
     a, b = air.add("a"), air.add("b")
     air.run(500)
     b.standing = STARTING
+    assert not b.announcing.told(STARTING)
     air.run(300)
+    assert b.announcing.told(STARTING)
     assert STARTING == a.ears.standings["b"]
 
 

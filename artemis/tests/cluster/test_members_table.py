@@ -1,5 +1,7 @@
 """Who is a member: configured and announced nodes, lives of one node, and this node itself."""
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 
@@ -375,6 +377,65 @@ def test_a_machine_is_met_when_one_of_its_processes_is_and_the_others_are_told_o
     assert {"a": True, "a#1": True} == {view.node: view.configured for view in members.views(100)}
     (shown,) = members.nodes(100)
     assert "" == shown.why
+
+
+def _killed(members: Members, node: str, now: int) -> None:
+    members.lost(node, now, "its connection ended")
+    members.trouble(process(node, PORTS[node]).dialled_at, "nothing listens there", nobody=True)
+
+
+def _silent(members: Members, node: str, now: int) -> None:
+    members.heard("a" if node == "a#1" else "a#1", now + 20_000)
+    members.tick(now + 20_000, WALL)
+
+
+def _ended(members: Members, node: str, now: int) -> None:
+    members.farewell(node, 1, now, leaving=False)
+
+
+def _left(members: Members, node: str, now: int) -> None:
+    members.farewell(node, 1, now, leaving=True)
+
+
+def _started_again(members: Members, node: str, now: int) -> None:
+    _killed(members, node, now)
+    members.met(msgspec.structs.replace(process(node, PORTS[node]), epoch=2), now)
+    members.told(node, Standing(status="starting", metadata={"version": "1"}), now)
+
+
+def _elsewhere(members: Members, node: str, now: int) -> None:
+    _killed(members, node, now)
+    machine(members, 9_002, *[port for other, port in PORTS.items() if other != node])
+
+
+def _port_in_trouble(members: Members, node: str, now: int) -> None:
+    _killed(members, node, now)
+    members.trouble(url("10.0.0.2"), "it accepts connections and has not answered for 3 s")
+
+
+PORTS = {"a": 9_000, "a#1": 9_001}
+
+
+@pytest.mark.parametrize("node", PORTS)
+@pytest.mark.parametrize(
+    "fate",
+    [_killed, _silent, _ended, _left, _started_again, _elsewhere, _port_in_trouble],
+    ids=lambda fate: fate.__name__,
+)
+def test_a_machine_is_up_as_long_as_one_of_its_processes_is(
+    members: Members, fate: Callable[[Members, str, int], None], node: str
+) -> None:
+    """Whatever becomes of the other one, the first one included."""
+    members.configure([url("10.0.0.2")], 0)
+    machine(members, *PORTS.values())
+    for each, port in PORTS.items():
+        members.met(process(each, port), 0, process(each, port).dialled_at)
+        members.same(url("10.0.0.2"), each)
+        members.told(each, UP, 0)
+    fate(members, node, 100)
+    (shown,) = members.nodes(100)
+    assert ("up", UP) == (shown.status, shown.standing)
+    assert (0, []) == (members.lacking(), members.missing(100))
 
 
 def test_processes_that_were_met_before_their_machine_tells_of_them_are_met(members: Members) -> None:

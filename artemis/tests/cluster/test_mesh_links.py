@@ -398,7 +398,7 @@ async def test_nodes_tell_each_other_how_they_are():
 
 
 async def test_a_change_of_state_is_told_at_once():
-    """Peers need not wait for the next pulse to hear that a node serves."""
+    """Peers need not wait for the next pulse to hear that a node serves, and it knows when they have heard."""
     slow = msgspec.structs.replace(HASTY, ping=60, silence=60)
     one, two = Member("one", timings=slow), Member("two", timings=slow)
     async with members(one, two):
@@ -406,9 +406,12 @@ async def test_a_change_of_state_is_told_at_once():
         await two.until_linked(one)
         two.mesh.tick()
         await one.until(lambda: ("two", "up") in one.listener.standings)
+        await two.until(lambda: two.mesh.all_told)
         two.standing = msgspec.structs.replace(two.standing, status="down")
-        two.mesh.tick()
+        assert not two.mesh.all_told
+        two.mesh.soon()
         await one.until(lambda: ("two", "down") in one.listener.standings)
+        await two.until(lambda: two.mesh.all_told)
 
 
 async def test_a_farewell_is_the_last_word_and_everything_comes_before_it():

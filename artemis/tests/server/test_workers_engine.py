@@ -11,7 +11,17 @@ from pathlib import Path
 
 import pytest
 from worker_machines import DEADLINE, instance, machine
-from worker_waits import command, held, offered, reloaded, until, until_all_show, until_forced, until_offered
+from worker_waits import (
+    always_offered,
+    command,
+    held,
+    reloaded,
+    until,
+    until_all_show,
+    until_forced,
+    until_offered,
+    until_whole,
+)
 
 from artemis.testing.certificates import make_certificate
 from artemis.testing.java import JavaNode, JavaNodeSettings
@@ -98,24 +108,25 @@ async def test_a_killed_worker_comes_back_and_its_machine_is_offered_all_the_tim
     async with machine(cluster=server.url) as a, machine(cluster=server.url) as b:
         one, two = await a.at_each()
         others = await b.at_each()
-        await until_offered([one, two, *others], a, b)
-        killed = a.signal(1, signal.SIGKILL)
-        for number in range(50):
-            await one.register(f"n{number}")
-            for other in others:
-                assert {a.url, b.url} == set(await offered(other, "registry"))
-        again = (await a.at_each())[1]
+        await until_whole([one, two, *others], a, b)
+        async with always_offered(await b.at_each(), a, b):
+            killed = a.signal(1, signal.SIGKILL)
+            for number in range(50):
+                await one.register(f"n{number}")
+            again = (await a.at_each())[1]
         await until_all_show([again, one, *others], {f"n{number}" for number in range(50)})
         assert killed not in a.processes()
 
 
 async def test_a_rolling_reload_fails_no_lookup(server):
-    """At the machine that reloads, by those who come back where they are sent away."""
+    """At the machine that reloads, by those who come back where they are sent away; others offer it all the time."""
     async with machine(cluster=server.url) as a, machine(cluster=server.url) as b:
         one, two = await a.at_each()
         await one.register("a", "b")
         await until_all_show([one, two, *await b.at_each()], {"a", "b"})
-        assert await reloaded(a, {"a", "b"}) > 0
+        await until_whole([one, two, *await b.at_each()], a, b)
+        async with always_offered(await b.at_each(), a, b):
+            assert await reloaded(a, {"a", "b"}) > 0
         await until_offered(await b.at_each(), a, b)
 
 

@@ -8,7 +8,18 @@ from contextlib import closing
 
 import aiohttp
 from worker_machines import DEADLINE, REGISTER, Connection, Machine, held_port, instance, machine, machines, mesh
-from worker_waits import command, held, offered, reloaded, until, until_all_show, until_forced, until_offered
+from worker_waits import (
+    always_offered,
+    command,
+    held,
+    offered,
+    reloaded,
+    until,
+    until_all_show,
+    until_forced,
+    until_offered,
+    until_whole,
+)
 
 from artemis.cluster.trial import CLAIM
 from artemis.testing.certificates import make_certificate
@@ -55,17 +66,17 @@ async def test_what_was_written_at_one_worker_is_read_at_its_sibling_at_once():
     assert 0 == kept["artemis_held_answers_total", 'fate="in_vain"']
 
 
-async def test_a_killed_worker_comes_back_and_its_machine_is_offered_meanwhile():
+async def test_a_killed_worker_comes_back_and_its_machine_is_offered_all_the_time():
     """By the workers of another machine too; what was written meanwhile is there."""
     async with mesh(2, 2) as (a, b):
         one, two = await a.at_each()
         others = await b.at_each()
-        await until_offered([one, two, *others], a, b)
-        killed = a.signal(1, signal.SIGKILL)
-        for number in range(50):
-            await one.register(f"n{number}")
-            await until_offered(others, a, b)
-        again = (await a.at_each())[1]
+        await until_whole([one, two, *others], a, b)
+        async with always_offered(await b.at_each(), a, b):
+            killed = a.signal(1, signal.SIGKILL)
+            for number in range(50):
+                await one.register(f"n{number}")
+            again = (await a.at_each())[1]
         names = {f"n{number}" for number in range(50)}
         await until_all_show([again, one, *others], names)
         await again.register("late")
@@ -74,14 +85,15 @@ async def test_a_killed_worker_comes_back_and_its_machine_is_offered_meanwhile()
 
 
 async def test_a_rolling_reload_fails_no_lookup():
-    """At the machine that reloads, by those who come back where they are sent away."""
+    """At the machine that reloads, by those who come back where they are sent away; others offer it all the time."""
     async with mesh(2, 2) as (a, b):
         one, two = await a.at_each()
         others = await b.at_each()
-        await until_offered([one, two, *others], a, b)
+        await until_whole([one, two, *others], a, b)
         await one.register("a", "b")
         await until_all_show([one, two, *others], {"a", "b"})
-        assert await reloaded(a, {"a", "b"}) > 0
+        async with always_offered(await b.at_each(), a, b):
+            assert await reloaded(a, {"a", "b"}) > 0
         connections = [*await a.at_each(), *others]
         await until_offered(connections, a, b)
         for number, connection in enumerate(connections):

@@ -3,7 +3,8 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from worker_machines import DEADLINE, Connection, Machine
 
@@ -41,6 +42,42 @@ async def until_offered(connections: list[Connection], *machines: Machine) -> No
         return [sorted(await offered(each, kind)) for each in connections for kind in ("registry", "discovery")]
 
     await until(all_offered, [sorted(each.url for each in machines)] * 2 * len(connections))
+
+
+async def until_whole(connections: list[Connection], *machines: Machine) -> None:
+    """Wait until all workers offer these nodes, and know every process of the others to serve: then each can be missed.
+
+    Of a machine that is offered, one process is known to serve, and another one may have said so a moment later."""
+    await until_offered(connections, *machines)
+
+    async def known() -> set[tuple[str, str]]:
+        told = [(await each.ask("/api/v1/cluster")).json()["members"] for each in connections]
+        return {(member["status"], member.get("why") or "") for members in told for member in members}  # type: ignore[attr-defined]
+
+    await until(known, {("up", "")})
+
+
+@asynccontextmanager
+async def always_offered(connections: list[Connection], *machines: Machine) -> AsyncIterator[None]:
+    """Look all the while whether all of these workers offer these nodes; they must not be used for anything else."""
+    expected, ended = sorted(each.url for each in machines), asyncio.Event()
+
+    async def look() -> int:
+        looks = 0
+        while not ended.is_set():
+            for connection in connections:
+                for kind in ("registry", "discovery"):
+                    assert expected == sorted(await offered(connection, kind)), f"{connection.worker} in look {looks}"
+            looks += 1
+            await asyncio.sleep(0.005)  # so often that no limit of requests is reached
+        return looks
+
+    looking = asyncio.create_task(look())
+    try:
+        yield
+    finally:
+        ended.set()
+        assert await looking > 0
 
 
 async def until_forced(connection: Connection) -> None:

@@ -181,6 +181,11 @@ class Clustered:
         """The node that this one has copied from when it joined, empty for none."""
         return self._start.source
 
+    @property
+    def told(self) -> bool:
+        """Whether the others that are linked have heard what the node says of itself now."""
+        return self.mesh.all_told
+
     def enter(self, doors: Doors) -> None:
         """Have the doors hand over what peers send."""
         doors.receive(self.mesh.front)
@@ -204,8 +209,8 @@ class Clustered:
     def tick(self) -> None:
         """Let time pass."""
         self.membership.notice_pause()
-        self.mesh.tick()
         self.membership.tick()
+        self.mesh.tick()
 
     async def stop(self, *, leaving: bool = False) -> None:
         """Say farewell, deliver what is pending, and leave all links; takes a few seconds at most."""

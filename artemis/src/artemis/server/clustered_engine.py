@@ -190,6 +190,11 @@ class ClusteredEngine:
         """The engine, if there was something in it when the node joined."""
         return self._start.source
 
+    @property
+    def told(self) -> bool:
+        """Whether it was said to all what the node says of itself now."""
+        return self.announcing.told(self._node.standing)
+
     def enter(self, doors: Doors) -> None:
         """Nothing comes through the doors: nodes are told by the engine."""
 

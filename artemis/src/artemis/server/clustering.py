@@ -37,6 +37,10 @@ class Clustering(Protocol):
     def copied_from(self) -> str:
         """What the node has copied from when it joined, empty for nothing."""
 
+    @property
+    def told(self) -> bool:
+        """Whether the others have been told what the node says of itself now."""
+
     def enter(self, doors: Doors) -> None:
         """Have the doors hand over what other nodes send."""
 

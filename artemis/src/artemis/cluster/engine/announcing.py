@@ -118,6 +118,7 @@ class Announcing:
         self._first = True
         self._next = self._next_question = 0
         self._said_at = -_SOON
+        self._said: Standing | None = None
         self._asked = ""
         self._number = 0
         self._waiting: list[tuple[str | None, Said]] = []
@@ -210,7 +211,7 @@ class Announcing:
         self._digest, self._position = digest, position
         if now >= self._next and now - self._said_at >= _SOON:
             self._next = now + self._beat
-            self._said_at = now
+            self._said_at, self._said = now, standing
             self._waiting.append((None, self._sign()))
             self._first = False
         for node, other in self._others.items():
@@ -220,6 +221,10 @@ class Announcing:
             self._next_question = now + self._beat
             self._ask_next(now, wall)
         self._forget(now)
+
+    def told(self, standing: Standing) -> bool:
+        """Whether the others were told that this node says this of itself."""
+        return self._said == standing
 
     def farewell(self, *, leaving: bool) -> bytes:
         """Return the last sign of this node."""

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from artemis.cluster.mesh.claims import Claims
     from artemis.cluster.mesh.handshake import Peer, Skew
     from artemis.cluster.mesh.home import Home
+    from artemis.cluster.standing import Standing
     from msgtrans import Context
 
 _ONCE = RetryConfig(max_retries=0)
@@ -75,7 +76,8 @@ class Dialler:
     be sent while there is a link; `peer` is the other side of it, None without one. `refusal` is why the last attempt
     was refused, `error` what went wrong last, in words, both empty when nothing did. `since` is when the link was made,
     in monotonic milliseconds, `rtt` and `skew` are of the last pulse, `sent` counts messages. All
-    that was sent until `confirmed` (monotonic milliseconds) has come, None before that is known.
+    that was sent until `confirmed` (monotonic milliseconds) has come, None before that is known; `told` is what the
+    peer has heard last that this node says of itself, None for nothing yet.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Dialler:
         self.sent = 0
         self.links = 0
         self.confirmed: int | None = None
+        self.told: Standing | None = None
         self._home, self._claims = home, claims
         self._timings = timings or home.timings
         self._pauses = Pauses(self._timings)
@@ -277,7 +280,7 @@ class Dialler:
 
     def _begin(self, client: TransportClient, peer: Peer) -> None:
         self._client, self.peer = client, peer
-        self.refusal, self.error, self.confirmed = None, "", None
+        self.refusal, self.error, self.confirmed, self.told = None, "", None, None
         self.since, self.rtt, self.skew = self._home.now(), peer.rtt, peer.skew
         self.links += 1
 
@@ -318,7 +321,7 @@ class Dialler:
         timings, them = home.timings, named(party.node, str(self.url))
         while True:
             self._telling.clear()
-            asked, wall, quiet = home.now(), home.wall(), self._idle.is_set()
+            asked, wall, standing, quiet = home.now(), home.wall(), home.standing(), self._idle.is_set()
             try:
                 answer = await client.request(self._pulse(), biz_type=PING, timeout=timings.silence)
                 pulse = decode_greeting(answer.payload)
@@ -335,6 +338,7 @@ class Dialler:
             if not isinstance(pulse, Pulse):
                 self.leave(Code.MALFORMED, f"{them} answered a ping with something else")
                 return
+            self.told = standing
             if quiet:
                 self.confirmed = asked
             self.rtt = home.now() - asked

@@ -122,6 +122,12 @@ class Mesh:
         return self._links.keys()
 
     @property
+    def all_told(self) -> bool:
+        """Return whether all nodes that we can send to have heard what this one says of itself now."""
+        standing = self.standing()
+        return all(link.told == standing for link in self._links.values())
+
+    @property
     def all_counters(self) -> dict[str, int]:
         """Return what is counted here and where nodes come in."""
         received = Counter(self.reception.counters)
@@ -146,11 +152,6 @@ class Mesh:
         except Exception as error:  # noqa: BLE001 - a node whose time stands still would lose its cluster
             self.failed("tick", error)
         self.turn()
-        standing = self.standing()
-        if standing is not self._told:
-            self._told = standing
-            for link in self._links.values():
-                link.tell()
         if now >= self._next_keeping:
             self._next_keeping = now + _KEEPING
             self._keep(now)
@@ -326,10 +327,15 @@ class Mesh:
             self.failed("receive", error)
 
     def turn(self) -> None:
-        """Send what changed in this turn of the loop, and what was asked for."""
+        """Send what changed in this turn of the loop, what this node says of itself as well, and what was asked for."""
         if self._flushing is not None:
             self._flushing.cancel()
             self._flushing = None
+        standing = self.standing()
+        if standing is not self._told:
+            self._told = standing
+            for link in self._links.values():
+                link.tell()
         replica = self._replica
         try:
             replica.flush(self.now())

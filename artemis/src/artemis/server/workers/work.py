@@ -66,6 +66,9 @@ _COPY = 5.0
 """The same for one that serves and has not copied all other regions that it is to show: as long as it takes to notice
 that one is away."""
 
+_TOLD = 1.0
+"""The same for one that serves and of which the others have not heard that yet; one of them may stand still."""
+
 _LOOK = 0.02
 
 _LEAVE = "leave"
@@ -163,11 +166,13 @@ async def _end_with_all(link: WorkerLink, server: NodeServer) -> None:
 
 async def _tell_ready(link: WorkerLink, server: NodeServer, *, again: bool) -> None:
     """Have connections come. At the start of the machine at once: it listens, and says itself whether it serves. One
-    that was started again beside others waits until it has what they have."""
+    that was started again beside others waits until it has what they have, and until other machines know that, as the
+    next one may be replaced then."""
     if again:
         node = server.node
         await _wait(lambda: not node.availability.starting, _JOIN)
         await _wait(lambda: node.regions.complete, _COPY)
+        await _wait(lambda: server.cluster is None or server.cluster.told, _TOLD)
         await server.open()
     link.ready([server.url, *server.further_urls], server.rest)
 
