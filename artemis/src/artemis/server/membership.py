@@ -300,8 +300,11 @@ class Membership(MeshListener):
         if start.over:
             self._node.wait_for(None)
             copying = self._node.availability.copying
-            said = "node serves" if copying is None else "node does not serve yet"
-            self._log.info(said, reason=copying or start.outcome)
+            if copying is not None:
+                self._log.info("node does not serve yet", reason=copying)
+            else:
+                level = self._log.warning if self._node.alone(now) else self._log.info
+                level("node serves", reason=start.outcome)
         elif start.waiting != self._node.availability.waiting:
             self._node.wait_for(start.waiting)
             self._log.info("node does not serve yet", reason=start.waiting)
