@@ -77,13 +77,15 @@ class Registering(Condition):
 
     def unregister(self, request: RegistryRequest | None, now: int) -> RegistryResponse:
         """Remove instances; unknown ones are a success (spec 2.1)."""
-        return self._write(request, now, self.registry.unregister, self._tell_removed)
+        return self._write(request, now, self.registry.unregister, self._tell_removed, leaving=True)
 
     # -- judging
 
-    def _write(self, request: RegistryRequest | None, now: int, write: Write, tell: _Tell) -> RegistryResponse:
-        """Register or remove each instance of a request."""
-        instances = self._asked(request, now, leaving=tell == self._tell_removed)
+    def _write(
+        self, request: RegistryRequest | None, now: int, write: Write, tell: _Tell, *, leaving: bool = False
+    ) -> RegistryResponse:
+        """Register each instance of a request, or remove it, as it is `leaving`."""
+        instances = self._asked(request, now, leaving=leaving)
         if isinstance(instances, ResponseStatus):
             return RegistryResponse(response_status=instances)
         failed: list[FailedInstance | None] = []

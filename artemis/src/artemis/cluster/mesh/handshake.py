@@ -197,7 +197,6 @@ class _Side:
                 "a cluster is of one region",
             )
         if _versions(theirs).common(self._terms.versions) is None:
-            them, us = named(theirs.node, theirs.url), named(mine.node, mine.url)
             text = no_common_version(them, _versions(theirs), us, self._terms.versions)
             raise RefusedError(Code.VERSION, text)
         myself = (theirs.node, theirs.epoch, theirs.url) == (mine.node, mine.epoch, mine.url)
