@@ -288,6 +288,14 @@ def test_nodes_without_a_common_version_are_told_once() -> None:
     assert ("FAIL", "WARN") == (told[0][1], told[1][1])
 
 
+@pytest.mark.parametrize(("why", "check"), [("secret", "membership"), ("clock", "clocks")])
+def test_two_nodes_that_refuse_each_other_are_told_once(why: str, check: str) -> None:
+    """Although both tell of it."""
+    refused = {"connected": False, "receiving": False, "refusal": why, "error": "as it is"}
+    nodes = (node(A, member(B, **refused)), node(B, member(A, **refused)))
+    assert [check] == [name for name, _, _ in found(*nodes)]
+
+
 def test_self_preservation_and_the_engine_are_told() -> None:
     """Each where it is."""
     held = PreservationState(active=True, enabled=True, heard=1, live=10, reason="few were heard")

@@ -140,7 +140,8 @@ def test_nobody_waits_longer_than_the_join_timeout(world: World) -> None:
     assert "up" == world.node.status
     waited = "it waits for http://a:1 (nothing listens there) to be reached, and the join timeout"
     (serves,) = [entry for entry in world.log.entries if entry["event"] == "node serves"]
-    assert ("warning", True) == (serves["log_level"], waited in serves["reason"])
+    assert ("warning", "http://a:1 (nothing listens there)") == (serves["log_level"], serves["without"])
+    assert waited in serves["reason"]
 
 
 def test_lists_of_several_sources_are_one(world: World) -> None:

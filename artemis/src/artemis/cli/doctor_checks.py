@@ -161,9 +161,8 @@ def clocks(nodes: Sequence[Examined]) -> Iterator[Finding]:
     elif (own := _all_off(ordered)) > bound:
         text = f"the clock of this machine is {own:.0f} ms or more off those of all nodes, which agree"
         yield Finding("clocks", Level.WARN, text, "set this machine's clock")
-    for viewer, member in _pairs(nodes):
-        if member.refusal == "clock":
-            yield Finding("clocks", Level.FAIL, f"{viewer.url} and {member.url} are apart: {member.error}", advice)
+    for viewer, member in _refused(nodes, "clock"):
+        yield Finding("clocks", Level.FAIL, f"{viewer.url} and {member.url} are apart: {member.error}", advice)
 
 
 def _all_off(ordered: Sequence[tuple[Examined, float]]) -> float:
@@ -208,10 +207,9 @@ def membership(nodes: Sequence[Examined]) -> Iterator[Finding]:
         those = ", ".join(f"{worded(urls)}: {name}" for name, urls in names.items())
         advice = "give all the same --cluster-name and --region"
         yield Finding("membership", Level.FAIL, f"they are not one cluster ({those})", advice)
-    for viewer, member in _pairs(nodes):
-        if member.refusal == "secret":
-            text = f"{viewer.url} and {member.url} have different cluster secrets"
-            yield Finding("membership", Level.FAIL, text, "give both the same --cluster-secret-file")
+    for viewer, member in _refused(nodes, "secret"):
+        text = f"{viewer.url} and {member.url} have different cluster secrets"
+        yield Finding("membership", Level.FAIL, text, "give both the same --cluster-secret-file")
     for node, view in _answering(nodes):
         for source, why in unlisted(view).items():
             text = f"{node.url} cannot tell the nodes of {source}: {why}"
@@ -312,3 +310,13 @@ def _pairs(nodes: Sequence[Examined]) -> Iterator[tuple[Examined, ClusterMember]
         for member in view.members or ():
             if member.url not in silent or member.presence == "unmet":
                 yield node, member
+
+
+def _refused(nodes: Sequence[Examined], why: str) -> Iterator[tuple[Examined, ClusterMember]]:
+    """Yield the pairs that refuse each other for a reason, each once, although both tell of it."""
+    told: set[frozenset[str | None]] = set()
+    for viewer, member in _pairs(nodes):
+        pair = frozenset((viewer.url, member.url))
+        if member.refusal == why and pair not in told:
+            told.add(pair)
+            yield viewer, member

@@ -299,12 +299,13 @@ class Membership(MeshListener):
         start.look(Seen(" and ".join(self._listing), self.members.unmet, reachable), now)
         if start.over:
             self._node.wait_for(None)
-            copying = self._node.availability.copying
+            copying, missing = self._node.availability.copying, "; ".join(self.members.missing(now))
             if copying is not None:
                 self._log.info("node does not serve yet", reason=copying)
+            elif missing:
+                self._log.warning("node serves", without=missing, reason=start.outcome)
             else:
-                level = self._log.warning if self._node.alone(now) else self._log.info
-                level("node serves", reason=start.outcome)
+                self._log.info("node serves", reason=start.outcome)
         elif start.waiting != self._node.availability.waiting:
             self._node.wait_for(start.waiting)
             self._log.info("node does not serve yet", reason=start.waiting)
