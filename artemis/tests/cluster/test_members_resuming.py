@@ -5,7 +5,7 @@ from test_members_membership import UP, WALL, World, peer, url
 
 from artemis.cluster.contacts import Contacts
 from artemis.cluster.exchange import Exchanged
-from artemis.cluster.members import MemberView
+from artemis.cluster.member_view import MemberView
 from artemis.cluster.messages import Renewals
 from artemis.cluster.suspicion import Patience, Presence, Suspicion
 

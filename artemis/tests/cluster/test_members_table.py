@@ -7,7 +7,8 @@ import pytest
 
 from artemis.cluster.addresses import PeerUrl, peer_url
 from artemis.cluster.configured import MAX_MEMBERS
-from artemis.cluster.members import Announced, Members, MemberTimings, MemberView
+from artemis.cluster.member_view import MemberView
+from artemis.cluster.members import Announced, Members, MemberTimings
 from artemis.cluster.standing import Standing
 from artemis.cluster.suspicion import Patience
 

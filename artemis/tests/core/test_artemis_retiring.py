@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from artemis.cluster.addresses import peer_url
-from artemis.cluster.members import Announced, Members, MemberTimings, MemberView
+from artemis.cluster.member_view import MemberView
+from artemis.cluster.members import Announced, Members, MemberTimings
 from artemis.cluster.retiring import SHARES, Confirmed, Retiring, Seen
 from artemis.cluster.standing import Standing
 from artemis.model import Instance, RegistryRequest

@@ -14,7 +14,7 @@ import msgspec
 from artemis.model.nodes import DOWN, STARTING, UNKNOWN, UP
 
 if TYPE_CHECKING:
-    from artemis.cluster.members import MemberView
+    from artemis.cluster.member_view import MemberView
 
 _BEST = {UP: 0, STARTING: 1, UNKNOWN: 2, DOWN: 3}
 

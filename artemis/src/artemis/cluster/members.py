@@ -17,13 +17,14 @@ from artemis.cluster.addresses import PeerUrl
 from artemis.cluster.configured import ENGINE, MAX_MEMBERS, Address, Configured, Place
 from artemis.cluster.machines import machine_of, together
 from artemis.cluster.member import Announced, Member
+from artemis.cluster.member_view import MemberView, nobody_at, view_of
 from artemis.cluster.reasons import MOST_NAMED, seen_from, shared
 from artemis.cluster.skew import Clocks
 from artemis.cluster.standing import Standing
 from artemis.cluster.suspicion import Patience, Presence
 from artemis.model.nodes import DOWN, UNKNOWN
 
-__all__ = ["Announced", "MemberTimings", "MemberView", "Members"]
+__all__ = ["Announced", "MemberTimings", "Members"]
 
 
 class MemberTimings(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,30 +34,6 @@ class MemberTimings(msgspec.Struct, frozen=True, kw_only=True):
     patience: Patience = Patience()
     forget: int = 600_000
     skew: int = 2_500
-
-
-class MemberView(msgspec.Struct, frozen=True, kw_only=True):
-    """A member at one moment. `node` is empty and `epoch` 0 for one that was not met yet.
-
-    `status` is what to tell others of it: what it says of itself while it is believed, else `unknown` or `down`; then
-    `standing` serves nothing. `since` is how long it has been thought of so, `silent` how long it has not been heard,
-    None for never, both in milliseconds; `skew` by how much its wall clock is ahead, None if unknown. `flaps` counts
-    interruptions that are not forgotten. `why` is a sentence, empty for one that is well.
-    """
-
-    node: str
-    epoch: int
-    url: PeerUrl
-    zone: str
-    configured: bool
-    presence: str
-    status: str
-    standing: Standing
-    since: int
-    silent: int | None
-    skew: int | None
-    flaps: int
-    why: str
 
 
 class Members:
@@ -298,9 +275,9 @@ class Members:
             yield self.view(node, now)
         for address in self._configured.unmet:
             why = address.trouble or "it was not reached yet"
-            yield _nobody_at(address, presence="unmet", status=UNKNOWN, since=now - address.since, why=why)
+            yield nobody_at(address, presence="unmet", status=UNKNOWN, since=now - address.since, why=why)
         for address, left in self._configured.departed:
-            yield _nobody_at(address, presence="departed", status=DOWN, since=now - left, why="it left for good")
+            yield nobody_at(address, presence="departed", status=DOWN, since=now - left, why="it left for good")
 
     def nodes(self, now: int) -> Iterator[MemberView]:
         """Show all other nodes as clients and operators know them: those of the processes of a machine with several
@@ -325,24 +302,12 @@ class Members:
 
     def view(self, node: str, now: int) -> MemberView:
         """Show one member. Raises KeyError for an unknown one."""
-        member = self._members[node]
-        announced, suspicion = member.announced, member.suspicion
-        status, why = member.thought_of(now)
-        silenced = Standing(status=status, metadata=member.standing.metadata)
-        return MemberView(
-            node=node,
-            epoch=announced.epoch,
-            url=announced.url,
-            zone=announced.zone,
+        return view_of(
+            node,
+            self._members[node],
             configured=node in self._configured.nodes,
-            presence="left" if member.left else suspicion.presence.value,
-            status=status,
-            standing=member.standing if status == member.standing.status else silenced,
-            since=now - suspicion.since,
-            silent=max(0, now - suspicion.heard),
             skew=self.clocks.skew(node, now, now + self._wall),
-            flaps=suspicion.flaps,
-            why=why,
+            now=now,
         )
 
     @property
@@ -411,25 +376,6 @@ class Members:
         self._members.pop(node, None)
         self.clocks.forget(node)
         self._configured.forget(node)
-
-
-def _nobody_at(address: Address, *, presence: str, status: str, since: int, why: str) -> MemberView:
-    """Show a configured address at which no member is, or none any more."""
-    return MemberView(
-        node="",
-        epoch=0,
-        url=address.url,
-        zone="",
-        configured=True,
-        presence=presence,
-        status=status,
-        standing=Standing(),
-        since=since,
-        silent=None,
-        skew=None,
-        flaps=0,
-        why=why,
-    )
 
 
 def _troubles(addresses: Iterable[Address]) -> list[tuple[str, str]]:

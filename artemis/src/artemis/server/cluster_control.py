@@ -13,7 +13,8 @@ import msgspec
 from artemis.cluster.engine.standing import EngineStanding
 from artemis.cluster.exchange import Exchanged
 from artemis.cluster.inspection import Inspection
-from artemis.cluster.members import Members, MemberView
+from artemis.cluster.member_view import MemberView
+from artemis.cluster.members import Members
 from artemis.cluster.mesh.states import LinkState
 from artemis.cluster.messages import SPOKEN, Versions
 from artemis.cluster.replica import ReplicaState

@@ -12,7 +12,8 @@ from typing import Protocol
 from artemis.cluster.addresses import BadAddress, peer_url
 from artemis.cluster.exchange import Exchanged
 from artemis.cluster.inspection import Inspection
-from artemis.cluster.members import Members, MemberView
+from artemis.cluster.member_view import MemberView
+from artemis.cluster.members import Members
 from artemis.cluster.mesh.states import LinkState
 from artemis.cluster.replica import Replica
 

@@ -13,7 +13,8 @@ from artemis.model.nodes import DOWN, UNKNOWN
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
-    from artemis.cluster.members import Members, MemberView
+    from artemis.cluster.member_view import MemberView
+    from artemis.cluster.members import Members
 
 _TROUBLE = {DOWN, UNKNOWN}
 

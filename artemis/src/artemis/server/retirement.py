@@ -14,7 +14,7 @@ from artemis.model.nodes import UP
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
-    from artemis.cluster.members import MemberView
+    from artemis.cluster.member_view import MemberView
     from artemis.registry import Registry
     from artemis.server.node import Node
 

@@ -5,7 +5,7 @@ Not here: what is thought of other nodes, see `artemis.cluster.members`. A node 
 
 from artemis.cluster.java.peers import JavaView
 from artemis.cluster.machines import machine_of
-from artemis.cluster.members import MemberView
+from artemis.cluster.member_view import MemberView
 from artemis.model.cluster import UpNodesRequest, UpNodesResponse
 from artemis.model.nodes import DOWN, STARTING, UNKNOWN, UP, ServiceNode, ServiceNodeStatus, Zone
 from artemis.model.responses import DATA_NOT_FOUND, SUCCESS, failure
