@@ -150,6 +150,24 @@ def test_numbers_are_finite(option: str, number: str) -> None:
     assert (done.returncode, f"Invalid value for '{option}'" in done.stderr) == (2, True), done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("ping", "--count", "x"), "'--count': must be a whole number of at least 1, not 'x'"),
+        (("ping", "--count", "0"), "'--count': must be a whole number of at least 1, not '0'"),
+        (("ping", "--timeout", "0"), "'--timeout': must be a number of at least 0.001, not '0'"),
+        (("top", "--biz-type", "256"), "'--biz-type': must be a whole number from 0 to 255, not '256'"),
+    ],
+)
+def test_a_number_that_an_option_does_not_take_is_answered_by_what_it_takes(
+    words: tuple[str, str, str], complaint: str
+) -> None:
+    """And by what there is instead."""
+    name, *option = words
+    done = run(name, "tcp://127.0.0.1:1", *option)
+    assert (2, True) == (done.returncode, complaint in " ".join(done.stderr.replace("│", " ").split())), done.stderr
+
+
 def test_bench_shows_progress_on_a_terminal(echo: str) -> None:
     """Where stderr is a terminal, a progress bar runs there, and stdout has only the result."""
     ours, theirs = pty.openpty()

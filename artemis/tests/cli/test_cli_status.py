@@ -160,8 +160,13 @@ def test_what_is_registered_is_shown_as_it_is(run: Run, fresh_service: str) -> N
 
 
 def test_the_processes_of_a_node_with_several_are_shown():
-    """How many there are, for how long each has run, and which takes no connections; nothing of a single one."""
-    workers = [ShownWorker(index=0, ready=True, uptime_ms=65_000), ShownWorker(index=1, uptime_ms=2_000)]
+    """How many there are, for how long each has run, which takes no connections, and which stands still; nothing of a
+    single one."""
+    workers = [
+        ShownWorker(index=0, ready=True, uptime_ms=65_000, silent_ms=900),
+        ShownWorker(index=1, uptime_ms=2_000, silent_ms=2_000),
+        ShownWorker(index=2, ready=True, uptime_ms=60_000, silent_ms=4_000),
+    ]
     rows = dict(overview_rows(OverviewResponse(workers=workers)))
-    assert "2, up for 1 min 5 s, 2 s (not ready)" == rows["workers"]
+    assert "3, up for 1 min 5 s, 2 s (not ready), 1 min (has stood still for 4 s)" == rows["workers"]
     assert "workers" not in dict(overview_rows(OverviewResponse()))

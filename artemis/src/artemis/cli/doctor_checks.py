@@ -17,7 +17,7 @@ from artemis.cli.draining import progress
 from artemis.cli.engine_view import engine_troubles, serving_without, unlisted, without_engine
 from artemis.cli.java_view import java_troubles
 from artemis.cli.output import counted
-from artemis.cli.overview import duration_text, preservation_text
+from artemis.cli.overview import duration_text, preservation_text, stands_still
 from artemis.cli.reach import trust_advice, untrusted
 from artemis.model.cluster_members import ClusterMember
 from artemis.model.cluster_status import ClusterViewResponse
@@ -70,9 +70,6 @@ class Check(NamedTuple):
 _SKEW_PART = 8
 _OLD = 5_000
 """Milliseconds that data may be old without being worth a word: nodes that fall silent are suspected meanwhile."""
-
-_SILENT = 2_500
-"""Milliseconds in which a worker says nothing, beyond which it stands still: it reports once a second."""
 
 _AWAY = "that ends by itself once the engine works for all of them again"
 
@@ -136,7 +133,7 @@ def serving(nodes: Sequence[Examined]) -> Iterator[Finding]:
             if not worker.ready:
                 text = f"{name} does not serve yet, {duration_text(worker.uptime_ms)} after its start"
                 yield Finding("status", Level.WARN, text, "the others do; the log says why it was started again")
-            elif worker.silent_ms > _SILENT:
+            elif stands_still(worker):
                 text = f"{name} has stood still for {duration_text(worker.silent_ms)}: whoever came to it waits"
                 advice = "it is killed and started again within seconds; see what stopped it or took its processor"
                 yield Finding("status", Level.FAIL, text, advice)

@@ -33,7 +33,7 @@ def _reader(kind: Callable[[str], float], least: float, most: float | None) -> C
         if math.isfinite(value) and value >= least and (most is None or value <= most):
             return value
         what = "a whole number" if kind is int else "a number"
-        bounds = f"of at least {least:g}" if most is None else f"from {least:g} to {most:g}"
+        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise typer.BadParameter(f"must be {what} {bounds}, not {text!r}")
 
     return read

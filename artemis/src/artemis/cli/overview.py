@@ -10,9 +10,11 @@ from artemis.cli.output import counted
 if TYPE_CHECKING:
     from artemis.model.cluster_status import ClusterViewResponse
     from artemis.model.regions import OtherRegion
-    from artemis.model.status import OverviewResponse, PreservationState
+    from artemis.model.status import OverviewResponse, PreservationState, ShownWorker
 
 _MISSING = {"gone", "unmet"}
+_SILENT = 2_500
+"""Milliseconds without a sign of life, which a worker gives once a second, beyond which it stands still."""
 
 
 def overview_rows(overview: OverviewResponse, view: ClusterViewResponse | None = None) -> list[tuple[str, str]]:
@@ -36,8 +38,19 @@ def _worker_rows(overview: OverviewResponse) -> list[tuple[str, str]]:
     """Return a line about the processes of a node with several."""
     if not overview.workers:
         return []
-    each = (f"{duration_text(one.uptime_ms)}{'' if one.ready else ' (not ready)'}" for one in overview.workers)
+    each = (f"{duration_text(one.uptime_ms)}{_worker_text(one)}" for one in overview.workers)
     return [("workers", f"{len(overview.workers)}, up for {', '.join(each)}")]
+
+
+def _worker_text(worker: ShownWorker) -> str:
+    if not worker.ready:
+        return " (not ready)"
+    return f" (has stood still for {duration_text(worker.silent_ms)})" if stands_still(worker) else ""
+
+
+def stands_still(worker: ShownWorker) -> bool:
+    """Tell whether a worker that takes connections has given no sign of life for too long."""
+    return worker.silent_ms > _SILENT
 
 
 def cluster_rows(view: ClusterViewResponse | None) -> list[tuple[str, str]]:

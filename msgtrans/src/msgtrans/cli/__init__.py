@@ -37,7 +37,8 @@ from msgtrans.cli.options import (
     Size,
     Token,
     Uri,
-    finite,
+    seconds,
+    whole_number,
 )
 from msgtrans.cli.output import say, saying
 from msgtrans.cli.ping import PingResult, Pings
@@ -107,7 +108,7 @@ def serve_echo_command(
     statistics: Annotated[
         bool, typer.Option("--statistics/--no-statistics", help="Tell `msgtrans top` what goes on.")
     ] = True,
-    workers: Annotated[int, typer.Option(min=1, max=512, help="Processes that serve.")] = 1,
+    workers: Annotated[int, whole_number(least=1, most=512, about="Processes that serve.")] = 1,
     metrics: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Serve metrics for Prometheus there, under /metrics.")
     ] = None,
@@ -146,10 +147,10 @@ def serve_echo_command(
 def ping_command(
     uri: Uri,
     *,
-    count: Annotated[int, typer.Option(min=1, help="Requests to send.")] = 4,
-    interval: Annotated[float, typer.Option(min=0, callback=finite, help="Seconds between them.")] = 1.0,
+    count: Annotated[int, whole_number(least=1, about="Requests to send.")] = 4,
+    interval: Annotated[float, seconds(least=0, about="Seconds between them.")] = 1.0,
     size: Size = 32,
-    timeout: Annotated[float, typer.Option(min=0.001, callback=finite, help="Seconds to wait for an answer.")] = 5.0,
+    timeout: Annotated[float, seconds(least=0.001, about="Seconds to wait for an answer.")] = 5.0,
     json: Json = False,
     ca: Ca = None,
     insecure: Insecure = False,
@@ -196,15 +197,13 @@ def _ping_summary(result: PingResult) -> str:
 def bench_command(
     uri: Uri,
     *,
-    in_flight: Annotated[int, typer.Option(min=1, help="Requests under way at once on each connection.")] = 64,
+    in_flight: Annotated[int, whole_number(least=1, about="Requests under way at once on each connection.")] = 64,
     size: Size = 32,
-    duration: Annotated[float, typer.Option(min=0.1, callback=finite, help="Seconds.")] = 5.0,
-    warm_up: Annotated[
-        float, typer.Option(min=0, callback=finite, help="Seconds of load before anything is counted.")
-    ] = 0.5,
-    connections: Annotated[int, typer.Option(min=1, help="Connections to open.")] = 1,
+    duration: Annotated[float, seconds(least=0.1, about="Seconds.")] = 5.0,
+    warm_up: Annotated[float, seconds(least=0, about="Seconds of load before anything is counted.")] = 0.5,
+    connections: Annotated[int, whole_number(least=1, about="Connections to open.")] = 1,
     one_way: Annotated[bool, typer.Option("--one-way", help="Send one-way messages instead of requests.")] = False,
-    timeout: Annotated[float, typer.Option(min=0.001, callback=finite, help="Seconds each request may take.")] = 10.0,
+    timeout: Annotated[float, seconds(least=0.001, about="Seconds each request may take.")] = 10.0,
     json: Json = False,
     ca: Ca = None,
     insecure: Insecure = False,
@@ -267,9 +266,9 @@ def _bench_table(result: BenchResult) -> Table:
 def top_command(
     uri: Uri,
     *,
-    interval: Annotated[float, typer.Option(min=FRESH, callback=finite, help="Seconds between two looks.")] = 1.0,
+    interval: Annotated[float, seconds(least=FRESH, about="Seconds between two looks.")] = 1.0,
     once: Annotated[bool, typer.Option("--once", help="Print what one interval shows; so it is in a pipe.")] = False,
-    biz_type: Annotated[int, typer.Option(min=0, max=255, help="What the server gives statistics for.")] = BIZ_TYPE,
+    biz_type: Annotated[int, whole_number(least=0, most=255, about="What the server gives statistics for.")] = BIZ_TYPE,
     json: Json = False,
     ca: Ca = None,
     insecure: Insecure = False,

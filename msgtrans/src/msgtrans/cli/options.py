@@ -4,22 +4,42 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from msgtrans.cli.target import TOKEN_VARIABLE
 from msgtrans.config.codec import CodecOptions
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 CONNECTION = "Connection"
-N = TypeVar("N", int, float)
 
 
-def finite(value: N) -> N:
-    """`value`, for options; refused where it is infinite or no number."""
-    if not math.isfinite(value):
-        raise typer.BadParameter(f"{value} is no number of anything; write one that ends.")
-    return value
+def whole_number(*, least: int, most: int | None = None, about: str) -> Any:
+    """An option that takes a whole number from `least` to `most`."""
+    return typer.Option(parser=_reader(int, least, most), min=least, max=most, metavar="N", help=about)
+
+
+def seconds(*, least: float, about: str) -> Any:
+    """An option that takes finite seconds, `least` at least."""
+    return typer.Option(parser=_reader(float, least, None), min=least, metavar="SECONDS", help=about)
+
+
+def _reader(kind: Callable[[str], float], least: float, most: float | None) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if math.isfinite(value) and value >= least and (most is None or value <= most):
+            return value
+        what = "a whole number" if kind is int else "a number"
+        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise typer.BadParameter(f"must be {what} {bounds}, not {text!r}")
+
+    return read
 
 
 Uri = Annotated[
@@ -32,7 +52,7 @@ Uri = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
 JsonArray = Annotated[bool, typer.Option("--json", help="Print one JSON array for machines.")]
-Size = Annotated[int, typer.Option(min=0, max=CodecOptions().max_payload_size, help="Bytes of payload.")]
+Size = Annotated[int, whole_number(least=0, most=CodecOptions().max_payload_size, about="Bytes of payload.")]
 Ca = Annotated[
     str | None,
     typer.Option("--ca", metavar="FILE", help="Authorities to trust, PEM.", rich_help_panel=CONNECTION),
