@@ -5,7 +5,8 @@ What takes longer, and what needs more than a user may do, is in `services`.
 
 import asyncio
 import time
-import urllib.request
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from artemis.testing.clusters import nodes_known_to
 from artemis.testing.histories_observed import observed, sdk_callers, until
 
 TTL, SETTLE = 2.0, 4.0
+LONG = 60.0
+"""The TTL of instances that nobody renews, on a machine that is busy."""
 OPTIONS: dict[str, float | bool] = {"lease_ttl": TTL, "self_preservation": False}
 
 
@@ -24,8 +27,8 @@ async def test_nodes_with_peers_of_each_other_show_the_same(tmp_path: Path) -> N
     One that is asked to end passes on what it accepted last, and is offered to nobody any more, as it said farewell.
     """
     async with (
-        running_cluster(2, peer_suspect=30, peer_down=60, **OPTIONS) as cluster,
-        observed(cluster, tmp_path / "history.jsonl", "kept", "removed", ttl=TTL, settle=SETTLE) as one,
+        running_cluster(2, peer_suspect=30, peer_down=60, lease_ttl=LONG, self_preservation=False) as cluster,
+        observed(cluster, tmp_path / "history.jsonl", "kept", "removed", ttl=LONG, settle=SETTLE) as one,
     ):
         a, b = one.direct
         assert "ok" == await a.register("orders", "i", "x")
@@ -38,10 +41,8 @@ async def test_nodes_with_peers_of_each_other_show_the_same(tmp_path: Path) -> N
         await one.shows(1, "j")
         assert "unknown" == await a.heartbeat("orders", "i", "x")
         assert "ok" == await a.register("orders", "last", "x")
-        began = time.monotonic()
         with one.history.fault("stopped", cluster.nodes[0].url):
             assert 0 == await asyncio.to_thread(cluster.nodes[0].stop)
-            assert time.monotonic() - began < 10
             assert "last" in (await b.lookup("orders") or ())
             # Sooner than the patience with silent nodes: so it was told.
             await until(lambda: {cluster.urls[1]} == nodes_known_to(cluster.nodes[1].url), 10)
@@ -62,8 +63,16 @@ async def test_both_sides_of_a_partition_serve_and_then_show_what_is_left(tmp_pa
         one.keep("at-b", 1)
         for name in ("gone-at-a", "gone-at-b"):
             await a.register("orders", name, "x")
-        for node in (0, 1):
-            await one.shows(node, "at-a", "at-b", "gone-at-a", "gone-at-b")
+
+        async def all_shown() -> bool:
+            for name in ("gone-at-a", "gone-at-b"):
+                await a.heartbeat("orders", name, "x")
+            shown = [set(await each.lookup("orders") or ()) for each in one.direct]
+            return [{"at-a", "at-b", "gone-at-a", "gone-at-b"}] * 2 == shown
+
+        async with asyncio.timeout(30):
+            while not await all_shown():  # noqa: ASYNC110 - other processes show it
+                await asyncio.sleep(TTL / 20)
         with one.history.fault("partition"):
             cluster.split({0}, {1})
             assert ("ok", "ok") == (
@@ -126,8 +135,9 @@ async def test_a_node_that_stood_still_gives_nobody_up_and_says_how_old_it_is(tm
         b.pause()
         await asyncio.to_thread(until_alone, a.url)
         await asyncio.sleep(5)  # it is the length of the pause that is tested
+        asked = ask_for_age(b.url)
         b.resume()
-        assert age_of(b.url) >= 5_000
+        assert age_in(asked) >= 5_000
         assert 2 == len(nodes_known_to(b.url))
         await until(lambda: age_of(b.url) < 5_000)
         assert 2 == len(nodes_known_to(b.url))
@@ -139,7 +149,19 @@ def until_alone(url: str) -> None:
         time.sleep(0.05)
 
 
-def age_of(url: str) -> int:
+def ask_for_age(url: str) -> HTTPConnection:
+    """Ask a node for something; it answers when it turns its loop."""
+    connection = HTTPConnection(url.removeprefix("http://"), timeout=30)
+    connection.request("GET", "/api/v1/services/orders")
+    return connection
+
+
+def age_in(asked: HTTPConnection) -> int:
     """How old the node says that its answer is, in milliseconds."""
-    with urllib.request.urlopen(f"{url}/api/v1/services/orders", timeout=10) as answer:  # noqa: S310 - our own node
-        return int(answer.headers["artemis-age-ms"])
+    with closing(asked):
+        return int(asked.getresponse().headers["artemis-age-ms"])
+
+
+def age_of(url: str) -> int:
+    """How old the node says that its answer is now."""
+    return age_in(ask_for_age(url))

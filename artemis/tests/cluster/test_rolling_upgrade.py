@@ -61,8 +61,8 @@ async def test_no_lookup_fails_while_the_cluster_goes_from_old_to_both_to_new(tm
 async def test_nodes_without_a_common_version_say_so_and_lose_nothing(tmp_path: Path) -> None:
     """Each goes on alone, names the other's versions and what to do, and has what the other accepted once it can."""
     async with (
-        running_cluster(2, data_dir=tmp_path, environments={0: OLD, 1: OLD}, join_timeout=1) as cluster,
-        observed(cluster, tmp_path / "history.jsonl", "kept", ttl=20, settle=SETTLE) as one,
+        running_cluster(2, data_dir=tmp_path, environments={0: OLD, 1: OLD}, join_timeout=1, lease_ttl=60) as cluster,
+        observed(cluster, tmp_path / "history.jsonl", "kept", ttl=60, settle=SETTLE) as one,
     ):
         old, new = cluster.nodes
         a, b = one.direct
