@@ -10,18 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from worker_courses import kill_a_worker, reload_it, switch_something
 from worker_machines import DEADLINE, instance, machine
-from worker_waits import (
-    always_offered,
-    command,
-    held,
-    reloaded,
-    until,
-    until_all_show,
-    until_forced,
-    until_offered,
-    until_whole,
-)
+from worker_waits import command, until_all_show, until_held, until_offered
 
 from artemis.testing.certificates import make_certificate
 from artemis.testing.java import JavaNode, JavaNodeSettings
@@ -106,28 +97,13 @@ async def test_two_machines_and_a_node_of_one_process_are_three_nodes(server):
 async def test_a_killed_worker_comes_back_and_its_machine_is_offered_all_the_time(server):
     """To the workers of another machine too; what was written meanwhile is there."""
     async with machine(cluster=server.url) as a, machine(cluster=server.url) as b:
-        one, two = await a.at_each()
-        others = await b.at_each()
-        await until_whole([one, two, *others], a, b)
-        async with always_offered(await b.at_each(), a, b):
-            killed = a.signal(1, signal.SIGKILL)
-            for number in range(50):
-                await one.register(f"n{number}")
-            again = (await a.at_each())[1]
-        await until_all_show([again, one, *others], {f"n{number}" for number in range(50)})
-        assert killed not in a.processes()
+        await kill_a_worker(a, b)
 
 
 async def test_a_rolling_reload_fails_no_lookup(server):
     """At the machine that reloads, by those who come back where they are sent away; others offer it all the time."""
     async with machine(cluster=server.url) as a, machine(cluster=server.url) as b:
-        one, two = await a.at_each()
-        await one.register("a", "b")
-        await until_all_show([one, two, *await b.at_each()], {"a", "b"})
-        await until_whole([one, two, *await b.at_each()], a, b)
-        async with always_offered(await b.at_each(), a, b):
-            assert await reloaded(a, {"a", "b"}) > 0
-        await until_offered(await b.at_each(), a, b)
+        await reload_it(a, b)
 
 
 async def test_without_the_engine_nobody_waits_for_siblings(server):
@@ -183,13 +159,7 @@ async def test_with_fewer_workers_what_only_a_former_one_knew_gets_into_the_buck
 async def test_switches_of_operators_hold_for_all_workers_of_a_machine_and_for_no_other(server):
     """Forced at one, obeyed by its sibling, and by one that is started again."""
     async with machine(cluster=server.url) as a, machine(cluster=server.url) as b:
-        one, two = await a.at_each()
-        other = await b.connect()
-        await one.ask("/api/v1/node/force", {"service": "registry", "force": "down", "operatorId": "alice"})
-        await until_forced(two)
-        a.signal(1, signal.SIGKILL)
-        await until_forced((await a.at_each())[1])
-        assert not (await other.ask("/api/v1/node/forced")).json()["registry"]
+        await switch_something(a, b)
 
 
 async def test_a_machine_with_tls_and_java_peers_outlives_a_worker_that_hangs(server, tmp_path):
@@ -209,7 +179,7 @@ async def test_a_machine_with_tls_and_java_peers_outlives_a_worker_that_hangs(se
             one, two = await running.at_each()
             await one.register("a")
             await two.register("b")
-            await until(lambda: held(java), {"a", "b"})
+            await until_held(java, {"a": one, "b": two})
             stopped = running.signal(1, signal.SIGSTOP)
             await one.register("c")
             assert {"a", "b", "c"} == await one.found()
@@ -220,6 +190,6 @@ async def test_a_machine_with_tls_and_java_peers_outlives_a_worker_that_hangs(se
             assert {"a", "b", "c"} == await again.found()
             await again.register("d")
             assert "d" in await one.found()
-            await until(lambda: held(java), {"a", "b", "c", "d"})
+            await until_held(java, {"a": one, "b": again, "c": one, "d": again})
     finally:
         await java.stop()

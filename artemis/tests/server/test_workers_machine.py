@@ -7,8 +7,8 @@ import signal
 
 import aiohttp
 import pytest
-from worker_machines import REGISTER, Machine, instance, labelled, machine
-from worker_waits import held, reloaded, until
+from worker_machines import Machine, instance, labelled, machine
+from worker_waits import reloaded, until, until_held, until_told
 
 from artemis.testing.certificates import CertificateFiles, make_certificate
 from artemis.testing.java import JavaNode, JavaNodeSettings
@@ -248,13 +248,9 @@ async def test_java_peers_and_all_workers_tell_each_other():
             one, two = await running.at_each()
             await one.register("a")
             await two.register("b")
-            await until(lambda: held(java), {"a", "b"})
+            await until_held(java, {"a": one, "b": two})
             await until(lambda: _targets(java), [running.url])
-            async with (
-                aiohttp.ClientSession() as session,
-                session.post(f"{java.url}{REGISTER}", json={"instances": [instance("c")]}) as answer,
-            ):
-                assert 200 == answer.status
+            await until_told(java, "c", [one, two])
             for connection in (one, two):
                 await until(connection.found, {"a", "b", "c"})
             for connection in (one, two):

@@ -6,20 +6,9 @@ import os
 import signal
 from contextlib import closing
 
-import aiohttp
-from worker_machines import DEADLINE, REGISTER, Connection, Machine, held_port, instance, machine, machines, mesh
-from worker_waits import (
-    always_offered,
-    command,
-    held,
-    offered,
-    reloaded,
-    until,
-    until_all_show,
-    until_forced,
-    until_offered,
-    until_whole,
-)
+from worker_courses import kill_a_worker, reload_it, switch_something
+from worker_machines import DEADLINE, Connection, Machine, held_port, instance, machine, machines, mesh
+from worker_waits import command, offered, until, until_all_show, until_held, until_offered, until_told
 
 from artemis.cluster.trial import CLAIM
 from artemis.testing.certificates import make_certificate
@@ -69,36 +58,13 @@ async def test_what_was_written_at_one_worker_is_read_at_its_sibling_at_once():
 async def test_a_killed_worker_comes_back_and_its_machine_is_offered_all_the_time():
     """By the workers of another machine too; what was written meanwhile is there."""
     async with mesh(2, 2) as (a, b):
-        one, two = await a.at_each()
-        others = await b.at_each()
-        await until_whole([one, two, *others], a, b)
-        async with always_offered(await b.at_each(), a, b):
-            killed = a.signal(1, signal.SIGKILL)
-            for number in range(50):
-                await one.register(f"n{number}")
-            again = (await a.at_each())[1]
-        names = {f"n{number}" for number in range(50)}
-        await until_all_show([again, one, *others], names)
-        await again.register("late")
-        await until_all_show([again, one, *others], names | {"late"})
-        assert killed not in a.processes()
+        await kill_a_worker(a, b)
 
 
 async def test_a_rolling_reload_fails_no_lookup():
     """At the machine that reloads, by those who come back where they are sent away; others offer it all the time."""
     async with mesh(2, 2) as (a, b):
-        one, two = await a.at_each()
-        others = await b.at_each()
-        await until_whole([one, two, *others], a, b)
-        await one.register("a", "b")
-        await until_all_show([one, two, *others], {"a", "b"})
-        async with always_offered(await b.at_each(), a, b):
-            assert await reloaded(a, {"a", "b"}) > 0
-        connections = [*await a.at_each(), *others]
-        await until_offered(connections, a, b)
-        for number, connection in enumerate(connections):
-            await connection.register(f"at-{number}")
-        await until_all_show(connections, {"a", "b", *(f"at-{number}" for number in range(4))})
+        await reload_it(a, b)
 
 
 async def test_a_machine_that_comes_back_with_other_ports_and_more_workers_is_found_again(tmp_path):
@@ -188,13 +154,7 @@ async def test_machines_with_certificates_are_linked_inside_tls(tmp_path):
 async def test_switches_of_operators_hold_for_all_workers_of_a_machine_and_for_no_other():
     """Forced at one, obeyed by its sibling, and by one that is started again."""
     async with mesh(2, 2) as (a, b):
-        one, two = await a.at_each()
-        other = await b.connect()
-        await one.ask("/api/v1/node/force", {"service": "registry", "force": "down", "operatorId": "alice"})
-        await until_forced(two)
-        a.signal(1, signal.SIGKILL)
-        await until_forced((await a.at_each())[1])
-        assert not (await other.ask("/api/v1/node/forced")).json()["registry"]
+        await switch_something(a, b)
 
 
 async def test_operators_compare_and_repair_machines():
@@ -291,13 +251,9 @@ async def test_java_peers_and_all_workers_of_all_machines_tell_each_other():
             for number, connection in enumerate(connections):
                 names.add(f"at-{number}")
                 await connection.register(f"at-{number}")
-            await until(lambda: held(java), names)
+            await until_held(java, {f"at-{number}": each for number, each in enumerate(connections)})
             await until(lambda: _targets(java), sorted([a.url, b.url]))
-            async with (
-                aiohttp.ClientSession() as session,
-                session.post(f"{java.url}{REGISTER}", json={"instances": [instance("java")]}) as answer,
-            ):
-                assert 200 == answer.status
+            await until_told(java, "java", connections)
             await until_all_show(connections, names | {"java"})
     finally:
         await java.stop()

@@ -3,10 +3,11 @@
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
-from worker_machines import DEADLINE, Connection, Machine
+import aiohttp
+from worker_machines import DEADLINE, REGISTER, Connection, Machine, instance
 
 from artemis.testing.java import JavaNode
 
@@ -125,6 +126,30 @@ async def reloaded(machine: Machine, shown: set[str]) -> int:
     return min(answered)
 
 
-async def held(java: JavaNode) -> set[str]:
-    """The instances of `s` that a Java node has."""
-    return {str(each["instanceId"]) for each in java.leases.of("s")}
+async def until_told(java: JavaNode, name: str, connections: list[Connection]) -> None:
+    """Have a Java node accept an instance of `s`, and again until these workers show it: of what it could not tell in
+    5 s it forgets all but the first."""
+    async with aiohttp.ClientSession() as session:
+
+        async def told() -> bool:
+            async with session.post(f"{java.url}{REGISTER}", json={"instances": [instance(name)]}) as answer:
+                assert 200 == answer.status
+            await asyncio.sleep(0.1)
+            return all([name in await each.found() for each in connections])
+
+        await until(told, expected=True)
+
+
+async def until_held(java: JavaNode, accepted: Mapping[str, Connection]) -> None:
+    """Wait until a Java node has these instances of `s`, and no others.
+
+    Each is renewed meanwhile where it was accepted, as by its client: what a node of Java could not be told for 5 s
+    goes with the next heartbeat."""
+
+    async def held() -> set[str]:
+        for name, connection in accepted.items():
+            await connection.ask("/api/registry/heartbeat.json", {"instances": [instance(name)]})
+        await asyncio.sleep(0.1)
+        return {str(each["instanceId"]) for each in java.leases.of("s")}
+
+    await until(held, set(accepted))

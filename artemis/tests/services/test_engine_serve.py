@@ -441,62 +441,61 @@ PERMITTED = """authorization { users: [ { user: artemis, password: secret, permi
 """What docs/operating.md says that nodes must be permitted."""
 
 
-def test_nodes_need_no_more_than_the_documents_say(tmp_path: Path) -> None:
+@pytest.fixture
+def permitting(tmp_path: Path) -> Iterator[tuple[NatsServer, dict[str, OptionValue]]]:
+    """Give a server that permits as much, and the options of nodes that log in there."""
+    server = NatsServer(tmp_path / "nats", config=PERMITTED)
+    server.start()
+    login = tmp_path / "login"
+    login.write_text("artemis\nsecret\n")
+    login.chmod(0o600)
+    yield server, {"lease_ttl": 600, "cluster_password_file": str(login)}
+    server.kill()
+
+
+def test_nodes_need_no_more_than_the_documents_say(
+    permitting: tuple[NatsServer, dict[str, OptionValue]], tmp_path: Path
+) -> None:
     """With these permissions and no others all that nodes do works."""
     documented = Path(__file__).parents[3] / "docs" / "operating.md"
     assert PERMITTED in documented.read_text(encoding="utf-8")
-    server = NatsServer(tmp_path / "nats", config=PERMITTED)
-    server.start()
-    login = tmp_path / "login"
-    login.write_text("artemis\nsecret\n")
-    login.chmod(0o600)
-    options: dict[str, OptionValue] = {"lease_ttl": 600, "cluster_password_file": str(login)}
-    try:
-        with running_cluster_sync(2, engine=server.url, **options) as cluster:
-            a, b = cluster.nodes
-            register(a.url, "x")
-            until_all_show(cluster, {"x"})
-            done = subprocess.run([*ARTEMIS, "cluster", "diff", "--server", b.url], check=False, capture_output=True)
-            assert 0 == done.returncode, done
-            counters = view(a.url)["counters"]
-            assert isinstance(counters, dict)
-            assert {0} == {counters.get(name, 0) for name in ("engineMessagesErrors", "engineFailures")}, counters
-            assert "Violation" not in (tmp_path / "nats" / "log").read_text()
-            assert "ready" == engine_of(a.url)["state"]
-    finally:
-        server.kill()
+    server, options = permitting
+    with running_cluster_sync(2, engine=server.url, **options) as cluster:
+        a, b = cluster.nodes
+        register(a.url, "x")
+        until_all_show(cluster, {"x"})
+        done = subprocess.run([*ARTEMIS, "cluster", "diff", "--server", b.url], check=False, capture_output=True)
+        assert 0 == done.returncode, done
+        counters = view(a.url)["counters"]
+        assert isinstance(counters, dict)
+        assert {0} == {counters.get(name, 0) for name in ("engineMessagesErrors", "engineFailures")}, counters
+        assert "Violation" not in (tmp_path / "nats" / "log").read_text()
+        assert "ready" == engine_of(a.url)["state"]
 
 
-def test_nodes_that_may_not_talk_to_each_other_say_so(tmp_path: Path) -> None:
+def test_nodes_that_may_not_talk_to_each_other_say_so(permitting: tuple[NatsServer, dict[str, OptionValue]]) -> None:
     """With the bucket permitted and nothing else: in status, metrics and log and by `doctor`, until it is mended."""
-    server = NatsServer(tmp_path / "nats", config=PERMITTED)
-    server.start()
-    login = tmp_path / "login"
-    login.write_text("artemis\nsecret\n")
-    login.chmod(0o600)
-    options: dict[str, OptionValue] = {"lease_ttl": 600, "cluster_password_file": str(login)}
-    try:
-        with running_cluster_sync(2, engine=server.url, **options) as cluster:
-            a, b = cluster.nodes
-            server.configure(PERMITTED.replace('"artemis.artemis.>", ', ""))
-            for node in cluster.nodes:
-                until(lambda node=node: engine_of(node.url)["state"] == "refused", lambda node=node: view(node.url))
-            until(lambda: "not hear this node" in str(engine_of(a.url)["why"]), lambda: engine_of(a.url))
-            assert "this node does not hear the others; permit it to subscribe to artemis.artemis.>" in str(
-                engine_of(a.url)["why"]
-            )
-            register(a.url, "x")
-            until_all_show(cluster, {"x"})
-            with urllib.request.urlopen(f"{b.url}/metrics", timeout=10) as response:  # noqa: S310
-                assert 'artemis_cluster_engine_state{state="refused"} 1.0' in response.read().decode()
-            told = subprocess.run([*ARTEMIS, "doctor", "--server", a.url], check=False, capture_output=True, text=True)
-            assert 1 == told.stdout.count("FAIL"), told.stdout
-            (line,) = [line for line in told.stdout.splitlines() if line.startswith("FAIL")]
-            assert (1, True) == (told.returncode, "permit it to publish to artemis.artemis.>" in line), told
-            assert any("engine not ready" in line and "permit it" in line for line in a.output.splitlines())
-            server.configure(PERMITTED)
-            for node in cluster.nodes:
-                until(lambda node=node: engine_of(node.url)["state"] == "ready", lambda node=node: view(node.url))
-            cluster.wait_linked()
-    finally:
-        server.kill()
+    server, options = permitting
+    with running_cluster_sync(2, engine=server.url, **options) as cluster:
+        a, b = cluster.nodes
+        server.configure(PERMITTED.replace('"artemis.artemis.>", ', ""))
+        for node in cluster.nodes:
+            until(lambda node=node: engine_of(node.url)["state"] == "refused", lambda node=node: view(node.url))
+        for words in (
+            "not hear this node",
+            "this node does not hear the others; permit it to subscribe to artemis.artemis.>",
+        ):
+            until(lambda words=words: words in str(engine_of(a.url)["why"]), lambda: engine_of(a.url))
+        register(a.url, "x")
+        until_all_show(cluster, {"x"})
+        with urllib.request.urlopen(f"{b.url}/metrics", timeout=10) as response:  # noqa: S310
+            assert 'artemis_cluster_engine_state{state="refused"} 1.0' in response.read().decode()
+        told = subprocess.run([*ARTEMIS, "doctor", "--server", a.url], check=False, capture_output=True, text=True)
+        assert 1 == told.stdout.count("FAIL"), told.stdout
+        (line,) = [line for line in told.stdout.splitlines() if line.startswith("FAIL")]
+        assert (1, True) == (told.returncode, "permit it to publish to artemis.artemis.>" in line), told
+        assert any("engine not ready" in line and "permit it" in line for line in a.output.splitlines())
+        server.configure(PERMITTED)
+        for node in cluster.nodes:
+            until(lambda node=node: engine_of(node.url)["state"] == "ready", lambda node=node: view(node.url))
+        cluster.wait_linked()

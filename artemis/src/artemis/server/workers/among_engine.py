@@ -7,7 +7,6 @@ operators have switched. Not here: the node around the engine (`artemis.server.c
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,10 +19,7 @@ from artemis.cluster.outbox import Outbox
 from artemis.server.clustered import NEAR
 from artemis.server.clustered_engine import ClusteredEngine
 from artemis.server.clustering import max_skew
-from artemis.server.workers.among import TOGETHER
-from artemis.server.workers.barrier import Barrier
-from artemis.server.workers.link_door import LinkDoor
-from artemis.server.workers.switches import share_switches
+from artemis.server.workers.siblings import Siblings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +39,7 @@ if TYPE_CHECKING:
     from artemis.server.workers.place import Place
 
 
-class _Siblings(MeshListener):
+class _Linked(MeshListener):
     """What travels on the links of siblings (a mesh's `Linked`), and who is linked."""
 
     def __init__(self, registry: Registry, replica: EngineReplica, now: Callable[[], int]) -> None:
@@ -118,17 +114,8 @@ class AmongEngine(ClusteredEngine):
     ) -> None:
         super().__init__(config, node, position=position, now=now, wall=wall, leave=leave, end=end, log=log)
         identity = node.identity
-        self._others = len(place.siblings)
-        siblings = _Siblings(node.registry, self.replica, now)
-        self._acknowledging = siblings.acknowledging
-        self._barrier = Barrier(
-            node.registry,
-            siblings.heard,
-            siblings.acknowledging,
-            beat=config.beat,
-            patience=config.workers_wait,
-            now=now,
-        )
+        linked = _Linked(node.registry, self.replica, now)
+        self._acknowledging = linked.acknowledging
         self._mesh = Mesh(
             Party(
                 cluster=config.cluster_name,
@@ -138,7 +125,7 @@ class AmongEngine(ClusteredEngine):
                 epoch=identity.epoch,
                 url=str(place.url),
             ),
-            siblings,
+            linked,
             secret=place.secret,
             ca_file=None,
             max_skew=lambda: max_skew(node),
@@ -146,25 +133,21 @@ class AmongEngine(ClusteredEngine):
             now=now,
             wall=wall,
             log=log,
-            listener=siblings,
+            listener=linked,
             timings=msgspec.structs.replace(NEAR, ping=config.beat, silence=config.given_up / 2),
         )
-        siblings.receiving = self._mesh.reception.connections.__contains__
-        self._door = LinkDoor(self._mesh.reception, place.mesh)
+        linked.receiving = self._mesh.reception.connections.__contains__
+        self._siblings = Siblings(config, node, place, self._mesh, linked.acknowledging, linked.heard, now)
         self._dialled = place.siblings
-        self._opening: asyncio.Task[None] | None = None
-        self._opened_at = 0
         self.replica.turned = self._turned
-        share_switches(node, self._acknowledging, self._mesh.soon, now)
-        node.unready = "it waits for the other workers to serve"
 
     def enter(self, doors: Doors) -> None:
         """Have the doors hold answers."""
-        doors.hold_answers(self._barrier)
+        self._siblings.enter(doors)
 
     def start(self) -> None:
         """Let siblings in, look for them, and reach for the engine."""
-        self._opening = asyncio.create_task(self._door.start())
+        self._siblings.open()
         self._mesh.set_peers(self._dialled)
         super().start()
 
@@ -172,28 +155,14 @@ class AmongEngine(ClusteredEngine):
         """Let time pass."""
         super().tick()
         self._mesh.tick()
-        if self._node.unready and self._node.serves_discovery:
-            self._gather_siblings()
+        self._siblings.tick()
 
     async def stop(self, *, leaving: bool = False) -> None:
         """Put what there is, and leave engine and siblings."""
         await super().stop(leaving=leaving)
-        self._barrier.close()
         await self._mesh.stop()
-        if self._opening is not None:
-            await self._opening
-        await self._door.stop()
+        await self._siblings.close()
 
     def _turned(self) -> None:
         if self._acknowledging.turned():
             self._mesh.soon()
-
-    def _gather_siblings(self) -> None:
-        """Say that this worker serves, and be ready when the others do, as callers come to any of them."""
-        now = self._now()
-        if not self._acknowledging.opened:
-            self._acknowledging.opened = True
-            self._opened_at = now
-            self._mesh.soon()
-        if len(self._acknowledging.serving) >= self._others or now - self._opened_at > TOGETHER:
-            self._node.unready = ""
