@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from artemis.cluster.engine.dirty import NONE, Number
 from artemis.cluster.engine.operators import EngineOperators
 from artemis.cluster.engine.places import Place, operation_place
 from artemis.cluster.engine.saying import Saying
-from artemis.cluster.engine.writing import NONE, Number
 from artemis.registry import Dot, Lease, Origin, Reach, Registry
 from artemis.registry.records import covered
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from artemis.cluster.engine.dirty import NONE, Number
 from artemis.cluster.engine.entries import MAX_VALUE, MemberRow, Value, encode_entry
 from artemis.cluster.engine.keys import instance_key, member_key, operation_key
 from artemis.cluster.engine.operators import EngineOperators
@@ -18,7 +19,7 @@ from artemis.cluster.engine.places import Place, is_decision, is_member, operati
 from artemis.cluster.engine.port import Command, Get, Purge, Put, Stored, Tell
 from artemis.cluster.engine.saying import Saying
 from artemis.cluster.engine.sweeping import Sweeping
-from artemis.cluster.engine.writing import NONE, Number, Writing
+from artemis.cluster.engine.writing import Writing
 from artemis.cluster.messages import OperationRow, instance_row
 from artemis.registry import Change, Dot, Lease, Origin, Reach, Record, Registry
 from artemis.registry.records import merge

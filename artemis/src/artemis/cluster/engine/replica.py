@@ -17,6 +17,7 @@ import msgspec
 
 from artemis.cluster import exchange
 from artemis.cluster.digests import Digests
+from artemis.cluster.engine.dirty import WriteCounters
 from artemis.cluster.engine.entries import MemberRow
 from artemis.cluster.engine.inspecting import Inspecting
 from artemis.cluster.engine.operators import EngineOperators
@@ -24,7 +25,6 @@ from artemis.cluster.engine.port import Command, Entry, Opening, Position, Store
 from artemis.cluster.engine.putting import Putting
 from artemis.cluster.engine.reading import Reading
 from artemis.cluster.engine.saying import Saying
-from artemis.cluster.engine.writing import WriteCounters
 from artemis.cluster.epochs import Epochs, superfluous
 from artemis.cluster.exchange import Exchanged
 from artemis.cluster.inspection import Inspection

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from artemis.cluster.engine.dirty import NONE, Number
 from artemis.cluster.engine.entries import MemberRow
 from artemis.cluster.engine.places import Place, member_place
-from artemis.cluster.engine.writing import NONE, Number
 from artemis.cluster.messages import MAX_ORIGINS, Part
 from artemis.registry import Dot, Origin, Registry
 

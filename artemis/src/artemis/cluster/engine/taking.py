@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from artemis.cluster.engine.dirty import NONE
 from artemis.cluster.engine.entries import BadEntry, MemberRow, Value, decode_entry
 from artemis.cluster.engine.operators import EngineOperators
 from artemis.cluster.engine.places import Place, place_of
@@ -18,7 +19,6 @@ from artemis.cluster.engine.port import Entry
 from artemis.cluster.engine.putting import Putting
 from artemis.cluster.engine.saying import Saying
 from artemis.cluster.engine.unseen import Unseen
-from artemis.cluster.engine.writing import NONE
 from artemis.cluster.messages import InstanceRow, OperationRow, Part, latest_stamp
 from artemis.cluster.outbox import ReplicaCounters
 from artemis.cluster.reading import Bounds, Records, StrangeRow, is_of_no_time

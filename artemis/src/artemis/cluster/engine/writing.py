@@ -2,85 +2,26 @@
 
 A place is dirty while the node knows more of it than its entry says; what it knows then is what is put, so that many
 changes of one place need one put. A put counts only on the entry that the node has merged (`revisions`), else it is
-brought first. An own change counts as being in the bucket when it was read there: whoever answers a put, or brings a
-single entry, may keep another bucket under that name by now, and numbers do not tell. So a place with such a change
-stays dirty until its entry comes. Not here: what is put (`putting`), and reading (`reading`).
+brought first. An own change counts as being in the bucket when it was read there, so a place with such a change stays
+dirty until its entry comes. Not here: whose turn it is (`turns`), which puts are to be read (`confirming`), what is put
+(`putting`), and reading (`reading`).
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
-from itertools import islice
 
-import msgspec
-
+from artemis.cluster.engine.confirming import Confirming
+from artemis.cluster.engine.dirty import NONE, Dirty, Flight, Number, WriteCounters
 from artemis.cluster.engine.places import Place
-
-Number = tuple[int, int]
-"""A change of this node: epoch and sequence number."""
-
-NONE: Number = (0, 0)
+from artemis.cluster.engine.turns import LATEST, Turns
 
 WINDOW = 512
 """Puts under way at once."""
 
 GETS = 64
 """Entries that are brought at once."""
-
-_LATER = 200
-"""Milliseconds until something that did not work is tried again; twice as long each time, up to _LATEST."""
-
-_LATEST = 5_000
-
-_PROBE = 1_000
-"""Milliseconds between two new keys that are tried while the bucket is full."""
-
-PACE = 50
-"""Milliseconds between two puts of one place at least: what changes more often is put with what it is then."""
-
-
-class Dirty(msgspec.Struct):
-    """A place that is to be put, or to be read. `first` is the first own change that was not read in its entry, `then`
-    the first that was made after the last put began, `covered` whether an entry was read that says all, `owed` whether
-    it counts as such (`Writing.owed`). `flight` is the number of the put under way, 0 for none, `landed` the number of
-    the bucket at which the last one is to be read, 0 for none, and `value` a hash of what is to be there, 0 for
-    unknown; `again` says that it is to be put once more all the same. `getting` is since when its entry is being
-    brought, `tried` how often in vain. It `waits` for another node that may put it first.
-    """
-
-    first: Number = NONE
-    then: Number = NONE
-    covered: bool = False
-    owed: bool = False
-    flight: int = 0
-    landed: int = 0
-    value: int = 0
-    again: bool = False
-    getting: int | None = None
-    tried: int = 0
-    waits: bool = False
-
-
-class Flight(msgspec.Struct, frozen=True):
-    """A put under way. It takes a number above `known`, which was one of the bucket before."""
-
-    place: Place
-    revision: int
-    known: int
-
-
-class WriteCounters(msgspec.Struct, gc=False):
-    """What happened since the start; every counter only grows."""
-
-    put: int = 0
-    stored: int = 0
-    conflicts: int = 0
-    unknown: int = 0
-    refused: int = 0
-    brought: int = 0
-    missed: int = 0
 
 
 class Writing:
@@ -96,27 +37,17 @@ class Writing:
         self.counters = WriteCounters()
         self.revisions: dict[Place, int] = {}
         self.complete = False
-        self.full = False
         self.owing = False
         self.owed = 0
         self.sequence = self.known = 0
         self._dirty: dict[Place, Dirty] = {}
-        self._ready: dict[Place, None] = {}
-        self._later: list[tuple[int, int, Place]] = []
-        # New ones that did not fit.
-        self._outside: dict[Place, None] = {}
-        self._probe = 0
+        self._turns = Turns(self._dirty)
+        self._confirming = Confirming(self._dirty)
         self._flights: dict[int, Flight] = {}
         self._count = 0
         self._getting: dict[Place, None] = {}
         self._firsts: list[tuple[Number, Place]] = []
-        # Where what was put is to be read, and up to where all is read.
-        self._landed: list[tuple[int, Place]] = []
-        self._position = 0
         self._is_clean = clean
-        # When places were put last, as long as they may not be put again.
-        self._put_at: OrderedDict[Place, int] = OrderedDict()
-        self._now = 0
 
     def __len__(self) -> int:
         """Count the dirty places."""
@@ -127,6 +58,11 @@ class Writing:
         return place in self._dirty
 
     @property
+    def full(self) -> bool:
+        """Whether the bucket takes no new keys."""
+        return self._turns.full
+
+    @property
     def flying(self) -> int:
         """Count the puts under way."""
         return len(self._flights)
@@ -134,7 +70,8 @@ class Writing:
     @property
     def under_way(self) -> bool:
         """Whether places are to be put, or were put and are to be read, for which nothing else has to happen before."""
-        return any(not dirty.waits and place not in self._outside for place, dirty in self._dirty.items())
+        outside = self._turns.is_outside
+        return any(not dirty.waits and not outside(place) for place, dirty in self._dirty.items())
 
     # -- what is to be put
 
@@ -149,15 +86,15 @@ class Writing:
         if dirty is None:
             dirty = self._dirty[place] = Dirty(waits=wait > 0)
             if wait:
-                self._put_off(place, self._now + wait)
+                self._turns.put_off(place, self._turns.now + wait)
             else:
-                self._pace(place)
+                self._turns.soon(place)
         elif dirty.waits and not wait:
             dirty.waits = False
-            self._pace(place)
+            self._turns.soon(place)
         elif dirty.landed and not dirty.again:
             dirty.again = True
-            self._pace(place)
+            self._turns.soon(place)
         dirty.covered = False
         if self.owing and not dirty.owed:
             dirty.owed = True
@@ -203,9 +140,9 @@ class Writing:
                 dirty.covered = True
             else:
                 self._clean(place)
-        elif not dirty.flight and revision > self._position:
+        elif not dirty.flight and revision > self._confirming.position:
             dirty.getting = None
-            self._land_at(place, revision, 0)
+            self._confirm(place, revision, 0)
 
     def differs(self, place: Place, revision: int, number: Number) -> None:
         """Note that a place has an entry that lacks some of what this node knows of it: own changes from `number` on,
@@ -213,41 +150,32 @@ class Writing:
         self.revisions[place] = revision
         dirty = self._dirty.get(place)
         if dirty is not None and dirty.landed and revision >= dirty.landed:
-            self._take_off(dirty)
-            self._pace(place)
+            dirty.withdraw()
+            self._turns.soon(place)
         self.changed(place, number)
 
     def awaits(self, place: Place, revision: int, value: bytes) -> bool:
         """Tell whether what was put is to be read at this number, and something else is there."""
-        dirty = self._dirty.get(place)
-        return dirty is not None and dirty.landed == revision and dirty.value != hash(value)
+        return self._confirming.differs(place, revision, value)
 
     def read(self, place: Place, revision: int) -> None:
         """Note that an entry that is known was read: if it is what was put, that is there."""
-        dirty = self._dirty.get(place)
-        if dirty is None or dirty.landed != revision:
+        dirty = self._confirming.read(place, revision)
+        if dirty is None:
             return
         self.sequence = max(revision, self.sequence)
-        dirty.landed = 0
-        dirty.first, dirty.then = dirty.then, NONE
         if not dirty.again:
             self._clean(place)
 
     def reached(self, position: int) -> None:
         """Note that all is read up to a number: what was to be read by then is in another bucket, or was purged."""
-        self._position = position
-        while self._landed and self._landed[0][0] <= position:
-            sequence, place = heappop(self._landed)
-            dirty = self._dirty.get(place)
-            if dirty is None or dirty.landed != sequence:
-                continue
+        for sequence, place, dirty in self._confirming.reached(position):
             self.counters.missed += 1
-            again = dirty.again
-            self._take_off(dirty)
+            dirty.withdraw()
             if not dirty.flight and self.revisions.get(place, 0) <= sequence:
                 self.revisions[place] = -1
-            if not again:
-                self._again(place, self._now)
+            if not dirty.again:
+                self._turns.again(place, self._turns.now)
 
     def forget(self, place: Place) -> int:
         """Forget a place that is not dirty; return the revision that it had, 0 for none."""
@@ -257,12 +185,12 @@ class Writing:
 
     def gets(self, now: int) -> Iterator[Place]:
         """Yield the places whose entries are to be brought now."""
-        self._wake(now)
-        for place in list(islice(self._ready, 2 * WINDOW)):
+        self._turns.wake(now)
+        for place in self._turns.first(2 * WINDOW):
             if len(self._getting) >= GETS:
                 return
             if self._known(place) is None:
-                del self._ready[place]
+                self._turns.over(place)
                 self._dirty[place].getting = now
                 self._getting[place] = None
                 self.counters.brought += 1
@@ -270,20 +198,20 @@ class Writing:
 
     def puts(self, now: int, *, only: Place | None = None, most: int = WINDOW) -> Iterator[tuple[int, Place, int]]:
         """Yield what is to be put now: number, place and revision; nothing but one place if it is given."""
-        self._wake(now)
-        ready = list(islice(self._ready, 2 * most)) if only is None else [only] if only in self._ready else []
-        for place in ready:
+        turns = self._turns
+        turns.wake(now)
+        for place in turns.first(2 * most) if only is None else [only] if only in turns else []:
             if len(self._flights) >= most:
                 return
             revision = self._known(place)
             if revision is None:
                 continue
-            del self._ready[place]
+            turns.over(place)
+            turns.was_put(place, now)
             self._count += 1
             dirty = self._dirty[place]
-            self._take_off(dirty)
+            dirty.withdraw()
             number = dirty.flight = self._count
-            self._put_at[place] = now
             dirty.covered = dirty.again = False
             self._flights[number] = Flight(place, revision, self.known)
             self.counters.put += 1
@@ -313,7 +241,7 @@ class Writing:
         self.known = max(sequence, self.known)
         self.revisions[place] = max(sequence, self.revisions.get(place, 0))
         if not flight.revision and self.full:
-            self._fits()
+            self._turns.fits()
         dirty.flight, dirty.tried = 0, 0
         # What was merged meanwhile came as an entry, with a later revision.
         dirty.again = dirty.then != NONE or self.revisions[place] != sequence
@@ -321,9 +249,9 @@ class Writing:
             self._clean(place)
             return place
         if dirty.first != NONE:
-            self._land_at(place, sequence, value)
+            self._confirm(place, sequence, value)
         if dirty.again:
-            self._pace(place)
+            self._turns.soon(place)
         return place
 
     def conflicted(self, number: int, now: int) -> None:
@@ -335,7 +263,7 @@ class Writing:
         if self.revisions.get(flight.place, 0) == flight.revision:
             # It has not come yet, or was purged, which nobody is told.
             self.revisions[flight.place] = -1
-        self._again(flight.place, now, at_once=self._known(flight.place) is not None)
+        self._turns.again(flight.place, now, at_once=self._known(flight.place) is not None)
 
     def unknown(self, number: int, now: int) -> None:
         """Note that nobody knows what became of a put."""
@@ -345,7 +273,7 @@ class Writing:
         self.counters.unknown += 1
         if self.revisions.get(flight.place, 0) == flight.revision:
             self.revisions[flight.place] = -1
-        self._again(flight.place, now)
+        self._turns.again(flight.place, now)
 
     def refused(self, number: int, now: int, *, full: bool) -> None:
         """Note that a put was refused; while the bucket is full, new ones wait, and one is tried now and then."""
@@ -354,11 +282,9 @@ class Writing:
             return
         self.counters.refused += 1
         if full and not flight.revision:
-            self.full = True
-            self._outside[flight.place] = None
-            self._probe = now + _PROBE
+            self._turns.crowded(flight.place, now)
         else:
-            self._again(flight.place, now)
+            self._turns.again(flight.place, now)
 
     def got(self, place: Place, revision: int) -> None:
         """Note that the entry of a place was brought and merged, 0 for none."""
@@ -368,7 +294,7 @@ class Writing:
             self.revisions[place] = revision
         if dirty is not None and dirty.getting is not None:
             dirty.getting = None
-            self._ready[place] = None
+            self._turns.at_once(place)
 
     def lost(self) -> None:
         """Note that outcomes of puts are told no more."""
@@ -377,27 +303,22 @@ class Writing:
             if flight is not None and flight.place in self._dirty:
                 if self.revisions.get(flight.place, 0) == flight.revision:
                     self.revisions[flight.place] = -1
-                self._ready[flight.place] = None
+                self._turns.at_once(flight.place)
         for place in list(self._getting):
             self._give_up_getting(place)
 
     def anew(self) -> None:
         """Note that the bucket is another one, of which nothing is known."""
         self.lost()
-        for _, place in self._landed:
-            dirty = self._dirty.get(place)
-            if dirty is not None and dirty.landed:
-                again = dirty.again
-                self._take_off(dirty)
-                if not again:
-                    self._ready[place] = None
-        self._landed.clear()
-        self._position = 0
+        for place, dirty in self._confirming.anew():
+            dirty.withdraw()
+            if not dirty.again:
+                self._turns.at_once(place)
         self.revisions.clear()
         self.complete = False
         self.sequence = self.known = 0
         if self.full:
-            self._fits()
+            self._turns.fits()
 
     def owe(self) -> None:
         """Count from now on what the bucket lacks, until `owing` is over."""
@@ -415,12 +336,12 @@ class Writing:
 
     def tick(self, now: int) -> None:
         """Give up what does not come."""
-        self._now = now
+        self._turns.now = now
         for place in list(self._getting):
             dirty = self._dirty.get(place)
             if dirty is None or dirty.getting is None:
                 del self._getting[place]
-            elif now - dirty.getting > _LATEST:
+            elif now - dirty.getting > LATEST:
                 self._give_up_getting(place)
 
     # -- inside
@@ -446,79 +367,24 @@ class Writing:
             return None
         return flight
 
-    def _land_at(self, place: Place, sequence: int, value: int) -> None:
-        """Let a place wait until it is read at a number."""
-        dirty = self._dirty[place]
-        dirty.landed, dirty.value = sequence, value
-        heappush(self._landed, (sequence, place))
-        dirty.waits = False
-        if not dirty.again:
-            self._ready.pop(place, None)
+    def _confirm(self, place: Place, sequence: int, value: int) -> None:
+        """Let a place wait until it is read at a number, which is all if nothing of it is to be put again."""
+        self._confirming.expect(place, sequence, value)
+        if not self._dirty[place].again:
+            self._turns.over(place)
             self._getting.pop(place, None)
-
-    def _take_off(self, dirty: Dirty) -> None:
-        """Wait no longer for a place to be read: all that it has is to be put."""
-        dirty.landed = dirty.value = 0
-        if dirty.first == NONE or NONE < dirty.then < dirty.first:
-            dirty.first = dirty.then
-        dirty.then = NONE
-
-    def _again(self, place: Place, now: int, *, at_once: bool = False) -> None:
-        dirty = self._dirty[place]
-        dirty.tried += 1
-        if at_once and dirty.tried == 1:
-            self._ready[place] = None
-            return
-        self._put_off(place, now + min(_LATEST, _LATER << min(dirty.tried - 1, 5)))
-
-    def _put_off(self, place: Place, until: int) -> None:
-        self._count += 1
-        heappush(self._later, (until, self._count, place))
-
-    def _pace(self, place: Place) -> None:
-        """Let a place be put, but not too soon after it was put last."""
-        at = self._put_at.get(place)
-        if at is None or self._now - at >= PACE:
-            self._ready[place] = None
-        else:
-            self._put_off(place, at + PACE)
-
-    def _wake(self, now: int) -> None:
-        self._now, put_at = now, self._put_at
-        while put_at and now - next(iter(put_at.values())) >= PACE:
-            put_at.popitem(last=False)
-        while self._later and self._later[0][0] <= now:
-            place = heappop(self._later)[2]
-            dirty = self._dirty.get(place)
-            if dirty is None or dirty.flight or (dirty.landed and not dirty.again):
-                continue
-            if dirty.getting is None and place not in self._outside:
-                dirty.waits = False
-                self._ready[place] = None
-        if self._outside and now >= self._probe:
-            place = next(iter(self._outside))
-            del self._outside[place]
-            self._probe = now + _PROBE
-            if place in self._dirty:
-                self._ready[place] = None
-
-    def _fits(self) -> None:
-        self.full = False
-        self._ready.update(self._outside)
-        self._outside.clear()
 
     def _give_up_getting(self, place: Place) -> None:
         del self._getting[place]
         dirty = self._dirty.get(place)
         if dirty is not None:
             dirty.getting = None
-            self._ready[place] = None
+            self._turns.at_once(place)
 
     def _clean(self, place: Place) -> None:
         dirty = self._dirty.pop(place, None)
         if dirty is not None and dirty.owed:
             self.owed -= 1
-        self._ready.pop(place, None)
-        self._outside.pop(place, None)
+        self._turns.forget(place)
         self._getting.pop(place, None)
         self._is_clean(place)
