@@ -2,7 +2,7 @@
 
 from engine_world import World, instance
 
-from artemis.cluster.engine.port import Entry, Purge, Put
+from artemis.cluster.engine.port import Entry, Purge, Put, Read
 from artemis.cluster.inspection import Inspection
 
 
@@ -110,3 +110,32 @@ def test_without_the_bucket_nothing_is_compared() -> None:
     assert "the engine was lost before all was compared" == inspection.failed
     assert "there is no engine to compare with: it was cut off" == inspected(world).failed
     assert not world["a"].replica.reread(world.now)
+
+
+def test_what_comes_of_an_earlier_reading_is_not_taken_for_that_of_the_next_one() -> None:
+    """It names numbers that the next one has yet to come to, so a pass would be over with little of it read."""
+    world = World(("a", "b"))
+    world.run(3_000, [("b", "i"), ("b", "j")])
+    replica = world["a"].replica
+    assert replica.reread(world.now)
+    latest = max(world.bucket.entries(), key=lambda entry: entry.sequence)
+    replica.entry(latest, world.now)
+    replica.at(latest.sequence, world.now)
+    assert 0 == replica.state().position
+    world.run(1_000)
+    assert replica.state().position >= latest.sequence
+    assert world.alike()
+
+
+def test_doubts_begin_a_reading_anew_that_is_under_way() -> None:
+    """What was read before may be another server's."""
+    world = World(("a", "b"))
+    world.run(3_000, [("b", "i")])
+    replica = world["a"].replica
+    assert replica.reread(world.now)
+    reads = [command for command in replica.take() if isinstance(command, Read)]
+    assert replica.reread(world.now)
+    assert [Read(0)] == reads
+    assert not [command for command in replica.take() if isinstance(command, Read)]
+    replica.doubted(world.now)
+    assert [Read(0)] == [command for command in replica.take() if isinstance(command, Read)]

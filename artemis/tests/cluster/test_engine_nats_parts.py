@@ -211,8 +211,8 @@ def test_errors_become_states(fault: Fault, state: EngineState) -> None:
 
 def test_the_place_of_an_entry() -> None:
     """Replies of this and of later servers tell where an entry lies; others tell nothing."""
-    assert Place(50, 7, 1_000) == read_place("$JS.ACK.KV_x.c.1.50.7.1000000000.3")
-    assert Place(50, 7, 1_000) == read_place("$JS.ACK.dom.hash.KV_x.c.1.50.7.1000000000.3.rand")
+    assert Place(50, 7, 1_000, 3) == read_place("$JS.ACK.KV_x.c.1.50.7.1000000000.3")
+    assert Place(50, 7, 1_000, 3) == read_place("$JS.ACK.dom.hash.KV_x.c.1.50.7.1000000000.3.rand")
     assert [None] * 3 == [read_place(text) for text in ("", "$JS.ACK.KV_x.c.1.x.7.1.3", "$JS.FC.KV_x.c.1.50.7.1.3")]
 
 
@@ -277,22 +277,22 @@ def test_silence_is_counted_from_the_last_answer() -> None:
 def test_entries_follow_each_other_with_holes() -> None:
     """The stream's numbers may jump, as old entries disappear; the consumer's own may not."""
     following = Following(10, 0, 100)
-    assert Verdict.NEXT is following.delivered(Place(15, 1, 0), 1)
-    assert Verdict.NEXT is following.delivered(Place(16, 2, 0), 2)
-    assert Verdict.LATE is following.delivered(Place(16, 2, 0), 3)
-    assert Verdict.GAP is following.delivered(Place(20, 4, 0), 4)
+    assert Verdict.NEXT is following.delivered(Place(15, 1, 0, 0), 1)
+    assert Verdict.NEXT is following.delivered(Place(16, 2, 0, 0), 2)
+    assert Verdict.LATE is following.delivered(Place(16, 2, 0, 0), 3)
+    assert Verdict.GAP is following.delivered(Place(20, 4, 0, 0), 4)
     assert 16 == following.sequence
 
 
 def test_an_earlier_entry_means_another_stream() -> None:
     """Numbers of one stream never fall."""
-    assert Verdict.GAP is Following(10, 0, 100).delivered(Place(10, 1, 0), 1)
+    assert Verdict.GAP is Following(10, 0, 100).delivered(Place(10, 1, 0, 0), 1)
 
 
 def test_heartbeats_tell_what_was_lost_at_the_end() -> None:
     """A heartbeat counts what was sent, and says up to where nothing is left."""
     following = Following(0, 0, 100)
-    following.delivered(Place(3, 1, 0), 0)
+    following.delivered(Place(3, 1, 0, 0), 0)
     assert Verdict.NEXT is following.idle(1, 9, 0)
     assert 9 == following.sequence
     assert Verdict.GAP is following.idle(2, 9, 0)

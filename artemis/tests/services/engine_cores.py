@@ -78,6 +78,9 @@ class KeepingCore:
         self.read_up_to = max(self.read_up_to, sequence)
         self.changed.set()
 
+    def doubted(self, now: int) -> None:
+        self.give(Read(0))
+
     def last(self, sequence: int, now: int) -> None:
         self.lasts.append(sequence)
         self.changed.set()

@@ -10,9 +10,10 @@ class EngineView(WireStruct, kw_only=True):
     """The engine of a cluster as one node sees it now.
 
     `servers` are all that the node may connect to, `server` the one that it is connected to, null for none. `state` is
-    `ready`; `full`: no new keys fit, all else works; `connecting`: no server can be reached; `no-quorum`: servers can,
-    and the bucket is not there or takes nothing; `refused`: this node is not let in, may not put or talk to the others,
-    or there is no room for a bucket; `foreign`: the bucket is somebody else's. `why` is a sentence, null while it is
+    `ready`; `full`: no new keys fit, all else works; `behind`: not all that is put comes here, whichever server is
+    asked; `connecting`: no server can be reached; `no-quorum`: servers can, and the bucket is not there or takes
+    nothing; `refused`: this node is not let in, may not put or talk to the others, or there is no room for a bucket;
+    `foreign`: the bucket is somebody else's. `why` is a sentence, null while it is
     `ready`. `synced` says whether the node has read all of the bucket since its start, up to `position` by now;
     `waiting` changes are still to be put, of which `flying` are under way. `remade` counts how often the bucket was
     another one than before. `refused` are sentences on other nodes around the same engine that are none of this

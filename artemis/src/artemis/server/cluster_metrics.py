@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from artemis.cluster.replica import PeerState
     from artemis.server.cluster_control import ClusterControl, Neighbour
 
-_STATES = ("ready", "full", "connecting", "no-quorum", "refused", "foreign")
+_STATES = ("ready", "full", "behind", "connecting", "no-quorum", "refused", "foreign")
 
 _EVENTS = (
     "What happened between this node and the others: changes_sent, changes_applied of others, changes_known: that came "

@@ -164,6 +164,9 @@ class Core(Protocol):
     def at(self, sequence: int, now: int) -> None:
         """All entries up to this sequence number that there are have been brought."""
 
+    def doubted(self, now: int) -> None:
+        """What was brought may lack some, as it is not what most servers keep: all is to be read again."""
+
     def last(self, sequence: int, now: int) -> None:
         """Answers `AskLast`: the last sequence number was this one after it was asked."""
 

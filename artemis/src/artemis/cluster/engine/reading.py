@@ -72,6 +72,8 @@ class Reading:
         self._engine: int | None = None
         # Whether nodes have said something of themselves that is to be taken over.
         self._said_more = False
+        # Whether what is brought is still what was asked for before.
+        self._stale = False
         # Since when leases are pardoned again and again, and when they were last.
         self._pardoning = now
         self._pardoned: int | None = None
@@ -134,10 +136,16 @@ class Reading:
         self.progress.begin(after, last, now)
         self._pardon(now)
         self._do(Read(after))
+        self._stale = True
 
-    def again(self, now: int) -> bool:
-        """Read all again, as if nothing of it had been read; False if there is no bucket."""
-        if self.open and not (self._ending is not None and self._ending.whole):
+    def asked(self) -> None:
+        """Note that what comes from now on is what was asked for last."""
+        self._stale = False
+
+    def again(self, now: int, *, anew: bool = False) -> bool:
+        """Read all again, as if nothing of it had been read; False if there is no bucket. What is being read as a whole
+        goes on, unless that is to begin `anew`."""
+        if self.open and (anew or self._ending is None or not self._ending.whole):
             self._putting.writing.doubt(self._saying.place)
             self._pass(0, self.progress.position, now, whole=True)
             self.ask(now)
@@ -166,7 +174,7 @@ class Reading:
 
     def entry(self, entry: Entry, now: int) -> None:
         """The next entry of the bucket."""
-        if self.open:
+        if self.open and not self._stale:
             self._engine = entry.at + entry.lain - now
             self._taking.take(entry, now, read=True)
             self.progress.read(entry.sequence)
@@ -175,7 +183,7 @@ class Reading:
 
     def at(self, sequence: int) -> None:
         """There is no further entry up to a number."""
-        if self.open:
+        if self.open and not self._stale:
             self.progress.at(sequence)
 
     def got(self, entry: Entry, now: int) -> None:

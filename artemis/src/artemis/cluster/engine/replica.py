@@ -286,6 +286,11 @@ class EngineReplica:
         self._putting.now = now
         self._reading.at(sequence)
 
+    def doubted(self, now: int) -> None:
+        """What was read may not be what the bucket has."""
+        self._putting.now = now
+        self._reading.again(now, anew=True)
+
     def last(self, sequence: int, now: int) -> None:
         """The last number of the bucket, which was asked for."""
         self._putting.now = now
@@ -357,6 +362,7 @@ class EngineReplica:
         """Return what is to be done, in order."""
         commands = self._commands.copy()
         self._commands.clear()
+        self._reading.asked()
         for node, message in self._outbox.take():
             if isinstance(message, Renewals | Unnamed):
                 commands.append(Tell(node or None, message))

@@ -112,11 +112,13 @@ def read_ack(data: bytes, status: str | None) -> Answer:
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):
-    """Where a message lies: its number in the stream, in what its consumer has sent, and its stamp in ms."""
+    """Where a message lies: its number in the stream, in what its consumer has sent, and its stamp in ms; `left` more
+    are to follow, as far as its server knows."""
 
     sequence: int
     order: int
     stamp: int
+    left: int
 
 
 def read_place(reply: str) -> Place | None:
@@ -130,6 +132,6 @@ def read_place(reply: str) -> Place | None:
     if len(parts) < 9 or parts[0] != "$JS" or parts[1] != "ACK":
         return None
     try:
-        return Place(int(parts[5]), int(parts[6]), int(parts[7]) // 1_000_000)
+        return Place(int(parts[5]), int(parts[6]), int(parts[7]) // 1_000_000, int(parts[8]))
     except ValueError:
         return None

@@ -31,8 +31,8 @@ _SURE = 1.0
 """Seconds after which it is asked again whether numbers have gone back, as one who leads since just now may lag."""
 _BACK = "the bucket was put back to an earlier state"
 _AGAIN = (
-    "the bucket has lower numbers than it had, once more: its servers may not keep the same, as after they were all"
-    " killed at once; delete it, and the nodes fill a new one"
+    "the bucket has lower numbers than it had, once more: its servers may not keep the same, as after one was"
+    " killed; delete it, and the nodes fill a new one"
 )
 
 

@@ -49,6 +49,10 @@ class Calls:
         """Pass on."""
         self._call("at", self._core.at, sequence, now)
 
+    def doubted(self, now: int) -> None:
+        """Pass on."""
+        self._call("doubted", self._core.doubted, now)
+
     def last(self, sequence: int, now: int) -> None:
         """Pass on."""
         self._call("last", self._core.last, sequence, now)

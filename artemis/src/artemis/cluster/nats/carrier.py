@@ -41,6 +41,11 @@ _READING = 0.01
 _MARKS = 300_000
 """Milliseconds between two times that this node gives the bucket another identity, which has all nodes read it anew."""
 
+_BEHIND = (
+    "the bucket has more than this node is brought, whichever server it asks: its servers may not keep the same, as"
+    " after one was killed; delete it, and the nodes fill a new one"
+)
+
 _TRIES = 3
 """Attempts to open a bucket over one server, before it is tried over another one."""
 
@@ -292,6 +297,7 @@ class Carrier:
                     turn=self.soon,
                     answers=self._be_answered,
                     full=self._be_full,
+                    behind=self._be_behind,
                     timings=self._timings.session,
                     counters=self.counters,
                 )
@@ -370,6 +376,12 @@ class Carrier:
 
     def _be_full(self, full: bool, why: str) -> None:
         self._be(EngineState.FULL if full else EngineState.READY, why)
+
+    def _be_behind(self, behind: bool) -> None:
+        if behind:
+            self._be(EngineState.BEHIND, _BEHIND)
+        elif self._stands[0] is EngineState.BEHIND:
+            self._be(EngineState.READY, "")
 
     def _be(self, state: EngineState, why: str) -> None:
         """Be in a state, and say so when it is another one."""

@@ -28,12 +28,9 @@ if TYPE_CHECKING:
     from artemis.cluster.nats.bucket import Bucket
     from artemis.cluster.nats.connection import Connection
 
-#: Whose message it is, where it lies (None: a heartbeat), and its key, or how much a heartbeat says was sent and read.
-_Source = tuple["_Stretch", Place | None, str, tuple[int, int]]
-
-
-_LAGS = 5
-"""Consumers that are tried in place of one that does not bring what there is: servers are chosen by chance."""
+#: Whose message it is, where it lies (None: a heartbeat), its key, or how much a heartbeat says was sent and read, and
+#: the name that it was put with.
+_Source = tuple["_Stretch", Place | None, str, tuple[int, int], str]
 
 
 class ConsumerTimings(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +50,8 @@ class _Stretch:
         self.broken = asyncio.Event()
         self.subscription: Subscription | None = None
         self.why = ""
-        self.fresh = False
+        # Whether its server said that there is no more.
+        self.all = False
 
     def end(self, why: str) -> None:
         self.why = self.why or why
@@ -61,9 +59,9 @@ class _Stretch:
 
 
 class Consumer:
-    """Owned by the carrier, for one opening of a bucket. `entry` and `at` get what comes, `after` is called at the end
-    of a turn in which they were. `counters` only grow: `entries`, `gaps`, `silences`, `lags` (its server
-    lacked what the others have), `late` (waited for a turn)."""
+    """Owned by the carrier, for one opening of a bucket. `entry` and `at` get what comes, `named` before that the name
+    and the number of what was put with one, `after` is called at the end of a turn in which they were. `counters` only
+    grow: `entries`, `gaps`, `silences`, `late` (waited for a turn)."""
 
     def __init__(
         self,
@@ -76,17 +74,18 @@ class Consumer:
         now: Callable[[], int],
         timings: ConsumerTimings,
         counters: Counter[str],
+        named: Callable[[str, int], None] = lambda *_: None,
     ) -> None:
         self._connection, self._bucket = connection, bucket
-        self._entry, self._at, self._now = entry, at, now
+        self._entry, self._at, self._named, self._now = entry, at, named, now
         self._timings = timings
         self._counters = counters
         self._intake: Intake[_Source] = Intake(self._handle, after, asyncio.get_running_loop().time)
         self._stretch: _Stretch | None = None
         self._position = 0
         self._closed = False
-        # What the bucket had when it was asked last, where this was then, and how often it was replaced there.
-        self._expected, self._then, self._lags = 0, -1, 0
+        # What the bucket had when it was asked last, and where this was then.
+        self._expected, self._then = 0, -1
 
     async def run(self, after: int) -> None:
         """Bring everything behind `after`, until `close`. Raises TroubleError."""
@@ -116,17 +115,23 @@ class Consumer:
             self._counters["silences"] += 1
             stretch.end("nothing was heard")
 
-    def expect(self, last: int) -> None:
-        """Take note of how far the bucket reaches; called each few seconds. Who has not brought that the next time, and
-        nothing else either, is at a server that lags behind, and does not know it (seen with nats-server 2.9.10)."""
+    def expect(self, last: int) -> bool | None:
+        """Take note of how far the bucket reaches; called each few seconds. Return whether what it had the last time
+        was brought, None while that goes on: a server that has no more to bring keeps less than the others, and does
+        not know it (seen with nats-server 2.9.10)."""
         stretch, position = self._stretch, self._position
-        if position != self._then:
-            self._lags = 0
-        elif position < self._expected and self._lags < _LAGS and stretch is not None and stretch.sure.is_set():
-            self._lags += 1
-            self._counters["lags"] += 1
-            stretch.end("its server lags behind")
+        expected, then = self._expected, self._then
         self._expected, self._then = last, position
+        if position >= expected:
+            return True
+        if stretch is None or not stretch.sure.is_set() or len(self._intake):
+            return None
+        return False if stretch.all or position == then else None
+
+    def doubt(self) -> None:
+        """Bring nothing more from this server."""
+        if self._stretch is not None:
+            self._stretch.end("it is in doubt")
 
     def slow(self, subscription: Subscription) -> None:
         """This node was too slow for what came, and some of it was dropped."""
@@ -188,7 +193,8 @@ class Consumer:
                 return
             if place.stamp:
                 self._bucket.clock.seen(place.stamp, self._now())
-            room = self._intake.take((stretch, place, message.subject, (0, 0)), message.data)
+            name = "" if headers is None else headers.get("Nats-Msg-Id", "")
+            room = self._intake.take((stretch, place, message.subject, (0, 0), name), message.data)
         elif headers is not None and status == "100" and message.reply:
             # A question whether to go on: all before it has been handled.
             self._connection.send(message.reply, b"")
@@ -196,7 +202,7 @@ class Consumer:
         elif headers is not None and status == "100":
             if stalled := headers.get("Nats-Consumer-Stalled"):
                 self._connection.send(stalled, b"")
-            room = self._intake.take((stretch, None, "", _beat(headers)), b"")
+            room = self._intake.take((stretch, None, "", _beat(headers), ""), b"")
         else:
             stretch.end(f"the consumer has ended: {status}")
             return
@@ -204,7 +210,7 @@ class Consumer:
             await room
 
     def _handle(self, source: _Source, data: bytes) -> None:
-        stretch, place, subject, (order, sequence) = source
+        stretch, place, subject, (order, sequence), name = source
         if stretch.broken.is_set():
             return
         now = self._now()
@@ -212,14 +218,20 @@ class Consumer:
         if place is None:
             verdict = following.idle(order, sequence, now)
             if verdict is Verdict.NEXT:
+                stretch.all = True
                 self._position = following.sequence
                 self._at(following.sequence)
         else:
             verdict = following.delivered(place, now)
             if verdict is Verdict.NEXT:
                 self._counters["entries"] += 1
-                self._position = place.sequence
+                stretch.all = not place.left
                 key = subject.removeprefix(self._bucket.names.prefix)
+                if name:
+                    self._named(name, place.sequence)
+                if stretch.broken.is_set():
+                    return
+                self._position = place.sequence
                 lain = self._bucket.clock.lain(place.stamp, now)
                 self._entry(Entry(key, bytes(data), place.sequence, place.stamp, lain))
         if verdict is Verdict.GAP:

@@ -16,8 +16,10 @@ import msgspec
 from artemis.cluster.engine.port import AskLast, Core, Get, Purge, Put, Read, Scan
 from artemis.cluster.nats.answers import Outcome, read_ack
 from artemis.cluster.nats.consumer import Consumer, ConsumerTimings
+from artemis.cluster.nats.doubting import Doubting
 from artemis.cluster.nats.ending import end
 from artemis.cluster.nats.names import is_key
+from artemis.cluster.nats.numbering import Numbering
 from artemis.cluster.nats.puts import Puts, PutTimings
 from artemis.cluster.nats.scanning import Scanning
 from artemis.cluster.nats.trouble import EngineState, TroubleError
@@ -48,8 +50,9 @@ class SessionTimings(msgspec.Struct, frozen=True, kw_only=True):
 class Session:
     """Owned by the carrier: `start`, `carry` and `tick` while it lasts, then `close`. `ended` gets the trouble that
     ends it, `denied` that of puts which this node may not do, None while it is not known that it may not. `answers` is
-    called when the first put is answered, `full` with whether new keys find room, when that changes. `quiet` is set
-    while no put waits or is under way. The core must not raise."""
+    called when the first put is answered, `full` with whether new keys find room, when that changes, and `behind` with
+    whether something of the bucket does not come here. `quiet` is set while no put waits or is under way. The core must
+    not raise."""
 
     def __init__(
         self,
@@ -61,6 +64,7 @@ class Session:
         turn: Callable[[], None],
         answers: Callable[[], None],
         full: Callable[[bool, str], None],
+        behind: Callable[[bool], None],
         timings: SessionTimings,
         counters: Counter[str],
     ) -> None:
@@ -70,7 +74,7 @@ class Session:
         self.quiet.set()
         self._connection, self._bucket, self._core = connection, bucket, core
         self._now, self._turn = now, turn
-        self._told_answers, self._told_full = answers, full
+        self._told_answers, self._told_full, self._told_behind = answers, full, behind
         self._timings = timings
         self._counters = counters
         self._puts = Puts(timings=timings.puts)
@@ -78,6 +82,7 @@ class Session:
         self._inbox = connection.inbox()
         self._subject = bucket.names.prefix
         self._consumer: Consumer | None = None
+        self._numbering, self._doubting = Numbering(), Doubting()
         self._reading: asyncio.Task[None] | None = None
         self._scan: Scanning | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -208,6 +213,7 @@ class Session:
         if answer.outcome is Outcome.STORED:
             self._counters["stored"] += 1
             core.stored(number, answer.sequence, now)
+            self._compare(self._numbering.answered(number, answer.sequence))
         elif answer.outcome is Outcome.CONFLICTED:
             self._counters["conflicted"] += 1
             core.conflicted(number, now)
@@ -237,8 +243,32 @@ class Session:
             now=now,
             timings=self._timings.consumer,
             counters=self._counters,
+            named=self._read_named,
         )
+        self._numbering = Numbering()
         self._reading = asyncio.get_running_loop().create_task(self._guarded(self._consumer.run(after)))
+
+    def _read_named(self, name: str, sequence: int) -> None:
+        """Something was read that was put with a name, perhaps by this session."""
+        session, _, number = name.partition(".")
+        if session == self._name and number.isdigit():
+            self._compare(self._numbering.read(int(number), sequence))
+
+    def _compare(self, same: bool | None) -> None:
+        """An own put was read where it was answered to be, or elsewhere; None while that is not known."""
+        if same:
+            self._doubting.trust()
+        elif same is not None:
+            self._doubt("strays")
+
+    def _doubt(self, why: str) -> None:
+        """What the server brings is not what the one has that leads: read all of it anew, perhaps from another one."""
+        self._counters[why] += 1
+        if self._doubting.doubt(self._now()):
+            if self._consumer is not None:
+                self._consumer.doubt()
+            self._core.doubted(self._now())
+            self._turn()
 
     def _begin_scan(self, number: int) -> None:
         if self._scan is not None:
@@ -299,7 +329,12 @@ class Session:
         last, room = await self._bucket.look()
         self._checking = False
         if self._consumer is not None:
-            self._consumer.expect(last)
+            brought = self._consumer.expect(last)
+            if brought is False:
+                self._doubt("lags")
+            elif brought:
+                self._doubting.wait(self._now())
+            self._told_behind(self._doubting.lasting)
         if self._full and room:
             self._full = False
             self._told_full(False, "")

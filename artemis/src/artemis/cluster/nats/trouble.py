@@ -15,7 +15,7 @@ class EngineState(StrEnum):
     do not let this node in, or not put, or not talk to other nodes, or have no room for a bucket, and an operator must
     see to it; after a put that was denied it stays so until one is answered. `foreign`: the bucket is somebody else's,
     was changed, or is used by nodes that this one does not understand. `full`: no new keys fit, and all else works.
-    `ready`: all works.
+    `behind`: it takes puts, and not all that is put comes here. `ready`: all works.
     """
 
     CONNECTING = "connecting"
@@ -23,12 +23,13 @@ class EngineState(StrEnum):
     REFUSED = "refused"
     FOREIGN = "foreign"
     FULL = "full"
+    BEHIND = "behind"
     READY = "ready"
 
     @property
     def open(self) -> bool:
         """Whether the bucket is read and takes puts."""
-        return self in (EngineState.FULL, EngineState.READY)
+        return self in (EngineState.FULL, EngineState.BEHIND, EngineState.READY)
 
 
 class TroubleError(Exception):
