@@ -5,6 +5,7 @@ Needs the program `nats-server` in the PATH or beside this Python. Not here: wha
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 _START = 20.0
@@ -26,16 +28,21 @@ def nats_server() -> str | None:
 class NatsServer:
     """One server on 127.0.0.1 with JetStream, whose data are in `folder`; the caller ends it.
 
-    `config` is added to its configuration, `limits` to that of JetStream; `jetstream` False leaves that out.
+    `config` is added to its configuration, `limits` to that of JetStream; `jetstream` False leaves that out. One that
+    is `watched` tells what it has itself, whatever those say that it is together with.
     """
 
-    def __init__(self, folder: Path, *, config: str = "", limits: str = "", jetstream: bool = True) -> None:
+    def __init__(
+        self, folder: Path, *, config: str = "", limits: str = "", jetstream: bool = True, watched: bool = False
+    ) -> None:
         self.port = free_port()
+        self._watched = free_port() if watched else 0
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._file = folder / "server.conf"
         stored = f'jetstream {{\nstore_dir: "{folder}"\n{limits}\n}}\n' if jetstream else ""
-        self._head = f"server_name: {folder.name}\nlisten: 127.0.0.1:{self.port}\n{stored}"
+        watch = f"http: 127.0.0.1:{self._watched}\n" if watched else ""
+        self._head = f"server_name: {folder.name}\nlisten: 127.0.0.1:{self.port}\n{watch}{stored}"
         self._file.write_text(f"{self._head}{config}\n")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -104,19 +111,34 @@ class NatsServer:
         """Let it go on."""
         self._signal(signal.SIGCONT)
 
+    def reached(self, stream: str) -> tuple[int, str] | None:
+        """Return the last number that this server itself has of a stream, and who leads that for all it knows; None
+        where it does not run, has no such stream or knows of no leader."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._watched}/jsz?streams=1", timeout=2) as answer:
+                accounts = json.load(answer).get("account_details") or ()
+        except (OSError, ValueError):
+            return None
+        for each in (found for account in accounts for found in account.get("stream_detail") or ()):
+            leader = each.get("cluster", {}).get("leader")
+            if each["name"] == stream and leader:
+                return int(each["state"]["last_seq"]), str(leader)
+        return None
+
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:
             os.kill(self._process.pid, number)
 
 
-def nats_cluster(folder: Path, count: int = 3) -> list[NatsServer]:
-    """Return servers, not started, that form one cluster."""
+def nats_cluster(folder: Path, count: int = 3, *, watched: bool = False) -> list[NatsServer]:
+    """Return servers, not started, that form one cluster; see `NatsServer` for `watched`."""
     ports = [free_port() for _ in range(count)]
     routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports)
     return [
         NatsServer(
             folder / f"server{n}",
             config=f"cluster {{\nname: tests\nlisten: 127.0.0.1:{port}\nroutes: [{routes}]\n}}",
+            watched=watched,
         )
         for n, port in enumerate(ports)
     ]
