@@ -179,8 +179,7 @@ async def test_a_machine_that_drains_ends_when_all_of_its_workers_have_handed_ov
         assert 0 == await asyncio.to_thread(a.process.wait, DEADLINE)
         await until_offered(others, b)
         for other in others:
-            (left,) = (await other.ask("/api/v1/cluster")).json()["members"]
-            assert (a.url, "departed") == (left["url"], left["presence"])
+            await until(lambda other=other: _presences(other), [(a.url, "departed")])
 
 
 async def test_a_machine_that_leaves_ends_with_all_of_its_workers():
@@ -192,9 +191,7 @@ async def test_a_machine_that_leaves_ends_with_all_of_its_workers():
         assert (0, True) == (code, "drains and ends" in printed), printed
         assert 0 == await asyncio.to_thread(a.process.wait, DEADLINE)
         for other in others:
-            async with asyncio.timeout(DEADLINE):
-                while "departed" not in {each["presence"] for each in await _members(other)}:  # noqa: ASYNC110 - as above
-                    await asyncio.sleep(0.02)
+            await until(lambda other=other: _presences(other), [(a.url, "departed")])
 
 
 async def test_a_machine_stays_as_a_whole_when_an_operator_wants_it_to():
@@ -212,6 +209,10 @@ async def test_a_machine_stays_as_a_whole_when_an_operator_wants_it_to():
         assert stays.json()["stays"]
         await until_offered([one, two, *others], a, b)
         assert [None, None] == [(await each.ask("/api/v1/cluster")).json()["draining"] for each in (one, two)]
+
+
+async def _presences(connection: Connection) -> list[tuple[object, object]]:
+    return [(each["url"], each["presence"]) for each in await _members(connection)]
 
 
 async def _members(connection: Connection) -> list[dict[str, object]]:
