@@ -121,6 +121,7 @@ def refusal(file: Path | None, flags: dict[str, object]) -> str:
         ("leese_ttl = 5", "leese_ttl in {}: is not an option; did you mean lease-ttl?"),
         ("filtre = []", "filtre in {}: is not an option; did you mean filter?"),
         ("qqqqq = 1", "qqqqq in {}: is not an option"),
+        ("lease-ttl = true", "lease-ttl in {}: must be a number from 1 to 604800, not true"),
         ("_env_prefix = 'X'", "_env_prefix in {}: is not an option"),
         ("filter = []\nfilters = []", "{}: filters is there twice, spelt in two ways"),
         (

@@ -114,7 +114,7 @@ def _choices(annotation: object) -> list[str]:
 
 
 def _cut(value: object) -> str:
-    text = repr(value)
+    text = repr(value).lower() if isinstance(value, bool) else repr(value)  # as files spell it
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
