@@ -363,6 +363,23 @@ def test_a_large_service_is_gone_through_in_steps(pair: Pair, monkeypatch: pytes
     assert (expected, expected) == (one.told(), two.told())
 
 
+def test_a_cursor_of_when_nothing_was_known_is_of_use_everywhere(pair: Pair) -> None:
+    """Its holder lacks all that there is, and nothing else."""
+    cursor = pair.a.cursor()
+    assert (False, []) == missed(pair.b, cursor)
+    pair.register(pair.b, "i1", "i2")
+    pair.unregister(pair.b, "i2")
+    assert (False, [("delete", "i2"), ("new", "i1")]) == (missed(pair.b, cursor)[0], sorted(missed(pair.b, cursor)[1]))
+
+
+def test_a_position_before_all_was_forgotten_is_none(pair: Pair) -> None:
+    """It would look like one of when nothing was known, and its holder may show what is forgotten."""
+    version = pair.a.catalog.version
+    assert pair.a.log.cursor_at(version) is not None
+    pair.a.registry.drop_epochs({"c": 5})
+    assert pair.a.log.cursor_at(version) is None
+
+
 def test_a_position_of_the_past_is_exact_here_and_safe_elsewhere(pair: Pair) -> None:
     """Who was not told everything goes on at another node from what the first one is sure that he knows."""
     follower = Follower(pair.a, "s", pair.a.cursor())

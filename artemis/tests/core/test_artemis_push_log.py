@@ -203,9 +203,9 @@ def world(make_node) -> World:
         Cursor(kind="mesh", name="r1", vector={Origin("n1", 2): 1}),
         Cursor(kind="mesh", name="r1", vector={Origin("n1", 1): 1, Origin("n9", 1): 1}),
         Cursor(kind="mesh", name="r1", vector={Origin("n1", 1): 99}),
-        Cursor(kind="mesh", name="r1", vector={}),
+        Cursor(kind="mesh", name="r1", vector={}, ahead={Origin("n1", 1): 1}),
     ],
-    ids=["kind", "region", "another life", "unknown node", "ahead", "nothing"],
+    ids=["kind", "region", "another life", "unknown node", "ahead", "forgotten"],
 )
 def test_cursors_of_no_use_get_everything(world, cursor):
     """A cursor of another kind, region or life, of an unknown node or from the future is answered in full."""

@@ -219,7 +219,8 @@ class ChangeLog:
         return self._start if self._floor is None else self._floor.version
 
     def cursor_at(self, version: int) -> Cursor | None:
-        """Return a cursor of those who know everything up to a version of the catalog; None beyond the log.
+        """Return a cursor of those who know everything up to a version of the catalog; None beyond the log, and where
+        all has been forgotten since.
 
         For this node it is exact. At another one its holder may be told again what he has heard up to `MARK`
         transitions before, but misses nothing.
@@ -228,12 +229,15 @@ class ChangeLog:
             return None
         mark = next(mark for mark in reversed(self._marks) if mark.version <= version)
         registry = self._registry
-        if mark.base != registry.base:
+        forgotten = mark.base != registry.base
+        if forgotten:
             # What he knows of epochs that were forgotten since cannot be said any more: it is of use here alone.
             mark = Mark(version, {}, {})
         now = registry.vector | registry.ahead
         # Whatever he knows beyond the mark, he knows from here.
         ahead = {origin: seq for origin, seq in now.items() if seq > mark.vector.get(origin, 0)}
+        if forgotten and not ahead:
+            return None  # it would look like one of a node that never knew anything
         return Cursor(
             kind=self._kind,
             name=registry.region,
@@ -294,8 +298,10 @@ class ChangeLog:
         A node that lacks changes itself may be of use later.
         """
         registry = self._registry
-        if cursor.kind != MESH or self._kind != MESH or cursor.name != registry.region or not cursor.vector:
+        if cursor.kind != MESH or self._kind != MESH or cursor.name != registry.region:
             return False
+        if not cursor.vector and cursor.ahead:
+            return False  # what its holder knows of others cannot be said; without either there was nothing to know
         if len(cursor.vector) + len(cursor.ahead) > _LIVES + 4 * len(registry.vector):
             return False  # no node of this cluster has given it
         known, base = cursor.vector.get, cursor.base.get
