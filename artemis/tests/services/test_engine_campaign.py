@@ -9,12 +9,13 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 import nats
 import nats.errors
 import pytest
 from campaign_faults import TTL, killed, paused, stopped, writes
-from engine_clusters import ask
+from engine_clusters import ask, shown
 
 from artemis.testing import running_cluster
 from artemis.testing.histories_observed import PATIENCE, ObservedCluster, observed, sdk_callers, until
@@ -35,6 +36,14 @@ pytestmark = [
     pytest.mark.skipif(nats_server() is None, reason="there is no nats-server"),
     pytest.mark.timeout(120 + 40 * FAULTS),
 ]
+
+
+class Reached(NamedTuple):
+    """Who leads, the last number of the bucket there, and those at each server."""
+
+    leader: str
+    led: int
+    numbers: list[int]
 
 
 class Engine:
@@ -67,27 +76,27 @@ class Engine:
 
         Servers of nats-server 2.9.10 may not, once one of them was killed, and each says that it is current.
         """
-        before = None
+        differed = 0
         async with asyncio.timeout(PATIENCE):
-            while before is None:
-                before = await self._reached()
-        for _ in range(ATTEMPTS):
-            between = await self._reached()
-            await asyncio.sleep(AGREE)
-            after = await self._reached()
-            if between is not None and after is not None and max(before[1]) <= between[0] <= min(after[1]):
-                return True
-            before = after or before
+            while differed < ATTEMPTS:
+                before, now = await self._reached(), await self._reached()
+                await asyncio.sleep(AGREE)
+                after = await self._reached()
+                if before and now and after and before.leader == now.leader == after.leader:
+                    if max(before.numbers) <= now.led <= min(after.numbers):
+                        return True
+                    differed += 1
         return False
 
-    async def _reached(self) -> tuple[int, list[int]] | None:
-        """Return the last number of the bucket at the server that leads, and at each; None while they do not know."""
+    async def _reached(self) -> Reached | None:
+        """Return what servers have of the bucket; None while they do not know who leads."""
         found = await asyncio.gather(*(asyncio.to_thread(each.reached, BUCKET) for each in self.servers))
         numbers = {each.folder.name: it[0] for each, it in zip(self.servers, found, strict=True) if it is not None}
         leaders = {it[1] for it in found if it is not None}
         if len(numbers) < len(self.servers) or len(leaders) != 1:
             return None
-        return numbers[leaders.pop()], list(numbers.values())
+        leader = leaders.pop()
+        return Reached(leader, numbers[leader], list(numbers.values()))
 
     async def delete(self) -> None:
         """Delete the bucket, as an operator does whom nodes tell to."""
@@ -227,6 +236,8 @@ async def test_a_row_of_faults_around_an_engine_breaks_no_law(tmp_path: Path, en
         over.set()
         await passing
         await asyncio.to_thread(cluster.wait_linked)
+        one.keep("late", 0)  # what is there to see when all has been calm for long
+        await until(lambda: all("late" in shown(node.url) for node in cluster.nodes))
         for running in cluster.nodes:
             assert running.process.poll() is None
         await one.settle()
