@@ -83,6 +83,9 @@ class Carrier:
         self._waiting: deque[Callable[[], None]] = deque()
         self._ended = False
         self._servers.attach(self)
+        position = process.replica.position
+        # The bucket that was worked with last, and the highest number of it that was heard of.
+        self._known = ("", 0) if position is None else (position.identity, position.sequence)
 
     @property
     def connected(self) -> bool:
@@ -185,6 +188,10 @@ class Carrier:
         self._opening = False
         if connection.broken or self._servers.bucket is not bucket:
             return
+        if opening.identity == self._known[0] and opening.last < self._known[1]:
+            self._world.log(self.name, "finds that the bucket was put back")
+            self._servers.mark()
+            return
         opening, spoil = replace(opening, members=self._servers.opening().members), self._world.spoil_engine
         opening = opening if spoil is None else spoil.opening(opening)
         self._session, self.why = Session(bucket), ""
@@ -193,6 +200,7 @@ class Carrier:
     def _opened(self, session: Session, opening: Opening) -> None:
         if session.open:
             self._world.log(self.name, "has", opening.identity, "up to", opening.last)
+            self._known = (opening.identity, opening.last)
             self.process.replica.opened(opening, self.process.member.now)
 
     # -- commands
@@ -251,6 +259,9 @@ class Carrier:
             self._give_up(session, put)
             return
         outcome = self._servers.put(put)
+        if outcome is None:
+            self._give_up(session, put)
+            return
         if world.faults and rnd.random() < 0.02:
             if rnd.random() < 0.3:  # sent once more
                 world.schedule.after(rnd.randint(100, 6_000), partial(self._late, put))
@@ -277,6 +288,7 @@ class Carrier:
         if outcome is None:
             replica.unknown(number, now)
         elif isinstance(outcome, int):
+            self._reach(outcome)
             replica.stored(number, outcome, now)
         elif outcome == "conflict":
             replica.conflicted(number, now)
@@ -342,10 +354,14 @@ class Carrier:
             if entry is None:
                 break
             session.position = entry.sequence
+            self._reach(entry.sequence)
             self.process.replica.entry(entry if spoil is None else spoil.entry(entry), member.now)
         self.process.pump()
         if session.open and self._servers.after(session.position) is not None:
             self._bring_soon(session)
+
+    def _reach(self, sequence: int) -> None:
+        self._known = (self._known[0], max(sequence, self._known[1]))
 
     def _say_idle(self, session: Session) -> None:
         """Say now and then that there is nothing to bring."""

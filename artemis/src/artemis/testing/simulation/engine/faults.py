@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from random import Random
 from typing import TYPE_CHECKING
 
 from artemis.testing.simulation.engine.process import EngineProcess
@@ -12,6 +13,9 @@ from artemis.testing.simulation.faults import Faults
 
 if TYPE_CHECKING:
     from artemis.testing.simulation.world import World
+
+BACK = 0.5
+"""Share of the times that all servers were down after which they have an earlier state, if there is one."""
 
 LENGTHS = (3_000, 8_000, 18_000, 35_000)
 """Milliseconds that something lasts."""
@@ -25,6 +29,8 @@ class EngineFaults(Faults):
         assert world.servers is not None  # noqa: S101 - they were just made
         self._servers: Servers = world.servers
         self._turn = 0
+        # What befalls a bucket beside its servers changes nothing of what else a seed decides.
+        self._beside = Random(f"beside {world.plan.seed}")  # noqa: S311 - it keeps no secret
 
     def between(self) -> dict[Callable[[], None], int]:
         """Return what befalls engines."""
@@ -92,8 +98,10 @@ class EngineFaults(Faults):
         self._end_later()
 
     def all_down(self) -> None:
-        """No server is there, and all come back with what they had."""
+        """No server is there, and all come back with what they had, or with a copy of their disks."""
         self._begin()
+        if self._beside.random() < BACK:
+            self._servers.put_back(self._beside)
         self._servers.down = True
         self._world.log("all servers are down")
         self._end_later()

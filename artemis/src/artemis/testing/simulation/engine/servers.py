@@ -6,8 +6,9 @@ moment after another one leads nobody answers. Not here: what one node does with
 
 from __future__ import annotations
 
-from copy import deepcopy
+from copy import copy, deepcopy
 from functools import partial
+from random import Random
 from typing import TYPE_CHECKING, Literal
 
 from artemis.cluster.engine.port import MAX_TOLD, Entry, Opening, Purge, Put
@@ -24,6 +25,9 @@ COUNT = 3
 
 KEPT = 3
 """Copies of the bucket that somebody has made, so that an old one can be put back."""
+
+UNNOTICED = 20_000
+"""Milliseconds after which an operator gives a bucket that was put back another identity, if no node has."""
 
 Kind = Literal["told", "sign"]
 
@@ -44,6 +48,8 @@ class Servers:
         self.changed_at = 0
         self._made = 0
         self._copies: list[Bucket] = []
+        # A bucket that was put back, as long as nobody has noticed, and how far it had been.
+        self._back: tuple[Bucket, int] | None = None
         self._offset = world.rnd.randint(-SKEW, SKEW)
         self._carriers: dict[str, Carrier] = {}
         self._free: dict[tuple[str, str], int] = {}
@@ -64,6 +70,8 @@ class Servers:
         """Let everything work."""
         self.cut, self.groups, self.down, self.slow, self.silent_until = set(), [set(range(COUNT))], False, 0, 0
         self.bucket.most = 1_000_000
+        if self._back is not None:
+            self._notice(self._back[0])
         self.changed_at = self.world.schedule.now
 
     def is_idle(self, source: str, target: str) -> bool:
@@ -113,8 +121,13 @@ class Servers:
         """What the servers' clock shows, in milliseconds."""
         return EPOCH + self.world.schedule.now + self._offset
 
-    def put(self, put: Put) -> Outcome:
-        """Let an entry be put, and all who read know that there is one."""
+    def put(self, put: Put) -> Outcome | None:
+        """Let an entry be put, and all who read know that there is one; None when nobody answers.
+
+        A bucket that was put back takes nothing that would bring it as far as it had been, as numbers tell nobody then.
+        """
+        if self._back is not None and self._back[0] is self.bucket and self.bucket.last + 1 >= self._back[1]:
+            return None
         spoil = self.world.spoil_engine
         outcome = self.bucket.put(put if spoil is None else spoil.arriving(put, self.bucket), self.clock)
         if isinstance(outcome, int):
@@ -162,6 +175,31 @@ class Servers:
         bucket = deepcopy(self.world.rnd.choice(self._copies)) if old and self._copies else Bucket("")
         bucket.identity, bucket.most = f"bucket {self._made}", self.bucket.most
         self.bucket = bucket
+
+    def put_back(self, chance: Random) -> bool:
+        """The bucket is put back to an earlier state and keeps its identity; False if there is no copy of it."""
+        copies = [each for each in self._copies if each.identity == self.bucket.identity]
+        copies = [each for each in copies if each.last < self.bucket.last]
+        if not copies or self._back is not None:
+            return False
+        bucket = deepcopy(chance.choice(copies))
+        bucket.most = self.bucket.most
+        self.world.stats["put back"] += 1
+        self.world.log("the bucket is put back from", self.bucket.last, "to", bucket.last)
+        self._back, self.bucket = (bucket, self.bucket.last), bucket
+        self.world.schedule.after(UNNOTICED, partial(self._notice, bucket))
+        return True
+
+    def mark(self) -> None:
+        """Somebody gives the bucket another identity."""
+        self._made += 1
+        self._back, self.bucket = None, copy(self.bucket)
+        self.bucket.identity = f"bucket {self._made}"
+        self.world.log("the bucket is now", self.bucket.identity)
+
+    def _notice(self, bucket: Bucket) -> None:
+        if self._back is not None and self._back[0] is bucket is self.bucket:
+            self.mark()
 
     # -- what nodes say
 
