@@ -129,11 +129,14 @@ class Machine(RunningNode):
         return connection
 
     async def at_each(self, count: int = 2) -> list[Connection]:
-        """A connection to each worker, the first one's first."""
+        """A connection to each worker, the first one's first; one that was killed resets those that it was given."""
         found: dict[str, Connection] = {}
         async with asyncio.timeout(DEADLINE):
             while len(found) < count:
-                connection = await self.connect()
+                try:
+                    connection = await self.connect()
+                except (ConnectionResetError, EOFError):
+                    continue
                 if connection.worker in found:
                     await connection.close()
                 else:
