@@ -9,12 +9,16 @@ from pathlib import Path
 import nats
 import pytest
 from engine_cores import CarriedCore, carried
-from nats.js.api import StreamConfig
+from nats.js.api import StreamConfig, StreamInfo
 
-from artemis.cluster.engine.port import AskLast, Get, Purge, Read, Stored, Tell
+from artemis.cluster.engine.port import AskLast, Get, Opening, Purge, Read, Stored, Tell
 from artemis.cluster.mesh.pauses import MeshTimings
+from artemis.cluster.nats.bucket import Bucket, BucketOptions
 from artemis.cluster.nats.carrier import CarrierTimings
+from artemis.cluster.nats.clock import EngineClock
+from artemis.cluster.nats.connection import Connection, ConnectionTimings
 from artemis.cluster.nats.login import Login
+from artemis.cluster.nats.names import Names
 from artemis.cluster.nats.session import SessionTimings
 from artemis.cluster.nats.trouble import EngineState
 from artemis.testing.certificates import make_certificate
@@ -229,6 +233,36 @@ async def test_a_bucket_made_anew_is_noticed(make: Make) -> None:
         assert a.core.openings[1].identity == b.core.openings[1].identity
         await a.puts(["i.z"])
         await b.until(lambda: {"i.z"} == b.core.entries.keys())
+
+
+async def test_a_bucket_that_is_gone_is_not_created_at_once(make: Make) -> None:
+    """Its server may be deleting the files still; who has waited takes what another node has created meanwhile."""
+    server = make()
+    connection = Connection(server.url, Login(), name="tests", ca_file=None, timings=ConnectionTimings())
+    await connection.open()
+
+    def bucket(entries: int, known: Callable[[], tuple[str, int]]) -> Bucket:
+        options = BucketOptions(cluster="tests", region="here", max_entries=entries)
+        return Bucket(connection, Names.of("tests"), options, EngineClock(), lambda: 0, known, lambda: True)
+
+    def gone() -> tuple[str, int]:
+        others.append(asyncio.ensure_future(bucket(200, lambda: ("", 0)).open()))
+        return "a former one", 7
+
+    others: list[asyncio.Future[Opening]] = []
+    opening = await bucket(100, gone).open()
+    assert opening.identity == (await others[0]).identity
+    assert 200 == (await info_of(server)).config.max_msgs
+    await asyncio.gather(*others)
+    await connection.close()
+
+
+async def info_of(server: NatsServer) -> StreamInfo:
+    """Return what a server says of the bucket."""
+    client = await nats.connect(server.url)
+    found = await client.jetstream().stream_info(STREAM)
+    await client.close()
+    return found
 
 
 async def test_a_full_bucket_takes_no_new_keys(make: Make) -> None:

@@ -21,6 +21,8 @@ _FEW = 10005
 _UNAVAILABLE = frozenset({10008, 10009})
 _FULL = frozenset({10002, 10023, 10028, 10047, 10077})
 _NONE_HERE = frozenset({10039, 10076})
+_NO_FILES = "no such file"
+"""Told of a store that cannot be written, which else has no room."""
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -104,6 +106,11 @@ def read_ack(data: bytes, status: str | None) -> Answer:
     why = f"{fault.description} ({fault.err_code})"
     if fault.err_code == _CONFLICT:
         return Answer(Outcome.CONFLICTED)
+    if fault.err_code in _FULL and _NO_FILES in fault.description:
+        return Answer(
+            Outcome.ABSENT,
+            why=f"the server has lost the files of the bucket; delete it, and the nodes fill a new one: {why}",
+        )
     if fault.err_code in _FULL:
         return Answer(Outcome.FULL, why=why)
     if fault.err_code in _UNAVAILABLE or (fault.code == 503 and fault.err_code not in _NONE_HERE):

@@ -28,7 +28,8 @@ _COPIES = 3
 _AT_ONCE = 64
 """Entries that are asked for at the same time."""
 _SURE = 1.0
-"""Seconds after which it is asked again whether numbers have gone back, as one who leads since just now may lag."""
+"""Seconds after which it is asked again whether numbers have gone back, as one who leads since just now may lag, or
+whether a bucket is gone, as its server may be deleting it still."""
 _BACK = "the bucket was put back to an earlier state"
 _AGAIN = (
     "the bucket has lower numbers than it had, once more: its servers may not keep the same, as after one was"
@@ -94,7 +95,7 @@ class Bucket:
 
     async def open(self) -> Opening:
         """Find the bucket or create it, and see that it can be worked with."""
-        stream = await self._find() or await self._create()
+        stream = await self._find() or await self._gone() or await self._create()
         self._check(stream)
         self.incarnation = incarnation(stream)
         # A consumer is answered by those who keep the bucket, and only if they are enough; it also has their time.
@@ -162,6 +163,17 @@ class Bucket:
         if fault.missing:
             return None
         raise fault.trouble("the bucket")
+
+    async def _gone(self) -> Stream | None:
+        """Wait before a bucket is created in place of one that was there, and return what is there then.
+
+        A server that is still deleting the files of one deletes those of the next one as well, for good (seen with
+        nats-server 2.9.10).
+        """
+        if not self._known()[0]:
+            return None
+        await asyncio.sleep(_SURE)
+        return await self._find()
 
     async def _create(self) -> Stream:
         options = self._options
