@@ -175,7 +175,7 @@ def test_an_entry_lies_since_its_stamp() -> None:
         (b'{"stream":"KV_x", "seq":7, "duplicate": true}', Outcome.STORED),
         (b'{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 2"},"seq":0}', Outcome.CONFLICTED),
         (b'{"error":{"code":503,"err_code":10077,"description":"maximum messages exceeded"}}', Outcome.FULL),
-        (b'{"error":{"code":503,"err_code":10077,"description":"open 1.blk: no such file or directory"}}', Outcome.ABSENT),
+        (b'{"error":{"code":503,"err_code":10077,"description":"open 1.blk: no such file"}}', Outcome.ABSENT),
         (b'{"error":{"code":503,"err_code":10023,"description":"insufficient resources"}}', Outcome.FULL),
         (b'{"error":{"code":503,"err_code":10008,"description":"unavailable"}}', Outcome.ABSENT),
         (b'{"error":{"code":400,"err_code":10054,"description":"too large"}}', Outcome.REFUSED),
