@@ -257,6 +257,20 @@ async def test_a_bucket_that_is_gone_is_not_created_at_once(make: Make) -> None:
     await connection.close()
 
 
+async def test_bytes_that_a_lost_server_does_not_take_are_no_error(make: Make) -> None:
+    """What ends the connection has nobody who would hear of one; that it is lost is seen all the same."""
+    server = make()
+    connection = Connection(server.url, Login(), name="tests", ca_file=None, timings=ConnectionTimings())
+    await connection.open()
+    client = connection._client
+    client._pending, client._pending_data_size = [b"PUB x 1\r\nx\r\n"], 12
+    client.abort()
+    await client._process_op_err(ConnectionResetError())
+    connection.check()
+    assert "the server has ended the connection" == connection.lost.result()
+    await connection.close()
+
+
 async def info_of(server: NatsServer) -> StreamInfo:
     """Return what a server says of the bucket."""
     client = await nats.connect(server.url)

@@ -1,7 +1,7 @@
 """One connection to one server of the engine, from its beginning to its end: it is never mended, but made anew.
 
 So nothing that waited in it is sent later, when it may be wrong, and who this node is is read again each time. Public
-parts of nats-py do the work but for one (`_Client.abort`). Not here: which server, and when again (`carrier`).
+parts of nats-py do the work but for two (`_Client`). Not here: which server, and when again (`carrier`).
 """
 
 from __future__ import annotations
@@ -71,7 +71,12 @@ class _Handshake(ssl.SSLObject):
 
 
 class _Client(Client):
-    """The client, which can be ended at once: `close` waits for a server that takes nothing any more."""
+    """The client, which can be ended at once, as `close` waits for a server that takes nothing any more, and whose
+    tasks end without an error where the last bytes are not taken: `Connection.check` sees that it is closed."""
+
+    async def _process_op_err(self, e: Exception) -> None:
+        with contextlib.suppress(OSError):
+            await super()._process_op_err(e)
 
     def abort(self) -> None:
         """Drop the connection and whatever waits in it."""
