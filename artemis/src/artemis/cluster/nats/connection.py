@@ -22,7 +22,7 @@ from nats.aio.subscription import Subscription
 
 from artemis.cluster.nats.ending import end
 from artemis.cluster.nats.login import Login, LoginError, Proof
-from artemis.cluster.nats.trouble import EngineState, TroubleError
+from artemis.cluster.nats.trouble import MOST, EngineState, TroubleError
 
 Received = Callable[[Msg], Awaitable[None]]
 
@@ -37,6 +37,7 @@ _BYTES = 64 * 1024 * 1024
 _DENIED = 256
 """Denied subjects that are remembered; the oldest is forgotten first."""
 _SUBJECT = re.compile(r'"([^"]+)"')
+_NUMBER = re.compile(r"\[Errno -?\d+\] ")
 
 
 class ConnectionTimings(msgspec.Struct, frozen=True, kw_only=True):
@@ -201,7 +202,7 @@ class Connection:
                 raise TroubleError(
                     EngineState.REFUSED, f"{self.url}: this node may not use {subject}; permit it: {denied}"
                 ) from error
-            raise TroubleError(EngineState.NO_QUORUM, f"{self.url}: no answer from {subject}") from error
+            raise TroubleError(EngineState.NO_QUORUM, f"{self.url}: no answer from {subject}; {MOST}") from error
         except (nats.errors.Error, OSError) as error:
             raise TroubleError(EngineState.CONNECTING, f"{self.url}: the connection is lost: {error!r}") from error
 
@@ -270,7 +271,10 @@ class Connection:
             return TroubleError(EngineState.REFUSED, f"{self.url} does not know this user, password or token: {told}")
         if isinstance(error, _ClearTextError | ssl.SSLError):
             return TroubleError(EngineState.REFUSED, f"{self.url}: TLS does not work: {told}")
-        return TroubleError(EngineState.CONNECTING, f"{self.url} cannot be reached: {told}")
+        told = _NUMBER.sub("", told)
+        return TroubleError(
+            EngineState.CONNECTING, f"{self.url} cannot be reached: {told}; does nats-server run there?"
+        )
 
     async def _write(self) -> None:
         queue = self._queue

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+MOST = "most of the servers that keep it have to run, and reach each other"
+"""What to do about a bucket that does not answer."""
+
 
 class EngineState(StrEnum):
     """How a node stands with the engine.
