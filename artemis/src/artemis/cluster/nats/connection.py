@@ -213,6 +213,11 @@ class Connection:
             return self._denied.get(asked, "")
         return next((text for name, text in self._denied.items() if name.startswith(asked)), "")
 
+    def permitted(self, subject: str) -> None:
+        """Forget what was denied that begins with a subject: it is permitted now."""
+        begin = subject.lower()
+        self._denied = {name: text for name, text in self._denied.items() if not name.startswith(begin)}
+
     @property
     def received(self) -> int:
         """Return how many messages have come."""

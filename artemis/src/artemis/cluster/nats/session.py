@@ -202,6 +202,7 @@ class Session:
             return
         if not self._answers:
             self._answers = True
+            self._connection.permitted(self._subject)
             self._told_answers()
         now = self._now()
         put = self._puts.answered(number, now)
