@@ -22,7 +22,7 @@ from nats.aio.subscription import Subscription
 
 from artemis.cluster.nats.ending import end
 from artemis.cluster.nats.login import Login, LoginError, Proof
-from artemis.cluster.nats.trouble import MOST, EngineState, TroubleError
+from artemis.cluster.nats.trouble import MAJORITY, EngineState, TroubleError
 
 Received = Callable[[Msg], Awaitable[None]]
 
@@ -202,7 +202,7 @@ class Connection:
                 raise TroubleError(
                     EngineState.REFUSED, f"{self.url}: this node may not use {subject}; permit it: {denied}"
                 ) from error
-            raise TroubleError(EngineState.NO_QUORUM, f"{self.url}: no answer from {subject}; {MOST}") from error
+            raise TroubleError(EngineState.NO_QUORUM, f"{self.url}: no answer from {subject}; {MAJORITY}") from error
         except (nats.errors.Error, OSError) as error:
             raise TroubleError(EngineState.CONNECTING, f"{self.url}: the connection is lost: {error!r}") from error
 

@@ -22,7 +22,7 @@ from artemis.cluster.nats.names import is_key
 from artemis.cluster.nats.numbering import Numbering
 from artemis.cluster.nats.puts import Puts, PutTimings
 from artemis.cluster.nats.scanning import Scanning
-from artemis.cluster.nats.trouble import MOST, EngineState, TroubleError
+from artemis.cluster.nats.trouble import MAJORITY, EngineState, TroubleError
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
@@ -191,13 +191,13 @@ class Session:
             why = f"{self._connection.url}: this node may not put anything; permit {self._subject}>: {denied}"
             self.denied = TroubleError(EngineState.REFUSED, why)
             return self.denied
-        return TroubleError(EngineState.NO_QUORUM, f"puts are not answered; {MOST}")
+        return TroubleError(EngineState.NO_QUORUM, f"puts are not answered; {MAJORITY}")
 
     async def _answered(self, message: Msg) -> None:
         number = int(message.subject.rpartition(".")[2])
         answer = read_ack(message.data, None if message.headers is None else message.headers.get("Status"))
         if answer.outcome is Outcome.ABSENT:
-            why = answer.why or f"nobody keeps the bucket now; {MOST}"
+            why = answer.why or f"nobody keeps the bucket now; {MAJORITY}"
             self._end(TroubleError(EngineState.NO_QUORUM, why))
             return
         if not self._answers:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-MOST = "most of the servers that keep it have to run, and reach each other"
+MAJORITY = "most of the servers that keep it have to run, and reach each other"
 """What to do about a bucket that does not answer."""
 
 
