@@ -100,6 +100,7 @@ class Listener(MeshListener):
         self.standings: list[tuple[str, str]] = []
         self.skews: list[tuple[str, Skew]] = []
         self.farewells: list[tuple[str, int, bool]] = []
+        self.names: list[tuple[PeerUrl, str]] = []
 
     def met(self, peer: Peer, dialled: PeerUrl | None) -> str:
         """Write it down, with whether we dialled."""
@@ -120,6 +121,11 @@ class Listener(MeshListener):
     def trouble(self, url: PeerUrl, reason: Refusal, origin: PeerUrl | None = None) -> None:
         """Write it down."""
         self.troubles.append(reason.code)
+        self._notes.note()
+
+    def same(self, url: PeerUrl, node: str) -> None:
+        """Write it down."""
+        self.names.append((url, node))
         self._notes.note()
 
     def turned_away(self, where: str, reason: Refusal) -> None:

@@ -132,6 +132,22 @@ async def test_more_processes_than_a_node_knows_others_are_left_out_and_said():
         assert urls[:1] == [state.url for state in one.mesh.peers() if state.url in urls]
 
 
+async def test_another_name_of_a_machine_that_is_linked_leads_to_the_nodes_that_are_linked():
+    """However late it is answered: nobody would be waited for there."""
+    one, two, front = Member("one"), Member("two"), Member("front")
+    async with members(one, two, front):
+        with socket.create_server(("127.0.0.1", 0)) as nobody:
+            one.dial(two)
+            await one.until_linked(two)
+            names = [peer_url(f"http://{host}:{nobody.getsockname()[1]}") for host in ("127.0.0.1", "localhost")]
+            one.mesh.set_peers([two.url, *names])
+            diallers = {dialler.url: dialler for dialler in one.mesh._diallers}
+            peer = Peer(party=TWO, protocol=2, skew=Skew(0, 0), rtt=1, listed=True)
+            for name in names:
+                assert one.mesh.sent_on(diallers[name], ElsewhereError([str(two.url)], peer))
+            assert [(name, "two") for name in names] == one.listener.names
+
+
 async def until_sent_away(where: tuple[str, int]) -> None:
     """Connect, say nothing, and wait for the end of it."""
     reader, writer = await asyncio.open_connection(*where)

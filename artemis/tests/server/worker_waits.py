@@ -15,10 +15,14 @@ HERE = {"regionId": "local", "zoneId": "zone1"}
 
 
 async def until(look: Callable[[], Awaitable[object]], expected: object) -> None:
-    """Wait until a look shows this."""
-    async with asyncio.timeout(DEADLINE):
-        while expected != await look():  # noqa: ASYNC110 - another process shows it
-            await asyncio.sleep(0.02)
+    """Wait until a look shows this; in vain, it is said what the last one has shown."""
+    shown: object = "nothing: it did not end"
+    try:
+        async with asyncio.timeout(DEADLINE):
+            while expected != (shown := await look()):  # noqa: ASYNC110 - another process shows it
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"not {expected!r} within {DEADLINE} s: the last look shows {shown!r}") from None
 
 
 async def until_all_show(connections: list[Connection], names: set[str]) -> None:

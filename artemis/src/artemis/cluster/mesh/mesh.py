@@ -216,7 +216,9 @@ class Mesh:
             text = f"{error}, and a node knows {MAX_MEMBERS} others at most"
             self._links_log.refused(NOT_LINKED, str(too_many[0]), Refusal(Code.NOT_A_MEMBER, text), self.now())
         self._listener.sent_on(dialler.url, urls)
-        linked = {link.url for link in self._links.values()}
+        linked = {link.url: node for node, link in self._links.items() if link.url in urls}
+        for node in linked.values():  # by another name of the machine, before this one was answered
+            self._listener.same(dialler.url, node)
         return all(url in linked for url in urls if url not in too_many)
 
     def linked(self, dialler: Dialler, peer: Peer) -> None:
