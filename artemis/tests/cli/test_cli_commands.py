@@ -224,9 +224,12 @@ def test_a_wrong_command_line_ends_with_code_2(run: Run, arguments: tuple[str, .
         (("cluster", "leave", "--timeout", "nan"), "'--timeout': must be a number of at least 1, not 'nan'"),
         (("watch", "s", "--interval", "inf"), "'--interval': must be a number of at least 0.1, not 'inf'"),
         (("demo", "--lease-ttl", "61"), "'--lease-ttl': must be a number from 2 to 60, not '61'"),
+        (("cluster", "force", "banana"), "'what': must be one of up, down, off, not 'banana'"),
+        (("cluster", "force", "up", "--service", "all"), "must be one of registry, discovery, both, not 'all'"),
+        (("preservation", "ON"), "'switch': must be one of on, off, not 'ON'"),
     ],
 )
-def test_a_number_that_an_option_does_not_take_is_answered_by_what_it_takes(
+def test_a_value_that_an_option_does_not_take_is_answered_by_what_it_takes(
     run: Run, arguments: tuple[str, ...], complaint: str
 ) -> None:
     """In the words in which `serve` says it of the options of a node."""

@@ -28,9 +28,9 @@ from artemis.cli.codes import FAILED, UNREACHABLE
 from artemis.cli.draining import follow
 from artemis.cli.engine_view import ENGINE, engine_rows, engine_troubles
 from artemis.cli.java_view import JAVA, java_rows, java_troubles
-from artemis.cli.numbers import number
 from artemis.cli.parameters import DEFAULT_SERVER, Json, Server, TokenFile, operator_of, token_of
 from artemis.cli.trust import trusting
+from artemis.cli.values import number, word
 from artemis.model.cluster import ForceRequest, ForceResponse
 from artemis.model.cluster_status import (
     ClusterDifference,
@@ -225,9 +225,9 @@ def _tell_of_lists(own: ClusterViewResponse) -> None:
 @app.command()
 @trusting
 def force(
-    what: Annotated[Force | None, typer.Argument(help="Shows what is switched if left out.")] = None,
+    what: Annotated[Force | None, word("", Force, about="Shows what is switched if left out.")] = None,
     *,
-    service: Annotated[Forced, typer.Option("--service", help="What to switch.")] = Forced.BOTH,
+    service: Annotated[Forced, word("--service", Forced, about="What to switch.")] = Forced.BOTH,
     server: Server = DEFAULT_SERVER,
     operator: Operator = "",
     token_file: TokenFile = None,

@@ -17,6 +17,7 @@ from artemis.cli.hidden import leased, recorded
 from artemis.cli.overview import preservation_text
 from artemis.cli.parameters import DEFAULT_SERVER, Json, Region, Server, TokenFile, operator_of, token_of
 from artemis.cli.session import place, with_client
+from artemis.cli.values import word
 from artemis.client import ArtemisClient
 from artemis.model import Instance
 from artemis.model.management import (
@@ -50,7 +51,7 @@ class OnOff(Enum):
 
 
 def preservation(
-    switch: Annotated[OnOff | None, typer.Argument(help="Switch it; shows its state if left out.")] = None,
+    switch: Annotated[OnOff | None, word("", OnOff, about="Switch it; shows its state if left out.")] = None,
     *,
     server: Server = DEFAULT_SERVER,
     token_file: TokenFile = None,

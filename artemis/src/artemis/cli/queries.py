@@ -9,11 +9,11 @@ from artemis.cli.calls import find
 from artemis.cli.codes import FAILED
 from artemis.cli.hidden import hidden_in_all, leased, not_shown
 from artemis.cli.interrupts import until_interrupted
-from artemis.cli.numbers import number
 from artemis.cli.overview import cluster_rows, overview_rows, region_rows
 from artemis.cli.parameters import DEFAULT_SERVER, Json, OnlyZone, Server, ShownRegion, named
 from artemis.cli.regions import copied_services, is_other, say_age
 from artemis.cli.session import place, with_client
+from artemis.cli.values import number
 from artemis.cli.watching import EVERYTHING, Watcher
 from artemis.cli.zones import ZoneView, in_zone
 from artemis.client import ArtemisClient, InstanceChange

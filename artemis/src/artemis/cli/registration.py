@@ -8,11 +8,11 @@ import typer
 from artemis.cli import output
 from artemis.cli.address import address
 from artemis.cli.interrupts import until_interrupted
-from artemis.cli.numbers import number, whole_number
 from artemis.cli.parameters import DEFAULT_SERVER, Json, Region, Server, Zone, named, pairs
 from artemis.cli.reach import spelt
 from artemis.cli.session import QUICK, place, with_client
 from artemis.cli.session import report as report_events
+from artemis.cli.values import number, whole_number
 from artemis.client import ArtemisClient, ClientOptions, RegistrationRefusedError, Unregistered
 from artemis.client.registration.instances import completed
 from artemis.model import Instance

@@ -18,11 +18,11 @@ import typer
 from artemis.cli import output
 from artemis.cli.address import is_ip
 from artemis.cli.codes import FAILED, USAGE
-from artemis.cli.numbers import number, whole_number
 from artemis.cli.parameters import DEFAULT_SERVER, Region, Server, Zone, named, pairs
 from artemis.cli.run_children import CannotStartError
 from artemis.cli.run_supervision import HealthPlan, Plan, Supervision
 from artemis.cli.session import QUICK
+from artemis.cli.values import number, whole_number
 from artemis.client import ClientOptions
 from artemis.client.listening import accepts
 from artemis.client.registration.address import own_address

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.live import Live
 
 from artemis.cli.interrupts import until_interrupted
-from artemis.cli.numbers import number, whole_number
 from artemis.cli.output import say
+from artemis.cli.values import number, whole_number
 from artemis.demo.board import Board
 from artemis.demo.fleet import MEMBERS
 from artemis.demo.screen import picture, summary

@@ -1,4 +1,5 @@
-"""Options of commands that take a number, and what is said of one that they do not take.
+"""Options and arguments of commands that take a number or one of some words, and what is said of one that they do not
+take.
 
 Not here: the options of a node (`artemis.server.option_words`), which say it in the same words.
 """
@@ -12,6 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from enum import Enum
 
 
 def whole_number(flag: str, *, least: int, most: int | None = None, metavar: str, about: str) -> Any:
@@ -22,6 +24,25 @@ def whole_number(flag: str, *, least: int, most: int | None = None, metavar: str
 def number(flag: str, *, least: float, most: float | None = None, metavar: str, about: str) -> Any:
     """The same for a number that may have a fraction; infinite it is not."""
     return typer.Option(flag, parser=_reader(float, least, most), min=least, max=most, metavar=metavar, help=about)
+
+
+def word(flag: str, kind: type[Enum], *, about: str) -> Any:
+    """Return the option `flag` that takes the value of one of these; with an empty flag the argument that does."""
+    words = [str(each.value) for each in kind]
+
+    def read(text: str | Enum) -> Enum:
+        if isinstance(text, kind):  # the default
+            return text
+        if text not in words:
+            raise typer.BadParameter(f"must be one of {', '.join(words)}, not {text!r}")
+        return kind(text)
+
+    def complete(begun: str) -> list[str]:
+        return [each for each in words if each.startswith(begun)]
+
+    read.__name__ = f"<{'|'.join(words)}>"  # what the help shows beside the name, as for those that Typer reads itself
+    how: dict[str, Any] = {"parser": read, "help": about, "autocompletion": complete}
+    return typer.Option(flag, **how) if flag else typer.Argument(**how)
 
 
 def _reader(kind: Callable[[str], float], least: float, most: float | None) -> Callable[[str], float]:
