@@ -1,12 +1,13 @@
 """What needs more than a user may do, or more time than `make test` has; `make test-services` runs it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from artemis.testing.namespaces import Network, why_not
+from artemis.testing.nats_servers import NatsServer
 
 collect_ignore_glob = [] if "ARTEMIS_TEST_SERVICES" in os.environ else ["*.py"]
 
@@ -26,3 +27,19 @@ def secret(tmp_path: Path) -> str:
     path = tmp_path / "secret"
     path.write_text("a secret that all nodes of this test share\n")
     return str(path)
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[..., NatsServer]]:
+    """Give what starts a nats-server, which ends with the test."""
+    with_test: list[NatsServer] = []
+
+    def one(**config: object) -> NatsServer:
+        server = NatsServer(tmp_path / f"alone{len(with_test)}", **config)
+        with_test.append(server)
+        server.start()
+        return server
+
+    yield one
+    for server in with_test:
+        server.kill()

@@ -13,8 +13,12 @@ from artemis.cluster.nats.bucket import BucketOptions
 from artemis.cluster.nats.carrier import Carrier, CarrierTimings, EngineOptions
 from artemis.cluster.nats.login import Login
 from artemis.cluster.nats.servers import parse_servers
+from artemis.cluster.nats.trouble import EngineState
+from artemis.testing.nats_servers import NatsServer
 
 WAIT = 40.0
+
+Make = Callable[..., NatsServer]
 
 
 class KeepingCore:
@@ -204,3 +208,13 @@ async def carried(
         ticking.cancel()
         await asyncio.wait([ticking])
         await carrier.stop()
+
+
+async def ready(one: CarriedCore) -> None:
+    """Wait until its bucket can be used."""
+    await one.until(lambda: one.carrier.state is EngineState.READY, "not ready:")
+
+
+async def in_state(one: CarriedCore, state: EngineState, words: str) -> None:
+    """Wait until it says that it is in this state, and why in such words."""
+    await one.until(lambda: one.carrier.state is state and words in one.carrier.why, f"not {state}:")
