@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from msgtrans.config import Address, SessionConfig
 
-LIMIT = 10.0  # seconds after which a wait in a test has failed
+LIMIT = 30.0  # seconds after which a wait in a test has failed
 TCP, TLS, WS, WSS, QUIC = ("tcp", "tls", "ws", "wss", "quic")
 CARRIERS = (TCP, TLS, WS, WSS, QUIC)
 LOOPS = ("asyncio", "uvloop") if find_spec("uvloop") else ("asyncio",)  # of processes that tests start

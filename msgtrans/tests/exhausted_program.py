@@ -87,7 +87,7 @@ async def connect(uri: str) -> None:
     say(await told(client.connect()))
     pool = ConnectionPool([uri], config=SmartPoolConfig(initial_size=2, max_size=2, min_connections=1), retry=QUICK)
     say(await told(pool.start()))
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         coming_back = ReconnectingClient([uri], retry=QUICK)
         connecting = group.create_task(coming_back.connect())
         await asyncio.sleep(0)  # it has begun

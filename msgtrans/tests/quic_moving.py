@@ -19,7 +19,7 @@ from msgtrans import QuicClientConfig, SessionClosedError, TransportClient, Tran
 from msgtrans.config import NO_RETRY
 
 SERVER, BEFORE, AFTER = "10.77.0.1", "10.77.0.2", "10.77.0.3"
-LIMIT = 20.0
+LIMIT = 30.0
 IDLE = 3.0
 """Seconds of silence that end a connection which stays where it is."""
 

@@ -21,7 +21,7 @@ from qh3.quic.connection import QuicConnection
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-LIMIT = 10.0  # seconds after which a wait in a test has failed
+LIMIT = 30.0  # seconds after which a wait in a test has failed
 ACKNOWLEDGEMENT = 120  # bytes of a datagram that hardly holds anything else
 
 

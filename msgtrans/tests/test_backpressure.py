@@ -141,7 +141,7 @@ async def test_both_sides_send_at_once_without_deadlock(carrier: Carrier) -> Non
                 for _ in range(count):
                     await send_one(chunk)
 
-            await asyncio.wait_for(asyncio.gather(send(client.send), send(session.send)), 20)
+            await asyncio.wait_for(asyncio.gather(send(client.send), send(session.send)), 30)
             await asyncio.gather(client.request(b""), session.request(b""))
     assert {"server": count << 20, "client": count << 20} == got
 

@@ -123,7 +123,7 @@ async def test_awaited_sends_do_not_wait_under_a_strategy_that_drops(
         peer.writer.transport.pause_reading()
         await until(lambda: server.sessions)
         session = server.sessions[1]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while server.stats().dropped_outbound < 100:
                 await session.send(numbered(0))
                 await asyncio.sleep(0)

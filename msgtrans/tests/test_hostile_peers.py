@@ -287,7 +287,7 @@ async def test_a_peer_that_never_reads_is_dropped(carrier: Carrier, connect_raw:
         async with connect_raw(server) as peer:
             peer.writer.transport.pause_reading()
             peer.send(encode(Packet(1, 1)) * 1000)
-            closed = (await asyncio.wait_for(events_of_one_session(events), 10))[-1]
+            closed = (await asyncio.wait_for(events_of_one_session(events), 30))[-1]
         assert isinstance(closed, Closed)
         assert closed.reason == CloseReason.TIMEOUT
         assert server.stats().write_timeouts == 1

@@ -161,6 +161,6 @@ async def test_a_packet_that_has_begun_is_watched_until_it_ends() -> None:
     link_of(session).inside_packet = True
 
     session.count_kept(10)
-    await asyncio.wait_for(session.wait_closed(), 10)
+    await asyncio.wait_for(session.wait_closed(), 30)
 
     assert 1 == endpoint.counters.packet_timeouts

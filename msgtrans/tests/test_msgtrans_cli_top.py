@@ -35,7 +35,7 @@ from msgtrans.monitor import Latencies
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LIMIT = 15.0  # seconds after which a wait has failed
+LIMIT = 30.0  # seconds after which a wait has failed
 
 
 def statistics(uptime: float, *, packets: tuple[int, ...] = (), **counters: int) -> ServerStatistics:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FOLDER = Path(__file__).parents[2] / "examples" / "msgtrans"
-LIMIT = 15.0  # seconds after which a wait has failed
+LIMIT = 30.0  # seconds after which a wait has failed
 
 
 def program(name: str, *words: str) -> list[str]:

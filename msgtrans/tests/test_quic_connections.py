@@ -81,7 +81,7 @@ async def only_session(server: TransportServer, until: Until) -> Session:
 
 
 async def end_of(session: Session) -> tuple[CloseReason | None, object]:
-    await asyncio.wait_for(session.wait_closed(), 10)
+    await asyncio.wait_for(session.wait_closed(), 30)
     return session.close_reason, session.close_error
 
 
@@ -190,7 +190,7 @@ async def test_16_a_server_sends_first_to_a_client_of_ours(serving: TransportSer
     serving.on_connect(lambda session: session.send_nowait(b"welcome"))
     async with client_of(serving) as client:
         events = client.events()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             async for event in events:
                 if isinstance(event, MessageReceived):
                     assert b"welcome" == event.context.payload
@@ -662,13 +662,13 @@ async def test_a_reconnecting_client_outlasts_a_full_server(until: Until) -> Non
         address = QuicClientConfig.insecure(str(server.quic_address))
         retry = RetryConfig(max_retries=None, retry_interval=0.05)
         async with client_of(server) as turned_away:
-            await asyncio.wait_for(turned_away.session.wait_closed(), 10)
+            await asyncio.wait_for(turned_away.session.wait_closed(), 30)
             assert turned_away.session.close_error.retriable
         client = ReconnectingClient([address], retry=retry)
         entering = asyncio.create_task(client.__aenter__())
         await until(lambda: server.stats().connections_refused >= 3)
         await first.close()
-        await asyncio.wait_for(entering, 10)
+        await asyncio.wait_for(entering, 30)
         try:
             answer = await client.request(b"there is room", timeout=10, idempotent=True)
             assert b"there is room" == answer.payload
@@ -716,7 +716,7 @@ async def test_a_server_that_turns_away_as_it_answers(until: Until) -> None:
         for data in held:
             proxy._send(data, to_server=False)
         with pytest.raises(ConnectError, match="does not admit us: the server is stopping"):
-            await asyncio.wait_for(connecting, 10)
+            await asyncio.wait_for(connecting, 30)
     assert [] == seen
 
 

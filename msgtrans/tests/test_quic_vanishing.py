@@ -94,7 +94,7 @@ async def test_a_server_that_is_gone_without_a_word_is_noticed() -> None:
         listener._sockets[0].close()
         with pytest.raises(SessionClosedError):
             await client.request(b"nobody hears that", timeout=60.0)
-        await asyncio.wait_for(client.session.wait_closed(), 10)
+        await asyncio.wait_for(client.session.wait_closed(), 30)
         error = client.session.close_error
         assert (CloseReason.ERROR, TransportConnectionError) == (client.session.close_reason, type(error))
         assert f"the connection to 127.0.0.1:{server.quic_address.port} broke: nothing listens there" in str(error)
@@ -111,7 +111,7 @@ async def test_a_client_that_is_idle_notices_with_its_next_ping() -> None:
             await client.request(b"")
             [(_, listener)] = server._listeners
             listener._sockets[0].close()
-            await asyncio.wait_for(client.session.wait_closed(), 10)
+            await asyncio.wait_for(client.session.wait_closed(), 30)
             assert TransportConnectionError is type(client.session.close_error)
 
 

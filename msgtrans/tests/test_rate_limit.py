@@ -243,6 +243,6 @@ async def test_requests_of_one_read_are_answered_in_order() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.tcp_address.port)
         writer.write(b"".join(encode(Packet(1, number, b"x")) for number in range(1, 201)))
         expected = b"".join(encode(Packet(2, number, b"x")) for number in range(1, 201))
-        assert expected == await asyncio.wait_for(reader.readexactly(len(expected)), 10)
+        assert expected == await asyncio.wait_for(reader.readexactly(len(expected)), 30)
         writer.close()
         await writer.wait_closed()

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from .conftest import Until
 
-LIMIT = 10.0
+LIMIT = 30.0
 SOON = RetryConfig(max_retries=None, retry_interval=0.01, max_retry_interval=0.03)
 SECONDS = r"timeout: is .*; use (0 or )?a positive, finite number of seconds"
 NOWHERE = "a..b:1"  # a name that cannot be one: retrying cannot help

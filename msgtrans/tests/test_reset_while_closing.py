@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     ConnectRaw = Callable[[TransportServer], AbstractAsyncContextManager[RawPeer]]
 
-LIMIT = 10.0
+LIMIT = 30.0
 
 
 def reset(connection: socket.socket) -> None:

@@ -142,7 +142,7 @@ async def test_progress_keeps_a_slow_link_alive() -> None:
         await asyncio.sleep(0.2)
         link.waiting -= 10
     assert session.is_open
-    await asyncio.wait_for(session.wait_closed(), 10)
+    await asyncio.wait_for(session.wait_closed(), 30)
     assert session.close_reason == CloseReason.TIMEOUT
     assert endpoint.stats().write_timeouts == 1
 

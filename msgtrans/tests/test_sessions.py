@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 ON_EVERY_CARRIER = True
 
-LIMIT = 10.0
+LIMIT = 30.0
 
 
 def uri(server: TransportServer) -> str:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from .conftest import Until
 
-LIMIT = 10.0
+LIMIT = 30.0
 MIB = 1 << 20
 PASSWORD = "secret"  # noqa: S105 - of a key made here
 

@@ -13,7 +13,7 @@ import pytest
 
 from artemis.testing import running_node
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 ARTEMIS = (sys.executable, "-m", "artemis")
 
 

@@ -18,7 +18,7 @@ from artemis.testing import running_node
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX processes")
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 ARTEMIS = (sys.executable, "-m", "artemis")
 SERVE = """
 import http.server, os, signal, sys

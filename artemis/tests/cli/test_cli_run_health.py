@@ -92,7 +92,7 @@ async def test_a_command_is_well_that_ends_with_0() -> None:
     """It is a line for the shell, sees the environment of the process, and is killed when it takes too long."""
     with Children() as children:
 
-        async def said(line: str, seconds: float = 10.0) -> str:
+        async def said(line: str, seconds: float = 30.0) -> str:
             return await CommandCheck(line, children, {**os.environ, "PORT": "81"}, seconds)()
 
         assert "" == await said("test $PORT = 81 && echo unseen")

@@ -14,7 +14,7 @@ from artemis.client import ArtemisClient, InstanceChange, RefusedError
 from artemis.model import Instance
 from artemis.testing import running_node
 
-PATIENCE = 20
+PATIENCE = 60
 
 
 def make(name: str, service: str = "orders", port: int = 1) -> Instance:

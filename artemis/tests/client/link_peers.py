@@ -23,7 +23,7 @@ JAVA_HTTP_ALONE = V1[:-1]
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for what no event tells of."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - what is waited for is a state
             await asyncio.sleep(0.005)
 

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from artemis import ArtemisClient, ClientOptions, Instance, UnreachableError
 from artemis.asgi import App, ClientSource, Lifespan, Message, Receive, RegisteredApp, Scope, Send, lifespan
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 Make = Callable[[], ArtemisClient]
 
 

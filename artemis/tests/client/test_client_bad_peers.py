@@ -518,7 +518,7 @@ async def test_an_answer_to_another_question_never_replaces_a_view(serve: Serve)
     async with client_of(await serve(next_one), attempts=1, poll_interval=0.05) as client:
         events = client.events()
         watch = client.watch("orders")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             changes = [await anext(watch) for _ in range(3)]
     assert [(change.change_type, change.instance.instance_id) for change in changes] == [
         ("new", "i1"),

@@ -27,7 +27,7 @@ from artemis import (
 )
 from artemis.testing import running_node
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 EXAMPLE = Path(__file__).parents[3] / "examples" / "balancing.py"
 
 

@@ -19,7 +19,7 @@ from artemis.client.discovery.cache import MAX_FILES, Directory, Unreadable, cac
 from artemis.model import RouteRule, Service
 from artemis.testing import running_node
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 NOW = 1_700_000_000_000
 
 

@@ -8,7 +8,7 @@ from link_peers import until
 from artemis import ArtemisClient, ClientOptions, ConnectionState, Instance, LeaseState, LinkKind, StateChanged
 from artemis.client import InstanceChange, ServiceView
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @pytest.mark.parametrize("times", [1, 3])

@@ -10,7 +10,7 @@ from artemis import ArtemisClient, ClientOptions, Instance, NoInstancesError, Re
 from artemis.client import ClosedError, InstanceChange, LimitError, LookupFailed, Watch
 from artemis.testing import RunningNode, running_node
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def instance(service_id: str, port: int = 1, **fields: str) -> Instance:

@@ -14,7 +14,7 @@ from artemis.client.errors import UnreachableError
 from artemis.client.nodes.nodes import ToldNode
 
 T = TypeVar("T")
-PATIENCE = 20.0
+PATIENCE = 60.0
 SUCCESS = {"responseStatus": {"status": "success"}}
 
 

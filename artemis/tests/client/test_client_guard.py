@@ -16,7 +16,7 @@ from artemis.model import Service
 from artemis.testing import running_node
 
 GUARD = Guard(share=0.5, hold=30.0)
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def instance(name: str) -> Instance:

@@ -23,7 +23,7 @@ from artemis.client.registration.health import HealthProbe
 from artemis.testing import running_node
 
 T = TypeVar("T")
-PATIENCE = 20.0
+PATIENCE = 60.0
 OPTIONS = ClientOptions(
     heartbeat_interval=0.3, health_interval=0.05, attempt_timeout=1.0, attempts=2, backoff=0.02, backoff_limit=0.1
 )

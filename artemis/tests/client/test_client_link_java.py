@@ -52,10 +52,10 @@ async def test_a_java_node_pushes_changes_without_cursors(
             subscribed = await link.subscribe([Want(service_id.upper(), "a cursor")])
             assert (None, {}) == (subscribed.cursor, subscribed.refused)
             assert not (await link.confirm()).current
-            async with client.registered(instance(service_id)), asyncio.timeout(20):
+            async with client.registered(instance(service_id)), asyncio.timeout(30):
                 push = await pushes.get()
             assert (service_id, None, "new") == (push.service, push.cursor, push.changes[0].change_type)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 assert "delete" == (await pushes.get()).changes[0].change_type
             await link.unsubscribe([service_id])
             with pytest.raises(LinkFailure) as caught:
@@ -129,7 +129,7 @@ async def test_a_link_is_made_anew_before_the_node_ends_it(
             (old,) = node.websockets
             await until(lambda: old not in node.websockets)
             (new,) = node.websockets
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 async with client.registered(instance(service_id)):
                     # Pushed, or looked up behind the subscription, if that came after it.
                     assert "new" == (await anext(watch)).change_type
@@ -178,7 +178,7 @@ async def test_what_a_peer_says_there_is_judged(say: str, *, offered: bool | Non
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     link = await opened(f"http://127.0.0.1:{runner.addresses[0][1]}", pushes)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             with contextlib.suppress(LinkFailure):
                 await link.subscribe([Want("orders")])
             if say == "reload":
@@ -241,7 +241,7 @@ async def test_a_link_whose_node_does_not_pong_ends() -> None:
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     link = await open_java(url, IMPATIENT, None, 300.0, lambda _: None)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await frozen.wait()
             ended = await link.ended()
         assert (True, "no answer to a ping within 0.2 s") == (ended.offered, str(ended))

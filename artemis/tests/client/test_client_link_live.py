@@ -177,7 +177,7 @@ async def test_a_link_is_followed_from_its_beginning_to_its_end(node_url: str, s
         live.serve(follow, pushes.put_nowait)
         live.want()
         await until(lambda: followed == ["begin", "subscribed"])
-        async with client.registered(instance(service_id)), asyncio.timeout(20):
+        async with client.registered(instance(service_id)), asyncio.timeout(30):
             assert service_id == (await pushes.get()).service
         wire.cut()
         await until(lambda: len(followed) == 5)

@@ -38,7 +38,7 @@ async def linked(url: str, options: ClientOptions = OPTIONS) -> AsyncIterator[tu
 
 async def next_change(pushes: asyncio.Queue[Push]) -> Push:
     """Return the next push that says something."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while True:
             push = await pushes.get()
             if push.changes or push.full_sync:
@@ -57,7 +57,7 @@ async def test_each_answer_tells_of_its_service_and_confirms_it(
             link.confirms,
         )
         await link.subscribe([Want(service_id)])
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             whole = await pushes.get()
             assert (service_id, (), True) == (whole.service, whole.changes, whole.full_sync)
             quiet = await pushes.get()
@@ -82,7 +82,7 @@ async def test_further_services_are_refused_and_a_place_can_be_had_again(node_ur
         assert {"c": "max_long_polls=2 requests wait already"} == refused
         await link.unsubscribe(["a"])
         assert {} == (await link.subscribe([Want("c"), Want("B", "from nowhere")])).refused
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             seen = set()
             while seen != {"b", "c"}:
                 push = await pushes.get()
@@ -149,7 +149,7 @@ async def test_an_answer_that_is_none_ends_the_link_with_a_reason(
     async with linked(node.url) as (link, _):
         node.status, node.body = status, body
         await link.subscribe([Want("orders")])
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             ended = await link.ended()
         assert (offered, True) == (ended.offered, reason in str(ended))
         assert (1 + PATIENCE + 1 if status == 503 else 1 + 1) <= node.asked
@@ -164,7 +164,7 @@ async def test_a_node_that_lets_nobody_wait_is_not_asked_in_a_rush(node: Node) -
     options = ClientOptions(confirm_interval=30.0, backoff=0.0, backoff_limit=1000.0)
     async with linked(node.url, options) as (link, pushes):
         await link.subscribe([Want("orders", "c")])
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await pushes.get()
         await link.confirm()
         assert node.asked == 3
@@ -178,7 +178,7 @@ async def test_an_answer_may_be_as_old_as_its_request(node: Node) -> None:
         await until(lambda: node.asked == 2)
         await asyncio.sleep(0.05)
         node.answers.set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             push = await pushes.get()
         assert push.age is not None
         assert push.age >= 0.05
@@ -208,10 +208,10 @@ async def test_a_node_that_is_gone_ends_the_link_as_lost(node: Node) -> None:
     """Another node may have what this one had."""
     async with linked(node.url) as (link, pushes):
         await link.subscribe([Want("orders", "c")])
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await pushes.get()
         link.node = "http://127.0.0.1:9"
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             ended = await link.ended()
         assert ended.offered is True
         await until(lambda: not any("long poll" in task.get_name() for task in asyncio.all_tasks()))

@@ -34,7 +34,7 @@ class Pushes(list[Push]):
 
     async def wait(self, count: int) -> list[tuple[str, list[tuple[str, str | None]]]]:
         """Return the first pushes, as services with changes and instance ids."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while len(self) < count:
                 self._more.clear()
                 await self._more.wait()
@@ -319,7 +319,7 @@ async def test_a_push_that_is_none_ends_the_link_with_a_reason(payload: bytes, c
     async with speaking(lambda _: SUCCESS) as (server, url), linked(url) as (link, pushes):
         (session,) = server.sessions.values()
         await session.send(payload, biz_type=code)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             ended = await link.ended()
         assert reason in str(ended)
         assert ended.offered is False
@@ -342,7 +342,7 @@ async def test_cancelling_the_opening_leaves_nothing_open(kind: LinkKind) -> Non
 
     async with listening(handle) as address:
         opening = asyncio.create_task(open_msgtrans(kind, f"http://{address}", OPTIONS, None, Pushes().take))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await asked.wait()
             opening.cancel()
             await asyncio.wait([opening])

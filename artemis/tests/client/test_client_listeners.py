@@ -12,7 +12,7 @@ from artemis import ArtemisClient, Instance
 from artemis.client import InstanceChange, ListenerFailed, ServiceView
 from artemis.client.discovery.worker import Worker
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def instance(service_id: str, name: str = "a", url: str = "http://x") -> Instance:

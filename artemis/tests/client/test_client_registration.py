@@ -27,7 +27,7 @@ from artemis.client import (
 from artemis.testing import RunningNode, running_node
 
 T = TypeVar("T")
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 async def first(events: AsyncIterator[object], kind: type[T], holds: Callable[[T], bool] = lambda _: True) -> T:

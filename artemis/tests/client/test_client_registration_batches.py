@@ -22,7 +22,7 @@ from artemis import (
 from artemis.testing import running_node
 
 T = TypeVar("T")
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def at(service_id: str, port: int, **fields: str) -> Instance:

@@ -11,7 +11,7 @@ from artemis.client.registration.beats import Beats
 from artemis.testing import running_node
 
 OPTIONS = ClientOptions(heartbeat_interval=8.0, backoff_limit=2.0)
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def seeded(seed: int) -> Random:

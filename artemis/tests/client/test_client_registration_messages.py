@@ -22,7 +22,7 @@ from artemis import (
 from artemis.client.registration.cutting import MESSAGE_BYTES, cut
 from artemis.testing import running_node
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 GOOD = b'{"responseStatus":{"status":"success","errorCode":"success"}}'
 REFUSED = b'{"responseStatus":{"status":"fail","errorCode":"bad-request","message":"too much"}}'
 

@@ -23,7 +23,7 @@ from artemis import (
 )
 from artemis.testing import running_node
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 async def test_one_that_is_not_required_begins_without_the_registry(quick: ClientOptions) -> None:

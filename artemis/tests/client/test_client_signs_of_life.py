@@ -16,7 +16,7 @@ async def test_a_confirmation_over_a_link_is_a_sign_of_life(node_url: str, servi
                 break
         confirmed = asyncio.Event()
         client._contact.on_heard(confirmed.set)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             for _ in range(3):  # the first may be the answer to what was asked before
                 confirmed.clear()
                 await confirmed.wait()

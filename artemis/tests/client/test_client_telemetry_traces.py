@@ -158,7 +158,7 @@ async def test_the_context_reaches_a_node_over_msgtrans(
             events = client.events()
             client._live.want()
             while client.link is not LinkKind.MSGTRANS:
-                await asyncio.wait_for(anext(events), 10)
+                await asyncio.wait_for(anext(events), 30)
             await client.api.node_status()
     attempt = named(exporter, "attempt")[-1]
     assert "msgtrans" == attempt.attributes["artemis.via"]

@@ -18,7 +18,7 @@ from artemis import (
 from artemis.client.trouble import Trouble
 from artemis.testing import running_node
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def messages(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -13,7 +13,7 @@ from artemis.registry import Reach
 from artemis.server.node import Node, NodeIdentity
 from artemis.server.operations import OPERATIONS
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 WALL = 1_700_000_000_000
 A, B = "http://127.0.0.1:1", "http://127.0.0.1:2"
 BY_PATH = {operation.path: operation for operation in OPERATIONS}

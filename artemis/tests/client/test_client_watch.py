@@ -13,7 +13,7 @@ from artemis.client import InstanceChange, Watch
 from artemis.client.discovery.changes import Backlog, Touched
 from artemis.client.names import instance_key
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def instance(name: str, service_id: str = "s", url: str = "http://x") -> Instance:

@@ -47,7 +47,7 @@ async def test_a_listener_is_told_when_there_is_a_thread(
         client.listen(service_id, hear)
         failed = await first(events, ListenerFailed)
         assert str(failed.error) == WORDS
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         assert await told.get() == "new"
 
 

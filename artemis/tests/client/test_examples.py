@@ -11,7 +11,7 @@ from artemis import ArtemisClient, ClientOptions
 from artemis.testing import running_node
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

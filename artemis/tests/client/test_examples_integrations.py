@@ -451,7 +451,7 @@ async def test_they_run_as_they_stand(node_url: str, other: ArtemisClient, name:
     """Beside the example of a service, in its default region and zone."""
     service = await asyncio.create_subprocess_exec(sys.executable, EXAMPLES / "service.py", node_url)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await anext(other.watch("greetings"))
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, EXAMPLES / "integrations" / f"{name}.py", node_url), stdout=asyncio.subprocess.PIPE

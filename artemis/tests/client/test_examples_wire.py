@@ -9,7 +9,7 @@ from artemis.model import Instance
 from artemis.testing import running_node
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 async def run(name: str, *arguments: str) -> asyncio.subprocess.Process:

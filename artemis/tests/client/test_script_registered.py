@@ -16,7 +16,7 @@ from artemis import Instance, UnreachableError
 from artemis.script import registered
 from artemis.sync import ArtemisClient
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 TERMINATED = 143
 
 PROGRAM = """

@@ -29,7 +29,7 @@ from artemis import (
 from artemis.sync import ArtemisClient
 from artemis.testing import running_node_sync
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @pytest.fixture

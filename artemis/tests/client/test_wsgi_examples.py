@@ -14,7 +14,7 @@ import pytest
 from artemis.sync import ArtemisClient
 
 FOLDER = Path(__file__).parents[3]
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 GUNICORN = ["-m", "gunicorn", "--workers", "2", "--no-control-socket", "--log-level", "error", "--bind"]
 COMMANDS = {

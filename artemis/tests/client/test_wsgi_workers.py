@@ -22,7 +22,7 @@ from artemis.wsgi import RegisteredApp
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the servers fork")
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 APPLICATION = """
     import os, sys

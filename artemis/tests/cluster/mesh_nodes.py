@@ -34,7 +34,7 @@ class Notes:
         """Wake those who wait."""
         self._changed.set()
 
-    async def until(self, condition: Callable[[], object], seconds: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], object], seconds: float = 30.0) -> None:
         """Wait until the condition holds; it is looked at after each note."""
         async with asyncio.timeout(seconds):
             while not condition():

@@ -189,7 +189,7 @@ async def test_a_node_that_leaves_is_no_member_any_more(tmp_path):
         two.register("b")
         status, answer = await ask(two, "cluster/leave", {"operatorId": "alice"})
         assert (200, 2) == (status, answer["members"])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await two.server.leaving.wait()
         await two.server.stop()
         gone = two.server.node.identity.node_id

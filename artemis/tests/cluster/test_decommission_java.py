@@ -72,7 +72,7 @@ async def until_seen(client: JavaClient, everybody: set[str]) -> None:
         copy = await client.discovery.service("orders")
         return set(copy.instance_ids) == everybody
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while True:
             if await seen():
                 return

@@ -41,7 +41,7 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait until the condition holds, looking at it in turns of the loop that are not too frequent."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - nodes have no event for whatever a test may wait for
             await asyncio.sleep(0.01)
 

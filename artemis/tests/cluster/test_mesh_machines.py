@@ -151,7 +151,7 @@ async def test_another_name_of_a_machine_that_is_linked_leads_to_the_nodes_that_
 async def until_sent_away(where: tuple[str, int]) -> None:
     """Connect, say nothing, and wait for the end of it."""
     reader, writer = await asyncio.open_connection(*where)
-    assert b"" == await asyncio.wait_for(reader.read(), 10)
+    assert b"" == await asyncio.wait_for(reader.read(), 30)
     writer.close()
     await writer.wait_closed()
 

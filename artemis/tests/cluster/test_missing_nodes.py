@@ -32,7 +32,7 @@ async def confirmed(cluster: RunningCluster) -> dict[str, object]:
 
 async def until(expected: object, look: Callable[[], Awaitable[object]]) -> None:
     """Wait until this is seen."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while expected != await look():  # noqa: ASYNC110 - nothing tells of what other processes see
             await asyncio.sleep(0.02)
 

@@ -65,7 +65,7 @@ async def followed(
             logger,
         )
     )
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await source.over.wait()
     task.cancel()
     await asyncio.wait([task])

@@ -23,14 +23,14 @@ class Listener:
 
     async def message(self) -> bytes:
         """The next message."""
-        return await asyncio.wait_for(self.messages.get(), 20)
+        return await asyncio.wait_for(self.messages.get(), 30)
 
     async def ping(self) -> None:
         """Ping and wait for the pong: what was sent before has been read by then."""
         answered = asyncio.Event()
         self.websocket.on_pong = answered.set
         self.websocket.ping(lambda: None)
-        await asyncio.wait_for(answered.wait(), 20)
+        await asyncio.wait_for(answered.wait(), 30)
 
 
 @asynccontextmanager

@@ -99,7 +99,7 @@ async def test_binary_messages_end_a_session(server, path):
     """With 1003 (spec 3.5)."""
     async with listen(server, path) as wire:
         wire.websocket.send_frame(2, b"\x00\xff")
-        await asyncio.wait_for(wire.lost.wait(), 20)
+        await asyncio.wait_for(wire.lost.wait(), 30)
         assert 1003 == wire.websocket.close_code
 
 

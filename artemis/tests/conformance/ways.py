@@ -58,7 +58,7 @@ class Http:
         self._writer.write(request)
         buffer = bytearray()
         while (found := read_answer(buffer)) is None:
-            data = await asyncio.wait_for(self._reader.read(65536), 20)
+            data = await asyncio.wait_for(self._reader.read(65536), 30)
             assert data, f"closed after {bytes(buffer)!r}"
             buffer += data
         status, body, used, _ = found
@@ -187,7 +187,7 @@ class WebSocketHeartbeat:
             return await self._http.call(path, request)
         assert self.websocket is not None
         self.websocket.send_text(_json(request))
-        decoded: dict[str, object] = json.loads(await asyncio.wait_for(self._replies.get(), 20))
+        decoded: dict[str, object] = json.loads(await asyncio.wait_for(self._replies.get(), 30))
         return decoded
 
     async def close(self) -> None:

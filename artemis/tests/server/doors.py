@@ -17,7 +17,7 @@ class Wire:
 
     async def answer(self, *, head_only: bool = False) -> tuple[int, dict[str, str], bytes]:
         """The next answer: status, header fields in lower case, body."""
-        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)).decode()
+        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 30)).decode()
         first, *lines = head.split("\r\n")[:-2]
         fields = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
         body = b""
@@ -32,7 +32,7 @@ class Wire:
     async def closed(self) -> bytes:
         """What still comes until the peer closes."""
         try:
-            return await asyncio.wait_for(self.reader.read(), 10)
+            return await asyncio.wait_for(self.reader.read(), 30)
         except ConnectionResetError:
             return b""
 

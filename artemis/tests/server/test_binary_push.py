@@ -31,7 +31,7 @@ class Watcher:
 
     async def push(self) -> dict[str, object]:
         """The next push."""
-        biz_type, message = await asyncio.wait_for(self.pushes.get(), 10)
+        biz_type, message = await asyncio.wait_for(self.pushes.get(), 30)
         assert (PUSH, "service_change") == (biz_type, message["type"])
         return message
 
@@ -196,7 +196,7 @@ async def test_a_session_with_unsent_pushes_resumes_with_a_full_sync(server, wat
     answer = subscriptions.answer
     given = []
     subscriptions.answer = lambda *args, **more: (given.append(answer(*args, **more)), answered.set(), given[0])[2]
-    await asyncio.wait_for(answered.wait(), 10)
+    await asyncio.wait_for(answered.wait(), 30)
     asking.cancel()
     await other.call(SUBSCRIBE, {"serviceIds": ["demo.orders"], "cursor": given[0].cursor})
     assert (await other.push())["fullSync"]
@@ -216,7 +216,7 @@ async def test_subscriptions_end_with_their_session(server, watcher, watch):
     detach = server.node.stream.detach
     server.node.stream.detach = lambda subscriber: (detach(subscriber), gone.set())
     await watcher.client.close()
-    await asyncio.wait_for(gone.wait(), 10)
+    await asyncio.wait_for(gone.wait(), 30)
     stream = server.node.stream
     assert (0, 0, 0) == (stream.subscribers, stream.subscriptions, stream.services)
 

@@ -14,7 +14,7 @@ from doors import instance
 from artemis.server.config import ServeConfig, load_config
 from artemis.server.reload import LIVE_OPTIONS, file_state, follow, reconfigured
 
-PATIENCE = 20
+PATIENCE = 60
 
 
 class Log:

@@ -31,7 +31,7 @@ async def register(wire: Wire, *numbers: int, **changes: object) -> None:
 
 async def waiting(server: NodeServer, count: int) -> None:
     """Return as soon as so many polls wait."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while server.doors.http.polls.waiting != count:  # noqa: ASYNC110 - there is nothing to be told by
             await asyncio.sleep(0)
 

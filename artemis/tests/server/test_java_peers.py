@@ -29,7 +29,7 @@ def bean(name: str = "a", **changes: object) -> Bean:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for something that the two nodes bring about."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - what is waited for is plain data
             await asyncio.sleep(0.01)
 

@@ -12,7 +12,7 @@ from artemis.server.config import ServeConfig
 
 async def until(condition) -> None:
     """Wait until the condition holds; the test's own timeout ends what never comes."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - it waits for time to pass in the node
             await asyncio.sleep(0.02)
 

@@ -114,7 +114,7 @@ async def registered_and_told(caller: Caller) -> None:
     subscribed = await caller.call(SUBSCRIBE, {"serviceIds": ["demo.orders"]})
     assert "success" == subscribed["responseStatus"]["errorCode"]
     assert "success" == (await caller.call(REGISTER, {"instances": [instance()]}))["responseStatus"]["errorCode"]
-    while not (pushed := await asyncio.wait_for(caller.pushes.get(), 10))["changes"]:
+    while not (pushed := await asyncio.wait_for(caller.pushes.get(), 30))["changes"]:
         pass
     assert "10.0.0.7" == pushed["changes"][0]["instance"]["instanceId"]
     assert (await caller.call(HEARTBEAT, {"instances": [instance()]}))["failedInstances"] is None
@@ -277,7 +277,7 @@ async def test_a_draining_node_ends_sessions_in_order(start: Callable, certifica
         async with start(**certificate.options) as server:
             caller = await stack.enter_async_context(calling(server, way, certificate))
             await caller.call(STATUS, {})
-        assert CloseReason.NORMAL == await asyncio.wait_for(caller.ended, 10)
+        assert CloseReason.NORMAL == await asyncio.wait_for(caller.ended, 30)
         with pytest.raises(ConnectError):
             await stack.enter_async_context(calling(server, way, certificate))
 
@@ -286,7 +286,7 @@ async def test_what_is_not_tls_is_dropped(secure: NodeServer, certificate: Certi
     """Plain HTTP at the port with TLS, and datagrams that are not QUIC, are counted and harm nobody."""
     reader, writer = await asyncio.open_connection(*secure.address)
     writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert b"HTTP" not in await asyncio.wait_for(reader.read(), 10)
+    assert b"HTTP" not in await asyncio.wait_for(reader.read(), 30)
     writer.close()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         for junk in (b"", b"x", b"\xc0" * 1200, b"GET / HTTP/1.1\r\n\r\n"):

@@ -252,7 +252,7 @@ async def test_a_longer_interval_is_taken_over(tmp_path: Path, start: Callable[.
     """A node whose snapshots are switched on while it runs writes the first one at once."""
     async with start(data_dir=tmp_path, snapshot_interval=0) as server:
         server.reconfigure(server.config.model_copy(update={"snapshot_interval": 3_600.0}))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not server.persistence.counters["written"]:  # noqa: ASYNC110 - the server has no event for it
                 await asyncio.sleep(0.01)
     assert 2 == server.persistence.counters["written"]
@@ -274,7 +274,7 @@ async def test_what_operators_decide_is_kept_at_once(
         }
         answer = await wire.post("/api/management/operate-instance.json", operation)
         assert "success" == answer["responseStatus"]["status"]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not server.persistence.counters["written"]:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.01)
     async with start(data_dir=tmp_path, snapshot_interval=0) as server:

@@ -83,7 +83,7 @@ class Socket:
     async def ended(self) -> bytes:
         """What still comes until the connection ends."""
         try:
-            return await asyncio.wait_for(self.reader.read(), 10)
+            return await asyncio.wait_for(self.reader.read(), 30)
         except ConnectionResetError:
             return b""
 
@@ -100,7 +100,7 @@ class Socket:
         self.writer.transport.abort()
 
     async def _read(self, size: int) -> bytes:
-        return await asyncio.wait_for(self.reader.readexactly(size), 10)
+        return await asyncio.wait_for(self.reader.readexactly(size), 30)
 
 
 def frame(opcode: int, payload: bytes, *, final: bool = True, reserved: int = 0, mask: bytes | None = None) -> bytes:
@@ -143,14 +143,14 @@ async def dialled(server: NodeServer, path: str, *fields: str, early: bytes = b"
     """An upgraded connection; `early` is sent together with the request."""
     socket = Socket(*await asyncio.open_connection(*server.address))
     await socket.raw(upgrade(path, *fields) + early)
-    socket.head = (await asyncio.wait_for(socket.reader.readuntil(b"\r\n\r\n"), 10)).decode()
+    socket.head = (await asyncio.wait_for(socket.reader.readuntil(b"\r\n\r\n"), 30)).decode()
     assert socket.head.startswith("HTTP/1.1 101 "), socket.head
     return socket
 
 
 async def until(condition: Callable[[], bool]) -> None:
     """Give the event loop turns until something holds."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - what is waited for is state of the node, which nobody announces
             await asyncio.sleep(0.001)
 
