@@ -25,6 +25,7 @@ from artemis.testing.histories import (
 
 A, B = "http://a", "http://b"
 SETTING = Setting(nodes=[A, B], ttl=1_000, settle=500, expiry=3_000)
+SEVERAL = Setting(nodes=[A, B], ttl=1_000, settle=500, expiry=3_000, several=True)
 
 
 def cursor(seq: int, node: str = "a", version: int = 0) -> str:
@@ -35,8 +36,8 @@ def cursor(seq: int, node: str = "a", version: int = 0) -> str:
 class Story:
     """A history in the making: each operation takes a millisecond, and is of the instance `i`."""
 
-    def __init__(self) -> None:
-        self.events: list[Event] = [SETTING]
+    def __init__(self, setting: Setting = SETTING) -> None:
+        self.events: list[Event] = [setting]
 
     def do(self, at: int, op: str, node: str = A, outcome: Outcome | None = "ok", content: str = "x") -> "Story":
         """An operation."""
@@ -233,6 +234,22 @@ CASES: list[tuple[str, Callable[[], Story], str]] = [
         "watch missed something",
         lambda: registered().told(1, full=True).look(1_000, A, i="x").told(1_200, last=True),
         "watch",
+    ),
+    (
+        "not shown by another worker after a heartbeat",
+        lambda: Story(SEVERAL).do(0, "register", B).fault(0, 9_000).do(20, "heartbeat").look(30),
+        "",
+    ),
+    (
+        "not shown by another worker after a registration",
+        lambda: Story(SEVERAL).do(0, "register").fault(0, 9_000).look(30),
+        "kept",
+    ),
+    ("position of another worker", lambda: Story(SEVERAL).look(0, A, cursor(2)).look(5, A, cursor(1)), ""),
+    (
+        "position of a client of workers goes back",
+        lambda: Story(SEVERAL).look(0, "", cursor(2)).look(5, "", cursor(1)),
+        "cursor",
     ),
     ("answered", lambda: Story().sure(0, "ok"), ""),
     ("not answered", lambda: Story().sure(0, "failed"), "answered"),

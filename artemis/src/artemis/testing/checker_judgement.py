@@ -178,6 +178,8 @@ class _Judgement:
             and each.begun + self._setting.ttl > lookup.answer.at
         ]
         near = [each for each in beats if self._same_node(each, lookup)]
+        if self._setting.several:  # one that heard of it renews what another one may not know yet
+            near = [each for each in near if each.op == "register"]
         if near:
             self._judge(
                 "kept", content is not None, lookup.begun,
@@ -301,8 +303,10 @@ class _Judgement:
         """Judge the positions of nodes, between two looks at the same node, and those of clients that choose."""
         lines: dict[tuple[str, str], list[_Done]] = defaultdict(list)
         for lookup in self._lookups:
+            call = lookup.call
+            if call.node and self._setting.several:
+                continue  # the next look may be answered by another worker
             if lookup.answer is not None and lookup.answer.cursor is not None:
-                call = lookup.call
                 lines[(call.node, "") if call.node else (call.client, call.service)].append(lookup)
         for looks in lines.values():
             for one, other in pairwise(sorted(looks, key=lambda each: each.end)):

@@ -35,12 +35,15 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True, tag="setting", tag_fiel
 
     ``ttl``: for so long a lease lives after its last heartbeat. ``settle``: so long after all faults are over all nodes
     show the same. ``expiry``: so long after the last heartbeat an instance is gone from all of them; 0: not judged.
+    ``several``: nodes have several workers, each of which has a position of its own, and answers heartbeats without the
+    others.
     """
 
     nodes: list[str]
     ttl: int
     settle: int
     expiry: int = 0
+    several: bool = False
 
 
 class Invoked(msgspec.Struct, frozen=True, kw_only=True, tag="invoked", tag_field="kind"):

@@ -15,6 +15,7 @@ import msgspec
 
 from artemis.client import ArtemisError, AttemptEnded, CallTelemetry, Telemetry, WentBack
 from artemis.model import Instance, LookupResponse, RegistryResponse, decode
+from artemis.model.cursors import decode_cursor
 from artemis.testing.histories import Flagged, History, Operation, Outcome, Told, now
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ class NodeClient:
                     resumed = True
                     await asyncio.sleep(0.05)
                     continue
+                resumed |= cursor is not None and _giver(cursor) != _giver(found.cursor)
                 cursor = found.cursor
                 changes = [
                     (c.change_type, (c.instance.instance_id or "").lower(), _content(c.instance)) for c in found.changes
@@ -219,6 +221,11 @@ class _Poll(msgspec.Struct, rename="camel"):
     cursor: str
     full_sync: bool
     changes: list[_Change]
+
+
+def _giver(cursor: str) -> object:
+    """Return which life of which process has given a cursor: of a node with several workers one or the other."""
+    return decode_cursor(cursor).issuer
 
 
 def _content(instance: Instance) -> str:

@@ -128,15 +128,23 @@ class ObservedCluster:
 
 @asynccontextmanager
 async def observed(
-    cluster: RunningCluster, path: Path, *laws: str, ttl: float, settle: float, expiry: float = 0
+    cluster: RunningCluster,
+    path: Path,
+    *laws: str,
+    ttl: float,
+    settle: float,
+    expiry: float = 0,
+    several: bool = False,
 ) -> AsyncIterator[ObservedCluster]:
     """Write down in a file what clients of a cluster do during the block, then judge it.
 
     ``ttl``, ``settle`` and ``expiry`` are those of `artemis.testing.histories.Setting` in seconds, ``laws`` those that
-    must have been put to the test. Raises `LawBrokenError`.
+    must have been put to the test; ``several`` as it has it. Raises `LawBrokenError`.
     """
     urls = [node.url for node in cluster.nodes]
-    setting = Setting(nodes=urls, ttl=int(ttl * 1000), settle=int(settle * 1000), expiry=int(expiry * 1000))
+    setting = Setting(
+        nodes=urls, ttl=int(ttl * 1000), settle=int(settle * 1000), expiry=int(expiry * 1000), several=several
+    )
     with History(path, setting) as history:
         async with node_clients(history, *urls) as direct:
             one = ObservedCluster(history, cluster, direct)
