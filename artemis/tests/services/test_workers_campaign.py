@@ -5,15 +5,15 @@ ARTEMIS_CAMPAIGN_SEED=17 chooses another row, ARTEMIS_CAMPAIGN_FAULTS=100 a long
 
 import asyncio
 import os
-import re
 import signal
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from random import Random
 
 import pytest
 from campaign_faults import TTL, killed, stopped, writes
-from engine_clusters import shown
+from engine_clusters import ask, shown
 
 from artemis.testing import RunningNode, running_cluster
 from artemis.testing.histories_observed import ObservedCluster, observed, sdk_callers, until
@@ -24,7 +24,6 @@ from artemis.testing.node import OptionValue
 SEED = int(os.environ.get("ARTEMIS_CAMPAIGN_SEED", "1"))
 FAULTS = int(os.environ.get("ARTEMIS_CAMPAIGN_FAULTS", "6"))
 MACHINES, WORKERS = 2, 2
-RELOADED = "the rolling reload is done"
 
 Fault = Callable[[ObservedCluster, Random], Awaitable[None]]
 
@@ -32,11 +31,12 @@ pytestmark = pytest.mark.timeout(120 + 40 * FAULTS)
 
 
 def workers_of(node: RunningNode) -> list[int]:
-    """The process ids of the workers of a machine, of those that serve."""
-    parent = node.process.pid
-    children = {int(each) for each in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()}
-    ready = {int(each) for each in re.findall(r"is ready, process (\d+)", node.output)}
-    return sorted(children & ready)
+    """The processes of the workers of a machine, of those that serve; none while it does not say."""
+    try:
+        shown = ask(node.url, "/api/v1/status").get("workers")
+    except (OSError, HTTPException):
+        return []
+    return [int(each["process"]) for each in shown if each["ready"]] if isinstance(shown, list) else []
 
 
 def whole(node: RunningNode) -> bool:
@@ -44,10 +44,16 @@ def whole(node: RunningNode) -> bool:
     return len(workers_of(node)) == WORKERS
 
 
+async def one_of(node: RunningNode, chance: Random) -> int:
+    """The process of one of the workers of a machine."""
+    await until(lambda: whole(node))
+    return chance.choice(await asyncio.to_thread(workers_of, node))
+
+
 async def worker_killed(one: ObservedCluster, chance: Random) -> None:
     """A worker is killed, and another one takes its place."""
     node = chance.choice(one.cluster.nodes)
-    worker = chance.choice(workers_of(node))
+    worker = await one_of(node, chance)
     with one.history.fault("killed", node.url):
         os.kill(worker, signal.SIGKILL)
         await until(lambda: worker not in workers_of(node) and whole(node))
@@ -56,7 +62,7 @@ async def worker_killed(one: ObservedCluster, chance: Random) -> None:
 async def worker_paused(one: ObservedCluster, chance: Random) -> None:
     """A worker hangs for a while, less than it takes to be replaced."""
     node = chance.choice(one.cluster.nodes)
-    worker = chance.choice(workers_of(node))
+    worker = await one_of(node, chance)
     with one.history.fault("paused", node.url):
         os.kill(worker, signal.SIGSTOP)
         await asyncio.sleep(chance.uniform(0.1, 2 * TTL))
@@ -66,9 +72,10 @@ async def worker_paused(one: ObservedCluster, chance: Random) -> None:
 async def reloaded(one: ObservedCluster, chance: Random) -> None:
     """All workers are replaced one by one, which nobody may notice."""
     node = chance.choice(one.cluster.nodes)
-    before, reloads = set(workers_of(node)), node.output.count(RELOADED)
+    await until(lambda: whole(node))
+    before = set(await asyncio.to_thread(workers_of, node))
     node.process.send_signal(signal.SIGHUP)
-    await until(lambda: node.output.count(RELOADED) > reloads and not before & set(workers_of(node)) and whole(node))
+    await until(lambda: not before & set(workers_of(node)) and whole(node))
 
 
 KINDS: list[Fault] = [
@@ -150,8 +157,7 @@ async def judged(
         over.set()
         await passing
         await asyncio.to_thread(cluster.wait_linked)
-        for running in cluster.nodes:
-            assert whole(running)
+        await until(lambda: all(whole(node) for node in cluster.nodes))
         one.keep("late", 0)  # what is there to see when all has been calm for long
         await until(lambda: all("late" in shown(node.url) for node in cluster.nodes))
         await one.settle()
