@@ -1,12 +1,15 @@
 """`artemis status`, `leases`, `preservation`: a node at one glance, for people and machines."""
 
 import json
+import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from typer.testing import Result
 
+from artemis.cli import calls
 from artemis.cli.output import counted
 from artemis.cli.overview import duration_text, overview_rows, preservation_text
 from artemis.model.status import OverviewResponse, PreservationState, ShownWorker
@@ -47,6 +50,23 @@ def test_status_as_json_has_the_overview_beside_the_status_of_the_wire(run: Run,
     assert (document["server"], document["nodeStatus"]["status"]) == (cli_node_url, "up")
     assert document["overview"]["regionId"] == "r"
     assert document["overview"]["leases"]["reason"] == "switched off"
+
+
+def test_where_one_process_of_a_node_hangs_another_one_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over a further connection, while the first one may still be answered."""
+    monkeypatch.setattr(calls, "_ELSEWHERE_LATER", (0.05, None))
+
+    def serve(door: socket.socket) -> None:
+        with door.accept()[0], door.accept()[0] as taken:
+            while not taken.recv(65_536).endswith(b"\r\n\r\n"):
+                pass
+            taken.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{"version":"1.2"}')
+
+    with socket.create_server(("127.0.0.1", 0)) as door, ThreadPoolExecutor(1) as pool:
+        serving = pool.submit(serve, door)
+        url = f"http://127.0.0.1:{door.getsockname()[1]}"
+        assert "1.2" == calls.get(url, "v1/status", OverviewResponse).version
+        serving.result(30)
 
 
 def test_leases_are_listed_by_service(run: Run, fresh_service: str) -> None:

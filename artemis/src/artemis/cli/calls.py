@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Generic, NamedTuple, TypeVar
 
@@ -25,6 +25,7 @@ from artemis.model.tolerant import MalformedBody
 from msgtrans.tls import client_context
 
 T = TypeVar("T", bound=msgspec.Struct)
+S = TypeVar("S")
 
 _SECONDS = 30
 _PATIENCE = aiohttp.ClientTimeout(total=_SECONDS, connect=5)
@@ -32,6 +33,9 @@ _SHORT = aiohttp.ClientTimeout(total=5)
 _ELSEWHERE = (1.0, 1.0, 1.0, None)
 """Seconds after which a node that has not answered is asked over a further connection, which another process of it may
 take; the last one is the last."""
+
+_ELSEWHERE_LATER = (3.0, 3.0, 3.0, None)
+"""The same for one that may have much to answer."""
 
 _AT_ONCE = 16
 _UNAUTHORIZED = 401
@@ -54,12 +58,12 @@ class _Problem(msgspec.Struct):
 
 def get(server: str, path: str, answer: type[T], query: Mapping[str, str] | None = None) -> T:
     """GET an operation of a node and return its answer; ends the command when there is none or it says no."""
-    return _there(server, path, _run(server, _call(server, path, answer, query=query)))
+    return _there(server, path, _run(server, _got(server, path, answer, query)))
 
 
 def find(server: str, path: str, answer: type[T]) -> T | None:
     """GET an operation that a node may not have; None where it has not."""
-    return _run(server, _call(server, path, answer))
+    return _run(server, _got(server, path, answer))
 
 
 def post(server: str, path: str, answer: type[T], request: msgspec.Struct, token: str = "") -> T:
@@ -136,7 +140,7 @@ def timed_each(servers: Sequence[str], path: str, answer: type[T]) -> list[Timed
     async def one(server: str, turn: asyncio.Semaphore) -> Timed[T] | str:
         async with turn:
             try:
-                found = await _of_any_process(server, path, answer)
+                found = await _of_any_process(lambda: _timed(server, path, answer), _ELSEWHERE)
             except (_RefusedError, _UnreachableError) as error:
                 return str(error)
         return found or f"{server} does not know {path}"
@@ -148,12 +152,16 @@ def timed_each(servers: Sequence[str], path: str, answer: type[T]) -> list[Timed
     return asyncio.run(all_of_them())
 
 
-async def _of_any_process(server: str, path: str, answer: type[T]) -> Timed[T] | None:
-    """GET an operation; where one process of a node hangs, another one may answer. None where the node has it not."""
-    tries: list[asyncio.Task[Timed[T] | None]] = []
+async def _got(server: str, path: str, answer: type[T], query: Mapping[str, str] | None = None) -> T | None:
+    return await _of_any_process(lambda: _call(server, path, answer, query=query), _ELSEWHERE_LATER)
+
+
+async def _of_any_process(call: Callable[[], Coroutine[None, None, S]], pauses: Iterable[float | None]) -> S:
+    """Call a node for what changes nothing; where one process of it hangs, another one may answer."""
+    tries: list[asyncio.Task[S]] = []
     try:
-        for pause in _ELSEWHERE:
-            tries.append(asyncio.create_task(_timed(server, path, answer)))
+        for pause in pauses:
+            tries.append(asyncio.create_task(call()))
             done, _ = await asyncio.wait(tries, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
             if done:
                 break
