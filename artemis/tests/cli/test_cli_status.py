@@ -52,6 +52,12 @@ def test_status_as_json_has_the_overview_beside_the_status_of_the_wire(run: Run,
     assert document["overview"]["leases"]["reason"] == "switched off"
 
 
+def test_data_of_which_nothing_is_known_are_of_unknown_age() -> None:
+    """Such a node says how long clocks have run."""
+    shown = [dict(overview_rows(OverviewResponse(age_ms=age)))["data"] for age in (40, 1_700_000_000_000)]
+    assert ["40 ms old, cursor -", "of unknown age, cursor -"] == shown
+
+
 def test_where_one_process_of_a_node_hangs_another_one_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Over a further connection, while the first one may still be answered."""
     monkeypatch.setattr(calls, "_ELSEWHERE_LATER", (0.05, None))

@@ -149,7 +149,7 @@ def test_a_removal_that_was_not_put_before_a_restart_is_put_although_it_was_swep
 
 
 def test_a_node_that_has_never_read_the_bucket_knows_nothing_of_the_others() -> None:
-    """All that they ever accepted may be missing, or all since its snapshot."""
+    """All that they ever accepted may be missing, or all since its snapshot, also one from before the machine began."""
     world = World(("a", "b"))
     world.run(3_000)
     assert world.now == world["a"].replica.reached
@@ -157,10 +157,11 @@ def test_a_node_that_has_never_read_the_bucket_knows_nothing_of_the_others() -> 
     world.cut("a")
     world.run(1_000)
     assert world.now - 1_000 == world["a"].replica.reached
-    assert 0 == Member("a", 2, world).replica.reached
+    assert -WALL == Member("a", 2, world).replica.reached
     assert position is not None
-    position = Position(position.identity, position.sequence, WALL + 3_500)
-    assert 3_500 == Member("a", 2, world, saved, position).replica.reached
+    for moment in (3_500, -90_000):
+        position = Position(position.identity, position.sequence, WALL + moment)
+        assert moment == Member("a", 2, world, saved, position).replica.reached
 
 
 def test_an_own_entry_of_which_nobody_told_that_it_was_put_is_no_former_life() -> None:

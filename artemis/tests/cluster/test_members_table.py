@@ -238,7 +238,7 @@ def test_an_epoch_that_is_still_to_come_tells_nothing_of_when_a_node_began(membe
     members.met(who("a", epoch=WALL + 10**12), 100)
     members.told("a", UP, 100)
     members.tick(200, WALL + 200)
-    assert 0 == members.oldest_contact({}, 200)
+    assert -WALL == members.oldest_contact({}, 200)
 
 
 def test_a_later_life_has_said_nothing_yet(members: Members) -> None:

@@ -17,7 +17,7 @@ from artemis.cli.draining import progress
 from artemis.cli.engine_view import engine_troubles, serving_without, unlisted, without_engine
 from artemis.cli.java_view import java_troubles
 from artemis.cli.output import counted
-from artemis.cli.overview import duration_text, preservation_text, stands_still
+from artemis.cli.overview import age_text, duration_text, preservation_text, stands_still
 from artemis.cli.reach import trust_advice, untrusted
 from artemis.model.cluster_members import ClusterMember
 from artemis.model.cluster_status import ClusterViewResponse
@@ -250,7 +250,7 @@ def data(nodes: Sequence[Examined]) -> Iterator[Finding]:
         if view.data_digest is not None:
             digests.setdefault(view.data_digest, []).append(node.url)
         if view.age_ms > _OLD:
-            text = f"answers of {node.url} are {duration_text(view.age_ms)} old"
+            text = f"answers of {node.url} are {age_text(view.age_ms, duration_text(view.age_ms))}"
             advice = "a node that it counts on is silent, or a snapshot unconfirmed"
             yield Finding("data", Level.WARN, text, _AWAY if without_engine(node.seen) else advice)
         if view.held:

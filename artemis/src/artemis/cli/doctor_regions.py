@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from artemis.cli.cluster_seen import worded
 from artemis.cli.doctor_checks import Examined, Finding, Level
 from artemis.cli.output import counted
-from artemis.cli.overview import duration_text
+from artemis.cli.overview import age_text, duration_text
 
 if TYPE_CHECKING:
     from artemis.model.regions import OtherRegion
@@ -41,7 +41,7 @@ def _of(url: str, region: OtherRegion) -> Iterator[Finding]:
         text = f"{url} can show nothing of {name}, which is {region.state} for {duration_text(region.state_ms)}{why}"
         yield Finding(_CHECK, Level.FAIL, text, "correct --federate, or see the nodes that it names")
     elif region.age_ms > _OLD:
-        text = f"what {url} shows of {name} is {duration_text(region.age_ms)} old{why}"
+        text = f"what {url} shows of {name} is {age_text(region.age_ms, duration_text(region.age_ms))}{why}"
         yield Finding(_CHECK, Level.WARN, text, f"see the nodes of {region.region_id}, and the network to them")
     if region.left_out:
         text = f"{url} leaves {counted(region.left_out, 'instance')} of {name} out; it holds {region.max_instances}"

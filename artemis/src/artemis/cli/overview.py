@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from artemis.model.status import OverviewResponse, PreservationState, ShownWorker
 
 _MISSING = {"gone", "unmet"}
+_EVER = 20 * 365 * 86_400_000
+"""Milliseconds: a node that cannot tell how old its data are says how long clocks have run, since 1970."""
 _SILENT = 2_500
 """Milliseconds without a sign of life, which a worker gives once a second, beyond which it stands still."""
 
@@ -28,7 +30,7 @@ def overview_rows(overview: OverviewResponse, view: ClusterViewResponse | None =
         ("holds", f"{counted(overview.instances, 'instance')} of {counted(overview.services, 'service')}"),
         ("connections", connections),
         ("push", push or "nothing yet"),
-        ("data", f"{overview.age_ms} ms old{_without(view)}, cursor {overview.cursor or '-'}"),
+        ("data", f"{age_text(overview.age_ms)}{_without(view)}, cursor {overview.cursor or '-'}"),
         ("self-preservation", preservation_text(overview.leases)),
         ("... legacy leases", preservation_text(overview.legacy_leases)),
     ]
@@ -76,7 +78,7 @@ def _region_text(region: OtherRegion) -> str:
     left = f", {counted(region.left_out, 'instance')} left out" if region.left_out else ""
     missing = f" without {counted(region.missing_nodes, 'node')}" if region.missing_nodes else ""
     holds = f"{counted(region.instances, 'instance')} of {counted(region.services, 'service')}{held}{left}"
-    return f"{since}{why}; {holds}, {region.age_ms} ms old{missing}"
+    return f"{since}{why}; {holds}, {age_text(region.age_ms)}{missing}"
 
 
 def _without(view: ClusterViewResponse | None) -> str:
@@ -95,6 +97,11 @@ def preservation_text(state: PreservationState | None) -> str:
     word = "ACTIVE" if state.active else "on, not active" if state.enabled else "off"
     since = f" for {duration_text(state.for_ms)}" if state.active else ""
     return f"{word}{since}: {state.reason or '-'} ({state.heard} of {state.live} heard)"
+
+
+def age_text(age: int, shown: str = "") -> str:
+    """Say how old data are that may be so many milliseconds old, in other words for that if there are any."""
+    return "of unknown age" if age > _EVER else f"{shown or f'{age} ms'} old"
 
 
 def duration_text(milliseconds: int) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from artemis.cli.calls import get
 from artemis.cli.output import say
+from artemis.cli.overview import age_text
 from artemis.model import Service
 from artemis.model.queries import InstancesResponse
 
@@ -48,4 +49,4 @@ def copied_services(server: str, region: str) -> tuple[list[Service], int]:
 
 def say_age(region: str, age_ms: int) -> None:
     """Tell on stderr what is shown."""
-    say(f"Shown as this node has copied it from the region {region}, {age_ms} ms old.")
+    say(f"Shown as this node has copied it from the region {region}, {age_text(age_ms)}.")

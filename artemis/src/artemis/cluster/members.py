@@ -257,7 +257,7 @@ class Members:
         began, unless it is still to come.
         """
         found = [
-            current[node] if node in current else _begun(member.announced.epoch - self._wall, now)
+            current[node] if node in current else self._begun(member.announced.epoch, now)
             for node, member in self._members.items()
             if member.serves_registry and not member.left and self._counts(node, member, now)
         ]
@@ -360,6 +360,12 @@ class Members:
             self._drop(min(gone)[1])
         return bool(gone)
 
+    def _begun(self, epoch: int, now: int) -> int:
+        """Return since when a node may have accepted something, by its epoch; that of a clock that was ahead tells
+        nothing, so it is since ever."""
+        begun = epoch - self._wall
+        return begun if begun <= now else -self._wall
+
     def _counts(self, node: str, member: Member, now: int) -> bool:
         gone = member.suspicion.presence is Presence.GONE
         return not gone or self.clocks.doubtful(node, now, now + self._wall)
@@ -380,9 +386,3 @@ class Members:
 
 def _troubles(addresses: Iterable[Address]) -> list[tuple[str, str]]:
     return [(str(each.url), each.trouble) for each in addresses]
-
-
-def _begun(epoch: int, now: int) -> int:
-    """Return since when a node may have accepted something, by its epoch; that of a clock that was ahead tells
-    nothing."""
-    return epoch if epoch <= now else 0

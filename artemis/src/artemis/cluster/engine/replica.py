@@ -128,7 +128,7 @@ class EngineReplica:
         )
         self._next_beat = now
         self._next_ask = now
-        self._reached = 0 if position is None else max(0, now - max(0, wall - position.at))
+        self._reached = now - (wall if position is None else max(0, wall - position.at))
         registry.mark(self)
         registry.rank_by(self._ranks.of)
         registry.on_change(self._putting.changed)
@@ -176,7 +176,8 @@ class EngineReplica:
 
     @property
     def reached(self) -> int:
-        """Until when all is known here that nodes have put, in monotonic milliseconds; 0 for since ever."""
+        """Until when all is known here that nodes have put, in monotonic milliseconds, also from before this machine
+        began; when the wall clock began if nothing is known yet."""
         return self._reached
 
     @property
