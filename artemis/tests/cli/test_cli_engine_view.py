@@ -41,6 +41,14 @@ def test_an_engine_that_is_not_ready_is_trouble():
     ] == engine_troubles([node("http://a", AWAY), node("http://b", AWAY), node("http://c", READY)])
 
 
+def test_who_asks_has_ended_the_sentence():
+    """Reasons are the words of nodes."""
+    asks = EngineView(servers="nats://h2:4222", state="connecting", why="refused; does nats-server run there?")
+    assert ["http://a says that the engine is connecting: refused; does nats-server run there?"] == engine_troubles(
+        [node("http://a", asks)]
+    )
+
+
 def test_why_an_engine_is_away_is_said_once() -> None:
     """Without whom else a node serves is said all the same."""
     engine, why = f"the engine {SERVERS}", str(AWAY.why)

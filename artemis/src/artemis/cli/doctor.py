@@ -98,7 +98,7 @@ def doctor(server: Servers = DEFAULT_SERVER, *, token_file: TokenFile = None, js
         output.print_json({"ok": not failed, "findings": findings, "nodes": told})
     else:
         for finding in findings:
-            output.print_line(f"{finding.level:<4}  {finding.check}: {finding.text}.")
+            output.print_line(f"{finding.level:<4}  {finding.check}: {output.ended(finding.text)}")
             if finding.advice:
                 output.print_line(f"      {finding.advice[:1].upper()}{finding.advice[1:]}.")
     if failed:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from artemis.cli.cluster_seen import worded
-from artemis.cli.output import counted
+from artemis.cli.output import counted, ended
 from artemis.cluster.configured import ENGINE as SOURCE
 
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ def engine_troubles(nodes: Sequence[Seen]) -> list[str]:
             reasons.setdefault(f"{engine.state}: {engine.why}", []).append(node.url)
         refused.update(dict.fromkeys(engine.refused or ()))
     found = [
-        f"{worded(urls)} {'say' if len(urls) > 1 else 'says'} that the engine is {reason}."
+        ended(f"{worded(urls)} {'say' if len(urls) > 1 else 'says'} that the engine is {reason}")
         for reason, urls in reasons.items()
     ]
-    found += [f"{text}." for text in refused]
+    found += [ended(text) for text in refused]
     meshed = [node.url for node in nodes if node.view is not None and node.view.in_cluster and node.view.engine is None]
     if meshed and any(True for _ in _engines(nodes)):
         found.append(f"{worded(meshed)} {'are' if len(meshed) > 1 else 'is'} in a mesh of peers, the others are not.")

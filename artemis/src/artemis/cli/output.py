@@ -30,6 +30,11 @@ def say(text: str) -> None:
     _console(stderr=True).print(plain(text, keep="\n"), soft_wrap=True)
 
 
+def ended(text: str) -> str:
+    """Return a sentence with its end; one that asks or ends with the words of others has one."""
+    return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
 def print_json(value: object) -> None:
     """Print one JSON document on one line of stdout, with the names of the wire."""
     sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
