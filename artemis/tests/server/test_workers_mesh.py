@@ -4,7 +4,7 @@ every machine is one node."""
 import asyncio
 import os
 import signal
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 
 from worker_courses import kill_a_worker, reload_it, switch_something
 from worker_machines import DEADLINE, Connection, Machine, held_port, instance, machine, machines, mesh
@@ -220,17 +220,29 @@ async def _members(connection: Connection) -> list[dict[str, object]]:
 
 
 async def test_a_machine_with_two_names_in_the_list_is_one_node(tmp_path):
-    """Its workers are linked once, and nobody is waited for in vain."""
+    """Its workers are linked once, and nobody is waited for in vain, also when it comes back with others."""
     secret = tmp_path / "secret"
     secret.write_text("a secret of some length\n")
     options: dict[str, OptionValue] = {"cluster_secret_file": str(secret), "join_timeout": 60}
-    async with machine(**options) as a:
-        peers = f"http://localhost:{a.port},{a.url}"
-        async with machine(peers=peers, **options) as b:
-            connections = [*await a.at_each(), *await b.at_each()]
-            await until_offered(connections, a, b)
-            for connection in connections[2:]:
-                await until(lambda connection=connection: _names(connection), [(a.url, True)])
+    with closing(held_port()) as kept:
+        port = kept.getsockname()[1]
+        peers = f"http://localhost:{port},http://127.0.0.1:{port}"
+        async with AsyncExitStack() as there:
+            first = await there.enter_async_context(AsyncExitStack())
+            a = await first.enter_async_context(machine(port=port, **options))
+            b = await there.enter_async_context(machine(peers=peers, **options))
+            others = await b.at_each()
+            await until_two_are_one([*await a.at_each(), *others], a, b)
+            await first.aclose()
+            a = await there.enter_async_context(machine(port=port, workers=3, **options))
+            await until_two_are_one([*await a.at_each(3), *others], a, b)
+
+
+async def until_two_are_one(connections: list[Connection], a: Machine, b: Machine) -> None:
+    """Wait until all offer both machines, and the workers of the second one, the last two, show the first one once."""
+    await until_offered(connections, a, b)
+    for connection in connections[-2:]:
+        await until(lambda connection=connection: _names(connection), [(a.url, True)])
 
 
 async def _names(connection: Connection) -> list[tuple[object, object]]:
