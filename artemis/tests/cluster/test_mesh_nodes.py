@@ -245,6 +245,7 @@ async def test_a_secret_keeps_others_out(tmp_path):
         await stranger.start()
         try:
             await stranger.notes.until(lambda: stranger.server.node.serving)
+            await stranger.notes.until(lambda: stranger.server.cluster.mesh.refused)
             (peer,) = stranger.server.cluster.mesh.peers()
             assert (False, "secret") == (peer.connected, peer.refusal)
             assert set() == stranger.shown

@@ -7,6 +7,7 @@ import aiohttp
 
 from artemis.testing import running_cluster
 from artemis.testing.certificates import make_certificate
+from artemis.testing.histories_observed import until
 
 INSTANCE = {
     "regionId": "local",
@@ -51,6 +52,5 @@ async def test_a_node_that_is_not_trusted_is_not_met(tmp_path: Path) -> None:
     async with running_cluster(1, **files.options) as trusted:
         options = {"cluster_ca_file": other.ca_file, "peers": trusted.nodes[0].url, "join_timeout": 0.5}
         async with running_cluster(1, each={0: options}, **other.options) as cluster:
-            output = cluster.nodes[0].output
-            assert "certificate" in output
-            assert "peer linked" not in output
+            await until(lambda: "certificate" in cluster.nodes[0].output)
+            assert "peer linked" not in cluster.nodes[0].output

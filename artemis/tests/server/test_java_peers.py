@@ -116,9 +116,9 @@ async def test_a_node_serves_although_there_is_nothing_to_copy(start):
         await until(lambda: server.node.status == "up")
     async with start(java_peers=("http://127.0.0.1:1",), join_timeout=0.1) as server:
         await until(lambda: server.node.status == "up")
+        await until(lambda: server.node.java.views()[0].standing.why.startswith("no connection"))
         (view,) = server.node.java.views()
         assert "unknown" == view.standing.state
-        assert view.standing.why.startswith("no connection")
 
 
 async def test_a_java_node_that_starts_copies_from_ours(start):
