@@ -1,6 +1,8 @@
 """What befalls the nodes of any cluster in a campaign, and clients that write meanwhile."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from random import Random
 
 from artemis.testing.histories_observed import ObservedCluster
@@ -45,3 +47,19 @@ async def writes(one: ObservedCluster, chance: Random, over: asyncio.Event) -> N
             await act("orders", name, f"content-{number}")
             await asyncio.sleep(chance.uniform(0, 0.5))
         await chance.choice(one.direct).unregister("orders", name)
+
+
+@asynccontextmanager
+async def at_work(one: ObservedCluster, seed: int) -> AsyncIterator[None]:
+    """Look and watch at all nodes, keep an instance at each, and write, for the length of the block."""
+    for node, _ in enumerate(one.cluster.nodes):
+        one.look(node, 0.2)
+        one.watch(node)
+        one.keep(f"at-{node}", node)
+    over = asyncio.Event()
+    passing = asyncio.create_task(writes(one, Random(seed), over))  # noqa: S311 - a campaign is to be repeated
+    try:
+        yield
+    finally:
+        over.set()
+        await passing

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from random import Random
 
-from campaign_faults import TTL, killed, paused, stopped, writes
+from campaign_faults import TTL, at_work, killed, paused, stopped
 
 from artemis.testing import running_cluster
 from artemis.testing.histories_observed import ObservedCluster, observed, sdk_callers
@@ -56,17 +56,10 @@ async def test_a_row_of_faults_breaks_no_law(tmp_path: Path) -> None:
         observed(cluster, tmp_path / "history.jsonl", *laws, ttl=TTL, settle=SETTLE) as one,
         sdk_callers(one, 2, urls=[node.url for node in cluster.nodes]),
     ):
-        for node in range(3):
-            one.look(node, 0.2)
-            one.watch(node)
-            one.keep(f"at-{node}", node)
-        over = asyncio.Event()
-        passing = asyncio.create_task(writes(one, Random(SEED), over))  # noqa: S311 - the same
-        for _ in range(FAULTS):
-            await chance.choice(KINDS)(one, chance)
-            await asyncio.sleep(chance.uniform(0, TTL))
-        over.set()
-        await passing
+        async with at_work(one, SEED):
+            for _ in range(FAULTS):
+                await chance.choice(KINDS)(one, chance)
+                await asyncio.sleep(chance.uniform(0, TTL))
         await asyncio.to_thread(cluster.wait_linked)
         for node in cluster.nodes:
             assert node.process.poll() is None

@@ -13,7 +13,7 @@ from random import Random
 import nats
 import nats.errors
 import pytest
-from campaign_faults import TTL, killed, paused, stopped, writes
+from campaign_faults import TTL, at_work, killed, paused, stopped
 from engine_clusters import ask, shown
 
 from artemis.testing import running_cluster
@@ -204,21 +204,14 @@ async def test_a_row_of_faults_around_an_engine_breaks_no_law(tmp_path: Path, en
         observed(cluster, tmp_path / "history.jsonl", *laws, ttl=TTL, settle=SETTLE) as one,
         sdk_callers(one, 2, urls=[node.url for node in cluster.nodes]),
     ):
-        for node in range(NODES):
-            one.look(node, 0.2)
-            one.watch(node)
-            one.keep(f"at-{node}", node)
-        over = asyncio.Event()
-        passing = asyncio.create_task(writes(one, Random(SEED), over))  # noqa: S311 - the same
-        for _ in range(FAULTS):
-            if chance.random() < 0.3:
-                await chance.choice(OF_NODES)(one, chance)
-            else:
-                await chance.choice(OF_ENGINES)(one, chance, engine)
-                await agreed(one, engine)
-            await until(lambda: settled(one))
-        over.set()
-        await passing
+        async with at_work(one, SEED):
+            for _ in range(FAULTS):
+                if chance.random() < 0.3:
+                    await chance.choice(OF_NODES)(one, chance)
+                else:
+                    await chance.choice(OF_ENGINES)(one, chance, engine)
+                    await agreed(one, engine)
+                await until(lambda: settled(one))
         await asyncio.to_thread(cluster.wait_linked)
         one.keep("late", 0)  # what is there to see when all has been calm for long
         await until(lambda: all("late" in shown(node.url) for node in cluster.nodes))

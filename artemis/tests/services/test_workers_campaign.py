@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from campaign_faults import TTL, killed, stopped, writes
+from campaign_faults import TTL, at_work, killed, stopped
 from engine_clusters import ask, shown
 
 from artemis.testing import RunningNode, running_cluster
@@ -145,17 +145,10 @@ async def judged(
         observed(cluster, path / "history.jsonl", *laws, ttl=TTL, settle=settle, several=True) as one,
         sdk_callers(one, 2, urls=[node.url for node in cluster.nodes]),
     ):
-        for node in range(count):
-            one.look(node, 0.2)
-            one.watch(node)
-            one.keep(f"at-{node}", node)
-        over = asyncio.Event()
-        passing = asyncio.create_task(writes(one, Random(SEED), over))  # noqa: S311 - the same
-        for _ in range(FAULTS):
-            await chance.choice(kinds)(one, chance)
-            await asyncio.sleep(chance.uniform(0, TTL))
-        over.set()
-        await passing
+        async with at_work(one, SEED):
+            for _ in range(FAULTS):
+                await chance.choice(kinds)(one, chance)
+                await asyncio.sleep(chance.uniform(0, TTL))
         await asyncio.to_thread(cluster.wait_linked)
         await until(lambda: all(whole(node) for node in cluster.nodes))
         one.keep("late", 0)  # what is there to see when all has been calm for long
